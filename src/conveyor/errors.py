@@ -1,0 +1,176 @@
+"""Every error Conveyor raises on purpose, on one page.
+
+Each class fixes how the error looks from outside: an HTTP status for the store's clients and an exit code
+for the command line. Each instance says what happened, with values, and what to do next (``hint``)::
+
+    ConveyorError
+    ├── InvalidInput               400  2   what was given is not well-formed
+    │   ├── InvalidName            400  2   a project, index or user name
+    │   ├── InvalidVersion         400  2   not PEP 440, or not in canonical form
+    │   └── InvalidDistribution    400  2   a wheel or sdist that breaks the standards (all faults at once)
+    ├── Unauthorized               401  3   who are you?
+    ├── Forbidden                  403  3   known, but not allowed
+    │   └── PromotionRefused       403  4   a gate did not pass; carries one verdict per gate
+    ├── NotFound                   404  5   not here
+    ├── Conflict                   409  6   the state of the store does not allow it
+    │   └── DistributionExists     409  6   same filename, other bytes
+    ├── TooLarge                   413  2   over a limit
+    ├── StorageFailed              503  7   disk, database or object store failed; nothing was acknowledged
+    ├── UpstreamFailed             502  7   another index did not answer as it should
+    ├── StoreUnreachable           502  7   the store did not answer a client
+    ├── ProjectError               400  8   a checkout that can not be packaged as it is
+    ├── StepFailed                 500  9   a step of a pipeline run failed
+    │   └── EquivalenceFailed      500  9   the final is not the tested release candidate
+    └── MissingTool                500 10   a program or an extra is not installed
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.domain.gates import Verdict
+
+
+class ConveyorError(Exception):
+    """Base of the tree: ``message`` says what happened, ``hint`` what to do next (``None``: nothing to add)."""
+
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class InvalidInput(ConveyorError):
+    """What was given is not well-formed; ``faults`` lists every fault found, one sentence each."""
+
+    http_status = 400
+    exit_code = 2
+
+    def __init__(self, message: str, *, faults: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        if len(self.faults) <= 1:
+            return super().__str__()
+        listed = "".join(f"\n- {fault}" for fault in self.faults)
+        hint = f"\nhint: {self.hint}" if self.hint else ""
+        return f"{self.message}{listed}{hint}"
+
+
+class InvalidName(InvalidInput):
+    """A project, index or user name that the standards or the store's rules refuse."""
+
+
+class InvalidVersion(InvalidInput):
+    """A version that is not PEP 440, or not in its canonical form where that is asked."""
+
+
+class InvalidDistribution(InvalidInput):
+    """A wheel or sdist that breaks the packaging standards, or does not agree with its upload form."""
+
+
+class Unauthorized(ConveyorError):
+    """No credentials, or wrong ones; the answer carries a challenge."""
+
+    http_status = 401
+    exit_code = 3
+
+
+class Forbidden(ConveyorError):
+    """The caller is known and may not do this."""
+
+    http_status = 403
+    exit_code = 3
+
+
+class PromotionRefused(Forbidden):
+    """At least one gate of the target index did not pass; ``verdicts`` holds one verdict per gate."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, verdicts: Sequence[Verdict], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.verdicts = tuple(verdicts)
+
+
+class NotFound(ConveyorError):
+    """What was asked for is not in this store, or not visible to the caller."""
+
+    http_status = 404
+    exit_code = 5
+
+
+class Conflict(ConveyorError):
+    """The request is sound, but the state of the store does not allow it."""
+
+    http_status = 409
+    exit_code = 6
+
+
+class DistributionExists(Conflict):
+    """A file of that name exists with other bytes; published files never change."""
+
+
+class TooLarge(ConveyorError):
+    """A file, a form or an archive is over its limit."""
+
+    http_status = 413
+    exit_code = 2
+
+
+class StorageFailed(ConveyorError):
+    """Disk, database or object store failed; the change was not acknowledged and is not visible."""
+
+    http_status = 503
+    exit_code = 7
+
+
+class UpstreamFailed(ConveyorError):
+    """Another index did not answer, or not with what the standards ask."""
+
+    http_status = 502
+    exit_code = 7
+
+
+class StoreUnreachable(ConveyorError):
+    """The store did not answer a client, or answered with something that is not an answer of ours."""
+
+    http_status = 502
+    exit_code = 7
+
+
+class ProjectError(ConveyorError):
+    """A checkout that can not be packaged, trained or released as it stands."""
+
+    http_status = 400
+    exit_code = 8
+
+
+class StepFailed(ConveyorError):
+    """A step of a pipeline run failed; ``log`` is the tail of what the step printed."""
+
+    exit_code = 9
+
+    def __init__(self, message: str, *, log: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.log = log
+
+
+class EquivalenceFailed(StepFailed):
+    """The rebuilt final release differs from the tested release candidate in more than its version."""
+
+
+class MissingTool(ConveyorError):
+    """A program on the PATH or an extra of this package is missing."""
+
+    exit_code = 10
