@@ -1,0 +1,291 @@
+"""The catalogue's tables. Times are UTC, as ISO 8601 text with microseconds and ``Z``; JSON is text.
+
+A distribution's bytes are stored once (``blobs``), the distribution is described once
+(``distributions``), and being in an index is a row (``placements``): promotion moves rows.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+"""Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives rowids to INTEGER keys only; PostgreSQL wants 64 bits.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="what is true of the whole store: its id, its schema, its upstream",
+)
+
+serial = Table(
+    "serial",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("newest", BigInteger, nullable=False),
+    comment="one row: the serial of the newest change; its row lock puts changes in order",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("index_name", Text),
+    Column("project", Text),
+    Column("version", Text),
+    Column("detail", Text, nullable=False),
+    Index(None, "project"),
+    comment="the audit log: every change, in serial order, written in the change's own transaction",
+)
+
+indexes = Table(
+    "indexes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False, comment="local or mirror"),
+    Column("mode", Text, nullable=False, comment="uploads or promotion-only; fixed when the index is made"),
+    Column("is_private", Boolean, nullable=False),
+    Column("gates", Text, nullable=False, comment="JSON list of gate names, in the order they are judged"),
+    Column("created_at", Text, nullable=False),
+)
+
+index_bases = Table(
+    "index_bases",
+    metadata,
+    Column("index_name", Text, ForeignKey("indexes.name"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("base_name", Text, ForeignKey("indexes.name"), nullable=False),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("name", Text, primary_key=True, comment="normalized project name, or prefix without its last hyphen"),
+    Column("is_prefix", Boolean, primary_key=True),
+    Column("claimed_by", Text, nullable=False),
+    Column("claimed_at", Text, nullable=False),
+    comment="names that never leave the house: no index asks upstream for them",
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", Text, primary_key=True, comment="normalized"),
+    Column("display_name", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("project", Text, ForeignKey("projects.name"), primary_key=True),
+    Column("version", Text, primary_key=True, comment="canonical PEP 440"),
+    Column("created_at", Text, nullable=False),
+    Column("closed_at", Text, comment="first promotion; later files are refused"),
+)
+
+distributions = Table(
+    "distributions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("filename", Text, nullable=False),
+    Column("project", Text, ForeignKey("projects.name"), nullable=False),
+    Column("version", Text, nullable=False),
+    Column("packagetype", Text, nullable=False, comment="bdist_wheel or sdist"),
+    Column("sha256", Text, nullable=False),
+    Column("blake2b_256", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("requires_python", Text),
+    Column("metadata_sha256", Text, nullable=False, comment="digest of the core metadata, a blob of its own"),
+    Column("core_metadata", Text, nullable=False, comment="JSON, as parsed from the file"),
+    Column("uploaded_at", Text, nullable=False),
+    Column("uploaded_by", Text, nullable=False),
+    UniqueConstraint("filename", "sha256"),
+    Index(None, "project", "version"),
+    Index(None, "sha256"),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    Column("index_name", Text, ForeignKey("indexes.name"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("distribution_id", RowId, ForeignKey("distributions.id"), nullable=False),
+    Column("added_serial", BigInteger, nullable=False),
+    Column("is_yanked", Boolean, nullable=False),
+    Column("yank_reason", Text),
+    Index(None, "distribution_id"),
+    comment="a distribution is in an index",
+)
+
+retired_filenames = Table(
+    "retired_filenames",
+    metadata,
+    Column("filename", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("retired_at", Text, nullable=False),
+    comment="names of deleted files; never given again",
+)
+
+mirrored_projects = Table(
+    "mirrored_projects",
+    metadata,
+    Column("index_name", Text, ForeignKey("indexes.name"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("is_present", Boolean, nullable=False, comment="false: upstream has no such project"),
+    Column("etag", Text),
+    Column("fetched_at", Text, nullable=False),
+)
+
+mirrored_files = Table(
+    "mirrored_files",
+    metadata,
+    Column("index_name", Text, ForeignKey("indexes.name"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("url", Text, nullable=False, comment="where the upstream serves the bytes"),
+    Column("size_bytes", BigInteger, comment="null until known"),
+    Column("upload_time", Text, nullable=False),
+    Column("is_upload_time_first_seen", Boolean, nullable=False, comment="upstream named none"),
+    Column("requires_python", Text),
+    Column("is_yanked", Boolean, nullable=False),
+    Column("yank_reason", Text),
+    Column("upstream_has_metadata", Boolean, nullable=False),
+    Column("metadata_sha256", Text, comment="null until read"),
+    Column("is_stored", Boolean, nullable=False, comment="the bytes are among our blobs"),
+    Index(None, "sha256"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("password_hash", Text, comment="Argon2id; null: no password, tokens only"),
+    Column("scopes", Text, nullable=False, comment="JSON list of read, upload, claim, promote, admin"),
+    Column("created_at", Text, nullable=False),
+    Column("disabled_at", Text),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("user_name", Text, ForeignKey("users.name"), nullable=False),
+    Column("secret_sha256", Text, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False, comment="JSON list; never more than the user's own"),
+    Column("indexes", Text, comment="JSON list of index names; null: all"),
+    Column("projects", Text, comment="JSON list of project names; null: all"),
+    Column("description", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("expires_at", Text),
+    Column("revoked_at", Text),
+    Column("last_used_at", Text),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("user_name", Text, ForeignKey("users.name"), nullable=False),
+    Column("key_id", Text, nullable=False, unique=True),
+    Column("public_key", Text, nullable=False, comment="PEM, Ed25519"),
+    Column("registered_at", Text, nullable=False),
+    Column("revoked_at", Text),
+    comment="pipeline workers whose evidence counts",
+)
+
+signers = Table(
+    "signers",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("principal", Text, nullable=False, comment="whom the key stands for, such as an e-mail address"),
+    Column("role", Text, nullable=False, comment="qa"),
+    Column("kind", Text, nullable=False, comment="ssh"),
+    Column("public_key", Text, nullable=False, unique=True, comment="key type and base64, no comment"),
+    Column("valid_until", Text, comment="null: until revoked"),
+    Column("registered_at", Text, nullable=False),
+    Column("revoked_at", Text),
+    comment="people whose signatures count",
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("kind", Text, nullable=False, comment="build, tests, equivalence or qa-signature"),
+    Column("project", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", Text, comment="the distribution it is about; null for a qa-signature"),
+    Column("commit_id", Text, comment="the git commit it names, if any"),
+    Column("predicate", Text, nullable=False, comment="JSON: the facts"),
+    Column("envelope", Text, nullable=False, comment="what was signed, as received: DSSE JSON or tag object"),
+    Column("envelope_sha256", Text, nullable=False),
+    Column("signed_by", Text, nullable=False, comment="worker name or signer principal"),
+    Column("key_id", Text, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("received_from", Text, nullable=False, comment="the user who handed it in"),
+    UniqueConstraint("project", "version", "envelope_sha256"),
+    Index(None, "sha256"),
+    Index(None, "project", "commit_id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("commit_id", Text),
+    Column("project", Text),
+    Column("version", Text),
+    Column("state", Text, nullable=False),
+    Column("worker", Text),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", Text, nullable=False),
+    Column("claimed_at", Text),
+    Column("finished_at", Text),
+    Column("detail", Text, comment="what failed, in one sentence"),
+    Index(None, "state", "id"),
+    comment="pipeline runs: one commit or tag going through",
+)
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run_id", RowId, ForeignKey("runs.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text),
+    Column("detail", Text, nullable=False, comment="JSON: what the step found or made"),
+)
