@@ -1,0 +1,91 @@
+"""The command line: one file per command; a command parses, calls one function and renders.
+
+Data goes to standard output, all else to standard error. A command's module is imported only when it is
+called, so that ``conveyor new`` never pays for the server's imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.errors import ConveyorError, PromotionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "new": ("conveyor.cli.new", "Make a new project: a package with tests, docs and a git repository."),
+    "train": ("conveyor.cli.train", "Train the model of this project and write its payload."),
+    "build": ("conveyor.cli.build", "Build the sdist and the wheel of this project and check them."),
+    "store": ("conveyor.cli.store", "Run and operate a store: serve, promote, tokens, indexes."),
+    "pipeline": ("conveyor.cli.pipeline", "Carry a commit or a tag through packaging, testing and promotion."),
+    "why": ("conveyor.cli.why", "Say why a release is, or is not yet, in an index."),
+    "demo": ("conveyor.cli.demo", "Play the whole story once: commit, tag, test, sign, install, predict."),
+}
+"""Command name → (module holding ``command``, one line of help)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; their help lines stand in ``COMMANDS``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the story."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; ``None`` when there is none."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a bug of ours
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", "-V", is_flag=True, is_eager=True, expose_value=False, callback=lambda *_: None)
+def conveyor() -> None:
+    """Carry data science from a notebook to production as ordinary, tested, promoted Python packages."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Errors of ours are one clear message, never a traceback."""
+    try:
+        result = conveyor.main(args=list(arguments), prog_name="conveyor", standalone_mode=False)
+    except ConveyorError as error:
+        render_error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        sys.stderr.write("stopped\n")
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def render_error(error: ConveyorError) -> None:
+    """Write an error to standard error: its class, what happened, each verdict, and what to do next."""
+    lines = [f"{type(error).__name__}: {error.message}"]
+    faults = getattr(error, "faults", ())
+    if len(faults) > 1:
+        lines += [f"  - {fault}" for fault in faults]
+    if isinstance(error, PromotionRefused):
+        for verdict in error.verdicts:
+            lines.append(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
+            if verdict.next_step:
+                lines.append(f"             → {verdict.next_step}")
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    sys.stderr.write("\n".join(lines) + "\n")

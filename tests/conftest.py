@@ -1,0 +1,20 @@
+"""Options and marks that hold for every test."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="run the long rounds with their full counts")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked ``torture`` are long rounds: outside ``make torture`` they are not collected at all."""
+    if config.getoption("--torture"):
+        return
+    kept = [item for item in items if item.get_closest_marker("torture") is None]
+    dropped = [item for item in items if item.get_closest_marker("torture") is not None]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
