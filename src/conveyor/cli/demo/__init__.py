@@ -1,0 +1,28 @@
+"""``conveyor demo``: the whole story once, on this machine, with real parts.
+
+In this room: the command, the story (``story``), the people and machines that act in it (``cast``), how the
+consumer is proven to have got what was tested (``proof``), and how it is shown (``screen``). The demo plays
+with the product's own commands and HTTP interface only, as a team would; nothing here reaches behind them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from conveyor.cli.demo.screen import make_screen
+from conveyor.cli.demo.story import play
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave the store running and the files in place, to look around.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the demo works; it must be empty. Default: a temporary folder, removed at the end.",
+)
+def command(*, keep: bool, folder: Path | None) -> None:
+    """Play the whole story once: commit, tag, test, sign, install, predict."""
+    with make_screen() as screen:
+        play(screen, keep=keep, folder=folder)
