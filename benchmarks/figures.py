@@ -1,0 +1,52 @@
+"""A figure: how something of ours compares with a baseline measured in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Figure:
+    """``ours`` and ``baseline`` in the same unit, and what was measured on what."""
+
+    what: str
+    unit: str
+    ours: float
+    baseline_name: str
+    baseline: float
+    on: str
+
+    @property
+    def ratio(self) -> float:
+        """Ours divided by the baseline."""
+        return self.ours / self.baseline
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}: {self.ours:.4g} {self.unit}, {self.baseline_name}: {self.baseline:.4g} {self.unit}, "
+            f"ratio {self.ratio:.2f} ({self.on})"
+        )
+
+
+def seconds_in_turn(runs: int, *actions: Callable[[], object]) -> list[float]:
+    """Median seconds of each action; they take turns, so that a busy machine slows all of them alike."""
+    taken: list[list[float]] = [[] for _ in actions]
+    for round_number in range(runs + 1):
+        for seconds, action in zip(taken, actions, strict=True):
+            started = time.perf_counter()
+            action()
+            if round_number > 0:  # the first round warms the caches
+                seconds.append(time.perf_counter() - started)
+    return [statistics.median(seconds) for seconds in taken]
+
+
+def run_process(command: Sequence[str]) -> None:
+    """Run a command to its end, its output thrown away."""
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
