@@ -30,8 +30,8 @@ class Figure:
 
     def __str__(self) -> str:
         return (
-            f"{self.what}: {self.ours:.4g} {self.unit}, {self.baseline_name}: {self.baseline:.4g} {self.unit}, "
-            f"ratio {self.ratio:.2f} ({self.on})"
+            f"{self.what}: {self.ours:.4g} {self.unit}, "
+            f"{self.baseline_name}: {self.baseline:.4g} {self.unit}, ratio {self.ratio:.2f} ({self.on})"
         )
 
 
