@@ -1,0 +1,160 @@
+"""Who may do what: identities, scopes and the rules that compare them.
+
+A rule returns nothing when it allows and raises when it does not: ``Unauthorized`` (401, with a challenge)
+when the caller is anonymous and might be allowed once known, ``Forbidden`` (403) when the caller is known and
+may not. What ``admin`` implies is decided here once; that nobody uploads into a promotion-only index or
+promotes past a gate is no right anybody could hold, so it is not decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from conveyor.errors import Forbidden, Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Scope = Literal["read", "upload", "claim", "promote", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote"})
+"""What a pipeline worker's token may do: not claim names, which is a decision of people."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks, with what rights. ``indexes`` and ``projects`` narrow every right; ``None`` means all."""
+
+    name: str
+    scopes: frozenset[Scope]
+    indexes: frozenset[str] | None = None
+    projects: frozenset[str] | None = None
+    """Normalized names."""
+    worker: str | None = None
+    """The registered worker this identity speaks for, if any."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody said who they are."""
+        return self.name == ""
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether every right is implied; a token narrowed to indexes or projects stays narrowed."""
+        return "admin" in self.scopes
+
+    def has_scope(self, scope: Scope) -> bool:
+        """Whether the scope was given, by name or through ``admin``."""
+        return self.is_admin or scope in self.scopes
+
+
+ANONYMOUS = Identity(name="", scopes=frozenset({"read"}))
+
+
+def can_read(identity: Identity, index: str, *, is_private: bool) -> bool:
+    """Whether the pages and files of an index are there for this caller.
+
+    A public index is readable by everybody, whatever the credentials: a token narrowed to another index must
+    not see less than nobody does.
+    """
+    if not is_private:
+        return True
+    if identity.is_anonymous:
+        return False
+    return identity.has_scope("read") and _covers(identity.indexes, index)
+
+
+def may_read(identity: Identity, index: str, *, is_private: bool) -> None:
+    """Allow reading an index, or raise Unauthorized or Forbidden.
+
+    Where the caller did not name the index (a list, a file by digest) use :func:`can_read` and leave it out.
+    """
+    if can_read(identity, index, is_private=is_private):
+        return
+    _known(identity, f'read index "{index}"')
+    raise Forbidden(
+        f'{identity.name} may not read index "{index}"',
+        hint="ask an administrator for the scope read on this index",
+    )
+
+
+def may_upload(identity: Identity, index: str | None = None, project: str | None = None) -> None:
+    """Allow uploading files or evidence; ``None`` asks for the right as such, whatever the index or project.
+
+    Raises:
+        Unauthorized: the caller is anonymous.
+        Forbidden: the scope ``upload`` is missing, or does not reach this index or project.
+    """
+    _may(identity, "upload", index=index, project=project)
+
+
+def may_claim(identity: Identity, project: str | None = None) -> None:
+    """Allow claiming a project's name for the store; raises Unauthorized or Forbidden."""
+    _may(identity, "claim", index=None, project=project)
+
+
+def may_promote(identity: Identity, index: str, project: str) -> None:
+    """Allow asking for a promotion into ``index``; the gates decide afterwards. Raises as the others."""
+    _may(identity, "promote", index=index, project=project)
+
+
+def may_administer(identity: Identity) -> None:
+    """Allow changing users, tokens, workers, signers and indexes, and reading the audit log.
+
+    A token narrowed to indexes or projects never administers: what it would change reaches beyond them.
+    """
+    _may(identity, "admin", index=None, project=None)
+    if identity.indexes is not None or identity.projects is not None:
+        raise Forbidden(
+            f"{identity.name} uses a token for some indexes or projects, which may not administer the store",
+            hint="use an administrator's token that is not narrowed",
+        )
+
+
+def must_be_known(identity: Identity, action: str) -> None:
+    """Allow everybody who said who they are and may read; ``action`` completes "to … say who you are"."""
+    _known(identity, action)
+    if not identity.has_scope("read"):
+        raise Forbidden(f"{identity.name} lacks the scope read", hint="use a token with the scope read")
+
+
+def scopes_from(names: Iterable[str]) -> frozenset[Scope]:
+    """The known scopes among ``names``; unknown words are left out (see :func:`unknown_scopes`)."""
+    wanted = frozenset(names)
+    return frozenset(scope for scope in SCOPES if scope in wanted)
+
+
+def unknown_scopes(names: Iterable[str]) -> tuple[str, ...]:
+    """The words among ``names`` that are no scopes, in their order."""
+    return tuple(name for name in names if name not in SCOPES)
+
+
+def narrowed(token_scopes: frozenset[Scope], user_scopes: frozenset[Scope]) -> frozenset[Scope]:
+    """What a token may do now: never more than its user, whose rights may have shrunk since it was made."""
+    return token_scopes if "admin" in user_scopes else token_scopes & user_scopes
+
+
+def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | None) -> None:
+    _known(identity, scope)
+    if not identity.has_scope(scope):
+        raise Forbidden(
+            f"{identity.name} lacks the scope {scope}",
+            hint=f"ask an administrator: conveyor store token create --user {identity.name} --scope {scope}",
+        )
+    if index is not None and not _covers(identity.indexes, index):
+        raise Forbidden(f'{identity.name} may not {scope} in index "{index}" with this token')
+    if project is not None and not _covers(identity.projects, project):
+        raise Forbidden(f"{identity.name} may not {scope} {project} with this token")
+
+
+def _known(identity: Identity, action: str) -> None:
+    if identity.is_anonymous:
+        raise Unauthorized(
+            f"to {action}, say who you are",
+            hint="send a token as password of the user __token__, or your user name and password",
+        )
+
+
+def _covers(narrowing: frozenset[str] | None, name: str) -> bool:
+    return narrowing is None or name in narrowing
