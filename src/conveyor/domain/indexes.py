@@ -1,0 +1,211 @@
+"""Indexes: what one is, how it may be called, those that a new store has, and which of them supply a project.
+
+An index is ``local`` (its files are ours) or a ``mirror`` (its files are another index's). It accepts
+``uploads`` or is ``promotion-only``, for ever: that is fixed when it is made. Its pages show its own files,
+then those of its bases, in order, one row per filename. Names that are claimed belong to the house: no index
+asks upstream for them (design, rule 5).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from conveyor.errors import InvalidInput, InvalidName, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from packaging.utils import NormalizedName
+
+IndexKind = Literal["local", "mirror"]
+IndexMode = Literal["uploads", "promotion-only"]
+
+RESERVED_NAMES = frozenset(
+    [
+        *(
+            "api",
+            "docs",
+            "healthz",
+            "indexes",
+            "legacy",
+            "login",
+            "logout",
+            "metrics",
+            "packages",
+            "projects",
+        ),
+        *("readyz", "runs", "search", "simple", "static"),
+    ]
+)
+"""Words that stand at the head of a URL of ours; no index and no team may bear them."""
+
+RESERVED_BELOW_A_TEAM = frozenset({"docs", "legacy", "pypi", "simple"})
+"""Words that follow an index name in a URL: ``/risk/pypi/…`` would be the index or the JSON API of a team."""
+
+MAX_NAME_LENGTH = 64
+_PART = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index of the store."""
+
+    name: str
+    kind: IndexKind
+    mode: IndexMode
+    bases: tuple[str, ...] = ()
+    """Names of other indexes whose files its pages show too, nearest first."""
+    gates: tuple[str, ...] = ()
+    """Gates a release must pass to be promoted into it, in the order they are judged."""
+    is_private: bool = False
+    """Whether reading it takes a right."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A name, or a prefix of names, that belongs to the house."""
+
+    name: str
+    """Normalized; of a prefix, without its last hyphen."""
+    is_prefix: bool = False
+
+
+DEFAULT_INDEXES = (
+    Index("pypi", "mirror", "promotion-only"),
+    Index(
+        "stable", "local", "promotion-only", bases=("pypi",), gates=("tests", "qa-signature", "final-version")
+    ),
+    Index("testing", "local", "promotion-only", bases=("stable", "pypi"), gates=("tests",)),
+    Index("unstable", "local", "uploads", bases=("testing", "stable", "pypi")),
+)
+"""The indexes of a new store, bases before those that build on them."""
+
+
+def check_index_name(name: str) -> None:
+    """Accept ``stable`` or ``risk/stable``.
+
+    Raises:
+        InvalidName: not lower case letters, digits and hyphens with at most one team prefix, too long, or a
+            word that stands in the store's own URLs.
+    """
+    parts = name.split("/")
+    if len(parts) > 2 or len(name) > MAX_NAME_LENGTH or not all(_PART.fullmatch(part) for part in parts):
+        raise InvalidName(
+            f'"{name[: MAX_NAME_LENGTH + 1]}" can not be the name of an index',
+            hint="use lower case letters, digits and hyphens, at most one team prefix: stable, risk/stable",
+        )
+    taken = parts[0] in RESERVED_NAMES or (len(parts) == 2 and parts[1] in RESERVED_BELOW_A_TEAM)
+    if taken:
+        raise InvalidName(f'"{name}" stands in URLs of the store itself', hint="choose another name")
+
+
+def resolution_order(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
+    """The index itself and every base it sees, nearest first, each once; depth first as the bases say.
+
+    Raises:
+        NotFound: there is no index of that name.
+    """
+    if name not in indexes:
+        raise NotFound(f'there is no index "{name}"', hint="see conveyor store index list")
+    order: list[str] = []
+    waiting = [name]
+    while waiting:
+        current = waiting.pop(0)
+        if current in order:
+            continue
+        order.append(current)
+        waiting = [*indexes[current].bases, *waiting]
+    return tuple(order)
+
+
+def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates: frozenset[str]) -> None:
+    """Accept a new index, or name every fault of it at once.
+
+    Raises:
+        InvalidName: its name is not allowed.
+        InvalidInput: a base or gate is unknown or named twice, a base leads back to the index or shows private
+            files to everybody, or a mirror was given bases.
+    """
+    check_index_name(index.name)
+    faults = [f'there is no index "{base}" to build on' for base in index.bases if base not in existing]
+    faults += [f'there is no gate "{gate}"' for gate in index.gates if gate not in known_gates]
+    faults += [f'base "{base}" is named twice' for base in _repeated(index.bases)]
+    faults += [f'gate "{gate}" is named twice' for gate in _repeated(index.gates)]
+    faults += [
+        f'base "{base}" leads back to "{index.name}"'
+        for base in index.bases
+        if base in existing and index.name in resolution_order(base, existing)
+    ]
+    faults += [
+        f'base "{base}" is private or builds on a private index, which everybody would read through it'
+        for base in index.bases
+        if not index.is_private and is_any_private(base, existing)
+    ]
+    if index.kind == "mirror" and index.bases:
+        faults.append("a mirror shows one other index and has no bases")
+    if index.mode == "uploads" and index.gates:
+        faults.append("gates guard promotions; an index that accepts uploads has none")
+    if faults:
+        raise InvalidInput(f'index "{index.name}" can not be made: {faults[0]}', faults=faults)
+
+
+def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:
+    """Whether an index or one of those below it is private; unknown names are not."""
+    return name in indexes and any(indexes[seen].is_private for seen in resolution_order(name, indexes))
+
+
+def is_claimed(project: NormalizedName, claims: Iterable[Claim]) -> bool:
+    """Whether a project's name belongs to the house, by its own claim or that of a prefix.
+
+    The prefix ``risk`` covers ``risk`` itself and every ``risk-…`` (PEP 752).
+    """
+    return any(
+        project == claim.name or (claim.is_prefix and project.startswith(f"{claim.name}-"))
+        for claim in claims
+    )
+
+
+def covering_prefixes(project: NormalizedName) -> tuple[str, ...]:
+    """Every prefix whose claim would cover a project's name: ``a-b-c`` → ``a``, ``a-b``, ``a-b-c``."""
+    words = project.split("-")
+    return tuple("-".join(words[:count]) for count in range(1, len(words) + 1))
+
+
+def suppliers(
+    name: str, indexes: Mapping[str, Index], *, project: NormalizedName, claims: Iterable[Claim]
+) -> tuple[Index, ...]:
+    """The indexes that may supply a project to the readers of index ``name``, nearest first.
+
+    All it sees; of a name that belongs to the house, the local ones only (rule 5).
+
+    Raises:
+        NotFound: there is no index of that name.
+    """
+    is_own_name = is_claimed(project, claims)
+    seen = (indexes[found] for found in resolution_order(name, indexes))
+    return tuple(index for index in seen if index.kind == "local" or not is_own_name)
+
+
+class _Row(Protocol):
+    @property
+    def filename(self) -> str: ...
+    @property
+    def index(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_Row)
+
+
+def one_per_filename(rows: Iterable[Row], nearest_first: Sequence[Index]) -> list[Row]:
+    """The rows in the order of the indexes that supply them; of several with one filename, the nearest."""
+    position = {index.name: number for number, index in enumerate(nearest_first)}
+    kept: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: position[row.index]):
+        kept.setdefault(row.filename, row)
+    return list(kept.values())
+
+
+def _repeated(names: tuple[str, ...]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
