@@ -125,7 +125,7 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
 
     Raises:
         InvalidName: its name is not allowed.
-        InvalidInput: a base or gate is unknown or named twice, a base leads back to the index or shows private
+        InvalidInput: a base or gate is unknown or named twice, a base leads back here or shows private
             files to everybody, or a mirror was given bases.
     """
     check_index_name(index.name)
