@@ -2,16 +2,23 @@
 
 Facts travel as an in-toto Statement v1 inside a DSSE envelope, signed by a worker's Ed25519 key. The
 subject is the distribution, by its SHA-256; the predicate type says which kind of fact it is. A QA
-signature is the exception: its envelope is the raw git tag object, signed with SSH.
+signature is the exception: its envelope is the raw git tag object, signed with SSH (``signatures``).
+
+In this room: how statements and envelopes are written and read, and the facts of each kind as values. Whose
+signature is genuine is decided in ``operations.evidence``, what the facts are worth in ``gates``.
 
 Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from conveyor.domain.fields import Fields, read_json_object
 
 EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
 
@@ -22,6 +29,10 @@ PREDICATE_TYPES: dict[str, EvidenceKind] = {
     "urn:conveyor:evidence:tests:1": "tests",
     "urn:conveyor:evidence:equivalence:1": "equivalence",
 }
+MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
+"""A tests statement names every package of its environment and every module outside; 4 MiB hold 20,000."""
+MAX_SIGNATURES = 8
+"""One worker signs one statement; each further signature costs a check."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,76 @@ class Evidence:
     """Whether the worker or signer is registered and not revoked now."""
 
 
+@dataclass(frozen=True)
+class Statement:
+    """What a worker says of one distribution."""
+
+    kind: EvidenceKind
+    filename: str
+    sha256: str
+    predicate: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A DSSE envelope, well-formed but not verified."""
+
+    payload: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+    """(key id, signature) in the order of the envelope."""
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """Which commit a distribution was built from."""
+
+    project: str
+    version: str
+    commit: str
+    tag: str | None
+    filename: str
+    built_from: str | None
+    """SHA-256 of the sdist a wheel was built from."""
+    derived_from: str | None
+    """SHA-256 of the tested release candidate's wheel that a final was derived from."""
+
+
+@dataclass(frozen=True)
+class TestsFacts:
+    """What the tests of one installed distribution gave, in one environment."""
+
+    project: str
+    version: str
+    index: str
+    """The index that the environment was resolved against."""
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+    outside: tuple[str, ...]
+    """Imported modules of the project that did not come from the installed distribution."""
+    python: str
+    platform: str
+
+    @property
+    def environment(self) -> tuple[str, str, str]:
+        """(index, Python without its patch number, platform): the newest result in each counts."""
+        return (self.index, ".".join(self.python.split(".")[:2]), self.platform)
+
+
+@dataclass(frozen=True)
+class EquivalenceFacts:
+    """That a final wheel is a tested release candidate's wheel but for its version."""
+
+    project: str
+    version: str
+    rc_version: str
+    rc_sha256: str
+    derived_sha256: str
+    rebuilt_sha256: str
+    proof: str
+
+
 def statement(kind: EvidenceKind, *, filename: str, sha256: str, predicate: dict[str, Any]) -> bytes:
     """The canonical bytes of an in-toto Statement about one distribution; what gets signed."""
     predicate_type = next(name for name, known in PREDICATE_TYPES.items() if known == kind)
@@ -52,3 +133,128 @@ def statement(kind: EvidenceKind, *, filename: str, sha256: str, predicate: dict
         "predicate": predicate,
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_envelope(text: bytes) -> Envelope:
+    """The envelope in ``text``.
+
+    Raises:
+        InvalidInput: it is no DSSE envelope around an in-toto statement; names every fault.
+    """
+    fields = Fields(read_json_object(text, what="the envelope"), what="the envelope")
+    fields.choice("payloadType", (PAYLOAD_TYPE,))
+    payload = _base64(fields, "payload", len(text))
+    parts = fields.parts("signatures")
+    if not 1 <= len(parts) <= MAX_SIGNATURES:
+        fields.fault("signatures", f"holds {len(parts)} signatures, not 1 to {MAX_SIGNATURES}")
+    signatures = tuple(
+        (part.text("keyid", max_length=200), _base64(part, "sig", 8192)) for part in parts[:MAX_SIGNATURES]
+    )
+    if len({key_id for key_id, _ in signatures}) < len(signatures):
+        fields.fault("signatures", "holds two signatures of one key")
+    fields.finish()
+    return Envelope(payload=payload, signatures=signatures)
+
+
+def read_statement(payload: bytes) -> Statement:
+    """The statement in an envelope's payload, its predicate checked for its kind.
+
+    Raises:
+        InvalidInput: it is no statement of ours about one distribution; names every fault.
+    """
+    body = read_json_object(payload, what="the statement")
+    fields = Fields(body, what="the statement")
+    fields.choice("_type", (STATEMENT_TYPE,))
+    predicate_type = fields.choice("predicateType", tuple(PREDICATE_TYPES))
+    subjects = fields.parts("subject")
+    if len(subjects) != 1:
+        fields.fault("subject", f"names {len(subjects)} distributions, not one")
+    filename, sha256 = "", ""
+    for subject in subjects[:1]:
+        filename = subject.text("name", max_length=300)
+        sha256 = subject.part("digest").sha256("sha256")
+    predicate = fields.part("predicate")
+    readers = {"build": _build, "tests": _tests, "equivalence": _equivalence}
+    if predicate_type:
+        readers[PREDICATE_TYPES[predicate_type]](predicate)
+    fields.finish()
+    return Statement(
+        kind=PREDICATE_TYPES[predicate_type], filename=filename, sha256=sha256, predicate=body["predicate"]
+    )
+
+
+def build_facts(predicate: dict[str, Any]) -> BuildFacts:
+    """The facts of build evidence; raises InvalidInput with every fault."""
+    fields = Fields(predicate, what="the build predicate")
+    facts = _build(fields)
+    fields.finish()
+    return facts
+
+
+def tests_facts(predicate: dict[str, Any]) -> TestsFacts:
+    """The facts of tests evidence; raises InvalidInput with every fault."""
+    fields = Fields(predicate, what="the tests predicate")
+    facts = _tests(fields)
+    fields.finish()
+    return facts
+
+
+def equivalence_facts(predicate: dict[str, Any]) -> EquivalenceFacts:
+    """The facts of equivalence evidence; raises InvalidInput with every fault."""
+    fields = Fields(predicate, what="the equivalence predicate")
+    facts = _equivalence(fields)
+    fields.finish()
+    return facts
+
+
+def _build(fields: Fields) -> BuildFacts:
+    return BuildFacts(
+        project=fields.text("project"),
+        version=fields.text("version"),
+        commit=fields.commit("commit"),
+        tag=fields.optional_text("tag"),
+        filename=fields.text("filename"),
+        built_from=fields.optional_sha256("built_from"),
+        derived_from=fields.optional_sha256("derived_from"),
+    )
+
+
+def _tests(fields: Fields) -> TestsFacts:
+    environment = fields.part("environment")
+    return TestsFacts(
+        project=fields.text("project"),
+        version=fields.text("version"),
+        index=fields.text("index"),
+        passed=fields.count("passed"),
+        failed=fields.count("failed"),
+        errors=fields.count("errors"),
+        skipped=fields.count("skipped"),
+        outside=fields.part("origin").texts("outside"),
+        python=environment.text("python"),
+        platform=environment.text("platform"),
+    )
+
+
+def _equivalence(fields: Fields) -> EquivalenceFacts:
+    return EquivalenceFacts(
+        project=fields.text("project"),
+        version=fields.text("version"),
+        rc_version=fields.text("rc_version"),
+        rc_sha256=fields.sha256("rc_sha256"),
+        derived_sha256=fields.sha256("derived_sha256"),
+        rebuilt_sha256=fields.sha256("rebuilt_sha256"),
+        proof=fields.choice("proof", ("identical", "members-identical")),
+    )
+
+
+def _base64(fields: Fields, name: str, max_length: int) -> bytes:
+    """Standard or URL-safe alphabet; the DSSE protocol lets a signer choose either."""
+    text = fields.text(name, max_length=max_length)
+    try:
+        return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
+    except (binascii.Error, ValueError):
+        fields.fault(name, "is not base64")
+        return b""
+
+
+_TO_STANDARD = str.maketrans("-_", "+/")
