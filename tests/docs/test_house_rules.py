@@ -1,0 +1,64 @@
+"""What must stand in no file of this repository."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from docs.markdown import ROOT, repository_files
+
+# Put together here, so that this file does not name them either.
+REGISTRY_HOSTS = tuple(
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("anaconda", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("crates", "io"),
+        ("docker", "io"),
+        ("docker", "com"),
+        ("ghcr", "io"),
+        ("quay", "io"),
+        ("jfrog", "io"),
+        ("pkg", "dev"),
+        ("gemfury", "com"),
+        ("cloudsmith", "io"),
+    )
+)
+HOME_FOLDERS = re.compile(r"(?<![\w.$}~-])/(?:home|Users)/\w|(?<![\w.$}~/-])/root/\w")
+
+
+def _texts() -> list[tuple[str, str]]:
+    found = []
+    for file in repository_files():
+        try:
+            found.append((file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")))
+        except UnicodeDecodeError:
+            continue
+    return found
+
+
+def test_no_file_names_the_host_of_a_registry() -> None:
+    hosts = re.compile("|".join(rf"(?<![\w-]){re.escape(host)}(?![\w-])" for host in REGISTRY_HOSTS))
+    assert [f"{name}: {found[0]}" for name, text in _texts() if (found := hosts.findall(text))] == []
+
+
+def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
+    here = {str(ROOT), str(Path(sys.prefix))}
+    faults = [f"{name}: {path}" for name, text in _texts() for path in here if path in text]
+    faults += [f"{name}: {found.group()}" for name, text in _texts() if (found := HOME_FOLDERS.search(text))]
+    assert faults == []
+
+
+def test_requirements_pin_hashes_and_name_no_index() -> None:
+    for file in (ROOT / "requirements").glob("*.txt"):
+        text = file.read_text(encoding="utf-8")
+        pinned = re.findall(r"^[a-z0-9][\w.-]*==", text, flags=re.MULTILINE)
+        unhashed = re.findall(r"^[a-z0-9][\w.-]*==[^\\\n]*$", text, flags=re.MULTILINE)
+        assert pinned, file.name
+        assert unhashed == [], file.name
+        assert "://" not in text, file.name
+        assert "index-url" not in text, file.name
