@@ -1,0 +1,123 @@
+"""Makes small real projects in real git repositories, for tests of the pipeline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@localhost",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@localhost",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+}
+CORE = "def answer() -> int:\n    return 42\n"
+TESTS = "from demo.core import answer\n\n\ndef test_answer():\n    assert answer() == 42\n"
+HATCHLING = """\
+[build-system]
+requires = ["hatchling", "hatch-vcs"]
+build-backend = "hatchling.build"
+
+[project]
+name = "demo"
+description = "A small project"
+requires-python = ">=3.11"
+dynamic = ["version"]
+
+[project.optional-dependencies]
+test = ["pytest"]
+
+[tool.hatch.version]
+source = "vcs"
+[tool.hatch.version.raw-options]
+dist_name = "demo"
+[tool.hatch.build.targets.wheel]
+packages = ["src/demo"]
+"""
+HATCHLING_VERSION_FILE = HATCHLING + '[tool.hatch.build.hooks.vcs]\nversion-file = "src/demo/_version.py"\n'
+SETUPTOOLS_SCM = """\
+[build-system]
+requires = ["setuptools", "setuptools-scm"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "demo"
+description = "A small project"
+requires-python = ">=3.11"
+dynamic = ["version"]
+
+[project.scripts]
+demo = "demo.core:answer"
+
+[tool.setuptools_scm]
+version_file = "src/demo/_version.py"
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder, with an identity of its own; its output, stripped."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=os.environ | IDENTITY, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def make_project(folder: Path, *, pyproject: str = HATCHLING, files: Mapping[str, str] | None = None) -> Path:
+    """A repository with one commit: package ``demo`` (``answer() == 42``) and a passing test."""
+    contents = {
+        "pyproject.toml": pyproject,
+        "README.md": "# demo\n",
+        ".gitignore": "_version.py\n__pycache__/\n*.egg-info/\n/build/\n/dist/\n",
+        "src/demo/__init__.py": "",
+        "src/demo/core.py": CORE,
+        "tests/test_core.py": TESTS,
+        **(files or {}),
+    }
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "Begin")
+    return folder
+
+
+def clone_of_tag(repository: Path, tag: str, folder: Path) -> Path:
+    """A fresh clone that knows this one tag and no other."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    git(folder, "fetch", "-q", "--no-tags", str(repository), f"refs/tags/{tag}:refs/tags/{tag}")
+    git(folder, "checkout", "-q", "--detach", tag)
+    return folder
+
+
+def build(checkout: Path) -> tuple[Path, Path]:
+    """The sdist and the wheel that the project's own backend builds, with this environment's backends."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PIP_", "UV_")) and name != "PYTHONDONTWRITEBYTECODE"
+    }
+    epoch = git(checkout, "log", "-1", "--format=%ct")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "uv", "--no-config", "build", "-q", "--offline", "--no-build-isolation"),
+            *("--python", sys.executable, "--out-dir", "dist"),
+        ],
+        cwd=checkout,
+        env=environment | {"SOURCE_DATE_EPOCH": epoch},
+        check=True,
+        umask=0o022,
+    )
+    (sdist,) = (checkout / "dist").glob("*.tar.gz")
+    (wheel,) = (checkout / "dist").glob("*.whl")
+    return sdist, wheel
