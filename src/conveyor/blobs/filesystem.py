@@ -1,0 +1,181 @@
+"""Blobs as files: ``blobs/ab/cd/<sha256>``, and ``blobs/temporary/`` for what is being written.
+
+A blob becomes visible by one rename, after its bytes are on the disk: file written → fsync of the file →
+rename → fsync of the folder. A folder made on the way is made durable too, in its parent, before the first
+blob in it is acknowledged; since another process may have made it and died before its fsync, each process
+does that once for each folder that it writes to.
+
+A blob that is here already is replaced all the same: the bytes are equal by their digest, a copy that the
+disk has damaged is mended by it, and its young time of change keeps garbage collection away.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.errors import NotFound, StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from conveyor.blobs import Temporary
+
+LEFTOVER_AGE_SECONDS = 3600.0
+"""A temporary that nobody has written to for so long belongs to a process that is gone."""
+
+
+@dataclass(frozen=True)
+class TemporaryFile:
+    """A file in ``blobs/temporary/``, open for writing and reading."""
+
+    path: Path
+    file: BinaryIO
+
+    def write(self, chunk: bytes) -> None:
+        """Append a chunk; raises StorageFailed, as when the disk is full."""
+        with storage_errors("a file can not be written to disk"):
+            self.file.write(chunk)
+
+
+class FilesystemBlobs:
+    """The blob store on a local disk; see the module."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._temporary = root / "temporary"
+        self._durable_folders: set[Path] = set()
+        with storage_errors(f"the folder of blobs {root} can not be made"):
+            self._make_durable_folder(self._temporary)
+
+    @contextmanager
+    def new_temporary(self) -> Iterator[TemporaryFile]:
+        """A fresh file on the same disk; removed on leaving unless it was adopted."""
+        path = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+        with storage_errors("a temporary file can not be made"):
+            file = path.open("x+b")
+        try:
+            yield TemporaryFile(path, file)
+        finally:
+            with suppress(OSError):  # bytes that could not be flushed were not adopted either
+                file.close()
+            with suppress(OSError):
+                path.unlink()
+
+    def adopt(self, temporary: Temporary, sha256: str) -> None:
+        """Make the temporary's bytes durable as the blob ``sha256``."""
+        target = self._path(sha256)
+        with storage_errors(f"blob {sha256} can not be written"):
+            temporary.file.flush()
+            os.fsync(temporary.file.fileno())
+            self._make_durable_folder(target.parent)
+            temporary.path.rename(target)
+            sync_folder(target.parent)
+
+    def put(self, content: bytes) -> str:
+        """Store a small content; returns its SHA-256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        with self.new_temporary() as temporary:
+            temporary.write(content)
+            self.adopt(temporary, sha256)
+        return sha256
+
+    def open(self, sha256: str) -> BinaryIO:
+        """The bytes; raises NotFound when there is no such blob."""
+        with storage_errors(f"blob {sha256} can not be read"):
+            try:
+                return self._path(sha256).open("rb")
+            except FileNotFoundError as error:
+                raise NotFound(f"there is no blob {sha256}") from error
+
+    def size(self, sha256: str) -> int:
+        """How many bytes the blob has; raises NotFound."""
+        with storage_errors(f"blob {sha256} can not be read"):
+            try:
+                return self._path(sha256).stat().st_size
+            except FileNotFoundError as error:
+                raise NotFound(f"there is no blob {sha256}") from error
+
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is here."""
+        with storage_errors(f"blob {sha256} can not be read"):
+            return self._path(sha256).exists()
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob is, or would be."""
+        return self._path(sha256)
+
+    def remove_leftovers(self) -> int:
+        """Remove temporaries that nobody has written to for an hour; returns how many."""
+        oldest = time.time() - LEFTOVER_AGE_SECONDS
+        removed = 0
+        with storage_errors("leftovers of crashed processes can not be removed"):
+            for path in list(self._temporary.iterdir()):
+                with suppress(FileNotFoundError):  # another process removes leftovers too
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
+                        removed += 1
+        return removed
+
+    def _path(self, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= _HEX:
+            raise NotFound(f'"{sha256[:64]}" is no SHA-256 digest')
+        return self._root / sha256[:2] / sha256[2:4] / sha256
+
+    def _make_durable_folder(self, folder: Path) -> None:
+        if folder in self._durable_folders:
+            return
+        if folder != self._root:
+            self._make_durable_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+        else:
+            make_durable_folders(folder)
+        self._durable_folders.add(folder)
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def make_durable_folders(folder: Path) -> None:
+    """Make a folder and its missing parents so that they survive a power cut."""
+    missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn an error of the operating system into StorageFailed; ``what`` says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFailed(
+                f"{what}: the disk is full", hint="free some space, then try again; nothing was stored"
+            ) from error
+        raise StorageFailed(f"{what}: {error.strerror or error}", hint=_hint(error)) from error
+
+
+def _hint(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "the store's process must be allowed to write there"
+    return "nothing was stored; look at the disk, then try again"

@@ -1,0 +1,155 @@
+"""Opens the catalogue: SQLite (one node) or PostgreSQL (any number of nodes), behind one SQLAlchemy engine.
+
+Two kinds of transaction, and no others:
+
+``reading``   one snapshot: every statement inside sees the same state. SQLite: a deferred ``BEGIN`` in WAL
+              mode; PostgreSQL: ``REPEATABLE READ, READ ONLY``.
+``writing``   SQLite: ``BEGIN IMMEDIATE``, so that a writer waits at the door instead of failing in the
+              middle; PostgreSQL: ``READ COMMITTED``, put in order by the row lock of ``serials.next_serial``.
+
+The sqlite3 driver's own implicit ``BEGIN`` is turned off: it would begin no transaction for a read and a
+deferred one for a write, which fails with "database is locked" under load.
+
+No other module of the product knows which of the two databases it speaks to. Errors of the driver pass
+through ``reading`` and ``writing`` as they are; ``operations.store`` turns them into ours.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_TIMEOUT_SECONDS = 30.0
+"""How long a writer waits for the write lock of another process before it gives up."""
+
+POOL_SIZE = 16
+"""Connections kept open per process; more are opened when more threads ask at once, and closed after."""
+
+
+def open_catalog(url: str) -> sqlalchemy.Engine:
+    """An engine for ``sqlite:///PATH`` or ``postgresql+psycopg://…``; nothing is connected or created yet.
+
+    Raises:
+        InvalidInput: the URL is none, or names a database that is not supported.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidInput("the database URL can not be read", hint=_URL_HINT) from error
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    if parsed.get_backend_name() == "postgresql":
+        return _open_postgresql(parsed)
+    raise InvalidInput(f'the catalogue can not live in "{parsed.get_backend_name()}"', hint=_URL_HINT)
+
+
+_URL_HINT = "use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+
+
+@contextmanager
+def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A read transaction: one consistent snapshot for all statements inside."""
+    options: dict[str, Any] = {"sqlite_begin": "BEGIN"}
+    if not is_sqlite(engine):
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A write transaction, committed on leaving and rolled back by any exception.
+
+    The threads of one process queue on a lock before they ask SQLite: its own waiting is a poll with
+    growing sleeps, in which a thread can starve.
+    """
+    turn: AbstractContextManager[Any] = engine.get_execution_options().get("write_lock") or nullcontext()
+    writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    with turn, writers.begin() as connection:
+        yield connection
+
+
+def is_sqlite(engine: sqlalchemy.Engine) -> bool:
+    """Whether the catalogue is a SQLite file (else it is PostgreSQL)."""
+    return engine.dialect.name == "sqlite"
+
+
+def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
+    if not url.database or url.database == ":memory:":
+        raise InvalidInput("the catalogue needs a file", hint=_URL_HINT)
+    engine = sqlalchemy.create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        poolclass=QueuePool,
+        pool_size=POOL_SIZE,
+        max_overflow=-1,
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,
+            "timeout": BUSY_TIMEOUT_SECONDS,
+            "cached_statements": 512,
+        },
+        execution_options={"write_lock": threading.Lock()},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    """Durable before it is acknowledged (``synchronous=FULL``), readers never blocked (WAL)."""
+    del record
+    cursor = connection.cursor()
+    try:
+        _switch_to_wal(cursor)
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.execute("PRAGMA mmap_size=268435456")
+    finally:
+        cursor.close()
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    """Two processes that open an empty file at once: SQLite answers one of them "locked" without waiting."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        isolation_level="READ COMMITTED",
+        pool_size=POOL_SIZE,
+        max_overflow=2 * POOL_SIZE,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10, "application_name": "conveyor"},
+    )

@@ -1,0 +1,79 @@
+"""The audit log: every change, in serial order, written in the transaction of the change itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select
+
+from conveyor.catalog.tables import events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change, as it stands in the audit log."""
+
+    serial: int
+    at: str
+    actor: str
+    action: str
+    index: str | None
+    project: str | None
+    version: str | None
+    detail: Mapping[str, Any]
+
+
+def insert_event(connection: Connection, recorded: Event) -> None:
+    """Write one event; its serial was taken with ``serials.next_serial`` in the same transaction."""
+    connection.execute(
+        insert(events).values(
+            serial=recorded.serial,
+            at=recorded.at,
+            actor=recorded.actor,
+            action=recorded.action,
+            index_name=recorded.index,
+            project=recorded.project,
+            version=recorded.version,
+            detail=json.dumps(recorded.detail, sort_keys=True),
+        )
+    )
+
+
+def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> list[Event]:
+    """The events after ``serial``, oldest first, at most ``limit``."""
+    rows = connection.execute(
+        select(events).where(events.c.serial > serial).order_by(events.c.serial).limit(limit)
+    )
+    return [
+        Event(
+            serial=row.serial,
+            at=row.at,
+            actor=row.actor,
+            action=row.action,
+            index=row.index_name,
+            project=row.project,
+            version=row.version,
+            detail=json.loads(row.detail),
+        )
+        for row in rows
+    ]
+
+
+def changes_since(connection: Connection, serial: int) -> list[tuple[int, str | None, str | None]]:
+    """(serial, index, project) of every event after ``serial``, oldest first: what a page cache must drop.
+
+    ``None`` stands for "any": an event without an index or a project may have changed every page.
+    """
+    rows = connection.execute(
+        select(events.c.serial, events.c.index_name, events.c.project)
+        .where(events.c.serial > serial)
+        .order_by(events.c.serial)
+    )
+    return [(row.serial, row.index_name, row.project) for row in rows]

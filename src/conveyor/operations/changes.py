@@ -1,0 +1,123 @@
+"""Transactions: ``read`` for a snapshot, ``record_change`` for a change with its events and its serial.
+
+What ``record_change`` promises when it is left without an exception: rows and events are committed and
+durable, and every process of the store sees the new serial (rules 1-3 and 8 of the design). Any exception
+rolls all of it back. Blobs are stored before the transaction begins, so that no row ever points at nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from conveyor.catalog.connection import reading, writing
+from conveyor.catalog.events import Event, insert_event
+from conveyor.catalog.serials import next_serial
+from conveyor.domain.times import utc_text
+from conveyor.errors import Conflict, StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+    from conveyor.operations.store import Store
+
+
+@dataclass
+class Change:
+    """One write transaction: its connection, who makes it, when, and the serial of its newest event."""
+
+    connection: Connection
+    actor: str
+    at: str
+    """Moment of the change, as text; also a good value for the rows it writes."""
+    serial: int | None = field(default=None, init=False)
+    """Known after the first ``event``; ``None`` as long as nothing was recorded."""
+
+    def event(
+        self,
+        action: str,
+        *,
+        index: str | None = None,
+        project: str | None = None,
+        version: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Write one event to the audit log and return its serial.
+
+        Call it as late as possible: on PostgreSQL other writers wait from here on until the commit. ``index``
+        and ``project`` say which pages the change touches (``None``: it may touch all); secrets have no
+        place in ``detail``.
+        """
+        self.serial = next_serial(self.connection)
+        insert_event(
+            self.connection,
+            Event(
+                serial=self.serial,
+                at=self.at,
+                actor=self.actor,
+                action=action,
+                index=index,
+                project=project,
+                version=version,
+                detail=detail or {},
+            ),
+        )
+        return self.serial
+
+
+@contextmanager
+def record_change(store: Store, *, actor: str) -> Iterator[Change]:
+    """A write transaction; what happens inside is one change, or none.
+
+    Raises:
+        Conflict: another process wrote the same row at the same time.
+        StorageFailed: the database failed; nothing of the change is visible.
+    """
+    announced = False
+    with database_errors("the change was not stored"):
+        try:
+            with writing(store.catalog) as connection:
+                change = Change(connection, actor=actor, at=utc_text(store.clock()))
+                yield change
+                if change.serial is not None:
+                    announced = True
+                    store.newest.announce(change.serial)
+        except BaseException:
+            if announced:  # the commit failed: without this, readers ask the database until the next change
+                with suppress(SQLAlchemyError):
+                    store.newest.repair()
+            raise
+        if change.serial is not None:
+            store.newest.publish(change.serial)
+
+
+@contextmanager
+def read(store: Store) -> Iterator[Connection]:
+    """A read transaction: one snapshot for all statements inside. Raises StorageFailed."""
+    with database_errors("the catalogue can not be read"), reading(store.catalog) as connection:
+        yield connection
+
+
+@contextmanager
+def database_errors(what: str) -> Iterator[None]:
+    """Turn errors of the database into ours; ``what`` says what did not happen."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict(
+            f"{what}: somebody else changed the same thing at the same time",
+            hint="look again, then try again",
+        ) from error
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        if "disk is full" in reason or "No space left" in reason:
+            raise StorageFailed(
+                f"{what}: the disk is full", hint="free some space, then try again"
+            ) from error
+        raise StorageFailed(f"{what}: {reason}", hint="look at the database, then try again") from error

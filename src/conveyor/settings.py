@@ -1,0 +1,191 @@
+"""Settings of the store, read once at start; nothing below reads the environment.
+
+``StoreSettings`` is what a store process runs with. ``upstream_of_this_machine`` answers which index this
+machine installs from, the way pip would: that is asked once, when a store is initialised, and then stored.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8080
+DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
+"""pip's own default for its ``timeout``."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The index a mirror reads from, as it was found when the store was initialised."""
+
+    url: str
+    """Ends with a slash; may hold credentials: show ``redacted_url`` only."""
+    cert: str | None = None
+    """A file of certificates to trust instead of the system's."""
+    proxy: str | None = None
+    timeout_seconds: float = DEFAULT_UPSTREAM_TIMEOUT_SECONDS
+
+    @property
+    def redacted_url(self) -> str:
+        """The URL without its password, for people and logs."""
+        return redacted(self.url)
+
+    def __repr__(self) -> str:
+        proxy = redacted(self.proxy) if self.proxy else None
+        return f"Upstream(url={self.redacted_url!r}, cert={self.cert!r}, proxy={proxy!r})"
+
+    def to_json(self) -> str:
+        """The text stored in the catalogue, credentials included."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Upstream:
+        """What ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What one store process runs with."""
+
+    data: Path
+    """The store's folder: catalogue, blobs, serial file, initial password."""
+    database_url: str
+    blobs_url: str
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    workers: int = 1
+    access_log: Path | None = None
+    admin_password: str | None = field(default=None, repr=False)
+    """Of the user ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
+    upstream: Upstream | None = None
+    """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
+
+
+def store_settings(
+    data: Path,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    workers: int = 1,
+    access_log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> StoreSettings:
+    """The settings of a store at ``data``, completed from ``CONVEYOR_*`` variables of the environment."""
+    values = os.environ if environment is None else environment
+    folder = data.absolute()
+    return StoreSettings(
+        data=folder,
+        database_url=values.get("CONVEYOR_DATABASE_URL") or f"sqlite:///{folder / 'catalog.sqlite'}",
+        blobs_url=values.get("CONVEYOR_BLOBS_URL") or f"file://{quote(str(folder / 'blobs'))}",
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=access_log.absolute() if access_log else None,
+        admin_password=values.get("CONVEYOR_ADMIN_PASSWORD") or None,
+    )
+
+
+def redacted(url: str) -> str:
+    """A URL whose user name and password are replaced by ``****``."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc="****@" + parts.netloc.rpartition("@")[2]))
+
+
+def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Upstream:
+    """The index that pip on this machine installs from, with its certificates, proxy and timeout.
+
+    Precedence as in pip's documentation ("Configuration"): variables over files; of the files, that of
+    ``PIP_CONFIG_FILE`` over the environment's over the user's over the system's; a section ``[install]``
+    over ``[global]``. Extra indexes are ignored: a mirror that mixes two indexes is how names get confused.
+    Without any of it: ``PYPI_SIMPLE_ENDPOINT`` of pypi-simple, with the system's certificates.
+
+    Raises:
+        InvalidInput: the index URL is not HTTP, a timeout is no number, or a file can not be parsed.
+    """
+    values = os.environ if environment is None else environment
+    options = _pip_options(values)
+    url = options.get("index-url")
+    if not url:
+        from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+        url = PYPI_SIMPLE_ENDPOINT
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise InvalidInput(
+            f'the index "{redacted(url)}" of this machine\'s pip can not be mirrored',
+            hint="set PIP_INDEX_URL to an http or https URL of a simple index, then start again",
+        )
+    return Upstream(
+        url=url.rstrip("/") + "/",
+        cert=options.get("cert") or None,
+        proxy=options.get("proxy") or None,
+        timeout_seconds=_seconds(options.get("timeout") or options.get("default-timeout")),
+    )
+
+
+def _seconds(text: str | None) -> float:
+    if not text:
+        return DEFAULT_UPSTREAM_TIMEOUT_SECONDS
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidInput(f'pip\'s timeout "{text}" is no number of seconds') from error
+
+
+def _pip_options(values: Mapping[str, str]) -> dict[str, str]:
+    """Options by their long name, lower case with hyphens; the strongest source wins."""
+    options: dict[str, str] = {}
+    parsed = [_parse(path) for path in pip_configuration_files(values)]
+    for section in ("global", "install"):
+        for sections in parsed:
+            options.update(sections.get(section, {}))
+    for name, value in values.items():
+        if name.startswith("PIP_") and value:
+            options[_normalized(name[4:])] = value
+    return options
+
+
+def pip_configuration_files(values: Mapping[str, str]) -> list[Path]:
+    """The configuration files that pip would read here, weakest first, whether they exist or not."""
+    chosen = values.get("PIP_CONFIG_FILE")
+    if chosen == os.devnull:
+        return []
+    home = Path(values.get("HOME") or Path.home())
+    system_folders = (values.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
+    files = [Path(folder, "pip", "pip.conf") for folder in system_folders if folder]
+    files.append(Path("/etc/pip.conf"))
+    if not (chosen and Path(chosen).exists()):
+        files.append(home / ".pip" / "pip.conf")
+        files.append(Path(values.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf")
+    files.append(Path(sys.prefix) / "pip.conf")
+    if chosen:
+        files.append(Path(chosen))
+    return files
+
+
+def _parse(path: Path) -> dict[str, dict[str, str]]:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = _normalized  # type: ignore[assignment,method-assign]  # the documented way to set it
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise InvalidInput(f"pip's configuration file {path} can not be read") from error
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def _normalized(name: str) -> str:
+    return name.lower().replace("_", "-").removeprefix("--")
