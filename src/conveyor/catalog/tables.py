@@ -87,7 +87,9 @@ index_bases = Table(
 claims = Table(
     "claims",
     metadata,
-    Column("name", Text, primary_key=True, comment="normalized project name, or prefix without its last hyphen"),
+    Column(
+        "name", Text, primary_key=True, comment="normalized project name, or prefix without its last hyphen"
+    ),
     Column("is_prefix", Boolean, primary_key=True),
     Column("claimed_by", Text, nullable=False),
     Column("claimed_at", Text, nullable=False),
