@@ -119,8 +119,8 @@ def check_request(repository: str, ref: str) -> None:
     """Accept what a run is asked for.
 
     Raises:
-        InvalidInput: the repository's URL holds a password, or git would read one of the two as an option; names
-            every fault.
+        InvalidInput: the repository's URL holds a password, or git would read one of the two as an option;
+            names every fault.
     """
     faults = []
     if repository.startswith("-") or not repository.isprintable():

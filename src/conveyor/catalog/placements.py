@@ -1,0 +1,146 @@
+"""Rows of placements: which distribution is in which index. Promotion moves rows, never bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, delete, func, insert, select, update
+
+from conveyor.catalog.tables import distributions, placements
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import ColumnElement, Connection
+
+
+@dataclass(frozen=True)
+class PlacedFile:
+    """A distribution in an index."""
+
+    index: str
+    distribution_id: int
+    project: str
+    version: str
+    filename: str
+    packagetype: str
+    sha256: str
+    size_bytes: int
+    requires_python: str | None
+    uploaded_at: str
+    uploaded_by: str
+    is_yanked: bool
+    yank_reason: str | None
+
+
+def insert_placement(
+    connection: Connection,
+    *,
+    index: str,
+    project: str,
+    filename: str,
+    distribution_id: int,
+    added_serial: int,
+) -> None:
+    """Put a distribution into an index; the database refuses a filename that is there already."""
+    connection.execute(
+        insert(placements).values(
+            index_name=index,
+            project=project,
+            filename=filename,
+            distribution_id=distribution_id,
+            added_serial=added_serial,
+            is_yanked=False,
+        )
+    )
+
+
+def placements_of_release(connection: Connection, project: str, version: str) -> list[PlacedFile]:
+    """Every placement of a release's distributions, by filename, then index."""
+    rows = connection.execute(
+        select(*_PLACED)
+        .join_from(distributions, placements, placements.c.distribution_id == distributions.c.id)
+        .where(distributions.c.project == project, distributions.c.version == version)
+        .order_by(placements.c.filename, placements.c.index_name)
+    )
+    return [PlacedFile(**row._mapping) for row in rows]
+
+
+def placements_of_filename(
+    connection: Connection, project: str, filename: str, *, indexes: Collection[str]
+) -> dict[str, str]:
+    """Index name → SHA-256 of the file of that name in each of ``indexes`` that has one."""
+    rows = connection.execute(
+        select(placements.c.index_name, distributions.c.sha256)
+        .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+        .where(
+            placements.c.project == project,
+            placements.c.filename == filename,
+            placements.c.index_name.in_(sorted(indexes)),
+        )
+    )
+    return {row.index_name: row.sha256 for row in rows}
+
+
+def indexes_of_digest(connection: Connection, sha256: str) -> frozenset[str]:
+    """The indexes that hold a distribution with these bytes."""
+    rows = connection.execute(
+        select(placements.c.index_name)
+        .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+        .where(distributions.c.sha256 == sha256)
+        .distinct()
+    )
+    return frozenset(row.index_name for row in rows)
+
+
+def releases_of_project(connection: Connection, project: str) -> list[tuple[str, str, int]]:
+    """(version, index, number of files) of every release of a project in every index it is in."""
+    rows = connection.execute(
+        select(distributions.c.version, placements.c.index_name, func.count().label("files"))
+        .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+        .where(placements.c.project == project)
+        .group_by(distributions.c.version, placements.c.index_name)
+        .order_by(distributions.c.version, placements.c.index_name)
+    )
+    return [(row.version, row.index_name, row.files) for row in rows]
+
+
+def move_placement(
+    connection: Connection, *, source: str, target: str, project: str, filename: str, added_serial: int
+) -> bool:
+    """Move one file from an index to another; false when it is not in the source (any more)."""
+    moved = connection.execute(
+        update(placements)
+        .where(_is(source, project, filename))
+        .values(index_name=target, added_serial=added_serial)
+    )
+    return moved.rowcount == 1
+
+
+def delete_placement(connection: Connection, *, index: str, project: str, filename: str) -> None:
+    """Take one file out of an index."""
+    connection.execute(delete(placements).where(_is(index, project, filename)))
+
+
+def _is(index: str, project: str, filename: str) -> ColumnElement[bool]:
+    return and_(
+        placements.c.index_name == index, placements.c.project == project, placements.c.filename == filename
+    )
+
+
+_PLACED = (
+    placements.c.index_name.label("index"),
+    placements.c.distribution_id,
+    distributions.c.project,
+    distributions.c.version,
+    distributions.c.filename,
+    distributions.c.packagetype,
+    distributions.c.sha256,
+    distributions.c.size_bytes,
+    distributions.c.requires_python,
+    distributions.c.uploaded_at,
+    distributions.c.uploaded_by,
+    placements.c.is_yanked,
+    placements.c.yank_reason,
+)
