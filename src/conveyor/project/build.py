@@ -1,0 +1,175 @@
+"""Building: sdist, then the wheel from that sdist, by the project's own backend, then both are opened.
+
+``build_distributions`` builds a checkout as it stands; ``build_tag`` builds one release by the recipe:
+
+1. the tag is given, never asked of ``git describe``; it is a version and spelled canonically;
+2. the commit it names: a lightweight, an annotated and a signed tag all build;
+3. a fresh clone that knows only this tag; umask 022; ``SOURCE_DATE_EPOCH`` is the commit's time;
+4. the version is forced on the backend as well, for this project only;
+5. every built file is opened: name, version, and the wheel contract.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conveyor.errors import ProjectError
+from conveyor.project.contract import check_sdist, check_wheel
+from conveyor.project.environment import run_uv
+from conveyor.project.git import (
+    changed_files,
+    clone_tag,
+    commit_time,
+    head_commit,
+    is_shallow,
+    resolve_commit,
+    tags_in_reach,
+)
+from conveyor.project.model import read_manifest, read_payload
+from conveyor.project.settings import Project, read_project
+from conveyor.project.versions import is_release_tag, override_variable, version_of_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from conveyor.domain.versions import Version
+
+__all__ = ["BuiltFiles", "build_distributions", "build_tag", "check_sdist", "check_wheel"]
+
+
+@dataclass(frozen=True)
+class BuiltFiles:
+    """The two files of a release."""
+
+    sdist: Path
+    wheel: Path
+    version: Version
+
+
+def build_distributions(
+    checkout: Path,
+    out: Path,
+    *,
+    version: Version | None = None,
+    variables: Mapping[str, str] | None = None,
+    index_url: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> BuiltFiles:
+    """Build the sdist and the wheel of a checkout into ``out`` and check both.
+
+    Args:
+        checkout: a clean checkout; a model's payload lies in it.
+        out: the folder for the files; made when it is not there. Files of the same name are replaced.
+        version: what to build; ``None`` for a development build, whose version git history gives.
+        variables: set for the build on top of ours.
+        index_url: the only index the build requirements come from; ``None``: the user's configuration.
+        on_line: gets each line the build writes.
+
+    Raises:
+        ProjectError: an uncommitted change, a cut-off history, a missing model, a failing backend, or a
+            built file that breaks the contract; the message names the files.
+    """
+    project = read_project(checkout)
+    _refuse_changes(project)
+    if version is None:
+        _refuse_blind_history(project)
+    read_payload(project)
+    read_manifest(project)
+    forced = {"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})}
+    if version is not None:
+        forced[override_variable(project.name)] = str(version)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch:
+        words = ["build", "--python", sys.executable, "--out-dir", scratch, str(project.root)]
+        run_uv(words, index_url=index_url, variables=forced, on_line=on_line)
+        sdist, wheel = _only(scratch, "*.tar.gz"), _only(scratch, "*.whl")
+        built = check_sdist(sdist, project, version=version)
+        check_wheel(wheel, project, version=built)
+        if version is None:
+            _refuse_going_back(project, built)
+        sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))
+    return BuiltFiles(sdist, wheel, built)
+
+
+def build_tag(
+    checkout: Path,
+    tag: str,
+    out: Path,
+    *,
+    index_url: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> BuiltFiles:
+    """Build the release that a tag of a checkout names, from a fresh clone that knows only that tag.
+
+    A model is not trained here: its payload is taken from the checkout, which must stand at the tag's
+    commit without changes, so that the payload is that commit's.
+
+    Raises:
+        InvalidVersion: the tag is no release.
+        ProjectError: as for ``build_distributions``; no such tag; or the checkout stands elsewhere.
+    """
+    version = version_of_tag(tag)
+    project = read_project(checkout)
+    commit = resolve_commit(project.root, f"refs/tags/{tag}")
+    with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
+        clone = Path(scratch) / project.name
+        clone_tag(project.root, tag, clone)
+        cloned = read_project(clone)
+        if cloned.payload:
+            _take_payload(project, cloned, tag, commit)
+        return build_distributions(clone, out, version=version, index_url=index_url, on_line=on_line)
+
+
+def _take_payload(project: Project, cloned: Project, tag: str, commit: str) -> None:
+    if head_commit(project.root) != commit:
+        raise ProjectError(
+            f"the model of {tag} can not be taken from {project.root}: another commit is checked out there",
+            hint=f"git checkout {tag} && conveyor train",
+        )
+    _refuse_changes(project)
+    for file in read_payload(project):
+        target = cloned.root / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(project.root / file.path, target)
+
+
+def _refuse_changes(project: Project) -> None:
+    changed = changed_files(project.root)
+    if changed:
+        listed = "".join(f"\n  - {path}" for path in changed[:20])
+        more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
+        raise ProjectError(
+            f"{len(changed)} files in {project.root} differ from the commit, so no version would name "
+            f"what is built:{listed}{more}",
+            hint="commit them, or name in .gitignore what does not belong to the project",
+        )
+
+
+def _refuse_blind_history(project: Project) -> None:
+    """A shallow clone without a release in reach would count from nothing, and give a version far too low."""
+    if is_shallow(project.root) and not any(is_release_tag(tag) for tag in tags_in_reach(project.root)):
+        raise ProjectError(
+            f"history in {project.root} is cut off before the last release: the version can not be counted",
+            hint="git fetch --unshallow --tags",
+        )
+
+
+def _refuse_going_back(project: Project, built: Version) -> None:
+    released = [version_of_tag(tag) for tag in tags_in_reach(project.root) if is_release_tag(tag)]
+    if released and built < max(released):
+        raise ProjectError(
+            f"this commit would be {built}, which sorts below {max(released)}, a release that it contains",
+            hint="tag a release on this branch that is greater than all it contains",
+        )
+
+
+def _only(folder: str, pattern: str) -> Path:
+    found = list(Path(folder).glob(pattern))
+    if len(found) != 1:
+        raise ProjectError(f"the build left {len(found)} files {pattern}, where one is asked")
+    return found[0]

@@ -1,0 +1,165 @@
+"""The wheel contract: what was built is opened and held against the checkout it was built from.
+
+A build backend drops an ignored model without a word, ships a stray file, or takes raw data along
+(measured: five of seven backends give another wheel for a desk than for a clean clone). So every built
+file is opened:
+
+1. its name and version are the project's, and the tag's when a tag was built;
+2. every tracked file of the package is inside, with the same bytes;
+3. every declared payload file is inside, with the digest of the working file;
+4. nothing else that lies in the checkout is: no ignored file that is not declared;
+5. in the sdist, nothing but tracked files and the payload, and no raw data.
+
+All faults are named at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from packaging.metadata import RawMetadata, parse_email
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+
+from conveyor.errors import ProjectError
+from conveyor.project.git import tracked_files
+from conveyor.project.model import read_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conveyor.domain.versions import Version
+    from conveyor.project.settings import Project
+
+RAW_DATA_FOLDERS = ("data", "models", "notebooks")
+"""Folders at the top of a checkout for data, trained models and experiments: never parts of a release."""
+
+
+def check_wheel(wheel: Path, project: Project, *, version: Version | None = None) -> Version:
+    """The version of a wheel that keeps the contract.
+
+    Args:
+        wheel: the built file.
+        project: what the checkout declares; its files are read and compared.
+        version: what the version must be; ``None``: any.
+
+    Raises:
+        ProjectError: the contract is broken; all faults are named.
+    """
+    name, filename_version, _, _ = parse_wheel_filename(wheel.name)
+    with zipfile.ZipFile(wheel) as archive:
+        members = [member for member in archive.namelist() if not member.endswith("/")]
+        digests = {member: _digest(archive.open(member)) for member in members}
+        metadata = next((archive.read(member) for member in digests if _is_metadata(member, "METADATA")), b"")
+    faults = _identity_faults(project, name, filename_version, metadata, version)
+    faults += _member_faults(project, digests)
+    _raise(wheel, faults)
+    return filename_version
+
+
+def check_sdist(sdist: Path, project: Project, *, version: Version | None = None) -> Version:
+    """The version of an sdist that keeps the contract; arguments and errors as for ``check_wheel``."""
+    name, filename_version = parse_sdist_filename(sdist.name)
+    digests: dict[str, str] = {}
+    metadata = b""
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is None:
+                continue
+            if str(path) == "PKG-INFO":
+                metadata = content.read()
+            else:
+                digests[str(path)] = _digest(content)
+    faults = _identity_faults(project, name, filename_version, metadata, version)
+    faults += _source_faults(project, digests)
+    _raise(sdist, faults)
+    return filename_version
+
+
+def _identity_faults(
+    project: Project, name: str, filename_version: Version, metadata: bytes, version: Version | None
+) -> list[str]:
+    """What a file calls itself, in its filename and in its metadata, against the project and the tag."""
+    raw: RawMetadata = parse_email(metadata)[0]
+    faults = []
+    if name != project.name:
+        faults.append(f"its filename names {name}, the project is {project.name}")
+    if canonicalize_name(raw.get("name", "")) != project.name:
+        faults.append(f"its metadata names {raw.get('name')!r}, the project is {project.name}")
+    if raw.get("version") != str(filename_version):
+        faults.append(f"its metadata has version {raw.get('version')!r}, its filename {filename_version}")
+    if version is not None and filename_version != version:
+        faults.append(f"it has version {filename_version}, the tag is {version}")
+    return faults
+
+
+def _member_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
+    """The files of the package in a wheel against those of the checkout."""
+    expected = {file.path: file.sha256 for file in read_payload(project)}
+    known = {*expected, *project.version_files, *tracked_files(project.root)}
+    for path in tracked_files(project.root, project.package_folder):
+        expected[path] = _digest((project.root / path).open("rb"))
+    faults = []
+    for path, sha256 in expected.items():
+        member = project.member_of(path)
+        what = "the model" if path in project.payload else "the tracked file"
+        if member not in digests:
+            faults.append(f"{what} {path} is not inside{_missing_hint(project, path)}")
+        elif digests[member] != sha256 and path not in project.version_files:
+            faults.append(f"{what} {path} is inside with other bytes than in the checkout")
+    origins = {member: str(PurePosixPath(project.import_root, member)) for member in sorted(digests)}
+    faults += [
+        f"{member} is inside, but git does not track it and payload does not declare it"
+        for member, origin in origins.items()
+        if ".dist-info/" not in member and origin not in known and (project.root / origin).exists()
+    ]
+    return faults
+
+
+def _source_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
+    """The files of an sdist against those of the checkout."""
+    payload = {file.path: file.sha256 for file in read_payload(project)}
+    tracked = set(tracked_files(project.root))
+    faults = [
+        f"the model {path} is not inside, or with other bytes than in the checkout"
+        for path, sha256 in payload.items()
+        if digests.get(path) != sha256
+    ]
+    for path in sorted(digests):
+        if path in payload or path in project.version_files:
+            continue
+        if PurePosixPath(path).parts[0] in RAW_DATA_FOLDERS:
+            faults.append(f"{path} is inside: data, models and notebooks do not belong into a release")
+        elif path not in tracked and (project.root / path).exists():
+            faults.append(f"{path} is inside, but git does not track it")
+    return faults
+
+
+def _missing_hint(project: Project, path: str) -> str:
+    if path in project.payload:
+        return " (is it among the artifacts of [tool.hatch.build]?)"
+    return " (does a line of .gitignore without a leading slash match it?)"
+
+
+def _is_metadata(member: str, name: str) -> bool:
+    path = PurePosixPath(member)
+    return path.name == name and len(path.parts) == 2 and path.parts[0].endswith(".dist-info")
+
+
+def _digest(stream: IO[bytes]) -> str:
+    with stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # reads are enough
+
+
+def _raise(file: Path, faults: list[str]) -> None:
+    if faults:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        raise ProjectError(
+            f"{file.name} does not keep the wheel contract:{listed}",
+            hint="see only-include and artifacts under [tool.hatch.build] in pyproject.toml",
+        )

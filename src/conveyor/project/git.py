@@ -1,0 +1,210 @@
+"""What the rest of the room asks of git: resolve, clone, read. One function per question.
+
+The rule here: *which tag a job is for* is never asked of ``git describe``. A tag build sees one tag only
+(``clone_tag``), since several may stand on one commit and every tool picks the wrong one in some order.
+Variables that point git at another repository are removed, names never reach git as options.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conveyor.errors import MissingTool, ProjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# A hook or an outer git command sets these; they would turn every call here to that other repository.
+_OTHER_REPOSITORY = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX",
+    "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
+)  # fmt: skip
+
+
+def run_git(
+    arguments: Sequence[str], *, folder: Path | None = None, variables: Mapping[str, str] | None = None
+) -> bytes:
+    """What git wrote to standard output.
+
+    Raises:
+        ProjectError: git ended with an error; the message is its own, without the ``fatal:``.
+        MissingTool: there is no git.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _OTHER_REPOSITORY}
+    # Fixed messages, and no question at a terminal that a pipeline does not have.
+    environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(variables or {})}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+            check=False, umask=0o022,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        if folder is not None and not folder.is_dir():
+            raise ProjectError(f"{folder} is not a folder") from error
+        raise MissingTool(
+            "git is not installed", hint="install git (on Debian: apt-get install git)"
+        ) from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])
+        raise ProjectError(f"git {arguments[0]}: {re.sub(r'^(fatal|error): ', '', said)}")
+    return done.stdout
+
+
+def resolve_commit(repository: str | Path, ref: str) -> str:
+    """The full id of the commit that a tag, a branch, ``HEAD`` or a commit id names; tags win over branches.
+
+    A tag object is followed to its commit (``T^{commit}``). ``repository`` is a path, bare or not, or a URL.
+
+    Raises:
+        ProjectError: there is no such commit in the repository.
+    """
+    _refuse_option(ref)
+    local = _local(repository)
+    if local is None:
+        return _resolve_remote(str(repository), ref)
+    for name in (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref):
+        arguments = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+        try:
+            return run_git(arguments, folder=local).decode().strip()
+        except ProjectError:
+            continue
+    raise ProjectError(f'there is no tag, branch or commit "{ref}" in {repository}', hint="git push --tags?")
+
+
+def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
+    """Make ``into`` a fresh repository that knows this one tag and its commit, checked out; no neighbours.
+
+    Raises:
+        ProjectError: there is no such tag, or ``into`` holds something already.
+    """
+    _refuse_option(tag)
+    _fresh_repository(into)
+    refspec = f"+refs/tags/{tag}:refs/tags/{tag}"
+    try:
+        # --no-tags: git would bring the other tags of the same commit along.
+        run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), refspec], folder=into)
+    except ProjectError as error:
+        raise ProjectError(f'tag "{tag}" can not be fetched from {repository}: {error.message}') from error
+    run_git(["checkout", "-q", "--detach", f"refs/tags/{tag}"], folder=into)
+
+
+def clone_commit(repository: str | Path, commit_or_branch: str, into: Path) -> None:
+    """Make ``into`` a fresh repository with the whole history and all tags, at that commit, detached.
+
+    Development versions count commits since the last release, so nothing may be missing.
+
+    Raises:
+        ProjectError: there is no such commit, or ``into`` holds something already.
+    """
+    _refuse_option(commit_or_branch)
+    commit = resolve_commit(repository, commit_or_branch)
+    _fresh_repository(into)
+    source = _source(repository)
+    heads = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+    run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into)
+    try:
+        run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=into)
+    except ProjectError:  # on no branch and under no tag: ask for the commit itself
+        run_git(["fetch", "-q", "--no-tags", "--", source, commit], folder=into)
+    run_git(["checkout", "-q", "--detach", commit], folder=into)
+
+
+def commit_time(checkout: Path) -> int:
+    """When the checked-out commit was made, in seconds since 1970; a build's ``SOURCE_DATE_EPOCH``."""
+    written = run_git(["-c", "log.showSignature=false", "log", "-1", "--format=%ct", "HEAD"], folder=checkout)
+    return int(written)
+
+
+def head_commit(checkout: Path) -> str:
+    """The full id of the commit that is checked out."""
+    return run_git(["rev-parse", "--verify", "HEAD^{commit}"], folder=checkout).decode().strip()
+
+
+def tag_object(repository: str | Path, tag: str) -> bytes | None:
+    """The raw tag object (``git cat-file tag``), with its signature; ``None`` for a lightweight tag.
+
+    Raises:
+        ProjectError: there is no such tag.
+    """
+    _refuse_option(tag)
+    local = _local(repository)
+    if local is None:
+        with tempfile.TemporaryDirectory(prefix="conveyor-tag-") as scratch:
+            clone_tag(repository, tag, Path(scratch) / "clone")
+            return tag_object(Path(scratch) / "clone", tag)
+    try:
+        kind = run_git(["cat-file", "-t", f"refs/tags/{tag}"], folder=local).decode().strip()
+    except ProjectError as error:
+        raise ProjectError(f'there is no tag "{tag}" in {repository}') from error
+    if kind != "tag":
+        return None
+    return run_git(["cat-file", "tag", f"refs/tags/{tag}"], folder=local)
+
+
+def changed_files(checkout: Path) -> tuple[str, ...]:
+    """The paths that differ from the checked-out commit: edited, added, removed or untracked; no ignored."""
+    arguments = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"]
+    return tuple(entry[3:] for entry in _split(run_git(arguments, folder=checkout)))
+
+
+def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
+    """The files that git tracks at or below a folder, relative to the checkout, sorted."""
+    return tuple(sorted(_split(run_git(["ls-files", "-z", "--", folder], folder=checkout))))
+
+
+def is_shallow(checkout: Path) -> bool:
+    """Whether history is cut off, so that counting commits gives too few."""
+    return run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() == b"true"
+
+
+def tags_in_reach(checkout: Path) -> tuple[str, ...]:
+    """All tags on the checked-out commit and its ancestors, releases or not."""
+    written = run_git(["tag", "--list", "--merged", "HEAD"], folder=checkout).decode()
+    return tuple(written.split())
+
+
+def _resolve_remote(repository: str, ref: str) -> str:
+    names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
+    written = run_git(["ls-remote", "-q", "--", repository, f"{ref}^{{}}", ref]).decode()
+    found = {name: commit for commit, name in (line.split("\t", 1) for line in written.splitlines())}
+    for name in names:
+        if name in found:
+            return found[name]
+    if _COMMIT.fullmatch(ref):
+        return ref
+    raise ProjectError(f'there is no tag, branch or commit "{ref}" in {repository}', hint="git push --tags?")
+
+
+def _fresh_repository(into: Path) -> None:
+    if into.exists() and any(into.iterdir()):
+        raise ProjectError(f"{into} is not empty; a clone starts from nothing")
+    into.mkdir(parents=True, exist_ok=True)
+    # --template=: no hooks and excludes of this machine in a job's clone.
+    run_git(["init", "-q", "--template=", "--initial-branch=main"], folder=into)
+
+
+def _local(repository: str | Path) -> Path | None:
+    """The path of a repository on this machine; ``None`` for a URL."""
+    text = str(repository).removeprefix("file://")
+    return Path(text) if Path(text).is_dir() else None
+
+
+def _source(repository: str | Path) -> str:
+    local = _local(repository)
+    return str(local.resolve()) if local is not None else str(repository)
+
+
+def _refuse_option(name: str) -> None:
+    if not name or name.startswith("-") or any(character.isspace() for character in name):
+        raise ProjectError(f'"{name}" is not a name of a tag, a branch or a commit')
+
+
+def _split(written: bytes) -> list[str]:
+    return [entry for entry in written.decode(errors="surrogateescape").split("\0") if entry]

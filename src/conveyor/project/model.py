@@ -1,0 +1,92 @@
+"""The payload of a model in a checkout: which files are declared, which are there, what they say.
+
+The wheel's side of the same questions is ``contract.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from conveyor.domain.models import MANIFEST_NAME, ModelManifest, parse_manifest
+from conveyor.errors import InvalidInput, ProjectError
+
+if TYPE_CHECKING:
+    from conveyor.project.settings import Project
+
+
+@dataclass(frozen=True)
+class PayloadFile:
+    """A file that training wrote and the wheel must carry."""
+
+    path: str
+    """Relative to the checkout, such as ``src/tumor/model/model.joblib``."""
+    sha256: str
+    size_bytes: int
+
+
+def missing_payload(project: Project) -> tuple[str, ...]:
+    """The declared payload files that are not there."""
+    return tuple(path for path in project.payload if not (project.root / path).is_file())
+
+
+def read_payload(project: Project) -> tuple[PayloadFile, ...]:
+    """Digest and size of every declared payload file, in the order of the declaration.
+
+    Raises:
+        ProjectError: a file is missing; the hint says how to get it.
+    """
+    missing = missing_payload(project)
+    if missing:
+        raise ProjectError(
+            f"the model of {project.display_name} is missing: {', '.join(missing)}",
+            hint="train it in this checkout: conveyor train",
+        )
+    files = []
+    for path in project.payload:
+        with (project.root / path).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        files.append(PayloadFile(path, digest, (project.root / path).stat().st_size))
+    return tuple(files)
+
+
+def manifest_path(project: Project) -> str | None:
+    """Where the manifest of the model lies in the checkout; ``None`` when the payload has none."""
+    return next((path for path in project.payload if PurePosixPath(path).name == MANIFEST_NAME), None)
+
+
+def read_manifest(project: Project) -> ModelManifest | None:
+    """What the trained model says about itself; ``None`` when the payload has no manifest.
+
+    Raises:
+        ProjectError: it is no manifest, or vouches for other bytes than those that lie there.
+    """
+    path = manifest_path(project)
+    if path is None:
+        return None
+    try:
+        manifest = parse_manifest((project.root / path).read_bytes())
+    except InvalidInput as error:
+        raise ProjectError(f"{path}: {error.message}") from error
+    there = {file.path: file.sha256 for file in read_payload(project)}
+    for file in manifest.files:
+        named = str(PurePosixPath(path).parent / file.path)
+        if there.get(named) != file.sha256:
+            raise ProjectError(
+                f"{path} vouches for {named} with SHA-256 {file.sha256[:12]}…, but "
+                + (f"it has {there[named][:12]}…" if named in there else "it is no declared payload file"),
+                hint="train again: conveyor train",
+            )
+    return manifest
+
+
+def payload_stamps(project: Project) -> dict[str, tuple[int, int]]:
+    """File number and time of change of every payload file that is there: tells if it was written anew."""
+    stamps = {}
+    for path in project.payload:
+        if (project.root / path).is_file():
+            status = (project.root / path).stat()
+            stamps[path] = (status.st_ino, status.st_mtime_ns)
+    return stamps

@@ -1,0 +1,162 @@
+"""What a checkout declares about itself in ``pyproject.toml``, read once into one frozen value.
+
+``[tool.conveyor]`` is optional: without it a project is a plain package. Paths are relative to the
+checkout, with forward slashes, and never leave it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast, get_args
+
+from conveyor.domain.names import NormalizedName, project_name
+from conveyor.errors import InvalidName, ProjectError
+
+ProjectKind = Literal["package", "model"]
+
+_TABLE_KEYS = {"kind", "package", "payload", "train"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout and what it declares."""
+
+    root: Path
+    """The folder that holds ``pyproject.toml``; absolute."""
+    name: NormalizedName
+    display_name: str
+    """The name as the project spells it."""
+    package: str
+    """The name to import."""
+    package_folder: str
+    """Where that package lies in the checkout, such as ``src/tumor``."""
+    kind: ProjectKind
+    payload: tuple[str, ...]
+    """Files that training writes, git ignores and the wheel carries: ``src/tumor/model/model.joblib``."""
+    train: tuple[str, ...]
+    """The training command; ``python`` as its first word is the environment's. Empty: nothing to train."""
+    extras: tuple[str, ...]
+    """Names of the optional dependencies: what may be asked for as ``tumor[test]``."""
+    version_files: tuple[str, ...]
+    """Files that the build backend writes the version into; none in generated projects."""
+
+    @property
+    def import_root(self) -> str:
+        """The folder whose content lies at the top of the wheel: ``src``, or ``.`` for a flat layout."""
+        return str(PurePosixPath(self.package_folder).parent)
+
+    def member_of(self, path: str) -> str:
+        """The name inside the wheel of a file of the package, such as ``tumor/model/model.joblib``."""
+        return str(PurePosixPath(path).relative_to(self.import_root))
+
+
+def read_project(checkout: Path) -> Project:
+    """What ``pyproject.toml`` of a checkout declares.
+
+    Raises:
+        ProjectError: no such file, not TOML, or a declaration that can not be; all faults are named.
+    """
+    root = checkout.resolve()
+    document = _read_document(root)
+    project = document.get("project")
+    if not isinstance(project, dict) or not isinstance(project.get("name"), str):
+        raise ProjectError(
+            f"{root / 'pyproject.toml'} names no project", hint='write the name under [project]: name = "…"'
+        )
+    try:
+        name = project_name(project["name"])
+    except InvalidName as error:
+        raise ProjectError(f"{root / 'pyproject.toml'}: {error.message}", hint=error.hint) from error
+    table = document.get("tool", {}).get("conveyor", {})
+    faults = _faults_of(table, root, name)
+    if faults:
+        listed = "".join(f"\n- {fault}" for fault in faults)
+        raise ProjectError(f"[tool.conveyor] in {root / 'pyproject.toml'} can not be:{listed}")
+    package = _package(table, name)
+    return Project(
+        root=root,
+        name=name,
+        display_name=project["name"],
+        package=package,
+        package_folder=_package_folder(root, package),
+        kind=cast("ProjectKind", table.get("kind", "package")),
+        payload=tuple(table.get("payload", ())),
+        train=tuple(table.get("train", ())),
+        extras=tuple(sorted(project.get("optional-dependencies", {}))),
+        version_files=_version_files(document.get("tool", {})),
+    )
+
+
+def find_project(folder: Path) -> Project:
+    """The project that a folder belongs to: its own, or that of the nearest folder above it.
+
+    Raises:
+        ProjectError: there is no ``pyproject.toml`` up to the root of the file system.
+    """
+    start = folder.resolve()
+    for candidate in (start, *start.parents):
+        if (candidate / "pyproject.toml").is_file():
+            return read_project(candidate)
+    raise ProjectError(
+        f"{start} is in no project: there is no pyproject.toml",
+        hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",
+    )
+
+
+def _read_document(root: Path) -> dict[str, Any]:
+    path = root / "pyproject.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProjectError(
+            f"{root} is no project: it has no pyproject.toml", hint="make a project with: conveyor new NAME"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} is not TOML: {error}") from error
+
+
+def _faults_of(table: object, root: Path, name: NormalizedName) -> list[str]:
+    if not isinstance(table, dict):
+        return ["it is not a table"]
+    faults = [f'"{key}" is not known' for key in sorted(set(table) - _TABLE_KEYS)]
+    kind = table.get("kind", "package")
+    if kind not in get_args(ProjectKind):
+        faults.append(f'kind = "{kind}" is neither "package" nor "model"')
+    if not isinstance(table.get("package", ""), str):
+        faults.append("package is not a string")
+    for key in ("payload", "train"):
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
+            faults.append(f"{key} is not a list of strings")
+    if faults:
+        return faults
+    folder = _package_folder(root, _package(table, name))
+    faults += [
+        f'payload "{path}" does not lie in the package folder {folder}'
+        for path in table.get("payload", [])
+        if ".." in PurePosixPath(path).parts or not PurePosixPath(path).is_relative_to(folder)
+    ]
+    if kind == "model" and not (table.get("payload") and table.get("train")):
+        faults.append("a model needs its payload and its training command: payload = […], train = […]")
+    return faults
+
+
+def _package(table: dict[str, Any], name: NormalizedName) -> str:
+    return str(table.get("package", name.replace("-", "_")))
+
+
+def _package_folder(root: Path, package: str) -> str:
+    """``src/<package>`` when it is there or nothing else is; ``<package>`` for a flat layout."""
+    path = package.replace(".", "/")
+    is_flat = (root / path).is_dir() and not (root / "src" / path).is_dir()
+    return path if is_flat else f"src/{path}"
+
+
+def _version_files(tools: dict[str, Any]) -> tuple[str, ...]:
+    """Where hatch-vcs and setuptools-scm are told to write the version."""
+    scm = tools.get("setuptools_scm", {})
+    hook = tools.get("hatch", {}).get("build", {}).get("hooks", {}).get("vcs", {})
+    candidates = (hook.get("version-file"), scm.get("version_file"), scm.get("write_to"))
+    return tuple(sorted({path for path in candidates if isinstance(path, str)}))
