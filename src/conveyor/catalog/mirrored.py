@@ -1,0 +1,139 @@
+"""Rows of mirrors: which projects were asked for, and the files that upstream has of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from conveyor.catalog.tables import mirrored_files, mirrored_projects
+from conveyor.domain.mirror import MirroredFile, MirroredProject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Select
+
+_files, _projects = mirrored_files.c, mirrored_projects.c
+
+_COLUMNS = (
+    _files.index_name,
+    _files.project,
+    _files.filename,
+    _files.sha256,
+    _files.url,
+    _files.size_bytes,
+    _files.upload_time,
+    _files.is_upload_time_first_seen,
+    _files.requires_python,
+    _files.is_yanked,
+    _files.yank_reason,
+    _files.upstream_has_metadata,
+    _files.metadata_sha256,
+    _files.is_stored,
+)
+"""In the order of the fields of ``MirroredFile``."""
+
+
+def mirrored_projects_of(
+    connection: Connection, project: str, index_names: Sequence[str]
+) -> dict[str, MirroredProject]:
+    """What is remembered of a project, by index; indexes that never asked for it are missing."""
+    rows = connection.execute(
+        select(
+            _projects.index_name,
+            _projects.project,
+            _projects.is_present,
+            _projects.etag,
+            _projects.fetched_at,
+        ).where(_projects.project == project, _projects.index_name.in_(index_names))
+    )
+    return {row.index_name: MirroredProject(*row) for row in rows}
+
+
+def mirrored_page_files(
+    connection: Connection, project: str, index_names: Sequence[str]
+) -> list[MirroredFile]:
+    """The files of a project in any of the mirrors, in the order upstream gave them."""
+    return _read(
+        connection,
+        select(*_COLUMNS)
+        .where(_files.project == project, _files.index_name.in_(index_names))
+        .order_by(_files.index_name, _files.filename),
+    )
+
+
+def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> list[MirroredFile]:
+    """The file of that digest and name in every mirror that has it."""
+    return _read(connection, select(*_COLUMNS).where(_files.sha256 == sha256, _files.filename == filename))
+
+
+def _read(connection: Connection, statement: Select[Any]) -> list[MirroredFile]:
+    return [MirroredFile(*row) for row in connection.execute(statement)]
+
+
+def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
+    """Remember that upstream was asked for a project, and what it said."""
+    values = {"is_present": known.is_present, "etag": known.etag, "fetched_at": known.fetched_at}
+    key = (_projects.index_name == known.index, _projects.project == known.project)
+    changed = connection.execute(update(mirrored_projects).where(*key).values(**values))
+    if changed.rowcount == 0:
+        connection.execute(
+            insert(mirrored_projects).values(index_name=known.index, project=known.project, **values)
+        )
+
+
+def insert_mirrored_files(connection: Connection, files: Sequence[MirroredFile]) -> None:
+    """Write new files, all in one statement."""
+    if files:
+        connection.execute(insert(mirrored_files), [_values(file) for file in files])
+
+
+def update_mirrored_files(connection: Connection, files: Sequence[MirroredFile]) -> None:
+    """Write changed files, all in one statement."""
+    if not files:
+        return
+    statement = (
+        update(mirrored_files)
+        .where(
+            _files.index_name == bindparam("key_index"),
+            _files.project == bindparam("key_project"),
+            _files.filename == bindparam("key_filename"),
+        )
+        .values({column.name: bindparam(column.name) for column in _COLUMNS[3:]})
+    )
+    connection.execute(statement, [_keyed(_values(file)) for file in files])
+
+
+def delete_mirrored_files(connection: Connection, index: str, project: str, filenames: Sequence[str]) -> None:
+    """Forget files that upstream no longer has."""
+    if not filenames:
+        return
+    statement = delete(mirrored_files).where(
+        _files.index_name == index, _files.project == project, _files.filename == bindparam("gone")
+    )
+    connection.execute(statement, [{"gone": filename} for filename in filenames])
+
+
+def _values(file: MirroredFile) -> dict[str, Any]:
+    return {
+        "index_name": file.index,
+        "project": file.project,
+        "filename": file.filename,
+        "sha256": file.sha256,
+        "url": file.url,
+        "size_bytes": file.size_bytes,
+        "upload_time": file.upload_time,
+        "is_upload_time_first_seen": file.is_upload_time_first_seen,
+        "requires_python": file.requires_python,
+        "is_yanked": file.is_yanked,
+        "yank_reason": file.yank_reason,
+        "upstream_has_metadata": file.upstream_has_metadata,
+        "metadata_sha256": file.metadata_sha256,
+        "is_stored": file.is_stored,
+    }
+
+
+def _keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {"index_name": "key_index", "project": "key_project", "filename": "key_filename"}
+    return {keys.get(name, name): value for name, value in values.items()}
