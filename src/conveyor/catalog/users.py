@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select, update
 
 from conveyor.catalog.tables import users
+from conveyor.domain.access import scopes_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import Connection
+
+    from conveyor.domain.access import Scope
+
+
+@dataclass(frozen=True)
+class User:
+    """One user; ``password_hash`` is Argon2id, ``None`` for a user of tokens only."""
+
+    name: str
+    password_hash: str | None = field(repr=False)
+    scopes: frozenset[Scope]
+    is_disabled: bool
 
 
 def insert_user(
@@ -29,3 +43,26 @@ def insert_user(
             name=name, password_hash=password_hash, scopes=json.dumps(sorted(scopes)), created_at=created_at
         )
     )
+
+
+def find_user(connection: Connection, name: str) -> User | None:
+    """One user; ``None`` when there is none of that name."""
+    row = connection.execute(select(users).where(users.c.name == name)).first()
+    if row is None:
+        return None
+    return User(
+        name=row.name,
+        password_hash=row.password_hash,
+        scopes=scopes_from(json.loads(row.scopes)),
+        is_disabled=row.disabled_at is not None,
+    )
+
+
+def update_password(connection: Connection, name: str, password_hash: str) -> None:
+    """Write a user's new password hash."""
+    connection.execute(update(users).where(users.c.name == name).values(password_hash=password_hash))
+
+
+def disable_user(connection: Connection, name: str, *, disabled_at: str) -> None:
+    """Write that a user may do nothing any more."""
+    connection.execute(update(users).where(users.c.name == name).values(disabled_at=disabled_at))
