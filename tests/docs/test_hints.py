@@ -11,9 +11,7 @@ from conveyor.cli import COMMANDS, conveyor
 from docs.markdown import ROOT, repository_files
 
 # At the start of a text, or after punctuation: elsewhere "conveyor" may be the noun.
-CALL = re.compile(
-    r"(?:^|[:;,`(]\s*|\b(?:see|with|call|run): ?|\bsee )conveyor ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)"
-)
+CALL = re.compile(r"(?:^|[:;,`(]\s*|\b(?:see|with|call|run):? )conveyor ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)")
 
 
 def _texts() -> list[tuple[str, str]]:
