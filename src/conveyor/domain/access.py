@@ -8,10 +8,11 @@ promotes past a gate is no right anybody could hold, so it is not decided here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from conveyor.errors import Forbidden, Unauthorized
+from conveyor.errors import Forbidden, InvalidName, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -158,3 +159,20 @@ def _known(identity: Identity, action: str) -> None:
 
 def _covers(narrowing: frozenset[str] | None, name: str) -> bool:
     return narrowing is None or name in narrowing
+
+
+def check_user_name(name: str) -> None:
+    """Accept the name of a user or a worker, such as ``ada`` or ``worker-1``.
+
+    Raises:
+        InvalidName: it holds other characters than lower case letters, digits and ``. _ @ -``, begins or ends
+            with none of the first two, or is too long. A colon would end the name in basic authentication.
+    """
+    if not _USER_NAME.fullmatch(name):
+        raise InvalidName(
+            f'"{name[:65]}" can not be the name of a user',
+            hint="use lower case letters, digits and . _ @ -, at most 64, a letter or digit at both ends",
+        )
+
+
+_USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")

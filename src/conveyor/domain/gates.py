@@ -16,10 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from packaging.version import InvalidVersion, Version
-
 from conveyor.domain.evidence import BuildFacts, Evidence, TestsFacts, build_facts, tests_facts
 from conveyor.domain.signatures import version_of_tag
+from conveyor.domain.versions import is_final, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -262,18 +261,21 @@ def _commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
 def final_version(release: JudgedRelease, now: datetime) -> Verdict:
     """A final or post release (PEP 440): what a user without ``--pre`` would be given."""
     del now
-    step = "release the final version: conveyor release, which tags the tested commit"
+    gate = "final-version"
     try:
-        version = Version(release.version)
-    except InvalidVersion:
-        return Verdict("final-version", "fail", f'"{release.version}" is not a version (PEP 440)', step)
+        version = parse_version(release.version)
+    except InvalidInput:
+        return Verdict(
+            gate, "fail", f'"{release.version}" is not a version (PEP 440)', "release it under a version"
+        )
+    step = f"let QA tag the tested commit as the final: git tag -s v{version.base_version}, and push the tag"
+    if is_final(version):
+        return Verdict(gate, "pass", f"{version} is a final version")
     if version.is_devrelease:
-        return Verdict("final-version", "fail", f"{version} is a development version", step)
+        return Verdict(gate, "fail", f"{version} is a development version", step)
     if version.is_prerelease:
-        return Verdict("final-version", "fail", f"{version} is a pre-release", step)
-    if version.local is not None:
-        return Verdict("final-version", "fail", f"{version} is a local version ({version.local})", step)
-    return Verdict("final-version", "pass", f"{version} is a final version")
+        return Verdict(gate, "fail", f"{version} is a pre-release", step)
+    return Verdict(gate, "fail", f"{version} is a local version ({version.local})", step)
 
 
 # --- what several gates need ----------------------------------------------------------------------
