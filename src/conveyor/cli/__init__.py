@@ -6,12 +6,12 @@ called, so that ``conveyor new`` never pays for the server's imports.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
 from conveyor.errors import ConveyorError, PromotionRefused
 
 if TYPE_CHECKING:
@@ -22,38 +22,17 @@ COMMANDS = {
     "train": ("conveyor.cli.train", "Train the model of this project and write its payload."),
     "build": ("conveyor.cli.build", "Build the sdist and the wheel of this project and check them."),
     "store": ("conveyor.cli.store", "Run and operate a store: serve, promote, tokens, indexes."),
-    "pipeline": ("conveyor.cli.pipeline", "Carry a commit or a tag through packaging, testing and promotion."),
+    "pipeline": (
+        "conveyor.cli.pipeline",
+        "Carry a commit or a tag through packaging, testing and promotion.",
+    ),
     "why": ("conveyor.cli.why", "Say why a release is, or is not yet, in an index."),
     "demo": ("conveyor.cli.demo", "Play the whole story once: commit, tag, test, sign, install, predict."),
 }
 """Command name → (module holding ``command``, one line of help)."""
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called; their help lines stand in ``COMMANDS``."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of the story."""
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now; ``None`` when there is none."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a bug of ours
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing one."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=LazyGroup, lazy_commands=COMMANDS, context_settings=CONTEXT_SETTINGS)
 @click.option("--version", "-V", is_flag=True, is_eager=True, expose_value=False, callback=lambda *_: None)
 def conveyor() -> None:
     """Carry data science from a notebook to production as ordinary, tested, promoted Python packages."""

@@ -1,0 +1,46 @@
+"""Groups of commands that are imported only when they are called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, module and one line of help, and imports none for its help."""
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - what click.Group takes
+        lazy_commands: Mapping[str, tuple[str, str]],
+        **kwargs: Any,  # noqa: ANN401 - what click.Group takes
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy_commands = lazy_commands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order of their table."""
+        del ctx
+        return list(self._lazy_commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The object ``command`` of the command's module, imported now; ``None`` when there is none."""
+        del ctx
+        if cmd_name not in self._lazy_commands:
+            return None
+        command = importlib.import_module(self._lazy_commands[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a bug of ours
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._lazy_commands.items()])

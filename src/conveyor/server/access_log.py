@@ -1,0 +1,86 @@
+"""The access log: one JSON line per request, appended in one write, so that lines of processes never mix.
+
+Fields: ``time`` (when the answer ended), ``method``, ``path`` (with its query), ``status``, ``bytes`` (of the
+body sent), ``agent`` (the client's User-Agent), ``supplied_by`` (the index that the page or file came from)
+and ``user``; the last three are ``null`` when there is none. Handlers note the last two in
+``scope["state"]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from conveyor.blobs.filesystem import storage_errors
+from conveyor.domain.times import utc_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class AccessLog:
+    """An ASGI application around another one, writing a line when the inner one has answered."""
+
+    def __init__(self, application: ASGIApp, path: Path) -> None:
+        self._application = application
+        with storage_errors(f"the access log {path} can not be written"):
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then write the line; also when the client went away in the middle."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        seen = _Seen(send)
+        try:
+            await self._application(scope, receive, seen.send)
+        finally:
+            with suppress(OSError):  # a full disk must not turn an answer that was given into a failure
+                os.write(self._file, _line(scope, seen))
+
+
+class _Seen:
+    """What of an answer has been sent: its status and the size of its body."""
+
+    __slots__ = ("_send", "length", "size_bytes", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+        self.length = 0
+        self.size_bytes = 0
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            self.size_bytes += len(message.get("body", b""))
+        elif kind == "http.response.start":
+            self.status = message["status"]
+            for name, value in message.get("headers", ()):
+                if name == b"content-length":
+                    self.length = int(value)
+        elif kind == "http.response.pathsend":  # the server sends the file itself; its size was announced
+            self.size_bytes += self.length
+        await self._send(message)
+
+
+def _line(scope: Scope, seen: _Seen) -> bytes:
+    state = scope.get("state") or {}
+    query = scope.get("query_string", b"").decode("latin-1")
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
+    fields = {
+        "time": utc_text(datetime.now(UTC)),
+        "method": scope["method"],
+        "path": f"{scope['path']}?{query}" if query else scope["path"],
+        "status": seen.status,
+        "bytes": 0 if scope["method"] == "HEAD" else seen.size_bytes,
+        "agent": agent.decode("latin-1") if agent else None,
+        "supplied_by": state.get("supplied_by"),
+        "user": state.get("user"),
+    }
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

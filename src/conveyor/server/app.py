@@ -1,0 +1,181 @@
+"""The composition root: opens what a server process needs and says which module answers which path.
+
+    /{index}/simple/…          simple_api    pages of an index (hot path)
+    /packages/…                files         immutable bytes (hot path)
+    /{index}/legacy/           uploads       uploads of twine, uv, poetry, pdm, flit, hatch
+    /{index}/pypi/…            simple_api    the JSON API of a project
+    /api/v1/…                  api           everything the web page and the command line do
+    /                          web           the front page
+    /healthz, /readyz          here          is the process alive; does the catalogue answer
+
+An index has a name of one part or, below a team, of two (``risk/stable``). Handlers of an index find its name
+in ``scope["index"]`` and what follows the word after it in ``scope["rest"]``, decoded: for
+``/risk/stable/simple/demo/`` these are ``risk/stable`` and ``demo/``; a path that ends with the word itself,
+without a slash, has the rest ``None``. A handler is a plain ASGI application; an error that it raises before
+it has begun to answer is answered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from conveyor.domain.access import ANONYMOUS
+from conveyor.errors import NotFound
+from conveyor.operations.indexes import visible_indexes
+from conveyor.operations.store import close_store, open_store
+from conveyor.server.access_log import AccessLog
+from conveyor.server.problems import as_error, send_error
+from conveyor.server.web.front import front_page
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from conveyor.operations.store import Store
+    from conveyor.settings import StoreSettings
+
+INDEX_WORDS = ("simple", "legacy", "pypi")
+"""Words that follow the name of an index in a path."""
+
+
+def make_app(settings: StoreSettings) -> ASGIApp:
+    """The whole server as one ASGI application; the store is opened when its lifespan begins."""
+    app: ASGIApp = App(settings)
+    return AccessLog(app, settings.access_log) if settings.access_log else app
+
+
+class App:
+    """Dispatches requests; holds the store between start and end of the process."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._ending = AsyncExitStack()
+        self._handlers: dict[str, ASGIApp] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the life of the process."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        # A websocket is refused by not being accepted.
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        kind = _route(scope)
+        try:
+            await self._handlers.get(kind, _nothing_here)(scope, receive, noting_send)
+        except Exception as error:
+            shown = as_error(error, path=scope["path"])
+            if (
+                started
+            ):  # half an answer can only be broken off, so that the client does not take it for whole
+                raise
+            await send_error(send, shown, is_plain=kind == "legacy", is_head=scope["method"] == "HEAD")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except Exception as error:  # noqa: BLE001 - granian would go on without a store
+            await self._ending.aclose()
+            await send(
+                {"type": "lifespan.startup.failed", "message": as_error(error, path="startup").message}
+            )
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._ending.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self) -> None:
+        """Open the store and compose the handlers; what is opened first is closed last."""
+        # 1. the store
+        store = open_store(self._settings)
+        self._ending.callback(close_store, store)
+        # 2. who answers what
+        self._handlers = {
+            "healthz": _healthz,
+            "readyz": Readiness(store),
+            "front": FrontPage(store),
+        }
+
+
+def _route(scope: Scope) -> str:
+    """Which handler answers; notes the index and the rest of the path in the scope."""
+    path: str = scope["path"]
+    if path.startswith("/packages/"):
+        return "packages"
+    if path.startswith("/api/"):
+        return "api"
+    if path in _SINGLE_PATHS:
+        return _SINGLE_PATHS[path]
+    parts = path.split("/", 4)  # "", index, word, rest or "", team, index, word, rest
+    for depth in (2, 3):
+        if len(parts) > depth and parts[depth] in INDEX_WORDS:
+            scope["index"] = "/".join(parts[1:depth])
+            scope["rest"] = "/".join(parts[depth + 1 :]) if len(parts) > depth + 1 else None
+            return parts[depth]
+    return "nothing"
+
+
+_SINGLE_PATHS = {"/": "front", "/healthz": "healthz", "/readyz": "readyz"}
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    del receive, send
+    raise NotFound(f"there is nothing at {scope['path']}", hint="see / for the indexes of this store")
+
+
+async def _healthz(scope: Scope, receive: Receive, send: Send) -> None:
+    """The process is alive and its event loop turns."""
+    del scope, receive
+    await _send_bytes(send, b'{"status":"ok"}', content_type=b"application/json")
+
+
+class Readiness:
+    """Whether the catalogue answers: what a load balancer asks before it sends requests here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """200 with the newest serial, or the error of the catalogue."""
+        del scope, receive
+        serial = await asyncio.to_thread(self._store.newest.read)
+        body = json.dumps({"status": "ready", "serial": serial}).encode()
+        await _send_bytes(send, body, content_type=b"application/json")
+
+
+class FrontPage:
+    """The page at ``/``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The indexes that everybody may read."""
+        del receive
+        indexes = await asyncio.to_thread(visible_indexes, self._store, ANONYMOUS)
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        base_url = f"{scope['scheme']}://{host.decode('latin-1')}"
+        page = front_page(indexes, base_url=base_url)
+        await _send_bytes(send, page, content_type=b"text/html; charset=utf-8")
+
+
+async def _send_bytes(send: Send, body: bytes, *, content_type: bytes) -> None:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,95 @@
+"""Errors as answers: problem+json (RFC 9457) for programs, plain text for the clients that upload.
+
+An error of ours says what happened and what to do next. Anything else is a bug: it is logged with its
+traceback and answered 500 with the id of the log line, never with its text.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused, Unauthorized
+
+if TYPE_CHECKING:
+    from starlette.types import Send
+
+Headers = list[tuple[bytes, bytes]]
+
+CHALLENGE = (b"www-authenticate", b'Basic realm="conveyor"')
+
+
+class UnexpectedError(ConveyorError):
+    """A bug of ours, as far as the client may know about it."""
+
+
+def as_error(error: BaseException, *, path: str) -> ConveyorError:
+    """The error itself when it is one of ours; anything else is logged and becomes an UnexpectedError."""
+    if isinstance(error, ConveyorError):
+        return error
+    log_id = secrets.token_hex(6)
+    structlog.get_logger("conveyor.server").error(
+        "unexpected error", id=log_id, path=path, exc_info=(type(error), error, error.__traceback__)
+    )
+    return UnexpectedError(
+        "something went wrong inside the store",
+        hint=f"the store's log tells more under id {log_id}",
+    )
+
+
+def problem(error: ConveyorError) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of an error as ``application/problem+json``."""
+    fields: dict[str, Any] = {
+        "type": "about:blank",
+        "title": type(error).__name__,
+        "status": error.http_status,
+        "detail": error.message,
+    }
+    if error.hint:
+        fields["hint"] = error.hint
+    if isinstance(error, InvalidInput) and error.faults:
+        fields["faults"] = list(error.faults)
+    if isinstance(error, PromotionRefused):
+        fields["verdicts"] = [asdict(verdict) for verdict in error.verdicts]
+    body = json.dumps(fields, ensure_ascii=False).encode()
+    return error.http_status, _headers(error, b"application/problem+json", body), body
+
+
+def plain(error: ConveyorError) -> tuple[int, Headers, bytes]:
+    """The same as plain text: what happened, one line per fault, and the hint; twine and uv show it so."""
+    lines = [error.message]
+    if isinstance(error, InvalidInput) and error.faults:
+        # A message about a single fault repeats it; of several, each has a line of its own.
+        lines = [error.message, *(fault for fault in error.faults if fault not in error.message)]
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    body = ("\n".join(lines) + "\n").encode()
+    return error.http_status, _headers(error, b"text/plain; charset=utf-8", body), body
+
+
+async def send_error(
+    send: Send,
+    error: ConveyorError,
+    *,
+    is_plain: bool = False,
+    is_head: bool = False,
+) -> None:
+    """Answer with an error; ``is_plain`` for the clients that upload."""
+    status, headers, body = plain(error) if is_plain else problem(error)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if is_head else body})
+
+
+def _headers(error: ConveyorError, content_type: bytes, body: bytes) -> Headers:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if isinstance(error, Unauthorized):
+        headers.append(CHALLENGE)
+    return headers

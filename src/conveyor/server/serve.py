@@ -1,0 +1,184 @@
+"""Serves a store: initialises it, binds the port, runs the workers, says when it is ready, stops gracefully.
+
+The parent process binds and listens once, without ``SO_REUSEPORT``, and its workers inherit the socket: a
+port that another server holds is refused (granian's own workers would share it silently with any process of
+the same user), port 0 is known before anything starts, and a connection made while a worker is being
+replaced waits instead of being refused.
+
+Workers are forked after everything is imported and nothing is opened. A worker that dies is replaced. When
+the parent dies, however it dies, the kernel ends its workers (``PR_SET_PDEATHSIG``): granian's own would live
+on and hold the port.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.server.mp import MPServer
+
+from conveyor.errors import Conflict, InvalidInput, StorageFailed
+from conveyor.operations.store import initialise_store
+from conveyor.server.app import make_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+    from conveyor.settings import StoreSettings, Upstream
+
+BACKLOG = 1024
+STOP_SECONDS = 60
+"""How long a worker may finish what is in flight before it is killed."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``when_ready`` gets the URL once the server answers.
+
+    Raises:
+        StorageFailed: the store's folder or database can not be used, or the workers can not start.
+        Conflict: the port is taken, the store belongs to a newer conveyor or would mirror itself.
+        InvalidInput: the host is no address of this machine.
+    """
+    # 1. the store, so that every error of it is told here and once
+    state = initialise_store(settings)
+    # 2. the port
+    listener = listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    refuse_to_mirror_itself(state.upstream, host, port)
+    # 3. the workers, until a signal
+    multiprocessing.set_start_method("fork", force=True)
+    server = StoreServer(listener, settings, partial(_announce, url, when_ready))
+    try:
+        server.serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
+    except SystemExit as ended:
+        if ended.code:
+            raise StorageFailed("the server's workers ended", hint="see the messages above") from ended
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 chooses a free one.
+
+    Raises:
+        Conflict: somebody listens there already.
+        InvalidInput: the host is no address of this machine, or the port may not be used.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        if error.errno == 98:
+            raise Conflict(
+                f"port {port} on {host} is taken", hint="end the other server, or choose another --port"
+            ) from error
+        raise InvalidInput(
+            f"can not listen on {host} port {port}: {error.strerror or error}",
+            hint="give an address of this machine as --host, and a port above 1023",
+        ) from error
+    return listener
+
+
+def refuse_to_mirror_itself(upstream: Upstream, host: str, port: int) -> None:
+    """Raise Conflict when the store's upstream is the store: each request would ask itself for ever."""
+    parts = urlsplit(upstream.url)
+    if (parts.port or {"http": 80, "https": 443}.get(parts.scheme)) != port:
+        return
+    ours = {"localhost", "127.0.0.1", "::1", host, socket.gethostname(), socket.getfqdn()}
+    if parts.hostname in ours:
+        raise Conflict(
+            f"this store would mirror itself: its upstream is {upstream.redacted_url}",
+            hint="choose another --port, or start with an empty folder and another PIP_INDEX_URL",
+        )
+
+
+class StoreServer(MPServer):
+    """granian's multi-process server on a socket that is listening already."""
+
+    _ssp: Any
+    _sso: Any
+    _sfd: Any
+    _shd: Any
+
+    def __init__(
+        self, listener: socket.socket, settings: StoreSettings, announce: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            target="conveyor",
+            interface=Interfaces.ASGI,
+            workers=settings.workers,
+            loop=Loops.uvloop,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            respawn_failed_workers=True,
+            respawn_interval=0.1,
+            workers_kill_timeout=STOP_SECONDS,
+            log_enabled=False,
+        )
+        self._listener = listener
+        self._announce = announce
+
+    def _init_shared_socket(self) -> None:
+        # As granian does itself where the kernel can not balance several listeners: one socket, inherited.
+        self._listener.set_inheritable(True)
+        self._ssp = None
+        self._sso = self._listener
+        self._sfd = self._listener.fileno()
+        holder: Any = SocketHolder  # its arguments are missing in granian's annotations
+        self._shd = holder(self._sfd, False, BACKLOG)
+
+    def _spawn_workers(self, spawn_target: object, target_loader: object) -> None:
+        super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]  # granian's own
+        # After the fork, so that no worker inherits a thread in the middle of something.
+        threading.Thread(target=self._announce, daemon=True).start()
+
+
+def _load(settings: StoreSettings, parent: int) -> ASGIApp:
+    """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
+    _die_with(parent)
+    return make_app(settings)
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before we could say so
+        os._exit(1)
+
+
+def _announce(url: str, when_ready: Callable[[str], None]) -> None:
+    """Wait until a request is answered, then call ``when_ready``."""
+    parts = urlsplit(url)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname)  # noqa: S104 - read, not bound
+    while True:
+        connection = http.client.HTTPConnection(host or "", parts.port, timeout=60)
+        try:
+            connection.request("GET", "/healthz", headers={"Connection": "close"})
+            if connection.getresponse().status == 200:
+                break
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    when_ready(url)
