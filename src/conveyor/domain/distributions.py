@@ -1,0 +1,145 @@
+"""A distribution: one wheel or sdist, read and checked as a whole, with all its faults named at once.
+
+``read_distribution`` is the one door: what it returns may be stored. Its steps:
+
+1. the filename, in its one correct spelling;
+2. the form: the request, the digests, what it says of the filename;
+3. the archive: structure, members, RECORD;
+4. the core metadata, and that it agrees with the filename;
+5. the form against the metadata.
+
+Each step adds its faults and the next goes on where it can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from packaging.utils import canonicalize_name
+
+from conveyor.domain.archives import ArchiveLimits
+from conveyor.domain.faults import Faults
+from conveyor.domain.filenames import DistributionFilename, PackageType, distribution_filename
+from conveyor.domain.forms import (
+    Digests,
+    UploadForm,
+    check_digests,
+    check_filename_fields,
+    check_metadata_fields,
+    check_request,
+)
+from conveyor.domain.metadata import CoreMetadata, read_metadata
+from conveyor.domain.sdists import read_sdist
+from conveyor.domain.wheels import read_wheel
+from conveyor.errors import InvalidDistribution
+
+if TYPE_CHECKING:
+    from conveyor.domain.names import NormalizedName
+
+__all__ = ["ArchiveLimits", "Digests", "Distribution", "UploadForm", "read_distribution"]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A sound wheel or sdist, as the catalogue will describe it."""
+
+    filename: str
+    project: NormalizedName
+    display_name: str
+    """The project's name as its author spells it."""
+    version: str
+    """Canonical."""
+    packagetype: PackageType
+    size_bytes: int
+    digests: Digests
+    requires_python: str | None
+    metadata: bytes
+    """METADATA or PKG-INFO, byte by byte: what is served beside the file (PEP 658)."""
+    core_metadata: dict[str, Any]
+    """The same, parsed; ready to be JSON."""
+
+
+def read_distribution(
+    stream: BinaryIO,
+    *,
+    filename: str,
+    size_bytes: int,
+    digests: Digests,
+    form: UploadForm,
+    limits: ArchiveLimits,
+) -> Distribution:
+    """Read a distribution from a seekable stream and check it with its upload form.
+
+    Raises:
+        InvalidDistribution: it has at least one fault; ``faults`` has a sentence for each.
+    """
+    faults = Faults()
+    # 1. the filename
+    name = _filename(filename, faults)
+    # 2. the form
+    check_request(form, faults)
+    check_digests(form, digests, faults)
+    if name is not None:
+        check_filename_fields(form, name, faults)
+    # 3. and 4. the archive, its metadata
+    found = _read_inside(stream, name, size_bytes, limits, faults) if name is not None else None
+    # 5. the form against the metadata
+    if found is not None:
+        check_metadata_fields(form, found[1], faults)
+    if faults or name is None or found is None:
+        raise _invalid(filename, faults)
+    content, metadata = found
+    return Distribution(
+        filename=name.text,
+        project=name.project,
+        display_name=metadata.name,
+        version=str(name.version),
+        packagetype=name.packagetype,
+        size_bytes=size_bytes,
+        digests=digests,
+        requires_python=metadata.requires_python,
+        metadata=content,
+        core_metadata=metadata.fields,
+    )
+
+
+def _filename(text: str, faults: Faults) -> DistributionFilename | None:
+    try:
+        return distribution_filename(text)
+    except InvalidDistribution as error:
+        faults.add(error.message)
+        return None
+
+
+def _read_inside(
+    stream: BinaryIO, name: DistributionFilename, size_bytes: int, limits: ArchiveLimits, faults: Faults
+) -> tuple[bytes, CoreMetadata] | None:
+    is_wheel = name.packagetype == "bdist_wheel"
+    read = read_wheel if is_wheel else read_sdist
+    stream.seek(0)
+    inside = read(stream, name, size_bytes=size_bytes, limits=limits, faults=faults)
+    if inside is None:
+        return None
+    content, licences = inside
+    what = "METADATA" if is_wheel else "PKG-INFO"
+    metadata = read_metadata(content, what=what, faults=faults)
+    if metadata is None:
+        return None
+    if canonicalize_name(metadata.name) != name.project:
+        faults.add(f"{what}: the name is {metadata.name!r}, but the filename says {str(name.project)!r}")
+    if str(metadata.version) != str(name.version):
+        faults.add(
+            f"{what}: the version is {str(metadata.version)!r}, but the filename says {str(name.version)!r}"
+        )
+    missing = set(metadata.fields.get("license_files", ())) - licences
+    faults.add_each(missing, what + ": the licence file {} is not in the archive")
+    return content, metadata
+
+
+def _invalid(filename: str, faults: Faults) -> InvalidDistribution:
+    sentences = faults.sentences
+    shown = repr(filename[:200])[1:-1]
+    if len(sentences) == 1:
+        return InvalidDistribution(f"{shown} is refused: {sentences[0]}", faults=sentences)
+    return InvalidDistribution(f"{shown} is refused for {len(sentences)} faults", faults=sentences)
