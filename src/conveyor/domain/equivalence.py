@@ -83,7 +83,7 @@ def derive_wheel(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> No
     """Write to ``final`` the wheel that the tested ``candidate`` is, under the final version.
 
     Unchanged members keep their compressed bytes. For hatchling and setuptools the result equals a rebuild
-    a rebuild byte for byte; a backend with a compressor of its own gives the same members in another framing.
+    byte for byte; a backend with a compressor of its own gives the same members in another framing.
 
     Raises:
         InvalidDistribution: the candidate is no wheel of the version it should be of.

@@ -1,0 +1,188 @@
+"""Durable execution: a workflow whose steps, once done, are never done again, whatever kills the process.
+
+The only module that knows DBOS. What the rest of the room sees: ``workflow`` marks a function, ``step`` calls
+one function and keeps its result, ``together`` does so for several at a time, and ``Engine`` runs workflows,
+takes over those of dead processes and tells where each stands.
+
+Rules here:
+
+- A step may run twice (a crash between its effect and its record), so effects must be idempotent.
+- Arguments and results are plain data; they are pickled into the engine's state. No secret is ever one.
+- A workflow calls its steps in the same order each time, with names that do not change.
+- Executors are unique per process; each holds a lock on a file while it lives. Who can take the lock of
+  another knows that it is dead and takes its workflows over. A false alarm is harmless: the library fences
+  the former owner out at its next step.
+
+State is one SQLite file, so all executors of one state folder are on one machine.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import fcntl
+import logging
+import os
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+SCHEMA = "1"
+"""Number of the shape of our workflows: one more whenever steps or their results change. The engine resumes
+only workflows of its own number; left to itself the library would count every edit as a new shape."""
+MAX_RECOVERY_ATTEMPTS = 3
+"""A job that kills its worker so often is not tried again."""
+POLL_SECONDS = 0.1
+
+P = ParamSpec("P")
+R = TypeVar("R")
+State = Literal["unknown", "active", "succeeded", "failed"]
+
+
+def workflow(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a function as a workflow; its name is part of the schema."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    return DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(function)
+
+
+def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of ``function``: computed now, or kept from before a crash. Only inside a workflow."""
+    return DBOS.run_step({"name": name}, function, *args, **kwargs)
+
+
+def together(*calls: tuple[str, Callable[[], Any]]) -> list[Any]:
+    """The results of several steps (name and function without arguments) that run at the same time, in order.
+
+    All have ended when this returns or raises; of several errors the first in order is raised.
+    """
+    reserved = [(DBOS.reserve_step(), name, function) for name, function in calls]
+    with ThreadPoolExecutor(max_workers=len(calls)) as threads:
+        running: list[Future[Any]] = []
+        for reservation, name, function in reserved:
+            # The library knows by context which workflow a step belongs to; threads begin without one.
+            context = contextvars.copy_context()
+            running.append(threads.submit(context.run, partial(reservation.run, {"name": name}, function)))
+    return [future.result() for future in running]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A workflow as the engine knows it."""
+
+    id: str
+    state: State
+    executor: str | None
+
+
+class Engine:
+    """Runs workflows on the state in one folder, as one executor. One at a time per process; use ``with``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.executor = f"{_boot_id()[:8]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._locks = folder / "executors"
+
+    def __enter__(self) -> Self:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_of(self.executor)
+        config: DBOSConfig = {
+            "name": "conveyor-pipeline",
+            "system_database_url": f"sqlite:///{self.folder / 'engine.sqlite'}",
+            "executor_id": self.executor,
+            "application_version": SCHEMA,
+            "log_level": "WARNING",
+            "notification_listener_polling_interval_sec": POLL_SECONDS,
+        }
+        DBOS(config=config)
+        self._log_to_file()
+        DBOS.launch()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        DBOS.destroy()
+        os.close(self._lock)
+        (self._locks / self.executor).unlink(missing_ok=True)
+
+    def run(self, work_id: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start a workflow under an id and wait for its result; a known id is not started again."""
+        with SetWorkflowID(work_id):
+            handle = DBOS.start_workflow(function, *args, **kwargs)
+        return handle.get_result()
+
+    def wait(self, work_id: str) -> object:
+        """The result of a workflow that this or another executor carries on."""
+        return DBOS.retrieve_workflow(work_id).get_result(polling_interval_sec=POLL_SECONDS)
+
+    def find(self, prefix: str) -> list[Work]:
+        """The workflows whose id begins so, oldest first."""
+        found = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
+        return [Work(one.workflow_id, _STATES.get(one.status, "failed"), one.executor_id) for one in found]
+
+    def take_over(self) -> list[tuple[str, list[str]]]:
+        """Put the workflows of dead executors back to work, here or on a living peer.
+
+        Returns (dead executor, ids of its workflows) for each that had some.
+        """
+        active = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        owners = {one.executor_id for one in active if one.executor_id}
+        taken: list[tuple[str, list[str]]] = []
+        for owner in sorted(owners - {self.executor}):
+            try:
+                lock = self._lock_of(owner)
+            except BlockingIOError:
+                continue
+            try:
+                # The guarded call: it touches only rows that the dead executor still owns. There is no public
+                # one with that guard (`resume_workflow` has none).
+                handles = DBOS._recover_pending_workflows([owner])
+            finally:
+                os.close(lock)
+            (self._locks / owner).unlink(missing_ok=True)
+            taken.append((owner, [handle.workflow_id for handle in handles]))
+        return taken
+
+    def _lock_of(self, executor: str) -> int:
+        """The lock that the executor holds while it lives, taken; BlockingIOError when it lives."""
+        descriptor = os.open(self._locks / Path(executor).name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _log_to_file(self) -> None:
+        """The library's warnings go to a file beside its state, not into the middle of our output."""
+        logger = logging.getLogger("dbos")
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        target = logging.FileHandler(self.folder / "engine.log", delay=True)
+        target.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        logger.addHandler(target)
+
+
+_STATES: dict[str, State] = {
+    "PENDING": "active",
+    "ENQUEUED": "active",
+    "DELAYED": "active",
+    "SUCCESS": "succeeded",
+}
+
+
+def _boot_id() -> str:
+    """What changes when the machine starts again, so that a process number is never mistaken."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").replace("-", "").strip()
+    except OSError:
+        return uuid.uuid4().hex

@@ -1,0 +1,95 @@
+"""What keeps the children of a job apart from the worker, and from outliving it.
+
+Each child runs in a session of its own (``project.processes``), with clean variables, a home and a temporary
+folder of its own, and limits. All children of one executor carry its id in their environment: whatever is
+left of them when the executor dies is found by that mark and ended by a *watchdog*, a tiny process that waits
+for the executor's end of a pipe to close. The kernel closes it on any death, ``kill -9`` included.
+
+Not here yet: namespaces and control groups. A child that clears its environment escapes the mark, and it
+runs as the worker's user.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conveyor.pipeline import watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+LARGEST_FILE_BYTES = 64 * 2**30
+OPEN_FILES = 8192
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where the jobs of one run work, and what their children get."""
+
+    folder: Path
+    """The run's own; what it holds may be deleted when the run has ended."""
+    cache: Path
+    """The worker's caches, shared by its runs so that a file is fetched once."""
+    executor: str | None = None
+    """Whose mark the children carry; ``None`` where no engine takes work over."""
+
+    def fresh(self, name: str) -> Path:
+        """An empty folder of that name; what an interrupted attempt left in it is gone."""
+        folder = self.folder / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        return folder
+
+    def variables(self) -> dict[str, str]:
+        """What children get on top of clean variables: a home, a temporary folder, caches and the mark."""
+        home, temporary = self.folder / "home", self.folder / "tmp"
+        for each in (home, temporary, self.cache):
+            each.mkdir(parents=True, exist_ok=True)
+        variables = {
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+            "UV_CACHE_DIR": str(self.cache / "uv"),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+        }
+        return variables | ({watchdog.MARK: self.executor} if self.executor else {})
+
+    @contextmanager
+    def log(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Takes lines and writes them to ``logs/NAME.log``, each at once; begins anew at each attempt."""
+        path = self.folder / "logs" / f"{name.replace(' ', '-')}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", buffering=1) as file:
+            yield lambda line: print(line, file=file)
+
+
+def limited(command: Sequence[str]) -> list[str]:
+    """The command under limits that stop accidents: no core files, no file over 64 GB, 8192 open files."""
+    prlimit = shutil.which("prlimit")
+    if prlimit is None:  # not on every system; the limits are no wall, only a fence
+        return list(command)
+    limits = ["--core=0", f"--fsize={LARGEST_FILE_BYTES}", f"--nofile={OPEN_FILES}"]
+    return [prlimit, *limits, "--", *command]
+
+
+@contextmanager
+def watched(executor: str) -> Iterator[None]:
+    """While this is open, and also when this process is killed, no child of ``executor`` is left behind."""
+    command = [sys.executable, "-I", "-S", str(Path(watchdog.__file__)), executor]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, cwd="/", env={"PATH": os.defpath},
+    ) as process:  # fmt: skip
+        try:
+            yield
+        finally:
+            assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+            process.stdin.close()
+            process.wait()

@@ -1,0 +1,123 @@
+"""Runs a test suite against an installed distribution and proves where the tested code came from.
+
+Executed by path inside the tested environment, as ``python -I origin.py SETTINGS``: isolated mode, so neither
+the working folder nor a variable adds a place to import from. It imports the standard library and pytest
+only. SETTINGS is JSON: ``distribution`` (its name), ``report`` (file to write), ``arguments`` (for pytest).
+The report is JSON: ``exit_code`` of pytest, ``counts`` of tests, ``origin`` (the proof).
+
+The proof, made when the tests have ended: every imported module below a top-level package of the distribution
+is a file of the environment that the installed RECORD names, with the hash it names; and every other file of
+the distribution still has its recorded hash. What breaks it is listed under ``outside``.
+
+Sources: PyPA recording installed projects (RECORD); pytest's import modes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import pytest
+
+
+def inspect(distribution: str, modules: Mapping[str, Any]) -> dict[str, Any]:
+    """The proof: ``modules_checked``, ``files_checked`` and the sentences in ``outside``."""
+    recorded, packages = read_record(distribution)
+    outside: list[str] = []
+    digests: dict[str, str] = {}
+    for path, (algorithm, digest, name) in recorded.items():
+        digests[path] = hash_of(path, algorithm)
+        if digests[path] != digest:
+            outside.append(f"{name}: its content is not what RECORD names")
+    checked = 0
+    for name, module in sorted(modules.items()):
+        if name.partition(".")[0] not in packages:
+            continue
+        checked += 1
+        file = getattr(module, "__file__", None)
+        if file is None:  # a namespace package has places, not a file
+            places = [os.path.realpath(place) for place in getattr(module, "__path__", [])]
+            alien = [
+                place for place in places if not any(path.startswith(place + os.sep) for path in recorded)
+            ]
+            outside += [f"{name}: {place} holds no file of the distribution" for place in alien]
+        elif os.path.realpath(file) not in recorded:
+            outside.append(f"{name}: imported from {file}, which the installed RECORD does not name")
+    return {"modules_checked": checked, "files_checked": len(recorded), "outside": outside}
+
+
+def read_record(distribution: str) -> tuple[dict[str, tuple[str, str, str]], set[str]]:
+    """Of a distribution: path → (algorithm, digest, name in RECORD) of its files, its top-level packages."""
+    recorded: dict[str, tuple[str, str, str]] = {}
+    packages: set[str] = set()
+    for file in importlib.metadata.distribution(distribution).files or []:
+        if file.hash is not None:
+            recorded[os.path.realpath(file.locate())] = (file.hash.mode, file.hash.value, str(file))
+        top = file.parts[0]
+        if ".dist-info" in top or top in ("..", "__pycache__") or file.suffix in (".pth", ".data"):
+            continue
+        packages.add(top.partition(".")[0])
+    return recorded, packages
+
+
+def hash_of(path: str, algorithm: str) -> str:
+    """The hash of a file in the form RECORD has it; empty when the file is gone."""
+    hasher = hashlib.new(algorithm)
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(1 << 20):
+                hasher.update(chunk)
+    except OSError:
+        return ""
+    return base64.urlsafe_b64encode(hasher.digest()).rstrip(b"=").decode()
+
+
+class Counter:
+    """A pytest plugin that counts how the tests ended; a test that failed outside its body is an error."""
+
+    def __init__(self) -> None:
+        self.counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Count what could not even be collected."""
+        if report.failed:
+            self.counts["errors"] += 1
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count the body of a test, or what went wrong around it."""
+        if report.when == "call":
+            self.counts[report.outcome] += 1
+        elif report.failed:
+            self.counts["errors"] += 1
+        elif report.skipped:
+            self.counts["skipped"] += 1
+
+
+def main(settings: dict[str, Any]) -> int:
+    """Run pytest, then write the counts and the proof; pytest's exit code."""
+    import pytest  # here: RECORD may be read without it
+
+    counter = Counter()
+    modules, dump, target = sys.modules, json.dumps, Path(settings["report"])
+    arguments = list(settings["arguments"])
+    if importlib.util.find_spec("xdist") is not None:
+        arguments.append("-n0")  # modules imported in other processes could not be looked at
+    code = int(pytest.main(arguments, plugins=[counter]))
+    proof = inspect(settings["distribution"], dict(modules))
+    target.write_text(dump({"exit_code": code, "counts": counter.counts, "origin": proof}), encoding="utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))
