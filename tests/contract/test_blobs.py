@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.blobs import BlobStore, open_blobs
+from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, make_durable_folders
+from conveyor.errors import InvalidInput, NotFound, StorageFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTENT = b"bytes of a wheel"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_blobs(f"file://{tmp_path}/blobs%20here")
+
+
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_adopted_temporary_is_found_by_its_digest(blobs: BlobStore, tmp_path: Path) -> None:
+    with blobs.new_temporary() as temporary:
+        temporary.write(CONTENT[:5])
+        temporary.write(CONTENT[5:])
+        assert not blobs.has(SHA256)
+        blobs.adopt(temporary, SHA256)
+    assert blobs.has(SHA256)
+    assert blobs.size(SHA256) == len(CONTENT)
+    with blobs.open(SHA256) as stream:
+        assert stream.read() == CONTENT
+        stream.seek(6)
+        assert stream.read(2) == b"of"
+    assert files_below(tmp_path) == [tmp_path / "blobs here" / SHA256[:2] / SHA256[2:4] / SHA256]
+    assert blobs.path(SHA256) == files_below(tmp_path)[0]
+
+
+def test_temporary_can_be_read_back_before_it_is_adopted(blobs: BlobStore) -> None:
+    with blobs.new_temporary() as temporary:
+        temporary.write(CONTENT)
+        temporary.file.seek(0)
+        assert temporary.file.read() == CONTENT
+        blobs.adopt(temporary, SHA256)
+    assert blobs.size(SHA256) == len(CONTENT)
+
+
+def test_temporary_that_was_not_adopted_leaves_nothing(blobs: BlobStore, tmp_path: Path) -> None:
+    def refuse() -> None:
+        with blobs.new_temporary() as temporary:
+            temporary.write(CONTENT)
+            raise RuntimeError("refused")
+
+    with pytest.raises(RuntimeError, match="refused"):
+        refuse()
+    assert files_below(tmp_path) == []
+
+
+def test_same_content_twice_is_one_blob(blobs: BlobStore, tmp_path: Path) -> None:
+    assert blobs.put(CONTENT) == SHA256
+    assert blobs.put(CONTENT) == SHA256
+    assert len(files_below(tmp_path)) == 1
+
+
+def test_damaged_blob_is_mended_by_storing_it_again(blobs: BlobStore) -> None:
+    blobs.put(CONTENT)
+    path = blobs.path(SHA256)
+    assert path is not None
+    path.write_bytes(b"damaged")
+    blobs.put(CONTENT)
+    assert path.read_bytes() == CONTENT
+
+
+def test_same_content_stored_by_many_threads_at_once(blobs: BlobStore, tmp_path: Path) -> None:
+    contents = [b"%d" % (number % 3) for number in range(24)]
+    threads = [threading.Thread(target=blobs.put, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.read_bytes() for path in files_below(tmp_path)) == [b"0", b"1", b"2"]
+
+
+def test_blob_that_is_not_here_is_not_found(blobs: BlobStore) -> None:
+    assert not blobs.has(SHA256)
+    with pytest.raises(NotFound):
+        blobs.open(SHA256)
+    with pytest.raises(NotFound):
+        blobs.size(SHA256)
+
+
+@pytest.mark.parametrize("name", ["", "abc", "../../../etc/passwd", SHA256.upper(), SHA256 + "0", "g" * 64])
+def test_what_is_no_digest_is_never_a_path(blobs: BlobStore, name: str) -> None:
+    with pytest.raises(NotFound):
+        blobs.open(name)
+    with pytest.raises(NotFound):
+        blobs.path(name)
+
+
+def test_old_leftovers_of_a_crash_are_removed_and_young_ones_stay(blobs: BlobStore, tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from conveyor.blobs import open_blobs\n"
+        "with open_blobs(sys.argv[1]).new_temporary() as temporary:\n"
+        "    temporary.write(b'half'); temporary.file.flush()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program, f"file://{tmp_path}/blobs%20here"], check=False)
+    old, young = files_below(tmp_path)
+    hour_ago = time.time() - LEFTOVER_AGE_SECONDS - 60
+    os.utime(old, (hour_ago, hour_ago))
+    assert blobs.remove_leftovers() == 1
+    assert files_below(tmp_path) == [young]
+
+
+RECORDER = """
+import os, sys
+really_sync = os.fsync
+def fsync(descriptor):
+    print("fsync", os.readlink(f"/proc/self/fd/{descriptor}"))
+    really_sync(descriptor)
+os.fsync = fsync
+def hear(event, arguments):
+    if event in ("os.mkdir", "os.rename"):
+        print(event, *arguments[: 2 if event == "os.rename" else 1])
+sys.addaudithook(hear)
+from conveyor.blobs import open_blobs
+open_blobs(sys.argv[1]).put(sys.argv[2].encode())
+"""
+
+
+def test_bytes_and_names_are_synced_before_a_blob_is_acknowledged(tmp_path: Path) -> None:
+    root = f"{tmp_path}/a/blobs"
+    recorded = subprocess.run(
+        [sys.executable, "-c", RECORDER, f"file://{root}", CONTENT.decode()],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    done = [line for line in recorded if str(tmp_path) in line]
+    shelf = f"{root}/{SHA256[:2]}/{SHA256[2:4]}"
+    moved = next(number for number, call in enumerate(done) if call.startswith("os.rename"))
+    assert done[moved].endswith(f" {shelf}/{SHA256}")
+    temporary = done[moved].split()[1]
+    assert f"fsync {temporary}" in done[:moved]
+    assert f"fsync {shelf}" in done[moved:]
+    for made, parent in [
+        (f"{tmp_path}/a", f"{tmp_path}"),
+        (root, f"{tmp_path}/a"),
+        (f"{root}/temporary", root),
+        (f"{root}/{SHA256[:2]}", root),
+        (shelf, f"{root}/{SHA256[:2]}"),
+    ]:
+        making = done.index(f"os.mkdir {made}")
+        assert f"fsync {parent}" in done[making:moved]
+
+
+def test_folder_that_another_process_made_is_synced_too(blobs: BlobStore, tmp_path: Path) -> None:
+    """It may have died between making the folder and syncing it."""
+    (tmp_path / "blobs here" / SHA256[:2] / SHA256[2:4]).mkdir(parents=True)
+    assert blobs.put(CONTENT) == SHA256
+
+
+def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageFailed, match="can not be made"):
+        open_blobs(f"file://{tmp_path}/file/blobs")
+
+
+@pytest.mark.parametrize("url", ["s4://bucket", "file://otherhost/x", "blobs", ""])
+def test_url_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        open_blobs(url)
+
+
+def test_durable_folders_are_made_with_their_parents(tmp_path: Path) -> None:
+    make_durable_folders(tmp_path / "a" / "b" / "c")
+    make_durable_folders(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, insert, inspect, select
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
+
+from conveyor.catalog.connection import is_sqlite, open_catalog, reading, writing
+from conveyor.catalog.events import Event, changes_since, events_since, insert_event
+from conveyor.catalog.facts import read_fact, write_fact
+from conveyor.catalog.indexes import all_indexes, insert_index
+from conveyor.catalog.migrations import migrate
+from conveyor.catalog.schema import prepare_schema
+from conveyor.catalog.serials import newest_serial, next_serial
+from conveyor.catalog.tables import SCHEMA_VERSION, index_bases, indexes, metadata
+from conveyor.domain.indexes import DEFAULT_INDEXES, Index
+from conveyor.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+AT = "2026-11-21T08:00:00.000000Z"
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    engine = open_catalog(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    with opened(database_url) as found:
+        prepare_schema(found)
+        yield found
+
+
+def test_schema_made_at_once_holds_every_table_and_its_number(engine: Engine) -> None:
+    with reading(engine) as connection:
+        assert set(inspect(connection).get_table_names()) == set(metadata.tables)
+        assert read_fact(connection, "schema") == str(SCHEMA_VERSION)
+        assert newest_serial(connection) == 0
+
+
+def test_migrations_from_nothing_give_exactly_the_tables_of_the_program(database_url: str) -> None:
+    with opened(database_url) as engine:
+        with writing(engine) as connection:
+            assert migrate(connection, since=0) == SCHEMA_VERSION
+        with engine.connect() as connection:
+            context = MigrationContext.configure(
+                connection, opts={"compare_type": True, "compare_server_default": True}
+            )
+            assert compare_metadata(context, metadata) == []
+            assert newest_serial(connection) == 0
+
+
+def test_migrated_and_made_at_once_are_the_same_sql(tmp_path: Path) -> None:
+    """SQLite keeps the text of every table, so that nothing a comparison might overlook can differ."""
+
+    def statements(engine: Engine) -> set[frozenset[str]]:
+        with reading(engine) as connection:
+            rows = connection.exec_driver_sql("select sql from sqlite_master where sql is not null")
+            texts = [" ".join(row.sql.split()).removesuffix(" )") for row in rows]
+        return {frozenset(text.split(", CONSTRAINT ")) for text in texts}  # their order means nothing
+
+    with opened(f"sqlite:///{tmp_path}/made") as made, opened(f"sqlite:///{tmp_path}/migrated") as migrated:
+        prepare_schema(made)
+        with writing(migrated) as connection:
+            migrate(connection, since=0)
+        assert statements(migrated) == statements(made)
+
+
+def test_catalog_of_a_newer_program_is_refused(engine: Engine) -> None:
+    with writing(engine) as connection:
+        write_fact(connection, "schema", str(SCHEMA_VERSION + 1))
+    with pytest.raises(Conflict, match=f"schema {SCHEMA_VERSION + 1}") as raised:
+        prepare_schema(engine)
+    assert raised.value.hint is not None
+    assert "upgrade" in raised.value.hint
+
+
+def test_catalog_that_is_up_to_date_runs_no_migration(engine: Engine) -> None:
+    with writing(engine) as connection:
+        assert migrate(connection, since=SCHEMA_VERSION) == SCHEMA_VERSION
+
+
+def test_ordinary_start_does_not_import_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from conveyor.catalog.connection import open_catalog\n"
+        "from conveyor.catalog.schema import prepare_schema\n"
+        "engine = open_catalog(sys.argv[1])\n"
+        "prepare_schema(engine); prepare_schema(engine)\n"
+        "engine.dispose()\n"
+        "sys.exit('alembic' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, f"sqlite:///{tmp_path / 'catalog'}"], check=True)
+
+
+def test_several_openers_of_an_empty_database_make_one_schema(database_url: str) -> None:
+    failures: list[BaseException] = []
+    together = threading.Barrier(4)
+
+    def open_it() -> None:
+        try:
+            with opened(database_url) as engine:
+                together.wait()
+                prepare_schema(engine)
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with opened(database_url) as engine, reading(engine) as connection:
+        assert newest_serial(connection) == 0
+
+
+def test_reader_sees_one_snapshot_while_others_write(engine: Engine) -> None:
+    with writing(engine) as connection:
+        write_fact(connection, "first", "1")
+    with reading(engine) as reader:
+        assert read_fact(reader, "first") == "1"
+        with writing(engine) as connection:
+            write_fact(connection, "first", "2")
+            write_fact(connection, "second", "2")
+        assert read_fact(reader, "first") == "1"
+        assert read_fact(reader, "second") is None
+
+
+def test_exception_inside_a_write_rolls_all_of_it_back(engine: Engine) -> None:
+    def stop_in_the_middle() -> None:
+        with writing(engine) as connection:
+            write_fact(connection, "half", "done")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_in_the_middle()
+    with reading(engine) as connection:
+        assert read_fact(connection, "half") is None
+
+
+def test_reader_may_not_write_on_postgresql(engine: Engine) -> None:
+    if is_sqlite(engine):
+        return  # a reader that writes there becomes a writer; the next test shows how writers queue
+    with pytest.raises(InternalError, match="read-only"), reading(engine) as connection:
+        write_fact(connection, "x", "y")
+
+
+def test_writers_of_two_processes_queue_at_the_door_of_sqlite(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog'}"
+    impatient = create_engine(url, connect_args={"timeout": 0, "isolation_level": None})
+    with opened(url) as engine:
+        prepare_schema(engine)
+        refused = pytest.raises(OperationalError, match="locked")
+        with writing(engine), impatient.connect() as other, refused:
+            other.exec_driver_sql("BEGIN IMMEDIATE")
+    impatient.dispose()
+
+
+def test_foreign_keys_are_enforced(engine: Engine) -> None:
+    with pytest.raises(IntegrityError), writing(engine) as connection:
+        connection.execute(insert(index_bases).values(index_name="a", position=0, base_name="nowhere"))
+
+
+def test_acknowledged_commits_are_synchronous_on_sqlite(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path / 'catalog'}") as engine, engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_serials_of_parallel_writers_have_no_gap_and_are_in_commit_order(engine: Engine) -> None:
+    taken: list[int] = []
+    taking = threading.Lock()
+
+    def write() -> None:
+        for _ in range(10):
+            with writing(engine) as connection:
+                serial = next_serial(connection)
+                assert newest_serial(connection) == serial
+                with taking:
+                    taken.append(serial)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == list(range(1, 41))
+
+
+def test_serial_of_a_change_that_was_rolled_back_is_given_again(engine: Engine) -> None:
+    def stop_in_the_middle() -> None:
+        with writing(engine) as connection:
+            assert next_serial(connection) == 1
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_in_the_middle()
+    with writing(engine) as connection:
+        assert next_serial(connection) == 1
+
+
+def test_events_come_back_as_written_in_serial_order(engine: Engine) -> None:
+    written = [
+        Event(1, AT, "ann", "upload", "unstable", "demo", "1.0", {"files": ["a", "b"], "näme": "ü"}),
+        Event(2, AT, "bob", "add-user", None, None, None, {}),
+        Event(3, AT, "ann", "promote", "testing", "demo", "1.0", {"from": "unstable"}),
+    ]
+    with writing(engine) as connection:
+        for event in reversed(written):
+            insert_event(connection, event)
+    with reading(engine) as connection:
+        assert events_since(connection, 0) == written
+        assert events_since(connection, 1, limit=1) == [written[1]]
+        assert changes_since(connection, 1) == [(2, None, None), (3, "testing", "demo")]
+
+
+def test_indexes_come_back_with_their_bases_in_order(engine: Engine) -> None:
+    private = Index(
+        "risk/stable",
+        "local",
+        "promotion-only",
+        bases=("unstable", "pypi"),
+        gates=("tests",),
+        is_private=True,
+    )
+    with writing(engine) as connection:
+        for index in (*DEFAULT_INDEXES, private):
+            insert_index(connection, index, created_at=AT)
+    with reading(engine) as connection:
+        found = all_indexes(connection)
+        assert connection.scalar(select(indexes.c.created_at).where(indexes.c.name == "pypi")) == AT
+    assert found == {index.name: index for index in (*DEFAULT_INDEXES, private)}
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://localhost/x", "sqlite://", "sqlite:///:memory:"])
+def test_database_url_that_can_not_hold_a_catalog_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        open_catalog(url)
+    assert "sqlite:///PATH" in str(raised.value)
+
+
+def test_password_in_a_database_url_is_not_repeated_in_the_refusal() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        open_catalog("oracle://scott:tiger@host/x")
+    assert "tiger" not in str(raised.value)
+
+
+def test_moment_is_written_as_utc_with_microseconds() -> None:
+    from conveyor.domain.times import from_utc_text, utc_text
+
+    moment = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+    assert utc_text(moment) == AT
+    assert from_utc_text(AT) == moment
