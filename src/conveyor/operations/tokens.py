@@ -193,7 +193,7 @@ def _checked(
             faults.append(error.message)
     until = None
     if expires_at is not None:
-        until = _future(expires_at, store.clock())
+        until = future_text(expires_at, store.clock())
         if until is None:
             faults.append(f'"{expires_at[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
     if faults:
@@ -201,7 +201,7 @@ def _checked(
     return _Narrowing(projects=None if projects is None else tuple(names), expires_at=until)
 
 
-def _future(text: str, now: datetime) -> str | None:
+def future_text(text: str, now: datetime) -> str | None:
     """The time in the store's form; ``None`` when it is none with a zone, or has passed."""
     try:
         moment = datetime.fromisoformat(text)
