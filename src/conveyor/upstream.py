@@ -19,7 +19,14 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import aiohttp
 
-from conveyor.domain.mirror import FileFacts, MirroredFile, UpstreamFile, is_sha256, is_sound_filename
+from conveyor.domain.mirror import (
+    FileFacts,
+    Unchanged,
+    UpstreamFile,
+    UpstreamPage,
+    is_sha256,
+    is_sound_filename,
+)
 from conveyor.domain.times import utc_text
 from conveyor.errors import NotFound, UpstreamFailed
 
@@ -28,26 +35,14 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
+    from conveyor.domain.mirror import MirroredFile
+
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 PAGE_LIMIT_BYTES = 128 * 1024 * 1024
 METADATA_LIMIT_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 CONNECTIONS = 64
 CONNECT_TIMEOUT_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class UpstreamPage:
-    """A project page as upstream has it now."""
-
-    files: tuple[UpstreamFile, ...]
-    etag: str
-    """Upstream's validator; where it gives none, ``body:`` and the digest of the page's bytes."""
-
-
-@dataclass(frozen=True)
-class Unchanged:
-    """The page is the one whose ETag was sent."""
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from conveyor.domain.indexes import Claim, covering_prefixes
 from conveyor.domain.simple_api import PageFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from packaging.utils import NormalizedName
     from sqlalchemy import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedFile:
-    """A distribution of our own, in one index."""
+class HeldFile:
+    """A distribution of our own, in one index that holds it."""
 
     index: str
     project: str
@@ -104,9 +104,12 @@ def claims_on(connection: Connection, project: NormalizedName) -> list[Claim]:
     return [Claim(name=name, is_prefix=is_prefix) for name, is_prefix in rows]
 
 
-def last_change(connection: Connection, project: NormalizedName) -> int:
-    """Serial of the newest change of a project; 0 when there was none."""
-    return connection.scalar(select(func.max(events.c.serial)).where(events.c.project == project)) or 0
+def last_change(connection: Connection, project: NormalizedName, *, without: Collection[str]) -> int:
+    """Serial of the newest change of a project, some actions left out; 0 when there was none."""
+    newest = select(func.max(events.c.serial)).where(
+        events.c.project == project, events.c.action.not_in(sorted(without))
+    )
+    return connection.scalar(newest) or 0
 
 
 def project_names(connection: Connection, index_names: Sequence[str]) -> list[str]:
@@ -129,7 +132,7 @@ def actions_since(connection: Connection, serial: int) -> list[tuple[int, str, s
     return [(row.serial, row.action, row.project) for row in rows]
 
 
-def placed_files(connection: Connection, sha256: str, filename: str) -> list[PlacedFile]:
+def held_files(connection: Connection, sha256: str, filename: str) -> list[HeldFile]:
     """Where a distribution of our own is: one row per index that holds it."""
     files, held = distributions.c, placements.c
     rows = connection.execute(
@@ -137,7 +140,7 @@ def placed_files(connection: Connection, sha256: str, filename: str) -> list[Pla
         .join_from(placements, distributions, held.distribution_id == files.id)
         .where(files.sha256 == sha256, files.filename == filename)
     )
-    return [PlacedFile(*row) for row in rows]
+    return [HeldFile(*row) for row in rows]
 
 
 def core_metadata_of(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from conveyor.domain.simple_api import PageFile, version_in_filename
+from conveyor.domain.simple_api import PageFile, version_in_filename, version_order
 from conveyor.domain.times import from_utc_text, utc_text
 
 if TYPE_CHECKING:
@@ -47,6 +47,20 @@ class UpstreamFile:
     yank_reason: str | None = None
     has_metadata: bool = False
     metadata_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPage:
+    """A project page as upstream has it now."""
+
+    files: tuple[UpstreamFile, ...]
+    etag: str
+    """Upstream's validator; where it gives none, ``body:`` and the digest of the page's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Upstream's page is still the one whose validator was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ class MirroredProject:
     is_present: bool
     """False: upstream has no such project."""
     etag: str | None
-    """Upstream's validator; else one of our own making from the page's bytes (see :func:`is_own_etag`)."""
+    """Validator of the page as it was fetched (see ``UpstreamPage``)."""
     fetched_at: str
 
 
@@ -235,6 +249,6 @@ def page_file(file: MirroredFile) -> PageFile:
 
 
 def unsized(files: Iterable[MirroredFile]) -> list[MirroredFile]:
-    """Files whose size is not known, newest first: installers want the newest release."""
+    """Files whose size is not known, newest version first: that is what most installers want."""
     missing = [file for file in files if file.size_bytes is None]
-    return missing[::-1]
+    return sorted(missing, key=lambda file: version_order(version_in_filename(file.filename)), reverse=True)

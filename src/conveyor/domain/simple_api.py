@@ -12,16 +12,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
 from packaging.version import InvalidVersion, Version
 
 if TYPE_CHECKING:
@@ -147,23 +142,37 @@ def accepts_encoding(accept_encoding: str, coding: str) -> bool:
 
 
 def version_in_filename(filename: str) -> str | None:
-    """The canonical version that a filename names; ``None`` when it is no wheel or sdist by name."""
+    """The canonical version that a filename names; ``None`` when it is no wheel or sdist by name.
+
+    Only the version is read: the tags of a wheel cost ten times as much, and a page may have thousands.
+    """
+    if filename.endswith(".whl"):
+        parts = filename[:-4].split("-")
+        return _canonical_version(parts[1]) if len(parts) in (5, 6) else None
+    for ending in (".tar.gz", ".zip"):
+        if filename.endswith(ending):
+            return _canonical_version(filename.removesuffix(ending).rpartition("-")[2])
+    return None
+
+
+@lru_cache(maxsize=16384)
+def _canonical_version(text: str) -> str | None:
     try:
-        if filename.endswith(".whl"):
-            return str(parse_wheel_filename(filename)[1])
-        return str(parse_sdist_filename(filename)[1])
-    except (InvalidSdistFilename, InvalidWheelFilename):
+        return str(Version(text.replace("_", "-")))
+    except InvalidVersion:
         return None
 
 
 def versions_of(files: Iterable[PageFile]) -> list[str]:
     """The versions that files belong to, ascending, each once (PEP 700)."""
-    return sorted({file.version for file in files if file.version is not None}, key=_sort_key)
+    return sorted({file.version for file in files if file.version is not None}, key=version_order)
 
 
-def _sort_key(version: str) -> tuple[bool, Version]:
+@lru_cache(maxsize=16384)
+def version_order(version: str | None) -> tuple[bool, Version]:
+    """Sort key of a version's text; what is no version comes first."""
     try:
-        return True, Version(version)
+        return True, Version(version or "")
     except InvalidVersion:
         return False, Version("0")
 

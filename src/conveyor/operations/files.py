@@ -1,0 +1,126 @@
+"""Files by digest: where the bytes are, who may read them, which index they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from conveyor.catalog.indexes import all_indexes
+from conveyor.catalog.mirrored import mirrored_by_digest
+from conveyor.catalog.pages import claims_on, held_files
+from conveyor.catalog.serials import newest_serial
+from conveyor.domain.access import can_read
+from conveyor.domain.indexes import is_claimed, resolution_order
+from conveyor.errors import NotFound
+from conveyor.operations.changes import read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from conveyor.domain.access import Identity
+    from conveyor.domain.indexes import Index
+    from conveyor.domain.mirror import MirroredFile
+    from conveyor.operations.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A distribution that an index of this store holds."""
+
+    filename: str
+    sha256: str
+    size_bytes: int | None
+    """``None``: of a mirrored file, not known yet."""
+    project: str
+    supplied_by: str
+    """Name of the index that holds it."""
+    readable_through: tuple[Index, ...]
+    """Indexes whose pages show it: who may read one of them may read the file."""
+    metadata_sha256: str | None
+    """Digest of its core metadata; ``None``: not known yet, or it has none."""
+    mirrored: MirroredFile | None
+    """Set when it is not ours but a mirror's; its bytes may still be upstream only."""
+    path: Path | None
+    """Where the bytes are on a local disk."""
+    serial: int
+    """The catalogue's serial when this was read."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the bytes are among our blobs."""
+        return self.mirrored is None or self.mirrored.is_stored
+
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody may read it."""
+        return any(not index.is_private for index in self.readable_through)
+
+
+def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
+    """The distribution of that digest and name: one of our own, else a mirror's.
+
+    Raises:
+        NotFound: no index holds it, or its name belongs to the house and only a mirror has it.
+    """
+    with read(store) as connection:
+        serial = newest_serial(connection)
+        indexes = all_indexes(connection)
+        own = held_files(connection, sha256, filename)
+        mirrored = [] if own else mirrored_by_digest(connection, sha256, filename)
+        if mirrored:
+            project = canonicalize_name(mirrored[0].project)
+            if is_claimed(project, claims_on(connection, project)):
+                mirrored = []
+    holders = {row.index for row in own} | {row.index for row in mirrored}
+    if not holders:
+        raise NotFound(f"no index of this store holds {filename} with that digest")
+    readable_through = _seeing(holders, indexes)
+    first = next(name for name in indexes if name in holders)
+    if own:
+        return FoundFile(
+            filename=filename,
+            sha256=sha256,
+            size_bytes=own[0].size_bytes,
+            project=own[0].project,
+            supplied_by=first,
+            readable_through=readable_through,
+            metadata_sha256=own[0].metadata_sha256,
+            mirrored=None,
+            path=store.blobs.path(sha256),
+            serial=serial,
+        )
+    file = mirrored[0]
+    return FoundFile(
+        filename=filename,
+        sha256=sha256,
+        size_bytes=file.size_bytes,
+        project=file.project,
+        supplied_by=first,
+        readable_through=readable_through,
+        metadata_sha256=file.metadata_sha256,
+        mirrored=file,
+        path=store.blobs.path(sha256) if file.is_stored else None,
+        serial=serial,
+    )
+
+
+def may_read_file(identity: Identity, found: FoundFile) -> None:
+    """Allow reading a file to those who may read an index that shows it.
+
+    Raises:
+        NotFound: for everybody else; that the file exists is nobody's business.
+    """
+    if not any(
+        can_read(identity, index.name, is_private=index.is_private) for index in found.readable_through
+    ):
+        raise NotFound(f"no index of this store holds {found.filename} with that digest")
+
+
+def _seeing(holders: set[str], indexes: Mapping[str, Index]) -> tuple[Index, ...]:
+    """The indexes that hold a file or show one that does."""
+    return tuple(
+        index for index in indexes.values() if not holders.isdisjoint(resolution_order(index.name, indexes))
+    )
