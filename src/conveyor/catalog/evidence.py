@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import insert, select
 
-from conveyor.catalog.tables import evidence, signers, workers
+from conveyor.catalog.tables import distributions, evidence, signers, workers
 from conveyor.domain.evidence import Evidence
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.domain.evidence import EvidenceKind
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A distribution that evidence may be about."""
+
+    filename: str
+    project: str
+    version: str
 
 
 def insert_evidence(
@@ -118,3 +128,13 @@ def versions_built_from(connection: Connection, project: str, commit_id: str) ->
         .order_by(evidence.c.id)
     )
     return list(dict.fromkeys(row.version for row in rows))
+
+
+def subjects_of_digest(connection: Connection, sha256: str) -> list[Subject]:
+    """The distributions of this store with these bytes, by filename."""
+    rows = connection.execute(
+        select(distributions.c.filename, distributions.c.project, distributions.c.version)
+        .where(distributions.c.sha256 == sha256)
+        .order_by(distributions.c.filename)
+    )
+    return [Subject(**row._mapping) for row in rows]

@@ -1,7 +1,7 @@
 """Pipeline workers: register one, revoke one, list them.
 
-A worker is a machine whose evidence counts: it signs with an Ed25519 key and asks with a token of a user, both
-its own. The private key never comes here.
+A worker is a machine whose evidence counts: it signs with an Ed25519 key and asks with a token of a user,
+both its own. The private key never comes here.
 """
 
 from __future__ import annotations
