@@ -57,7 +57,7 @@ class SignedTag:
     tag: str
     tagger: str
     message: str
-    """The message without the signature; bytes that are not UTF-8 are replaced."""
+    """The message without the signature."""
     payload: bytes
     """The bytes that were signed."""
     signature: bytes
@@ -83,6 +83,8 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     """
     if len(raw) > MAX_TAG_OBJECT_BYTES:
         raise InvalidInput(f"a tag object of {len(raw)} bytes is over the limit of {MAX_TAG_OBJECT_BYTES}")
+    if b"\x00" in raw or not _is_utf8(raw):
+        raise _refused("it is not text in UTF-8")
     payload, signature = _split(raw)
     head, separator, body = payload.partition(b"\n\n")
     if not separator:
@@ -96,7 +98,7 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
         commit=headers["object"],
         tag=headers["tag"],
         tagger=headers["tagger"],
-        message=body.decode(errors="replace"),
+        message=body.decode(),
         payload=payload,
         signature=signature,
         public_key=public_key,
@@ -191,6 +193,14 @@ def allowed_signers_line(principal: str, public_key: str) -> str:
     return f'{principal} namespaces="{GIT_NAMESPACE}" {public_key}\n'
 
 
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _split(raw: bytes) -> tuple[bytes, bytes]:
     """(what was signed, armoured signature); exactly one signature of any kind, and nothing after it."""
     begins = [match.start() for match in _ANY_BEGIN.finditer(raw)]
@@ -228,7 +238,7 @@ def _headers(head: bytes) -> dict[str, str]:
     names: list[str] = []
     values: dict[str, str] = {}
     for line in head.split(b"\n"):
-        name, _, value = line.decode(errors="replace").partition(" ")
+        name, _, value = line.decode().partition(" ")
         names.append(name)
         values[name] = value
     if tuple(names) != _HEADERS:
