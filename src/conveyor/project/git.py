@@ -170,6 +170,22 @@ def tags_in_reach(checkout: Path) -> tuple[str, ...]:
     return tuple(written.split())
 
 
+def configured_identity(folder: Path) -> bool:
+    """Whether the user told git a name and an address, by configuration or environment, for commits here.
+
+    What git would guess from the login and the host name does not count: nobody wants that in a history.
+    """
+    written = run_git(["config", "--list", "--name-only", "-z"], folder=folder)
+    known = {name.lower() for name in _split(written)}
+    given = os.environ
+    email = "user.email" in known or "EMAIL" in given
+    return all(
+        (f"GIT_{role}_NAME" in given or {"user.name", f"{role.lower()}.name"} & known)
+        and (f"GIT_{role}_EMAIL" in given or email or f"{role.lower()}.email" in known)
+        for role in ("AUTHOR", "COMMITTER")
+    )
+
+
 def _resolve_remote(repository: str, ref: str) -> str:
     names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
     written = run_git(["ls-remote", "-q", "--", repository, f"{ref}^{{}}", ref]).decode()

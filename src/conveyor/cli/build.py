@@ -1,0 +1,51 @@
+"""``conveyor build``: build the sdist and the wheel of a project, and check them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import click
+
+from conveyor.project.build import build_distributions, build_tag
+from conveyor.project.settings import find_project
+
+
+@click.command(short_help="Build the sdist and the wheel of this project and check them.")
+@click.option(
+    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
+    help="The project's folder, or one in it.  [default: the current one]",
+)  # fmt: skip
+@click.option("--tag", help="The release to build, from a fresh clone that knows only this tag.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: dist/]")
+@click.option("--index-url", help="The only index to take build requirements from.")
+@click.option("--verbose", "-v", is_flag=True, help="Show what the build backend prints.")
+def command(folder: Path, tag: str | None, out: Path | None, index_url: str | None, verbose: bool) -> None:
+    """Build the sdist, then the wheel from it, by the project's own backend, and open both.
+
+    Every tracked file of the package and every file of the model must be inside with the same bytes, nothing
+    else of the checkout may be; name and version must be right. Without --tag it is a development build of
+    the commit that is checked out.
+    """
+
+    def show(line: str) -> None:
+        click.echo(f"  {line}", err=True)
+
+    started = time.monotonic()
+    project = find_project(folder)
+    out = out or project.root / "dist"
+    on_line = show if verbose else None
+    if tag is None:
+        built = build_distributions(project.root, out, index_url=index_url, on_line=on_line)
+    else:
+        built = build_tag(project.root, tag, out, index_url=index_url, on_line=on_line)
+    for file in (built.sdist, built.wheel):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        click.echo(f"{digest}  {file.stat().st_size:>9}  {file}")
+    click.echo(
+        f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; with the right bytes "
+        f"are inside: every tracked file of the package, {len(project.payload)} files of the model",
+        err=True,
+    )

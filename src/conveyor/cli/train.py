@@ -1,0 +1,38 @@
+"""``conveyor train``: train the model of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from conveyor.project.settings import find_project
+from conveyor.project.train import train, training_environment
+
+
+@click.command(short_help="Train the model of this project and write its payload.")
+@click.option(
+    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
+    help="The project's folder, or one in it.  [default: the current one]",
+)  # fmt: skip
+def command(folder: Path) -> None:
+    """Run the training command that pyproject.toml declares, and name what it wrote.
+
+    It runs in the project's .venv; else in the active environment, if this checkout is installed there; else
+    in a new .venv.
+    """
+
+    def show(line: str) -> None:
+        click.echo(f"  {line}", err=True)
+
+    project = find_project(folder)
+    environment = training_environment(project, on_line=show)
+    click.echo(f"training {project.display_name} in {environment.path}: {' '.join(project.train)}", err=True)
+    result = train(project, environment, on_line=show)
+    for file in result.payload:
+        click.echo(f"{file.sha256}  {file.size_bytes:>9}  {file.path}")
+    if result.manifest is not None:
+        for metric, value in result.manifest.metrics.items():
+            click.echo(f"{metric} = {value:g}")
+        click.echo(f"metrics on {result.manifest.split}", err=True)
+    click.echo(f"trained in {result.seconds:.1f} s", err=True)
