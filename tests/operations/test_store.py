@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import select
+
+from conveyor.catalog.connection import open_catalog, writing
+from conveyor.catalog.events import events_since
+from conveyor.catalog.facts import write_fact
+from conveyor.catalog.tables import users
+from conveyor.domain.access import SCOPES
+from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.errors import Conflict, InvalidInput, StorageFailed
+from conveyor.operations.changes import read
+from conveyor.operations.indexes import list_indexes
+from conveyor.operations.store import (
+    PASSWORD_FILE,
+    close_store,
+    initialise_store,
+    open_store,
+    store_id,
+    store_upstream,
+)
+from conveyor.settings import Upstream
+from makers import ADMIN_PASSWORD, NO_UPSTREAM, make_settings, make_store
+from postgres_server import running_postgres
+
+if TYPE_CHECKING:
+    from conveyor.settings import StoreSettings
+
+
+def admin_hash(settings: StoreSettings) -> str:
+    store = open_store(settings)
+    try:
+        with read(store) as connection:
+            row = connection.execute(select(users)).one()
+    finally:
+        close_store(store)
+    assert row.name == "admin"
+    assert sorted(SCOPES) == sorted(json.loads(row.scopes))
+    found: str = row.password_hash
+    return found
+
+
+def test_new_store_has_the_default_indexes_the_upstream_and_an_administrator(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "deep" / "store")
+    state = initialise_store(settings)
+    assert state.is_new
+    assert state.password_file is None
+    store = make_store(tmp_path / "deep" / "store")
+    assert list_indexes(store) == {index.name: index for index in DEFAULT_INDEXES}
+    assert store_upstream(store) == NO_UPSTREAM
+    assert store_id(store) == state.store_id
+    with read(store) as connection:
+        (event,) = events_since(connection, 0)
+    assert (event.action, event.actor) == ("initialise", "admin")
+    assert PasswordHasher().verify(admin_hash(settings), ADMIN_PASSWORD)
+
+
+def test_random_password_is_written_once_for_its_owner_only(tmp_path: Path) -> None:
+    settings = replace(make_settings(tmp_path), admin_password=None)
+    state = initialise_store(settings)
+    assert state.password_file == tmp_path / PASSWORD_FILE
+    assert stat.S_IMODE(state.password_file.stat().st_mode) == 0o600
+    written = state.password_file.read_text()
+    assert len(written.strip()) >= 20
+    assert PasswordHasher().verify(admin_hash(settings), written.strip())
+    state.password_file.unlink()
+    again = initialise_store(settings)
+    assert (again.is_new, again.password_file) == (False, None)
+    assert again.store_id == state.store_id
+    assert not (tmp_path / PASSWORD_FILE).exists()
+
+
+def test_password_and_secrets_stand_in_no_event_and_no_repr(tmp_path: Path) -> None:
+    upstream = Upstream("http://reader:hunter2@127.0.0.1:9/simple/", proxy="http://p:hunter3@127.0.0.1:8/")
+    store = make_store(tmp_path, upstream=upstream)
+    assert store_upstream(store).url == upstream.url
+    with read(store) as connection:
+        told = repr(events_since(connection, 0)) + repr(store_upstream(store)) + repr(make_settings(tmp_path))
+    assert "hunter" not in told
+    assert ADMIN_PASSWORD not in told
+
+
+def test_upstream_is_resolved_once_and_kept(tmp_path: Path) -> None:
+    initialise_store(make_settings(tmp_path))
+    other = make_settings(tmp_path, upstream=Upstream("http://127.0.0.1:10/other/"))
+    assert initialise_store(other).upstream == NO_UPSTREAM
+
+
+INITIALISER = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from conveyor.operations.store import initialise_store
+from conveyor.settings import Upstream, store_settings
+environment = {"CONVEYOR_DATABASE_URL": sys.argv[2]} if len(sys.argv) > 2 else {}
+settings = store_settings(Path(sys.argv[1]), environment=environment)
+state = initialise_store(replace(settings, upstream=Upstream("http://127.0.0.1:9/simple/")))
+print(state.store_id, state.is_new)
+"""
+
+
+def initialiser(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", INITIALISER, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def password_holds(settings: StoreSettings) -> bool:
+    password = (settings.data / PASSWORD_FILE).read_text().strip()
+    return PasswordHasher().verify(admin_hash(settings), password)
+
+
+def test_processes_that_initialise_the_same_folder_at_once_make_one_store(tmp_path: Path) -> None:
+    children = [initialiser(tmp_path) for _ in range(4)]
+    answers = [child.communicate()[0].split() for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0, 0]
+    assert len({identity for identity, _ in answers}) == 1
+    assert sorted(is_new for _, is_new in answers) == ["False", "False", "False", "True"]
+    assert password_holds(make_settings(tmp_path))
+
+
+def test_nodes_that_initialise_the_same_database_at_once_make_one_store(tmp_path: Path) -> None:
+    with running_postgres() as server:
+        url = server.new_database()
+        children = [initialiser(tmp_path / str(node), url) for node in range(3)]
+        answers = [child.communicate()[0].split() for child in children]
+        assert [child.returncode for child in children] == [0, 0, 0]
+        assert len({identity for identity, _ in answers}) == 1
+        assert sorted(is_new for _, is_new in answers) == ["False", "False", "True"]
+        with_password = list(tmp_path.glob(f"*/{PASSWORD_FILE}"))
+        assert len(with_password) == 1
+        assert password_holds(make_settings(with_password[0].parent, database_url=url))
+
+
+def test_initialisation_killed_at_any_step_is_completed_by_the_next(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    stride = 1 if request.config.getoption("--torture") else 4
+    program = Path(__file__).with_name("initialise_and_die.py")
+    ended = subprocess.run(
+        [sys.executable, program, tmp_path, str(stride)],
+        env={**os.environ, "PYTHONPATH": str(program.parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) * stride > 40  # steps that initialising takes
+
+
+def test_fsync_that_fails_stops_the_initialisation_before_the_user_exists(tmp_path: Path) -> None:
+    program = (
+        "import os\n"
+        "sync, count = os.fsync, [0]\n"
+        "def fsync(descriptor):\n"
+        "    if 'initial-admin-password' in os.readlink(f'/proc/self/fd/{descriptor}'):\n"
+        "        raise OSError(5, 'Input/output error')\n"
+        "    sync(descriptor)\n"
+        "os.fsync = fsync\n" + INITIALISER
+    )
+    failed = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert "StorageFailed" in failed.stderr
+    settings = make_settings(tmp_path)
+    catalog = open_catalog(settings.database_url)
+    with catalog.connect() as connection:
+        assert connection.execute(select(users)).all() == []
+    catalog.dispose()
+
+
+def test_store_of_a_newer_conveyor_is_refused(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    initialise_store(settings)
+    catalog = open_catalog(settings.database_url)
+    with writing(catalog) as connection:
+        write_fact(connection, "schema", "99")
+    catalog.dispose()
+    with pytest.raises(Conflict, match="schema 99"):
+        initialise_store(settings)
+
+
+def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match="can not be made"):
+        initialise_store(make_settings(tmp_path / "file" / "store"))
+
+
+def test_database_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, database_url="postgresql+psycopg://u:hunter2@127.0.0.1:9/none")
+    with pytest.raises(StorageFailed, match="can not be opened") as raised:
+        initialise_store(settings)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_upstream_that_is_no_web_address_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(make_settings(tmp_path), upstream=None)
+    monkeypatch.setenv("PIP_INDEX_URL", "ftp://127.0.0.1/simple")
+    with pytest.raises(InvalidInput, match="can not be mirrored"):
+        initialise_store(settings)
+    assert initialise_store(make_settings(tmp_path)).is_new
