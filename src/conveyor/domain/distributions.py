@@ -126,7 +126,7 @@ def _read_inside(
     metadata = read_metadata(content, what=what, faults=faults)
     if metadata is None:
         return None
-    if canonicalize_name(metadata.name) != name.project:
+    if metadata.name and canonicalize_name(metadata.name) != name.project:
         faults.add(f"{what}: the name is {metadata.name!r}, but the filename says {str(name.project)!r}")
     if str(metadata.version) != str(name.version):
         faults.add(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from packaging.utils import (
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from conveyor.domain.versions import Version
 
 PackageType = Literal["bdist_wheel", "sdist"]
+MOST_TAGS = 1000
+"""A filename of full length could stand for 50,000."""
 _CHARACTERS = re.compile(r"[A-Za-z0-9._+!-]+")
 LONGEST_FILENAME = 240
 """Characters; filesystems end at 255 bytes, and ``.metadata`` or ``.provenance`` is put behind."""
@@ -39,6 +42,8 @@ class DistributionFilename:
     packagetype: PackageType
     python_tag: str
     """Of a wheel, as written, such as ``cp311`` or ``py2.py3``; ``source`` of an sdist."""
+    tags: str
+    """Of a wheel, ``PYTHON-ABI-PLATFORM`` as written; empty of an sdist."""
 
     @property
     def stem(self) -> str:
@@ -65,13 +70,17 @@ def distribution_filename(text: str) -> DistributionFilename:
 
 
 def _wheel(text: str) -> DistributionFilename:
+    if count_tags("-".join(text.removesuffix(".whl").rsplit("-", 3)[1:])) > MOST_TAGS:
+        raise InvalidDistribution(f"{text} is not a wheel filename: it has too many tags")
     try:
         _, version, _, _ = parse_wheel_filename(text)
         project = project_name(text.split("-", 1)[0])
     except (InvalidWheelFilename, InvalidName) as error:
         raise InvalidDistribution(f"{text} is not a wheel filename: {_reason(error)}") from error
     python_tag, abi_tag, platform_tag = text.removesuffix(".whl").rsplit("-", 3)[1:]
-    name = DistributionFilename(text, project, version, "bdist_wheel", python_tag)
+    name = DistributionFilename(
+        text, project, version, "bdist_wheel", python_tag, f"{python_tag}-{abi_tag}-{platform_tag}"
+    )
     rest = text.split("-", 2)[2]
     if not all((python_tag, abi_tag, platform_tag)) or text != f"{name.stem}-{rest}":
         raise InvalidDistribution(
@@ -81,13 +90,18 @@ def _wheel(text: str) -> DistributionFilename:
     return name
 
 
+def count_tags(text: str) -> int:
+    """How many tags a compressed tag set stands for: ``py2.py3-none-any`` are two."""
+    return prod(part.count(".") + 1 for part in text.split("-"))
+
+
 def _sdist(text: str) -> DistributionFilename:
     try:
         _, version = parse_sdist_filename(text)
         project = project_name(text.removesuffix(".tar.gz").rpartition("-")[0])
     except (InvalidSdistFilename, InvalidName) as error:
         raise InvalidDistribution(f"{text} is not an sdist filename: {_reason(error)}") from error
-    name = DistributionFilename(text, project, version, "sdist", "source")
+    name = DistributionFilename(text, project, version, "sdist", "source", "")
     if text != f"{name.stem}.tar.gz":
         raise InvalidDistribution(
             f"{text} is not spelled in the normalized way: it must be {name.stem}.tar.gz (PEP 625)",

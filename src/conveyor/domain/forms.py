@@ -138,7 +138,7 @@ def _specifier(text: str) -> str:
 def _requirement(text: str) -> str:
     try:
         return str(Requirement(text))
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return text
 
 

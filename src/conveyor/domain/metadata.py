@@ -20,12 +20,19 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from conveyor.domain.faults import Faults
 
 METADATA_LIMIT_BYTES = 4 * 1024 * 1024
 NEWEST_METADATA_VERSION = "2.6"
+MOST_HEADERS = 20_000
+MOST_HEADER_NAMES = 200
+LONGEST_VALUE = 4096
+"""Characters of any value but the description and the licence. The parsers behind take a time that grows
+with the square of these numbers: without them, four megabytes of headers are hours of work."""
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n){2}")
+_HEADER_NAME = re.compile(rb"(?:\A|[\r\n])([^\s:][^:\r\n]*):")
 _VERSION_FORM = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotations__) | {
     "classifier",
@@ -59,7 +66,13 @@ class CoreMetadata:
 
 def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata | None:
     """The core metadata in ``content``, of the file ``what``; ``None`` when its version can not be read."""
+    if fault := _fault_of_size(content):
+        faults.add(f"{what}: {fault}")
+        return None
     raw, unparsed = parse_email(content)
+    if too_long := _too_long(raw):
+        faults.add_each(too_long, what + ": {} is longer than " + f"{LONGEST_VALUE} characters")
+        return None
     declared = raw.get("metadata_version", "")
     is_newer = _is_newer_minor(declared)
     for field, values in sorted(unparsed.items()):
@@ -74,9 +87,12 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
     checked = cast(
         "RawMetadata", {**raw, "metadata_version": NEWEST_METADATA_VERSION if is_newer else declared}
     )
-    for fault in sorted(
-        {*_faults_by_packaging(checked), *_faults_of_requirements(raw), *_faults_of_texts(raw)}
-    ):
+    found = {
+        *_faults_by_packaging(checked, unparsed=unparsed),
+        *_faults_of_requirements(raw),
+        *_faults_of_texts(raw),
+    }
+    for fault in sorted(found):
         faults.add(f"{what}: {fault}")
     try:
         version = Version(raw.get("version", ""))
@@ -88,6 +104,33 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
         metadata_version=declared,
         requires_python=raw.get("requires_python") or None,
         fields=fields,
+    )
+
+
+def _fault_of_size(content: bytes) -> str | None:
+    """Too many headers to be read in sensible time, or ``None``."""
+    head = _BLANK_LINE.split(content, maxsplit=1)[0]
+    names = _HEADER_NAME.findall(head)
+    if len(names) > MOST_HEADERS or len(set(names)) > MOST_HEADER_NAMES:
+        return f"there are more than {MOST_HEADERS} lines or {MOST_HEADER_NAMES} different fields"
+    return None
+
+
+def _too_long(raw: RawMetadata) -> set[str]:
+    """Names of the fields with a value that no honest project has."""
+    return {
+        field
+        for field, value in raw.items()
+        if field not in ("description", "license") and _longest(value) > LONGEST_VALUE
+    }
+
+
+def _longest(value: object) -> int:
+    """Characters of the longest text in a value of any field."""
+    if isinstance(value, dict):
+        return max((len(label) + len(url) for label, url in value.items()), default=0)
+    return max(
+        (len(text) for text in ([value] if isinstance(value, str) else cast("list[str]", value))), default=0
     )
 
 
@@ -108,15 +151,19 @@ def _drop_what_old_tools_write(raw: RawMetadata) -> None:
             del raw[field]  # type: ignore[misc]  # all of these keys are optional
 
 
-def _faults_by_packaging(raw: RawMetadata) -> Iterator[str]:
+def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iterator[str]:
     if not raw["metadata_version"]:
-        yield "metadata-version is missing"
+        if "metadata-version" not in unparsed:
+            yield "metadata-version is missing"
         raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
     try:
         Metadata.from_raw(raw)
+    except RecursionError:
+        yield "a field is nested too deeply"
     except ExceptionGroup as group:
         for error in group.exceptions:
-            if not (isinstance(error, InvalidMetadata) and error.field == "requires-dist"):
+            # Requirements are looked at one by one below; what could not be parsed has its fault already.
+            if not (isinstance(error, InvalidMetadata) and error.field in {"requires-dist", *unparsed}):
                 yield str(error)
 
 
@@ -124,7 +171,7 @@ def _faults_of_requirements(raw: RawMetadata) -> Iterator[str]:
     for text in raw.get("requires_dist", []):
         try:
             requirement = Requirement(text)
-        except InvalidRequirement:
+        except (InvalidRequirement, RecursionError):
             yield f"{text!r} is invalid for 'requires-dist'"
         else:
             if requirement.url is not None:

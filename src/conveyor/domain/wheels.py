@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, BinaryIO
 
+from packaging.tags import Tag, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from conveyor.domain.archives import ArchiveLimits, Unreadable, path_fault
+from conveyor.domain.filenames import MOST_TAGS, count_tags
 from conveyor.domain.metadata import METADATA_LIMIT_BYTES
 from conveyor.domain.zips import ZipArchive
 
@@ -70,7 +72,7 @@ def read_wheel(
         return None
     metadata = _read(archive, f"{folder}/METADATA", METADATA_LIMIT_BYTES, faults)
     if (wheel := _read(archive, f"{folder}/WHEEL", WHEEL_LIMIT_BYTES, faults)) is not None:
-        _check_wheel_file(wheel, faults)
+        _check_wheel_file(wheel, filename, faults)
     if f"{folder}/entry_points.txt" in archive.members:
         points = _read(archive, f"{folder}/entry_points.txt", ENTRY_POINTS_LIMIT_BYTES, faults)
         _check_entry_points(points or b"", faults)
@@ -178,7 +180,7 @@ def _read(archive: ZipArchive, path: str, limit_bytes: int, faults: Faults) -> b
         return None
 
 
-def _check_wheel_file(content: bytes, faults: Faults) -> None:
+def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Faults) -> None:
     try:
         headers = HeaderParser().parsestr(content.decode("utf-8"))
     except UnicodeDecodeError:
@@ -189,8 +191,11 @@ def _check_wheel_file(content: bytes, faults: Faults) -> None:
         faults.add(f"WHEEL: Wheel-Version is {version or 'missing'}; installers know 1.0")
     if headers.get("Root-Is-Purelib", "").strip().lower() not in ("true", "false"):
         faults.add("WHEEL: Root-Is-Purelib is neither true nor false")
-    if not headers.get_all("Tag"):
+    tags = {str(tag) for text in headers.get_all("Tag", ()) for tag in _expanded(text.strip())}
+    if not tags:
         faults.add("WHEEL: there is no Tag")
+    elif different := tags ^ {str(tag) for tag in _expanded(filename.tags)}:
+        faults.add_each(different, "WHEEL and the filename differ in the tag {}: wheels must not be renamed")
 
 
 def _check_entry_points(content: bytes, faults: Faults) -> None:
@@ -208,6 +213,13 @@ def _check_entry_points(content: bytes, faults: Faults) -> None:
                 faults.add(f"entry_points.txt: the script {name!r} has a path in its name")
             if _ENTRY_POINT.fullmatch(value) is None:
                 faults.add(f"entry_points.txt: the script {name!r} is not MODULE:FUNCTION, but {value!r}")
+
+
+def _expanded(tags: str) -> frozenset[Tag]:
+    try:
+        return parse_tag(tags) if count_tags(tags) <= MOST_TAGS else frozenset()
+    except ValueError:
+        return frozenset()
 
 
 def _unpadded(digest: bytes) -> str:
