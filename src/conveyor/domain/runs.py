@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from conveyor.domain.times import from_utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
 
 if TYPE_CHECKING:
@@ -56,6 +57,21 @@ class Step:
     finished_at: str | None
     detail: Mapping[str, Any]
     """What the step found or made; ``summary`` in it is one line for people."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people; empty when the step said none."""
+        return str(self.detail.get("summary") or "")
+
+    @property
+    def seconds(self) -> float:
+        """How long it took by its worker's clock, else by the times of its reports; 0 while it runs."""
+        measured = self.detail.get("seconds")
+        if isinstance(measured, int | float):
+            return float(measured)
+        if self.finished_at is None:
+            return 0.0
+        return (from_utc_text(self.finished_at) - from_utc_text(self.started_at)).total_seconds()
 
 
 @dataclass(frozen=True)
