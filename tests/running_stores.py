@@ -1,0 +1,131 @@
+"""A real server for a test: ``conveyor store serve`` as a child, on a free port, in an environment of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+
+from makers import ADMIN_PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+START_SECONDS = 60
+NO_UPSTREAM_URL = "http://127.0.0.1:9/simple/"
+
+
+@dataclass(frozen=True)
+class RunningStore:
+    """A serving store."""
+
+    url: str
+    """``http://127.0.0.1:PORT``, without a slash at the end."""
+    data: Path
+    process: subprocess.Popen[str]
+    access_log: Path
+
+    def get(self, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
+        """One GET without retries; redirects are not followed."""
+        return self.request("GET", path, headers=headers)
+
+    def request(self, method: str, path: str, **arguments: Any) -> urllib3.BaseHTTPResponse:
+        """One request without retries, on a connection of its own."""
+        with urllib3.PoolManager(retries=False, timeout=30) as pool:
+            return pool.request(method, self.url + path, redirect=False, **arguments)
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The access log so far."""
+        return [json.loads(line) for line in self.access_log.read_text().splitlines()]
+
+
+def serve_environment(**more: str) -> dict[str, str]:
+    """An environment for a store that does not depend on that of the tests."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": NO_UPSTREAM_URL,
+        "CONVEYOR_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        **more,
+    }
+
+
+def start_serving(
+    data: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a server and return at once; its first line on standard output says when it is ready."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "conveyor", "store", "serve", "--data", data, *arguments],
+        env=environment if environment is not None else serve_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+    )
+
+
+@contextmanager
+def running_store(
+    data: Path, *, workers: int = 1, port: int = 0, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningStore]:
+    """A store that answers; on leaving it is told to stop, and must do so without an error."""
+    log = data.with_name(f"{data.name}-access.log")
+    process = start_serving(
+        data,
+        *("--port", str(port), "--workers", str(workers), "--access-log", str(log)),
+        environment=environment,
+    )
+    try:
+        yield RunningStore(ready_url(process), data, process, log)
+    finally:
+        stop(process)
+
+
+def ready_url(process: subprocess.Popen[str]) -> str:
+    """Wait until a server says that it is ready; returns its URL without the slash at the end."""
+    assert process.stdout is not None
+    watchdog = threading.Timer(START_SECONDS, process.kill)
+    watchdog.start()
+    line = process.stdout.readline()
+    watchdog.cancel()
+    if not line.startswith("serving http://"):
+        _, errors = process.communicate()
+        raise AssertionError(f"the server did not start: {line!r}\n{errors}")
+    return line.removeprefix("serving ").strip().rstrip("/")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Tell a server to stop and wait for it; kill it, and fail, when it does not stop in a minute."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        _, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode in (0, -signal.SIGKILL), errors  # a test may have killed it itself
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    """Process ids of the children that run now."""
+    found = []
+    for folder in os.scandir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(folder.name)
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123 - short and hot
+                fields = file.read().rpartition(")")[2].split()
+            if int(fields[1]) == process.pid and fields[0] != "Z":
+                found.append(pid)
+    return found
