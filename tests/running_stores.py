@@ -1,4 +1,4 @@
-"""A real server for a test: ``conveyor store serve`` as a child, on a free port, in an environment of its own."""
+"""A real server for a test: ``conveyor store serve`` as a child, on a free port, with its own environment."""
 
 from __future__ import annotations
 

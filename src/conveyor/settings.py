@@ -62,8 +62,8 @@ class StoreSettings:
 
     data: Path
     """The store's folder: catalogue, blobs, serial file, initial password."""
-    database_url: str
-    blobs_url: str
+    database_url: str = field(repr=False)
+    blobs_url: str = field(repr=False)
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     workers: int = 1

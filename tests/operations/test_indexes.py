@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.catalog.events import events_since
+from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.indexes import Index
+from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
+from conveyor.operations.changes import read
+from conveyor.operations.indexes import create_index, get_index, list_indexes, visible_indexes
+from makers import make_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADMIN = Identity("admin", frozenset({"admin"}))
+READER = Identity("rea", frozenset({"read", "upload", "promote"}))
+
+
+def test_new_index_is_listed_and_recorded(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    before = store.newest.read()
+    made = create_index(
+        store, ADMIN, "risk/stable", mode="promotion-only", bases=["stable", "pypi"], gates=["tests"]
+    )
+    assert made == Index("risk/stable", "local", "promotion-only", bases=("stable", "pypi"), gates=("tests",))
+    assert get_index(store, "risk/stable") == made
+    with read(store) as connection:
+        (event,) = events_since(connection, before)
+    assert (event.action, event.actor, event.index) == ("create-index", "admin", "risk/stable")
+
+
+def test_index_by_hand_has_no_gates_unless_the_policy_gives_it_some(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    assert create_index(store, ADMIN, "candidate", mode="promotion-only").gates == ()
+
+
+def test_existing_index_is_not_made_again(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(Conflict, match="already"):
+        create_index(store, ADMIN, "stable", mode="uploads")
+    assert get_index(store, "stable").mode == "promotion-only"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Stable", "a/b/c", "a_b", "-a", "simple", "risk/pypi", "api", "x" * 65, "a/"]
+)
+def test_name_that_would_not_make_a_url_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidName):
+        create_index(make_store(tmp_path), ADMIN, name, mode="uploads")
+
+
+def test_every_fault_of_a_new_index_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        create_index(
+            make_store(tmp_path),
+            ADMIN,
+            "mine",
+            mode="promotion-only",
+            bases=["stable", "nowhere", "stable"],
+            gates=["luck"],
+        )
+    assert len(raised.value.faults) == 3
+    assert "nowhere" in raised.value.faults[0]
+
+
+def test_only_administrators_make_indexes(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(Unauthorized):
+        create_index(store, ANONYMOUS, "mine", mode="uploads")
+    with pytest.raises(Forbidden):
+        create_index(store, READER, "mine", mode="uploads")
+    assert "mine" not in list_indexes(store)
+
+
+def test_private_index_is_seen_by_those_who_may_read_it(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    create_index(store, ADMIN, "secret", mode="uploads", is_private=True)
+    assert "secret" not in [index.name for index in visible_indexes(store, ANONYMOUS)]
+    assert "secret" in [index.name for index in visible_indexes(store, READER)]
+
+
+def test_index_that_is_not_here_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        get_index(make_store(tmp_path), "nowhere")

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.errors import InvalidInput
+from conveyor.settings import (
+    DEFAULT_UPSTREAM_TIMEOUT_SECONDS,
+    Upstream,
+    pip_configuration_files,
+    redacted,
+    store_settings,
+    upstream_of_this_machine,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INDEX = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment in which pip finds only what a test writes below ``tmp_path``."""
+    return {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path / "system")}
+
+
+def write(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_machine_without_configuration_uses_the_public_index(home: dict[str, str]) -> None:
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+    environment = {**home, "PIP_CONFIG_FILE": os.devnull}
+    assert upstream_of_this_machine(environment) == Upstream(PYPI_SIMPLE_ENDPOINT)
+
+
+def test_index_url_with_its_certificate_proxy_and_timeout_is_taken_from_the_environment() -> None:
+    environment = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": f"{INDEX}/simple",
+        "PIP_CERT": "/ca.pem",
+        "PIP_PROXY": "http://127.0.0.1:8/",
+        "PIP_DEFAULT_TIMEOUT": "40",
+    }
+    assert upstream_of_this_machine(environment) == Upstream(
+        f"{INDEX}/simple/", cert="/ca.pem", proxy="http://127.0.0.1:8/", timeout_seconds=40.0
+    )
+
+
+def test_sources_win_in_the_order_that_pip_documents(home: dict[str, str], tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.conf"
+    sources = [
+        tmp_path / "system" / "pip" / "pip.conf",
+        tmp_path / "home" / ".pip" / "pip.conf",
+        tmp_path / "home" / ".config" / "pip" / "pip.conf",
+    ]
+    for number, path in enumerate(sources):
+        write(path, "[global]", f"index-url = {INDEX}/{number}/")
+        assert upstream_of_this_machine(home).url == f"{INDEX}/{number}/"
+    write(chosen, "[global]", f"index_url = {INDEX}/chosen/")
+    home["PIP_CONFIG_FILE"] = str(chosen)
+    assert upstream_of_this_machine(home).url == f"{INDEX}/chosen/"
+    write(sources[0], "[install]", f"index-url = {INDEX}/install/")
+    assert upstream_of_this_machine(home).url == f"{INDEX}/install/"
+    home["PIP_INDEX_URL"] = f"{INDEX}/variable/"
+    assert upstream_of_this_machine(home).url == f"{INDEX}/variable/"
+
+
+def test_files_are_those_that_pip_itself_would_read(home: dict[str, str], tmp_path: Path) -> None:
+    """Compared with what pip says of itself, in the same environment."""
+    home["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
+    for path in pip_configuration_files(home):
+        if path.is_relative_to(tmp_path):
+            write(path, "[global]", "timeout = 1")
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "debug"],
+        env={**home, "PATH": os.environ["PATH"]},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    lines = [line.strip() for line in told.splitlines() if ", exists: " in line]
+    named = {line.partition(", exists: ")[0] for line in lines}
+    assert named == {str(path) for path in pip_configuration_files(home)}
+
+
+def test_user_files_are_left_out_when_a_file_is_named_that_exists(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    chosen = tmp_path / "chosen.conf"
+    home["PIP_CONFIG_FILE"] = str(chosen)
+    assert any("home" in path.parts for path in pip_configuration_files(home))
+    write(chosen, "")
+    assert not any("home" in path.parts for path in pip_configuration_files(home))
+
+
+def test_extra_indexes_are_ignored(home: dict[str, str], tmp_path: Path) -> None:
+    write(
+        tmp_path / "home" / ".pip" / "pip.conf",
+        "[global]",
+        f"index-url = {INDEX}/one/",
+        f"extra-index-url = {INDEX}/two/",
+        f"    {INDEX}/three/",
+    )
+    assert upstream_of_this_machine(home).url == f"{INDEX}/one/"
+
+
+@pytest.mark.parametrize("url", ["file:///somewhere", "ftp://127.0.0.1/", "simple", "http://"])
+def test_index_that_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="can not be mirrored"):
+        upstream_of_this_machine({"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url})
+
+
+def test_credentials_of_a_refused_index_are_not_shown() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        upstream_of_this_machine(
+            {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "ftp://me:secret@127.0.0.1/"}
+        )
+    assert "secret" not in str(raised.value)
+
+
+def test_timeout_that_is_no_number_and_file_that_is_no_configuration_are_refused(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="soon"):
+        upstream_of_this_machine({"PIP_CONFIG_FILE": os.devnull, "PIP_TIMEOUT": "soon"})
+    write(tmp_path / "home" / ".pip" / "pip.conf", "no section")
+    with pytest.raises(InvalidInput, match=r"pip\.conf"):
+        upstream_of_this_machine(home)
+
+
+def test_upstream_survives_being_stored_and_hides_its_password_when_shown() -> None:
+    upstream = Upstream("https://me:secret@127.0.0.1/simple/", cert="/ca.pem", timeout_seconds=3.0)
+    assert Upstream.from_json(upstream.to_json()) == upstream
+    assert "secret" not in repr(upstream)
+    assert upstream.redacted_url == "https://****@127.0.0.1/simple/"
+    assert redacted("https://127.0.0.1/simple/") == "https://127.0.0.1/simple/"
+    assert Upstream("https://127.0.0.1/").timeout_seconds == DEFAULT_UPSTREAM_TIMEOUT_SECONDS
+
+
+def test_store_lives_in_its_folder_unless_the_environment_moves_it(tmp_path: Path) -> None:
+    plain = store_settings(tmp_path / "my store", environment={})
+    assert plain.database_url == f"sqlite:///{tmp_path / 'my store' / 'catalog.sqlite'}"
+    assert plain.blobs_url == f"file://{tmp_path}/my%20store/blobs"
+    assert (plain.admin_password, plain.upstream, plain.access_log) == (None, None, None)
+    moved = store_settings(
+        tmp_path,
+        environment={
+            "CONVEYOR_DATABASE_URL": "postgresql+psycopg://127.0.0.1/conveyor",
+            "CONVEYOR_BLOBS_URL": "file:///elsewhere",
+            "CONVEYOR_ADMIN_PASSWORD": "secret",
+        },
+    )
+    assert (moved.database_url, moved.blobs_url) == (
+        "postgresql+psycopg://127.0.0.1/conveyor",
+        "file:///elsewhere",
+    )
+    assert moved.admin_password == "secret"
+    assert "secret" not in repr(moved)
+
+
+def test_database_password_is_not_in_the_settings_as_shown(tmp_path: Path) -> None:
+    settings = store_settings(
+        tmp_path, environment={"CONVEYOR_DATABASE_URL": "postgresql+psycopg://me:secret@127.0.0.1/x"}
+    )
+    assert "secret" not in repr(settings)
