@@ -1,0 +1,76 @@
+"""Which store a command works on: a folder of this machine (``--data``) or a server (``--url`` with a token).
+
+On a folder a command acts as the user ``admin``: who may write the folder may do anything to it anyway. It
+works while servers serve that folder. On a server it acts as the owner of the token.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from conveyor.settings import store_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conveyor.client.store import StoreClient
+    from conveyor.domain.access import Identity
+    from conveyor.operations.store import Store
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the store is; exactly one of ``data`` and ``url`` is set."""
+
+    data: Path | None
+    url: str | None
+    token: str | None
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Store, Identity]]:
+        """The store in the folder, opened for one command, and who acts on it."""
+        from conveyor.domain.access import Identity
+        from conveyor.operations.store import ADMIN, opened_store
+
+        assert self.data is not None  # noqa: S101 - asked for by the caller only then
+        with opened_store(store_settings(self.data)) as store:
+            yield store, Identity(ADMIN, frozenset({"admin"}))
+
+    def client(self) -> StoreClient:
+        """A client of the server."""
+        from conveyor.client.store import StoreClient
+
+        assert self.url is not None  # noqa: S101 - asked for by the caller only then
+        return StoreClient(self.url, token=self.token)
+
+
+def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command the options ``--data``, ``--url`` and ``--token``; it gets them as ``place``."""
+
+    @click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        metavar="DIR",
+        help="Work on the store in this folder, as its administrator.",
+    )
+    @click.option("--url", metavar="URL", help="Work on the store that a server serves at this URL.")
+    @click.option(
+        "--token", envvar="CONVEYOR_TOKEN", metavar="TOKEN", help="Token for --url; better in CONVEYOR_TOKEN."
+    )
+    @wraps(function)
+    def wrapped(
+        *arguments: object, data: Path | None, url: str | None, token: str | None, **options: object
+    ) -> Result:
+        if (data is None) == (url is None):
+            raise click.UsageError("give either --data DIR or --url URL")
+        return function(*arguments, place=Place(data, url, token), **options)
+
+    return wrapped
