@@ -141,18 +141,3 @@ def held_files(connection: Connection, sha256: str, filename: str) -> list[HeldF
         .where(files.sha256 == sha256, files.filename == filename)
     )
     return [HeldFile(*row) for row in rows]
-
-
-def core_metadata_of(
-    connection: Connection, project: NormalizedName, version: str, index_names: Sequence[str]
-) -> str | None:
-    """The core metadata (JSON) of one distribution of a release, a wheel's before an sdist's."""
-    files, held = distributions.c, placements.c
-    found: str | None = connection.scalar(
-        select(files.core_metadata)
-        .join_from(placements, distributions, held.distribution_id == files.id)
-        .where(held.project == project, held.index_name.in_(index_names), files.version == version)
-        .order_by(files.packagetype, files.id)
-        .limit(1)
-    )
-    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 
 from conveyor.catalog.indexes import all_indexes
@@ -117,6 +118,13 @@ def may_read_file(identity: Identity, found: FoundFile) -> None:
         can_read(identity, index.name, is_private=index.is_private) for index in found.readable_through
     ):
         raise NotFound(f"no index of this store holds {found.filename} with that digest")
+
+
+def read_core_metadata(store: Store, metadata_sha256: str) -> dict[str, Any]:
+    """The fields of a core metadata blob by packaging's names; what can not be read is left out."""
+    with store.blobs.open(metadata_sha256) as stream:
+        fields, _ = parse_email(stream.read())
+    return dict(fields)
 
 
 def _seeing(holders: set[str], indexes: Mapping[str, Index]) -> tuple[Index, ...]:

@@ -10,23 +10,20 @@ from conveyor.catalog.mirrored import mirrored_page_files, mirrored_projects_of
 from conveyor.catalog.pages import (
     actions_since,
     claims_on,
-    core_metadata_of,
     last_change,
     own_page_files,
     project_names,
 )
 from conveyor.catalog.serials import newest_serial
-from conveyor.domain.indexes import is_claimed, one_per_filename, resolution_order, suppliers
+from conveyor.domain.indexes import one_per_filename, resolution_order, suppliers
 from conveyor.domain.mirror import due_at, is_due, page_file
 from conveyor.domain.simple_api import ProjectPage
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from packaging.utils import NormalizedName
-    from sqlalchemy import Connection
 
     from conveyor.domain.indexes import Index
     from conveyor.domain.mirror import MirroredProject
@@ -159,16 +156,3 @@ def touched_since(store: Store, serial: int) -> Touched:
 
 def _is_without_pages(action: str) -> bool:
     return any(word in PREFIXES_WITHOUT_PAGES for word in action.replace("-", " ").split())
-
-
-def release_metadata(store: Store, index_name: str, project: NormalizedName, version: str) -> str | None:
-    """Core metadata (JSON) of one of our own releases as readers of an index see it; ``None``: not ours."""
-    with read(store) as connection:
-        indexes = all_indexes(connection)
-        names: Sequence[str] = resolution_order(index_name, indexes)
-        return core_metadata_of(connection, project, version, names)
-
-
-def is_own_name(connection: Connection, project: NormalizedName) -> bool:
-    """Whether a project's name belongs to the house, so that no upstream may be asked for it."""
-    return is_claimed(project, claims_on(connection, project))

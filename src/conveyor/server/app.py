@@ -3,7 +3,7 @@
     /{index}/simple/…          simple_api    pages of an index (hot path)
     /packages/…                files         immutable bytes (hot path)
     /{index}/legacy/           uploads       uploads of twine, uv, poetry, pdm, flit, hatch
-    /{index}/pypi/…            simple_api    the JSON API of a project
+    /{index}/pypi/…            json_api      the JSON API of a project
     /api/v1/…                  api           everything the web page and the command line do
     /                          web           the front page
     /healthz, /readyz          here          is the process alive; does the catalogue answer
@@ -25,10 +25,18 @@ from typing import TYPE_CHECKING
 from conveyor.domain.access import ANONYMOUS
 from conveyor.errors import NotFound
 from conveyor.operations.indexes import visible_indexes
-from conveyor.operations.store import close_store, open_store
+from conveyor.operations.store import close_store, open_store, store_upstream
 from conveyor.server.access_log import AccessLog
+from conveyor.server.auth import Authenticator
+from conveyor.server.caches import Freshness
+from conveyor.server.files import Files
+from conveyor.server.json_api import JsonApi
+from conveyor.server.mirroring import Mirroring
+from conveyor.server.pages import Pages
 from conveyor.server.problems import as_error, send_error
+from conveyor.server.simple_api import SimpleApi
 from conveyor.server.web.front import front_page
+from conveyor.upstream import Upstream
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -102,8 +110,25 @@ class App:
         # 1. the store
         store = open_store(self._settings)
         self._ending.callback(close_store, store)
-        # 2. who answers what
+        # 2. what handlers share: who asks, what is kept in memory, what is asked of upstream
+        authenticator = Authenticator(store)
+        self._ending.push_async_callback(authenticator.close)
+        read_from = store_upstream(store)
+        upstream = Upstream(
+            read_from.url,
+            cert=read_from.cert,
+            proxy=read_from.proxy,
+            timeout_seconds=read_from.timeout_seconds,
+        )
+        mirroring = Mirroring(store, upstream)
+        self._ending.push_async_callback(mirroring.close)
+        freshness = Freshness(store)
+        pages = Pages(store, mirroring)
+        # 3. who answers what
         self._handlers = {
+            "simple": SimpleApi(store, pages=pages, freshness=freshness, authenticator=authenticator),
+            "packages": Files(store, mirroring=mirroring, freshness=freshness, authenticator=authenticator),
+            "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
             "healthz": _healthz,
             "readyz": Readiness(store),
             "front": FrontPage(store),

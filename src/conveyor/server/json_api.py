@@ -1,0 +1,122 @@
+"""``/{index}/pypi/{project}/json`` and ``/{index}/pypi/{project}/{version}/json``, from the rows of pages."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import InvalidVersion, Version
+
+from conveyor.domain.json_api import chosen_version, project_document
+from conveyor.domain.names import project_name
+from conveyor.domain.ranges import etag_matches
+from conveyor.errors import InvalidName, NotFound, UpstreamFailed
+from conveyor.operations.files import find_file, read_core_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from packaging.utils import NormalizedName
+    from starlette.types import Receive, Scope, Send
+
+    from conveyor.domain.simple_api import PageFile
+    from conveyor.operations.store import Store
+    from conveyor.server.auth import Authenticator
+    from conveyor.server.mirroring import Mirroring
+    from conveyor.server.pages import Pages
+
+
+class JsonApi:
+    """Answers everything below ``/{index}/pypi/``."""
+
+    def __init__(
+        self, store: Store, *, pages: Pages, mirroring: Mirroring, authenticator: Authenticator
+    ) -> None:
+        self._store = store
+        self._pages = pages
+        self._mirroring = mirroring
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; raises NotFound, Unauthorized, Forbidden, UpstreamFailed."""
+        del receive
+        if scope["method"] not in ("GET", "HEAD"):
+            headers = [(b"allow", b"GET, HEAD"), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 405, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        # 1. who asks, and for what
+        identity = await self._authenticator.authenticate(scope["headers"])
+        scope["state"]["user"] = identity.name or None
+        project, version = _target(scope)
+        # 2. the page
+        found = (await self._pages.find(scope["index"], project, identity)).found
+        files = found.page.files
+        shown = version or chosen_version(files)
+        of_release = [file for file in files if file.version == shown]
+        if version is not None and not of_release:
+            raise NotFound(f'there is no release {version} of {project} in index "{scope["index"]}"')
+        # 3. what the release says of itself
+        document = project_document(
+            found.page,
+            version=shown,
+            metadata=await self._metadata(of_release),
+            root_url=_root_url(scope),
+            with_releases=version is None,
+        )
+        scope["state"]["supplied_by"] = of_release[0].index if of_release else found.supplied_by
+        body = json.dumps(document, ensure_ascii=False).encode()
+        await _send(scope, send, body, is_private=found.index.is_private)
+
+    async def _metadata(self, files: list[PageFile]) -> Mapping[str, Any]:
+        """Core metadata of a release, from the first file that has some; empty when none can be had."""
+        for file in sorted(files, key=lambda file: not file.filename.endswith(".whl")):
+            found = await asyncio.to_thread(find_file, self._store, file.sha256, file.filename)
+            digest = found.metadata_sha256
+            if found.mirrored is not None:
+                try:
+                    digest = await self._mirroring.metadata(found.mirrored)
+                except (NotFound, UpstreamFailed):
+                    continue
+            if digest is not None:
+                return await asyncio.to_thread(read_core_metadata, self._store, digest)
+        return {}
+
+
+def _target(scope: Scope) -> tuple[NormalizedName, str | None]:
+    """(project, canonical version or ``None``); raises NotFound."""
+    parts = (scope["rest"] or "").rstrip("/").split("/")
+    if parts[-1] != "json" or len(parts) not in (2, 3):
+        raise NotFound(f"there is nothing at {scope['path']}", hint="ask for …/pypi/PROJECT/json")
+    try:
+        return project_name(parts[0]), str(Version(parts[1])) if len(parts) == 3 else None
+    except (InvalidName, InvalidVersion) as error:
+        raise NotFound(f"there is nothing at {scope['path']}") from error
+
+
+def _root_url(scope: Scope) -> str:
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"localhost")
+    return f"{scope['scheme']}://{host.decode('latin-1')}{scope.get('root_path', '')}/"
+
+
+async def _send(scope: Scope, send: Send, body: bytes, *, is_private: bool) -> None:
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    if_none_match = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
+    common = [
+        (b"etag", etag.encode()),
+        (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
+    ]
+    if if_none_match and etag_matches(if_none_match.decode("latin-1"), etag):
+        await send({"type": "http.response.start", "status": 304, "headers": common})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *common,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    is_head = scope["method"] == "HEAD"
+    await send({"type": "http.response.body", "body": b"" if is_head else body})

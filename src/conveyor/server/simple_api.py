@@ -1,0 +1,307 @@
+"""The simple API's pages: bare ASGI, answered from memory as long as nothing has changed.
+
+The hot path, in order: is everything kept as new as the catalogue (two words of shared memory)? is this path
+kept, and may everybody read it? which form and coding does the client want? does it have that one already
+(304)? else send it. All the rest is below ``_slowly``: credentials, redirects, mirrors that are to be asked,
+rendering, compressing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import zstandard
+
+from conveyor.domain.access import may_read
+from conveyor.domain.names import project_name
+from conveyor.domain.ranges import etag_matches
+from conveyor.domain.simple_api import (
+    HTML,
+    JSON,
+    MEDIA_TYPES,
+    TEXT_HTML,
+    accepts_encoding,
+    negotiate,
+    render_list_html,
+    render_list_json,
+    render_project_html,
+    render_project_json,
+)
+from conveyor.errors import InvalidName, NotFound
+from conveyor.operations.indexes import get_index
+from conveyor.operations.pages import FoundPage, find_list
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from packaging.utils import NormalizedName
+    from starlette.types import Message, Receive, Scope, Send
+
+    from conveyor.domain.access import Identity
+    from conveyor.domain.simple_api import MediaType
+    from conveyor.operations.pages import FoundList
+    from conveyor.operations.store import Store
+    from conveyor.server.auth import Authenticator
+    from conveyor.server.caches import Freshness
+    from conveyor.server.pages import Pages
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""Of rendered pages, per process."""
+
+SMALLEST_COMPRESSED_BYTES = 1024
+"""A smaller page fits into one packet as it is."""
+
+REMEMBERED_HEADERS = 1024
+
+_CONTENT_TYPES: dict[MediaType, bytes] = {
+    JSON: JSON.encode(),
+    HTML: HTML.encode() + b"; charset=utf-8",
+    TEXT_HTML: b"text/html; charset=utf-8",
+}
+_TAGS: dict[MediaType, str] = {JSON: "json", HTML: "html", TEXT_HTML: "text"}
+_VARY = (b"vary", b"Accept, Accept-Encoding")
+_NO_BODY: Message = {"type": "http.response.body", "body": b""}
+_NO_CHOICE: tuple[None, str] = (None, "")
+
+
+class Variant:
+    """A page in one form and coding, as the messages that send it."""
+
+    __slots__ = ("body", "etag", "not_modified", "start", "weight_bytes")
+
+    def __init__(self, body: bytes, *, media: MediaType, coding: str, etag: str, is_private: bool) -> None:
+        self.etag = etag
+        common = [
+            (b"etag", etag.encode()),
+            (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
+            _VARY,
+        ]
+        headers = [
+            (b"content-type", _CONTENT_TYPES[media]),
+            (b"content-length", str(len(body)).encode()),
+            *common,
+        ]
+        if coding != "identity":
+            headers.append((b"content-encoding", coding.encode()))
+        self.start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
+        self.not_modified: Message = {"type": "http.response.start", "status": 304, "headers": common}
+        self.body: Message = {"type": "http.response.body", "body": body}
+        self.weight_bytes = len(body)
+
+
+class CachedPage:
+    """A page of one index: who may read it, until when it is fresh, and its variants so far."""
+
+    __slots__ = ("fresh_until", "index", "is_private", "project", "serial", "supplied_by", "variants")
+
+    def __init__(
+        self, found: FoundPage | FoundList, *, project: str | None, fresh_until: datetime | None
+    ) -> None:
+        self.index = found.index.name
+        self.is_private = found.index.is_private
+        self.project = project
+        self.serial = found.serial
+        self.supplied_by = found.supplied_by if isinstance(found, FoundPage) else found.index.name
+        self.fresh_until = fresh_until
+        """When a mirror is to be asked again; ``None``: never."""
+        self.variants: dict[tuple[MediaType | None, str], Variant] = {}
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of everything rendered."""
+        return sum(variant.weight_bytes for variant in self.variants.values())
+
+
+class SimpleApi:
+    """Answers ``/{index}/simple/`` and ``/{index}/simple/{project}/``."""
+
+    def __init__(
+        self, store: Store, *, pages: Pages, freshness: Freshness, authenticator: Authenticator
+    ) -> None:
+        self._store = store
+        self._pages = pages
+        self._freshness = freshness
+        self._authenticator = authenticator
+        self._cache = freshness.new_cache(CachedPage, CACHE_BYTES)
+        self._choices: dict[tuple[bytes, bytes], tuple[MediaType | None, str]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request: from memory if it can be, else slowly."""
+        del receive
+        method = scope["method"]
+        page = self._cache.get(scope["path"]) if self._freshness.is_current() else None
+        if (
+            page is None
+            or page.is_private
+            or scope["query_string"]
+            or (page.fresh_until is not None and page.fresh_until <= self._store.clock())
+            or method not in ("GET", "HEAD")
+        ):
+            await self._slowly(scope, send)
+            return
+        asked = _asked(scope)
+        choice = self._choices.get((asked[0], asked[1]), _NO_CHOICE)
+        variant = page.variants.get(choice)
+        if variant is None or asked[3]:
+            await self._slowly(scope, send)
+            return
+        scope["state"]["supplied_by"] = page.supplied_by
+        await _send(send, variant, asked[2], is_head=method == "HEAD")
+
+    async def _slowly(self, scope: Scope, send: Send) -> None:
+        """Everything that is not answered from memory."""
+        # 1. what is asked, and who asks
+        if scope["method"] not in ("GET", "HEAD"):
+            await _send_short(send, 405, b"this page can be read, nothing else\n", (b"allow", b"GET, HEAD"))
+            return
+        accept, accept_encoding, if_none_match, _ = _asked(scope)
+        media, coding = self._choose(accept, accept_encoding)
+        wanted = parse_qs(scope["query_string"].decode("latin-1")).get("format")
+        if wanted:
+            media = negotiate(None, format_parameter=wanted[-1])
+        identity = await self._authenticator.authenticate(scope["headers"])
+        scope["state"]["user"] = identity.name or None
+        project, location = _target(scope)
+        if location is not None:
+            index = await asyncio.to_thread(get_index, self._store, scope["index"])
+            may_read(identity, index.name, is_private=index.is_private)
+            await _send_short(send, 301, b"", (b"location", location))
+            return
+        if media is None:
+            known = ", ".join(MEDIA_TYPES)
+            await _send_short(send, 406, f"pages are served as {known}\n".encode(), _VARY)
+            return
+        # 2. from memory, after what has changed
+        await self._freshness.catch_up()
+        page = self._cache.get(scope["path"])
+        if page is not None and (page.fresh_until is None or page.fresh_until > self._store.clock()):
+            may_read(identity, page.index, is_private=page.is_private)
+            variant = page.variants.get((media, coding))
+        else:
+            page, variant = None, None
+        # 3. else from the catalogue
+        if variant is None:
+            page, variant = await self._make(scope, project, media, coding, identity)
+        scope["state"]["supplied_by"] = page.supplied_by if page else None
+        await _send(send, variant, if_none_match, is_head=scope["method"] == "HEAD")
+
+    def _choose(self, accept: bytes, accept_encoding: bytes) -> tuple[MediaType | None, str]:
+        """Form and coding for two headers, remembered by their bytes: clients send few different ones."""
+        choice = self._choices.get((accept, accept_encoding))
+        if choice is None:
+            codings = accept_encoding.decode("latin-1")
+            coding = next((name for name in ("zstd", "gzip") if accepts_encoding(codings, name)), "identity")
+            choice = (negotiate(accept.decode("latin-1")), coding)
+            if len(self._choices) >= REMEMBERED_HEADERS:
+                self._choices.clear()
+            self._choices[accept, accept_encoding] = choice
+        return choice
+
+    async def _make(
+        self,
+        scope: Scope,
+        project: NormalizedName | None,
+        media: MediaType,
+        coding: str,
+        identity: Identity,
+    ) -> tuple[CachedPage, Variant]:
+        """Read a page from the catalogue, render it in one form and coding, and keep it."""
+        found: FoundPage | FoundList
+        if project is None:
+            found = await asyncio.to_thread(find_list, self._store, scope["index"])
+            may_read(identity, found.index.name, is_private=found.index.is_private)
+            page = CachedPage(found, project=None, fresh_until=None)
+        else:
+            fresh = await self._pages.find(scope["index"], project, identity)
+            found = fresh.found
+            page = CachedPage(found, project=project, fresh_until=fresh.fresh_until)
+        variant = await asyncio.to_thread(_render, found, media, coding)
+        page.variants[media, coding] = variant
+        if self._freshness.may_keep(page.serial):
+            kept = self._cache.get(scope["path"])
+            if kept is not None:  # still true, or a change would have dropped it
+                page.variants = {**kept.variants, **page.variants}
+            self._cache.put(scope["path"], page)
+        return page, variant
+
+
+def _asked(scope: Scope) -> tuple[bytes, bytes, bytes, bool]:
+    """``Accept``, ``Accept-Encoding`` and ``If-None-Match``, and whether there are credentials."""
+    accept = accept_encoding = if_none_match = b""
+    has_credentials = False
+    for name, value in scope["headers"]:
+        if name == b"accept":
+            accept = accept + b"," + value if accept else value
+        elif name == b"accept-encoding":
+            accept_encoding = accept_encoding + b"," + value if accept_encoding else value
+        elif name == b"if-none-match":
+            if_none_match = value
+        elif name == b"authorization":
+            has_credentials = True
+    return accept, accept_encoding, if_none_match, has_credentials
+
+
+async def _send(send: Send, variant: Variant, if_none_match: bytes, *, is_head: bool) -> None:
+    if if_none_match and etag_matches(if_none_match.decode("latin-1"), variant.etag):
+        await send(variant.not_modified)
+        await send(_NO_BODY)
+        return
+    await send(variant.start)
+    await send(_NO_BODY if is_head else variant.body)
+
+
+async def _send_short(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    common = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": [*common, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
+    """(project, ``None``) of a canonical path; (…, location) where the client is sent on.
+
+    The location is relative, so that it is right behind any proxy prefix; the query goes along. ``None`` as
+    project: the list of projects.
+    """
+    rest: str | None = scope["rest"]
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    if rest is None:
+        return None, b"simple/" + query
+    if not rest:
+        return None, None
+    given, slash, more = rest.partition("/")
+    if more:
+        raise NotFound(f"there is nothing at {scope['path']}", hint="a project's page is one folder deep")
+    try:
+        project = project_name(given)
+    except InvalidName as error:
+        raise NotFound(f"there is nothing at {scope['path']}", hint=error.hint) from error
+    if slash and given == project:
+        return project, None
+    return project, (b"../" if slash else b"") + project.encode() + b"/" + query
+
+
+def _render(found: FoundPage | FoundList, media: MediaType, coding: str) -> Variant:
+    index = found.index.name
+    if isinstance(found, FoundPage):
+        is_json = media == JSON
+        body = (render_project_json if is_json else render_project_html)(found.page, index=index)
+    elif media == JSON:
+        body = render_list_json(found.projects, serial=found.serial)
+    else:
+        body = render_list_html(found.projects)
+    digest = hashlib.blake2b(body, digest_size=12).hexdigest()
+    if len(body) < SMALLEST_COMPRESSED_BYTES:
+        coding = "identity"
+    elif coding == "gzip":
+        body = gzip.compress(body, 6, mtime=0)
+    elif coding == "zstd":
+        body = zstandard.compress(body, 6)
+    etag = f'"{digest}-{_TAGS[media]}-{coding}"'
+    return Variant(body, media=media, coding=coding, etag=etag, is_private=found.index.is_private)
