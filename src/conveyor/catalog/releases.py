@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
+from conveyor.catalog.projects import insert_missing
 from conveyor.catalog.tables import claims, projects, releases
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
 
@@ -30,6 +33,21 @@ def find_release(connection: Connection, project: str, version: str) -> ReleaseR
         select(releases).where(releases.c.project == project, releases.c.version == version)
     ).first()
     return None if row is None else ReleaseRow(**row._mapping)
+
+
+def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> bool:
+    """Write a release unless it is there; whether it is new."""
+    return insert_missing(
+        connection, releases, {"project": project, "version": version, "created_at": created_at}
+    )
+
+
+def versions_among(connection: Connection, project: str, versions: Collection[str]) -> list[str]:
+    """Those of ``versions`` that the project has a release of."""
+    found = select(releases.c.version).where(
+        releases.c.project == project, releases.c.version.in_(sorted(versions))
+    )
+    return list(connection.scalars(found.order_by(releases.c.version)))
 
 
 def close_release(connection: Connection, project: str, version: str, *, closed_at: str) -> None:

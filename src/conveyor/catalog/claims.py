@@ -1,0 +1,53 @@
+"""Rows of claims: names and prefixes that belong to the house. A claim is never deleted with its project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from conveyor.catalog.projects import insert_missing
+from conveyor.catalog.tables import claims
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One claim and its origin."""
+
+    name: str
+    """Normalized; of a prefix, without its last hyphen."""
+    is_prefix: bool
+    claimed_by: str
+    claimed_at: str
+
+
+def insert_claim(connection: Connection, claim: ClaimRow) -> bool:
+    """Write a claim unless it is there; whether it is new."""
+    return insert_missing(
+        connection,
+        claims,
+        {
+            "name": claim.name,
+            "is_prefix": claim.is_prefix,
+            "claimed_by": claim.claimed_by,
+            "claimed_at": claim.claimed_at,
+        },
+    )
+
+
+def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> ClaimRow | None:
+    """The claim on exactly this name or prefix; ``None`` when nobody made it."""
+    row = connection.execute(
+        select(claims).where(claims.c.name == name, claims.c.is_prefix == is_prefix)
+    ).first()
+    return None if row is None else ClaimRow(**row._mapping)
+
+
+def list_claims(connection: Connection) -> list[ClaimRow]:
+    """Every claim, by name."""
+    rows = connection.execute(select(claims).order_by(claims.c.name, claims.c.is_prefix))
+    return [ClaimRow(**row._mapping) for row in rows]

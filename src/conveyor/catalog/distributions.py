@@ -1,0 +1,61 @@
+"""Rows of distributions: what each stored wheel or sdist is, and which names were retired."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select
+
+from conveyor.catalog.tables import distributions, retired_filenames
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from conveyor.domain.distributions import Distribution
+
+
+def find_distribution(connection: Connection, filename: str, sha256: str) -> int | None:
+    """The id of the distribution with this name and these bytes; ``None`` when there is none."""
+    found: int | None = connection.scalar(
+        select(distributions.c.id).where(
+            distributions.c.filename == filename, distributions.c.sha256 == sha256
+        )
+    )
+    return found
+
+
+def insert_distribution(
+    connection: Connection,
+    distribution: Distribution,
+    *,
+    metadata_sha256: str,
+    uploaded_at: str,
+    uploaded_by: str,
+) -> int:
+    """Write a new distribution and return its id; its project must be there, its bytes must be stored."""
+    statement = (
+        insert(distributions)
+        .values(
+            filename=distribution.filename,
+            project=distribution.project,
+            version=distribution.version,
+            packagetype=distribution.packagetype,
+            sha256=distribution.digests.sha256,
+            blake2b_256=distribution.digests.blake2b_256,
+            size_bytes=distribution.size_bytes,
+            requires_python=distribution.requires_python,
+            metadata_sha256=metadata_sha256,
+            core_metadata=json.dumps(distribution.core_metadata, sort_keys=True),
+            uploaded_at=uploaded_at,
+            uploaded_by=uploaded_by,
+        )
+        .returning(distributions.c.id)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def is_retired(connection: Connection, filename: str) -> bool:
+    """Whether a file of this name was deleted from the store."""
+    found = select(retired_filenames.c.filename).where(retired_filenames.c.filename == filename)
+    return connection.scalar(found) is not None

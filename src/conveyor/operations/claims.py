@@ -1,0 +1,81 @@
+"""Claims: names and prefixes of names that belong to the house, for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog import claims as rows
+from conveyor.catalog.claims import ClaimRow
+from conveyor.domain.access import may_administer, must_be_known
+from conveyor.domain.names import project_name
+from conveyor.domain.policy import may_claim_name
+from conveyor.operations.changes import read, record_change
+
+if TYPE_CHECKING:
+    from conveyor.domain.access import Identity
+    from conveyor.domain.names import NormalizedName
+    from conveyor.operations.changes import Change
+    from conveyor.operations.store import Store
+
+
+def claim_name(
+    store: Store,
+    identity: Identity,
+    name: str,
+    *,
+    is_prefix: bool = False,
+    upstream_has: bool | None = None,
+) -> tuple[ClaimRow, bool]:
+    """Claim a project's name, or every name that begins with a prefix; and whether the claim is new.
+
+    Claiming again what is claimed changes nothing and succeeds. A prefix needs an administrator: upstream can
+    not be asked for all names that it would hide.
+
+    Args:
+        store: the store.
+        identity: who claims.
+        name: of a project; of a prefix, with or without its last hyphen.
+        is_prefix: whether it is a prefix (``risk`` covers ``risk`` and ``risk-…``).
+        upstream_has: whether upstream has a project of that name; ``None``: it was not asked, which is right
+            for administrators and for prefixes.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not claim this name.
+        InvalidName: it is no project name.
+    """
+    # 1. what is claimed, by whom
+    normalized = project_name(name.removesuffix("-") if is_prefix else name)
+    if is_prefix:
+        may_administer(identity)
+    # 2. the row, unless it is there
+    with record_change(store, actor=identity.name) as change:
+        found = rows.find_claim(change.connection, normalized, is_prefix=is_prefix)
+        if found is not None:
+            must_be_known(identity, "claim")
+            return found, False
+        if not is_prefix:
+            may_claim_name(identity, normalized, upstream_has=upstream_has)
+        return _write(change, normalized, is_prefix=is_prefix), True
+
+
+def claim_for_upload(change: Change, project: NormalizedName) -> None:
+    """Claim the name of a project with its first upload, inside the transaction of that upload."""
+    if rows.find_claim(change.connection, project, is_prefix=False) is None:
+        _write(change, project, is_prefix=False)
+
+
+def list_claims(store: Store, identity: Identity) -> list[ClaimRow]:
+    """Every claim of the store, by name; for administrators."""
+    may_administer(identity)
+    with read(store) as connection:
+        return rows.list_claims(connection)
+
+
+def _write(change: Change, name: NormalizedName, *, is_prefix: bool) -> ClaimRow:
+    claim = ClaimRow(name=name, is_prefix=is_prefix, claimed_by=change.actor, claimed_at=change.at)
+    if rows.insert_claim(change.connection, claim):
+        # A prefix touches pages of many projects: an event without a project touches all of them.
+        change.event(
+            "claim", project=None if is_prefix else name, detail={"name": name, "is_prefix": is_prefix}
+        )
+    return claim

@@ -1,0 +1,174 @@
+"""``POST /{index}/legacy/``: uploads, as twine, uv, poetry, pdm, flit and hatch send them.
+
+The path works with and without its last slash; a redirect would lose the body. Who asks and whether the index
+accepts anything are decided before the body is read. Then the file goes to disk piece by piece, hashed on its
+way; a small upload (below 1 MiB) takes one thread hop in all. Memory is constant.
+
+A refused body is read to its end all the same, unless the client waits for permission (``Expect``): most
+clients listen only when they have sent everything, and would report a broken pipe instead of the reason.
+Refusals are plain text, one line per fault (``server.problems``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from conveyor.domain.policy import UploadLimits, check_size
+from conveyor.errors import ConveyorError, InvalidInput, NotFound, UpstreamFailed
+from conveyor.operations.uploads import (
+    AcceptedUpload,
+    IncomingFile,
+    ReceivedUpload,
+    UpstreamQuestion,
+    accept_answered,
+    accept_upload,
+    check_upload_rights,
+)
+from conveyor.server.forms import FIELDS_LIMIT_BYTES, FormReader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import Receive, Scope, Send
+
+    from conveyor.domain.access import Identity
+    from conveyor.domain.names import NormalizedName
+    from conveyor.operations.store import Store
+    from conveyor.server.auth import Authenticator
+
+WRITE_BYTES = 1024 * 1024
+"""How much of a file is collected in memory before a thread writes and hashes it."""
+
+
+class Uploads:
+    """The ASGI application of uploads; finds the index in ``scope["index"]``."""
+
+    def __init__(
+        self,
+        store: Store,
+        authenticator: Authenticator,
+        *,
+        upstream_has_project: Callable[[NormalizedName], Awaitable[bool]],
+        limits: UploadLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._upstream_has_project = upstream_has_project
+        self._limits = limits or UploadLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one upload: 200 when the file is in the index; errors are raised for the app to answer."""
+        if scope.get("rest"):
+            raise NotFound(f"there is nothing at {scope['path']}", hint="uploads go to /INDEX/legacy/")
+        if scope["method"] != "POST":
+            await _send_text(send, 405, "uploads are sent with POST\n", (b"allow", b"POST"))
+            return
+        body = _Body(receive)
+        try:
+            accepted = await self._take(scope, body)
+        except ConveyorError:
+            if b"expect" not in dict(scope["headers"]):
+                await body.drain(limit_bytes=self._limits.file_bytes + FIELDS_LIMIT_BYTES)
+            raise
+        what = "is in" if accepted.is_new else "was already in"
+        await _send_text(send, 200, f'{accepted.filename} {what} index "{accepted.index}"\n')
+
+    async def _take(self, scope: Scope, body: _Body) -> AcceptedUpload:
+        headers = dict(scope["headers"])
+        # 1. who asks, and may they at all
+        identity = await self._authenticator.authenticate(scope["headers"])
+        scope.setdefault("state", {})["user"] = identity.name or None
+        await asyncio.to_thread(check_upload_rights, self._store, identity, scope["index"])
+        # 2. is it a form of sensible size
+        reader = FormReader(headers.get(b"content-type", b"").decode("latin-1"))
+        announced = headers.get(b"content-length", b"0")
+        check_size((int(announced) if announced.isdigit() else 0) - FIELDS_LIMIT_BYTES, self._limits)
+        # 3. the body; 4. the decision
+        file = IncomingFile(self._store.blobs, limits=self._limits)
+        try:
+            while data := await body.read():
+                reader.feed(data)
+                if reader.waiting_bytes >= WRITE_BYTES:
+                    await asyncio.to_thread(file.write, reader.take_file())
+            return await self._decide(scope["index"], reader, file, identity)
+        finally:
+            file.close()
+
+    async def _decide(
+        self, index: str, reader: FormReader, file: IncomingFile, identity: Identity
+    ) -> AcceptedUpload:
+        filename, form = reader.finish()
+        upload = ReceivedUpload(index=index, filename=filename, form=form, file=file)
+
+        def write_and_accept() -> AcceptedUpload | UpstreamQuestion:
+            file.write(reader.take_file())
+            return accept_upload(self._store, upload, identity=identity, limits=self._limits)
+
+        answer = await asyncio.to_thread(write_and_accept)
+        if isinstance(answer, UpstreamQuestion):
+            upstream_has = await self._ask_upstream(answer.project)
+            return await asyncio.to_thread(
+                accept_answered,
+                self._store,
+                upload,
+                answer,
+                identity=identity,
+                limits=self._limits,
+                upstream_has=upstream_has,
+            )
+        return answer
+
+    async def _ask_upstream(self, project: NormalizedName) -> bool:
+        try:
+            return await self._upstream_has_project(project)
+        except UpstreamFailed as error:
+            raise UpstreamFailed(
+                f"{project} is new here, and upstream can not be asked for that name: {error.message}",
+                hint="try again later, or ask an administrator to claim the name",
+            ) from error
+
+
+class _Body:
+    """The body of a request, message by message."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_ended = False
+
+    async def read(self) -> bytes:
+        """The next bytes, never none before the end; raises InvalidInput when the client went away."""
+        while not self._has_ended:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._has_ended = True
+                raise InvalidInput("the upload was broken off by its client")
+            self._has_ended = not message.get("more_body", False)
+            if data := message.get("body", b""):
+                return bytes(data)
+        return b""
+
+    async def drain(self, *, limit_bytes: int) -> None:
+        """Read and forget the rest, up to a limit."""
+        try:
+            while limit_bytes > 0 and (data := await self.read()):
+                limit_bytes -= len(data)
+        except InvalidInput:
+            return
+
+
+async def _send_text(send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:
+    body = text.encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", str(len(body)).encode()),
+                (b"cache-control", b"no-store"),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
