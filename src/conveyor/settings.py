@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
+DEFAULT_FILE_LIMIT_BYTES = 4 * 1024**3
 DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
 """pip's own default for its ``timeout``."""
 
@@ -70,6 +71,8 @@ class StoreSettings:
     access_log: Path | None = None
     admin_password: str | None = field(default=None, repr=False)
     """Of the user ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
+    file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES
+    """How large an uploaded file may be."""
     upstream: Upstream | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
 
@@ -95,7 +98,18 @@ def store_settings(
         workers=workers,
         access_log=access_log.absolute() if access_log else None,
         admin_password=values.get("CONVEYOR_ADMIN_PASSWORD") or None,
+        file_limit_bytes=_file_limit(values.get("CONVEYOR_FILE_LIMIT_BYTES", "")),
     )
+
+
+def _file_limit(text: str) -> int:
+    if not text:
+        return DEFAULT_FILE_LIMIT_BYTES
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise InvalidInput(
+            f"CONVEYOR_FILE_LIMIT_BYTES is not a number of bytes: {text!r}", hint="use digits: 4294967296"
+        )
+    return int(text)
 
 
 def redacted(url: str) -> str:

@@ -41,7 +41,8 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 PAGE_LIMIT_BYTES = 128 * 1024 * 1024
 METADATA_LIMIT_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
-CONNECTIONS = 64
+CONNECTIONS = 128
+"""More than are ever asked for sizes at once, so that pages and files never wait behind those."""
 CONNECT_TIMEOUT_SECONDS = 15.0
 
 
@@ -119,6 +120,10 @@ class Upstream:
                     _parse_page, body, answer.content_type, answer.charset, _without_user(str(answer.url))
                 )
                 return UpstreamPage(files=files, etag=found_etag)
+
+    async def has_project(self, project: NormalizedName) -> bool:
+        """Whether upstream has a project of that name; raises UpstreamFailed."""
+        return await self.fetch_page(project) is not None
 
     async def file_facts(self, file: MirroredFile) -> FileFacts:
         """Size and time of a file, as its server says without sending it."""

@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from conveyor.domain.access import ANONYMOUS
+from conveyor.domain.policy import UploadLimits
 from conveyor.errors import NotFound
 from conveyor.operations.indexes import visible_indexes
 from conveyor.operations.store import close_store, open_store, store_upstream
@@ -35,6 +36,7 @@ from conveyor.server.mirroring import Mirroring
 from conveyor.server.pages import Pages
 from conveyor.server.problems import as_error, send_error
 from conveyor.server.simple_api import SimpleApi
+from conveyor.server.uploads import Uploads
 from conveyor.server.web.front import front_page
 from conveyor.upstream import Upstream
 
@@ -128,6 +130,12 @@ class App:
         self._handlers = {
             "simple": SimpleApi(store, pages=pages, freshness=freshness, authenticator=authenticator),
             "packages": Files(store, mirroring=mirroring, freshness=freshness, authenticator=authenticator),
+            "legacy": Uploads(
+                store,
+                authenticator,
+                upstream_has_project=upstream.has_project,
+                limits=UploadLimits(file_bytes=self._settings.file_limit_bytes),
+            ),
             "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
             "healthz": _healthz,
             "readyz": Readiness(store),
