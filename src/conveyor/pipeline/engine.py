@@ -24,6 +24,7 @@ import logging
 import os
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,10 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
+from conveyor.errors import ConveyorError, StepFailed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 SCHEMA = "1"
@@ -91,8 +94,10 @@ class Engine:
         self._locks = folder / "executors"
 
     def __enter__(self) -> Self:
+        global _running  # noqa: PLW0603 - the library itself is one per process
         self._locks.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_of(self.executor)
+        self._lock = self._lock_of(f".{self.executor}")  # under another name until it is locked
+        (self._locks / f".{self.executor}").rename(self._locks / self.executor)
         config: DBOSConfig = {
             "name": "conveyor-pipeline",
             "system_database_url": f"sqlite:///{self.folder / 'engine.sqlite'}",
@@ -104,51 +109,71 @@ class Engine:
         DBOS(config=config)
         self._log_to_file()
         DBOS.launch()
+        _running = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        global _running  # noqa: PLW0603 - see above
+        _running = None
         DBOS.destroy()
         os.close(self._lock)
         (self._locks / self.executor).unlink(missing_ok=True)
 
     def run(self, work_id: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Start a workflow under an id and wait for its result; a known id is not started again."""
+        """Start a workflow under an id and wait for its result; a known id is not started again.
+
+        Raises:
+            StepFailed: the workflow ended with an error that is none of its results.
+        """
         with SetWorkflowID(work_id):
             handle = DBOS.start_workflow(function, *args, **kwargs)
-        return handle.get_result()
+        with _broken(work_id):
+            return handle.get_result(polling_interval_sec=POLL_SECONDS)
 
     def wait(self, work_id: str) -> object:
-        """The result of a workflow that this or another executor carries on."""
-        return DBOS.retrieve_workflow(work_id).get_result(polling_interval_sec=POLL_SECONDS)
+        """The result of a workflow that this or another executor carries on; errors as ``run``."""
+        with _broken(work_id):
+            return DBOS.retrieve_workflow(work_id).get_result(polling_interval_sec=POLL_SECONDS)
 
     def find(self, prefix: str) -> list[Work]:
         """The workflows whose id begins so, oldest first."""
         found = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
         return [Work(one.workflow_id, _STATES.get(one.status, "failed"), one.executor_id) for one in found]
 
-    def take_over(self) -> list[tuple[str, list[str]]]:
+    def take_over(self, owners: set[str] | None, bury: Callable[[str], object]) -> dict[str, list[str]]:
         """Put the workflows of dead executors back to work, here or on a living peer.
 
-        Returns (dead executor, ids of its workflows) for each that had some.
+        Args:
+            owners: whose work is asked for; ``None``: of all.
+            bury: called with each dead executor before its work is taken, to end what is left of it.
+
+        Returns:
+            dead executor → ids of its workflows.
         """
         active = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
-        owners = {one.executor_id for one in active if one.executor_id}
-        taken: list[tuple[str, list[str]]] = []
-        for owner in sorted(owners - {self.executor}):
+        known = {one.executor_id for one in active if one.executor_id}
+        if owners is None:
+            known |= {path.name for path in self._locks.iterdir() if not path.name.startswith(".")}
+        else:
+            known &= owners
+        taken: dict[str, list[str]] = {}
+        for owner in sorted(known - {self.executor}):
             try:
                 lock = self._lock_of(owner)
             except BlockingIOError:
                 continue
             try:
+                bury(owner)
                 # The guarded call: it touches only rows that the dead executor still owns. There is no public
                 # one with that guard (`resume_workflow` has none).
                 handles = DBOS._recover_pending_workflows([owner])
             finally:
+                (self._locks / owner).unlink(missing_ok=True)
                 os.close(lock)
-            (self._locks / owner).unlink(missing_ok=True)
-            taken.append((owner, [handle.workflow_id for handle in handles]))
+            if handles:
+                taken[owner] = [handle.workflow_id for handle in handles]
         return taken
 
     def _lock_of(self, executor: str) -> int:
@@ -172,6 +197,26 @@ class Engine:
         logger.addHandler(target)
 
 
+def executor() -> str | None:
+    """The id of the executor that runs in this process now; ``None`` when none does."""
+    return _running.executor if _running is not None else None
+
+
+@contextmanager
+def _broken(work_id: str) -> Iterator[None]:
+    """Tell what only the library knows in our words."""
+    try:
+        yield
+    except ConveyorError:
+        raise
+    except Exception as error:
+        raise StepFailed(
+            f"{work_id} broke: {type(error).__name__}: {error}",
+            hint="see engine.log in the worker's state folder",
+        ) from error
+
+
+_running: Engine | None = None
 _STATES: dict[str, State] = {
     "PENDING": "active",
     "ENQUEUED": "active",

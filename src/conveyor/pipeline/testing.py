@@ -1,263 +1,118 @@
-"""The testing job: the published file, installed by hash into a fresh environment, against the tests alone.
+"""The testing job: each wheel of a release, as the store serves it, against the tests of its commit.
 
-1. a fresh virtual environment, resolved against the index that the release is to enter, and nothing else
-2. the file is installed from the store by URL and SHA-256, with its test requirements
-3. of the repository only ``tests/`` at the commit is taken, into an empty folder
-4. pytest runs there, isolated from every checkout (``origin.py``), under limits and a time limit
-5. proof of origin: the modules that were imported are the installed ones, and at least one test ran
-
-What comes out are facts, good or bad; ``judge`` says which are good enough. A failed suite is evidence too.
+The facts are sent as evidence whatever they say; the job fails when they are not good enough. What was tested
+against this index with these very bytes is not tested again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import platform
-import sysconfig
-import tarfile
-import tempfile
-import tomllib
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.tags import sys_tags
+from packaging.utils import parse_wheel_filename
 
-from conveyor.errors import ProjectError, StepFailed
-from conveyor.pipeline import origin
-from conveyor.pipeline.isolation import limited
-from conveyor.project.environment import Environment, make_environment, run_in, run_uv
-from conveyor.project.git import clone_commit, clone_tag, run_git
+from conveyor.domain.evidence import statement
+from conveyor.errors import StepFailed
+from conveyor.pipeline.steps import Done
+from conveyor.pipeline.suite import Subject, run_tests
 
 if TYPE_CHECKING:
+    from conveyor.client.store import Release, ReleaseFile
     from conveyor.pipeline.isolation import Workplace
-
-SUITE_SECONDS = 3600.0
-INSTALL_SECONDS = 1800.0
-_TEST_NAMES = tuple(canonicalize_name(name) for name in ("test", "tests", "testing", "dev"))
-"""Extras and dependency groups that hold what tests need; the first that is there is taken."""
-_OWN_SETTINGS = {"pythonpath", "testpaths", "norecursedirs", "cache_dir"}
-"""pytest settings about folders of the checkout; the others are the suite's and come along."""
+    from conveyor.pipeline.worker import Worker
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A published distribution that is to be tested."""
+def run_testing_job(
+    place: Workplace, worker: Worker, *, project: str, version: str, index: str, repository: str | None = None
+) -> Done[None]:
+    """Test every wheel that fits this machine, resolved against ``index``, and send the facts.
 
-    project: str
-    version: str
-    filename: str
-    sha256: str
-    url: str
-    """Where the store serves it, absolute."""
-    commit: str
-    repository: str
-    tag: str | None = None
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What was taken from the repository: a folder with ``tests/`` in it, and what the tests ask for."""
-
-    folder: Path
-    settings: Path
-    """A file with the project's pytest settings, outside of ``folder``."""
-    extra: str | None
-    requirements: tuple[str, ...]
-
-
-def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) -> dict[str, Any]:
-    """The facts of one test run: the predicate of ``tests`` evidence, without ``index``.
-
-    Args:
-        place: where to work; a folder ``name`` in it is made anew.
-        subject: what to test.
-        index_url: the simple API of the index that its requirements are resolved against.
-        name: of the step, for its folder and logs.
+    ``repository`` is where the tests are; ``None``: where the build evidence says.
 
     Raises:
-        ProjectError: the repository has no such commit or no ``tests/``, or installing failed.
-        StepFailed: the suite broke before it could be counted; carries its log.
+        StepFailed: the facts are not good enough (they are sent all the same), no wheel fits, or the store
+            has no build evidence that names a commit.
     """
-    folder = place.fresh(name.replace(" ", "-"))
-    with ThreadPoolExecutor(2) as threads:  # git and uv do not wait for each other
-        making = threads.submit(make_environment, folder / "environment")
-        suite = export_suite(subject, folder / "suite")
-        environment = making.result()
-    packages = _install(place, environment, subject, suite, index_url=index_url, name=name)
-    report, seconds = _run_suite(place, environment, subject, suite, name=name)
-    counts = report["counts"]
-    lock = _lock(subject, packages)
-    (folder / "lock.toml").write_text(lock, encoding="utf-8")
-    return {
-        "project": subject.project,
-        "version": subject.version,
-        **counts,
-        "total": sum(counts.values()),
-        "duration_seconds": round(seconds, 3),
-        "origin": report["origin"],
-        "environment": {
-            "python": platform.python_version(),
-            "platform": sysconfig.get_platform(),
-            "packages": packages,
-            "lock_sha256": hashlib.sha256(lock.encode()).hexdigest(),
-        },
-    }
+    release = worker.client.release(project, version)
+    wheels = [file for file in release.files if file.packagetype == "bdist_wheel" and fits(file.filename)]
+    if not wheels:
+        raise StepFailed(f"no wheel of {project} {version} fits this machine")
+    lines: list[str] = []
+    for file in wheels:
+        facts = tested_before(release, file, index)
+        if facts is None:
+            subject = _subject(worker, release, file, repository)
+            facts = run_tests(place, subject, index_url=worker.index_url(index), name=f"test for {index}")
+            facts["index"] = index
+            worker.testify(statement("tests", filename=file.filename, sha256=file.sha256, predicate=facts))
+        faults = judge(facts)
+        if faults:
+            raise StepFailed(
+                f"{file.filename} failed its tests: {'; '.join(faults)}",
+                log=_log(place, index),
+                hint="mend it and make a new release: published files never change",
+            )
+        lines.append(
+            f"{facts['passed']} passed, {facts['skipped']} skipped; "
+            f"{facts['origin']['modules_checked']} imported modules are the installed ones"
+        )
+    return Done(None, "; ".join(lines), {"index": index})
 
 
 def judge(facts: dict[str, Any]) -> list[str]:
     """Why these facts are not good enough, one sentence each; empty when they are."""
     faults = []
-    if facts["failed"] or facts["errors"]:
-        faults.append(f"{facts['failed']} tests failed, {facts['errors']} could not run")
-    elif not facts["passed"]:
+    passed, failed, errors = (facts.get(name, 0) for name in ("passed", "failed", "errors"))
+    proof = facts.get("origin", {})
+    if failed or errors:
+        faults.append(f"{failed} tests failed, {errors} could not run")
+    elif not passed:
         faults.append("no test ran")
-    faults += [f"not the installed code: {sentence}" for sentence in facts["origin"]["outside"]]
-    if facts["passed"] and not facts["origin"]["modules_checked"]:
+    faults += [f"not the installed code: {sentence}" for sentence in proof.get("outside", ("no proof",))]
+    if passed and not proof.get("modules_checked"):
         faults.append("no module of the project was imported, so the tests say nothing about it")
     return faults
 
 
-def export_suite(subject: Subject, folder: Path) -> Suite:
-    """Take ``tests/`` and the test settings at the commit; of the rest of the repository nothing stays.
-
-    Raises:
-        ProjectError: there is no such commit, or no ``tests/`` in it.
-    """
-    with tempfile.TemporaryDirectory(prefix="clone-", dir=folder.parent) as scratch:
-        clone = Path(scratch) / "clone"
-        if subject.tag is not None:
-            clone_tag(subject.repository, subject.tag, clone)
-        else:
-            clone_commit(subject.repository, subject.commit, clone)
-        try:
-            archive = run_git(["archive", "--format=tar", subject.commit, "--", "tests"], folder=clone)
-        except ProjectError as error:
-            raise ProjectError(
-                f"commit {subject.commit[:12]} has no tests to run: {error.message}",
-                hint="put tests into a folder tests/ at the top of the repository, and commit them",
-            ) from error
-        pyproject = tomllib.loads(
-            run_git(["show", f"{subject.commit}:pyproject.toml"], folder=clone).decode()
-        )
-    folder.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
-    settings = folder.parent / "pytest-settings.toml"
-    settings.write_text(_pytest_settings(pyproject), encoding="utf-8")
-    extra, requirements = test_requirements(pyproject)
-    return Suite(folder, settings, extra, requirements)
+def tested_before(release: Release, file: ReleaseFile, index: str) -> dict[str, Any] | None:
+    """The facts of an earlier test of these bytes against this index, if they are good."""
+    for one in release.evidence:
+        counts = one.kind == "tests" and one.sha256 == file.sha256 and one.is_signer_valid
+        if counts and one.predicate.get("index") == index and not judge(one.predicate):
+            facts: dict[str, Any] = one.predicate
+            return facts
+    return None
 
 
-def test_requirements(pyproject: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    """(extra to install with, further requirements) that the tests of a project declare; pytest is in them.
-
-    An extra ``test`` (``tests``, ``testing``, ``dev``) is taken, else a dependency group of that name.
-    """
-    extras = {
-        canonicalize_name(name): name
-        for name in pyproject.get("project", {}).get("optional-dependencies", {})
-    }
-    groups = {canonicalize_name(name): name for name in pyproject.get("dependency-groups", {})}
-    extra = next((extras[name] for name in _TEST_NAMES if name in extras), None)
-    group = next((groups[name] for name in _TEST_NAMES if name in groups), None)
-    found = ["pytest"]
-    if extra is None and group is not None:
-        found += _group(pyproject["dependency-groups"], group, ())
-    return extra, tuple(dict.fromkeys(found))
+def fits(filename: str) -> bool:
+    """Whether a wheel can be installed by the interpreter that runs now."""
+    tags = parse_wheel_filename(filename)[3]
+    return any(tag in tags for tag in sys_tags())
 
 
-def _group(groups: dict[str, list[Any]], name: str, seen: tuple[str, ...]) -> list[str]:
-    """The requirements of a dependency group and those it includes (PEP 735)."""
-    known = {canonicalize_name(key): entries for key, entries in groups.items()}
-    if canonicalize_name(name) in seen or canonicalize_name(name) not in known:
-        raise ProjectError(f'dependency group "{name}" includes itself or is not there')
-    found: list[str] = []
-    for entry in known[canonicalize_name(name)]:
-        if isinstance(entry, dict):
-            found += _group(groups, str(entry.get("include-group")), (*seen, canonicalize_name(name)))
-        else:
-            found.append(str(Requirement(entry)))
-    return found
-
-
-def _install(
-    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str
-) -> list[dict[str, str]]:
-    """Install the published file and what its tests need; what is there afterwards, as uv lists it."""
-    extra = f"[{suite.extra}]" if suite.extra else ""
-    wanted = f"{subject.project}{extra} @ {subject.url}#sha256={subject.sha256}"
-    python = ("--python", str(environment.python))
-    with place.log(f"{name} install") as write:
-        run_uv(
-            ["pip", "install", *python, wanted, *suite.requirements], index_url=index_url,
-            variables=place.variables(), on_line=write, timeout_seconds=INSTALL_SECONDS,
-        )  # fmt: skip
-    listed = run_uv(["pip", "list", *python, "--format", "json", "--quiet"], is_clean=True)
-    packages = [{"name": one["name"], "version": one["version"]} for one in json.loads(listed.output)]
-    there = {canonicalize_name(one["name"]): one["version"] for one in packages}
-    if there.get(canonicalize_name(subject.project)) != subject.version:
-        raise ProjectError(
-            f"{subject.filename} installed as {there.get(canonicalize_name(subject.project), 'nothing')}"
-        )
-    return packages
-
-
-def _run_suite(
-    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, name: str
-) -> tuple[dict[str, Any], float]:
-    """(report of ``origin.py``, seconds)."""
-    report = suite.folder.parent / "report.json"
-    settings = {
-        "distribution": subject.project,
-        "report": str(report),
-        "arguments": [
-            *("-c", str(suite.settings), "--rootdir", str(suite.folder), "-p", "no:cacheprovider"),
-            *("--junitxml", str(suite.folder.parent / "junit.xml"), "tests"),
-        ],
-    }
-    command = limited([str(environment.python), "-I", origin.__file__, json.dumps(settings)])
-    with place.log(name) as write:
-        done = run_in(
-            environment, command, folder=suite.folder, variables=place.variables(), on_line=write,
-            timeout_seconds=SUITE_SECONDS,
-        )  # fmt: skip
-    if done.is_timed_out:
-        raise StepFailed(f"the tests were ended after {SUITE_SECONDS:.0f} s", log=done.output)
-    if not report.is_file():
-        raise StepFailed(
-            f"the tests ended with code {done.return_code} and told nothing", log=done.output,
-            hint="a test that ends the interpreter ends the suite",
-        )  # fmt: skip
-    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return found, done.seconds
-
-
-def _pytest_settings(pyproject: dict[str, Any]) -> str:
-    """The project's pytest settings as a TOML document, less those about folders of the checkout."""
-    table = pyproject.get("tool", {}).get("pytest", {})
-    name, settings = (
-        ("pytest", table) if "ini_options" not in table else ("pytest.ini_options", table["ini_options"])
-    )
-    # JSON writes these values as TOML does.
-    lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in settings.items()
-        if key not in _OWN_SETTINGS and isinstance(value, (str, bool, int, float, list))
+def _subject(worker: Worker, release: Release, file: ReleaseFile, repository: str | None) -> Subject:
+    built = [
+        one.predicate
+        for one in release.evidence
+        if one.kind == "build" and one.sha256 == file.sha256 and one.is_signer_valid
     ]
-    return "\n".join([f"[tool.{name}]", *lines, ""])
+    if not built:
+        raise StepFailed(
+            f"nobody testified from which commit {file.filename} was built",
+            hint="publish it with a packaging job: conveyor pipeline package",
+        )
+    return Subject(
+        project=release.project,
+        version=release.version,
+        filename=file.filename,
+        sha256=file.sha256,
+        url=worker.file_url(file.url),
+        commit=built[-1]["commit"],
+        repository=repository or built[-1]["repository"],
+        tag=built[-1].get("tag"),
+    )
 
 
-def _lock(subject: Subject, packages: list[dict[str, str]]) -> str:
-    """The environment in the manner of pylock.toml (PEP 751): packages by version, the subject by digest."""
-    lines = ['lock-version = "1.0"', 'created-by = "conveyor"']
-    for package in sorted(packages, key=lambda one: canonicalize_name(one["name"])):
-        lines += ["", "[[packages]]", f"name = {json.dumps(canonicalize_name(package['name']))}"]
-        lines.append(f"version = {json.dumps(package['version'])}")
-        if canonicalize_name(package["name"]) == canonicalize_name(subject.project):
-            lines.append(f'archive = {{ url = "{subject.url}", hashes = {{ sha256 = "{subject.sha256}" }} }}')
-    return "\n".join([*lines, ""])
+def _log(place: Workplace, index: str) -> str:
+    path = place.folder / "logs" / f"test-for-{index}.log"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

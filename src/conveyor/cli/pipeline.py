@@ -1,0 +1,264 @@
+"""``conveyor pipeline``: carry a commit or a tag through packaging, testing and promotion.
+
+``run`` does all of it here and now, ``worker`` does it when it is asked for, ``trigger`` asks. A CI host
+calls ``package`` and ``test``. Exit code 4 tells a release that waits for a gate from one that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import uuid
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conveyor.pipeline.isolation import Workplace
+    from conveyor.pipeline.runs import Outcome
+
+WAITING = PromotionRefused.exit_code
+
+
+def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of that name, which several commands share, in that order."""
+    known = {
+        "repo": click.option(
+            "--repo", "repository", default=".", show_default=True, help="Path or URL of the repository."
+        ),
+        "ref": click.option("--ref", required=True, help="The tag, branch or commit to carry."),
+        "credentials": click.option(
+            "--credentials", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+            envvar="CONVEYOR_WORKER_CREDENTIALS",
+            help="The worker's credentials file.  [env: CONVEYOR_WORKER_CREDENTIALS]",
+        ),
+        "store": click.option(
+            "--store", "store_url", envvar="CONVEYOR_URL", help="URL of the store.  [default: as in the file]"
+        ),
+        "state": click.option(
+            "--state", type=click.Path(path_type=Path, file_okay=False), envvar="CONVEYOR_STATE",
+            help="Folder for the engine's state, logs, caches.  [default: ~/.local/state/conveyor]",
+        ),
+        "json": click.option("--json", "as_json", is_flag=True, help="Write the outcome as a line of JSON."),
+    }  # fmt: skip
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names):
+            function = known[name](function)
+        return function
+
+    return add
+
+
+@click.group(short_help="Carry a commit or a tag through packaging, testing and promotion.")
+def command() -> None:
+    """Carry a commit or a tag through packaging, testing and promotion."""
+
+
+@command.command()
+@_options("repo", "ref", "credentials", "store", "state", "json")
+def run(
+    repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
+) -> int:
+    """Carry a commit or a tag as far as its evidence carries it, here and now.
+
+    Build, publish to "unstable", install and test what was published, promote to "testing"; a final release
+    that QA signed goes on to "stable". Each step is kept: after a crash the same command goes on where it
+    stood. Exit code 4: all is done, and the release waits for a gate.
+    """
+    from conveyor.pipeline.carrier import run_here
+
+    _stop_like_a_crash()
+    outcome = run_here(
+        _state(state),
+        credentials.absolute(),
+        store_url=store_url,
+        repository=_repository(repository),
+        ref=ref,
+    )
+    return _render(outcome, as_json=as_json)
+
+
+@command.command()
+@_options("repo", "ref", "credentials", "store", "state", "json")
+def package(
+    repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
+) -> None:
+    """The packaging job alone, for a CI host: build, check and publish to "unstable", with evidence."""
+    from conveyor.pipeline.packaging import package as package_ref
+    from conveyor.pipeline.steps import DirectSteps, Reporter, say_to_stderr
+    from conveyor.pipeline.worker import open_worker
+
+    worker = open_worker(credentials, store_url=store_url)
+    with _workplace(_state(state), "package") as place:
+        steps = DirectSteps(Reporter(None, None, say_to_stderr))
+        packaged = package_ref(steps, place, worker, repository=_repository(repository), ref=ref)
+        where = worker.client.release(packaged.project, packaged.version).index
+    facts = {"project": packaged.project, "version": packaged.version, "index": where} | asdict(
+        packaged.source
+    )
+    click.echo(json.dumps(facts) if as_json else f'{packaged.project} {packaged.version} is in "{where}"')
+
+
+@command.command()
+@click.argument("project")
+@click.argument("version")
+@click.option("--to", help="The index it is to enter.  [default: the next one on its way]")
+@click.option("--repo", "repository", help="Where its tests are.  [default: where it was built from]")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the JUnit report there.")
+@_options("credentials", "store", "state", "json")
+def test(
+    project: str, version: str, to: str | None, repository: str | None, junit: Path | None,
+    credentials: Path, store_url: str | None, state: Path | None, as_json: bool,
+) -> int:  # fmt: skip
+    """The testing job alone, for a CI host: install the published file, test it, promote it.
+
+    Exit code 4: it was tested, and the index's gates ask for more.
+    """
+    from conveyor.pipeline.promotion import promote
+    from conveyor.pipeline.runs import next_index
+    from conveyor.pipeline.steps import DirectSteps, Reporter, say_to_stderr
+    from conveyor.pipeline.testing import run_testing_job
+    from conveyor.pipeline.worker import open_worker
+
+    worker = open_worker(credentials, store_url=store_url)
+    goal = to or next_index(worker.client.release(project, version).index)
+    steps = DirectSteps(Reporter(None, None, say_to_stderr))
+    with _workplace(_state(state), "test") as place:
+        try:
+            steps(
+                f"test for {goal}",
+                lambda: run_testing_job(
+                    place, worker, project=project, version=version, index=goal,
+                    repository=_repository(repository) if repository else None,
+                ),
+            )  # fmt: skip
+        finally:
+            report = next(place.folder.glob("test-*/junit.xml"), None)
+            if junit is not None and report is not None:
+                shutil.copyfile(report, junit)
+        where = steps(f"promote to {goal}", lambda: promote(worker, project, version, to=goal))
+    facts = {"project": project, "version": version} | asdict(where)
+    click.echo(json.dumps(facts) if as_json else f'{project} {version} is in "{where.index}"')
+    return WAITING if where.verdicts else 0
+
+
+@command.command()
+@_options("credentials", "store", "state")
+@click.option("--once", is_flag=True, help="End when no run waits.")
+def worker(credentials: Path, store_url: str | None, state: Path | None, once: bool) -> None:
+    """Claim the runs that pushes and people ask the store for, and carry them, one after the other.
+
+    It may be stopped or killed at any time: the next worker on the same state folder goes on where it stood.
+    """
+    from conveyor.pipeline.claims import work
+
+    carried = work(_state(state), credentials.absolute(), store_url=store_url, once=once)
+    click.echo(f"{carried} runs carried", err=True)
+
+
+@command.command()
+@click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
+@click.option(
+    "--repo", "repository", default=".", show_default=True, help="The repository, as a worker reaches it."
+)
+@click.option("--ref", help="The tag, branch or commit to carry.")
+@click.option(
+    "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
+)
+def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> None:
+    r"""Ask the store for a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
+
+    In a bare repository's hooks/post-receive:
+
+    \b
+      #!/bin/sh
+      exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
+    """
+    from conveyor.client.store import StoreClient
+    from conveyor.pipeline.trigger import read_pushes, request_run
+
+    if hook == (ref is not None):
+        raise InvalidInput("a run needs one of --ref and --hook")
+    client = StoreClient(store_url, token=os.environ.get("CONVEYOR_TOKEN"))
+    place = _repository(repository)
+    pushes = read_pushes(sys.stdin) if hook else []
+    wanted = [push.wanted for push in pushes if push.wanted] if hook else [ref]
+    for push in pushes:
+        if push.wanted is None:
+            click.echo(f"no run for {push.ref}: {push.reason}", err=True)
+    for name in wanted:
+        assert name is not None  # noqa: S101 - filtered above
+        asked = request_run(client, repository=place, ref=name)
+        click.echo(f"run {asked.id} is asked for: {name}")
+
+
+def _render(outcome: Outcome, *, as_json: bool) -> int:
+    """Write where the release is now; the exit code."""
+    from conveyor.pipeline.carrier import error_of
+
+    if as_json:
+        click.echo(json.dumps(asdict(outcome)))
+    if outcome.state == "failed":
+        error: ConveyorError = error_of(outcome)
+        if as_json:
+            return error.exit_code
+        log = getattr(error, "log", "")
+        if log:
+            click.echo(log.rstrip(), err=True)
+        raise error
+    if not as_json:
+        click.echo(f'{outcome.project} {outcome.version} is in "{outcome.index}"')
+        for verdict in outcome.verdicts:
+            click.echo(f"  {verdict['outcome']:<10} {verdict['gate']}: {verdict['reason']}", err=True)
+            if verdict["next_step"]:
+                click.echo(f"             → {verdict['next_step']}", err=True)
+    return WAITING if outcome.is_waiting else 0
+
+
+def _state(given: Path | None) -> Path:
+    if given is not None:
+        return given.absolute()
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base).absolute() / "conveyor"
+
+
+def _repository(given: str) -> str:
+    """A path as a worker elsewhere in the file system finds it; a URL as it is."""
+    return str(Path(given).resolve()) if Path(given).exists() else given
+
+
+@contextmanager
+def _workplace(state: Path, job: str) -> Iterator[Workplace]:
+    """A place for one job without an engine; it goes when the job ended well."""
+    from conveyor.pipeline.isolation import Workplace, watched
+
+    mark = f"{job}-{uuid.uuid4().hex[:12]}"
+    place = Workplace(state / "work" / mark, cache=state / "cache", executor=mark)
+    place.folder.mkdir(parents=True)
+    with watched(mark):
+        yield place
+    shutil.rmtree(place.folder, ignore_errors=True)
+
+
+def _stop_like_a_crash() -> None:
+    """Let Ctrl-C and SIGTERM end the process at once: the engine goes on from there when called again."""
+    import signal
+
+    def stop(number: int, frame: object) -> None:
+        del frame
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.flush()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

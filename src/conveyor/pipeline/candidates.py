@@ -1,0 +1,201 @@
+"""A final release is its tested candidate: find it, take its payload, prove that the final is the same.
+
+The tested wheel is downloaded by digest, the final is derived from it (``domain.equivalence``), and what the
+project's backend builds from the commit must be the same bytes. Where a backend compresses in another way
+the members must be the same. Anything else fails the run and names the members. The derived wheel and the
+rebuilt sdist are what gets published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from conveyor.domain.equivalence import (
+    Difference,
+    Proof,
+    Versions,
+    compare_sdists,
+    compare_wheels,
+    declared_version_files,
+    derive_wheel,
+)
+from conveyor.domain.versions import Version, parse_version
+from conveyor.errors import EquivalenceFailed
+from conveyor.pipeline.steps import Done
+from conveyor.pipeline.testing import judge
+
+if TYPE_CHECKING:
+    from conveyor.client.store import Release
+    from conveyor.pipeline.isolation import Workplace
+    from conveyor.pipeline.packaging import Built, Source
+    from conveyor.pipeline.worker import Worker
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tested release candidate of the same commit; its files lie in the folder ``candidate``."""
+
+    version: str
+    wheel: str
+    wheel_sha256: str
+    sdist: str
+    sdist_sha256: str
+    payload: tuple[tuple[str, str], ...]
+    """(path, SHA-256) of each trained file, by the candidate's build evidence."""
+
+
+def find(worker: Worker, place: Workplace, project: str, source: Source) -> Done[Candidate | None]:
+    """The newest tested candidate of this commit and version, downloaded; ``None`` when there is none."""
+    final = source.version
+    assert final is not None  # noqa: S101 - asked for tags only
+    found: dict[Version, Release] = {}
+    for release in worker.client.releases_of_commit(project, source.commit):
+        version = parse_version(release.version)
+        if version.is_prerelease and not version.is_devrelease and version.base_version == final.base_version:
+            found[version] = release
+    for version in sorted(found, reverse=True):
+        candidate = _tested(found[version])
+        if candidate is not None:
+            folder = place.fresh("candidate")
+            for file in found[version].files:
+                if file.filename in (candidate.wheel, candidate.sdist):
+                    worker.client.download(file, folder)
+            summary = f"{candidate.version} of this commit was tested: sha256 {candidate.wheel_sha256[:16]}…"
+            return Done(candidate, summary, {"candidate": candidate.version})
+    untested = ", ".join(str(version) for version in sorted(found))
+    return Done(None, f"{untested} was never tested" if untested else "no release candidate of this commit")
+
+
+def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
+    """Put the candidate's trained files into the checkout, each held against its digest in the evidence.
+
+    Raises:
+        EquivalenceFailed: the sdist does not hold a file that the evidence names, or with other bytes.
+    """
+    checkout = place.folder / "checkout"
+    if not candidate.payload:
+        return Done(None, "there is none", is_skipped=True)
+    with tarfile.open(place.folder / "candidate" / candidate.sdist) as archive:
+        members = {
+            str(PurePosixPath(*PurePosixPath(one.name).parts[1:])): one for one in archive.getmembers()
+        }
+        for path, sha256 in candidate.payload:
+            content = archive.extractfile(members[path]) if path in members else None
+            if content is None:
+                raise EquivalenceFailed(f"{candidate.sdist} does not hold the trained file {path}")
+            target = checkout / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            found = _sha256(target)
+            if found != sha256:
+                raise EquivalenceFailed(
+                    f"{path} in {candidate.sdist} has SHA-256 {found}, its build evidence names {sha256}"
+                )
+    names = ", ".join(PurePosixPath(path).name for path, _ in candidate.payload)
+    return Done(None, f"{names} of {candidate.version}, by digest; nothing is trained again")
+
+
+def prove(
+    place: Workplace, source: Source, candidate: Candidate, built: Built
+) -> Done[tuple[Built, dict[str, dict[str, Any]]]]:
+    """Derive the final wheel, compare it with the rebuilt one, and put it in its place.
+
+    Returns the files to publish and, by filename, the predicate of their equivalence evidence.
+
+    Raises:
+        EquivalenceFailed: the rebuilt files differ in more than the version; names every member.
+    """
+    dist, rebuilt_folder = place.folder / "dist", place.folder / "rebuilt"
+    if not rebuilt_folder.exists():  # a second attempt finds the rebuilt wheel here
+        staging = place.fresh("rebuilt.part")
+        shutil.copyfile(dist / built.wheel, staging / built.wheel)
+        staging.rename(rebuilt_folder)
+    rebuilt = rebuilt_folder / built.wheel
+    pyproject = tomllib.loads((place.folder / "source" / "pyproject.toml").read_text(encoding="utf-8"))
+    versions = Versions(
+        parse_version(candidate.version), parse_version(built.version), declared_version_files(pyproject)
+    )
+    expected = candidate.wheel.replace(f"-{candidate.version}-", f"-{built.version}-", 1)
+    if built.wheel != expected or source.version != versions.final:
+        raise EquivalenceFailed(f"{candidate.wheel} became {built.wheel} when it was rebuilt, not {expected}")
+    tested = place.folder / "candidate" / candidate.wheel
+    derived = place.fresh("derived") / built.wheel
+    with tested.open("rb") as old, derived.open("w+b") as new:
+        derive_wheel(old, new, versions)
+    proof = _compare(candidate, derived, rebuilt)
+    with (
+        (place.folder / "candidate" / candidate.sdist).open("rb") as old,
+        (dist / built.sdist).open("rb") as new,
+    ):
+        _refuse(candidate.sdist, built.sdist, compare_sdists(old, new, versions))
+    facts = {
+        "project": built.project,
+        "version": built.version,
+        "rc_version": candidate.version,
+        "differences": [],
+    }
+    sdist_sha256 = _sha256(dist / built.sdist)
+    proofs: dict[str, dict[str, Any]] = {
+        built.wheel: facts | {
+            "rc_filename": candidate.wheel, "rc_sha256": candidate.wheel_sha256,
+            "derived_sha256": _sha256(derived), "rebuilt_sha256": _sha256(rebuilt), "proof": proof,
+        },
+        built.sdist: facts | {
+            "rc_filename": candidate.sdist, "rc_sha256": candidate.sdist_sha256,
+            "derived_sha256": sdist_sha256, "rebuilt_sha256": sdist_sha256, "proof": "members-identical",
+        },
+    }  # fmt: skip
+    derived.replace(dist / built.wheel)
+    said = "gave the same bytes" if proof == "identical" else "gave the same members in another compression"
+    summary = f"derived from {candidate.wheel}; a rebuild {said}"
+    final = replace(built, derived_from=candidate.wheel_sha256)
+    return Done((final, proofs), summary, {"proof": proof})
+
+
+def _compare(candidate: Candidate, derived: Path, rebuilt: Path) -> Proof:
+    if _sha256(derived) == _sha256(rebuilt):
+        return "identical"
+    with derived.open("rb") as one, rebuilt.open("rb") as other:
+        _refuse(candidate.wheel, rebuilt.name, compare_wheels(one, other))
+    return "members-identical"
+
+
+def _refuse(old: str, new: str, differences: list[Difference]) -> None:
+    if differences:
+        listed = "".join(f"\n  - {one.member}: {one.change}" for one in differences)
+        raise EquivalenceFailed(
+            f"{new} is not {old} under another version; {len(differences)} members differ:{listed}",
+            log=str([asdict(one) for one in differences]),
+            hint="what differs must not depend on the version or on the time of the build; "
+            "read the version from the installed metadata instead",
+        )
+
+
+def _tested(release: Release) -> Candidate | None:
+    """The release as a candidate; ``None`` without a wheel and sdist that carry good evidence."""
+    wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
+    sdists = [file for file in release.files if file.packagetype == "sdist"]
+    counting = [one for one in release.evidence if one.is_signer_valid]
+    tested = {one.sha256 for one in counting if one.kind == "tests" and not judge(one.predicate)}
+    built = {one.sha256: one.predicate for one in counting if one.kind == "build"}
+    for wheel in wheels:
+        for sdist in sdists:
+            facts = built.get(wheel.sha256, {})
+            if wheel.sha256 in tested and facts.get("built_from") == sdist.sha256:
+                payload = tuple((file["path"], file["sha256"]) for file in facts.get("payload", ()))
+                return Candidate(
+                    release.version, wheel.filename, wheel.sha256, sdist.filename, sdist.sha256, payload
+                )
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

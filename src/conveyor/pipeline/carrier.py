@@ -1,0 +1,142 @@
+"""Runs carried by the engine: what one process began, another ends, step by step.
+
+``run_here`` carries one commit or tag now and waits for it; called again with the same arguments after a
+crash it goes on where it stood. ``claims`` carries what people and hooks asked the store for. Both end in
+``carry_run``, the one workflow; its arguments say where the credentials lie, never what is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from conveyor.errors import ConveyorError
+from conveyor.pipeline import engine
+from conveyor.pipeline.engine import Engine
+from conveyor.pipeline.isolation import Workplace, watched
+from conveyor.pipeline.runs import Outcome, carry
+from conveyor.pipeline.steps import Done, Failure, Reporter, carry_out, say_to_stderr, value_of, with_patience
+from conveyor.pipeline.watchdog import end_children
+from conveyor.pipeline.worker import Worker, open_worker
+from conveyor.project.git import resolve_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as plain data; the argument of the workflow, kept in the engine's state."""
+
+    work_id: str
+    state: str
+    """The worker's state folder."""
+    credentials: str
+    """Path of the credentials file."""
+    store_url: str
+    repository: str
+    ref: str
+    run_id: int | None
+    """The row in the store; ``None``: it is asked for and claimed first."""
+
+
+class DurableSteps:
+    """Steps whose results the engine keeps; only inside a workflow."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+
+    def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
+        """The value of the step: done now, or kept from before a crash."""
+        return value_of(engine.step(name, carry_out, self.reporter, name, function))
+
+    def together(self, *calls: tuple[str, Callable[[], Done[Any]]]) -> list[Any]:
+        """The values of several steps that run at the same time."""
+        outcomes: list[Done[Any] | Failure] = engine.together(
+            *((name, partial(carry_out, self.reporter, name, function)) for name, function in calls)
+        )
+        return [value_of(outcome) for outcome in outcomes]
+
+    def note(self, **fields: str | None) -> None:
+        """Tell the store once."""
+        engine.step("note", self.reporter.run, **fields)
+
+
+@engine.workflow
+def carry_run(job: Job) -> Outcome:
+    """Carry a run to its end; errors of ours are an outcome, so that the engine keeps data only."""
+    state = Path(job.state)
+    try:
+        worker = open_worker(Path(job.credentials), store_url=job.store_url)
+        run_id = job.run_id
+        if run_id is None:
+            run_id = engine.step("request", partial(with_patience, partial(request_run, worker, job)))
+    except ConveyorError as error:
+        return Outcome("failed", None, None, None, f"{type(error).__name__}: {error.message}")
+    place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
+    place.folder.mkdir(parents=True, exist_ok=True)
+    steps = DurableSteps(Reporter(worker.client, run_id, say_to_stderr))
+    return carry(steps, place, worker, repository=job.repository, ref=job.ref)
+
+
+def request_run(worker: Worker, job: Job) -> int | None:
+    """Ask the store for a run and claim it; its id. ``None``: another worker was faster, none is reported."""
+    run = worker.client.create_run(job.repository, job.ref)
+    claimed = worker.client.claim_run(worker.name, run_id=run.id)
+    return claimed.id if claimed is not None else None
+
+
+def run_here(state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str) -> Outcome:
+    """Carry a commit or tag through now, or go on where a killed call with the same arguments stood.
+
+    Args:
+        state: the worker's state folder; made when it is not there.
+        credentials: the worker's credentials file.
+        store_url: overrides the one in the credentials.
+        repository: path or URL.
+        ref: tag, branch, commit or full ref name.
+
+    Raises:
+        ConveyorError: before there is a run: no credentials, no such ref.
+        StepFailed: the job killed its worker too often to be tried again.
+    """
+    worker = open_worker(credentials, store_url=store_url)
+    short = ref.removeprefix("refs/tags/").removeprefix("refs/heads/")
+    commit = resolve_commit(repository, short)
+    key = _digest(worker.store_url, repository, ref, commit)
+    with Engine(state / "engine") as running, watched(running.executor):
+        before = running.find(f"here-{key}-")
+        unfinished = [work for work in before if work.state == "active"]
+        if unfinished:
+            say_to_stderr(f"going on with {unfinished[-1].id}, which was interrupted")
+            running.take_over({unfinished[-1].executor or ""}, end_children)
+            return cast("Outcome", running.wait(unfinished[-1].id))
+        work_id = f"here-{key}-{len(before) + 1}"
+        job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, None)
+        return running.run(work_id, carry_run, job)
+
+
+def work_folder(state: Path, work_id: str) -> Path:
+    """Where a run works, and where its logs are."""
+    return state / "work" / work_id
+
+
+def error_of(outcome: Outcome) -> ConveyorError:
+    """What a failed outcome failed of, as an error."""
+    facts = outcome.error or {}
+    failure = Failure(
+        facts.get("kind", "StepFailed"),
+        facts.get("message", outcome.detail),
+        facts.get("hint"),
+        facts.get("log", ""),
+    )
+    return failure.error()
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]

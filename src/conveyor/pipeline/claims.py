@@ -1,0 +1,127 @@
+"""A worker at work: claims the runs that people and hooks asked the store for, and carries each to its end.
+
+On its start, and then from time to time, it takes over what dead executors of the same state folder left
+behind. It may be killed at any line: stopping it *is* ending the process (its children are ended by the
+watchdog), and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from conveyor.errors import ConveyorError
+from conveyor.pipeline.carrier import Job, carry_run
+from conveyor.pipeline.engine import Engine
+from conveyor.pipeline.isolation import watched
+from conveyor.pipeline.steps import say_to_stderr
+from conveyor.pipeline.watchdog import end_children
+from conveyor.pipeline.worker import Worker, open_worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+
+    from conveyor.domain.runs import Run
+
+POLL_SECONDS = 0.2
+AWAY_SECONDS = 2.0
+"""Pause after the store could not be reached."""
+TAKE_OVER_SECONDS = 5.0
+
+
+def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -> int:
+    """Claim and carry runs until the process is stopped; ``once``: until none waits. How many there were."""
+    worker = open_worker(credentials, store_url=store_url)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    with Engine(state / "engine") as engine, watched(engine.executor):
+        desk = _Desk(engine, worker, state, credentials)
+        desk.go_on()
+        say_to_stderr(f"worker {worker.name} is ready for {worker.store_url}")
+        carried = 0
+        looked_at = time.monotonic()
+        while True:
+            try:
+                run = worker.client.claim_run(worker.name)
+            except ConveyorError as error:
+                if once or error.http_status in (401, 403):
+                    raise
+                say_to_stderr(f"{type(error).__name__}: {error.message}")
+                time.sleep(AWAY_SECONDS)
+                continue
+            if run is not None:
+                desk.carry(run)
+                carried += 1
+            elif once:
+                return carried
+            else:
+                time.sleep(POLL_SECONDS)
+            if time.monotonic() - looked_at > TAKE_OVER_SECONDS:
+                engine.take_over(None, end_children)
+                looked_at = time.monotonic()
+
+
+class _Desk:
+    """Where claimed runs become workflows."""
+
+    def __init__(self, engine: Engine, worker: Worker, state: Path, credentials: Path) -> None:
+        self.engine = engine
+        self.worker = worker
+        self.state = state
+        self.credentials = credentials
+        self._prefix = hashlib.sha256(worker.store_url.encode()).hexdigest()[:8]
+
+    def carry(self, run: Run) -> None:
+        """Carry a claimed run to its end."""
+        say_to_stderr(f"run {run.id}: {run.ref} of {run.repository}")
+        work_id = self._work_id(run)
+        job = Job(
+            work_id,
+            str(self.state),
+            str(self.credentials),
+            self.worker.store_url,
+            run.repository,
+            run.ref,
+            run.id,
+        )
+        try:
+            outcome = self.engine.run(work_id, carry_run, job)
+        except Exception as error:  # noqa: BLE001 - one broken run must not end the worker
+            self._give_up(run, f"{type(error).__name__}: {error}")
+        else:
+            say_to_stderr(f"run {run.id} {outcome.state}: {outcome.detail}")
+
+    def go_on(self) -> None:
+        """Finish what was begun: work of dead executors, and runs claimed but not begun before a crash."""
+        for owner, ids in self.engine.take_over(None, end_children).items():
+            say_to_stderr(f"taking over {', '.join(ids)} from {owner}, which is gone")
+        known = {one.id: one for one in self.engine.find(f"store-{self._prefix}-")}
+        for run in self.worker.client.runs():
+            if run.state != "running" or run.worker != self.worker.name:
+                continue
+            found = known.get(self._work_id(run))
+            if found is None:
+                self.carry(run)
+            elif found.state == "failed":
+                self._give_up(run, "the job ended its worker too often to be tried again")
+
+    def _work_id(self, run: Run) -> str:
+        return f"store-{self._prefix}-{run.id}"
+
+    def _give_up(self, run: Run, reason: str) -> None:
+        say_to_stderr(f"run {run.id} failed: {reason}")
+        try:
+            self.worker.client.update_run(run.id, state="failed", detail=reason)
+        except ConveyorError as error:
+            say_to_stderr(f"{type(error).__name__}: {error.message}")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End at once: what is unfinished is gone on with by the next worker, children end with this process."""
+    del number, frame
+    say_to_stderr("worker stopped")
+    os._exit(0)

@@ -1,0 +1,328 @@
+"""The packaging job: from a commit or a tag to published files with evidence of how they were built.
+
+1. resolve: which commit, and which tag this job is for (never asked of ``git describe``)
+2. clone: fresh, with that tag alone; the project's settings are read
+3. known: a release that this commit and tag already have in the store is not built again
+4. candidate: for a final, the tested release candidate of the same commit
+   - there is none: environment, training (a model), unit tests
+   - there is one: its payload is put in place by digest; nothing is trained again
+5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
+6. prove: for a final, derive it from the candidate and compare with what was just built
+7. publish: upload to "unstable", evidence for each file, the tag object
+
+Unit tests and the build do not wait for each other; nothing is published unless both went well. Every step
+may run twice: it empties the folder it writes to, and the store takes the same file and fact again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import sysconfig
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conveyor.domain.evidence import statement
+from conveyor.domain.versions import Version, is_final, parse_version
+from conveyor.errors import ConveyorError, InvalidInput, ProjectError, StepFailed
+from conveyor.pipeline import candidates
+from conveyor.pipeline.steps import Done
+from conveyor.pipeline.suite import declared_requirements
+from conveyor.project.build import BuiltFiles, build_distributions
+from conveyor.project.environment import Environment, make_environment, run_in, run_uv
+from conveyor.project.git import clone_commit, clone_tag, commit_time, resolve_commit, tag_object
+from conveyor.project.model import read_payload
+from conveyor.project.settings import Project, read_project
+from conveyor.project.train import train
+from conveyor.project.versions import is_release_tag, override_variable, version_of_tag
+
+if TYPE_CHECKING:
+    from conveyor.pipeline.isolation import Workplace
+    from conveyor.pipeline.steps import Steps
+    from conveyor.pipeline.worker import Worker
+
+ENTRY_INDEX = "unstable"
+"""Where built files enter the store."""
+TRAINING_SECONDS = 6 * 3600.0
+UNIT_TEST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is packaged."""
+
+    repository: str
+    commit: str
+    tag: str | None
+    """The release tag this job is for; ``None`` for a commit, which gets a development version."""
+
+    @property
+    def version(self) -> Version | None:
+        """The version that the tag names; of a commit it is known when it was built."""
+        return version_of_tag(self.tag) if self.tag is not None else None
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A release that is in the store, in "unstable" or beyond."""
+
+    project: str
+    version: str
+    source: Source
+
+
+def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str) -> Packaged:
+    """Carry a commit or tag into the store; the numbers are those at the head of this file.
+
+    Raises:
+        ProjectError: the project can not be packaged as it is.
+        StepFailed: training, the unit tests or the proof failed.
+        Conflict: the store has other files under that version.
+    """
+    source = steps("resolve", lambda: resolve(repository, ref))  # 1
+    steps.note(commit=source.commit, version=str(source.version) if source.version else None)
+    name = steps("clone", lambda: clone(place, source))  # 2
+    steps.note(project=name)
+    known = steps("look up", lambda: look_up(worker, name, source))  # 3
+    if known is not None:
+        return Packaged(name, known, source)
+    candidate = None
+    if source.version is not None and is_final(source.version):
+        candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
+    if candidate is None:
+        steps("environment", lambda: prepare(place, worker, source))
+        steps("train", lambda: train_model(place, source))
+        built, _ = steps.together(
+            ("build", lambda: build(place, worker, source)),  # 5
+            ("unit tests", lambda: run_unit_tests(place)),
+        )
+        proofs: dict[str, dict[str, Any]] = {}
+    else:
+        steps("take payload", lambda: candidates.take_payload(place, candidate))
+        built = steps("build", lambda: build(place, worker, source))  # 5
+        built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
+    version = steps("publish", lambda: publish(place, worker, source, built, proofs))  # 7
+    steps.note(version=version)
+    return Packaged(name, version, source)
+
+
+@dataclass(frozen=True)
+class Built:
+    """The files of a release on this machine, by name, with what is said of them as evidence."""
+
+    project: str
+    version: str
+    sdist: str
+    wheel: str
+    source_date_epoch: int
+    payload: tuple[tuple[str, str], ...]
+    """(path, SHA-256) of each file that was trained."""
+    derived_from: str | None = None
+    """SHA-256 of the tested candidate's wheel."""
+
+
+def resolve(repository: str, ref: str) -> Done[Source]:
+    """Step 1. ``ref`` is a full ref name (``refs/tags/v1.0``), a tag, a branch or a commit."""
+    kind, _, short = ref.removeprefix("refs/").partition("/")
+    if ref.startswith("refs/tags/"):
+        tag: str | None = short
+        version_of_tag(short)
+    elif ref.startswith("refs/heads/"):
+        tag = None
+    elif ref.startswith("refs/"):
+        raise InvalidInput(f'"{ref}" is neither a branch nor a tag', hint=f"kind of ref: {kind}")
+    else:
+        tag = ref if is_release_tag(ref) else None
+    commit = resolve_commit(repository, short if ref.startswith("refs/") else ref)
+    source = Source(str(repository), commit, tag)
+    what = f"tag {tag}" if tag else "development version"
+    return Done(source, f"commit {commit[:12]}, {what}", {"commit": commit, "tag": tag})
+
+
+def clone(place: Workplace, source: Source) -> Done[str]:
+    """Step 2: the checkout in which the model is trained and the unit tests run; its project's name."""
+    checkout = _clone_into(place, source, "checkout")
+    project = read_project(checkout)
+    return Done(project.name, f"{project.display_name}, a {project.kind}", {"kind": project.kind})
+
+
+def look_up(worker: Worker, name: str, source: Source) -> Done[str | None]:
+    """Step 3: the version under which this very commit and tag were published before, if they were."""
+    for release in worker.client.releases_of_commit(name, source.commit):
+        version = parse_version(release.version)
+        of_tag = source.version == version if source.version else version.is_devrelease
+        described = {one.sha256 for one in release.evidence if one.kind == "build" and one.is_signer_valid}
+        kinds = {file.packagetype for file in release.files if file.sha256 in described}
+        if of_tag and kinds >= {"sdist", "bdist_wheel"}:
+            return Done(release.version, f'{release.version} is in "{release.index}" already')
+    return Done(None, "not published yet")
+
+
+def prepare(place: Workplace, worker: Worker, source: Source) -> Done[None]:
+    """Step 4: a fresh environment with the project, editable, and its test requirements from the store."""
+    checkout = place.folder / "checkout"
+    project = read_project(checkout)
+    pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
+    extra, requirements = declared_requirements(pyproject)
+    environment = make_environment(place.fresh("environment"))
+    wanted = f"{checkout}[{extra}]" if extra else str(checkout)
+    with place.log("environment") as write:
+        run_uv(
+            ["pip", "install", "--python", str(environment.python), "-e", wanted, *requirements],
+            index_url=worker.index_url(ENTRY_INDEX),
+            variables=place.variables() | _forced(project, source),
+            on_line=write,
+        )
+    return Done(None, f"{project.display_name} and what it needs, from the store")
+
+
+def train_model(place: Workplace, source: Source) -> Done[None]:
+    """Step 4: the payload, trained in the clone; skipped where the project declares no training."""
+    project = read_project(place.folder / "checkout")
+    if not project.train:
+        return Done(None, "nothing to train", is_skipped=True)
+    with place.log("train") as write:
+        result = train(
+            project, Environment(place.folder / "environment"),
+            variables=place.variables() | _forced(project, source), on_line=write,
+            timeout_seconds=TRAINING_SECONDS,
+        )  # fmt: skip
+    listed = ", ".join(f"{Path(file.path).name} {file.sha256[:12]}…" for file in result.payload)
+    return Done(None, listed, {"payload": {file.path: file.sha256 for file in result.payload}})
+
+
+def run_unit_tests(place: Workplace) -> Done[None]:
+    """Step 4: the project's own tests, in the clone, with the project's own settings."""
+    checkout = place.folder / "checkout"
+    with place.log("unit tests") as write:
+        done = run_in(
+            Environment(place.folder / "environment"),
+            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+            folder=checkout,
+            variables=place.variables(),
+            on_line=write,
+            timeout_seconds=UNIT_TEST_SECONDS,
+        )
+    lines = done.output.strip().splitlines() or [""]
+    if done.is_timed_out or done.return_code:
+        raise StepFailed(
+            f"the unit tests ended with code {done.return_code}: {lines[-1].strip('= ')}",
+            log=done.output,
+            hint="run them in the project: pytest",
+        )
+    return Done(None, lines[-1].strip("= "))
+
+
+def build(place: Workplace, worker: Worker, source: Source) -> Done[Built]:
+    """Step 5: sdist and wheel from a clone that no test has touched, with the payload copied into it."""
+    checkout = place.folder / "checkout"
+    trained = read_payload(read_project(checkout))
+    clean = _clone_into(place, source, "source")
+    for file in trained:
+        target = clean / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(checkout / file.path, target)
+    project = read_project(clean)
+    if read_payload(project) != trained:
+        raise StepFailed("the payload changed while it was copied for the build")
+    with place.log("build") as write:
+        files: BuiltFiles = build_distributions(
+            clean, place.fresh("dist"), version=source.version, variables=place.variables(),
+            index_url=worker.index_url(ENTRY_INDEX), on_line=write,
+        )  # fmt: skip
+    built = Built(
+        project=project.name,
+        version=str(files.version),
+        sdist=files.sdist.name,
+        wheel=files.wheel.name,
+        source_date_epoch=commit_time(clean),
+        payload=tuple((file.path, file.sha256) for file in trained),
+    )
+    return Done(built, f"{built.sdist}, {built.wheel}", {"version": built.version})
+
+
+def publish(
+    place: Workplace, worker: Worker, source: Source, built: Built, proofs: dict[str, dict[str, Any]]
+) -> Done[str]:
+    """Step 7: both files into "unstable", then what is known of them. ``proofs`` go by filename."""
+    folder = place.folder / "dist"
+    digests = {name: sha256_of(folder / name) for name in (built.sdist, built.wheel)}
+    for name in digests:  # the sdist first: a wheel alone would look like a whole release
+        worker.client.upload(ENTRY_INDEX, folder / name)
+    backend = _backend(place.folder / "source")
+    for name, sha256 in digests.items():
+        is_wheel = name == built.wheel
+        predicate = {
+            "project": built.project,
+            "version": built.version,
+            "commit": source.commit,
+            "tag": source.tag,
+            "repository": source.repository,
+            "filename": name,
+            "built_from": digests[built.sdist] if is_wheel else None,
+            "payload": [{"path": path, "sha256": digest} for path, digest in built.payload],
+            "source_date_epoch": built.source_date_epoch,
+            "environment": {
+                "python": platform.python_version(),
+                "platform": sysconfig.get_platform(),
+                "backend": backend,
+            },
+            "derived_from": built.derived_from if is_wheel else None,
+        }
+        worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
+    for name, proof in proofs.items():
+        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
+    signature = _hand_over_tag(worker, source, built.project)
+    summary = f'{built.project} {built.version} in "{ENTRY_INDEX}"{signature}'
+    return Done(built.version, summary, {"files": digests})
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _clone_into(place: Workplace, source: Source, name: str) -> Path:
+    folder = place.fresh(name)
+    if source.tag is not None:
+        clone_tag(source.repository, source.tag, folder)
+    else:
+        clone_commit(source.repository, source.commit, folder)
+    found = resolve_commit(folder, "HEAD")
+    if found != source.commit:
+        raise ProjectError(
+            f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
+            hint="a tag names one release for ever: make a new one",
+        )
+    return folder
+
+
+def _forced(project: Project, source: Source) -> dict[str, str]:
+    """The variable that forces the tag's version on the build backend, for this project only."""
+    return {override_variable(project.name): str(source.version)} if source.version else {}
+
+
+def _hand_over_tag(worker: Worker, source: Source, project: str) -> str:
+    """Give the store the tag object; what came of it, as the end of a line.
+
+    A tag that is not signed, or by nobody the store knows, is no failure of the run: the gate says so.
+    """
+    raw = tag_object(source.repository, source.tag) if source.tag is not None else None
+    if raw is None:
+        return ""
+    try:
+        worker.client.add_tag(project, raw)
+    except ConveyorError as error:
+        if error.http_status >= 500:
+            raise
+        return f"; its tag does not count as a signature: {error.message}"
+    return f"; signature of {source.tag} accepted"
+
+
+def _backend(checkout: Path) -> str:
+    pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(pyproject.get("build-system", {}).get("build-backend", "setuptools.build_meta:__legacy__"))

@@ -1,0 +1,166 @@
+"""Steps: the parts of a job, each done once, timed, reported, and failing in our own words.
+
+A job is written as calls of ``Steps``, so that the same story runs under the durable engine (``runs``) and on
+a CI host without it (``DirectSteps``). A step's function returns ``Done``: a value of plain data for the next
+step, and a line for people.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from conveyor import errors
+from conveyor.errors import ConveyorError, PromotionRefused, StepFailed, StorageFailed, StoreUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.client.store import StoreClient
+    from conveyor.domain.gates import Verdict
+
+R = TypeVar("R")
+RETRY_SECONDS = (0.5, 2.0, 5.0)
+"""Pauses before a step is tried again because the store could not be reached; it may be restarting."""
+LOG_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True)
+class Done(Generic[R]):
+    """What a step gives: a value, one line for people, and facts for the run's page."""
+
+    value: R
+    summary: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    is_skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as plain data: it is kept in the engine's state, where exceptions do not last."""
+
+    kind: str
+    message: str
+    hint: str | None
+    log: str = ""
+    verdicts: tuple[Verdict, ...] = ()
+
+    def error(self) -> ConveyorError:
+        """The error again, of its own class."""
+        kind: type[ConveyorError] = getattr(errors, self.kind, StepFailed)
+        if issubclass(kind, PromotionRefused):
+            return kind(self.message, verdicts=self.verdicts, hint=self.hint)
+        if issubclass(kind, StepFailed):
+            return kind(self.message, log=self.log, hint=self.hint)
+        return kind(self.message, hint=self.hint)
+
+
+class Steps(Protocol):
+    """How a job calls its parts."""
+
+    def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
+        """The value of the step: done now, or kept from before a crash; raises its error."""
+
+    def together(self, *calls: tuple[str, Callable[[], Done[Any]]]) -> list[Any]:
+        """The values of several steps that may run at the same time, in order."""
+
+    def note(self, **fields: str | None) -> None:
+        """Tell the store a fact of the run: commit, project, version, state, detail."""
+
+
+class Reporter:
+    """Tells the store and a person what happens; the store may be away for a moment, the job goes on."""
+
+    def __init__(
+        self, client: StoreClient | None, run_id: int | None, say: Callable[[str], None] | None = None
+    ) -> None:
+        self.client = client if run_id is not None else None
+        self.run_id = run_id
+        self.say = say or (lambda _line: None)
+
+    def step(self, name: str, state: str, seconds: float | None = None, **detail: Any) -> None:  # noqa: ANN401 - JSON
+        """Note a step's state."""
+        if seconds is not None:
+            detail["seconds"] = round(seconds, 3)
+            mark = {"succeeded": " ", "skipped": "-", "failed": "!"}.get(state, " ")
+            self.say(f"{mark} {seconds:6.1f} s  {name:<20} {detail.get('summary', '')}".rstrip())
+        if self.client is not None and self.run_id is not None:
+            try:
+                self.client.report_step(self.run_id, name, state, detail)
+            except (StoreUnreachable, StorageFailed) as error:
+                self.say(f"  (step {name} could not be reported: {error.message})")
+
+    def run(self, **fields: str | None) -> None:
+        """Note facts of the run; tried again while the store is away."""
+        client, run_id = self.client, self.run_id
+        if client is not None and run_id is not None:
+            with_patience(lambda: client.update_run(run_id, **fields))
+
+
+def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Failure:
+    """Do a step: report its beginning and end, try again when the store is away, turn errors into values."""
+    started = time.monotonic()
+    reporter.step(name, "running")
+    try:
+        done = with_patience(function)
+    except ConveyorError as error:
+        failure = Failure(
+            type(error).__name__, error.message, error.hint,
+            getattr(error, "log", "")[-LOG_CHARACTERS:], getattr(error, "verdicts", ()),
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - a bug of ours must end the step, not hang the run
+        failure = Failure("StepFailed", f"{type(error).__name__}: {error}", None, traceback.format_exc())
+    else:
+        state = "skipped" if done.is_skipped else "succeeded"
+        reporter.step(name, state, time.monotonic() - started, summary=done.summary, **done.facts)
+        return done
+    reporter.step(
+        name, "failed", time.monotonic() - started, summary=failure.message.splitlines()[0],
+        error=failure.kind, message=failure.message, hint=failure.hint, log=failure.log,
+    )  # fmt: skip
+    return failure
+
+
+def value_of(outcome: Done[R] | Failure) -> R:
+    """The value of a step that was done; raises the error of one that failed."""
+    if isinstance(outcome, Failure):
+        raise outcome.error()
+    return outcome.value
+
+
+class DirectSteps:
+    """Steps done here and now, one after the other, without an engine."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+
+    def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
+        """The value of the step, done now."""
+        return value_of(carry_out(self.reporter, name, function))
+
+    def together(self, *calls: tuple[str, Callable[[], Done[Any]]]) -> list[Any]:
+        """The values of the steps, one after the other."""
+        return [self(name, function) for name, function in calls]
+
+    def note(self, **fields: str | None) -> None:
+        """Tell the store, if it knows of this run."""
+        self.reporter.run(**fields)
+
+
+def say_to_stderr(line: str) -> None:
+    """Write a line for people."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def with_patience(function: Callable[[], R]) -> R:
+    """The function's value; it is called again after a pause while the store can not be reached."""
+    for pause in RETRY_SECONDS:
+        try:
+            return function()
+        except (StoreUnreachable, StorageFailed):
+            time.sleep(pause)
+    return function()

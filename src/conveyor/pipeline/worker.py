@@ -1,0 +1,52 @@
+"""Who this machine is to the store: a client with the worker's token, and the key that signs its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.client.credentials import WorkerCredentials, load_credentials, sign_statement
+from conveyor.client.store import StoreClient
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A registered worker, as the jobs see it. Never an argument of a workflow: it holds secrets."""
+
+    client: StoreClient
+    credentials: WorkerCredentials
+    store_url: str
+
+    @property
+    def name(self) -> str:
+        """As it was registered with the store."""
+        return self.credentials.name
+
+    def index_url(self, index: str) -> str:
+        """The simple API of an index, for installers."""
+        return f"{self.store_url}/{index}/simple/"
+
+    def file_url(self, path: str) -> str:
+        """A file's absolute URL, from the path or URL that the store's API gives."""
+        return path if "://" in path else f"{self.store_url}{path}"
+
+    def testify(self, statement: bytes) -> None:
+        """Sign a statement and hand it to the store; the same statement again is no second fact."""
+        self.client.add_evidence(sign_statement(statement, self.credentials))
+
+
+def open_worker(credentials: Path, *, store_url: str | None = None) -> Worker:
+    """The worker whose credentials lie in that file; ``store_url`` overrides the one written there.
+
+    Raises:
+        InvalidInput: neither the file nor the argument names a store.
+    """
+    found = load_credentials(credentials)
+    url = (store_url or found.store_url or "").rstrip("/")
+    if not url:
+        raise InvalidInput(f"{credentials} names no store", hint="name it with --store URL")
+    return Worker(StoreClient(url, token=found.token), found, url)

@@ -1,0 +1,146 @@
+"""The engine: a step that was done is not done again, whatever killed the process (they are killed here)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from conveyor.pipeline import engine
+from conveyor.pipeline.isolation import Workplace, watched
+from conveyor.pipeline.watchdog import end_children
+from conveyor.project.processes import run_process
+
+folder = Path(sys.argv[1])
+
+def mark(name):
+    with (folder / "steps").open("a") as file:
+        file.write(name + "\\n")
+    return name
+
+def slow(variables):
+    mark("slow")
+    if (folder / "let-pass").exists():
+        return "slow"
+    run_process(["sleep", "300"], variables=variables)
+    raise AssertionError("not reached")
+
+@engine.workflow
+def story(word):
+    place = Workplace(folder / "work", folder / "cache", engine.executor())
+    first = engine.step("first", mark, "first")
+    both = engine.together(("left", lambda: mark("left")), ("right", lambda: mark("right")))
+    return [word, first, *both, engine.step("slow", slow, place.variables()), engine.step("last", mark, "last")]
+
+with engine.Engine(folder / "engine") as running, watched(running.executor):
+    print("ready", running.executor, flush=True)
+    taken = running.take_over(None, end_children)
+    known = running.find("story-")
+    if known:
+        print("result", running.wait(known[0].id), len(taken), flush=True)
+    else:
+        print("result", running.run("story-1", story, "word"), len(taken), flush=True)
+    print("state", running.find("story-")[0].state, flush=True)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    started: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(program), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def lines_of(folder: Path) -> list[str]:
+    path = folder / "steps"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def marked(executor: str) -> list[int]:
+    """Processes that carry the executor's mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (
+                entry.name.isdigit()
+                and f"CONVEYOR_EXECUTOR={executor}".encode() in (entry / "environ").read_bytes()
+            ):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_killed_workflow_goes_on_at_the_step_it_was_in(
+    tmp_path: Path, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    first = start()
+    assert first.stdout is not None
+    executor = first.stdout.readline().split()[1]
+    wait_until(lambda: "slow" in lines_of(tmp_path) and bool(marked(executor)))
+
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    wait_until(lambda: not marked(executor))  # the watchdog ended the child of the killed process
+
+    (tmp_path / "let-pass").touch()
+    output, _ = start().communicate(timeout=60)
+    assert "result ['word', 'first', 'left', 'right', 'slow', 'last'] 1\nstate succeeded" in output
+    steps = lines_of(tmp_path)
+    assert sorted(steps) == ["first", "last", "left", "right", "slow", "slow"]
+    assert not list((tmp_path / "engine" / "executors").iterdir())
+
+
+def test_work_of_a_living_executor_is_not_taken_over(
+    tmp_path: Path, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    first = start()
+    wait_until(lambda: "slow" in lines_of(tmp_path))
+    second = start()
+    assert second.stdout is not None
+    assert second.stdout.readline().startswith("ready")
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.communicate(timeout=3)  # it waits for the result that the first still works on
+    assert lines_of(tmp_path).count("slow") == 1
+
+    (tmp_path / "let-pass").touch()
+    os.kill(first.pid, signal.SIGKILL)
+    output, _ = start().communicate(timeout=60)
+    assert "'slow', 'last'] 1" in output
+    assert lines_of(tmp_path).count("last") == 1
