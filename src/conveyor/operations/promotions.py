@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from conveyor.catalog import placements as rows
 from conveyor.catalog.evidence import evidence_of_release
 from conveyor.catalog.indexes import all_indexes
+from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import close_release
 from conveyor.domain.access import Identity, can_read, may_promote
 from conveyor.domain.gates import JudgedFile, JudgedRelease, Verdict, judge
@@ -115,6 +116,7 @@ def promote_release(
         return _done(plan)
     with record_change(store, actor=identity.name) as change:
         # 3. the same again: now nobody else can change it
+        lock_project(change.connection, plan.project)
         plan = _plan(store, change.connection, identity, project, version, to=to, source=source)
         _refuse_unless_open(plan)
         if plan.way is not None:

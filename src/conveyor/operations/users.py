@@ -84,7 +84,7 @@ def set_password(store: Store, identity: Identity, name: str, password: str) -> 
         if user_rows.find_user(change.connection, name) is None:
             raise NotFound(f'there is no user "{name}"', hint="see conveyor store user add --help")
         user_rows.update_password(change.connection, name, password_hash)
-        change.event("set-password", detail={"user": name})
+        change.event("set-user-password", detail={"user": name})
 
 
 def disable_user(store: Store, identity: Identity, name: str) -> None:

@@ -1,0 +1,100 @@
+"""What an endpoint is: one line of the table that the routes and the OpenAPI document are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from conveyor.domain.fields import Fields, read_json_object
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from conveyor.domain.access import Identity
+    from conveyor.operations.store import Store
+    from conveyor.server.api.schemas import Schema
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Right = Literal["nobody in particular", "read", "upload", "claim", "promote", "admin"]
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Of a request's body, unless the endpoint says otherwise."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, read and authenticated."""
+
+    store: Store
+    identity: Identity
+    path: Mapping[str, str]
+    """Parameters in the path, decoded."""
+    query: Mapping[str, str]
+    body: bytes
+
+    def fields(self, what: str) -> Fields:
+        """The fields of the JSON body; ``what`` names it in faults, such as ``the token``."""
+        return Fields(read_json_object(self.body, what="the body"), what=what)
+
+    def number(self, name: str) -> int:
+        """A whole number in the path; InvalidInput when it is none that a row could have."""
+        return _number(name, self.path[name])
+
+    def query_number(self, name: str, *, default: int) -> int:
+        """A whole number in the query."""
+        return _number(name, self.query[name]) if name in self.query else default
+
+    def query_text(self, name: str) -> str:
+        """A parameter of the query that must be there."""
+        value = self.query.get(name)
+        if not value:
+            raise InvalidInput(f"the query lacks {name}", faults=[f"{name} is missing"])
+        return value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to answer; ``value`` is rendered as JSON, ``None`` as no body."""
+
+    value: object
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A method on a path."""
+
+    method: Method
+    path: str
+    """Below ``/api/v1``, with parameters in braces."""
+    handler: Callable[[Call], Answer]
+    """Its docstring's first line is the summary in the OpenAPI document."""
+    right: Right
+    answers: Mapping[int, Schema | None]
+    """Status → schema of the body, ``None``: no body. Errors are the same everywhere and not listed here."""
+    body: Schema | None = None
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    required_query: tuple[str, ...] = ()
+    path_schemas: Mapping[str, Schema] = field(default_factory=dict)
+    """Schemas of parameters in the path that are not any text."""
+    max_body_bytes: int = MAX_BODY_BYTES
+
+    @property
+    def operation_id(self) -> str:
+        """The handler's name: unique, and what generated clients call their methods."""
+        return self.handler.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (self.handler.__doc__ or "").strip().splitlines()[0]
+
+
+_MAX_NUMBER = 2**63 - 1
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 19 or int(text) > _MAX_NUMBER:
+        raise InvalidInput(f"{name} is not a whole number", faults=[f"{name} is not a whole number"])
+    return int(text)

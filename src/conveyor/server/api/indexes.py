@@ -1,0 +1,73 @@
+"""Indexes: list those that the caller may read, make a new one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from conveyor.domain.indexes import IndexMode
+from conveyor.operations.indexes import create_index, visible_indexes
+from conveyor.server.api.endpoints import Answer, Endpoint
+from conveyor.server.api.schemas import FLAG, TEXT, listed, named, one_of, record
+
+if TYPE_CHECKING:
+    from conveyor.domain.indexes import Index
+    from conveyor.server.api.endpoints import Call
+
+
+def get_indexes(call: Call) -> Answer:
+    """The indexes that the caller may read, by name."""
+    return Answer({"indexes": [_as_json(index) for index in visible_indexes(call.store, call.identity)]})
+
+
+def post_index(call: Call) -> Answer:
+    """Make a local index; whether it accepts uploads is fixed from here on."""
+    fields = call.fields("the index")
+    name = fields.text("name", max_length=200)
+    mode = fields.choice("mode", get_args(IndexMode))
+    bases = fields.texts("bases", default=())
+    gates = fields.texts("gates", default=())
+    is_private = fields.flag("is_private", default=False)
+    fields.finish(is_closed=True)
+    index = create_index(
+        call.store,
+        call.identity,
+        name,
+        mode=cast("IndexMode", mode),
+        bases=bases,
+        gates=gates,
+        is_private=is_private,
+    )
+    return Answer(_as_json(index), 201)
+
+
+def _as_json(index: Index) -> dict[str, Any]:
+    return {
+        "name": index.name,
+        "kind": index.kind,
+        "mode": index.mode,
+        "bases": list(index.bases),
+        "gates": list(index.gates),
+        "is_private": index.is_private,
+    }
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/indexes",
+        get_indexes,
+        right="read",
+        answers={200: record({"indexes": listed(named("Index"))})},
+    ),
+    Endpoint(
+        "POST",
+        "/indexes",
+        post_index,
+        right="admin",
+        body=record(
+            {"name": TEXT, "mode": one_of(*get_args(IndexMode))},
+            {"bases": listed(TEXT), "gates": listed(TEXT), "is_private": FLAG},
+        ),
+        answers={201: named("Index")},
+    ),
+)

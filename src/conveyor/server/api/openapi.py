@@ -1,0 +1,93 @@
+"""The OpenAPI 3.1 document of the API, generated from the table of endpoints: what is routed is described."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from conveyor.server.api.schemas import COMPONENTS, TEXT, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conveyor.server.api.endpoints import Endpoint
+    from conveyor.server.api.schemas import Schema
+
+_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_NO_CREDENTIALS: dict[str, list[str]] = {}
+
+
+def openapi_document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
+    """The document; ``version`` is that of the product."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(f"/api/v1{endpoint.path}", {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Conveyor store",
+            "version": version,
+            "description": "What the web page and the command line do. Errors are problem+json (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": COMPONENTS,
+            "securitySchemes": {
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "user and password, or the user __token__ and a token",
+                },
+                "bearer": {"type": "http", "scheme": "bearer", "description": "a token"},
+            },
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.operation_id,
+        "summary": endpoint.summary,
+        "tags": [endpoint.path.split("/")[1]],
+        "security": _security(endpoint),
+        "responses": {
+            **{str(status): _response(schema) for status, schema in endpoint.answers.items()},
+            "default": {
+                "description": "An error, with what to do next.",
+                "content": {"application/problem+json": {"schema": named("Problem")}},
+            },
+        },
+    }
+    parameters = _parameters(endpoint)
+    if parameters:
+        operation["parameters"] = parameters
+    if endpoint.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": endpoint.body}},
+        }
+    return operation
+
+
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": endpoint.path_schemas.get(name, TEXT)}
+        for name in _PARAMETER.findall(endpoint.path)
+    ]
+    in_query = [
+        {"name": name, "in": "query", "required": name in endpoint.required_query, "schema": schema}
+        for name, schema in endpoint.query.items()
+    ]
+    return in_path + in_query
+
+
+def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
+    """Reading works without credentials where the index is public."""
+    known: list[dict[str, list[str]]] = [{"basic": []}, {"bearer": []}]
+    return [_NO_CREDENTIALS, *known] if endpoint.right in ("nobody in particular", "read") else known
+
+
+def _response(schema: Schema | None) -> dict[str, Any]:
+    if schema is None:
+        return {"description": "There is nothing to say."}
+    return {"description": "As asked.", "content": {"application/json": {"schema": schema}}}

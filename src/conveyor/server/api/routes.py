@@ -1,0 +1,163 @@
+"""Routes of the API: a Starlette application around the table of endpoints.
+
+1. the body is read up to the endpoint's limit, so that nobody can fill the memory;
+2. the caller is authenticated;
+3. the handler runs in a thread: everything below is plain synchronous code;
+4. its value becomes JSON, its error problem+json.
+
+A request that changes something and comes from a page of another site is refused: browsers send the
+credentials of basic authentication along by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from conveyor.errors import ConveyorError, Forbidden, NotFound, TooLarge
+from conveyor.server.api import (
+    claims,
+    events,
+    evidence,
+    indexes,
+    promotions,
+    releases,
+    runs,
+    signers,
+    status,
+    tokens,
+    users,
+    workers,
+)
+from conveyor.server.api.endpoints import Call
+from conveyor.server.api.openapi import openapi_document
+from conveyor.server.problems import as_error, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from conveyor.operations.store import Store
+    from conveyor.server.api.endpoints import Endpoint
+    from conveyor.server.auth import Authenticator
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *status.ENDPOINTS,
+    *indexes.ENDPOINTS,
+    *releases.ENDPOINTS,
+    *evidence.ENDPOINTS,
+    *promotions.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *users.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *signers.ENDPOINTS,
+    *workers.ENDPOINTS,
+    *claims.ENDPOINTS,
+    *events.ENDPOINTS,
+)
+
+
+def make_api(store: Store, authenticator: Authenticator) -> ASGIApp:
+    """The application that answers every path below ``/api/``."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in ENDPOINTS:
+        by_path.setdefault(f"/api/v1{endpoint.path}", {})[endpoint.method] = endpoint
+    document = JSONResponse(openapi_document(ENDPOINTS, version=status.installed_version()))
+
+    async def describe(request: Request) -> Response:
+        del request
+        return document
+
+    routes = [Route("/api/v1/openapi.json", describe, methods=["GET"])]
+    routes += [
+        Route(path, _answering(store, authenticator, methods), methods=list(methods))
+        for path, methods in by_path.items()
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _of_framework})
+
+
+def _answering(
+    store: Store, authenticator: Authenticator, methods: Mapping[str, Endpoint]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Answers every method of one path."""
+
+    async def answer(request: Request) -> Response:
+        endpoint = methods["GET" if request.method == "HEAD" else request.method]
+        try:
+            if request.method not in ("GET", "HEAD"):
+                _refuse_other_sites(request)
+            identity = await authenticator.authenticate(request.scope["headers"])
+            request.scope["state"]["user"] = identity.name or None
+            call = Call(
+                store=store,
+                identity=identity,
+                path=request.path_params,
+                query=request.query_params,
+                body=await _body(request, endpoint.max_body_bytes),
+            )
+            answered = await asyncio.to_thread(endpoint.handler, call)
+        except Exception as error:  # noqa: BLE001 - Starlette would log and re-raise what was answered
+            return _problem(as_error(error, path=request.url.path))
+        if answered.value is None:
+            return Response(status_code=answered.status, headers=_HEADERS)
+        return JSONResponse(answered.value, status_code=answered.status, headers=_HEADERS)
+
+    return answer
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body; raises TooLarge as soon as it is known to be over the limit."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isascii() and announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over the limit of {limit} bytes")
+
+
+def _refuse_other_sites(request: Request) -> None:
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Forbidden(
+            "a page of another site may not change anything here", hint="use a token from a script instead"
+        )
+
+
+async def _of_framework(request: Request, error: Exception) -> Response:
+    """What the router answers itself, in our form: no such path, no such method."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.url.path} answers {allowed}, not {request.method}"
+        return JSONResponse(
+            {"type": "about:blank", "title": "MethodNotAllowed", "status": 405, "detail": detail},
+            status_code=405,
+            headers={"allow": allowed} | _HEADERS,
+            media_type="application/problem+json",
+        )
+    return _problem(NotFound(f"there is nothing at {request.url.path}", hint="see /api/v1/openapi.json"))
+
+
+def _problem(error: ConveyorError) -> Response:
+    status, headers, body = problem(error)
+    response = Response(body, status_code=status)
+    response.raw_headers = headers
+    return response
+
+
+_HEADERS = {"cache-control": "no-store"}

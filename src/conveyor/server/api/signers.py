@@ -1,0 +1,71 @@
+"""Signers: people whose SSH signatures count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conveyor.operations.signers import ROLES, add_signer, list_signers, revoke_signer
+from conveyor.server.api.endpoints import Answer, Endpoint
+from conveyor.server.api.schemas import MOMENT, TEXT, listed, named, nullable, one_of, record
+
+if TYPE_CHECKING:
+    from conveyor.catalog.signers import Signer
+    from conveyor.server.api.endpoints import Call
+
+
+def get_signers(call: Call) -> Answer:
+    """Every signer in the order of registration, revoked ones too."""
+    return Answer({"signers": [_as_json(signer) for signer in list_signers(call.store, call.identity)]})
+
+
+def post_signer(call: Call) -> Answer:
+    """Register a person's public SSH key."""
+    fields = call.fields("the signer")
+    principal = fields.text("principal", max_length=200)
+    public_key = fields.text("public_key", max_length=16_384)
+    role = fields.choice("role", ROLES) if fields.has("role") else "qa"
+    valid_until = fields.optional_text("valid_until", max_length=100)
+    fields.finish(is_closed=True)
+    signer = add_signer(call.store, call.identity, principal, public_key, role=role, valid_until=valid_until)
+    return Answer(_as_json(signer), 201)
+
+
+def delete_signer(call: Call) -> Answer:
+    """Revoke every key of a person; earlier signatures count no more either."""
+    revoke_signer(call.store, call.identity, call.path["principal"])
+    return Answer(None, 204)
+
+
+def _as_json(signer: Signer) -> dict[str, Any]:
+    return {
+        "principal": signer.principal,
+        "role": signer.role,
+        "kind": signer.kind,
+        "public_key": signer.public_key,
+        "valid_until": signer.valid_until,
+        "registered_at": signer.registered_at,
+        "revoked_at": signer.revoked_at,
+    }
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/signers",
+        get_signers,
+        right="admin",
+        answers={200: record({"signers": listed(named("Signer"))})},
+    ),
+    Endpoint(
+        "POST",
+        "/signers",
+        post_signer,
+        right="admin",
+        body=record(
+            {"principal": TEXT, "public_key": TEXT},
+            {"role": one_of(*ROLES), "valid_until": nullable(MOMENT)},
+        ),
+        answers={201: named("Signer")},
+    ),
+    Endpoint("DELETE", "/signers/{principal}", delete_signer, right="admin", answers={204: None}),
+)
