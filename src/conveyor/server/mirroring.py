@@ -41,7 +41,13 @@ RETRY_AFTER = timedelta(seconds=30)
 SIZES_SECONDS = 2.0
 """How long the first answer about a project waits for the sizes of its files."""
 
-SIZES_AT_ONCE = 32
+SIZES_AT_ONCE = 64
+"""Questions under way while a client waits. A question takes about 80 ms on the way and 0.8 ms here: measured
+with the public index, 32 gave 380 a second, 64 gave 700, 128 no more."""
+
+SIZES_AT_ONCE_BEHIND = 16
+"""While nobody waits: the clients that install meanwhile need the processor."""
+
 SIZES_FAILURES = 5
 """After so many refusals and no answer, the file server does not do HEAD."""
 
@@ -63,6 +69,7 @@ class Mirroring:
         self._downloads: dict[str, Download] = {}
         self._retry_at: dict[tuple[str, str], datetime] = {}
         self._asking = asyncio.Semaphore(SIZES_AT_ONCE)
+        self._asking_behind = asyncio.Semaphore(SIZES_AT_ONCE_BEHIND)
 
     async def close(self) -> None:
         """Break off what is under way and close the connections; it is begun anew when asked for again."""
@@ -132,12 +139,14 @@ class Mirroring:
     async def _ask_sizes(self, files: Sequence[MirroredFile], facts: list[FileFacts]) -> None:
         waiting = deque(files)
         answers = failures = 0
+        first_answer_at = time.monotonic() + SIZES_SECONDS
 
         async def ask() -> None:
             nonlocal answers, failures
             while waiting and (answers or failures < SIZES_FAILURES):
                 file = waiting.popleft()
-                async with self._asking:
+                is_behind = time.monotonic() > first_answer_at
+                async with self._asking_behind if is_behind else self._asking:
                     try:
                         facts.append(await self._upstream.file_facts(file))
                         answers += 1
