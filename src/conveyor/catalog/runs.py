@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, true, update
 
 from conveyor.catalog.tables import run_steps, runs
 from conveyor.domain.runs import Run, RunState, Step, StepState
@@ -34,14 +34,16 @@ def insert_run(
     return int(connection.execute(statement).scalar_one())
 
 
-def claim_oldest_run(connection: Connection, *, worker: str, claimed_at: str) -> int | None:
+def claim_oldest_run(
+    connection: Connection, *, worker: str, claimed_at: str, run_id: int | None = None
+) -> int | None:
     """Give the oldest requested run to a worker and return its id; ``None`` when there is none.
 
-    On PostgreSQL the inner select skips rows that another worker is just taking (SQLite has one writer).
+    With ``run_id`` only that run is given. On PostgreSQL the inner select skips rows that another worker is just taking (SQLite has one writer).
     """
     oldest = (
         select(runs.c.id)
-        .where(runs.c.state == "requested")
+        .where(runs.c.state == "requested", true() if run_id is None else runs.c.id == run_id)
         .order_by(runs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -60,8 +60,10 @@ def create_run(store: Store, identity: Identity, *, repository: str, ref: str) -
         return _get(change.connection, run_id)
 
 
-def claim_run(store: Store, identity: Identity, worker: str) -> Run | None:
+def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | None = None) -> Run | None:
     """Give the oldest requested run to a registered worker; ``None`` when none waits.
+
+    With ``run_id`` only that one is given: a worker that asked for a run itself takes no other.
 
     Two workers that ask at once never get the same run: the row changes hands in one statement.
 
@@ -81,11 +83,11 @@ def claim_run(store: Store, identity: Identity, worker: str) -> Run | None:
         registered = find_worker(change.connection, worker)
         if registered is None or registered.revoked_at is not None:
             raise Forbidden(f"the worker {worker} was revoked")
-        run_id = rows.claim_oldest_run(change.connection, worker=worker, claimed_at=change.at)
-        if run_id is None:
+        claimed = rows.claim_oldest_run(change.connection, worker=worker, claimed_at=change.at, run_id=run_id)
+        if claimed is None:
             return None
-        change.event("claim-run", detail={"run": run_id, "worker": worker})
-        return _get(change.connection, run_id)
+        change.event("claim-run", detail={"run": claimed, "worker": worker})
+        return _get(change.connection, claimed)
 
 
 def get_run(store: Store, identity: Identity, run_id: int) -> Run:
