@@ -39,7 +39,8 @@ def claim_oldest_run(
 ) -> int | None:
     """Give the oldest requested run to a worker and return its id; ``None`` when there is none.
 
-    With ``run_id`` only that run is given. On PostgreSQL the inner select skips rows that another worker is just taking (SQLite has one writer).
+    With ``run_id`` only that run is given. On PostgreSQL the inner select skips rows that another worker is
+    just taking (SQLite has one writer).
     """
     oldest = (
         select(runs.c.id)
