@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -149,6 +150,46 @@ def test_signal_stops_it_with_success_and_without_a_word(
     output, errors = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, output, errors) == (0, "", "")
     assert not any(map(is_alive, workers))
+
+
+def test_access_log_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    process = start_serving(tmp_path / "store", "--port", "0", "--access-log", str(tmp_path / "no" / "log"))
+    output, errors = process.communicate(timeout=WAIT_SECONDS)
+    assert (process.returncode, output) == (7, "")
+    assert errors.startswith(f"StorageFailed: the access log {tmp_path}/no/log can not be written")
+    assert len(errors.splitlines()) == 2
+
+
+def test_workers_that_can_not_start_any_more_end_the_server_with_an_error(tmp_path: Path) -> None:
+    process = start_serving(tmp_path / "store", "--port", "0")
+    ready_url(process)
+    (worker,) = children_of(process)
+    for leftover in ("catalog.sqlite-wal", "catalog.sqlite-shm"):
+        (tmp_path / "store" / leftover).unlink()
+    (tmp_path / "store" / "catalog.sqlite").write_bytes(b"no database" * 1000)
+    os.kill(worker, signal.SIGKILL)
+    output, errors = process.communicate(timeout=WAIT_SECONDS)
+    assert (process.returncode, output) == (7, "")
+    assert "Traceback" not in errors
+    assert "a worker can not start" in errors
+    assert "StorageFailed: the server's workers ended" in errors
+
+
+def test_bug_in_the_catalog_is_logged_on_standard_error_and_never_told_to_clients(tmp_path: Path) -> None:
+    with running_store(tmp_path / "store") as store:
+        with contextlib.closing(sqlite3.connect(store.data / "catalog.sqlite")) as connection:
+            connection.execute("update indexes set gates = 'no JSON'")
+            connection.commit()
+        answer = store.get("/")
+        assert answer.status == 500
+        assert b"JSON" not in answer.data
+        store.process.send_signal(signal.SIGTERM)
+        output, errors = store.process.communicate(timeout=WAIT_SECONDS)
+    assert output == ""
+    (line,) = errors.splitlines()
+    assert json.loads(line)["path"] == "/"
+    assert "JSONDecodeError" in line
+    assert answer.json()["hint"].split()[-1] == json.loads(line)["id"]
 
 
 def test_idle_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:

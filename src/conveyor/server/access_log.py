@@ -28,8 +28,16 @@ class AccessLog:
 
     def __init__(self, application: ASGIApp, path: Path) -> None:
         self._application = application
-        with storage_errors(f"the access log {path} can not be written"):
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._file = _open(path)
+
+    @staticmethod
+    def check(path: Path) -> None:
+        """Make the file if it is not there; raises StorageFailed when it can not be written."""
+        os.close(_open(path))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, then write the line; also when the client went away in the middle."""
@@ -42,6 +50,11 @@ class AccessLog:
         finally:
             with suppress(OSError):  # a full disk must not turn an answer that was given into a failure
                 os.write(self._file, _line(scope, seen))
+
+
+def _open(path: Path) -> int:
+    with storage_errors(f"the access log {path} can not be written"):
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 class _Seen:

@@ -22,12 +22,15 @@ import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import structlog
+
 from conveyor.domain.access import ANONYMOUS
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import NotFound
 from conveyor.operations.indexes import visible_indexes
 from conveyor.operations.store import close_store, open_store, store_upstream
 from conveyor.server.access_log import AccessLog
+from conveyor.server.api import make_api
 from conveyor.server.auth import Authenticator
 from conveyor.server.caches import Freshness
 from conveyor.server.files import Files
@@ -86,9 +89,7 @@ class App:
             await self._handlers.get(kind, _nothing_here)(scope, receive, noting_send)
         except Exception as error:
             shown = as_error(error, path=scope["path"])
-            if (
-                started
-            ):  # half an answer can only be broken off, so that the client does not take it for whole
+            if started:  # half an answer is broken off, so that no client takes it for a whole one
                 raise
             await send_error(send, shown, is_plain=kind == "legacy", is_head=scope["method"] == "HEAD")
 
@@ -98,9 +99,9 @@ class App:
             await self._start()
         except Exception as error:  # noqa: BLE001 - granian would go on without a store
             await self._ending.aclose()
-            await send(
-                {"type": "lifespan.startup.failed", "message": as_error(error, path="startup").message}
-            )
+            message = str(as_error(error, path="startup"))
+            structlog.get_logger("conveyor.server").error("a worker can not start", reason=message)
+            await send({"type": "lifespan.startup.failed", "message": message})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -137,6 +138,7 @@ class App:
                 limits=UploadLimits(file_bytes=self._settings.file_limit_bytes),
             ),
             "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
+            "api": make_api(store, authenticator),
             "healthz": _healthz,
             "readyz": Readiness(store),
             "front": FrontPage(store),

@@ -31,7 +31,9 @@ from granian.server.mp import MPServer
 
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.store import initialise_store
+from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
+from conveyor.server.logs import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +59,8 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     """
     # 1. the store, so that every error of it is told here and once
     state = initialise_store(settings)
+    if settings.access_log:
+        AccessLog.check(settings.access_log)
     # 2. the port
     listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
@@ -157,6 +161,7 @@ class StoreServer(MPServer):
 def _load(settings: StoreSettings, parent: int) -> ASGIApp:
     """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
     _die_with(parent)
+    configure_logs()
     return make_app(settings)
 
 

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.errors import ConveyorError, NotFound
+from conveyor.operations.store import initialise_store
+from conveyor.server.access_log import AccessLog
+from conveyor.server.app import App, _route
+from makers import make_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+def request(path: str, method: str = "GET") -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+        "scheme": "http",
+    }
+
+
+async def answers(app: ASGIApp, scope: Scope) -> list[Message]:
+    """The messages that an application sends for a request without a body."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "index", "rest"),
+    [
+        ("/unstable/simple/", "simple", "unstable", ""),
+        ("/unstable/simple", "simple", "unstable", None),
+        ("/unstable/simple/demo/", "simple", "unstable", "demo/"),
+        ("/risk/stable/simple/demo/", "simple", "risk/stable", "demo/"),
+        ("/unstable/simple/simple/", "simple", "unstable", "simple/"),
+        ("/unstable/legacy/", "legacy", "unstable", ""),
+        ("/pypi/simple/demo/", "simple", "pypi", "demo/"),
+        ("/pypi/pypi/demo/json", "pypi", "pypi", "demo/json"),
+        ("/stable/pypi/demo/1.0/json", "pypi", "stable", "demo/1.0/json"),
+        ("/risk/stable/pypi/demo/1.0/json", "pypi", "risk/stable", "demo/1.0/json"),
+        ("/packages/00/demo.whl", "packages", None, None),
+        ("/packages/simple/simple", "packages", None, None),
+        ("/api/v1/simple/x", "api", None, None),
+        ("/", "front", None, None),
+        ("/healthz", "healthz", None, None),
+        ("/healthz/", "nothing", None, None),
+        ("/a/b/c/simple/", "nothing", None, None),
+        ("/simple/", "nothing", None, None),
+        ("//simple/demo/", "simple", "", "demo/"),
+        ("", "nothing", None, None),
+    ],
+)
+def test_path_is_answered_by(path: str, kind: str, index: str | None, rest: str | None) -> None:
+    scope = request(path)
+    assert _route(scope) == kind
+    assert (scope.get("index"), scope.get("rest")) == (index, rest)
+
+
+class Room:
+    """A handler that does what a test says."""
+
+    def __init__(self, error: Exception, *, after: int = 0) -> None:
+        self._error = error
+        self._after = after
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for message in (
+            {"type": "http.response.start", "status": 200, "headers": []},
+            {"type": "http.response.body", "body": b"ab", "more_body": True},
+        )[: self._after]:
+            await send(message)
+        raise self._error
+
+
+def app_with(tmp_path: Path, **rooms: ASGIApp) -> App:
+    app = App(make_settings(tmp_path))
+    app._handlers = dict(rooms)
+    return app
+
+
+def test_error_of_a_handler_is_a_problem(tmp_path: Path) -> None:
+    app = app_with(tmp_path, simple=Room(NotFound("no demo here")))
+    start, body = asyncio.run(answers(app, request("/unstable/simple/demo/")))
+    assert start["status"] == 404
+    assert json.loads(body["body"])["detail"] == "no demo here"
+
+
+def test_upload_clients_get_plain_text(tmp_path: Path) -> None:
+    app = app_with(tmp_path, legacy=Room(NotFound("no such index")))
+    start, body = asyncio.run(answers(app, request("/nowhere/legacy/", "POST")))
+    assert (start["status"], body["body"]) == (404, b"no such index\n")
+
+
+def test_error_after_the_answer_began_breaks_it_off(tmp_path: Path) -> None:
+    """A client must not take half a file for a whole one."""
+    app = app_with(tmp_path, packages=Room(ConveyorError("gone"), after=2))
+    with pytest.raises(ConveyorError, match="gone"):
+        asyncio.run(answers(app, request("/packages/x/y")))
+
+
+def test_access_log_has_its_line_when_the_client_or_the_store_broke_off(tmp_path: Path) -> None:
+    app = app_with(tmp_path, packages=Room(ConveyorError("gone"), after=2))
+    logging = AccessLog(app, tmp_path / "access.log")
+    scope = request("/packages/x/y\n{}")
+    scope["state"] = {"supplied_by": "stable", "user": "ann"}
+    with pytest.raises(ConveyorError):
+        asyncio.run(answers(logging, scope))
+    logging.close()
+    (line,) = (tmp_path / "access.log").read_text().splitlines()
+    logged = json.loads(line)
+    assert (logged["status"], logged["bytes"]) == (200, 2)
+    assert (logged["supplied_by"], logged["user"]) == ("stable", "ann")
+    assert logged["path"] == "/packages/x/y\n{}"
+
+
+def test_file_that_the_server_sends_itself_is_counted_by_its_length(tmp_path: Path) -> None:
+    async def send_a_path(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"12345")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.pathsend", "path": "/somewhere"})
+
+    logging = AccessLog(send_a_path, tmp_path / "access.log")
+    asyncio.run(answers(logging, request("/packages/x/y")))
+    asyncio.run(answers(logging, request("/packages/x/y", "HEAD")))
+    logging.close()
+    logged = [json.loads(line)["bytes"] for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert logged == [12345, 0]
+
+
+def test_process_whose_store_can_not_be_opened_says_so_and_does_not_serve(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    initialise_store(settings)
+    (tmp_path / "catalog.sqlite").write_bytes(b"no database" * 100)
+    app = App(settings)
+    (failed,) = asyncio.run(answers(app, {"type": "lifespan"}))
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "catalogue" in failed["message"]
