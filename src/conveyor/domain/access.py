@@ -80,6 +80,11 @@ def may_read(identity: Identity, index: str, *, is_private: bool) -> None:
     )
 
 
+def must_have(identity: Identity, scope: Scope) -> None:
+    """Allow everybody who has the scope somewhere; what it reaches is asked by the rules below."""
+    _may(identity, scope, index=None, project=None)
+
+
 def may_upload(identity: Identity, index: str | None = None, project: str | None = None) -> None:
     """Allow uploading files or evidence; ``None`` asks for the right as such, whatever the index or project.
 
@@ -137,7 +142,7 @@ def narrowed(token_scopes: frozenset[Scope], user_scopes: frozenset[Scope]) -> f
 
 
 def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | None) -> None:
-    _known(identity, scope)
+    _known(identity, _ACTIONS[scope])
     if not identity.has_scope(scope):
         raise Forbidden(
             f"{identity.name} lacks the scope {scope}",
@@ -147,6 +152,15 @@ def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | 
         raise Forbidden(f'{identity.name} may not {scope} in index "{index}" with this token')
     if project is not None and not _covers(identity.projects, project):
         raise Forbidden(f"{identity.name} may not {scope} {project} with this token")
+
+
+_ACTIONS: dict[Scope, str] = {
+    "read": "read",
+    "upload": "upload",
+    "claim": "claim a name",
+    "promote": "promote a release",
+    "admin": "administer the store",
+}
 
 
 def _known(identity: Identity, action: str) -> None:

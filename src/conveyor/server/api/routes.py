@@ -1,7 +1,7 @@
 """Routes of the API: a Starlette application around the table of endpoints.
 
-1. the body is read up to the endpoint's limit, so that nobody can fill the memory;
-2. the caller is authenticated;
+1. the caller is authenticated and must have the endpoint's right: strangers are told so first;
+2. the body is read up to the endpoint's limit, so that nobody can fill the memory;
 3. the handler runs in a thread: everything below is plain synchronous code;
 4. its value becomes JSON, its error problem+json.
 
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from conveyor.domain.access import must_have
 from conveyor.errors import ConveyorError, Forbidden, NotFound, TooLarge
 from conveyor.server.api import (
     claims,
@@ -96,6 +97,8 @@ def _answering(
                 _refuse_other_sites(request)
             identity = await authenticator.authenticate(request.scope["headers"])
             request.scope["state"]["user"] = identity.name or None
+            if endpoint.right not in ("nobody in particular", "read"):
+                must_have(identity, endpoint.right)
             call = Call(
                 store=store,
                 identity=identity,

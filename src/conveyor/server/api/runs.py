@@ -38,11 +38,14 @@ def post_run(call: Call) -> Answer:
 
 
 def post_run_claim(call: Call) -> Answer:
-    """Take the oldest requested run as a registered worker; 204 when none waits."""
+    """Take the oldest requested run (or the one named) as a registered worker; 204 when none waits."""
     fields = call.fields("the claim")
     worker = fields.text("worker", max_length=200)
+    run_id = fields.count("run") if fields.anything("run") is not None else None
+    if run_id is not None and run_id >= 2**63:
+        fields.fault("run", "is not the number of a run")
     fields.finish(is_closed=True)
-    run = claim_run(call.store, call.identity, worker)
+    run = claim_run(call.store, call.identity, worker, run_id=run_id)
     return Answer(None, 204) if run is None else Answer(_as_json(run))
 
 
@@ -121,7 +124,7 @@ ENDPOINTS = (
         "/runs/claim",
         post_run_claim,
         right="upload",
-        body=record({"worker": TEXT}),
+        body=record({"worker": TEXT}, {"run": nullable(COUNT)}),
         answers={200: named("Run"), 204: None},
     ),
     Endpoint(
