@@ -2,7 +2,9 @@
 
 The artefact is the truth: nothing of the form is stored. But a form that disagrees was made for another file,
 or by a tool that is wrong, and its uploader wants to know. Fields that are empty say nothing; unknown fields
-are ignored. The description is not compared: clients send it with line ends and indentation of their own.
+are ignored. Not compared is what honest clients send otherwise than the file has it: the description and the
+licence text (each folds lines in its own way), the keywords (joined in two ways), ``metadata_version`` (flit
+always says 2.3).
 
 Source: the upload API that twine, uv, flit, hatch, pdm and poetry speak ("legacy API").
 """
@@ -101,10 +103,6 @@ def check_filename_fields(form: UploadForm, filename: DistributionFilename, faul
 
 def check_metadata_fields(form: UploadForm, metadata: CoreMetadata, faults: Faults) -> None:
     """Compare the core metadata in the form with that in the file."""
-    if (version := form.value("metadata_version")) and version != metadata.metadata_version:
-        faults.add(
-            f"the form field metadata_version is {version!r}, but the file says {metadata.metadata_version!r}"
-        )
     for field, (key, normalized) in _SINGLE.items():
         said, known = form.value(field), metadata.fields.get(key) or ""
         if said and normalized(said) != normalized(known):
@@ -173,8 +171,7 @@ _SINGLE: dict[str, tuple[str, Callable[[str], str]]] = {
     "requires_python": ("requires_python", _specifier),
     "description_content_type": ("description_content_type", _words),
 }
-"""Form field → key of the metadata and what is compared. Not here: the description and the licence text,
-whose lines every client folds in its own way, and the keywords, which are joined in two ways."""
+"""Form field → key of the metadata and what of it is compared."""
 
 _MULTIPLE: dict[str, tuple[str, Callable[[str], str]]] = {
     "requires_dist": ("requires_dist", _requirement),
