@@ -45,7 +45,7 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         click.echo(f"{digest}  {file.stat().st_size:>9}  {file}")
     click.echo(
-        f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; with the right bytes "
-        f"are inside: every tracked file of the package, {len(project.payload)} files of the model",
+        f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; opened both: "
+        f"name, version, every tracked file and {len(project.payload)} payload files are right",
         err=True,
     )

@@ -79,9 +79,10 @@ def _faults_of(document: Any) -> list[str]:  # noqa: ANN401 - what a parser give
         faults.append("files is not a list of path and sha256")
     if not _is_digest(document.get("schema_sha256")):
         faults.append("schema_sha256 is not a SHA-256 digest")
-    if not _is_table(document.get("libraries"), str):
+    libraries, metrics = document.get("libraries"), document.get("metrics")
+    if not isinstance(libraries, dict) or not all(isinstance(value, str) for value in libraries.values()):
         faults.append("libraries is not a table of versions")
-    if not _is_table(document.get("metrics"), (int, float)):
+    if not isinstance(metrics, dict) or not all(_is_number(value) for value in metrics.values()):
         faults.append("metrics is not a table of numbers")
     if not isinstance(document.get("split"), str):
         faults.append("split does not say on which rows the metrics were taken")
@@ -99,5 +100,6 @@ def _is_digest(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
-def _is_table(value: object, kinds: type | tuple[type, ...]) -> bool:
-    return isinstance(value, dict) and all(isinstance(entry, kinds) for entry in value.values())
+def _is_number(value: object) -> bool:
+    # The comparison refuses NaN and infinity, which JSON in Python reads, too.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.domain.names import NormalizedName, project_name
-from conveyor.errors import InvalidInput, InvalidName
+from conveyor.errors import InvalidInput, InvalidName, ProjectError
 from conveyor.project.git import configured_identity, head_commit, run_git
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conveyor.project.settings import ProjectKind
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,10 +35,10 @@ BORROWED_IDENTITY = ("conveyor new", "conveyor@localhost")
 """Name and address of the first commit where git knows none."""
 
 _TAKEN = {
-    "package": ("pytest", "sphinx"),
-    "model": ("joblib", "numpy", "pytest", "scikit-learn", "scipy", "sklearn", "sphinx"),
+    "package": ("pytest", "sphinx", "tests"),
+    "model": ("joblib", "numpy", "pytest", "scikit-learn", "scipy", "sklearn", "sphinx", "tests"),
 }
-"""Projects, by kind, that a new one uses and would hide or depend on itself."""
+"""Names, by kind, of what a new project uses: it would hide it, or depend on itself."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ def create_project(new: NewProject) -> CreatedProject:
     folder = (new.folder or Path(new.name)).absolute()
     name, package = _checked(new, folder)
     files = render(new, name, package)
+    try:
+        borrowed, commit = _write_project(folder, files, new)
+    except OSError as error:
+        raise ProjectError(f"{folder} can not be made: {error}") from error
+    return CreatedProject(folder, package, tuple(sorted(files)), commit, borrowed)
+
+
+def _write_project(folder: Path, files: Mapping[str, str], new: NewProject) -> tuple[str | None, str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         work = Path(scratch) / folder.name
@@ -87,7 +97,7 @@ def create_project(new: NewProject) -> CreatedProject:
         borrowed = _commit(work, new)
         commit = head_commit(work)
         _move_into_place(work, folder)
-    return CreatedProject(folder, package, tuple(sorted(files)), commit, borrowed)
+    return borrowed, commit
 
 
 def render(new: NewProject, name: NormalizedName, package: str) -> dict[str, str]:
@@ -171,8 +181,8 @@ def _commit(work: Path, new: NewProject) -> str | None:
         borrowed = f"{name} <{email}>"
         for role in ("AUTHOR", "COMMITTER"):
             variables |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": email}
-    message = f"Start {work.name}"
-    run_git(["commit", "-q", "-m", message], folder=work, variables=variables)
+    # --no-verify: hooks of the user's git templates were written for other files than these.
+    run_git(["commit", "-q", "--no-verify", "-m", "Start the project"], folder=work, variables=variables)
     return borrowed
 
 

@@ -1,0 +1,253 @@
+"""Building, and the wheel contract: what is built is what was declared, or an error names the file."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+from conveyor.errors import InvalidVersion, ProjectError
+from conveyor.project.build import build_distributions, build_tag, check_sdist, check_wheel
+from conveyor.project.git import clone_tag
+from conveyor.project.settings import read_project
+from project.checkouts import annotated_tag, commit, git, new_project, small_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEIGHTS = bytes(range(64))
+
+
+def train(root: Path, content: bytes = WEIGHTS) -> None:
+    (root / "src/small/model").mkdir(exist_ok=True)
+    (root / "src/small/model/weights.bin").write_bytes(content)
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_development_build_names_its_commit(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "tag", "v1.2.0")
+    last = commit(root)
+    built = build_distributions(root, tmp_path / "out")
+    assert str(built.version).startswith(f"1.2.1.dev1+g{last[:7]}")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"demo-{built.version}-py3-none-any.whl",
+        f"demo-{built.version}.tar.gz",
+    ]
+    assert check_wheel(built.wheel, read_project(root)) == built.version
+
+
+def test_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "tag", "v1.0.0")
+    first = build_tag(root, "v1.0.0", tmp_path / "first")
+    second = build_tag(root, "v1.0.0", tmp_path / "second")
+    assert sha256(first.sdist) == sha256(second.sdist)
+    assert sha256(first.wheel) == sha256(second.wheel)
+
+
+def test_archives_carry_the_time_of_the_commit_and_readable_modes(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    (root / "src/demo/private.py").write_text("")
+    (root / "src/demo/private.py").chmod(0o600)
+    commit(root, date=1_700_000_000)
+    built = build_distributions(root, tmp_path / "out")
+    with tarfile.open(built.sdist) as archive:
+        assert {member.mtime for member in archive} == {1_700_000_000}
+        assert {member.mode for member in archive if member.isfile()} == {0o644}
+    with zipfile.ZipFile(built.wheel) as wheel:
+        assert {entry.date_time for entry in wheel.infolist()} == {(2023, 11, 14, 22, 13, 20)}
+
+
+@pytest.mark.parametrize("tag", ["v1.2.1rc1", "v1.2.1"])
+def test_tag_is_built_whatever_stands_beside_it(tmp_path: Path, tag: str) -> None:
+    """The candidate is annotated and the final is not: git describe takes the candidate for both."""
+    root = small_model(tmp_path)
+    train(root)
+    annotated_tag(root, "v1.2.1rc1", date=1_700_000_000)
+    git(root, "tag", "v1.2.1")
+    git(root, "tag", "v1")
+    built = build_tag(root, tag, tmp_path / "out")
+    assert f"v{built.version}" == tag
+    with zipfile.ZipFile(built.wheel) as wheel:
+        assert wheel.read("small/model/weights.bin") == WEIGHTS
+
+
+def test_tag_that_is_no_release_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "tag", "latest")
+    with pytest.raises(InvalidVersion, match="latest"):
+        build_tag(root, "latest", tmp_path / "out")
+
+
+def test_model_of_another_commit_is_not_taken_for_a_tag(tmp_path: Path) -> None:
+    root = small_model(tmp_path)
+    train(root)
+    git(root, "tag", "v1.0.0")
+    commit(root)
+    with pytest.raises(ProjectError, match="another commit is checked out"):
+        build_tag(root, "v1.0.0", tmp_path / "out")
+
+
+def test_missing_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"is missing: src/small/model/weights\.bin") as caught:
+        build_distributions(small_model(tmp_path), tmp_path / "out")
+    assert "conveyor train" in (caught.value.hint or "")
+
+
+def test_model_is_inside_with_the_bytes_that_were_trained(tmp_path: Path) -> None:
+    root = small_model(tmp_path)
+    train(root)
+    built = build_distributions(root, tmp_path / "out")
+    with zipfile.ZipFile(built.wheel) as wheel:
+        assert wheel.read("small/model/weights.bin") == WEIGHTS
+        members = wheel.namelist()
+    assert not [member for member in members if "test" in member or "notebook" in member]
+    train(root, b"trained again")
+    with pytest.raises(ProjectError, match="is inside with other bytes"):
+        check_wheel(built.wheel, read_project(root))
+    with pytest.raises(ProjectError, match="with other bytes"):
+        check_sdist(built.sdist, read_project(root))
+
+
+def test_changes_are_refused_and_named(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    (root / "README.md").write_text("edited")
+    (root / "src/demo/new.py").write_text("")
+    with pytest.raises(ProjectError) as caught:
+        build_distributions(root, tmp_path / "out")
+    assert "README.md" in caught.value.message
+    assert "src/demo/new.py" in caught.value.message
+
+
+def test_blind_shallow_clone_is_refused(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "tag", "v1.0.0")
+    commit(root)
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{root}", "shallow")
+    with pytest.raises(ProjectError, match="cut off") as caught:
+        build_distributions(tmp_path / "shallow", tmp_path / "out")
+    assert "--unshallow" in (caught.value.hint or "")
+
+
+def test_shallow_clone_of_a_tag_builds(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "tag", "v1.0.0")
+    clone_tag(root, "v1.0.0", tmp_path / "clone")
+    built = build_distributions(tmp_path / "clone", tmp_path / "out", version=Version("1.0.0"))
+    assert built.version == Version("1.0.0")
+
+
+def test_development_version_below_a_release_it_contains_is_refused(tmp_path: Path) -> None:
+    """The nearest tag is a maintenance release, merged into a line that was released as 2.0.0."""
+    root = new_project(tmp_path)
+    git(root, "tag", "v1.0.0")
+    git(root, "checkout", "-q", "-b", "maintenance")
+    for _ in range(9):
+        commit(root)
+    git(root, "tag", "v1.0.1")
+    git(root, "checkout", "-q", "main")
+    commit(root)
+    git(root, "tag", "v2.0.0")
+    commit(root)
+    git(root, "merge", "-q", "--no-edit", "maintenance")
+    with pytest.raises(ProjectError, match=r"would be 1\.0\.2.*sorts below 2\.0\.0"):
+        build_distributions(root, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_wheel_of_another_version_than_the_tag_is_refused(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "tag", "v1.0.0")
+    built = build_distributions(root, tmp_path / "out")
+    with pytest.raises(ProjectError, match=r"it has version 1\.0\.0, the tag is 1\.0\.1"):
+        check_wheel(built.wheel, read_project(root), version=Version("1.0.1"))
+
+
+def test_backend_that_ignores_the_version_is_caught(tmp_path: Path) -> None:
+    """Without ``dist_name`` hatch-vcs does not see the override, and git describe takes the wrong tag."""
+    root = new_project(tmp_path)
+    replace_in(root / "pyproject.toml", 'dist_name = "demo"\n', "")
+    commit(root)
+    git(root, "tag", "v1.0.0")
+    with pytest.raises(ProjectError, match=r"it has version 1\.0\.0, the tag is 2\.0\.0"):
+        build_distributions(root, tmp_path / "out", version=Version("2.0.0"))
+
+
+def test_model_that_the_backend_drops_is_named(tmp_path: Path) -> None:
+    root = small_model(tmp_path)
+    replace_in(root / "pyproject.toml", 'artifacts = ["/src/small/model/weights.bin"]', "artifacts = []")
+    commit(root)
+    train(root)
+    with pytest.raises(ProjectError, match=r"the model src/small/model/weights\.bin is not inside"):
+        build_distributions(root, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_tracked_file_that_an_ignore_line_takes_out_is_named(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    (root / "src/demo/models").mkdir()
+    (root / "src/demo/models/__init__.py").write_text("")
+    commit(root)
+    with (root / ".gitignore").open("a") as ignored:
+        ignored.write("models/\n")
+    commit(root)
+    with pytest.raises(ProjectError, match=r"the tracked file src/demo/models/__init__\.py is not inside"):
+        build_distributions(root, tmp_path / "out")
+
+
+def test_ignored_file_that_the_backend_ships_is_named(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    table = '[tool.hatch.build]\nartifacts = ["/src/demo/secret.txt"]\n\n[tool.hatch.build.targets.sdist]'
+    replace_in(root / "pyproject.toml", "[tool.hatch.build.targets.sdist]", table)
+    with (root / ".gitignore").open("a") as ignored:
+        ignored.write("/src/demo/secret.txt\n")
+    commit(root)
+    (root / "src/demo/secret.txt").write_text("key")
+    with pytest.raises(ProjectError, match=r"src/demo/secret\.txt is inside, but git does not track it"):
+        build_distributions(root, tmp_path / "out")
+
+
+def test_raw_data_in_the_sdist_is_named(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    replace_in(root / "pyproject.toml", '["src", "tests", "docs"]', '["src", "tests", "docs", "notebooks"]')
+    commit(root)
+    with pytest.raises(ProjectError, match=r"notebooks/explore\.ipynb is inside"):
+        build_distributions(root, tmp_path / "out")
+
+
+def test_failing_backend_is_told_with_its_words(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    replace_in(root / "pyproject.toml", "packages = [", "packages = 3 #")
+    commit(root)
+    with pytest.raises(ProjectError, match="must be an array"):
+        build_distributions(root, tmp_path / "out")
+
+
+def test_build_requirements_come_from_the_given_index_only(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    with pytest.raises(ProjectError, match=r"127\.0\.0\.1:9"):
+        build_distributions(
+            root, tmp_path / "out", index_url="http://127.0.0.1:9/simple/", variables={"UV_HTTP_RETRIES": "0"}
+        )
+
+
+def test_checkout_without_git_is_a_clear_error(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    shutil.rmtree(root / ".git")
+    with pytest.raises(ProjectError, match="not a git repository"):
+        build_distributions(root, tmp_path / "out")

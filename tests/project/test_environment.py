@@ -1,0 +1,159 @@
+"""Environments, and what their children may see."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.errors import MissingTool, ProjectError
+from conveyor.project.environment import (
+    Environment,
+    clean_environment_variables,
+    make_environment,
+    run_in,
+    run_uv,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return make_environment(tmp_path_factory.mktemp("environment") / "venv")
+
+
+class _Index(http.server.BaseHTTPRequestHandler):
+    """An index that has nothing and remembers what it was asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def index() -> Iterator[tuple[str, list[str]]]:
+    asked: list[str] = []
+    handler = type("Handler", (_Index,), {"asked": asked})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/simple/", asked
+        server.shutdown()
+
+
+def test_new_environment_is_empty_and_runs_its_own_python(environment: Environment) -> None:
+    done = run_in(environment, ["python", "-c", "import sys; print(sys.prefix)"])
+    assert done.output.strip() == str(environment.path)
+    assert not environment.has("pytest")
+
+
+def test_environment_replaces_an_environment_but_nothing_else(tmp_path: Path) -> None:
+    make_environment(tmp_path / "venv")
+    (tmp_path / "venv/stray").write_text("x")
+    make_environment(tmp_path / "venv")
+    assert not (tmp_path / "venv/stray").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").write_text("mine")
+    with pytest.raises(ProjectError, match="not empty"):
+        make_environment(tmp_path / "mine")
+    assert (tmp_path / "mine/file").read_text() == "mine"
+
+
+def test_children_see_no_secret_and_no_configuration_of_this_machine(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaks = ("PIP_INDEX_URL", "UV_INDEX_URL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "CONVEYOR_TOKEN")
+    for name in (*leaks, "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "leaked")
+    monkeypatch.setenv("SSL_CERT_FILE", "/certificates")
+    clean = clean_environment_variables()
+    assert "leaked" not in clean.values()
+    assert clean["PIP_CONFIG_FILE"] == os.devnull
+    assert clean["SSL_CERT_FILE"] == "/certificates"
+    assert clean["PATH"] == os.environ["PATH"]
+    code = "import os; print(sorted(name for name, value in os.environ.items() if 'leaked' in value))"
+    assert run_in(environment, ["python", "-c", code]).output.strip() == "[]"
+
+
+def test_given_index_is_the_only_one_asked(
+    environment: Environment, index: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked = index
+    monkeypatch.setenv("UV_EXTRA_INDEX_URL", "http://127.0.0.1:9/other/simple/")
+    with pytest.raises(ProjectError, match="certainly-not-there"):
+        environment.install("certainly-not-there", index_url=url)
+    assert set(asked) == {"/simple/certainly-not-there/"}
+
+
+def test_password_of_an_index_is_no_argument_and_in_no_message(
+    environment: Environment, index: tuple[str, list[str]]
+) -> None:
+    url = index[0].replace("http://", "http://user:secret@")
+    with pytest.raises(ProjectError) as caught:
+        environment.install("certainly-not-there", index_url=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_lines_arrive_while_the_child_runs(environment: Environment) -> None:
+    arrived: list[tuple[str, float]] = []
+    code = "import time; print('first', flush=True); time.sleep(0.5); print('last')"
+    run_in(environment, ["python", "-c", code], on_line=lambda line: arrived.append((line, time.monotonic())))
+    assert [line for line, _ in arrived] == ["first", "last"]
+    assert arrived[1][1] - arrived[0][1] > 0.25
+
+
+def test_time_limit_ends_the_child_and_its_children(environment: Environment, tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    done = run_in(environment, ["python", "-c", code], timeout_seconds=2)
+    assert done.is_timed_out
+    assert done.return_code < 0
+    assert not _is_running(int((tmp_path / "pid").read_text()))
+
+
+def test_what_a_child_leaves_running_is_ended(environment: Environment, tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], **quiet)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+    )
+    assert run_in(environment, ["python", "-c", code]).return_code == 0
+    assert not _is_running(int((tmp_path / "pid").read_text()))
+
+
+def _is_running(number: int) -> bool:
+    """Whether a process runs still; one that was killed may wait for its new parent to notice."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_missing_program_is_named(environment: Environment) -> None:
+    with pytest.raises(MissingTool, match="no-such-program"):
+        run_in(environment, ["no-such-program"])
+
+
+def test_failure_of_uv_carries_what_it_said() -> None:
+    with pytest.raises(ProjectError, match="unexpected argument"):
+        run_uv(["--no-such-option"])

@@ -1,0 +1,86 @@
+"""What pyproject.toml declares, and how faults in it are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.errors import ProjectError
+from conveyor.project.settings import find_project, read_project
+from project.checkouts import new_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "pyproject.toml").write_text(text)
+    return folder
+
+
+def test_generated_model_declares_itself(tmp_path: Path) -> None:
+    project = read_project(new_project(tmp_path, "Tumor.Model", kind="model"))
+    assert (project.name, project.package, project.kind) == ("tumor-model", "tumor_model", "model")
+    assert project.payload == tuple(
+        f"src/tumor_model/model/{name}" for name in ("model.joblib", "golden.json", "model.json")
+    )
+    assert project.train == ("python", "-m", "tumor_model.training")
+    assert {"test", "docs"} <= set(project.extras)
+    assert project.version_files == ()
+    assert project.member_of(project.payload[0]) == "tumor_model/model/model.joblib"
+
+
+def test_project_without_a_table_is_a_package(tmp_path: Path) -> None:
+    (tmp_path / "some_thing").mkdir()
+    project = read_project(write(tmp_path, '[project]\nname = "Some-Thing"\n'))
+    assert (project.kind, project.display_name, project.package) == ("package", "Some-Thing", "some_thing")
+    assert project.package_folder == "some_thing"
+    assert project.member_of("some_thing/__init__.py") == "some_thing/__init__.py"
+
+
+def test_version_files_of_both_backends_are_known(tmp_path: Path) -> None:
+    text = '[project]\nname = "a"\n[tool.setuptools_scm]\nversion_file = "src/a/_version.py"\n'
+    assert read_project(write(tmp_path, text)).version_files == ("src/a/_version.py",)
+    text = '[project]\nname = "a"\n[tool.hatch.build.hooks.vcs]\nversion-file = "src/a/_v.py"\n'
+    assert read_project(write(tmp_path, text)).version_files == ("src/a/_v.py",)
+
+
+def test_all_faults_of_the_table_are_named(tmp_path: Path) -> None:
+    text = '[project]\nname = "a"\n[tool.conveyor]\nkind = "wheel"\ntrain = "python"\ncolour = 1\n'
+    with pytest.raises(ProjectError) as caught:
+        read_project(write(tmp_path, text))
+    for fault in ('"colour" is not known', 'kind = "wheel"', "train is not a list"):
+        assert fault in caught.value.message
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "model.bin", "src/other/model.bin"])
+def test_payload_outside_the_package_is_refused(tmp_path: Path, path: str) -> None:
+    text = f'[project]\nname = "a"\n[tool.conveyor]\nkind = "model"\npayload = ["{path}"]\ntrain = ["x"]\n'
+    with pytest.raises(ProjectError, match="does not lie in the package folder"):
+        read_project(write(tmp_path, text))
+
+
+def test_model_without_payload_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="needs its payload"):
+        read_project(write(tmp_path, '[project]\nname = "a"\n[tool.conveyor]\nkind = "model"\n'))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[project", "is not TOML"), ("", "names no project"), ('[project]\nname = "-a"\n', "project name")],
+)
+def test_broken_file_is_a_clear_error(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ProjectError, match=reason):
+        read_project(write(tmp_path, text))
+
+
+def test_project_is_found_from_a_folder_inside_it(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    assert find_project(root / "src" / "demo").root == root
+
+
+def test_folder_outside_every_project_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError) as caught:
+        find_project(tmp_path)
+    assert "conveyor new" in (caught.value.hint or "")
