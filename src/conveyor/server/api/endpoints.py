@@ -11,12 +11,11 @@ from conveyor.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from conveyor.domain.access import Identity
+    from conveyor.domain.access import Identity, Scope
     from conveyor.operations.store import Store
     from conveyor.server.api.schemas import Schema
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Right = Literal["nobody in particular", "read", "upload", "claim", "promote", "admin"]
 
 MAX_BODY_BYTES = 1024 * 1024
 """Of a request's body, unless the endpoint says otherwise."""
@@ -70,7 +69,8 @@ class Endpoint:
     """Below ``/api/v1``, with parameters in braces."""
     handler: Callable[[Call], Answer]
     """Its docstring's first line is the summary in the OpenAPI document."""
-    right: Right
+    right: Scope | None
+    """The scope a caller needs; ``None``: none. Without credentials "read" shows what is public."""
     answers: Mapping[int, Schema | None]
     """Status → schema of the body, ``None``: no body. Errors are the same everywhere and not listed here."""
     body: Schema | None = None

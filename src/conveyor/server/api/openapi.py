@@ -84,7 +84,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
 def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
     """Reading works without credentials where the index is public."""
     known: list[dict[str, list[str]]] = [{"basic": []}, {"bearer": []}]
-    return [_NO_CREDENTIALS, *known] if endpoint.right in ("nobody in particular", "read") else known
+    return [_NO_CREDENTIALS, *known] if endpoint.right in (None, "read") else known
 
 
 def _response(schema: Schema | None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ ENDPOINTS = (
         "GET",
         "/status",
         get_status,
-        right="nobody in particular",
+        right=None,
         answers={200: record({"version": TEXT, "store": TEXT, "serial": COUNT})},
     ),
 )
