@@ -1,0 +1,189 @@
+"""What a store answers, as values.
+
+A field that is missing or of another kind raises ``KeyError``, ``TypeError`` or ``ValueError`` here; the client
+turns these into ``StoreUnreachable``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from conveyor.domain.evidence import Evidence
+from conveyor.domain.gates import Verdict
+from conveyor.domain.runs import Run, Step
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """One distribution of a release."""
+
+    filename: str
+    packagetype: str
+    """``bdist_wheel`` or ``sdist``."""
+    sha256: str
+    size_bytes: int
+    url: str
+    """Path on the store."""
+    uploaded_at: str
+    uploaded_by: str
+    requires_python: str | None
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release: where it is, its files, the evidence on it (oldest first)."""
+
+    project: str
+    version: str
+    index: str
+    is_closed: bool
+    files: tuple[ReleaseFile, ...]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A release that is in the target now."""
+
+    project: str
+    version: str
+    source: str | None
+    """``None``: it was there already."""
+    target: str
+    files: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """An index of the store."""
+
+    name: str
+    kind: str
+    mode: str
+    bases: tuple[str, ...]
+    gates: tuple[str, ...]
+    is_private: bool
+
+
+def read_release(value: Json) -> Release:
+    """A release."""
+    project, version = str(value["project"]), str(value["version"])
+    return Release(
+        project=project,
+        version=version,
+        index=str(value["index"]),
+        is_closed=bool(value["is_closed"]),
+        files=tuple(_file(one) for one in value["files"]),
+        evidence=tuple(_evidence(one, project, version) for one in value["evidence"]),
+    )
+
+
+def read_releases(value: Json) -> tuple[Release, ...]:
+    """A list of releases."""
+    return tuple(read_release(one) for one in value["releases"])
+
+
+def read_promotion(value: Json) -> Promotion:
+    """A promotion that was made."""
+    return Promotion(
+        project=str(value["project"]),
+        version=str(value["version"]),
+        source=value["from"],
+        target=str(value["to"]),
+        files=tuple(value["files"]),
+        verdicts=read_verdicts(value),
+    )
+
+
+def read_verdicts(value: Json) -> tuple[Verdict, ...]:
+    """The verdicts in an answer or a problem."""
+    return tuple(
+        Verdict(
+            gate=str(one["gate"]),
+            outcome=one["outcome"],
+            reason=str(one["reason"]),
+            next_step=one.get("next_step"),
+        )
+        for one in value["verdicts"]
+    )
+
+
+def read_run(value: Json) -> Run:
+    """A pipeline run with its steps."""
+    steps = tuple(
+        Step(
+            name=str(one["name"]),
+            state=one["state"],
+            started_at=str(one["started_at"]),
+            finished_at=one["finished_at"],
+            detail=dict(one["detail"]),
+        )
+        for one in value["steps"]
+    )
+    return Run(
+        id=int(value["id"]),
+        repository=str(value["repository"]),
+        ref=str(value["ref"]),
+        commit=value["commit"],
+        project=value["project"],
+        version=value["version"],
+        state=value["state"],
+        worker=value["worker"],
+        requested_by=str(value["requested_by"]),
+        requested_at=str(value["requested_at"]),
+        claimed_at=value["claimed_at"],
+        finished_at=value["finished_at"],
+        detail=value["detail"],
+        steps=steps,
+    )
+
+
+def read_runs(value: Json) -> tuple[Run, ...]:
+    """A list of runs."""
+    return tuple(read_run(one) for one in value["runs"])
+
+
+def read_indexes(value: Json) -> tuple[IndexInfo, ...]:
+    """A list of indexes."""
+    return tuple(
+        IndexInfo(
+            name=str(one["name"]),
+            kind=str(one["kind"]),
+            mode=str(one["mode"]),
+            bases=tuple(one["bases"]),
+            gates=tuple(one["gates"]),
+            is_private=bool(one["is_private"]),
+        )
+        for one in value["indexes"]
+    )
+
+
+def _file(value: Json) -> ReleaseFile:
+    return ReleaseFile(
+        filename=str(value["filename"]),
+        packagetype=str(value["packagetype"]),
+        sha256=str(value["sha256"]),
+        size_bytes=int(value["size"]),
+        url=str(value["url"]),
+        uploaded_at=str(value["uploaded_at"]),
+        uploaded_by=str(value["uploaded_by"]),
+        requires_python=value["requires_python"],
+    )
+
+
+def _evidence(value: Json, project: str, version: str) -> Evidence:
+    return Evidence(
+        kind=value["kind"],
+        project=project,
+        version=version,
+        sha256=value["sha256"],
+        commit_id=value["commit"],
+        predicate=dict(value["predicate"]),
+        signed_by=str(value["signed_by"]),
+        received_at=str(value["received_at"]),
+        is_signer_valid=bool(value["is_signer_valid"]),
+    )

@@ -1,0 +1,155 @@
+"""A worker's credentials: its token and its private key in one file, and what is signed with them.
+
+The file is TOML with mode 0600. It is made before the worker is registered, so that no registered key is
+lost to a folder that can not be written, and an existing file is never written over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conveyor.domain.evidence import PAYLOAD_TYPE
+from conveyor.domain.keys import key_id, write_public_key
+from conveyor.errors import Conflict, InvalidInput, MissingTool, StorageFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
+class WorkerCredentials:
+    """What a worker shows (the token) and signs with (the key)."""
+
+    store_url: str | None
+    """``None``: the store was set up on its own machine and its URL is given elsewhere."""
+    name: str
+    token: str = field(repr=False)
+    private_key_pem: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A new Ed25519 key, both halves as PEM."""
+
+    private_pem: str = field(repr=False)
+    public_pem: str
+
+
+def make_key_pair() -> KeyPair:
+    """A new key; raises MissingTool where the libraries for signing are not installed."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError as error:
+        raise _missing() from error
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return KeyPair(private.decode(), write_public_key(key.public_key().public_bytes_raw()))
+
+
+def reserve_credentials(path: Path) -> None:
+    """Make the empty file that ``save_credentials`` fills.
+
+    Raises:
+        Conflict: there is a file already.
+        StorageFailed: it can not be made.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError as error:
+        raise Conflict(f"{path} exists already", hint="name another file, or remove this one") from error
+    except OSError as error:
+        raise StorageFailed(f"{path} can not be written: {error.strerror}") from error
+
+
+def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
+    """Write the file, readable by its owner alone, whatever the umask; raises StorageFailed."""
+    values = {
+        "store_url": credentials.store_url or "",
+        "name": credentials.name,
+        "token": credentials.token,
+        "private_key_pem": credentials.private_key_pem,
+    }
+    # A JSON text is a TOML basic string.
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write("# Secret: whoever has this file can give evidence as this worker.\n" + text)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise StorageFailed(f"{path} can not be written: {error.strerror}") from error
+
+
+def load_credentials(path: Path) -> WorkerCredentials:
+    """What ``save_credentials`` wrote; raises InvalidInput when the file can not be read as that."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return WorkerCredentials(
+            store_url=str(values["store_url"]) or None,
+            name=str(values["name"]),
+            token=str(values["token"]),
+            private_key_pem=str(values["private_key_pem"]),
+        )
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise InvalidInput(
+            f"{path} holds no credentials of a worker ({type(error).__name__}: {error})",
+            hint="make them with: conveyor store worker add NAME --credentials FILE",
+        ) from error
+
+
+def sign_statement(statement: bytes, credentials: WorkerCredentials) -> bytes:
+    """A DSSE envelope around a statement, signed with the worker's key.
+
+    Ed25519 signs without randomness, so the same statement gives the same envelope: handing it in again is
+    recognised as the same evidence.
+
+    Raises:
+        InvalidInput: the credentials hold no Ed25519 key.
+        MissingTool: the libraries for signing are not installed.
+    """
+    try:
+        from securesystemslib.dsse import Envelope
+        from securesystemslib.signer import (  # type: ignore[attr-defined] # the library's public re-exports
+            CryptoSigner,
+            SSlibKey,
+        )
+    except ImportError as error:
+        raise _missing() from error
+    private = _private_key(credentials)
+    raw = private.public_key().public_bytes_raw()
+    public = SSlibKey(key_id(raw), "ed25519", "ed25519", {"public": raw.hex()})
+    envelope = Envelope(statement, PAYLOAD_TYPE, {})
+    envelope.sign(CryptoSigner(private, public))
+    return json.dumps(envelope.to_dict(), separators=(",", ":"), sort_keys=True).encode()
+
+
+def _private_key(credentials: WorkerCredentials) -> Ed25519PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(credentials.private_key_pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InvalidInput(f"the private key of {credentials.name} can not be read") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InvalidInput(f"the private key of {credentials.name} is not an Ed25519 key")
+    return key
+
+
+def _missing() -> MissingTool:
+    return MissingTool(
+        "signing needs securesystemslib and cryptography",
+        hint='install them: pip install "conveyor[pipeline]"',
+    )
