@@ -59,6 +59,25 @@ def test_every_environment_variable_of_ours_stands_in_the_configuration_page() -
     assert written == read_by_code
 
 
+def test_http_page_lists_every_endpoint_with_its_right_and_fields() -> None:
+    from conveyor.server.api.routes import ENDPOINTS
+
+    routed = set()
+    for endpoint in ENDPOINTS:
+        body = endpoint.body or {}
+        required = {*(body.get("required") or ()), *endpoint.required_query}
+        names = {*endpoint.query, *body.get("properties", ())}
+        fields = frozenset(f"`{name}`" if name in required else f"[`{name}`]" for name in names)
+        right = "-" if endpoint.right == "nobody in particular" else endpoint.right
+        routed.add((endpoint.method, f"`{endpoint.path}`", right, fields))
+    written = {
+        (row[0], row[1], row[2], frozenset(row[3].split(", ")) if row[3] else frozenset())
+        for row in page("docs/reference/http-api.md").rows()
+        if len(row) == 5
+    }
+    assert written == routed
+
+
 def test_every_kind_of_evidence_and_its_predicate_type_is_described() -> None:
     text = page("docs/reference/evidence-and-gates.md").text
     for kind in get_args(EvidenceKind):
