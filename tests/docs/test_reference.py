@@ -68,7 +68,7 @@ def test_http_page_lists_every_endpoint_with_its_right_and_fields() -> None:
         required = {*(body.get("required") or ()), *endpoint.required_query}
         names = {*endpoint.query, *body.get("properties", ())}
         fields = frozenset(f"`{name}`" if name in required else f"[`{name}`]" for name in names)
-        right = "-" if endpoint.right == "nobody in particular" else endpoint.right
+        right = endpoint.right or "-"
         routed.add((endpoint.method, f"`{endpoint.path}`", right, fields))
     written = {
         (row[0], row[1], row[2], frozenset(row[3].split(", ")) if row[3] else frozenset())
