@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
+
+from conveyor.domain.metadata import LONGEST_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from conveyor.domain.faults import Faults
     from conveyor.domain.filenames import DistributionFilename
     from conveyor.domain.metadata import CoreMetadata
+
+_LONGEST_COMPARED = 2 * LONGEST_VALUE
+"""Of a form's values no more is looked at: no file's value is as long, and parsing takes time."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,11 @@ class UploadForm:
     def value(self, name: str) -> str:
         """The first value of a field; empty when it is missing."""
         values = self.fields.get(name, ())
-        return values[0].strip() if values else ""
+        return values[0][:_LONGEST_COMPARED].strip() if values else ""
 
     def values(self, name: str) -> list[str]:
         """All values of a field that are not empty."""
-        return [value.strip() for value in self.fields.get(name, ()) if value.strip()]
+        return [value[:_LONGEST_COMPARED].strip() for value in self.fields.get(name, ()) if value.strip()]
 
 
 def check_request(form: UploadForm, faults: Faults) -> None:
@@ -122,7 +127,7 @@ def _words(text: str) -> str:
 def _version(text: str) -> str:
     try:
         return str(Version(text))
-    except InvalidVersion:
+    except ValueError:
         return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from packaging.version import InvalidVersion as PackagingInvalidVersion
 from packaging.version import Version
 
 from conveyor.errors import InvalidVersion
@@ -17,9 +16,10 @@ def parse_version(text: str) -> Version:
     """The version that ``text`` spells; raises InvalidVersion when it is not PEP 440."""
     try:
         return Version(text)
-    except PackagingInvalidVersion as error:
+    except ValueError as error:  # also of thousands of digits
         raise InvalidVersion(
-            f"{text!r} is not a version", hint="write versions as PEP 440 does, such as 1.2.0 or 1.2.0rc1"
+            f"{text[:100]!r} is not a version",
+            hint="write versions as PEP 440 does, such as 1.2.0 or 1.2.0rc1",
         ) from error
 
 
@@ -37,7 +37,8 @@ def equal_spellings(version: Version) -> tuple[str, ...]:
     while len(numbers) > 1 and numbers[-1] == 0:
         numbers.pop()
     written, shortest = ".".join(map(str, version.release)), ".".join(map(str, numbers))
-    before, _, after = str(version).partition(written)
+    before = f"{version.epoch}!" if version.epoch else ""
+    after = str(version)[len(before + written) :]
     zeros = range(max(MOST_RELEASE_NUMBERS - len(numbers), 0) + 1)
     return tuple(f"{before}{shortest}{'.0' * count}{after}" for count in zeros)
 
