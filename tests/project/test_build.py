@@ -94,6 +94,13 @@ def test_tag_that_is_no_release_is_refused_before_anything_is_built(tmp_path: Pa
         build_tag(root, "latest", tmp_path / "out")
 
 
+def test_missing_tag_is_named_even_when_a_branch_has_its_name(tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    git(root, "branch", "v1.0.0")
+    with pytest.raises(ProjectError, match=r'there is no tag "v1\.0\.0"'):
+        build_tag(root, "v1.0.0", tmp_path / "out")
+
+
 def test_model_of_another_commit_is_not_taken_for_a_tag(tmp_path: Path) -> None:
     root = small_model(tmp_path)
     train(root)

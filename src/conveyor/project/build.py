@@ -22,6 +22,7 @@ from conveyor.errors import ProjectError
 from conveyor.project.contract import check_sdist, check_wheel
 from conveyor.project.environment import run_uv
 from conveyor.project.git import (
+    all_tags,
     changed_files,
     clone_tag,
     commit_time,
@@ -115,7 +116,11 @@ def build_tag(
     """
     version = version_of_tag(tag)
     project = read_project(checkout)
-    commit = resolve_commit(project.root, f"refs/tags/{tag}")
+    if tag not in all_tags(project.root):
+        raise ProjectError(
+            f'there is no tag "{tag}" in {project.root}', hint=f"git tag {tag}, or git fetch --tags"
+        )
+    commit = resolve_commit(project.root, tag)
     with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
         clone = Path(scratch) / project.name
         clone_tag(project.root, tag, clone)

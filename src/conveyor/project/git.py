@@ -75,7 +75,10 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
             return run_git(arguments, folder=local).decode().strip()
         except ProjectError:
             continue
-    raise ProjectError(f'there is no tag, branch or commit "{ref}" in {repository}', hint="git push --tags?")
+    raise ProjectError(
+        f'there is no tag, branch or commit "{ref}" in {repository}',
+        hint="see what there is: git tag --list, git branch --list --all",
+    )
 
 
 def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
@@ -164,6 +167,11 @@ def is_shallow(checkout: Path) -> bool:
     return run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() == b"true"
 
 
+def all_tags(checkout: Path) -> tuple[str, ...]:
+    """Every tag of the repository, releases or not."""
+    return tuple(run_git(["tag", "--list"], folder=checkout).decode().split())
+
+
 def tags_in_reach(checkout: Path) -> tuple[str, ...]:
     """All tags on the checked-out commit and its ancestors, releases or not."""
     written = run_git(["tag", "--list", "--merged", "HEAD"], folder=checkout).decode()
@@ -195,7 +203,17 @@ def _resolve_remote(repository: str, ref: str) -> str:
             return found[name]
     if _COMMIT.fullmatch(ref):
         return ref
-    raise ProjectError(f'there is no tag, branch or commit "{ref}" in {repository}', hint="git push --tags?")
+    raise ProjectError(
+        f'there is no tag, branch or commit "{ref}" in {repository}',
+        hint="see what there is: git tag --list, git branch --list --all",
+    )
+
+
+def _unknown(repository: str | Path, ref: str) -> ProjectError:
+    return ProjectError(
+        f'there is no tag, branch or commit "{ref}" in {repository}',
+        hint="see what there is: git tag --list, git branch --list --all",
+    )
 
 
 def _fresh_repository(into: Path) -> None:
