@@ -95,11 +95,12 @@ class StoreConnection:
         if json_body is not None or isinstance(body, bytes):
             sent["Content-Type"] = "application/json"
         content = json.dumps(json_body).encode() if json_body is not None else body
-        url = path if "://" in path else self.url + path
+        if not path.startswith("/"):  # anything else could name another host, which would get the token
+            raise StoreUnreachable(f'"{path}" is no path on a store')
         try:
             answer = self._pool.request(
                 method,
-                url,
+                self.url + path,
                 body=content,
                 headers=sent,
                 retries=_retries(repeatable=repeatable),
@@ -179,6 +180,7 @@ def _retries(*, repeatable: bool) -> Retry:
         backoff_factor=BACKOFF_SECONDS,
         allowed_methods=None,
         raise_on_status=False,
+        respect_retry_after_header=False,
     )
 
 

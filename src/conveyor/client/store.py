@@ -115,8 +115,9 @@ class StoreClient:
                 self._connection.send(
                     "POST", f"/{quote(index)}/legacy/", body=form, headers=form.headers, may_repeat=False
                 )
-            except StoreUnreachable:
-                if attempt == CONNECT_ATTEMPTS - 1:
+            except StoreUnreachable as error:
+                is_broken_off = isinstance(error.__cause__, HTTPError)
+                if not is_broken_off or attempt == CONNECT_ATTEMPTS - 1:
                     raise
                 time.sleep(BACKOFF_SECONDS * 2**attempt)
             else:
@@ -158,9 +159,10 @@ class StoreClient:
         body = {"repository": repository, "ref": ref}
         return self._connection.ask("POST", "/api/v1/runs", read_run, json_body=body)
 
-    def claim_run(self, worker: str) -> Run | None:
-        """Take the oldest requested run; ``None`` when none waits."""
-        answer = self._connection.send("POST", "/api/v1/runs/claim", json_body={"worker": worker})
+    def claim_run(self, worker: str, *, run_id: int | None = None) -> Run | None:
+        """Take the oldest requested run, or this one; ``None`` when none waits."""
+        body = {"worker": worker, "run": run_id}
+        answer = self._connection.send("POST", "/api/v1/runs/claim", json_body=body)
         return None if answer.status == 204 else read_run(answer.json())
 
     def report_step(
