@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from conveyor.domain.mirror import MirroredProject
     from conveyor.operations.store import Store
 
-ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file"})
+ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "add-evidence"})
 """Actions on a project that change nothing that a page shows."""
 
-PREFIXES_WITHOUT_PAGES = ("user", "token", "signer", "worker", "run", "evidence", "tag")
-"""Actions whose nouns are not on pages: ``add-token`` or ``token-revoked`` leave every page as it is."""
+NOUNS_WITHOUT_PAGES = frozenset({"user", "token", "signer", "worker", "run"})
+"""Of actions without a project; ``revoke-token`` and ``set-user-password`` leave every page as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +145,9 @@ def touched_since(store: Store, serial: int) -> Touched:
     with read(store) as connection:
         for number, action, project in actions_since(connection, serial):
             newest = number
-            if action in ACTIONS_WITHOUT_PAGES or _is_without_pages(action):
-                continue
             if project is not None:
-                projects[project] = number
-            else:
+                if action not in ACTIONS_WITHOUT_PAGES:
+                    projects[project] = number
+            elif not NOUNS_WITHOUT_PAGES.intersection(action.split("-")):
                 everything = number
     return Touched(serial=newest, projects=projects, everything=everything)
-
-
-def _is_without_pages(action: str) -> bool:
-    return any(word in PREFIXES_WITHOUT_PAGES for word in action.replace("-", " ").split())

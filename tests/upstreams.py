@@ -1,0 +1,146 @@
+"""A real upstream for tests: an HTTP server on loopback that serves pages and files as a test says."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from distributions_made import Made
+
+
+@dataclass
+class Served:
+    """What is answered at one path."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+    """Before the answer begins."""
+    pause_seconds: float = 0.0
+    """In the middle of the body."""
+    takes_ranges: bool = True
+    takes_head: bool = True
+
+
+@dataclass
+class RunningUpstream:
+    """An upstream that answers."""
+
+    url: str
+    """Of its simple index, with a slash at the end."""
+    paths: dict[str, Served] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    """(method, path, headers with lower case names) of every request, in order."""
+
+    def add_file(self, made: Made, **served: Any) -> str:
+        """Serve a file; returns its path."""
+        path = f"/files/{made.sha256[:8]}/{made.filename}"
+        self.paths[path] = Served(made.content, **served)
+        return path
+
+    def add_html(self, project: str, made: Sequence[Made], *, attributes: str = "", **served: Any) -> None:
+        """A page in HTML without sizes, times and metadata, as old indexes have it; its files too."""
+        links = [
+            f'<a href="../..{self.add_file(each)}#sha256={each.sha256}"{attributes}>{each.filename}</a><br/>'
+            for each in made
+        ]
+        body = "<!DOCTYPE html><html><body>\n" + "\n".join(links) + "\n</body></html>\n"
+        headers = {"Content-Type": "text/html", **served.pop("headers", {})}
+        self.paths[f"/simple/{project}/"] = Served(body.encode(), headers=headers, **served)
+
+    def add_json(self, project: str, files: Sequence[Mapping[str, Any]], **served: Any) -> None:
+        """A page in JSON with what the test gives."""
+        body = {"meta": {"api-version": "1.1"}, "name": project, "versions": [], "files": list(files)}
+        headers = {"Content-Type": "application/vnd.pypi.simple.v1+json", **served.pop("headers", {})}
+        self.paths[f"/simple/{project}/"] = Served(json.dumps(body).encode(), headers=headers, **served)
+
+    def asked(self, path: str, method: str = "GET") -> int:
+        """How often a path was asked for."""
+        return sum(1 for seen_method, seen, _ in self.requests if (seen_method, seen) == (method, path))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection as the upstream's ``paths`` say."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        served, headers = self._served()
+        body, status, more = served.body, served.status, dict(served.headers)
+        if more.get("ETag") and headers.get("if-none-match") == more["ETag"]:
+            body, status = b"", 304
+        elif "range" in headers and served.takes_ranges and status == 200:
+            first, _, last = headers["range"].removeprefix("bytes=").partition("-")
+            start = int(first) if first else max(0, len(body) - int(last))
+            end = min(len(body), int(last) + 1) if first and last else len(body)
+            more["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
+            body, status = body[start:end], 206
+        self._send_head(status, more, len(body))
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        if served.pause_seconds:
+            self.wfile.flush()
+            time.sleep(served.pause_seconds)
+        self.wfile.write(body[half:])
+        if int(more.get("Content-Length", len(body))) != len(body):
+            self.close_connection = True
+
+    def do_HEAD(self) -> None:
+        served, _ = self._served()
+        status = served.status if served.takes_head else 405
+        self._send_head(status, served.headers, len(served.body))
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except (BrokenPipeError, ConnectionResetError):  # the store broke off, as some tests want
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+    def _served(self) -> tuple[Served, dict[str, str]]:
+        upstream: RunningUpstream = self.server.upstream  # type: ignore[attr-defined]  # set below
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        upstream.requests.append((self.command, self.path, headers))
+        served = upstream.paths.get(self.path, Served(status=404))
+        time.sleep(served.delay_seconds)
+        return served, headers
+
+    def _send_head(self, status: int, headers: Mapping[str, str], size_bytes: int) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(size_bytes), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+@contextmanager
+def running_upstream() -> Iterator[RunningUpstream]:
+    """An upstream on a free port of loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    upstream = RunningUpstream(url=f"http://127.0.0.1:{server.server_address[1]}/simple/")
+    server.upstream = upstream  # type: ignore[attr-defined]  # read by the handler
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield upstream
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def file_entry(upstream: RunningUpstream, made: Made, **more: Any) -> dict[str, Any]:
+    """An entry of a JSON page for a file, which is served too."""
+    url = f"../..{upstream.add_file(made)}"
+    return {"filename": made.filename, "url": url, "hashes": {"sha256": made.sha256}, **more}
