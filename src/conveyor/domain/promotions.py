@@ -13,7 +13,7 @@ the way, what the release still lacks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.errors import Conflict, NotFound
 
@@ -130,3 +130,16 @@ def _reach(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
         found.add(current)
         waiting += indexes[current].bases
     return frozenset(found)
+
+
+class _Based(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def bases(self) -> tuple[str, ...]: ...
+
+
+def next_station(current: str, indexes: Mapping[str, _Based]) -> str:
+    """Where a release in ``current`` goes next: the nearest local base, itself at the end of the chain."""
+    bases = indexes[current].bases if current in indexes else ()
+    return next((name for name in bases if name in indexes and indexes[name].kind == "local"), current)

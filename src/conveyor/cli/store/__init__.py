@@ -9,6 +9,12 @@ from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
 COMMANDS = {
     "serve": ("conveyor.cli.store.serve", "Initialise a store in a folder and serve it."),
     "index": ("conveyor.cli.store.index", "List the indexes, or make a new one."),
+    "user": ("conveyor.cli.store.user", "Make users."),
+    "token": ("conveyor.cli.store.token", "Make, list and revoke API tokens."),
+    "signer": ("conveyor.cli.store.signer", "Register, list and revoke the keys of QA signers."),
+    "worker": ("conveyor.cli.store.worker", "Register, list and revoke pipeline workers."),
+    "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
+    "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates let it pass."),
 }
 """Command name → (module holding ``command``, one line of help)."""
 

@@ -1,0 +1,120 @@
+"""``conveyor store token``: API tokens, which stand for a user's password."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.store.place import on_a_store
+from conveyor.domain.access import SCOPES
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.group("token", context_settings=CONTEXT_SETTINGS)
+def command() -> None:
+    """Make, list and revoke API tokens."""
+
+
+@command.command("create")
+@click.option("--user", required=True, metavar="USER", help="Whose token it is.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What it may do; may be given several times. Default: all that the user may do.",
+)
+@click.option("--index", "indexes", multiple=True, metavar="INDEX", help="Only in this index; several times.")
+@click.option(
+    "--project", "projects", multiple=True, metavar="PROJECT", help="Only this project; several times."
+)
+@click.option("--expires-at", metavar="TIME", help="When it ends, such as 2030-12-31T00:00:00Z.")
+@click.option("--description", default="", help="What it is for.")
+@on_a_store
+def create(
+    user: str,
+    scopes: tuple[str, ...],
+    indexes: tuple[str, ...],
+    projects: tuple[str, ...],
+    expires_at: str | None,
+    description: str,
+    place: Place,
+) -> None:
+    """Make a token and print it, alone; it can not be shown again.
+
+    Clients send it as password of the user __token__, or as bearer token.
+    """
+    if place.data is None:
+        with place.client() as client:
+            token = client.add_token(
+                user,
+                scopes=scopes or None,
+                indexes=indexes or None,
+                projects=projects or None,
+                expires_at=expires_at,
+                description=description,
+            )
+    else:
+        from conveyor.operations.tokens import create_token
+
+        with place.opened() as (store, identity):
+            token = create_token(
+                store,
+                identity,
+                user,
+                scopes=scopes or None,
+                indexes=indexes or None,
+                projects=projects or None,
+                expires_at=expires_at,
+                description=description,
+            )
+    click.echo(token)
+
+
+@command.command("list")
+@click.option("--user", metavar="USER", help="Only those of this user.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def list_all(user: str | None, as_json: bool, place: Place) -> None:
+    """List tokens, without their secrets."""
+    if place.data is None:
+        with place.client() as client:
+            found = client.tokens(user)
+    else:
+        from conveyor.operations.tokens import list_tokens
+
+        with place.opened() as (store, identity):
+            found = [asdict(token) for token in list_tokens(store, identity, user)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for token in found:
+        state = f"revoked {token['revoked_at']}" if token["revoked_at"] else "valid"
+        if token["expires_at"] and not token["revoked_at"]:
+            state = f"until {token['expires_at']}"
+        used = token["last_used_at"] or "never"
+        scopes = ",".join(token["scopes"])
+        line = f"{token['id']:>5}  {token['user']:<20} {scopes:<30} {state}, last used {used}"
+        click.echo(f"{line}  {token['description']}".rstrip())
+
+
+@command.command("revoke")
+@click.argument("token_id", metavar="ID", type=click.IntRange(min=1))
+@on_a_store
+def revoke(token_id: int, place: Place) -> None:
+    """Revoke the token with this ID; it stops working at the next request."""
+    if place.data is None:
+        with place.client() as client:
+            client.revoke_token(token_id)
+    else:
+        from conveyor.operations.tokens import revoke_token
+
+        with place.opened() as (store, identity):
+            revoke_token(store, identity, token_id)
+    click.echo(f"token {token_id} is revoked")

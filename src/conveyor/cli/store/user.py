@@ -1,0 +1,56 @@
+"""``conveyor store user``: people and machines that may sign in."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.store.place import on_a_store
+from conveyor.domain.access import SCOPES
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.group("user", context_settings=CONTEXT_SETTINGS)
+def command() -> None:
+    """Make users."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What the user may do; may be given several times. Default: read.",
+)
+@click.option(
+    "--with-password",
+    is_flag=True,
+    help="Ask for a password, or read it as one line from standard input. Without: tokens only.",
+)
+@on_a_store
+def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -> None:
+    """Make the user NAME."""
+    password = _read_password() if with_password else None
+    wanted = scopes or ("read",)
+    if place.data is None:
+        with place.client() as client:
+            client.add_user(name, password=password, scopes=wanted)
+    else:
+        from conveyor.operations.users import add_user
+
+        with place.opened() as (store, identity):
+            add_user(store, identity, name, password=password, scopes=wanted)
+    click.echo(f"{name} may {', '.join(wanted)}")
+
+
+def _read_password() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return sys.stdin.readline().rstrip("\r\n")

@@ -1,0 +1,102 @@
+"""``conveyor store worker``: pipeline workers, whose evidence counts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.store.place import on_a_store
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.group("worker", context_settings=CONTEXT_SETTINGS)
+def command() -> None:
+    """Register, list and revoke pipeline workers."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.option(
+    "--credentials",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write its key and token; must not exist.",
+)
+@on_a_store
+def add(name: str, credentials: Path, place: Place) -> None:
+    """Register the worker NAME with a new key and write its credentials to FILE.
+
+    The private key is made here and never leaves FILE.
+    """
+    from conveyor.client.credentials import (
+        WorkerCredentials,
+        make_key_pair,
+        reserve_credentials,
+        save_credentials,
+    )
+
+    reserve_credentials(credentials)  # first, so that no key is registered which could not be kept
+    try:
+        pair = make_key_pair()
+        token, key_id = _register(name, pair.public_pem, place)
+        save_credentials(credentials, WorkerCredentials(place.url, name, token, pair.private_pem))
+    except BaseException:
+        credentials.unlink(missing_ok=True)
+        raise
+    click.echo(f"{name} is registered with the key {key_id[:16]}…; its credentials are in {credentials}")
+
+
+def _register(name: str, public_key: str, place: Place) -> tuple[str, str]:
+    if place.data is None:
+        with place.client() as client:
+            return client.add_worker(name, public_key)
+    from conveyor.operations.workers import add_worker
+
+    with place.opened() as (store, identity):
+        registered = add_worker(store, identity, name, public_key)
+    return registered.token, registered.key_id
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def list_all(as_json: bool, place: Place) -> None:
+    """List workers, revoked ones too."""
+    if place.data is None:
+        with place.client() as client:
+            found = client.workers()
+    else:
+        from conveyor.operations.workers import list_workers
+
+        with place.opened() as (store, identity):
+            found = [asdict(worker) for worker in list_workers(store, identity)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for worker in found:
+        state = f"revoked {worker['revoked_at']}" if worker["revoked_at"] else "valid"
+        click.echo(f"{worker['name']:<30} {worker['key_id'][:16]}… {state}")
+
+
+@command.command("revoke")
+@click.argument("name")
+@on_a_store
+def revoke(name: str, place: Place) -> None:
+    """Let the evidence of NAME count no more, earlier evidence neither; its tokens open nothing."""
+    if place.data is None:
+        with place.client() as client:
+            client.revoke_worker(name)
+    else:
+        from conveyor.operations.workers import revoke_worker
+
+        with place.opened() as (store, identity):
+            revoke_worker(store, identity, name)
+    click.echo(f"evidence of {name} does not count any more")

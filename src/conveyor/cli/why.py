@@ -1,0 +1,75 @@
+"""``conveyor why``: one verdict per gate, and what to do now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.store.place import on_a_store
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+    from conveyor.domain.gates import Verdict
+
+
+@click.command("why")
+@click.argument("name")
+@click.argument("version")
+@click.option("--to", metavar="INDEX", help="The index it is to enter. Default: the next one on its way.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def command(name: str, version: str, to: str | None, as_json: bool, place: Place) -> None:
+    """Say why release VERSION of project NAME is, or is not yet, in an index."""
+    where, target, verdicts = (
+        _ask_server(name, version, to, place) if place.data is None else _ask_folder(name, version, to, place)
+    )
+    if as_json:
+        fields = {
+            "project": name,
+            "version": version,
+            "index": where,
+            "to": target,
+            "verdicts": [asdict(verdict) for verdict in verdicts],
+        }
+        click.echo(json.dumps(fields, indent=2))
+        return
+    stands = "would let it in today" if where == target else f'to enter "{target}"'
+    click.echo(
+        f'{name} {version} is in "{where}"; {stands}:' if verdicts else f'{name} {version} is in "{where}"'
+    )
+    for verdict in verdicts:
+        click.echo(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
+        if verdict.next_step:
+            click.echo(f"             → {verdict.next_step}")
+    if not verdicts:
+        click.echo(f'  "{target}" has no gates')
+
+
+def _ask_folder(
+    name: str, version: str, to: str | None, place: Place
+) -> tuple[str, str, tuple[Verdict, ...]]:
+    """Where the release is, where it is to go, and the verdicts, from a folder."""
+    from conveyor.domain.promotions import next_station
+    from conveyor.operations.indexes import list_indexes
+    from conveyor.operations.promotions import judge_release
+    from conveyor.operations.releases import get_release
+
+    with place.opened() as (store, identity):
+        where = get_release(store, identity, name, version).index
+        target = to or next_station(where, list_indexes(store))
+        return where, target, judge_release(store, identity, name, version, to=target).verdicts
+
+
+def _ask_server(
+    name: str, version: str, to: str | None, place: Place
+) -> tuple[str, str, tuple[Verdict, ...]]:
+    """The same, from a server."""
+    from conveyor.domain.promotions import next_station
+
+    with place.client() as client:
+        where = client.release(name, version).index
+        target = to or next_station(where, {index.name: index for index in client.indexes()})
+        return where, target, client.verdicts(name, version, to=target)
