@@ -165,7 +165,7 @@ class _Announced:
 
 def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
     """The next member with its long names applied, its data not yet read; ``None`` at the end mark."""
-    announced = _Announced()
+    announced, after_header = _Announced(), False
     while (block := source.read(BLOCK)) != bytes(BLOCK):
         path, kind, size_bytes, target = _header(block)
         if kind not in (b"L", b"K", b"x", b"g"):
@@ -174,6 +174,7 @@ def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
             raise Unreadable(f"the archive has a header of {size_bytes:,} bytes")
         record = source.read_exactly(size_bytes, "a header")
         source.skip(-size_bytes % BLOCK, "a header")
+        after_header = True
         if kind == b"L":
             announced.add(_text(record.rstrip(b"\0")), None, None)
         elif kind == b"K":
@@ -183,7 +184,7 @@ def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
             announced.add(records.get("path"), records.get("linkpath"), _pax_size(records))
         elif _PAX_THAT_MOVE & _pax_records(record).keys():
             raise Unreadable("the archive has pax records that rename or resize all members")
-    if announced != _Announced():
+    if after_header:
         raise Unreadable("the archive ends after a header that announces a member")
     return None
 
@@ -220,7 +221,8 @@ def _header(block: bytes) -> tuple[str, bytes, int, str]:
     """(path, type, size, link target) of one 512-byte header."""
     if len(block) < BLOCK:
         raise Unreadable("the archive is cut off, or lacks its end mark")
-    if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 32:
+    checksum = _OCTAL.fullmatch(block[148:156])
+    if checksum is None or int(checksum[1], 8) != sum(block) - sum(block[148:156]) + 8 * 32:
         raise Unreadable("the archive has a damaged header, or is no tar archive")
     magic = block[257:263]
     if magic not in (b"ustar\0", b"ustar "):
