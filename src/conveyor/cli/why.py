@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 @on_a_store
 def command(name: str, version: str, to: str | None, as_json: bool, place: Place) -> None:
     """Say why release VERSION of project NAME is, or is not yet, in an index."""
-    where, target, verdicts = (
-        _ask_server(name, version, to, place) if place.data is None else _ask_folder(name, version, to, place)
-    )
+    ask = _ask_server if place.data is None else _ask_folder
+    where, target, verdicts = ask(name, version, to, place)
     if as_json:
         fields = {
             "project": name,
@@ -36,10 +35,7 @@ def command(name: str, version: str, to: str | None, as_json: bool, place: Place
         }
         click.echo(json.dumps(fields, indent=2))
         return
-    stands = "would let it in today" if where == target else f'to enter "{target}"'
-    click.echo(
-        f'{name} {version} is in "{where}"; {stands}:' if verdicts else f'{name} {version} is in "{where}"'
-    )
+    click.echo(f'{name} {version} is in "{where}"' + ("" if where == target else f'; to enter "{target}":'))
     for verdict in verdicts:
         click.echo(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
         if verdict.next_step:
