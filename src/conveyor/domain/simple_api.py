@@ -93,9 +93,10 @@ def negotiate(accept: str | None, *, format_parameter: str | None = None) -> Med
         # A plus that was not percent-encoded arrives as a blank.
         return _SPELLINGS.get(format_parameter.strip().replace(" ", "+").lower())
     ranges = _parse_accept(accept) if accept is not None and accept.strip() else {"*/*": 1.0}
-    if not any(name in _SPELLINGS or name == "application/*" for name in ranges) and _quality(
-        TEXT_HTML, ranges
-    ):
+    names_one = any(
+        quality and (name in _SPELLINGS or name == "application/*") for name, quality in ranges.items()
+    )
+    if not names_one and _quality(TEXT_HTML, ranges):
         return TEXT_HTML
     best = max(MEDIA_TYPES, key=lambda media: _quality(media, ranges))
     return best if _quality(best, ranges) else None
