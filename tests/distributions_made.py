@@ -15,6 +15,8 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.tags import parse_tag
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -100,7 +102,8 @@ def wheel_members(
     """The members of a sound wheel, RECORD last."""
     folder = f"{name.replace('-', '_').lower()}-{version}.dist-info"
     package = name.replace("-", "_").lower()
-    wheel = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
+    tags = "".join(f"Tag: {each}\n" for each in sorted(map(str, parse_tag(tag))))
+    wheel = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n{tags}".encode()
     members = {f"{package}/__init__.py": f'__version__ = "{version}"\n'.encode(), **(extra or {})}
     members[f"{folder}/METADATA"] = core_metadata(name, version) if metadata is None else metadata
     members[f"{folder}/WHEEL"] = wheel
