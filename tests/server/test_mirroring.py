@@ -6,18 +6,20 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.catalog.events import events_since
 from conveyor.domain.mirror import ABSENT_FOR, FRESH_FOR
 from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.operations.changes import read
 from conveyor.operations.claims import claim_name
-from distributions_made import core_metadata, make_sdist, make_wheel
+from distributions_made import Made, core_metadata, make_sdist, make_wheel, zip_of
 from makers import make_store
 from readers import ADMINISTRATOR, Answer, Reader, reading, upload
-from upstreams import RunningUpstream, file_entry, running_upstream
+from upstreams import RunningUpstream, Served, file_entry, running_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -295,8 +297,6 @@ def test_older_page_is_shown_while_upstream_is_slow_and_the_fresh_one_follows(
 )
 def test_upstream_that_never_answered_rightly_is_an_error(tmp_path: Path, served: dict[str, Any]) -> None:
     async def scenario() -> None:
-        from upstreams import Served
-
         with running_upstream() as upstream:
             upstream.paths["/simple/demo/"] = Served(**served)
             async with mirroring(tmp_path, upstream, timeout_seconds=0.5) as reader:
@@ -309,8 +309,6 @@ def test_upstream_that_never_answered_rightly_is_an_error(tmp_path: Path, served
 
 def test_redirect_of_a_page_is_followed_and_its_links_are_relative_to_where_it_is(tmp_path: Path) -> None:
     async def scenario() -> None:
-        from upstreams import Served
-
         wheel = make_wheel()
         with running_upstream() as upstream:
             upstream.add_html("deep", [wheel])
@@ -433,8 +431,6 @@ def test_other_bytes_than_the_page_names_are_cut_off_and_not_stored(
     tmp_path: Path, size_is_known: bool
 ) -> None:
     async def scenario() -> None:
-        from upstreams import Served
-
         wheel = make_wheel(extra={"demo/data.bin": bytes(100_000)}, compression=0)
         damaged = wheel.content[:-1] + b"?"
         with running_upstream() as upstream:
@@ -459,8 +455,6 @@ def test_other_bytes_than_the_page_names_are_cut_off_and_not_stored(
 @pytest.mark.parametrize("more", [b"", b"and more"], ids=["shorter", "longer"])
 def test_file_of_another_length_is_refused(tmp_path: Path, more: bytes) -> None:
     async def scenario() -> None:
-        from upstreams import Served
-
         wheel = make_wheel()
         with running_upstream() as upstream:
             upstream.add_html("demo", [wheel])
@@ -478,8 +472,6 @@ def test_file_of_another_length_is_refused(tmp_path: Path, more: bytes) -> None:
 
 def test_file_whose_server_breaks_off_is_cut_off_too(tmp_path: Path) -> None:
     async def scenario() -> None:
-        from upstreams import Served
-
         wheel = make_wheel(extra={"demo/data.bin": bytes(100_000)}, compression=0)
         with running_upstream() as upstream:
             upstream.add_html("demo", [wheel])
@@ -523,8 +515,6 @@ def test_metadata_at_the_begin_of_a_large_wheel_is_found_too(tmp_path: Path) -> 
     async def scenario() -> None:
         members = {"demo-1.0.dist-info/METADATA": core_metadata(description="long " * 20_000)}
         members |= {f"demo/{number}.py": bytes([number]) * 10_000 for number in range(30)}
-        from distributions_made import Made, zip_of
-
         wheel = Made("demo-1.0-py3-none-any.whl", zip_of(members, compression=0))
         with running_upstream() as upstream:
             upstream.add_html("demo", [wheel])
@@ -555,10 +545,6 @@ def test_metadata_comes_from_the_whole_wheel_when_there_are_no_parts(tmp_path: P
 
 def test_metadata_that_upstream_has_is_taken_and_checked(tmp_path: Path) -> None:
     async def scenario() -> None:
-        from hashlib import sha256
-
-        from upstreams import Served
-
         wheel = make_wheel()
         metadata = core_metadata()
         with running_upstream() as upstream:
@@ -622,8 +608,6 @@ def test_json_api_of_a_mirrored_project_describes_its_newest_final_release(tmp_p
 
 def test_what_a_mirror_brings_stands_in_the_audit_log(tmp_path: Path) -> None:
     async def scenario() -> None:
-        from conveyor.catalog.events import events_since
-
         wheel = make_wheel()
         with running_upstream() as upstream:
             upstream.add_html("demo", [wheel])

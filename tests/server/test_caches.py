@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.operations.changes import record_change
+from conveyor.operations.indexes import create_index
+from conveyor.operations.pages import Touched
+from conveyor.operations.users import add_user
+from conveyor.server.caches import OVERHEAD_BYTES, Cache, Freshness
+from makers import make_store
+from readers import ADMINISTRATOR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass
+class Page:
+    project: str | None = "demo"
+    serial: int = 1
+    weight_bytes: int = 0
+
+
+def test_longest_unused_is_dropped_when_there_are_too_many_bytes() -> None:
+    cache: Cache[Page] = Cache(3 * (100 + OVERHEAD_BYTES))
+    for path in "abc":
+        cache.put(path, Page(weight_bytes=100))
+    assert cache.get("a") is not None
+    cache.put("d", Page(weight_bytes=100))
+    assert [path for path in "abcd" if cache.get(path) is not None] == ["a", "c", "d"]
+
+
+def test_what_is_larger_than_the_cache_is_not_kept() -> None:
+    cache: Cache[Page] = Cache(10_000)
+    cache.put("a", Page())
+    cache.put("b", Page(weight_bytes=10_000))
+    assert cache.get("a") is not None
+    assert cache.get("b") is None
+
+
+def test_answer_that_has_grown_is_weighed_again() -> None:
+    cache: Cache[Page] = Cache(2 * OVERHEAD_BYTES + 100)
+    page = Page()
+    cache.put("a", page)
+    cache.put("b", Page())
+    page.weight_bytes = 101
+    cache.put("a", page)
+    assert cache.get("b") is None
+    assert cache.get("a") is page
+
+
+def test_change_of_a_project_drops_its_older_answers_and_lists() -> None:
+    cache: Cache[Page] = Cache(10**6)
+    cache.put("old", Page(serial=4))
+    cache.put("new", Page(serial=5))
+    cache.put("other", Page("other", serial=1))
+    cache.put("list", Page(None, serial=4))
+    cache.apply(Touched(serial=5, projects={"demo": 5}, everything=0))
+    assert [path for path in ("old", "new", "other", "list") if cache.get(path)] == ["new", "other"]
+
+
+def test_change_that_may_touch_everything_drops_everything_older() -> None:
+    cache: Cache[Page] = Cache(10**6)
+    cache.put("old", Page(serial=4))
+    cache.put("other", Page("other", serial=1))
+    cache.put("new", Page(serial=5))
+    cache.apply(Touched(serial=5, projects={}, everything=5))
+    assert [path for path in ("old", "other", "new") if cache.get(path)] == ["new"]
+
+
+def test_caches_follow_the_catalogue(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = make_store(tmp_path)
+        freshness = Freshness(store)
+        cache = freshness.new_cache(Page, 10**6)
+        cache.put("page", Page(serial=freshness.applied))
+        # 1. users are on no page
+        add_user(store, ADMINISTRATOR, "somebody", password=None, scopes=["read"])
+        assert not freshness.is_current()
+        await freshness.catch_up()
+        assert freshness.is_current()
+        assert cache.get("page") is not None
+        # 2. a new index may change every page
+        create_index(store, ADMINISTRATOR, "new", mode="uploads")
+        before = freshness.applied
+        await freshness.catch_up()
+        assert cache.get("page") is None
+        # 3. what was made before that may not be kept
+        assert not freshness.may_keep(before)
+        assert freshness.may_keep(freshness.applied)
+        # 4. another project's change leaves a page alone
+        cache.put("page", Page(serial=freshness.applied))
+        with record_change(store, actor="test") as change:
+            change.event("upload", index="unstable", project="other")
+        await freshness.catch_up()
+        assert cache.get("page") is not None
+
+    asyncio.run(scenario())
