@@ -73,7 +73,7 @@ class Envelope:
 
 
 @dataclass(frozen=True)
-class BuildFacts:
+class FactsOfBuild:
     """Which commit a distribution was built from."""
 
     project: str
@@ -88,7 +88,7 @@ class BuildFacts:
 
 
 @dataclass(frozen=True)
-class TestsFacts:
+class FactsOfTests:
     """What the tests of one installed distribution gave, in one environment."""
 
     project: str
@@ -111,7 +111,7 @@ class TestsFacts:
 
 
 @dataclass(frozen=True)
-class EquivalenceFacts:
+class FactsOfEquivalence:
     """That a final wheel is a tested release candidate's wheel but for its version."""
 
     project: str
@@ -183,7 +183,7 @@ def read_statement(payload: bytes) -> Statement:
     )
 
 
-def build_facts(predicate: dict[str, Any]) -> BuildFacts:
+def facts_of_build(predicate: dict[str, Any]) -> FactsOfBuild:
     """The facts of build evidence; raises InvalidInput with every fault."""
     fields = Fields(predicate, what="the build predicate")
     facts = _build(fields)
@@ -191,7 +191,7 @@ def build_facts(predicate: dict[str, Any]) -> BuildFacts:
     return facts
 
 
-def tests_facts(predicate: dict[str, Any]) -> TestsFacts:
+def facts_of_tests(predicate: dict[str, Any]) -> FactsOfTests:
     """The facts of tests evidence; raises InvalidInput with every fault."""
     fields = Fields(predicate, what="the tests predicate")
     facts = _tests(fields)
@@ -199,7 +199,7 @@ def tests_facts(predicate: dict[str, Any]) -> TestsFacts:
     return facts
 
 
-def equivalence_facts(predicate: dict[str, Any]) -> EquivalenceFacts:
+def facts_of_equivalence(predicate: dict[str, Any]) -> FactsOfEquivalence:
     """The facts of equivalence evidence; raises InvalidInput with every fault."""
     fields = Fields(predicate, what="the equivalence predicate")
     facts = _equivalence(fields)
@@ -207,8 +207,8 @@ def equivalence_facts(predicate: dict[str, Any]) -> EquivalenceFacts:
     return facts
 
 
-def _build(fields: Fields) -> BuildFacts:
-    return BuildFacts(
+def _build(fields: Fields) -> FactsOfBuild:
+    return FactsOfBuild(
         project=fields.text("project"),
         version=fields.text("version"),
         commit=fields.commit("commit"),
@@ -219,9 +219,9 @@ def _build(fields: Fields) -> BuildFacts:
     )
 
 
-def _tests(fields: Fields) -> TestsFacts:
+def _tests(fields: Fields) -> FactsOfTests:
     environment = fields.part("environment")
-    return TestsFacts(
+    return FactsOfTests(
         project=fields.text("project"),
         version=fields.text("version"),
         index=fields.text("index"),
@@ -235,8 +235,8 @@ def _tests(fields: Fields) -> TestsFacts:
     )
 
 
-def _equivalence(fields: Fields) -> EquivalenceFacts:
-    return EquivalenceFacts(
+def _equivalence(fields: Fields) -> FactsOfEquivalence:
+    return FactsOfEquivalence(
         project=fields.text("project"),
         version=fields.text("version"),
         rc_version=fields.text("rc_version"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from conveyor.domain.evidence import BuildFacts, Evidence, TestsFacts, build_facts, tests_facts
+from conveyor.domain.evidence import Evidence, FactsOfBuild, FactsOfTests, facts_of_build, facts_of_tests
 from conveyor.domain.signatures import version_of_tag
 from conveyor.domain.versions import is_final, parse_version
 from conveyor.errors import InvalidInput
@@ -110,7 +110,7 @@ def _judge_one(release: JudgedRelease, gate: str, now: datetime) -> Verdict:
 # --- tests ----------------------------------------------------------------------------------------
 
 
-def tests(release: JudgedRelease, now: datetime) -> Verdict:
+def judge_tests(release: JudgedRelease, now: datetime) -> Verdict:
     """Every wheel has passing tests; an sdist too, or there is a tested wheel that was built from it.
 
     In each environment (index, Python, platform) the newest result counts, and every environment must pass: a
@@ -127,10 +127,10 @@ def tests(release: JudgedRelease, now: datetime) -> Verdict:
 
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
-    newest: dict[tuple[str, str, str], TestsFacts] = {}
+    newest: dict[tuple[str, str, str], FactsOfTests] = {}
     ignored: set[str] = set()
     for one in _about(release, "tests", file):
-        facts = _readable(tests_facts, one)
+        facts = _readable(facts_of_tests, one)
         if facts is None or not one.is_signer_valid:
             ignored.add(one.signed_by)
         else:
@@ -153,7 +153,7 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
     return Finding("pass", f"{file.filename}: {said}")
 
 
-def _tests_fault(facts: TestsFacts) -> str | None:
+def _tests_fault(facts: FactsOfTests) -> str | None:
     if facts.failed or facts.errors:
         return f"{facts.failed} tests failed and {facts.errors} broke"
     if facts.passed < 1:
@@ -180,14 +180,14 @@ def _tests_of_wheels_from(
     )
 
 
-def _place(facts: TestsFacts) -> str:
+def _place(facts: FactsOfTests) -> str:
     return f"Python {facts.python}, {facts.platform}, resolved against {facts.index}"
 
 
 # --- qa-signature ---------------------------------------------------------------------------------
 
 
-def qa_signature(release: JudgedRelease, now: datetime) -> Verdict:
+def judge_qa_signature(release: JudgedRelease, now: datetime) -> Verdict:
     """A valid signer signed a tag of this very version on the commit that every file was built from.
 
     A wheel needs build evidence of its own; an sdist may be known through a wheel that was built from it.
@@ -258,7 +258,7 @@ def _commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
 # --- final-version --------------------------------------------------------------------------------
 
 
-def final_version(release: JudgedRelease, now: datetime) -> Verdict:
+def judge_final_version(release: JudgedRelease, now: datetime) -> Verdict:
     """A final or post release (PEP 440): what a user without ``--pre`` would be given."""
     del now
     gate = "final-version"
@@ -285,11 +285,11 @@ def _about(release: JudgedRelease, kind: str, file: JudgedFile) -> list[Evidence
     return [one for one in release.evidence if one.kind == kind and one.sha256 == file.sha256]
 
 
-def _builds_of(release: JudgedRelease, file: JudgedFile) -> list[BuildFacts]:
+def _builds_of(release: JudgedRelease, file: JudgedFile) -> list[FactsOfBuild]:
     """What workers that count say the file was built from."""
     found = []
     for one in _about(release, "build", file):
-        facts = _readable(build_facts, one) if one.is_signer_valid else None
+        facts = _readable(facts_of_build, one) if one.is_signer_valid else None
         if facts is not None:
             found.append(facts)
     return found
@@ -319,8 +319,8 @@ def _short(commits: frozenset[str]) -> str:
 
 
 GATES: dict[str, Callable[[JudgedRelease, datetime], Verdict]] = {
-    "tests": tests,
-    "qa-signature": qa_signature,
-    "final-version": final_version,
+    "tests": judge_tests,
+    "qa-signature": judge_qa_signature,
+    "final-version": judge_final_version,
 }
 """Every gate this store knows."""

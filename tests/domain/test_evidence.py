@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from conveyor.domain.evidence import (
+    PAYLOAD_TYPE,
+    Statement,
+    facts_of_build,
+    facts_of_equivalence,
+    facts_of_tests,
+    read_envelope,
+    read_statement,
+    statement,
+)
+from conveyor.errors import InvalidInput
+
+SHA256 = "a" * 64
+COMMIT = "b" * 40
+BUILD: dict[str, Any] = {
+    "project": "demo",
+    "version": "1.0",
+    "commit": COMMIT,
+    "tag": None,
+    "filename": "demo-1.0-py3-none-any.whl",
+    "built_from": None,
+    "derived_from": None,
+}
+TESTS: dict[str, Any] = {
+    "project": "demo",
+    "version": "1.0",
+    "index": "testing",
+    "passed": 1,
+    "failed": 0,
+    "errors": 0,
+    "skipped": 0,
+    "origin": {"outside": []},
+    "environment": {"python": "3.11.7", "platform": "linux-x86_64"},
+}
+
+
+def envelope(**changed: Any) -> bytes:
+    body = {
+        "payload": base64.b64encode(b"{}").decode(),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": "k", "sig": "AAAA"}],
+        **changed,
+    }
+    return json.dumps(body).encode()
+
+
+def test_statement_is_read_as_it_was_written() -> None:
+    written = statement("build", filename="demo-1.0-py3-none-any.whl", sha256=SHA256, predicate=BUILD)
+    assert read_statement(written) == Statement("build", "demo-1.0-py3-none-any.whl", SHA256, BUILD)
+
+
+def test_statement_has_one_form_whatever_the_order_of_its_facts() -> None:
+    turned = dict(reversed(BUILD.items()))
+    assert statement("build", filename="f", sha256=SHA256, predicate=BUILD) == statement(
+        "build", filename="f", sha256=SHA256, predicate=turned
+    )
+
+
+def test_statement_about_two_distributions_is_refused() -> None:
+    body = json.loads(statement("build", filename="f", sha256=SHA256, predicate=BUILD))
+    body["subject"] *= 2
+    with pytest.raises(InvalidInput, match="names 2 distributions"):
+        read_statement(json.dumps(body).encode())
+
+
+def test_statement_of_an_unknown_kind_is_refused() -> None:
+    body = json.loads(statement("build", filename="f", sha256=SHA256, predicate=BUILD))
+    body["predicateType"] = "urn:else"
+    with pytest.raises(InvalidInput, match="predicateType"):
+        read_statement(json.dumps(body).encode())
+
+
+def test_all_faults_of_a_statement_and_its_predicate_are_named() -> None:
+    body = json.loads(statement("tests", filename="f", sha256="short", predicate={**TESTS, "passed": -1}))
+    body["_type"] = "else"
+    with pytest.raises(InvalidInput) as caught:
+        read_statement(json.dumps(body).encode())
+    named = " ".join(caught.value.faults)
+    assert all(word in named for word in ("_type", "subject[0].digest.sha256", "predicate.passed"))
+
+
+def test_envelope_gives_the_payload_and_every_signature() -> None:
+    read = read_envelope(envelope())
+    assert read.payload == b"{}"
+    assert read.signatures == (("k", b"\x00\x00\x00"),)
+
+
+def test_envelope_may_be_base64_of_either_alphabet() -> None:
+    payload = bytes([251, 255, 254])
+    text = base64.urlsafe_b64encode(payload).decode()
+    assert "-" in text or "_" in text
+    assert read_envelope(envelope(payload=text)).payload == payload
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"payloadType": "text/plain"},
+        {"payload": "!!"},
+        {"payload": 1},
+        {"signatures": []},
+        {"signatures": [{"keyid": "k", "sig": "AAAA"}] * 9},
+        {"signatures": [{"keyid": "k", "sig": "AAAA"}] * 2},
+        {"signatures": [{"sig": "AAAA"}]},
+        {"signatures": "AAAA"},
+    ],
+)
+def test_envelopes_of_another_form_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        read_envelope(envelope(**changed))
+
+
+def test_facts_may_hold_more_than_this_store_knows() -> None:
+    assert facts_of_build({**BUILD, "new": 1}).commit == COMMIT
+    assert facts_of_tests({**TESTS, "new": 1}).passed == 1
+
+
+def test_environment_of_a_test_ignores_the_patch_number() -> None:
+    assert facts_of_tests(TESTS).environment == ("testing", "3.11", "linux-x86_64")
+
+
+def test_incomplete_facts_are_refused() -> None:
+    for key in BUILD.keys() - {"tag", "built_from", "derived_from"}:
+        with pytest.raises(InvalidInput, match=key):
+            facts_of_build({**BUILD, key: None})
+    for key in TESTS:
+        with pytest.raises(InvalidInput, match=key):
+            facts_of_tests({name: value for name, value in TESTS.items() if name != key})
+    with pytest.raises(InvalidInput):
+        facts_of_equivalence({"project": "demo"})
+
+
+def test_short_commit_ids_are_no_commits() -> None:
+    with pytest.raises(InvalidInput, match="full id"):
+        facts_of_build({**BUILD, "commit": COMMIT[:12]})

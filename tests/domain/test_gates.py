@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.domain import gates
+from conveyor.domain.evidence import Evidence, EvidenceKind
+from conveyor.domain.gates import JudgedFile, JudgedRelease, Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
+COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
+WHEEL = JudgedFile("demo-1.0-py3-none-any.whl", "bdist_wheel", "1" * 64)
+BINARY = JudgedFile("demo-1.0-cp311-cp311-linux_x86_64.whl", "bdist_wheel", "2" * 64)
+SDIST = JudgedFile("demo-1.0.tar.gz", "sdist", "3" * 64)
+
+
+def evidence(
+    kind: EvidenceKind,
+    sha256: str | None,
+    predicate: dict[str, Any],
+    *,
+    by: str = "worker-1",
+    is_valid: bool = True,
+    commit: str | None = None,
+    version: str = "1.0",
+) -> Evidence:
+    return Evidence(
+        kind=kind,
+        project="demo",
+        version=version,
+        sha256=sha256,
+        commit_id=commit,
+        predicate=predicate,
+        signed_by=by,
+        received_at="2026-11-21T08:00:00.000000Z",
+        is_signer_valid=is_valid,
+    )
+
+
+def with_tests(
+    file: JudgedFile,
+    *,
+    passed: int = 3,
+    failed: int = 0,
+    errors: int = 0,
+    outside: Iterable[str] = (),
+    python: str = "3.11.7",
+    index: str = "testing",
+    is_valid: bool = True,
+) -> Evidence:
+    predicate = {
+        "project": "demo",
+        "version": "1.0",
+        "index": index,
+        "passed": passed,
+        "failed": failed,
+        "errors": errors,
+        "skipped": 0,
+        "origin": {"outside": list(outside)},
+        "environment": {"python": python, "platform": "linux-x86_64"},
+    }
+    return evidence("tests", file.sha256, predicate, is_valid=is_valid)
+
+
+def built(
+    file: JudgedFile, *, commit: str = COMMIT, source: JudgedFile | None = None, is_valid: bool = True
+) -> Evidence:
+    predicate = {
+        "project": "demo",
+        "version": "1.0",
+        "commit": commit,
+        "filename": file.filename,
+        "built_from": source.sha256 if source else None,
+    }
+    return evidence("build", file.sha256, predicate, commit=commit, is_valid=is_valid)
+
+
+def signed(
+    *, commit: str = COMMIT, tag: str = "v1.0", version: str = "1.0", is_valid: bool = True
+) -> Evidence:
+    return evidence(
+        "qa-signature",
+        None,
+        {"tag": tag},
+        by="qa@team.example",
+        commit=commit,
+        version=version,
+        is_valid=is_valid,
+    )
+
+
+def verdict(gate: str, files: Iterable[JudgedFile], *facts: Evidence, version: str = "1.0") -> Verdict:
+    release = JudgedRelease("demo", version, tuple(files), facts)
+    (found,) = judge(release, [gate], now=NOW)
+    assert found.gate == gate
+    assert found.reason
+    assert found.lets_pass or found.next_step
+    return found
+
+
+# --- tests ----------------------------------------------------------------------------------------
+
+
+def test_tested_wheel_passes() -> None:
+    found = verdict("tests", [WHEEL], with_tests(WHEEL))
+    assert found.outcome == "pass"
+    assert "3 passed" in found.reason
+
+
+def test_wheel_without_tests_waits_and_names_the_file_and_the_command() -> None:
+    found = verdict("tests", [WHEEL])
+    assert found.outcome == "waiting"
+    assert found.reason == "no tests evidence for demo-1.0-py3-none-any.whl"
+    assert "conveyor pipeline test demo 1.0" in (found.next_step or "")
+
+
+def test_every_wheel_must_be_tested() -> None:
+    found = verdict("tests", [WHEEL, BINARY], with_tests(WHEEL))
+    assert found.outcome == "waiting"
+    assert found.reason == f"no tests evidence for {BINARY.filename}"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"failed": 1},
+        {"errors": 1},
+        {"passed": 0},
+        {"outside": ["demo (imported from the checkout)"]},
+    ],
+)
+def test_tests_that_are_not_good_enough_fail(facts: dict[str, Any]) -> None:
+    assert verdict("tests", [WHEEL], with_tests(WHEEL, **facts)).outcome == "fail"
+
+
+def test_tests_of_a_revoked_worker_count_for_nothing() -> None:
+    found = verdict("tests", [WHEEL], with_tests(WHEEL, is_valid=False))
+    assert found.outcome == "waiting"
+    assert "only by worker-1" in found.reason
+
+
+def test_later_failure_is_not_outvoted_by_an_earlier_success() -> None:
+    found = verdict("tests", [WHEEL], with_tests(WHEEL), with_tests(WHEEL, failed=1))
+    assert found.outcome == "fail"
+    assert verdict("tests", [WHEEL], with_tests(WHEEL, failed=1), with_tests(WHEEL)).outcome == "pass"
+
+
+def test_failure_on_another_python_is_not_hidden_by_a_success() -> None:
+    failing = with_tests(WHEEL, failed=1, python="3.12.1")
+    assert verdict("tests", [WHEEL], failing, with_tests(WHEEL)).outcome == "fail"
+    assert (
+        verdict("tests", [WHEEL], failing, with_tests(WHEEL), with_tests(WHEEL, python="3.12.2")).outcome
+        == "pass"
+    )
+
+
+def test_failure_of_a_revoked_worker_does_not_block() -> None:
+    found = verdict("tests", [WHEEL], with_tests(WHEEL), with_tests(WHEEL, failed=1, is_valid=False))
+    assert found.outcome == "pass"
+
+
+def test_sdist_passes_with_a_tested_wheel_that_was_built_from_it() -> None:
+    found = verdict("tests", [WHEEL, SDIST], with_tests(WHEEL), built(WHEEL, source=SDIST))
+    assert found.outcome == "pass"
+    assert "demo-1.0.tar.gz" in found.reason
+
+
+def test_sdist_beside_an_unrelated_wheel_waits() -> None:
+    for link in (built(WHEEL), built(WHEEL, source=SDIST, is_valid=False)):
+        found = verdict("tests", [WHEEL, SDIST], with_tests(WHEEL), link)
+        assert found.outcome == "waiting"
+        assert "demo-1.0.tar.gz" in found.reason
+
+
+def test_sdist_passes_by_tests_of_its_own() -> None:
+    assert verdict("tests", [SDIST], with_tests(SDIST)).outcome == "pass"
+
+
+def test_failing_tests_of_an_sdist_are_not_healed_by_its_wheel() -> None:
+    facts = (with_tests(WHEEL), built(WHEEL, source=SDIST), with_tests(SDIST, failed=1))
+    assert verdict("tests", [WHEEL, SDIST], *facts).outcome == "fail"
+
+
+def test_evidence_on_other_bytes_of_the_same_name_counts_for_nothing() -> None:
+    other = JudgedFile(WHEEL.filename, "bdist_wheel", "9" * 64)
+    assert verdict("tests", [WHEEL], with_tests(other)).outcome == "waiting"
+
+
+# --- qa-signature ---------------------------------------------------------------------------------
+
+
+def test_signature_on_the_commit_of_every_wheel_passes() -> None:
+    found = verdict("qa-signature", [WHEEL, BINARY], built(WHEEL), built(BINARY), signed())
+    assert found.outcome == "pass"
+    assert "qa@team.example" in found.reason
+
+
+def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
+    found = verdict("qa-signature", [WHEEL], built(WHEEL))
+    assert found.outcome == "waiting"
+    assert f"git tag -s v1.0 {COMMIT[:12]}" in (found.next_step or "")
+
+
+def test_signature_on_another_commit_fails() -> None:
+    found = verdict("qa-signature", [WHEEL], built(WHEEL), signed(commit=OTHER_COMMIT))
+    assert found.outcome == "fail"
+    assert OTHER_COMMIT[:12] in found.reason
+    assert COMMIT[:12] in found.reason
+
+
+def test_signature_of_a_revoked_signer_fails() -> None:
+    assert verdict("qa-signature", [WHEEL], built(WHEEL), signed(is_valid=False)).outcome == "fail"
+
+
+def test_signature_on_a_tag_of_another_version_fails() -> None:
+    for wrong in (signed(tag="v9.9.9"), signed(tag="v1.0.0"), signed(tag="nightly")):
+        assert verdict("qa-signature", [WHEEL], built(WHEEL), wrong).outcome == "fail"
+
+
+def test_one_good_signature_among_bad_ones_is_enough() -> None:
+    facts = (built(WHEEL), signed(), signed(commit=OTHER_COMMIT), signed(is_valid=False))
+    assert verdict("qa-signature", [WHEEL], *facts).outcome == "pass"
+
+
+def test_wheel_that_nobody_says_was_built_from_the_commit_waits() -> None:
+    found = verdict("qa-signature", [WHEEL, BINARY], built(WHEEL), signed())
+    assert found.outcome == "waiting"
+    assert BINARY.filename in found.reason
+
+
+def test_build_evidence_of_a_revoked_worker_counts_for_nothing() -> None:
+    assert verdict("qa-signature", [WHEEL], built(WHEEL, is_valid=False), signed()).outcome == "waiting"
+
+
+def test_release_whose_wheels_come_from_two_commits_fails() -> None:
+    facts = (built(WHEEL), built(BINARY, commit=OTHER_COMMIT), signed())
+    assert verdict("qa-signature", [WHEEL, BINARY], *facts).outcome == "fail"
+
+
+def test_release_of_an_sdist_alone_needs_build_evidence_too() -> None:
+    assert verdict("qa-signature", [SDIST], signed()).outcome == "waiting"
+    assert verdict("qa-signature", [SDIST], built(SDIST), signed()).outcome == "pass"
+
+
+def test_sdist_is_known_through_a_wheel_that_was_built_from_it() -> None:
+    assert verdict("qa-signature", [WHEEL, SDIST], built(WHEEL), signed()).outcome == "waiting"
+    linked = built(WHEEL, source=SDIST)
+    assert verdict("qa-signature", [WHEEL, SDIST], linked, signed()).outcome == "pass"
+
+
+# --- final-version --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.0.post1", "2!1.0"])
+def test_final_and_post_releases_pass(version: str) -> None:
+    assert verdict("final-version", [WHEEL], version=version).outcome == "pass"
+
+
+@pytest.mark.parametrize(
+    ("version", "what"),
+    [
+        ("1.0rc1", "pre-release"),
+        ("1.0a1", "pre-release"),
+        ("1.0.dev3", "development version"),
+        ("1.0rc1.dev2", "development version"),
+        ("1.0+g1a2b3c4", "local version"),
+        ("nonsense", "not a version"),
+    ],
+)
+def test_other_versions_fail(version: str, what: str) -> None:
+    found = verdict("final-version", [WHEEL], version=version)
+    assert found.outcome == "fail"
+    assert what in found.reason
+
+
+# --- all gates ------------------------------------------------------------------------------------
+
+
+def test_gate_that_nobody_knows_is_shut() -> None:
+    found = verdict("metrics", [WHEEL])
+    assert found.outcome == "fail"
+    assert "metrics" in found.reason
+
+
+@pytest.mark.parametrize("gate", list(gates.GATES))
+def test_release_without_files_passes_no_gate(gate: str) -> None:
+    assert verdict(gate, []).outcome == "fail"
+
+
+@pytest.mark.parametrize("gate", ["tests", "qa-signature"])
+@pytest.mark.parametrize("predicate", [{}, {"passed": "many"}, {"tag": None}, {"environment": []}])
+def test_evidence_that_can_not_be_read_opens_no_gate(gate: str, predicate: dict[str, Any]) -> None:
+    facts = [
+        evidence("tests", WHEEL.sha256, predicate),
+        evidence("build", WHEEL.sha256, predicate),
+        evidence("qa-signature", None, predicate, commit=COMMIT),
+    ]
+    assert not verdict(gate, [WHEEL], *facts).lets_pass
+
+
+def test_gate_that_breaks_stays_shut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(release: JudgedRelease, now: datetime) -> Verdict:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(gates.GATES, "broken", broken)
+    found = verdict("broken", [WHEEL])
+    assert found.outcome == "fail"
+    assert "ZeroDivisionError" in found.reason
+
+
+def test_there_is_one_verdict_per_gate_in_the_order_asked() -> None:
+    release = JudgedRelease("demo", "1.0", (WHEEL,), ())
+    asked = ["final-version", "tests", "unknown"]
+    assert [found.gate for found in judge(release, asked, now=NOW)] == asked

@@ -1,0 +1,181 @@
+"""Makers of releases with evidence: published files, signed statements of workers, signed git tags."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
+from conveyor.domain.access import Identity
+from conveyor.domain.distributions import UploadForm
+from conveyor.domain.evidence import statement
+from conveyor.domain.policy import UploadLimits
+from conveyor.operations.evidence import Received, add_evidence
+from conveyor.operations.uploads import AcceptedUpload, IncomingFile, ReceivedUpload, accept_upload
+from conveyor.operations.workers import add_worker
+from distributions_made import Made, make_sdist, make_wheel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.domain.evidence import EvidenceKind
+    from conveyor.operations.store import Store
+
+ADMIN = Identity("admin", frozenset({"admin"}))
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def publish(store: Store, made: Made, *, index: str = "unstable") -> AcceptedUpload:
+    """Put a file into an index, as an administrator's upload does."""
+    file = IncomingFile(store.blobs, limits=UploadLimits())
+    try:
+        file.write([made.content])
+        upload = ReceivedUpload(index, made.filename, UploadForm(made.form), file)
+        accepted = accept_upload(store, upload, identity=ADMIN, limits=UploadLimits())
+    finally:
+        file.close()
+    assert isinstance(accepted, AcceptedUpload)
+    return accepted
+
+
+def make_worker(store: Store, name: str = "worker-1") -> WorkerCredentials:
+    """A registered worker and its credentials."""
+    pair = make_key_pair()
+    registered = add_worker(store, ADMIN, name, pair.public_pem)
+    return WorkerCredentials(None, name, registered.token, pair.private_pem)
+
+
+def predicate_of_build(
+    made: Made, *, name: str = "demo", version: str = "1.0", **changed: Any
+) -> dict[str, Any]:
+    """What a packaging job says of a file."""
+    return {
+        "project": name,
+        "version": version,
+        "commit": COMMIT,
+        "tag": None,
+        "repository": "file:///demo.git",
+        "filename": made.filename,
+        "built_from": None,
+        "payload": [],
+        "source_date_epoch": 0,
+        "environment": {"python": "3.11.7", "platform": "linux-x86_64", "backend": "flit_core"},
+        "derived_from": None,
+        **changed,
+    }
+
+
+def predicate_of_tests(*, name: str = "demo", version: str = "1.0", **changed: Any) -> dict[str, Any]:
+    """What a testing job says of a file; three tests passed."""
+    return {
+        "project": name,
+        "version": version,
+        "index": "testing",
+        "passed": 3,
+        "failed": 0,
+        "errors": 0,
+        "skipped": 0,
+        "total": 3,
+        "duration_seconds": 0.5,
+        "origin": {"modules_checked": 1, "outside": []},
+        "environment": {
+            "python": "3.11.7",
+            "platform": "linux-x86_64",
+            "packages": [],
+            "lock_sha256": "0" * 64,
+        },
+        **changed,
+    }
+
+
+def envelope_of(
+    credentials: WorkerCredentials, kind: EvidenceKind, made: Made, predicate: dict[str, Any]
+) -> bytes:
+    """A signed statement about a file."""
+    said = statement(kind, filename=made.filename, sha256=made.sha256, predicate=predicate)
+    return sign_statement(said, credentials)
+
+
+def hand_in(
+    store: Store, credentials: WorkerCredentials, kind: EvidenceKind, made: Made, predicate: dict[str, Any]
+) -> Received:
+    """Sign a statement about a file and hand it in."""
+    return add_evidence(store, ADMIN, envelope_of(credentials, kind, made, predicate))
+
+
+def make_release(
+    store: Store, credentials: WorkerCredentials, *, version: str = "1.0", commit: str = COMMIT
+) -> tuple[Made, Made]:
+    """An sdist and a wheel built from it in "unstable", with build evidence; neither is tested."""
+    sdist, wheel = make_sdist("demo", version), make_wheel("demo", version)
+    for made, source in ((sdist, None), (wheel, sdist.sha256)):
+        publish(store, made)
+        predicate = predicate_of_build(made, version=version, commit=commit, built_from=source)
+        hand_in(store, credentials, "build", made, predicate)
+    return sdist, wheel
+
+
+# --- signed tags -------------------------------------------------------------------------------------------
+
+
+def make_ssh_key(folder: Path, name: str = "key", kind: str = "ed25519", *options: str) -> Path:
+    """A throw-away SSH key; the public one lies beside it and ends in ``.pub``."""
+    key = folder / name
+    run("ssh-keygen", "-q", "-t", kind, *options, "-N", "", "-C", "made for a test", "-f", str(key))
+    return key
+
+
+def public_key(key: Path) -> str:
+    """The line of the public key."""
+    return key.with_suffix(".pub").read_text(encoding="utf-8")
+
+
+def make_repository(folder: Path) -> Path:
+    """A git repository with one commit."""
+    repository = folder / "repository"
+    run("git", "init", "-q", "-b", "main", str(repository))
+    git(repository, "commit", "-q", "--allow-empty", "-m", "first")
+    return repository
+
+
+def head(repository: Path) -> str:
+    """The commit that is checked out."""
+    return git(repository, "rev-parse", "HEAD").decode().strip()
+
+
+def sign_tag(
+    repository: Path, key: Path, tag: str, *, target: str = "HEAD", date: str = "2026-11-21T08:00:00Z"
+) -> bytes:
+    """Make a signed tag with git and return its object."""
+    signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}")
+    git(repository, *signing, "tag", "-s", "-m", f"release {tag}", tag, target, date=date)
+    return tag_object(repository, tag)
+
+
+def tag_object(repository: Path, tag: str) -> bytes:
+    """The bytes of ``git cat-file tag``."""
+    return git(repository, "cat-file", "tag", tag)
+
+
+def git(repository: Path, *arguments: str, date: str = "2026-11-21T08:00:00Z") -> bytes:
+    """Run git with an identity of its own and nobody's configuration."""
+    return run("git", "-C", str(repository), *arguments, date=date)
+
+
+def run(*arguments: str, date: str = "2026-11-21T08:00:00Z", stdin: bytes = b"") -> bytes:
+    """Run a program in a clean environment and return its standard output."""
+    names = {
+        f"GIT_{role}_{part}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for part, value in (("NAME", "Maker"), ("EMAIL", "maker@localhost"), ("DATE", date))
+    }
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        **names,
+    }
+    done = subprocess.run(arguments, env=environment, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
