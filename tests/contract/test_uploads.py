@@ -1,0 +1,102 @@
+"""Uploads that happen at once, on every database."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from conveyor.catalog.tables import claims, distributions, events, placements, releases
+from conveyor.domain.access import Identity
+from conveyor.domain.distributions import UploadForm
+from conveyor.domain.policy import UploadLimits
+from conveyor.errors import ConveyorError, DistributionExists
+from conveyor.operations.changes import read
+from conveyor.operations.indexes import create_index
+from conveyor.operations.uploads import AcceptedUpload, IncomingFile, ReceivedUpload, accept_upload
+from distributions_made import Made, make_sdist, make_wheel
+from makers import make_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from conveyor.operations.store import Store
+
+ADMIN = Identity("admin", frozenset({"admin"}))
+LIMITS = UploadLimits()
+
+
+def upload(store: Store, made: Made, *, index: str = "unstable") -> AcceptedUpload:
+    file = IncomingFile(store.blobs, limits=LIMITS)
+    try:
+        file.write([made.content])
+        received = ReceivedUpload(index, made.filename, UploadForm(made.form), file)
+        answer = accept_upload(store, received, identity=ADMIN, limits=LIMITS)
+    finally:
+        file.close()
+    assert isinstance(answer, AcceptedUpload)
+    return answer
+
+
+def at_once(calls: Sequence[Callable[[], AcceptedUpload]]) -> list[AcceptedUpload | ConveyorError]:
+    """What each call gave, when all begin together."""
+    barrier = threading.Barrier(len(calls))
+
+    def call(function: Callable[[], AcceptedUpload]) -> AcceptedUpload | ConveyorError:
+        barrier.wait(timeout=30)
+        try:
+            return function()
+        except ConveyorError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def test_files_of_one_new_release_uploaded_at_once_are_all_in(tmp_path: Path, database_url: str) -> None:
+    store = make_store(tmp_path / "store", database_url=database_url)
+    tags = [f"cp3{minor}-cp3{minor}-linux_x86_64" for minor in range(9, 16)]
+    made = [make_sdist(), *(make_wheel(tag=tag) for tag in tags)]
+    answers = at_once([lambda each=each: upload(store, each) for each in made])  # type: ignore[misc]  # a default
+    assert all(isinstance(answer, AcceptedUpload) and answer.is_new for answer in answers), answers
+    with read(store) as connection:
+        assert connection.scalar(select(func.count()).select_from(placements)) == 8
+        assert connection.scalar(select(func.count()).select_from(releases)) == 1
+        assert connection.scalar(select(func.count()).select_from(claims)) == 1
+        serials = list(connection.scalars(select(events.c.serial).order_by(events.c.serial)))
+    assert serials == list(range(1, len(serials) + 1))
+
+
+def test_identical_file_uploaded_at_once_is_new_exactly_once(tmp_path: Path, database_url: str) -> None:
+    store = make_store(tmp_path / "store", database_url=database_url)
+    answers = at_once([lambda: upload(store, make_wheel())] * 6)
+    accepted = [answer for answer in answers if isinstance(answer, AcceptedUpload)]
+    assert len(accepted) == 6, answers
+    assert sum(answer.is_new for answer in accepted) == 1
+
+
+def test_of_other_bytes_under_one_name_exactly_one_wins(tmp_path: Path, database_url: str) -> None:
+    """Also when they go into two indexes of one chain, which share no row that could be unique."""
+    store = make_store(tmp_path / "store", database_url=database_url)
+    create_index(store, ADMIN, "above", mode="uploads", bases=["unstable"])
+    made = [make_wheel(extra={"demo/x.py": str(number).encode()}) for number in range(6)]
+    answers = at_once(
+        [
+            lambda each=each, index=index: upload(store, each, index=index)  # type: ignore[misc]  # defaults
+            for each, index in zip(made, ["unstable", "above"] * 3, strict=True)
+        ]
+    )
+    assert sum(isinstance(answer, AcceptedUpload) and answer.is_new for answer in answers) == 1, answers
+    assert sum(isinstance(answer, DistributionExists) for answer in answers) == 5, answers
+    with read(store) as connection:
+        assert connection.scalar(select(func.count()).select_from(distributions)) == 1
+
+
+def test_projects_uploaded_at_once_do_not_disturb_each_other(tmp_path: Path, database_url: str) -> None:
+    store = make_store(tmp_path / "store", database_url=database_url)
+    made = [make_wheel(f"demo{number}") for number in range(8)]
+    answers = at_once([lambda each=each: upload(store, each) for each in made])  # type: ignore[misc]  # a default
+    assert all(isinstance(answer, AcceptedUpload) and answer.is_new for answer in answers), answers

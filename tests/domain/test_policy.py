@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import pytest
+
+from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.indexes import DEFAULT_INDEXES, Claim, Index
+from conveyor.domain.names import project_name
+from conveyor.domain.policy import (
+    FilenameState,
+    UploadLimits,
+    accepting_index,
+    chain_of,
+    check_size,
+    decide_filename,
+    may_claim_name,
+    must_ask_upstream,
+)
+from conveyor.errors import (
+    Conflict,
+    ConveyorError,
+    DistributionExists,
+    Forbidden,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+)
+
+INDEXES = {index.name: index for index in DEFAULT_INDEXES} | {
+    "risk/dev": Index("risk/dev", "local", "uploads", bases=("stable",)),
+    "alone": Index("alone", "local", "uploads"),
+}
+ADMIN = Identity("admin", frozenset({"admin"}))
+CLAIMER = Identity("cleo", frozenset({"upload", "claim"}))
+UPLOADER = Identity("ulla", frozenset({"upload"}))
+DEMO = project_name("demo")
+
+
+def test_index_that_accepts_uploads_is_given() -> None:
+    assert accepting_index("unstable", INDEXES).name == "unstable"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message", "hint"),
+    [
+        ("stable", Forbidden, 'index "stable" is promotion-only', 'upload to "unstable" or "risk/dev"'),
+        (
+            "testing",
+            Forbidden,
+            'index "testing" is promotion-only',
+            'upload to "unstable" and promote from there',
+        ),
+        ("pypi", Forbidden, 'index "pypi" is a mirror', "upload to"),
+        ("nowhere", NotFound, 'there is no index "nowhere"', "upload to"),
+    ],
+)
+def test_other_indexes_say_where_to_upload(
+    name: str, error: type[ConveyorError], message: str, hint: str
+) -> None:
+    with pytest.raises(error) as caught:
+        accepting_index(name, INDEXES)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+def test_chain_is_what_an_index_shows_and_what_shows_it() -> None:
+    assert chain_of("unstable", INDEXES) == {"unstable", "testing", "stable"}
+    assert chain_of("stable", INDEXES) == {"unstable", "testing", "stable", "risk/dev"}
+    assert chain_of("risk/dev", INDEXES) == {"risk/dev", "stable"}
+    assert chain_of("alone", INDEXES) == {"alone"}
+
+
+def test_upstream_is_asked_for_names_nobody_claimed_and_never_for_administrators() -> None:
+    assert must_ask_upstream(CLAIMER, DEMO, [])
+    assert not must_ask_upstream(CLAIMER, DEMO, [Claim("demo")])
+    assert not must_ask_upstream(CLAIMER, project_name("risk-a"), [Claim("risk", is_prefix=True)])
+    assert must_ask_upstream(CLAIMER, project_name("risky"), [Claim("risk", is_prefix=True)])
+    assert not must_ask_upstream(ADMIN, DEMO, [])
+
+
+def test_new_name_may_be_claimed_by_those_with_the_right() -> None:
+    may_claim_name(CLAIMER, DEMO, upstream_has=False)
+
+
+@pytest.mark.parametrize("upstream_has", [None, True, False])
+def test_administrator_claims_whatever_upstream_has(upstream_has: bool | None) -> None:
+    may_claim_name(ADMIN, DEMO, upstream_has=upstream_has)
+
+
+@pytest.mark.parametrize(
+    ("identity", "upstream_has", "error"),
+    [
+        (CLAIMER, True, Forbidden),
+        (CLAIMER, None, Forbidden),
+        (UPLOADER, False, Forbidden),
+        (ANONYMOUS, False, Unauthorized),
+    ],
+)
+def test_others_may_not_claim(
+    identity: Identity, upstream_has: bool | None, error: type[ConveyorError]
+) -> None:
+    with pytest.raises(error):
+        may_claim_name(identity, DEMO, upstream_has=upstream_has)
+
+
+def decide(
+    holders: dict[str, str] | None = None,
+    *,
+    is_retired: bool = False,
+    closed_at: str | None = None,
+    other_spelling: str | None = None,
+) -> str | None:
+    state = FilenameState(holders or {}, is_retired, closed_at, other_spelling)
+    return decide_filename(
+        state, index="unstable", filename="demo-1.0.tar.gz", project="demo", version="1.0", sha256="a"
+    )
+
+
+def test_new_file_is_new() -> None:
+    assert decide() is None
+
+
+@pytest.mark.parametrize("holder", ["unstable", "stable"])
+def test_identical_file_is_where_it_is_also_in_a_closed_release(holder: str) -> None:
+    assert decide({holder: "a"}, closed_at="2026-11-21T08:00:00.000000Z") == holder
+
+
+def test_other_content_is_refused_wherever_the_file_is_in_the_chain() -> None:
+    with pytest.raises(DistributionExists, match='already exists in index "stable" with other content'):
+        decide({"stable": "b"})
+
+
+@pytest.mark.parametrize("holders", [{}, {"unstable": "a"}])
+def test_retired_name_is_never_given_again(holders: dict[str, str]) -> None:
+    with pytest.raises(Conflict, match="was deleted"):
+        decide(holders, is_retired=True)
+
+
+def test_closed_release_takes_no_file_and_names_the_way_out() -> None:
+    with pytest.raises(Conflict) as caught:
+        decide(closed_at="2026-11-21T08:00:00.000000Z")
+    assert "1.0.post1" in (caught.value.hint or "")
+
+
+def test_equal_version_in_another_spelling_is_refused() -> None:
+    with pytest.raises(Conflict, match=r"is here as 1\.0\.0, which is the same version"):
+        decide(other_spelling="1.0.0")
+
+
+def test_sizes_over_a_limit_are_refused() -> None:
+    limits = UploadLimits(file_bytes=10, project_bytes=15)
+    check_size(10, limits, project_bytes=5)
+    with pytest.raises(TooLarge, match="more than 10 bytes"):
+        check_size(11, limits)
+    with pytest.raises(TooLarge, match="the project would have more than 15 bytes"):
+        check_size(10, limits, project_bytes=6)

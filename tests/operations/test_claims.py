@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.catalog.events import events_since
+from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.errors import Forbidden, InvalidName, Unauthorized
+from conveyor.operations.changes import read
+from conveyor.operations.claims import claim_name, list_claims
+from makers import make_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADMIN = Identity("admin", frozenset({"admin"}))
+CLAIMER = Identity("cleo", frozenset({"claim", "read"}))
+READER = Identity("rea", frozenset({"read"}))
+
+
+def test_claim_is_recorded_with_its_origin(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    before = store.newest.read()
+    claim, is_new = claim_name(store, ADMIN, "Demo.Pkg")
+    assert is_new
+    assert (claim.name, claim.is_prefix, claim.claimed_by) == ("demo-pkg", False, "admin")
+    with read(store) as connection:
+        (event,) = events_since(connection, before)
+    assert (event.action, event.project, event.actor) == ("claim", "demo-pkg", "admin")
+    assert list_claims(store, ADMIN) == [claim]
+
+
+def test_claiming_again_changes_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    first, _ = claim_name(store, ADMIN, "demo")
+    serial = store.newest.read()
+    assert claim_name(store, CLAIMER, "demo") == (first, False)
+    assert store.newest.read() == serial
+
+
+def test_prefix_touches_all_pages_and_is_written_without_its_hyphen(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    before = store.newest.read()
+    claim, _ = claim_name(store, ADMIN, "risk-", is_prefix=True)
+    assert (claim.name, claim.is_prefix) == ("risk", True)
+    with read(store) as connection:
+        (event,) = events_since(connection, before)
+    assert event.project is None
+
+
+def test_claimer_claims_what_upstream_does_not_have(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    assert claim_name(store, CLAIMER, "demo", upstream_has=False)[1]
+    for upstream_has in (True, None):
+        with pytest.raises(Forbidden, match="upstream"):
+            claim_name(store, CLAIMER, "numpy", upstream_has=upstream_has)
+
+
+def test_others_may_not_claim(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(Forbidden):
+        claim_name(store, READER, "demo", upstream_has=False)
+    with pytest.raises(Unauthorized):
+        claim_name(store, ANONYMOUS, "demo", upstream_has=False)
+    with pytest.raises(Forbidden):
+        claim_name(store, CLAIMER, "risk", is_prefix=True, upstream_has=False)
+    with pytest.raises(InvalidName):
+        claim_name(store, ADMIN, "-demo")
+    with pytest.raises(Forbidden):
+        list_claims(store, CLAIMER)
+    assert list_claims(store, ADMIN) == []
