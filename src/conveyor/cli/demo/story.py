@@ -116,7 +116,7 @@ def _open_the_store(stage: Stage) -> tuple[str, str]:
         screen.note(f"{url}/ with the indexes pypi (mirror), stable, testing, unstable")
     with station(screen, "the store learns who counts: a worker, a QA signer, a name"):
         store = [*CONVEYOR, "store"]
-        at = ["--data", stage.data]
+        at: list[str | Path] = ["--data", stage.data]
         call(
             [*store, "worker", "add", "worker-1", "--credentials", stage.credentials, *at],
             folder=stage.folder,
