@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
@@ -49,10 +50,7 @@ def open_catalog(url: str) -> sqlalchemy.Engine:
     Raises:
         InvalidInput: the URL is none, or names a database that is not supported.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise InvalidInput("the database URL can not be read", hint=_URL_HINT) from error
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
@@ -60,7 +58,27 @@ def open_catalog(url: str) -> sqlalchemy.Engine:
     raise InvalidInput(f'the catalogue can not live in "{parsed.get_backend_name()}"', hint=_URL_HINT)
 
 
+def _parsed(url: str) -> sqlalchemy.URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise InvalidInput("the database URL can not be read", hint=_URL_HINT) from error
+
+
 _URL_HINT = "use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+
+
+def has_catalog(url: str) -> bool:
+    """Whether a catalogue was ever made at this URL; looking makes none."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return Path(parsed.database or "").is_file()
+    engine = open_catalog(url)
+    try:
+        with engine.connect() as connection:
+            return sqlalchemy.inspect(connection).has_table("facts")
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs import BlobStore, open_blobs
 from conveyor.blobs.filesystem import make_durable_folders, storage_errors, sync_folder
-from conveyor.catalog.connection import is_sqlite, open_catalog
+from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog
 from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
 from conveyor.catalog.schema import prepare_schema
@@ -35,7 +35,7 @@ from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.catalog.users import insert_user
 from conveyor.domain.access import SCOPES
 from conveyor.domain.indexes import DEFAULT_INDEXES
-from conveyor.errors import StorageFailed
+from conveyor.errors import NotFound, StorageFailed
 from conveyor.operations.changes import database_errors, read, record_change
 from conveyor.settings import Upstream, upstream_of_this_machine
 
@@ -113,13 +113,30 @@ def close_store(store: Store) -> None:
 
 @contextmanager
 def opened_store(settings: StoreSettings) -> Iterator[Store]:
-    """An initialised store for the time of one command."""
-    initialise_store(settings)
+    """The store at ``settings.data`` for the time of one command; it makes none.
+
+    Raises:
+        NotFound: there is no store, or one that was left half made.
+        StorageFailed, Conflict: as ``open_store``.
+    """
+    with database_errors("the catalogue can not be opened"):
+        is_there = has_catalog(settings.database_url)
+    if not is_there:
+        raise _no_store(settings)
     store = open_store(settings)
     try:
+        with read(store) as connection:
+            if read_fact(connection, "store-id") is None:
+                raise _no_store(settings)
         yield store
     finally:
         close_store(store)
+
+
+def _no_store(settings: StoreSettings) -> NotFound:
+    return NotFound(
+        f"there is no store at {settings.data}", hint=f"conveyor store serve --data {settings.data} makes one"
+    )
 
 
 def initialise_store(settings: StoreSettings) -> InitialState:

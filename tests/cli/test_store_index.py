@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.cli import run
+from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.operations.indexes import get_index
+from conveyor.operations.store import initialise_store
+from makers import make_settings, make_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    initialise_store(make_settings(tmp_path / "store"))
+    return str(tmp_path / "store")
+
+
+def test_list_shows_each_index_with_its_bases_and_gates(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "index", "list", "--data", data]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["pypi", "stable", "testing", "unstable"]
+    assert lines[1].endswith("promotion-only; bases: pypi; gates: tests, qa-signature, final-version")
+
+
+def test_list_as_json_is_for_scripts(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "index", "list", "--json", "--data", data]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [index["name"] for index in found] == [index.name for index in DEFAULT_INDEXES]
+    assert found[3]["bases"] == ["testing", "stable", "pypi"]
+
+
+def test_created_index_is_there(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "risk/stable",
+        "--mode",
+        "promotion-only",
+        "--base",
+        "stable",
+        "--base",
+        "pypi",
+        "--gate",
+        "tests",
+    ]
+    assert run(["store", "index", "create", *arguments, "--private", "--data", data]) == 0
+    assert capsys.readouterr().out == 'index "risk/stable" made\n'
+    made = get_index(make_store(tmp_path / "store"), "risk/stable")
+    assert (made.bases, made.gates, made.is_private) == (("stable", "pypi"), ("tests",), True)
+
+
+def test_refusal_is_one_clear_error(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "index", "create", "stable", "--mode", "uploads", "--data", data]) == 6
+    assert capsys.readouterr().err.startswith('Conflict: there is an index "stable" already')
+
+
+def test_command_on_a_folder_without_a_store_makes_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "index", "list", "--data", str(tmp_path)]) == 5
+    assert capsys.readouterr().err.splitlines() == [
+        f"NotFound: there is no store at {tmp_path}",
+        f"hint: conveyor store serve --data {tmp_path} makes one",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", [[], ["--data", ".", "--url", "http://127.0.0.1:9"]])
+def test_store_must_be_named_once(where: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "index", "list", *where]) == 2
+    assert "either --data DIR or --url URL" in capsys.readouterr().err
