@@ -35,41 +35,47 @@ _COLUMNS = (
 """In the order of the fields of ``MirroredFile``."""
 
 
+_PROJECTS_OF = select(
+    _projects.index_name, _projects.project, _projects.is_present, _projects.etag, _projects.fetched_at
+).where(
+    _projects.project == bindparam("project"),
+    _projects.index_name.in_(bindparam("index_names", expanding=True)),
+)
+
+_PAGE_FILES: Select[Any] = (
+    select(*_COLUMNS)
+    .where(
+        _files.project == bindparam("project"),
+        _files.index_name.in_(bindparam("index_names", expanding=True)),
+    )
+    .order_by(_files.index_name, _files.filename)
+)
+
+_BY_DIGEST: Select[Any] = select(*_COLUMNS).where(
+    _files.sha256 == bindparam("sha256"), _files.filename == bindparam("filename")
+)
+
+
 def mirrored_projects_of(
     connection: Connection, project: str, index_names: Sequence[str]
 ) -> dict[str, MirroredProject]:
     """What is remembered of a project, by index; indexes that never asked for it are missing."""
-    rows = connection.execute(
-        select(
-            _projects.index_name,
-            _projects.project,
-            _projects.is_present,
-            _projects.etag,
-            _projects.fetched_at,
-        ).where(_projects.project == project, _projects.index_name.in_(index_names))
-    )
+    rows = connection.execute(_PROJECTS_OF, {"project": project, "index_names": list(index_names)})
     return {row.index_name: MirroredProject(*row) for row in rows}
 
 
 def mirrored_page_files(
     connection: Connection, project: str, index_names: Sequence[str]
 ) -> list[MirroredFile]:
-    """The files of a project in any of the mirrors, in the order upstream gave them."""
-    return _read(
-        connection,
-        select(*_COLUMNS)
-        .where(_files.project == project, _files.index_name.in_(index_names))
-        .order_by(_files.index_name, _files.filename),
-    )
+    """The files of a project in any of the mirrors, by filename."""
+    rows = connection.execute(_PAGE_FILES, {"project": project, "index_names": list(index_names)})
+    return [MirroredFile(*row) for row in rows]
 
 
 def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> list[MirroredFile]:
     """The file of that digest and name in every mirror that has it."""
-    return _read(connection, select(*_COLUMNS).where(_files.sha256 == sha256, _files.filename == filename))
-
-
-def _read(connection: Connection, statement: Select[Any]) -> list[MirroredFile]:
-    return [MirroredFile(*row) for row in connection.execute(statement)]
+    rows = connection.execute(_BY_DIGEST, {"sha256": sha256, "filename": filename})
+    return [MirroredFile(*row) for row in rows]
 
 
 def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
