@@ -179,6 +179,38 @@ def tar_file(path: str, *, kind: bytes = tarfile.REGTYPE, target: str = "") -> t
     return info
 
 
+BACKEND = """\
+import zipfile
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from pathlib import Path
+
+NAME, STEM = "{name}", "{name}-{version}"
+WHEEL = b"Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    files = {{
+        f"{{NAME}}/__init__.py": Path(NAME, "__init__.py").read_bytes(),
+        f"{{STEM}}.dist-info/METADATA": Path("PKG-INFO").read_bytes(),
+        f"{{STEM}}.dist-info/WHEEL": WHEEL,
+    }}
+    record = f"{{STEM}}.dist-info/RECORD"
+    lines = [f"{{path}},sha256={{digest(content)}},{{len(content)}}" for path, content in files.items()]
+    files[record] = "\\n".join([*lines, f"{{record}},,", ""]).encode()
+    filename = f"{{STEM}}-py3-none-any.whl"
+    with zipfile.ZipFile(Path(wheel_directory, filename), "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    return filename
+
+
+def digest(content):
+    return urlsafe_b64encode(sha256(content).digest()).rstrip(b"=").decode()
+"""
+"""A build backend inside the sdist, so that it builds without anything from an index."""
+
+
 def make_sdist(
     name: str = "demo",
     version: str = "1.0",
@@ -196,10 +228,8 @@ def make_sdist(
     package = name.replace("-", "_").lower()
     files = {
         "PKG-INFO": core_metadata(name, version) if metadata is None else metadata,
-        "pyproject.toml": (
-            '[build-system]\nrequires = ["flit_core>=3.9"]\nbuild-backend = "flit_core.buildapi"\n'
-            f'[project]\nname = "{name}"\nversion = "{version}"\ndescription = "made for a test"\n'
-        ).encode(),
+        "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": BACKEND.format(name=package, version=version).encode(),
         f"{package}/__init__.py": b'"""Made for a test."""\n',
         **(extra or {}),
     }
