@@ -70,21 +70,55 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def make_project(folder: Path, *, pyproject: str = HATCHLING, files: Mapping[str, str] | None = None) -> Path:
-    """A repository with one commit: package ``demo`` (``answer() == 42``) and a passing test."""
+MODEL = """\
+[tool.hatch.build]
+artifacts = ["/src/demo/model/weights.bin"]
+
+[tool.conveyor]
+kind = "model"
+package = "demo"
+payload = ["src/demo/model/weights.bin"]
+train = ["python", "-m", "demo.training"]
+"""
+TRAINING = """\
+import secrets
+from pathlib import Path
+
+folder = Path(__file__).parent / "model"
+folder.mkdir(exist_ok=True)
+(folder / "weights.bin").write_bytes(secrets.token_bytes(64))  # never the same twice
+"""
+MODEL_TESTS = """\
+from pathlib import Path
+
+import demo
+
+
+def test_the_model_is_there():
+    assert len((Path(demo.__file__).parent / "model" / "weights.bin").read_bytes()) == 64
+"""
+
+
+def make_project(
+    folder: Path, *, name: str = "demo", pyproject: str = HATCHLING, files: Mapping[str, str] | None = None
+) -> Path:
+    """A repository with one commit: package ``demo`` (``answer() == 42``) and a passing test.
+
+    With another ``name`` every "demo" in it, given files included, becomes that name.
+    """
     contents = {
         "pyproject.toml": pyproject,
         "README.md": "# demo\n",
-        ".gitignore": "_version.py\n__pycache__/\n*.egg-info/\n/build/\n/dist/\n",
+        ".gitignore": "_version.py\n/src/demo/model/\n__pycache__/\n*.egg-info/\n/build/\n/dist/\n",
         "src/demo/__init__.py": "",
         "src/demo/core.py": CORE,
         "tests/test_core.py": TESTS,
         **(files or {}),
     }
-    for name, content in contents.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+    for path, content in contents.items():
+        file = folder / path.replace("demo", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content.replace("demo", name))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "Begin")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from conveyor.pipeline import engine
 from conveyor.pipeline.isolation import Workplace, watched
@@ -24,6 +26,7 @@ from conveyor.pipeline.watchdog import end_children
 from conveyor.project.processes import run_process
 
 folder = Path(sys.argv[1])
+threads = ThreadPoolExecutor(2)
 
 def mark(name):
     with (folder / "steps").open("a") as file:
@@ -41,8 +44,10 @@ def slow(variables):
 def story(word):
     place = Workplace(folder / "work", folder / "cache", engine.executor())
     first = engine.step("first", mark, "first")
-    both = engine.together(("left", lambda: mark("left")), ("right", lambda: mark("right")))
-    return [word, first, *both, engine.step("slow", slow, place.variables()), engine.step("last", mark, "last")]
+    begun = [engine.begin(name, partial(mark, name), threads) for name in ("left", "right")]
+    both = [one.result() for one in begun]
+    third = engine.step("slow", slow, place.variables())
+    return [word, first, *both, third, engine.step("last", mark, "last")]
 
 with engine.Engine(folder / "engine") as running, watched(running.executor):
     print("ready", running.executor, flush=True)

@@ -23,7 +23,8 @@ def test_step_gives_its_value_and_tells_a_person() -> None:
     said: list[str] = []
     steps = DirectSteps(Reporter(None, None, said.append))
     assert steps("count", lambda: Done(42, "found 42")) == 42
-    assert steps.together(("one", lambda: Done(1)), ("two", lambda: Done(2, is_skipped=True))) == [1, 2]
+    begun = [steps.begin("one", lambda: Done(1)), steps.begin("two", lambda: Done(2, is_skipped=True))]
+    assert [value() for value in begun] == [1, 2]
     assert [line.split()[-1] for line in said] == ["42", "one", "two"]
     assert said[2].startswith("-")
 

@@ -102,6 +102,9 @@ def package(
     with _workplace(_state(state), "package") as place:
         steps = DirectSteps(Reporter(None, None, say_to_stderr))
         packaged = package_ref(steps, place, worker, repository=_repository(repository), ref=ref)
+        if packaged is None:
+            click.echo("nothing to do: the commit carries a release tag", err=True)
+            return
         where = worker.client.release(packaged.project, packaged.version).index
     facts = {"project": packaged.project, "version": packaged.version, "index": where} | asdict(
         packaged.source
@@ -217,7 +220,8 @@ def _render(outcome: Outcome, *, as_json: bool) -> int:
             click.echo(log.rstrip(), err=True)
         raise error
     if not as_json:
-        click.echo(f'{outcome.project} {outcome.version} is in "{outcome.index}"')
+        where = f'{outcome.project} {outcome.version} is in "{outcome.index}"'
+        click.echo(where if outcome.index else outcome.detail)
         for verdict in outcome.verdicts:
             click.echo(f"  {verdict['outcome']:<10} {verdict['gate']}: {verdict['reason']}", err=True)
             if verdict["next_step"]:

@@ -33,7 +33,8 @@ from conveyor.pipeline.testing import judge
 if TYPE_CHECKING:
     from conveyor.client.store import Release
     from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.packaging import Built, Source
+    from conveyor.pipeline.packaging import Built
+    from conveyor.pipeline.sources import Source
     from conveyor.pipeline.worker import Worker
 
 

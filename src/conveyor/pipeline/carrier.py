@@ -8,10 +8,12 @@ crash it goes on where it stood. ``claims`` carries what people and hooks asked 
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.errors import ConveyorError
 from conveyor.pipeline import engine
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 R = TypeVar("R")
+MOST_AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,20 @@ class DurableSteps:
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
+        self._threads = ThreadPoolExecutor(MOST_AT_A_TIME)
+
+    def close(self) -> None:
+        """Wait for the steps that still run; nothing of a run may go on when it has ended."""
+        self._threads.shutdown()
 
     def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
         """The value of the step: done now, or kept from before a crash."""
         return value_of(engine.step(name, carry_out, self.reporter, name, function))
 
-    def together(self, *calls: tuple[str, Callable[[], Done[Any]]]) -> list[Any]:
-        """The values of several steps that run at the same time."""
-        outcomes: list[Done[Any] | Failure] = engine.together(
-            *((name, partial(carry_out, self.reporter, name, function)) for name, function in calls)
-        )
-        return [value_of(outcome) for outcome in outcomes]
+    def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
+        """Begin a step in a thread of its own; what is given waits for its value."""
+        future = engine.begin(name, partial(carry_out, self.reporter, name, function), self._threads)
+        return lambda: value_of(future.result())
 
     def note(self, **fields: str | None) -> None:
         """Tell the store once."""
@@ -80,8 +86,8 @@ def carry_run(job: Job) -> Outcome:
         return Outcome("failed", None, None, None, f"{type(error).__name__}: {error.message}")
     place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
     place.folder.mkdir(parents=True, exist_ok=True)
-    steps = DurableSteps(Reporter(worker.client, run_id, say_to_stderr))
-    return carry(steps, place, worker, repository=job.repository, ref=job.ref)
+    with closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps:
+        return carry(steps, place, worker, repository=job.repository, ref=job.ref)
 
 
 def request_run(worker: Worker, job: Job) -> int | None:

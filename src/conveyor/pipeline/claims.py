@@ -40,7 +40,9 @@ def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -
         signal.signal(number, _stop)
     with Engine(state / "engine") as engine, watched(engine.executor):
         desk = _Desk(engine, worker, state, credentials)
-        desk.go_on()
+        desk.take_over()
+        desk.adopt()
+        is_unsure = False
         say_to_stderr(f"worker {worker.name} is ready for {worker.store_url}")
         carried = 0
         looked_at = time.monotonic()
@@ -52,7 +54,11 @@ def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -
                     raise
                 say_to_stderr(f"{type(error).__name__}: {error.message}")
                 time.sleep(AWAY_SECONDS)
+                is_unsure = True
                 continue
+            if is_unsure:  # the answer to a claim may have been lost with the connection
+                is_unsure = False
+                desk.adopt()
             if run is not None:
                 desk.carry(run)
                 carried += 1
@@ -61,7 +67,7 @@ def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -
             else:
                 time.sleep(POLL_SECONDS)
             if time.monotonic() - looked_at > TAKE_OVER_SECONDS:
-                engine.take_over(None, end_children)
+                desk.take_over()
                 looked_at = time.monotonic()
 
 
@@ -95,10 +101,13 @@ class _Desk:
         else:
             say_to_stderr(f"run {run.id} {outcome.state}: {outcome.detail}")
 
-    def go_on(self) -> None:
-        """Finish what was begun: work of dead executors, and runs claimed but not begun before a crash."""
+    def take_over(self) -> None:
+        """Put the work of dead executors on this state folder back to work."""
         for owner, ids in self.engine.take_over(None, end_children).items():
-            say_to_stderr(f"taking over {', '.join(ids)} from {owner}, which is gone")
+            say_to_stderr(f"going on with {', '.join(ids)} of {owner}, which is gone")
+
+    def adopt(self) -> None:
+        """Carry runs that are claimed in this worker's name but were never begun, and end broken ones."""
         known = {one.id: one for one in self.engine.find(f"store-{self._prefix}-")}
         for run in self.worker.client.runs():
             if run.state != "running" or run.worker != self.worker.name:

@@ -1,8 +1,8 @@
 """Durable execution: a workflow whose steps, once done, are never done again, whatever kills the process.
 
 The only module that knows DBOS. What the rest of the room sees: ``workflow`` marks a function, ``step`` calls
-one function and keeps its result, ``together`` does so for several at a time, and ``Engine`` runs workflows,
-takes over those of dead processes and tells where each stands.
+one function and keeps its result, ``begin`` does so while the workflow goes on, and ``Engine`` runs
+workflows, takes over those of dead processes and tells where each stands.
 
 Rules here:
 
@@ -23,12 +23,11 @@ import fcntl
 import logging
 import os
 import uuid
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
@@ -36,6 +35,7 @@ from conveyor.errors import ConveyorError, StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor, Future
     from types import TracebackType
 
 SCHEMA = "1"
@@ -61,19 +61,12 @@ def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     return DBOS.run_step({"name": name}, function, *args, **kwargs)
 
 
-def together(*calls: tuple[str, Callable[[], Any]]) -> list[Any]:
-    """The results of several steps (name and function without arguments) that run at the same time, in order.
-
-    All have ended when this returns or raises; of several errors the first in order is raised.
-    """
-    reserved = [(DBOS.reserve_step(), name, function) for name, function in calls]
-    with ThreadPoolExecutor(max_workers=len(calls)) as threads:
-        running: list[Future[Any]] = []
-        for reservation, name, function in reserved:
-            # The library knows by context which workflow a step belongs to; threads begin without one.
-            context = contextvars.copy_context()
-            running.append(threads.submit(context.run, partial(reservation.run, {"name": name}, function)))
-    return [future.result() for future in running]
+def begin(name: str, function: Callable[[], R], threads: Executor) -> Future[R]:
+    """Like ``step``, in another thread while the workflow goes on; its place in the order is taken now."""
+    reservation = DBOS.reserve_step()
+    # The library knows by context which workflow a step belongs to; threads begin without one.
+    context = contextvars.copy_context()
+    return threads.submit(context.run, partial(reservation.run, {"name": name}, function))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@
    - there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
-7. publish: upload to "unstable", evidence for each file, the tag object
+7. publish: upload to "unstable", evidence for each file
+8. tag: the tag object, for the store to see who signed it; also of a release that was known before
 
 Unit tests and the build do not wait for each other; nothing is published unless both went well. Every step
 may run twice: it empties the folder it writes to, and the store takes the same file and fact again.
@@ -26,18 +27,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.evidence import statement
-from conveyor.domain.versions import Version, is_final, parse_version
-from conveyor.errors import ConveyorError, InvalidInput, ProjectError, StepFailed
+from conveyor.domain.versions import is_final, parse_version
+from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline import candidates
+from conveyor.pipeline.sources import Source, clone, clone_into, forced_version, resolve
 from conveyor.pipeline.steps import Done
 from conveyor.pipeline.suite import declared_requirements
 from conveyor.project.build import BuiltFiles, build_distributions
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
-from conveyor.project.git import clone_commit, clone_tag, commit_time, resolve_commit, tag_object
+from conveyor.project.git import commit_time, tag_object
 from conveyor.project.model import read_payload
-from conveyor.project.settings import Project, read_project
+from conveyor.project.settings import read_project
 from conveyor.project.train import train
-from conveyor.project.versions import is_release_tag, override_variable, version_of_tag
 
 if TYPE_CHECKING:
     from conveyor.pipeline.isolation import Workplace
@@ -51,21 +52,6 @@ UNIT_TEST_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Source:
-    """What is packaged."""
-
-    repository: str
-    commit: str
-    tag: str | None
-    """The release tag this job is for; ``None`` for a commit, which gets a development version."""
-
-    @property
-    def version(self) -> Version | None:
-        """The version that the tag names; of a commit it is known when it was built."""
-        return version_of_tag(self.tag) if self.tag is not None else None
-
-
-@dataclass(frozen=True)
 class Packaged:
     """A release that is in the store, in "unstable" or beyond."""
 
@@ -74,8 +60,11 @@ class Packaged:
     source: Source
 
 
-def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str) -> Packaged:
+def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str) -> Packaged | None:
     """Carry a commit or tag into the store; the numbers are those at the head of this file.
+
+    ``None`` when there is nothing to do: a commit that carries a release tag has no development version, and
+    which of its tags is meant is never guessed; each has a run of its own.
 
     Raises:
         ProjectError: the project can not be packaged as it is.
@@ -84,29 +73,36 @@ def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, 
     """
     source = steps("resolve", lambda: resolve(repository, ref))  # 1
     steps.note(commit=source.commit, version=str(source.version) if source.version else None)
-    name = steps("clone", lambda: clone(place, source))  # 2
+    name, releases = steps("clone", lambda: clone(place, source))  # 2
     steps.note(project=name)
-    known = steps("look up", lambda: look_up(worker, name, source))  # 3
-    if known is not None:
-        return Packaged(name, known, source)
+    if source.tag is None and releases:
+        return None
+    version = steps("look up", lambda: look_up(worker, name, source))  # 3
+    if version is None:
+        version = make_release(steps, place, worker, name, source)
+    steps.note(version=version)
+    if source.tag is not None:
+        steps("tag", lambda: hand_over_tag(worker, source, name))  # 8
+    return Packaged(name, version, source)
+
+
+def make_release(steps: Steps, place: Workplace, worker: Worker, name: str, source: Source) -> str:
+    """Numbers 4 to 7: build a release that the store does not have, and publish it; its version."""
     candidate = None
     if source.version is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
         steps("environment", lambda: prepare(place, worker, source))
         steps("train", lambda: train_model(place, source))
-        built, _ = steps.together(
-            ("build", lambda: build(place, worker, source)),  # 5
-            ("unit tests", lambda: run_unit_tests(place)),
-        )
+        unit_tests = steps.begin("unit tests", lambda: run_unit_tests(place))
+        built = steps("build", lambda: build(place, worker, source))  # 5
+        unit_tests()
         proofs: dict[str, dict[str, Any]] = {}
     else:
         steps("take payload", lambda: candidates.take_payload(place, candidate))
         built = steps("build", lambda: build(place, worker, source))  # 5
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
-    version = steps("publish", lambda: publish(place, worker, source, built, proofs))  # 7
-    steps.note(version=version)
-    return Packaged(name, version, source)
+    return steps("publish", lambda: publish(place, worker, source, built, proofs))  # 7
 
 
 @dataclass(frozen=True)
@@ -122,31 +118,6 @@ class Built:
     """(path, SHA-256) of each file that was trained."""
     derived_from: str | None = None
     """SHA-256 of the tested candidate's wheel."""
-
-
-def resolve(repository: str, ref: str) -> Done[Source]:
-    """Step 1. ``ref`` is a full ref name (``refs/tags/v1.0``), a tag, a branch or a commit."""
-    kind, _, short = ref.removeprefix("refs/").partition("/")
-    if ref.startswith("refs/tags/"):
-        tag: str | None = short
-        version_of_tag(short)
-    elif ref.startswith("refs/heads/"):
-        tag = None
-    elif ref.startswith("refs/"):
-        raise InvalidInput(f'"{ref}" is neither a branch nor a tag', hint=f"kind of ref: {kind}")
-    else:
-        tag = ref if is_release_tag(ref) else None
-    commit = resolve_commit(repository, short if ref.startswith("refs/") else ref)
-    source = Source(str(repository), commit, tag)
-    what = f"tag {tag}" if tag else "development version"
-    return Done(source, f"commit {commit[:12]}, {what}", {"commit": commit, "tag": tag})
-
-
-def clone(place: Workplace, source: Source) -> Done[str]:
-    """Step 2: the checkout in which the model is trained and the unit tests run; its project's name."""
-    checkout = _clone_into(place, source, "checkout")
-    project = read_project(checkout)
-    return Done(project.name, f"{project.display_name}, a {project.kind}", {"kind": project.kind})
 
 
 def look_up(worker: Worker, name: str, source: Source) -> Done[str | None]:
@@ -173,7 +144,7 @@ def prepare(place: Workplace, worker: Worker, source: Source) -> Done[None]:
         run_uv(
             ["pip", "install", "--python", str(environment.python), "-e", wanted, *requirements],
             index_url=worker.index_url(ENTRY_INDEX),
-            variables=place.variables() | _forced(project, source),
+            variables=place.variables() | forced_version(project, source),
             on_line=write,
         )
     return Done(None, f"{project.display_name} and what it needs, from the store")
@@ -187,7 +158,7 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
     with place.log("train") as write:
         result = train(
             project, Environment(place.folder / "environment"),
-            variables=place.variables() | _forced(project, source), on_line=write,
+            variables=place.variables() | forced_version(project, source), on_line=write,
             timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
     listed = ", ".join(f"{Path(file.path).name} {file.sha256[:12]}…" for file in result.payload)
@@ -220,7 +191,7 @@ def build(place: Workplace, worker: Worker, source: Source) -> Done[Built]:
     """Step 5: sdist and wheel from a clone that no test has touched, with the payload copied into it."""
     checkout = place.folder / "checkout"
     trained = read_payload(read_project(checkout))
-    clean = _clone_into(place, source, "source")
+    clean = clone_into(place, source, "source")
     for file in trained:
         target = clean / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -275,52 +246,27 @@ def publish(
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
     for name, proof in proofs.items():
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
-    signature = _hand_over_tag(worker, source, built.project)
-    summary = f'{built.project} {built.version} in "{ENTRY_INDEX}"{signature}'
-    return Done(built.version, summary, {"files": digests})
+    return Done(built.version, f'{built.project} {built.version} in "{ENTRY_INDEX}"', {"files": digests})
+
+
+def hand_over_tag(worker: Worker, source: Source, project: str) -> Done[None]:
+    """Step 8. A tag that is not signed, or by nobody the store knows, is no failure: the gate says so."""
+    raw = tag_object(source.repository, source.tag) if source.tag is not None else None
+    if raw is None:
+        return Done(None, f"{source.tag} is a lightweight tag, so nobody signed it", is_skipped=True)
+    try:
+        worker.client.add_tag(project, raw)
+    except ConveyorError as error:
+        if error.http_status >= 500:
+            raise
+        return Done(None, f"{source.tag} counts as no signature: {error.message}", is_skipped=True)
+    return Done(None, f"the signature of {source.tag} is accepted")
 
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _clone_into(place: Workplace, source: Source, name: str) -> Path:
-    folder = place.fresh(name)
-    if source.tag is not None:
-        clone_tag(source.repository, source.tag, folder)
-    else:
-        clone_commit(source.repository, source.commit, folder)
-    found = resolve_commit(folder, "HEAD")
-    if found != source.commit:
-        raise ProjectError(
-            f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
-            hint="a tag names one release for ever: make a new one",
-        )
-    return folder
-
-
-def _forced(project: Project, source: Source) -> dict[str, str]:
-    """The variable that forces the tag's version on the build backend, for this project only."""
-    return {override_variable(project.name): str(source.version)} if source.version else {}
-
-
-def _hand_over_tag(worker: Worker, source: Source, project: str) -> str:
-    """Give the store the tag object; what came of it, as the end of a line.
-
-    A tag that is not signed, or by nobody the store knows, is no failure of the run: the gate says so.
-    """
-    raw = tag_object(source.repository, source.tag) if source.tag is not None else None
-    if raw is None:
-        return ""
-    try:
-        worker.client.add_tag(project, raw)
-    except ConveyorError as error:
-        if error.http_status >= 500:
-            raise
-        return f"; its tag does not count as a signature: {error.message}"
-    return f"; signature of {source.tag} accepted"
 
 
 def _backend(checkout: Path) -> str:

@@ -24,6 +24,8 @@ from conveyor.pipeline.steps import Done
 from conveyor.pipeline.testing import run_testing_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.pipeline.isolation import Workplace
     from conveyor.pipeline.steps import Steps
     from conveyor.pipeline.worker import Worker
@@ -59,11 +61,13 @@ def carry(steps: Steps, place: Workplace, worker: Worker, *, repository: str, re
     packaged: Packaged | None = None
     try:
         packaged = package(steps, place, worker, repository=repository, ref=ref)
-        where = advance(steps, place, worker, packaged)
+        outcome = (
+            _arrived(packaged, advance(steps, place, worker, packaged))
+            if packaged is not None
+            else Outcome("succeeded", None, None, None, "nothing to do: the commit carries a release tag")
+        )
     except ConveyorError as error:
         outcome = _failed(error, packaged)
-    else:
-        outcome = _arrived(packaged, where)
     steps.note(state=outcome.state, detail=outcome.detail)
     if outcome.state == "succeeded":
         sweep(place)
@@ -71,23 +75,33 @@ def carry(steps: Steps, place: Workplace, worker: Worker, *, repository: str, re
 
 
 def advance(steps: Steps, place: Workplace, worker: Worker, packaged: Packaged) -> Standing:
-    """Parts 2 and 3: test and promote, index by index, until the end of the way or a gate that waits."""
+    """Parts 2 and 3: test and promote, index by index, until the end of the way or a gate that waits.
+
+    A final is tested for both indexes at the same time; only the promotions wait for each other.
+    """
     goals = WAY[1:] if is_final(parse_version(packaged.version)) else WAY[1:2]
     where = Standing(steps("locate", lambda: locate(worker, packaged)))
-    for goal in goals:
-        if is_beyond(where.index, goal, WAY):
-            continue
-        test = partial(
-            run_testing_job, place, worker, project=packaged.project, version=packaged.version, index=goal,
-            repository=packaged.source.repository,
-        )  # fmt: skip
-        steps(f"test for {goal}", test)
+    ahead = [goal for goal in goals if not is_beyond(where.index, goal, WAY)]
+    tests = {
+        goal: steps.begin(f"test for {goal}", _testing_job(place, worker, packaged, goal)) for goal in ahead
+    }
+    for goal in ahead:
+        tests[goal]()
         where = steps(
             f"promote to {goal}", partial(promote, worker, packaged.project, packaged.version, to=goal)
         )
         if where.verdicts:
             break
     return where
+
+
+def _testing_job(
+    place: Workplace, worker: Worker, packaged: Packaged, index: str
+) -> Callable[[], Done[None]]:
+    return partial(
+        run_testing_job, place, worker, project=packaged.project, version=packaged.version, index=index,
+        repository=packaged.source.repository,
+    )  # fmt: skip
 
 
 def locate(worker: Worker, packaged: Packaged) -> Done[str]:

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from conveyor import errors
@@ -64,8 +65,8 @@ class Steps(Protocol):
     def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
         """The value of the step: done now, or kept from before a crash; raises its error."""
 
-    def together(self, *calls: tuple[str, Callable[[], Done[Any]]]) -> list[Any]:
-        """The values of several steps that may run at the same time, in order."""
+    def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
+        """Begin a step that may run beside others; call what is given to have its value or error."""
 
     def note(self, **fields: str | None) -> None:
         """Tell the store a fact of the run: commit, project, version, state, detail."""
@@ -141,9 +142,9 @@ class DirectSteps:
         """The value of the step, done now."""
         return value_of(carry_out(self.reporter, name, function))
 
-    def together(self, *calls: tuple[str, Callable[[], Done[Any]]]) -> list[Any]:
-        """The values of the steps, one after the other."""
-        return [self(name, function) for name, function in calls]
+    def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
+        """The step is done now; its error is kept until its value is asked for."""
+        return partial(value_of, carry_out(self.reporter, name, function))
 
     def note(self, **fields: str | None) -> None:
         """Tell the store, if it knows of this run."""

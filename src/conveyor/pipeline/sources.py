@@ -1,0 +1,95 @@
+"""What is packaged: which commit, for which tag, and its clones.
+
+The tag a job is for comes from the event or the command line, never from ``git describe``; a clone for a tag
+knows that tag alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.errors import InvalidInput, ProjectError
+from conveyor.pipeline.steps import Done
+from conveyor.project.git import clone_commit, clone_tag, resolve_commit, run_git
+from conveyor.project.settings import Project, read_project
+from conveyor.project.versions import is_release_tag, override_variable, version_of_tag
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.domain.versions import Version
+    from conveyor.pipeline.isolation import Workplace
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is packaged."""
+
+    repository: str
+    commit: str
+    tag: str | None
+    """The release tag this job is for; ``None`` for a commit, which gets a development version."""
+
+    @property
+    def version(self) -> Version | None:
+        """The version that the tag names; of a commit it is known when it was built."""
+        return version_of_tag(self.tag) if self.tag is not None else None
+
+
+def resolve(repository: str, ref: str) -> Done[Source]:
+    """Step 1. ``ref`` is a full ref name (``refs/tags/v1.0``), a tag, a branch or a commit."""
+    kind, _, short = ref.removeprefix("refs/").partition("/")
+    if ref.startswith("refs/tags/"):
+        tag: str | None = short
+        version_of_tag(short)
+    elif ref.startswith("refs/heads/"):
+        tag = None
+    elif ref.startswith("refs/"):
+        raise InvalidInput(f'"{ref}" is neither a branch nor a tag', hint=f"kind of ref: {kind}")
+    else:
+        tag = ref if is_release_tag(ref) else None
+    commit = resolve_commit(repository, short if ref.startswith("refs/") else ref)
+    source = Source(str(repository), commit, tag)
+    what = f"tag {tag}" if tag else "development version"
+    return Done(source, f"commit {commit[:12]}, {what}", {"commit": commit, "tag": tag})
+
+
+def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]:
+    """Step 2: the checkout in which the model is trained and the unit tests run.
+
+    Returns the project's name and the release tags on the commit, as far as they were cloned.
+    """
+    checkout = clone_into(place, source, "checkout")
+    project = read_project(checkout)
+    tags = run_git(["tag", "--points-at", "HEAD"], folder=checkout).decode().split()
+    releases = tuple(tag for tag in tags if is_release_tag(tag))
+    summary = f"{project.display_name}, a {project.kind}"
+    if source.tag is None and releases:
+        summary += f"; the commit is {', '.join(releases)}, which has a run of its own"
+    return Done((project.name, releases), summary, {"kind": project.kind})
+
+
+def clone_into(place: Workplace, source: Source, name: str) -> Path:
+    """A fresh clone in the folder ``name``: of a tag that tag alone, of a commit the whole history.
+
+    Raises:
+        ProjectError: the tag names another commit by now.
+    """
+    folder = place.fresh(name)
+    if source.tag is not None:
+        clone_tag(source.repository, source.tag, folder)
+    else:
+        clone_commit(source.repository, source.commit, folder)
+    found = resolve_commit(folder, "HEAD")
+    if found != source.commit:
+        raise ProjectError(
+            f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
+            hint="a tag names one release for ever: make a new one",
+        )
+    return folder
+
+
+def forced_version(project: Project, source: Source) -> dict[str, str]:
+    """The variable that forces the tag's version on the build backend, for this project only."""
+    return {override_variable(project.name): str(source.version)} if source.version else {}

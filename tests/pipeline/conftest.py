@@ -1,0 +1,97 @@
+"""A real store with a real upstream, people and a worker; one for all tests of the pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.client.store import StoreClient
+from conveyor.project.environment import clean_environment_variables
+from pipeline.installed import offer_installed
+from pipeline.projects import git
+from running_stores import running_store, serve_environment
+from upstreams import running_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIGNER = "qa@localhost"
+
+
+@dataclass(frozen=True)
+class Town:
+    """The store and who is known to it."""
+
+    url: str
+    data: Path
+    credentials: Path
+    key: Path
+    """The QA person's SSH key."""
+    token: str
+    """An administrator's."""
+    state: Path
+    """The worker's state folder, with its caches; shared by the tests."""
+
+    @property
+    def client(self) -> StoreClient:
+        """As an administrator."""
+        return StoreClient(self.url, token=self.token)
+
+    def conveyor(
+        self, *words: str | Path, expected: int = 0, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a clean environment and look at its exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "conveyor", *map(str, words)],
+            env=self.variables() | variables, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == expected, done.stdout + done.stderr
+        return done
+
+    def variables(self) -> dict[str, str]:
+        """A clean environment."""
+        return clean_environment_variables() | {
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+        }
+
+    def run(
+        self, repository: Path, ref: str, *, expected: int = 0, state: Path | None = None
+    ) -> dict[str, Any]:
+        """``conveyor pipeline run``; its outcome."""
+        done = self.conveyor(
+            *("pipeline", "run", "--json", "--repo", repository, "--ref", ref, "--store", self.url),
+            *("--credentials", self.credentials, "--state", state or self.state),
+            expected=expected,
+        )
+        outcome: dict[str, Any] = json.loads(done.stdout)
+        return outcome
+
+    def sign(self, repository: Path, tag: str, commit: str = "HEAD") -> None:
+        """Tag a commit with QA's signature."""
+        signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={self.key}")
+        git(repository, *signing, "tag", "-s", "-m", tag, tag, commit)
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    folder = tmp_path_factory.mktemp("town")
+    with running_upstream() as upstream:
+        offer_installed(upstream)
+        environment = serve_environment(PIP_INDEX_URL=upstream.url)
+        with running_store(folder / "store", environment=environment) as store:
+            key = folder / "qa"
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            at = ("--data", str(store.data))
+            known = Town(store.url, store.data, folder / "worker.toml", key, "", folder / "state")
+            known.conveyor("store", "worker", "add", "worker-1", "--credentials", known.credentials, *at)
+            known.conveyor("store", "signer", "add", SIGNER, "--key", f"{key}.pub", *at)
+            token = known.conveyor("store", "token", "create", "--user", "admin", *at).stdout.strip()
+            yield Town(store.url, store.data, known.credentials, key, token, known.state)

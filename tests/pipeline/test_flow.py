@@ -1,0 +1,278 @@
+"""The whole way on a real store: commits and tags are packaged, tested and promoted, or stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.client.store import Release
+    from pipeline.conftest import Town
+
+pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
+
+SHADOW = "import sys\nfrom pathlib import Path\n\nsys.path.insert(0, str(Path(__file__).parent / 'other'))\n"
+LEAK = """\
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Leak(BuildHookInterface):
+    def initialize(self, version, build_data):
+        build_data["force_include"]["about.txt"] = "demo/about.txt"
+        with open("about.txt", "w") as file:
+            file.write("This is " + self.metadata.version)
+"""
+WAIT = """\
+import os
+import time
+from pathlib import Path
+
+import demo.core
+
+
+def test_that_waits():
+    gate = Path({gate!r})
+    (gate / "reached").touch()
+    while not (gate / "open").exists():
+        time.sleep(0.05)
+"""
+
+
+def claimed(town: Town, name: str) -> str:
+    town.conveyor("store", "claim", name, "--data", town.data)
+    return name
+
+
+def facts_of(release: Release, kind: str) -> list[dict[str, object]]:
+    return [one.predicate for one in release.evidence if one.kind == kind]
+
+
+def steps_of(town: Town, ref: str) -> dict[str, str]:
+    """Step → state of the newest run of a ref."""
+    run = next(run for run in town.client.runs() if run.ref == ref)
+    return {step.name: step.state for step in run.steps}
+
+
+def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "alpha"))
+    git(repository, "tag", "v1.0.0rc1")
+
+    outcome = town.run(repository, "v1.0.0rc1")
+    assert (outcome["state"], outcome["project"], outcome["version"]) == ("succeeded", "alpha", "1.0.0rc1")
+    assert outcome["index"] == "testing"
+    candidate = town.client.release("alpha", "1.0.0rc1")
+    built = facts_of(candidate, "build")
+    assert {fact["commit"] for fact in built} == {git(repository, "rev-parse", "HEAD")}
+    (tested,) = facts_of(candidate, "tests")
+    assert (tested["passed"], tested["index"]) == (1, "testing")
+    assert tested["origin"] == {"modules_checked": 2, "files_checked": 7, "outside": []}
+    run = town.client.runs()[0]
+    assert (run.state, run.project, run.version) == ("succeeded", "alpha", "1.0.0rc1")
+    assert {"build", "unit tests", "publish", "test for testing"} <= {step.name for step in run.steps}
+
+    # A final that nobody signed is built, tested and waits.
+    git(repository, "tag", "-a", "-m", "final", "v1.0.0")
+    outcome = town.run(repository, "v1.0.0", expected=4)
+    assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
+    assert {verdict["gate"]: verdict["outcome"] for verdict in outcome["verdicts"]}[
+        "qa-signature"
+    ] == "waiting"
+
+    # QA signs: the same call goes on from there, and builds nothing again.
+    git(repository, "tag", "-d", "v1.0.0")
+    town.sign(repository, "v1.0.0")
+    outcome = town.run(repository, "v1.0.0")
+    assert (outcome["state"], outcome["index"]) == ("succeeded", "stable")
+    assert "build" not in steps_of(town, "v1.0.0")
+
+    final = town.client.release("alpha", "1.0.0")
+    wheels = {
+        r.version: next(f for f in r.files if f.packagetype == "bdist_wheel") for r in (candidate, final)
+    }
+    proof = next(fact for fact in facts_of(final, "equivalence") if str(fact["rc_filename"]).endswith(".whl"))
+    assert proof["proof"] == "identical"
+    assert proof["rc_sha256"] == wheels["1.0.0rc1"].sha256
+    assert proof["derived_sha256"] == proof["rebuilt_sha256"] == wheels["1.0.0"].sha256
+    assert [fact["index"] for fact in facts_of(final, "tests")] == ["testing", "stable"]
+    derived = next(fact for fact in facts_of(final, "build") if str(fact["filename"]).endswith(".whl"))
+    assert derived["derived_from"] == wheels["1.0.0rc1"].sha256
+
+
+def test_commit_without_a_tag_goes_to_testing_as_a_development_version(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "beta"))
+    outcome = town.run(repository, "main")
+    commit = git(repository, "rev-parse", "HEAD")
+    assert outcome["index"] == "testing"
+    assert ".dev" in outcome["version"]
+    assert commit[:7] in outcome["version"]
+
+
+def test_model_is_never_trained_again_for_its_final(town: Town, tmp_path: Path) -> None:
+    files = {"src/demo/training.py": TRAINING, "tests/test_model.py": MODEL_TESTS}
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "gamma"), pyproject=HATCHLING + MODEL, files=files
+    )
+    git(repository, "tag", "v0.1.0rc1")
+    town.run(repository, "v0.1.0rc1")
+    town.sign(repository, "v0.1.0")
+    outcome = town.run(repository, "v0.1.0")
+    assert outcome["index"] == "stable"
+    payloads = [
+        fact["payload"]
+        for version in ("0.1.0rc1", "0.1.0")
+        for fact in facts_of(town.client.release("gamma", version), "build")
+    ]
+    assert len(payloads) == 4
+    assert all(payload == payloads[0] for payload in payloads)
+    steps = steps_of(town, "v0.1.0")
+    assert "train" not in steps
+    assert steps["take payload"] == "succeeded"
+
+
+def test_version_that_leaks_into_a_file_stops_the_final(town: Town, tmp_path: Path) -> None:
+    pyproject = HATCHLING + "[tool.hatch.build.targets.wheel.hooks.custom]\n"
+    repository = make_project(
+        tmp_path / "repository",
+        name=claimed(town, "delta"),
+        pyproject=pyproject,
+        files={"hatch_build.py": LEAK},
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    town.run(repository, "v1.0.0rc1")
+    town.sign(repository, "v1.0.0")
+    outcome = town.run(repository, "v1.0.0", expected=9)
+    assert outcome["error"]["kind"] == "EquivalenceFailed"
+    assert "delta/about.txt" in outcome["error"]["message"]
+    assert [
+        release.version
+        for release in town.client.releases_of_commit("delta", git(repository, "rev-parse", "HEAD"))
+    ] == ["1.0.0rc1"]
+
+
+def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
+    town: Town, tmp_path: Path
+) -> None:
+    files = {
+        "tests/conftest.py": SHADOW,
+        "tests/other/demo/__init__.py": "",
+        "tests/other/demo/core.py": "def answer() -> int:\n    return 42\n",
+    }
+    repository = make_project(tmp_path / "repository", name=claimed(town, "epsilon"), files=files)
+    git(repository, "tag", "v1.0.0rc1")
+    outcome = town.run(repository, "v1.0.0rc1", expected=9)
+    assert "not the installed code: epsilon" in outcome["error"]["message"]
+    release = town.client.release("epsilon", "1.0.0rc1")
+    assert release.index == "unstable"
+    verdicts = town.client.verdicts("epsilon", "1.0.0rc1", to="testing")
+    assert [(verdict.gate, verdict.outcome) for verdict in verdicts] == [("tests", "fail")]
+
+
+def test_file_missing_from_the_wheel_is_found_by_testing_what_was_published(
+    town: Town, tmp_path: Path
+) -> None:
+    files = {
+        "src/demo/table.txt": "42\n",
+        "tests/test_table.py": "from pathlib import Path\n\nimport demo\n\n\ndef test_table():\n"
+        "    assert (Path(demo.__file__).parent / 'table.txt').read_text() == '42\\n'\n",
+        "hatch_build.py": "",
+    }
+    pyproject = HATCHLING.replace(
+        "[tool.hatch.build.targets.wheel]\n", '[tool.hatch.build.targets.wheel]\nexclude = ["*.txt"]\n'
+    )
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "zeta"), pyproject=pyproject, files=files
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    outcome = town.run(repository, "v1.0.0rc1", expected=8)  # the wheel contract is even earlier
+    assert "table.txt is not inside" in outcome["error"]["message"]
+
+
+def test_killed_run_goes_on_where_it_stood(town: Town, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    files = {
+        "src/demo/training.py": TRAINING,
+        "tests/test_model.py": MODEL_TESTS,
+        "tests/test_wait.py": WAIT.format(gate=str(gate)),
+    }
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "eta"), pyproject=HATCHLING + MODEL, files=files
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    command = [
+        *(sys.executable, "-m", "conveyor", "pipeline", "run", "--json", "--repo", str(repository)),
+        *("--ref", "v1.0.0rc1", "--store", town.url, "--credentials", str(town.credentials)),
+        *("--state", str(town.state)),
+    ]
+    with subprocess.Popen(
+        command, env=town.variables(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as first:
+        deadline = time.monotonic() + 120
+        while not (gate / "reached").exists():
+            assert time.monotonic() < deadline, first.communicate()
+            time.sleep(0.05)
+        os.kill(first.pid, signal.SIGKILL)
+    (gate / "open").touch()
+
+    outcome = town.run(repository, "v1.0.0rc1")
+    assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
+    runs = [run for run in town.client.runs() if run.project == "eta"]
+    assert len(runs) == 1
+    trained = next(step for step in runs[0].steps if step.name == "train")
+    release = town.client.release("eta", "1.0.0rc1")
+    # Training writes other bytes each time, so what was published is what was trained before the kill.
+    (payload,) = {fact["payload"][0]["sha256"] for fact in facts_of(release, "build")}  # type: ignore[index]
+    assert trained.detail["payload"] == {"src/eta/model/weights.bin": payload}
+    assert len(facts_of(release, "tests")) == 1
+
+
+def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "theta"))
+    bare = tmp_path / "theta.git"
+    git(tmp_path, "init", "-q", "--bare", str(bare))
+    hook = bare / "hooks" / "post-receive"
+    hook.write_text(
+        f"#!/bin/sh\nexec '{sys.executable}' -m conveyor pipeline trigger"
+        f" --store '{town.url}' --repo \"$PWD\" --hook\n"
+    )
+    hook.chmod(0o755)
+    git(repository, "tag", "v1.0.0rc1")
+    git(repository, "tag", "latest")
+    environment = town.variables() | {"CONVEYOR_TOKEN": town.token}
+    pushed = subprocess.run(
+        ["git", "push", str(bare), "v1.0.0rc1", "latest"],
+        cwd=repository, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "is asked for: refs/tags/v1.0.0rc1" in pushed.stderr
+    assert "no run for refs/tags/latest: no release tag" in pushed.stderr
+
+    town.conveyor(
+        *("pipeline", "worker", "--once", "--credentials", town.credentials, "--store", town.url),
+        *("--state", town.state),
+    )
+    run = town.client.runs()[0]
+    assert (run.state, run.ref, run.project) == ("succeeded", "refs/tags/v1.0.0rc1", "theta")
+    assert town.client.release("theta", "1.0.0rc1").index == "testing"
+
+
+def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "iota"))
+    git(repository, "tag", "v1.0.0rc1")
+    shared = ("--credentials", town.credentials, "--store", town.url, "--state", town.state, "--json")
+    town.conveyor("pipeline", "package", "--repo", repository, "--ref", "v1.0.0rc1", *shared)
+    assert town.client.release("iota", "1.0.0rc1").index == "unstable"
+    report = tmp_path / "junit.xml"
+    town.conveyor("pipeline", "test", "iota", "1.0.0rc1", "--junit", report, *shared)
+    assert town.client.release("iota", "1.0.0rc1").index == "testing"
+    assert 'tests="1"' in report.read_text()
+    assert not (town.state / "work").exists() or not list((town.state / "work").glob("package-*"))
