@@ -143,6 +143,16 @@ class StoreServer(MPServer):
         self._listener = listener
         self._announce = announce
 
+    def signal_handler_reload(self, *arguments: object, **named: object) -> None:
+        """SIGHUP replaces the workers one by one, and so opens the access log anew after a rotation.
+
+        From a terminal that is closed it means the end: nobody is left who could stop the server.
+        """
+        if os.isatty(sys.stdin.fileno()):
+            self.signal_handler_interrupt()  # type: ignore[no-untyped-call]  # granian's own
+        else:
+            super().signal_handler_reload(*arguments, **named)  # type: ignore[no-untyped-call]  # granian's own
+
     def _init_shared_socket(self) -> None:
         # As granian does itself where the kernel can not balance several listeners: one socket, inherited.
         self._listener.set_inheritable(True)
