@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
+SEPARATORS = ("|", "||", "&", "&&", ";")
 
 
 def _make_targets() -> dict[str, str]:
@@ -27,26 +28,32 @@ def _make_targets() -> dict[str, str]:
     }
 
 
-def _words(line: str) -> list[str]:
-    """The words of a shell line up to its first pipe, redirection or semicolon, assignments removed."""
+def _commands(line: str) -> Iterator[list[str]]:
+    """The words of each command in a shell line, assignments, redirections and comments removed."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []
+    is_file = False  # what follows a redirection
     for word in lexer:
-        if word in ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>"):
-            break
-        if words or not ASSIGNMENT.fullmatch(word):
+        if word in SEPARATORS:
+            yield words
+            words = []
+        elif set(word) <= {"<", ">"}:
+            is_file = True
+        elif is_file:
+            is_file = False
+        elif words or not ASSIGNMENT.fullmatch(word):
             words.append(word)
-    return words
+    yield words
 
 
 def _calls(one: Page, program: str) -> Iterator[list[str]]:
     """The arguments of every call of ``program`` in the page's shell blocks, also inside `$( )`."""
     for line in one.shell_lines():
         for part in [line, *re.findall(r"\$\(([^()]*)\)", line)]:
-            words = _words(re.sub(r"\$\([^()]*\)", "VALUE", part))
-            if words[:1] == [program]:
-                yield words[1:]
+            for words in _commands(re.sub(r"\$\([^()]*\)", "VALUE", part)):
+                if words[:1] == [program]:
+                    yield words[1:]
 
 
 def _fault(arguments: list[str]) -> str | None:
