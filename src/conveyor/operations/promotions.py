@@ -21,7 +21,7 @@ from conveyor.domain.indexes import resolution_order
 from conveyor.domain.names import project_name
 from conveyor.domain.promotions import Way, choose_source, plan_way
 from conveyor.domain.versions import canonical_version
-from conveyor.errors import Conflict, NotFound, PromotionRefused
+from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def promote_release(
         Unauthorized, Forbidden: the caller may not promote the project into that index.
         InvalidName, InvalidVersion: project or version is none.
         NotFound: there is no such index or release that the caller may see.
-        Conflict: no way leads there, several indexes could be left, or the target holds other bytes under one
-            of the filenames.
+        Conflict: no way leads there, or several indexes could be left.
+        DistributionExists: the target or a base of it holds other bytes under one of the filenames.
         PromotionRefused: a gate on the way does not let it pass; carries one verdict per gate.
     """
     # 1. who asks
@@ -168,12 +168,12 @@ def _plan(
 def _check_filenames(
     connection: Connection, project: str, moving: tuple[PlacedFile, ...], chain: tuple[str, ...]
 ) -> None:
-    """Raise Conflict when the target or a base of it has other bytes under the name of a file that moves."""
+    """Raise DistributionExists when target or a base has other bytes under the name of a moving file."""
     for file in moving:
         found = rows.placements_of_filename(connection, project, file.filename, indexes=chain)
         for index, sha256 in found.items():
             if sha256 != file.sha256:
-                raise Conflict(
+                raise DistributionExists(
                     f'{file.filename} is in "{index}" already, with other content',
                     hint="published files never change; release a new version",
                 )

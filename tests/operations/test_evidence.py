@@ -1,0 +1,225 @@
+"""Evidence of workers; signed tags, with real git and ssh-keygen, are in ``test_signed_tags``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select
+
+from conveyor.catalog.events import events_since
+from conveyor.catalog.evidence import evidence_of_release
+from conveyor.catalog.tables import evidence
+from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
+from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.evidence import MAX_ENVELOPE_BYTES, statement
+from conveyor.domain.keys import key_id, read_public_key
+from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized
+from conveyor.operations.changes import read
+from conveyor.operations.evidence import add_evidence
+from conveyor.operations.workers import add_worker, list_workers, revoke_worker
+from distributions_made import make_sdist, make_wheel
+from makers import make_store
+from releases_made import (
+    ADMIN,
+    COMMIT,
+    envelope_of,
+    hand_in,
+    make_worker,
+    predicate_of_build,
+    predicate_of_tests,
+    publish,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WHEEL = make_wheel()
+
+
+def test_evidence_is_kept_as_it_was_received(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    worker = make_worker(store)
+    envelope = envelope_of(worker, "build", WHEEL, predicate_of_build(WHEEL))
+    received = add_evidence(store, ADMIN, envelope)
+    assert (received.project, received.version, received.signed_by) == ("demo", "1.0", "worker-1")
+    assert received.is_new
+    with read(store) as connection:
+        row = connection.execute(select(evidence)).one()
+        (found,) = evidence_of_release(connection, "demo", "1.0")
+    assert row.envelope.encode() == envelope
+    assert row.received_from == "admin"
+    assert (found.kind, found.sha256, found.commit_id) == ("build", WHEEL.sha256, COMMIT)
+    assert found.is_signer_valid
+    assert found.predicate["filename"] == WHEEL.filename
+
+
+def test_same_envelope_again_is_known_and_changes_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    worker = make_worker(store)
+    first = hand_in(store, worker, "tests", WHEEL, predicate_of_tests())
+    serial = store.newest.read()
+    again = hand_in(store, worker, "tests", WHEEL, predicate_of_tests())
+    assert (again.id, again.is_new) == (first.id, False)
+    assert store.newest.read() == serial
+
+
+def test_failing_tests_are_evidence_too(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    assert hand_in(store, make_worker(store), "tests", WHEEL, predicate_of_tests(failed=2)).is_new
+
+
+def test_evidence_is_an_event_with_its_digest(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    worker = make_worker(store)
+    before = store.newest.read()
+    hand_in(store, worker, "tests", WHEEL, predicate_of_tests())
+    with read(store) as connection:
+        (event,) = events_since(connection, before)
+    assert (event.action, event.project, event.version) == ("add-evidence", "demo", "1.0")
+    assert event.detail["sha256"] == WHEEL.sha256
+    assert event.detail["signed_by"] == "worker-1"
+
+
+def test_signature_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
+    with pytest.raises(InvalidInput, match="no worker is registered with the key"):
+        hand_in(store, stranger, "tests", WHEEL, predicate_of_tests())
+
+
+def test_key_id_of_a_worker_on_a_strangers_signature_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    worker = make_worker(store)
+    stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
+    genuine = json.loads(envelope_of(worker, "tests", WHEEL, predicate_of_tests()))
+    forged = json.loads(envelope_of(stranger, "tests", WHEEL, predicate_of_tests()))
+    forged["signatures"][0]["keyid"] = genuine["signatures"][0]["keyid"]
+    with pytest.raises(InvalidInput, match="the signature is not that of worker worker-1"):
+        add_evidence(store, ADMIN, json.dumps(forged).encode())
+
+
+def test_changed_payload_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    envelope = json.loads(envelope_of(make_worker(store), "tests", WHEEL, predicate_of_tests(failed=1)))
+    better = statement("tests", filename=WHEEL.filename, sha256=WHEEL.sha256, predicate=predicate_of_tests())
+    envelope["payload"] = base64.b64encode(better).decode()
+    with pytest.raises(InvalidInput, match="the signature is not that of"):
+        add_evidence(store, ADMIN, json.dumps(envelope).encode())
+
+
+def test_good_signature_beside_a_strangers_is_enough(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
+    envelope = json.loads(envelope_of(stranger, "tests", WHEEL, predicate_of_tests()))
+    envelope["signatures"] += json.loads(
+        envelope_of(make_worker(store), "tests", WHEEL, predicate_of_tests())
+    )["signatures"]
+    assert add_evidence(store, ADMIN, json.dumps(envelope).encode()).signed_by == "worker-1"
+
+
+def test_revoked_worker_gives_no_evidence_and_what_it_gave_counts_no_more(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    worker = make_worker(store)
+    hand_in(store, worker, "build", WHEEL, predicate_of_build(WHEEL))
+    revoke_worker(store, ADMIN, "worker-1")
+    with read(store) as connection:
+        (found,) = evidence_of_release(connection, "demo", "1.0")
+    assert not found.is_signer_valid
+    with pytest.raises(InvalidInput, match="worker-1 was revoked at"):
+        hand_in(store, worker, "tests", WHEEL, predicate_of_tests())
+    with pytest.raises(NotFound):
+        revoke_worker(store, ADMIN, "worker-1")
+
+
+def test_revoked_name_and_key_are_not_registered_again(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    pair = make_key_pair()
+    add_worker(store, ADMIN, "worker-1", pair.public_pem)
+    revoke_worker(store, ADMIN, "worker-1")
+    with pytest.raises(Conflict):
+        add_worker(store, ADMIN, "worker-1", make_key_pair().public_pem)
+    with pytest.raises(Conflict, match="key is registered already"):
+        add_worker(store, ADMIN, "worker-2", pair.public_pem)
+    assert [worker.name for worker in list_workers(store, ADMIN)] == ["worker-1"]
+
+
+def test_worker_does_not_take_the_name_of_a_user(tmp_path: Path) -> None:
+    with pytest.raises(Conflict):
+        add_worker(make_store(tmp_path), ADMIN, "admin", make_key_pair().public_pem)
+
+
+def test_worker_is_known_by_the_digest_of_its_key(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    pair = make_key_pair()
+    registered = add_worker(store, ADMIN, "worker-1", pair.public_pem)
+    assert registered.key_id == key_id(read_public_key(pair.public_pem))
+    assert registered.token not in repr(registered)
+
+
+def test_evidence_about_a_file_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    other = make_wheel(extra={"demo/more.py": b""})
+    with pytest.raises(InvalidInput, match="no distribution here has the digest"):
+        hand_in(store, make_worker(store), "tests", other, predicate_of_tests())
+
+
+def test_what_evidence_says_of_its_file_must_agree_with_the_file(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    predicate = predicate_of_build(WHEEL, name="other", version="2.0") | {"filename": "x.whl"}
+    with pytest.raises(InvalidInput) as caught:
+        hand_in(store, make_worker(store), "build", WHEEL, predicate)
+    assert len(caught.value.faults) == 3
+    said = statement("tests", filename="else.whl", sha256=WHEEL.sha256, predicate=predicate_of_tests())
+    with pytest.raises(InvalidInput, match="the file with that digest is"):
+        add_evidence(store, ADMIN, sign_statement(said, make_worker(store, "worker-2")))
+
+
+def test_signature_and_subject_are_both_named_when_both_are_wrong(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
+    with pytest.raises(InvalidInput) as caught:
+        hand_in(store, stranger, "tests", WHEEL, predicate_of_tests())
+    assert len(caught.value.faults) == 2
+
+
+def test_who_may_not_upload_hands_in_no_evidence(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    envelope = envelope_of(make_worker(store), "tests", WHEEL, predicate_of_tests())
+    with pytest.raises(Unauthorized):
+        add_evidence(store, ANONYMOUS, envelope)
+    reader = Identity("rea", frozenset({"read", "promote"}))
+    elsewhere = Identity("ada", frozenset({"upload"}), projects=frozenset({"other"}))
+    for identity in (reader, elsewhere):
+        with pytest.raises(Forbidden):
+            add_evidence(store, identity, envelope)
+
+
+def test_huge_envelope_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(TooLarge):
+        add_evidence(make_store(tmp_path), ADMIN, b"{" * (MAX_ENVELOPE_BYTES + 1))
+
+
+def test_evidence_on_each_file_of_a_release_is_kept_apart(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker, sdist = make_worker(store), make_sdist()
+    for made in (WHEEL, sdist):
+        publish(store, made)
+        hand_in(store, worker, "build", made, predicate_of_build(made))
+    with read(store) as connection:
+        found = evidence_of_release(connection, "demo", "1.0")
+    assert [one.sha256 for one in found] == [WHEEL.sha256, sdist.sha256]

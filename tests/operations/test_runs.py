@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.catalog.events import events_since
+from conveyor.domain.access import ANONYMOUS, WORKER_SCOPES, Identity
+from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
+from conveyor.operations.changes import read
+from conveyor.operations.runs import (
+    claim_run,
+    create_run,
+    get_run,
+    list_runs,
+    report_step,
+    update_run,
+)
+from conveyor.operations.workers import revoke_worker
+from makers import make_store
+from releases_made import ADMIN, COMMIT, make_worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.domain.runs import Run
+    from conveyor.operations.store import Store
+
+WORKER = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
+OTHER = Identity("worker-2", WORKER_SCOPES, worker="worker-2")
+READER = Identity("rea", frozenset({"read"}))
+
+
+def make_claimed_run(folder: Path) -> tuple[Store, Run]:
+    store = make_store(folder)
+    make_worker(store)
+    create_run(store, ADMIN, repository="/srv/demo.git", ref="refs/tags/v1.0")
+    run = claim_run(store, WORKER, "worker-1")
+    assert run is not None
+    return store, run
+
+
+def test_requested_run_waits_for_a_worker(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    run = create_run(store, ADMIN, repository="/srv/demo.git", ref="refs/tags/v1.0")
+    assert (run.state, run.worker, run.requested_by, run.steps) == ("requested", None, "admin", ())
+    assert get_run(store, READER, run.id) == run
+
+
+def test_oldest_run_is_claimed_first_and_then_none_is_left(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    made = [create_run(store, ADMIN, repository="/srv/demo.git", ref=ref).id for ref in ("a", "b")]
+    claimed = [claim_run(store, WORKER, "worker-1") for _ in range(3)]
+    assert [run.id if run else None for run in claimed] == [*made, None]
+    assert claimed[0] is not None
+    assert (claimed[0].state, claimed[0].worker) == ("running", "worker-1")
+    assert claimed[0].claimed_at is not None
+
+
+def test_every_run_is_claimed_by_one_worker_however_many_ask(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    names = [f"worker-{number}" for number in range(4)]
+    for name in names:
+        make_worker(store, name)
+    expected = {create_run(store, ADMIN, repository="/srv/demo.git", ref=f"r{n}").id for n in range(12)}
+    claimed: list[int] = []
+    barrier = threading.Barrier(len(names))
+
+    def work(name: str) -> None:
+        identity = Identity(name, WORKER_SCOPES, worker=name)
+        barrier.wait()
+        while (run := claim_run(store, identity, name)) is not None:
+            claimed.append(run.id)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == sorted(expected)
+
+
+def test_only_a_registered_worker_claims_and_only_for_itself(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    create_run(store, ADMIN, repository="/srv/demo.git", ref="main")
+    for identity in (ADMIN, OTHER):
+        with pytest.raises(Forbidden, match="is not the worker"):
+            claim_run(store, identity, "worker-1")
+    with pytest.raises(Unauthorized):
+        claim_run(store, ANONYMOUS, "worker-1")
+    revoke_worker(store, ADMIN, "worker-1")
+    with pytest.raises(Forbidden, match="revoked"):
+        claim_run(store, WORKER, "worker-1")
+
+
+def test_worker_notes_what_it_found_out(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    update_run(store, WORKER, run.id, commit=COMMIT, project="My.Demo", version="1.0-RC1")
+    noted = update_run(store, WORKER, run.id, state="succeeded", detail="demo 1.0rc1 is in testing")
+    assert (noted.commit, noted.project, noted.version) == (COMMIT, "my-demo", "1.0rc1")
+    assert (noted.state, noted.detail) == ("succeeded", "demo 1.0rc1 is in testing")
+    assert noted.finished_at is not None
+    assert noted.has_ended
+
+
+def test_report_that_comes_twice_changes_nothing(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    report_step(store, WORKER, run.id, "build", state="succeeded", detail={"files": 2})
+    first = update_run(store, WORKER, run.id, state="failed", detail="broken")
+    serial = store.newest.read()
+    assert update_run(store, WORKER, run.id, state="failed", detail="broken") == first
+    assert report_step(store, WORKER, run.id, "build", state="succeeded", detail={"files": 2}) == first
+    assert store.newest.read() == serial
+
+
+def test_run_that_ended_is_not_changed_any_more(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    update_run(store, WORKER, run.id, state="failed")
+    with pytest.raises(Conflict):
+        update_run(store, WORKER, run.id, state="succeeded")
+    with pytest.raises(Conflict):
+        update_run(store, WORKER, run.id, detail="more")
+    with pytest.raises(Conflict):
+        report_step(store, WORKER, run.id, "late", state="running")
+
+
+def test_only_the_holder_reports(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    for identity in (OTHER, ADMIN):
+        with pytest.raises(Forbidden, match="held by worker-1"):
+            update_run(store, identity, run.id, state="succeeded")
+        with pytest.raises(Forbidden):
+            report_step(store, identity, run.id, "build", state="running")
+    waiting = create_run(store, ADMIN, repository="/srv/demo.git", ref="main")
+    with pytest.raises(Conflict, match="nobody has claimed"):
+        update_run(store, WORKER, waiting.id, state="running")
+
+
+def test_steps_stand_in_the_order_they_began(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    for name in ("clone", "build", "publish"):
+        report_step(store, WORKER, run.id, name, state="running")
+        report_step(store, WORKER, run.id, name, state="succeeded", detail={"summary": name.upper()})
+    steps = get_run(store, READER, run.id).steps
+    assert [step.name for step in steps] == ["clone", "build", "publish"]
+    assert all(step.state == "succeeded" and step.finished_at is not None for step in steps)
+    assert steps[0].summary == "CLONE"
+
+
+def test_step_of_a_resumed_run_begins_anew(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    report_step(store, WORKER, run.id, "build", state="running")
+    before = report_step(store, WORKER, run.id, "build", state="failed", detail={"log": "x"}).steps[0]
+    after = report_step(store, WORKER, run.id, "build", state="running").steps[0]
+    assert after.finished_at is None
+    assert after.started_at > before.started_at
+    assert after.detail == {"log": "x"}
+
+
+def test_end_of_a_step_whose_beginning_was_lost_is_kept(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    step = report_step(store, WORKER, run.id, "build", state="succeeded").steps[0]
+    assert step.started_at == step.finished_at
+
+
+def test_step_does_not_jump_from_one_end_to_another(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    report_step(store, WORKER, run.id, "build", state="failed")
+    with pytest.raises(Conflict):
+        report_step(store, WORKER, run.id, "build", state="succeeded")
+
+
+def test_request_claim_and_end_are_events_and_steps_are_not(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    report_step(store, WORKER, run.id, "build", state="running")
+    update_run(store, WORKER, run.id, commit=COMMIT)
+    update_run(store, WORKER, run.id, state="succeeded")
+    with read(store) as connection:
+        actions = [event.action for event in events_since(connection, 0) if event.action.endswith("-run")]
+    assert actions == ["request-run", "claim-run", "end-run"]
+
+
+def test_newest_runs_come_first(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    made = [create_run(store, ADMIN, repository="/srv/demo.git", ref=f"r{n}").id for n in range(4)]
+    assert [run.id for run in list_runs(store, READER, limit=3)] == made[:0:-1]
+
+
+def test_runs_are_shown_to_known_readers_only(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    run = create_run(store, ADMIN, repository="/srv/demo.git", ref="main")
+    with pytest.raises(Unauthorized):
+        get_run(store, ANONYMOUS, run.id)
+    with pytest.raises(Unauthorized):
+        list_runs(store, ANONYMOUS)
+    with pytest.raises(Forbidden):
+        get_run(store, Identity("up", frozenset({"upload"})), run.id)
+    with pytest.raises(NotFound):
+        get_run(store, READER, run.id + 1)
+
+
+def test_runs_are_requested_by_uploaders_and_without_secrets(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(Forbidden):
+        create_run(store, READER, repository="/srv/demo.git", ref="main")
+    with pytest.raises(InvalidInput, match="password"):
+        create_run(store, ADMIN, repository="https://a:b@host/demo.git", ref="main")
+
+
+def test_facts_that_are_no_names_or_versions_are_refused(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    with pytest.raises(InvalidVersion):
+        update_run(store, WORKER, run.id, version="latest")
+    with pytest.raises(InvalidInput):
+        update_run(store, WORKER, run.id, project="-demo")

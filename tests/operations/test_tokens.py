@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select
+
+from conveyor.catalog.events import events_since
+from conveyor.catalog.tables import tokens
+from conveyor.domain.access import Identity
+from conveyor.errors import Forbidden, InvalidInput, NotFound
+from conveyor.operations.changes import read
+from conveyor.operations.tokens import (
+    create_token,
+    digest_of,
+    find_token,
+    list_tokens,
+    note_last_uses,
+    revoke_token,
+)
+from conveyor.operations.users import add_user
+from makers import make_store
+from releases_made import ADMIN, make_worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.operations.store import Store
+
+
+def owner_of(store: Store, token: str) -> Identity:
+    found = find_token(store, digest_of(token))
+    assert found is not None
+    return found.identity
+
+
+def test_token_stands_for_its_user_with_all_their_scopes(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=None, scopes=["read", "upload"])
+    assert owner_of(store, create_token(store, ADMIN, "ada")) == Identity(
+        "ada", frozenset({"read", "upload"})
+    )
+
+
+def test_tokens_are_long_random_and_recognisable(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    made = {create_token(store, ADMIN, "admin") for _ in range(3)}
+    assert len(made) == 3
+    assert all(token.startswith("conveyor-") and len(token) >= 9 + 43 for token in made)
+
+
+def test_store_keeps_no_secret(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    token = create_token(store, ADMIN, "admin")
+    with read(store) as connection:
+        row = connection.execute(select(tokens)).one()
+        events = events_since(connection, 0)
+    secret = token.removeprefix("conveyor-")
+    assert row.secret_sha256 == digest_of(token)
+    assert secret not in str(row)
+    assert secret not in str(events)
+
+
+def test_token_is_narrowed_to_scopes_indexes_and_projects(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    token = create_token(
+        store, ADMIN, "admin", scopes=["upload"], indexes=["unstable"], projects=["My.Project"]
+    )
+    assert owner_of(store, token) == Identity(
+        "admin", frozenset({"upload"}), frozenset({"unstable"}), frozenset({"my-project"})
+    )
+
+
+def test_token_with_more_than_its_user_may_do_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=None, scopes=["read"])
+    with pytest.raises(Forbidden, match="lacks the scope upload"):
+        create_token(store, ADMIN, "ada", scopes=["read", "upload"])
+
+
+def test_revoked_token_is_not_found_and_not_revoked_twice(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    token = create_token(store, ADMIN, "admin")
+    (row,) = list_tokens(store, ADMIN)
+    revoke_token(store, ADMIN, row.id)
+    assert find_token(store, digest_of(token)) is None
+    with pytest.raises(NotFound):
+        revoke_token(store, ADMIN, row.id)
+
+
+def test_unknown_tokens_and_users_are_not_found(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    assert find_token(store, digest_of("conveyor-nonsense")) is None
+    with pytest.raises(NotFound):
+        create_token(store, ADMIN, "nobody")
+
+
+def test_expiry_is_kept_in_the_stores_own_form(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    token = create_token(store, ADMIN, "admin", expires_at="2999-01-01T02:00:00+02:00")
+    found = find_token(store, digest_of(token))
+    assert found is not None
+    assert found.expires_at == "2999-01-01T00:00:00.000000Z"
+
+
+def test_all_faults_of_a_token_are_named_at_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(InvalidInput) as caught:
+        create_token(
+            store, ADMIN, "admin", scopes=["write"], projects=["-bad-"], expires_at="2001-01-01T00:00:00Z"
+        )
+    assert len(caught.value.faults) == 3
+    for moment in ("tomorrow", "2999-01-01T00:00:00"):
+        with pytest.raises(InvalidInput, match="not a time to come"):
+            create_token(store, ADMIN, "admin", expires_at=moment)
+
+
+def test_last_use_is_written_without_an_event_and_never_goes_back(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    create_token(store, ADMIN, "admin")
+    (row,) = list_tokens(store, ADMIN)
+    before = store.newest.read()
+    late, early = "2026-11-21T09:00:00.000000Z", "2026-11-21T08:00:00.000000Z"
+    note_last_uses(store, {row.id: late, 999: late})
+    note_last_uses(store, {row.id: early})
+    assert list_tokens(store, ADMIN)[0].last_used_at == late
+    assert store.newest.read() == before
+
+
+def test_workers_token_speaks_for_the_worker(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    identity = owner_of(store, make_worker(store).token)
+    assert (identity.name, identity.worker) == ("worker-1", "worker-1")
+    assert identity.scopes == {"read", "upload", "promote"}
+
+
+def test_only_administrators_see_and_make_tokens(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    somebody = Identity("ada", frozenset({"read", "upload", "claim", "promote"}))
+    with pytest.raises(Forbidden):
+        create_token(store, somebody, "admin")
+    with pytest.raises(Forbidden):
+        list_tokens(store, somebody)

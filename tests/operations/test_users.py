@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.catalog.events import events_since
+from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
+from conveyor.operations.changes import read
+from conveyor.operations.tokens import create_token, digest_of, find_token
+from conveyor.operations.users import (
+    add_user,
+    disable_user,
+    find_account,
+    is_right_password,
+    set_password,
+)
+from makers import ADMIN_PASSWORD, make_store
+from releases_made import ADMIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PASSWORD = "a long enough password"
+
+
+def test_first_administrator_signs_in_with_the_initial_password(tmp_path: Path) -> None:
+    account = find_account(make_store(tmp_path), "admin")
+    assert account is not None
+    assert account.identity.is_admin
+    assert is_right_password(account, ADMIN_PASSWORD)
+
+
+def test_new_user_signs_in_with_the_password_and_no_other(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read", "upload"])
+    account = find_account(store, "ada")
+    assert account is not None
+    assert account.identity == Identity("ada", frozenset({"read", "upload"}))
+    assert is_right_password(account, PASSWORD)
+    assert not is_right_password(account, PASSWORD + "!")
+    assert account.password_hash.startswith("$argon2id$")
+    assert PASSWORD not in repr(account)
+
+
+def test_nobody_has_no_right_password(tmp_path: Path) -> None:
+    assert find_account(make_store(tmp_path), "nobody") is None
+    assert not is_right_password(None, "nobody has this password")
+
+
+def test_user_without_a_password_has_no_account(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "robot", password=None, scopes=["upload"])
+    assert find_account(store, "robot") is None
+    assert create_token(store, ADMIN, "robot").startswith("conveyor-")
+
+
+def test_changed_password_replaces_the_old_one(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
+    set_password(store, ADMIN, "ada", "another long password")
+    account = find_account(store, "ada")
+    assert is_right_password(account, "another long password")
+    assert not is_right_password(account, PASSWORD)
+
+
+def test_disabled_user_can_do_nothing_any_more(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
+    token = create_token(store, ADMIN, "ada")
+    disable_user(store, ADMIN, "ada")
+    assert find_account(store, "ada") is None
+    assert find_token(store, digest_of(token)) is None
+    with pytest.raises(NotFound):
+        create_token(store, ADMIN, "ada")
+
+
+def test_administrator_does_not_lock_the_door_from_outside(tmp_path: Path) -> None:
+    with pytest.raises(Conflict):
+        disable_user(make_store(tmp_path), ADMIN, "admin")
+
+
+def test_names_are_given_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=None, scopes=[])
+    with pytest.raises(Conflict):
+        add_user(store, ADMIN, "ada", password=None, scopes=[])
+
+
+def test_bad_names_passwords_and_scopes_are_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(InvalidName):
+        add_user(store, ADMIN, "Ada", password=None, scopes=[])
+    for password in ("short", "", "x" * 2000):
+        with pytest.raises(InvalidInput):
+            add_user(store, ADMIN, "ada", password=password, scopes=[])
+    with pytest.raises(InvalidInput) as caught:
+        add_user(store, ADMIN, "ada", password=None, scopes=["read", "write", "own"])
+    assert caught.value.faults == ('"write" is no scope', '"own" is no scope')
+
+
+def test_only_administrators_change_users(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    somebody = Identity("ada", frozenset({"read", "upload", "claim", "promote"}))
+    for identity, refusal in ((ANONYMOUS, Unauthorized), (somebody, Forbidden)):
+        with pytest.raises(refusal):
+            add_user(store, identity, "eve", password=None, scopes=["admin"])
+        with pytest.raises(refusal):
+            set_password(store, identity, "admin", PASSWORD)
+        with pytest.raises(refusal):
+            disable_user(store, identity, "admin")
+
+
+def test_audit_log_names_the_user_and_never_the_password(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    before = store.newest.read()
+    add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
+    set_password(store, ADMIN, "ada", PASSWORD)
+    with read(store) as connection:
+        events = events_since(connection, before)
+    assert [event.action for event in events] == ["add-user", "set-user-password"]
+    assert all(event.detail["user"] == "ada" for event in events)
+    assert PASSWORD not in str(events)
+    assert "argon2" not in str(events)
