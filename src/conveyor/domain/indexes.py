@@ -23,21 +23,8 @@ IndexKind = Literal["local", "mirror"]
 IndexMode = Literal["uploads", "promotion-only"]
 
 RESERVED_NAMES = frozenset(
-    [
-        *(
-            "api",
-            "docs",
-            "healthz",
-            "indexes",
-            "legacy",
-            "login",
-            "logout",
-            "metrics",
-            "packages",
-            "projects",
-        ),
-        *("readyz", "runs", "search", "simple", "static"),
-    ]
+    {"api", "docs", "healthz", "indexes", "legacy", "login", "logout", "metrics", "packages", "projects"}
+    | {"readyz", "runs", "search", "simple", "static"}
 )
 """Words that stand at the head of a URL of ours; no index and no team may bear them."""
 

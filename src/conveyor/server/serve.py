@@ -148,7 +148,7 @@ class StoreServer(MPServer):
 
         From a terminal that is closed it means the end: nobody is left who could stop the server.
         """
-        if os.isatty(sys.stdin.fileno()):
+        if os.isatty(0):
             self.signal_handler_interrupt()  # type: ignore[no-untyped-call]  # granian's own
         else:
             super().signal_handler_reload(*arguments, **named)  # type: ignore[no-untyped-call]  # granian's own
