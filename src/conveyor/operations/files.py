@@ -19,7 +19,6 @@ from conveyor.operations.changes import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from conveyor.domain.access import Identity
     from conveyor.domain.indexes import Index
@@ -44,15 +43,8 @@ class FoundFile:
     """Digest of its core metadata; ``None``: not known yet, or it has none."""
     mirrored: MirroredFile | None
     """Set when it is not ours but a mirror's; its bytes may still be upstream only."""
-    path: Path | None
-    """Where the bytes are on a local disk."""
     serial: int
     """The catalogue's serial when this was read."""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the bytes are among our blobs."""
-        return self.mirrored is None or self.mirrored.is_stored
 
     @property
     def is_public(self) -> bool:
@@ -90,7 +82,6 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
             readable_through=readable_through,
             metadata_sha256=own[0].metadata_sha256,
             mirrored=None,
-            path=store.blobs.path(sha256),
             serial=serial,
         )
     file = mirrored[0]
@@ -103,7 +94,6 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
         readable_through=readable_through,
         metadata_sha256=file.metadata_sha256,
         mirrored=file,
-        path=store.blobs.path(sha256) if file.is_stored else None,
         serial=serial,
     )
 

@@ -1,0 +1,226 @@
+"""How a file that is here is answered: whole, in parts, or "you have it already" (RFC 9110, sections 13, 14).
+
+The ETag is the digest of the bytes, so it is strong and never grows old. There is no ``Last-Modified``: an
+``If-Range`` with a date never matches, and the whole file is the right answer to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, BinaryIO
+
+from conveyor.domain.ranges import etag_matches, parse_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import Message, Scope, Send
+
+    from conveyor.blobs import BlobStore
+    from conveyor.operations.files import FoundFile
+
+    Headers = list[tuple[bytes, bytes]]
+
+SMALL_FILE_BYTES = 128 * 1024
+"""Up to here a file is kept in memory; a larger one is worth a system call of its own."""
+
+READ_AT_ONCE_BYTES = 1024 * 1024
+METADATA = ".metadata"
+
+_CONTENT_TYPES = (
+    (METADATA, b"text/plain; charset=utf-8"),
+    (".whl", b"application/zip"),
+    (".zip", b"application/zip"),
+    (".tar.gz", b"application/gzip"),
+)
+_CONDITIONS = frozenset({b"range", b"if-range", b"if-none-match"})
+_NO_BODY: Message = {"type": "http.response.body", "body": b""}
+_PATHSEND = "http.response.pathsend"
+
+
+class ReadyFile:
+    """Bytes that are here, with the messages that send all of them."""
+
+    __slots__ = ("body", "content", "found", "headers", "path", "sha256", "size_bytes", "start")
+
+    def __init__(self, found: FoundFile, blobs: BlobStore, sha256: str, name: str) -> None:
+        """Read what is needed to answer with a blob, small blobs whole. Raises NotFound, StorageFailed."""
+        self.found = found
+        """Who may read it, and where it came from."""
+        self.sha256 = sha256
+        self.size_bytes = blobs.size(sha256)
+        self.headers = file_headers(sha256, name, is_public=found.is_public)
+        """All but length and range."""
+        self.content: bytes | None = None
+        """The bytes, when they are few."""
+        self.path = blobs.path(sha256)
+        """Where they are on a local disk."""
+        if self.size_bytes <= SMALL_FILE_BYTES:
+            with blobs.open(sha256) as stream:
+                self.content = stream.read()
+        headers = [*self.headers, *length_header(self.size_bytes)]
+        self.start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
+        self.body: Message | None = None
+        """Sends a small file; ``None`` for a large one."""
+        if self.content is not None:
+            self.body = {"type": "http.response.body", "body": self.content}
+
+    @property
+    def project(self) -> str:
+        """The project whose changes touch it."""
+        return self.found.project
+
+    @property
+    def serial(self) -> int:
+        """Serial of the snapshot in which it was found."""
+        return self.found.serial
+
+    @property
+    def weight_bytes(self) -> int:
+        """What it holds in memory."""
+        return len(self.content) if self.content is not None else 0
+
+    @property
+    def etag(self) -> str:
+        """The digest of the bytes."""
+        return f'"{self.sha256}"'
+
+
+async def send_file(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore) -> None:
+    """Answer a GET or HEAD request for a file that is here."""
+    is_head = scope["method"] == "HEAD"
+    asked = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
+    if not asked:
+        await _send_whole(scope, send, file, blobs, is_head=is_head)
+        return
+    if etag_matches(asked.get(b"if-none-match", ""), file.etag):
+        await send_head(send, 304, without_type(file.headers))
+        return
+    ranges = None
+    if b"range" in asked and asked.get(b"if-range", file.etag).strip() == file.etag:
+        ranges = parse_ranges(asked[b"range"], file.size_bytes)
+    if ranges is None:
+        await _send_whole(scope, send, file, blobs, is_head=is_head)
+    elif not ranges:
+        unsatisfied = (b"content-range", f"bytes */{file.size_bytes}".encode())
+        await send_head(send, 416, [unsatisfied, (b"accept-ranges", b"bytes")])
+    else:
+        headers, parts, tail = _single(file, *ranges[0]) if len(ranges) == 1 else _multipart(file, ranges)
+        if is_head:
+            await send_head(send, 206, headers)
+        else:
+            await _send_pieces(send, 206, headers, file, blobs, parts=parts, tail=tail)
+
+
+async def _send_whole(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore, *, is_head: bool) -> None:
+    if is_head:
+        await send(file.start)
+        await send(_NO_BODY)
+    elif file.body is not None:
+        await send(file.start)
+        await send(file.body)
+    elif file.path is not None and _PATHSEND in scope.get("extensions", {}):
+        await send(file.start)
+        await send({"type": _PATHSEND, "path": str(file.path)})
+    else:
+        parts = [(b"", 0, file.size_bytes)]
+        await _send_pieces(send, 200, file.start["headers"], file, blobs, parts=parts, tail=b"")
+
+
+Part = tuple[bytes, int, int]
+"""What is sent before a part of the file, the part's begin, its end."""
+
+
+def _single(file: ReadyFile, start: int, end: int) -> tuple[Headers, list[Part], bytes]:
+    """Headers, part and tail of an answer with one range."""
+    content_range = (b"content-range", _content_range(start, end, file.size_bytes))
+    return [*file.headers, content_range, *length_header(end - start)], [(b"", start, end)], b""
+
+
+def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers, list[Part], bytes]:
+    """Headers, parts and tail of an answer with several ranges."""
+    boundary = secrets.token_hex(16).encode()
+    content_type = next(value for name, value in file.headers if name == b"content-type")
+    head = b"\r\n--%b\r\ncontent-type: %b\r\ncontent-range: %b\r\n\r\n"
+    parts = [
+        (head % (boundary, content_type, _content_range(start, end, file.size_bytes)), start, end)
+        for start, end in ranges
+    ]
+    tail = b"\r\n--%b--\r\n" % boundary
+    size_bytes = sum(len(before) + end - start for before, start, end in parts) + len(tail)
+    kind = (b"content-type", b"multipart/byteranges; boundary=" + boundary)
+    return [*without_type(file.headers), kind, *length_header(size_bytes)], parts, tail
+
+
+async def _send_pieces(
+    send: Send,
+    status: int,
+    headers: Headers,
+    file: ReadyFile,
+    blobs: BlobStore,
+    *,
+    parts: list[Part],
+    tail: bytes,
+) -> None:
+    # Opened before the answer begins: a blob that can not be read is an error, not half a file.
+    stream = None if file.content is not None else await asyncio.to_thread(blobs.open, file.sha256)
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for before, start, end in parts:
+            if before:
+                await send({"type": "http.response.body", "body": before, "more_body": True})
+            for position, size in _steps(start, end):
+                if stream is not None:
+                    piece = await asyncio.to_thread(_read_at, stream, position, size)
+                else:
+                    piece = (file.content or b"")[position : position + size]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": tail})
+    finally:
+        if stream is not None:
+            stream.close()
+
+
+def file_headers(sha256: str, name: str, *, is_public: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of a file, all but its length: it may be kept for ever, by all if it is public."""
+    content_type = next((kind for ending, kind in _CONTENT_TYPES if name.endswith(ending)), None)
+    reach = b"public" if is_public else b"private"
+    return (
+        (b"content-type", content_type or b"application/octet-stream"),
+        (b"etag", f'"{sha256}"'.encode()),
+        (b"cache-control", reach + b", max-age=31536000, immutable"),
+        (b"accept-ranges", b"bytes"),
+        (b"x-content-type-options", b"nosniff"),
+    )
+
+
+def without_type(headers: tuple[tuple[bytes, bytes], ...]) -> Headers:
+    """Headers for an answer without that body."""
+    return [(name, value) for name, value in headers if name != b"content-type"]
+
+
+def length_header(size_bytes: int | None) -> Headers:
+    """``Content-Length``, or nothing when the size is not known."""
+    return [] if size_bytes is None else [(b"content-length", str(size_bytes).encode())]
+
+
+async def send_head(send: Send, status: int, headers: Headers) -> None:
+    """An answer without a body."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send(_NO_BODY)
+
+
+def _content_range(start: int, end: int, size_bytes: int) -> bytes:
+    return f"bytes {start}-{end - 1}/{size_bytes}".encode()
+
+
+def _steps(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """(position, size) of the pieces that a range is read in."""
+    for position in range(start, end, READ_AT_ONCE_BYTES):
+        yield position, min(READ_AT_ONCE_BYTES, end - position)
+
+
+def _read_at(stream: BinaryIO, position: int, size: int) -> bytes:
+    stream.seek(position)
+    return stream.read(size)
