@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.faults import Faults
 
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 256 * 1024
 
 _END = Struct("<4s4H2LH")
 _END64_LOCATOR = Struct("<4sLQL")
@@ -98,7 +98,7 @@ class ZipArchive:
         return cls(stream, files, data_offsets)
 
     def chunks(self, member: ZipMember) -> Iterator[bytes]:
-        """The member's bytes, inflated, at most 1 MiB at a time.
+        """The member's bytes, inflated, at most 256 KiB at a time.
 
         Raises:
             Unreadable: the data is damaged, or is not of the size or CRC-32 the directory says.
