@@ -81,6 +81,13 @@ def test_random_password_is_written_once_for_its_owner_only(tmp_path: Path) -> N
     assert not (tmp_path / PASSWORD_FILE).exists()
 
 
+def test_catalog_is_for_its_owner_only(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    assert store.newest.read() == 1
+    for path in tmp_path.glob("catalog.sqlite*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
 def test_password_and_secrets_stand_in_no_event_and_no_repr(tmp_path: Path) -> None:
     upstream = Upstream("http://reader:hunter2@127.0.0.1:9/simple/", proxy="http://p:hunter3@127.0.0.1:8/")
     store = make_store(tmp_path, upstream=upstream)

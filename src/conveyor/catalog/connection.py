@@ -68,11 +68,17 @@ def _parsed(url: str) -> sqlalchemy.URL:
 _URL_HINT = "use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 
 
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite catalogue; ``None`` for another database."""
+    parsed = _parsed(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
 def has_catalog(url: str) -> bool:
     """Whether a catalogue was ever made at this URL; looking makes none."""
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite":
-        return Path(parsed.database or "").is_file()
+    path = sqlite_path(url)
+    if path is not None:
+        return path.is_file()
     engine = open_catalog(url)
     try:
         with engine.connect() as connection:

@@ -3,7 +3,7 @@
 ``initialise_store`` may run in several processes at once and may be killed at any line; running it again
 completes it. Its steps, in this order:
 
-1. the folder, durable;
+1. the folder, durable, and a catalogue file for its owner only;
 2. the blobs' folder, and the catalogue's tables in one transaction;
 3. the password of ``admin``: chosen, written to its file and fsynced *before* step 4 commits, so that no
    store exists whose password nobody knows;
@@ -20,14 +20,14 @@ import fcntl
 import os
 import secrets
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conveyor.blobs import BlobStore, open_blobs
 from conveyor.blobs.filesystem import make_durable_folders, storage_errors, sync_folder
-from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog
+from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog, sqlite_path
 from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
 from conveyor.catalog.schema import prepare_schema
@@ -150,6 +150,7 @@ def initialise_store(settings: StoreSettings) -> InitialState:
     # 1. the folder
     with storage_errors(f"the store's folder {settings.data} can not be made"):
         make_durable_folders(settings.data)
+        _make_private(sqlite_path(settings.database_url))
     with _initialising(settings.data):
         # 2. blobs and tables
         store = open_store(settings)
@@ -230,6 +231,16 @@ def _admin_password(settings: StoreSettings) -> tuple[str, Path | None]:
         unfinished.replace(path)
         sync_folder(path.parent)
     return password, path
+
+
+def _make_private(catalog: Path | None) -> None:
+    """Make an empty catalogue file that its owner alone may read: it holds hashes and upstream's password.
+
+    Only if there is none: closing a second descriptor of a SQLite file frees the locks of the first.
+    """
+    if catalog is not None:
+        with suppress(FileExistsError):
+            os.close(os.open(catalog, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 @contextmanager
