@@ -283,16 +283,16 @@ class StoreClient:
         try:
             with path.open("wb") as target:
                 for chunk in answer.stream(DOWNLOAD_CHUNK_BYTES):
-                    digest.update(chunk)
                     size += len(chunk)
-                    if size > file.size_bytes:
+                    if size > file.size_bytes:  # do not fill the disk with what is wrong already
                         break
+                    digest.update(chunk)
                     target.write(chunk)
         except HTTPError as error:
             raise StoreUnreachable(f"the download of {file.filename} broke off: {error}") from error
         finally:
             answer.close()
-        if digest.hexdigest() != file.sha256:
+        if size != file.size_bytes or digest.hexdigest() != file.sha256:
             raise StoreUnreachable(
                 f"{file.filename} came with other bytes than {file.sha256}",
                 hint="is there a proxy in between?",

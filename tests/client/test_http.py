@@ -1,0 +1,180 @@
+"""How the client meets servers that are away, break off, or are no stores at all."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.client.http import error_of
+from conveyor.client.store import StoreClient
+from conveyor.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    InvalidName,
+    PromotionRefused,
+    StorageFailed,
+    StoreUnreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STATUS = b'{"version": "1.0", "store": "x", "serial": 1}'
+
+
+def answer_of(body: bytes, *, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@contextmanager
+def scripted(*answers: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives one answer per connection (``None``: breaks off), the last one again and again."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    requests: list[bytes] = []
+    script = list(answers)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                requests.append(connection.recv(65_536))
+                answer = script.pop(0) if len(script) > 1 else script[0]
+                if answer is not None:
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def test_store_that_is_not_there_is_told_with_its_url() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    with pytest.raises(StoreUnreachable, match=f"127.0.0.1:{port} does not answer") as caught:
+        StoreClient(f"http://127.0.0.1:{port}").status()
+    assert caught.value.hint
+    assert caught.value.exit_code == 7
+
+
+def test_reading_request_that_broke_off_is_sent_again() -> None:
+    with scripted(None, None, answer_of(STATUS)) as (url, requests):
+        assert StoreClient(url).status()["serial"] == 1
+    assert len(requests) == 3
+
+
+def test_request_that_the_store_recognises_is_sent_again() -> None:
+    body = b'{"id": 1}'
+    with scripted(None, answer_of(body, status="201 Created")) as (url, requests):
+        StoreClient(url).add_evidence(b"{}")
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.create_run("/srv/demo.git", "main"),
+        lambda client: client.claim_run("worker-1"),
+        lambda client: client.add_token("admin"),
+    ],
+)
+def test_request_that_must_not_arrive_twice_is_not_sent_again(ask: Callable[[StoreClient], object]) -> None:
+    with scripted(None) as (url, requests), pytest.raises(StoreUnreachable):
+        ask(StoreClient(url))
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answer_of(b"<html>hello</html>", kind="text/html"),
+        answer_of(b"{}"),
+        answer_of(b"[]"),
+        answer_of(b'{"indexes": 1}'),
+        answer_of(b'{"indexes": [{"name": "x"}]}'),
+        answer_of(b"\xff"),
+        answer_of(b"gone", status="500 Internal Server Error", kind="text/html"),
+        answer_of(b"", status="302 Found"),
+        b"nonsense\r\n\r\n",
+    ],
+)
+def test_server_that_is_no_store_is_told_from_one(answer: bytes) -> None:
+    with scripted(answer) as (url, _), pytest.raises(StoreUnreachable):
+        StoreClient(url).indexes()
+
+
+def test_token_travels_in_its_header_and_nowhere_else() -> None:
+    with scripted(answer_of(STATUS)) as (url, requests):
+        StoreClient(url, token="conveyor-secret").status()
+    head = requests[0].decode()
+    assert "Authorization: Bearer conveyor-secret\r\n" in head
+    assert "secret" not in head.splitlines()[0]
+
+
+def test_store_below_a_path_is_asked_below_it() -> None:
+    with scripted(answer_of(STATUS)) as (url, requests):
+        StoreClient(f"{url}/conveyor/").status()
+    assert requests[0].startswith(b"GET /conveyor/api/v1/status ")
+
+
+def test_url_that_is_none_is_refused() -> None:
+    for url in ("localhost:8080", "ftp://host", ""):
+        with pytest.raises(InvalidInput):
+            StoreClient(url)
+
+
+def test_problem_becomes_the_error_it_was() -> None:
+    text = b'{"title": "InvalidName", "status": 400, "detail": "bad", "hint": "mend", "faults": ["a", "b"]}'
+    error = error_of(400, "application/problem+json", text)
+    assert type(error) is InvalidName
+    assert (error.message, error.hint, error.faults) == ("bad", "mend", ("a", "b"))
+
+
+def test_refused_promotion_comes_with_its_verdicts() -> None:
+    text = (
+        b'{"title": "PromotionRefused", "status": 403, "detail": "no", "verdicts": '
+        b'[{"gate": "tests", "outcome": "fail", "reason": "r", "next_step": null}]}'
+    )
+    error = error_of(403, "application/problem+json", text)
+    assert isinstance(error, PromotionRefused)
+    assert [verdict.gate for verdict in error.verdicts] == ["tests"]
+
+
+def test_class_that_this_client_does_not_know_is_told_by_its_status() -> None:
+    text = b'{"title": "NewerError", "status": 409, "detail": "other"}'
+    assert type(error_of(409, "application/problem+json", text)) is Conflict
+    text = b'{"title": "os", "status": 403, "detail": "other"}'
+    assert type(error_of(403, "application/problem+json", text)) is Forbidden
+
+
+def test_plain_text_of_an_upload_keeps_faults_and_hint() -> None:
+    error = error_of(400, "text/plain; charset=utf-8", b"refused\nfirst\nsecond\nhint: mend it\n")
+    assert isinstance(error, InvalidInput)
+    assert (error.message, error.faults, error.hint) == ("refused", ("first", "second"), "mend it")
+    error = error_of(503, "text/plain", b"the disk is full\n")
+    assert isinstance(error, StorageFailed)
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b"[]", b"{}", b'{"title": "PromotionRefused", "status": 403, "detail": "x"}']
+)
+def test_problem_that_is_none_is_still_told(text: bytes) -> None:
+    assert isinstance(error_of(500, "application/problem+json", text), StoreUnreachable)
