@@ -77,11 +77,9 @@ def _fault(arguments: list[str]) -> str | None:
         return error.format_message()
     if extra:
         return f"takes no {extra}"
-    missing = [
-        parameter.name or ""
-        for parameter in command.params
-        if parameter.required and not values.get(parameter.name or "")
-    ]
+    # What was not given is absent or click's own marker, never a text or a tuple of texts.
+    given = {name for name, value in values.items() if isinstance(value, str | tuple)}
+    missing = [one.name for one in command.params if one.required and one.name not in given]
     return f"needs {missing}" if missing else None
 
 
@@ -114,7 +112,16 @@ def test_make_help_lists_every_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["conveyor nonsense", "conveyor --nonsense", "conveyor store serve --nonsense", "conveyor store"]
+    "line",
+    [
+        "conveyor nonsense",
+        "conveyor --nonsense",
+        "conveyor store",
+        "conveyor store serve --nonsense",
+        "conveyor store serve",
+        "conveyor why tumor",
+        "conveyor why tumor 1.0 2.0",
+    ],
 )
 def test_a_wrong_command_line_would_be_noticed(line: str) -> None:
     assert _fault(line.split()[1:]) is not None
