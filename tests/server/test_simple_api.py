@@ -13,6 +13,7 @@ import zstandard
 from conveyor.errors import Forbidden, NotFound, Unauthorized
 from conveyor.operations.claims import claim_name
 from conveyor.operations.indexes import create_index
+from conveyor.operations.pages import find_page
 from conveyor.operations.promotions import promote_release
 from conveyor.operations.tokens import create_token
 from distributions_made import make_sdist, make_wheel
@@ -22,6 +23,8 @@ from readers import ACCEPT_JSON, ADMINISTRATOR, reading, upload
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
+
+    from conveyor.operations.pages import FoundPage
 
 PAGE = "/unstable/simple/demo/"
 
@@ -64,6 +67,51 @@ def test_upload_is_visible_at_the_next_request_of_every_process(tmp_path: Path) 
                 for reader in (one, other):
                     versions = (await reader.page("demo")).json["versions"]
                     assert versions == [f"1.{number}" for number in range(minor + 1)]
+
+    run(scenario())
+
+
+def test_upload_while_a_page_is_made_leaves_no_form_of_it_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found in review: the HTML kept from before the upload was joined to the JSON made after it."""
+
+    async def scenario() -> None:
+        store = make_store(tmp_path)
+        upload(store, make_wheel(version="1.0"))
+        late = [make_wheel(version="2.0")]
+
+        def find_after_upload(*arguments: Any) -> FoundPage:
+            if late:
+                upload(store, late.pop())
+            return find_page(*arguments)
+
+        async with reading(store) as reader:
+            await reader.get(PAGE, accept="text/html")
+            monkeypatch.setattr("conveyor.server.pages.find_page", find_after_upload)
+            made = await reader.page("demo")
+            html = await reader.get(PAGE, accept="text/html")
+        assert made.json["versions"] == ["1.0", "2.0"]
+        assert b"demo-2.0-py3-none-any.whl" in html.body
+
+    run(scenario())
+
+
+def test_page_is_made_once_for_many_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        store = make_store(tmp_path)
+        upload(store, make_wheel())
+        made: list[str] = []
+
+        def counted(*arguments: Any) -> FoundPage:
+            made.append("page")
+            return find_page(*arguments)
+
+        monkeypatch.setattr("conveyor.server.pages.find_page", counted)
+        async with reading(store) as reader:
+            answers = await asyncio.gather(*(reader.page("demo") for _ in range(20)))
+        assert {answer.status for answer in answers} == {200}
+        assert made == ["page"]
 
     run(scenario())
 

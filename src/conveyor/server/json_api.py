@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
+from conveyor.domain.access import may_read
 from conveyor.domain.json_api import chosen_version, project_document
 from conveyor.domain.names import project_name
 from conveyor.domain.ranges import etag_matches
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.files import find_file, read_core_metadata
+from conveyor.operations.indexes import get_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +54,9 @@ class JsonApi:
         scope["state"]["user"] = identity.name or None
         project, version = _target(scope)
         # 2. the page
-        found = (await self._pages.find(scope["index"], project, identity)).found
+        index = await asyncio.to_thread(get_index, self._store, scope["index"])
+        may_read(identity, index.name, is_private=index.is_private)
+        found = (await self._pages.find(index.name, project)).found
         files = found.page.files
         shown = version or chosen_version(files)
         of_release = [file for file in files if file.version == shown]

@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.domain.access import may_read
 from conveyor.errors import NotFound
 from conveyor.operations.pages import find_page
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.domain.access import Identity
     from conveyor.operations.pages import FoundPage
     from conveyor.operations.store import Store
     from conveyor.server.mirroring import Mirroring
@@ -37,16 +35,14 @@ class Pages:
         self._store = store
         self._mirroring = mirroring
 
-    async def find(self, index: str, project: NormalizedName, identity: Identity) -> FreshPage:
-        """The page of a project as readers of an index see it.
+    async def find(self, index: str, project: NormalizedName) -> FreshPage:
+        """The page of a project as readers of an index see it; that the caller is one, is checked before.
 
         Raises:
             NotFound: there is no such index, or no such project in sight of it.
-            Unauthorized, Forbidden: the caller may not read the index; no mirror was asked for them.
             UpstreamFailed: a mirror was never asked for the project and can not be asked now.
         """
         found = await asyncio.to_thread(find_page, self._store, index, project)
-        may_read(identity, index, is_private=found.index.is_private)
         asked = [due for due in found.due if self._mirroring.retry_at(due.index, project) is None]
         if asked:
             await asyncio.gather(*(self._mirroring.freshen(project, due) for due in asked))

@@ -128,6 +128,7 @@ class SimpleApi:
         self._authenticator = authenticator
         self._cache = freshness.new_cache(CachedPage, CACHE_BYTES)
         self._choices: dict[tuple[bytes, bytes], tuple[MediaType | None, str]] = {}
+        self._making: dict[tuple[str, MediaType, str, int], asyncio.Task[tuple[CachedPage, Variant]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: from memory if it can be, else slowly."""
@@ -175,18 +176,16 @@ class SimpleApi:
             known = ", ".join(MEDIA_TYPES)
             await _send_short(send, 406, f"pages are served as {known}\n".encode(), _VARY)
             return
-        # 2. from memory, after what has changed
+        # 2. from memory, after what has changed; else from the catalogue
         await self._freshness.catch_up()
         page = self._cache.get(scope["path"])
+        variant = None
         if page is not None and (page.fresh_until is None or page.fresh_until > self._store.clock()):
             may_read(identity, page.index, is_private=page.is_private)
             variant = page.variants.get((media, coding))
-        else:
-            page, variant = None, None
-        # 3. else from the catalogue
-        if variant is None:
+        if page is None or variant is None:
             page, variant = await self._make(scope, project, media, coding, identity)
-        scope["state"]["supplied_by"] = page.supplied_by if page else None
+        scope["state"]["supplied_by"] = page.supplied_by
         await _send(send, variant, if_none_match, is_head=scope["method"] == "HEAD")
 
     def _choose(self, accept: bytes, accept_encoding: bytes) -> tuple[MediaType | None, str]:
@@ -209,23 +208,41 @@ class SimpleApi:
         coding: str,
         identity: Identity,
     ) -> tuple[CachedPage, Variant]:
-        """Read a page from the catalogue, render it in one form and coding, and keep it."""
+        """Read a page from the catalogue, render it in one form and coding, and keep it.
+
+        Of many clients that ask at once when a page has grown old, one makes it for all.
+        """
+        index = await asyncio.to_thread(get_index, self._store, scope["index"])
+        may_read(identity, index.name, is_private=index.is_private)
+        # A page made from an older state of the catalogue is not for those who ask after a change.
+        key = (scope["path"], media, coding, self._freshness.applied)
+        making = self._making.get(key)
+        if making is None:
+            making = asyncio.create_task(self._make_now(scope["path"], index.name, project, media, coding))
+            self._making[key] = making
+            making.add_done_callback(lambda _: self._making.pop(key))
+        return await asyncio.shield(making)
+
+    async def _make_now(
+        self, path: str, index: str, project: NormalizedName | None, media: MediaType, coding: str
+    ) -> tuple[CachedPage, Variant]:
         found: FoundPage | FoundList
         if project is None:
-            found = await asyncio.to_thread(find_list, self._store, scope["index"])
-            may_read(identity, found.index.name, is_private=found.index.is_private)
+            found = await asyncio.to_thread(find_list, self._store, index)
             page = CachedPage(found, project=None, fresh_until=None)
         else:
-            fresh = await self._pages.find(scope["index"], project, identity)
+            fresh = await self._pages.find(index, project)
             found = fresh.found
             page = CachedPage(found, project=project, fresh_until=fresh.fresh_until)
         variant = await asyncio.to_thread(_render, found, media, coding)
         page.variants[media, coding] = variant
+        # What is kept must be as new as what was made, before the two become one entry.
+        await self._freshness.catch_up()
         if self._freshness.may_keep(page.serial):
-            kept = self._cache.get(scope["path"])
-            if kept is not None:  # still true, or a change would have dropped it
+            kept = self._cache.get(path)
+            if kept is not None:
                 page.variants = {**kept.variants, **page.variants}
-            self._cache.put(scope["path"], page)
+            self._cache.put(path, page)
         return page, variant
 
 
