@@ -146,8 +146,8 @@ def test(
                 ),
             )  # fmt: skip
         finally:
-            report = next(place.folder.glob("test-*/junit.xml"), None)
-            if junit is not None and report is not None:
+            report = place.report(f"test for {goal} junit.xml")
+            if junit is not None and report.is_file():
                 shutil.copyfile(report, junit)
         where = steps(f"promote to {goal}", lambda: promote(worker, project, version, to=goal))
     facts = {"project": project, "version": version} | asdict(where)

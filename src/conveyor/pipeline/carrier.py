@@ -20,10 +20,10 @@ from conveyor.pipeline import engine
 from conveyor.pipeline.engine import Engine
 from conveyor.pipeline.isolation import Workplace, watched
 from conveyor.pipeline.runs import Outcome, carry
+from conveyor.pipeline.sources import resolve
 from conveyor.pipeline.steps import Done, Failure, Reporter, carry_out, say_to_stderr, value_of, with_patience
 from conveyor.pipeline.watchdog import end_children
 from conveyor.pipeline.worker import Worker, open_worker
-from conveyor.project.git import resolve_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,15 +112,16 @@ def run_here(state: Path, credentials: Path, *, store_url: str | None, repositor
         StepFailed: the job killed its worker too often to be tried again.
     """
     worker = open_worker(credentials, store_url=store_url)
-    short = ref.removeprefix("refs/tags/").removeprefix("refs/heads/")
-    commit = resolve_commit(repository, short)
-    key = _digest(worker.store_url, repository, ref, commit)
+    source = resolve(repository, ref).value
+    key = _digest(worker.store_url, repository, ref, source.commit)
     with Engine(state / "engine") as running, watched(running.executor):
         before = running.find(f"here-{key}-")
         unfinished = [work for work in before if work.state == "active"]
         if unfinished:
-            say_to_stderr(f"going on with {unfinished[-1].id}, which was interrupted")
-            running.take_over({unfinished[-1].executor or ""}, end_children)
+            is_left = running.take_over({unfinished[-1].executor or ""}, end_children)
+            say_to_stderr(
+                "going on where it was interrupted" if is_left else "waiting: it is being carried already"
+            )
             return cast("Outcome", running.wait(unfinished[-1].id))
         work_id = f"here-{key}-{len(before) + 1}"
         job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, None)

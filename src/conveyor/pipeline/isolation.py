@@ -61,12 +61,16 @@ class Workplace:
         }
         return variables | ({watchdog.MARK: self.executor} if self.executor else {})
 
+    def report(self, name: str) -> Path:
+        """Where a file goes that stays when the run has ended: ``logs/NAME``, without spaces."""
+        path = self.folder / "logs" / name.replace(" ", "-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     @contextmanager
     def log(self, name: str) -> Iterator[Callable[[str], None]]:
         """Takes lines and writes them to ``logs/NAME.log``, each at once; begins anew at each attempt."""
-        path = self.folder / "logs" / f"{name.replace(' ', '-')}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", buffering=1) as file:
+        with self.report(f"{name}.log").open("w", encoding="utf-8", buffering=1) as file:
             yield lambda line: print(line, file=file)
 
 

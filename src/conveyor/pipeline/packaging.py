@@ -32,7 +32,7 @@ from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline import candidates
 from conveyor.pipeline.sources import Source, clone, clone_into, forced_version, resolve
 from conveyor.pipeline.steps import Done
-from conveyor.pipeline.suite import declared_requirements
+from conveyor.pipeline.suite import INSTALL_SECONDS, declared_requirements
 from conveyor.project.build import BuiltFiles, build_distributions
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.git import commit_time, tag_object
@@ -146,6 +146,7 @@ def prepare(place: Workplace, worker: Worker, source: Source) -> Done[None]:
             index_url=worker.index_url(ENTRY_INDEX),
             variables=place.variables() | forced_version(project, source),
             on_line=write,
+            timeout_seconds=INSTALL_SECONDS,
         )
     return Done(None, f"{project.display_name} and what it needs, from the store")
 

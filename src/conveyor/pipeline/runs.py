@@ -12,12 +12,13 @@ tested against an index with this very file is not tested again.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.versions import is_final, parse_version
-from conveyor.errors import Conflict, ConveyorError, PromotionRefused
+from conveyor.errors import Conflict, ConveyorError, Forbidden, PromotionRefused
 from conveyor.pipeline.packaging import ENTRY_INDEX, Packaged, package
 from conveyor.pipeline.promotion import Standing, is_beyond, promote
 from conveyor.pipeline.steps import Done
@@ -68,7 +69,8 @@ def carry(steps: Steps, place: Workplace, worker: Worker, *, repository: str, re
         )
     except ConveyorError as error:
         outcome = _failed(error, packaged)
-    steps.note(state=outcome.state, detail=outcome.detail)
+    with suppress(Forbidden, Conflict):  # somebody ended the run in the store meanwhile
+        steps.note(state=outcome.state, detail=outcome.detail)
     if outcome.state == "succeeded":
         sweep(place)
     return outcome

@@ -6,8 +6,12 @@ knows that tag alone.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion as NotPep440
+from packaging.version import Version
 
 from conveyor.errors import InvalidInput, ProjectError
 from conveyor.pipeline.steps import Done
@@ -18,7 +22,6 @@ from conveyor.project.versions import is_release_tag, override_variable, version
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.versions import Version
     from conveyor.pipeline.isolation import Workplace
 
 
@@ -38,21 +41,35 @@ class Source:
 
 
 def resolve(repository: str, ref: str) -> Done[Source]:
-    """Step 1. ``ref`` is a full ref name (``refs/tags/v1.0``), a tag, a branch or a commit."""
+    """The commit, and the release tag if ``ref`` names one: a full ref name, a tag, a branch or a commit.
+
+    Raises:
+        InvalidVersion: it names a tag or a version that can be no release.
+        InvalidInput: it is another kind of ref.
+        ProjectError: there is no such commit.
+    """
     kind, _, short = ref.removeprefix("refs/").partition("/")
-    if ref.startswith("refs/tags/"):
-        tag: str | None = short
-        version_of_tag(short)
-    elif ref.startswith("refs/heads/"):
-        tag = None
-    elif ref.startswith("refs/"):
-        raise InvalidInput(f'"{ref}" is neither a branch nor a tag', hint=f"kind of ref: {kind}")
-    else:
-        tag = ref if is_release_tag(ref) else None
-    commit = resolve_commit(repository, short if ref.startswith("refs/") else ref)
+    if ref.startswith("refs/") and kind not in ("tags", "heads"):
+        raise InvalidInput(f'"{ref}" is neither a branch nor a tag')
+    tag: str | None = None
+    if ref.startswith("refs/tags/") or _looks_like_version(ref):
+        tag = short if ref.startswith("refs/") else ref
+        version_of_tag(tag)
+    commit = resolve_commit(repository, tag if tag is not None else ref)
     source = Source(str(repository), commit, tag)
     what = f"tag {tag}" if tag else "development version"
     return Done(source, f"commit {commit[:12]}, {what}", {"commit": commit, "tag": tag})
+
+
+def _looks_like_version(ref: str) -> bool:
+    """Whether somebody who writes this means a release; digits alone may be an abbreviated commit."""
+    if re.fullmatch(r"[0-9a-f]{4,64}", ref):
+        return False
+    try:
+        Version(ref.removeprefix("v"))
+    except NotPep440:
+        return False
+    return True
 
 
 def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]:

@@ -90,7 +90,7 @@ def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) 
     report, seconds = _run_suite(place, environment, subject, suite, name=name)
     counts = report["counts"]
     lock = _lock(subject, packages)
-    (folder / "lock.toml").write_text(lock, encoding="utf-8")
+    place.report(f"{name} lock.toml").write_text(lock, encoding="utf-8")
     return {
         "project": subject.project,
         "version": subject.version,
@@ -202,7 +202,7 @@ def _run_suite(
         "report": str(report),
         "arguments": [
             *("-c", str(suite.settings), "--rootdir", str(suite.folder), "-p", "no:cacheprovider"),
-            *("--junitxml", str(suite.folder.parent / "junit.xml"), "tests"),
+            *("--junitxml", str(place.report(f"{name} junit.xml")), "tests"),
         ],
     }
     command = limited([str(environment.python), "-I", origin.__file__, json.dumps(settings)])

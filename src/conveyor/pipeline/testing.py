@@ -114,5 +114,5 @@ def _subject(worker: Worker, release: Release, file: ReleaseFile, repository: st
 
 
 def _log(place: Workplace, index: str) -> str:
-    path = place.folder / "logs" / f"test-for-{index}.log"
+    path = place.report(f"test for {index}.log")
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

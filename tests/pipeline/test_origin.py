@@ -1,0 +1,107 @@
+"""The proof of origin, in a real environment with a really installed wheel."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.pipeline import origin
+from conveyor.project.environment import Environment, make_environment, run_uv
+from pipeline.projects import build, clone_of_tag, git, make_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROBE = """
+import json, runpy, sys
+namespace = runpy.run_path(sys.argv[1])
+sys.path[:0] = sys.argv[2:]
+import demo.core
+print(json.dumps(namespace["inspect"]("demo", dict(sys.modules))))
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Environment:
+    repository = make_project(tmp_path / "repository")
+    git(repository, "tag", "v1.0.0")
+    _, wheel = build(clone_of_tag(repository, "v1.0.0", tmp_path / "clone"))
+    environment = make_environment(tmp_path / "environment")
+    words = [
+        "pip",
+        "install",
+        "-q",
+        "--offline",
+        "--no-index",
+        "--python",
+        str(environment.python),
+        str(wheel),
+    ]
+    run_uv(words, is_clean=True)
+    return environment
+
+
+def probe(environment: Environment, *paths: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [str(environment.python), "-I", "-c", PROBE, origin.__file__, *map(str, paths)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def site(environment: Environment) -> Path:
+    return environment.path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+
+
+def test_installed_modules_are_proven(installed: Environment) -> None:
+    proof = probe(installed)
+    assert proof["outside"] == []
+    assert proof["modules_checked"] == 2
+    assert proof["files_checked"] >= 5
+
+
+def test_module_from_elsewhere_is_outside(installed: Environment, tmp_path: Path) -> None:
+    proof = probe(installed, tmp_path / "repository" / "src")
+    assert [sentence.partition(":")[0] for sentence in proof["outside"]] == ["demo", "demo.core"]
+
+
+def test_module_added_to_the_installed_package_is_outside(installed: Environment) -> None:
+    core = site(installed) / "demo" / "core.py"
+    (core.parent / "more.py").write_text("")
+    core.unlink()
+    core.write_text("import demo.more\n\n\ndef answer() -> int:\n    return 43\n")
+    outside = probe(installed)["outside"]
+    assert any(sentence.startswith("demo/core.py: its content is not") for sentence in outside)
+    assert any(sentence.startswith("demo.more: imported from") for sentence in outside)
+
+
+def test_namespace_over_the_installed_package_is_outside(installed: Environment, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "demo"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "core.py").write_text("")
+    (site(installed) / "demo" / "__init__.py").unlink()
+    outside = probe(installed, tmp_path / "elsewhere")["outside"]
+    assert any(sentence.startswith(f"demo: {elsewhere} holds no file") for sentence in outside)
+
+
+def test_report_counts_how_tests_ended() -> None:
+    counter = origin.Counter()
+
+    class Report:
+        def __init__(self, when: str, outcome: str) -> None:
+            self.when = when
+            self.outcome = outcome
+            self.failed = outcome == "failed"
+            self.skipped = outcome == "skipped"
+
+    for when, outcome in (
+        ("setup", "passed"), ("call", "passed"), ("teardown", "passed"),
+        ("setup", "skipped"), ("setup", "failed"), ("call", "failed"), ("teardown", "failed"),
+    ):  # fmt: skip
+        counter.pytest_runtest_logreport(Report(when, outcome))  # type: ignore[arg-type]  # what it reads of one
+    assert counter.counts == {"passed": 1, "failed": 1, "errors": 2, "skipped": 1}

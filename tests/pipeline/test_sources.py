@@ -1,0 +1,69 @@
+"""Which commit a job is for, and for which tag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
+from conveyor.pipeline.isolation import Workplace
+from conveyor.pipeline.sources import clone, resolve
+from pipeline.projects import git, make_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = make_project(tmp_path / "repository")
+    git(folder, "tag", "-a", "-m", "rc", "v1.0.0rc1")
+    git(folder, "tag", "v1.0.0")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "More")
+    git(folder, "branch", "v1.0.0", "HEAD")  # a branch that is called like the tag
+    return folder
+
+
+@pytest.mark.parametrize("ref", ["v1.0.0", "refs/tags/v1.0.0", "v1.0.0rc1", "refs/tags/v1.0.0rc1"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_tag_is_the_one_that_was_asked_for(repository: Path, ref: str, scheme: str) -> None:
+    source = resolve(f"{scheme}{repository}", ref).value
+    assert (source.commit, source.tag) == (
+        git(repository, "rev-parse", "HEAD~"),
+        ref.removeprefix("refs/tags/"),
+    )
+
+
+@pytest.mark.parametrize("ref", ["main", "refs/heads/main", "refs/heads/v1.0.0", "HEAD", "COMMIT"])
+def test_branch_or_commit_has_no_tag(repository: Path, ref: str) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    source = resolve(str(repository), commit if ref == "COMMIT" else ref).value
+    assert (source.commit, source.tag, source.version) == (commit, None, None)
+
+
+def test_what_is_meant_as_a_release_is_never_taken_for_a_commit(repository: Path) -> None:
+    git(repository, "tag", "v1.1")
+    with pytest.raises(InvalidVersion, match="three components"):
+        resolve(str(repository), "v1.1")
+    with pytest.raises(InvalidVersion, match="not a version"):
+        resolve(str(repository), "refs/tags/latest")
+    with pytest.raises(InvalidInput, match="neither a branch nor a tag"):
+        resolve(str(repository), "refs/notes/commits")
+    with pytest.raises(ProjectError, match="no tag, branch or commit"):
+        resolve(str(repository), "v9.9.9")
+
+
+def test_clone_of_a_tag_knows_that_tag_alone(repository: Path, tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "work", tmp_path / "cache")
+    source = resolve(str(repository), "v1.0.0rc1").value
+    assert clone(place, source).value == ("demo", ("v1.0.0rc1",))
+    assert git(place.folder / "checkout", "tag") == "v1.0.0rc1"
+    assert clone(place, source).value == ("demo", ("v1.0.0rc1",))  # a second attempt begins anew
+
+
+def test_tag_that_moved_while_it_was_packaged_is_refused(repository: Path, tmp_path: Path) -> None:
+    source = resolve(str(repository), "v1.0.0").value
+    git(repository, "tag", "-f", "v1.0.0", "refs/heads/v1.0.0")
+    with pytest.raises(ProjectError, match="moved from"):
+        clone(Workplace(tmp_path / "work", tmp_path / "cache"), source)
