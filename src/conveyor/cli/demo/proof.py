@@ -3,6 +3,8 @@
 What pip says it installed (its report, one digest per file) is compared with what the store's access log
 says it served: every installed file must have been served by the store, and the index that supplied it is
 named. A file from anywhere else (an extra index in somebody's pip configuration) would be missing here.
+What was installed is also held against the release's evidence: derived from the tested candidate, rebuilt to
+the same bytes, and itself tested.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from conveyor.errors import StepFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from conveyor.client.answers import Release
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,6 @@ def read_served_files(access_log: Path, *, agent: str) -> tuple[ServedFile, ...]
     return tuple(served)
 
 
-def pages_supplied_by(access_log: Path, *, index: str, project: str, agent: str) -> frozenset[str]:
-    """Which indexes supplied the pages of ``project`` that such clients asked ``index`` for."""
-    wanted = f"/{index}/simple/{project}/"
-    entries = (json.loads(line) for line in access_log.read_text(encoding="utf-8").splitlines())
-    return frozenset(
-        entry["supplied_by"] or "?"
-        for entry in entries
-        if entry["path"] == wanted and entry["status"] == 200 and (entry["agent"] or "").startswith(agent)
-    )
-
-
 def prove_origin(
     installed: tuple[InstalledFile, ...], served: tuple[ServedFile, ...], *, own: str, stage: str, mirror: str
 ) -> Counter[str]:
@@ -111,3 +104,29 @@ def prove_origin(
     if faults:
         raise StepFailed("what was installed is not what the store served:\n" + "\n".join(faults))
     return count
+
+
+def prove_custody(installed: tuple[InstalledFile, ...], release: Release, *, stage: str) -> tuple[str, str]:
+    """Prove that the installed file is the tested candidate but for its version; returns two sentences.
+
+    The wheel that pip installed must be the one that was derived from the tested release candidate and
+    rebuilt to the same bytes, and it must itself have been installed and tested against the index ``stage``.
+
+    Raises:
+        StepFailed: one link of the chain is missing; says which.
+    """
+    file = next(one for one in installed if one.name == release.project)
+    about = [one for one in release.evidence if one.sha256 == file.sha256]
+    derivation = next((one.predicate for one in reversed(about) if one.kind == "equivalence"), None)
+    if derivation is None:
+        raise StepFailed(f"{file.filename} carries no evidence that it equals a tested candidate")
+    if not derivation["derived_sha256"] == derivation["rebuilt_sha256"] == file.sha256:
+        raise StepFailed(f"{file.filename} was derived from a candidate, but a rebuild gave other bytes")
+    tests = [one.predicate for one in about if one.kind == "tests" and one.predicate["index"] == stage]
+    if not tests:
+        raise StepFailed(f"{file.filename} was never tested against {stage}")
+    passed = tests[-1]["passed"]
+    return (
+        f"{file.filename} is {derivation['rc_filename']} but for its version; a rebuild gave the same bytes",
+        f"and that very file (sha256 {file.sha256[:16]}…) was installed and tested: {passed} tests passed",
+    )
