@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RUN := env -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv system-packages demo test check format torture docs bench requirements clean
+.PHONY: help venv system-packages test-packages demo test check format torture docs bench requirements clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -16,7 +16,7 @@ help:  ## list the targets
 demo: venv  ## carry a real model from commit to pip install, on this machine
 	@$(RUN) conveyor demo $(DEMO_OPTIONS)
 
-test: venv  ## run the tests (a bounded share of the long rounds included)
+test: test-packages venv  ## run the tests (a bounded share of the long rounds included)
 	$(RUN) python -m pytest $(PYTEST_OPTIONS)
 
 check: venv  ## ruff, mypy strict, import-linter
@@ -29,7 +29,7 @@ format: venv  ## let ruff mend and format the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-torture: venv  ## the long rounds in full: kills, matrices, soak
+torture: test-packages venv  ## the long rounds in full: kills, matrices, soak
 	$(RUN) python -m pytest -m torture --torture $(PYTEST_OPTIONS)
 
 docs: venv  ## build the documentation into docs/_build/html, warnings are errors
@@ -70,7 +70,15 @@ system-packages:
 	command -v git >/dev/null || missing="$$missing git"; \
 	command -v ssh-keygen >/dev/null || missing="$$missing openssh-client"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
-	test -z "$$missing" && exit 0; \
+	$(INSTALL_MISSING)
+
+# What only the tests use: a real PostgreSQL, started by the tests for themselves.
+test-packages: system-packages
+	@missing=""; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	$(INSTALL_MISSING)
+
+INSTALL_MISSING = test -z "$$missing" && exit 0; \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		echo "installing system packages:$$missing"; \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing) >/dev/null; \
