@@ -1,0 +1,210 @@
+"""Commands on users, tokens, signers, workers, claims and promotions: on a folder and against a server."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.client.credentials import load_credentials
+from conveyor.client.store import StoreClient
+from distributions_made import make_wheel
+from releases_made import make_ssh_key
+from running_stores import running_store, serve_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Calls the command as people do, with the options that say which store is meant."""
+
+    where: tuple[str, ...]
+    token: str | None
+    url: str
+
+    def __call__(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        environment = serve_environment(**({"CONVEYOR_TOKEN": self.token} if self.token else {}))
+        return subprocess.run(
+            [sys.executable, "-m", "conveyor", *words, *self.where],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def succeeds(self, *words: str, stdin: str = "") -> str:
+        """Standard output of a call that must succeed and say nothing on standard error."""
+        done = self(*words, stdin=stdin)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def admin(self) -> StoreClient:
+        """An administrator's client of the same store."""
+        made = self.token or self.succeeds("store", "token", "create", "--user", "admin").strip()
+        return StoreClient(self.url, token=made)
+
+
+@pytest.fixture(scope="module", params=["folder", "server"])
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """The same store, once by its folder and once by its server."""
+    with running_store(tmp_path_factory.mktemp("cli") / "store") as served:
+        on_folder = Shell(("--data", str(served.data)), None, served.url)
+        if request.param == "folder":
+            yield on_folder
+        else:
+            token = on_folder.succeeds("store", "token", "create", "--user", "admin").strip()
+            yield Shell(("--url", served.url), token, served.url)
+
+
+def test_token_stands_alone_on_standard_output_and_works(shell: Shell) -> None:
+    output = shell.succeeds("store", "token", "create", "--user", "admin", "--scope", "read")
+    token = output.removesuffix("\n")
+    assert token.startswith("conveyor-")
+    assert token.split() == [token]
+    with StoreClient(shell.url, token=token) as client:
+        assert isinstance(client.runs(), tuple)
+
+
+def test_token_is_listed_and_revoked(shell: Shell) -> None:
+    shell.succeeds("store", "user", "add", "robot", "--scope", "upload", "--scope", "read")
+    shell.succeeds("store", "token", "create", "--user", "robot", "--description", "for CI")
+    (token,) = json.loads(shell.succeeds("store", "token", "list", "--user", "robot", "--json"))
+    assert (token["scopes"], token["description"]) == (["read", "upload"], "for CI")
+    assert "for CI" in shell.succeeds("store", "token", "list")
+    assert shell.succeeds("store", "token", "revoke", str(token["id"])).endswith("is revoked\n")
+    again = shell("store", "token", "revoke", str(token["id"]))
+    assert again.returncode == 5
+    assert again.stderr.startswith("NotFound: ")
+
+
+def test_user_signs_in_with_the_password_read_from_standard_input(shell: Shell) -> None:
+    from urllib3 import make_headers, request
+
+    shell.succeeds("store", "user", "add", "ada", "--with-password", stdin="a long enough password\n")
+    headers = make_headers(basic_auth="ada:a long enough password")
+    assert request("GET", f"{shell.url}/api/v1/runs", headers=headers).status == 200
+
+
+def test_signer_is_added_listed_and_revoked(shell: Shell, tmp_path: Path) -> None:
+    key = make_ssh_key(tmp_path)
+    public = str(key.with_suffix(".pub"))
+    shell.succeeds("store", "signer", "add", "qa@team.example", "--key", public)
+    assert "qa@team.example" in shell.succeeds("store", "signer", "list")
+    again = shell("store", "signer", "add", "qa@team.example", "--key", public)
+    assert (again.returncode, again.stderr.split(":")[0]) == (6, "Conflict")
+    shell.succeeds("store", "signer", "revoke", "qa@team.example")
+    listed = json.loads(shell.succeeds("store", "signer", "list", "--json"))
+    assert all(signer["revoked_at"] for signer in listed)
+
+
+def test_private_key_is_never_taken_for_a_signers(shell: Shell, tmp_path: Path) -> None:
+    refused = shell("store", "signer", "add", "x@team.example", "--key", str(make_ssh_key(tmp_path)))
+    assert refused.returncode == 2
+    assert "private key" in refused.stderr
+    assert "BEGIN" not in refused.stderr
+
+
+def test_worker_gets_credentials_that_the_store_knows(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    shell.succeeds("store", "worker", "add", "worker-1", "--credentials", str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    credentials = load_credentials(path)
+    assert credentials.name == "worker-1"
+    assert credentials.store_url == (shell.url if shell.where[0] == "--url" else None)
+    with StoreClient(shell.url, token=credentials.token) as client:
+        assert client.claim_run("worker-1") is None
+    assert "worker-1" in shell.succeeds("store", "worker", "list")
+
+
+def test_worker_that_is_refused_leaves_no_file(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    refused = shell("store", "worker", "add", "admin", "--credentials", str(path))
+    assert refused.returncode == 6
+    assert not path.exists()
+
+
+def test_credentials_are_not_written_over(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    path.write_text("precious")
+    refused = shell("store", "worker", "add", "worker-9", "--credentials", str(path))
+    assert refused.returncode == 6
+    assert path.read_text() == "precious"
+    assert "worker-9" not in shell.succeeds("store", "worker", "list")
+
+
+def test_claim_is_made_once(shell: Shell) -> None:
+    assert shell.succeeds("store", "claim", "tumor") == "tumor is claimed\n"
+    assert shell.succeeds("store", "claim", "tumor") == "tumor was already claimed\n"
+    assert shell.succeeds("store", "claim", "risk", "--prefix") == "risk is claimed\n"
+
+
+def test_refused_promotion_shows_one_verdict_per_gate_and_ends_with_4(shell: Shell, tmp_path: Path) -> None:
+    with shell.admin() as client:
+        client.upload("unstable", make_wheel().write(tmp_path))
+    refused = shell("store", "promote", "demo", "1.0", "--to", "stable", "--from", "unstable")
+    assert (refused.returncode, refused.stdout) == (4, "")
+    lines = refused.stderr.splitlines()
+    assert lines[0].startswith("PromotionRefused: demo 1.0 may not enter")
+    assert [line.split()[:2] for line in lines if line[:3] == "  w" or line[:3] == "  p"] == [
+        ["waiting", "tests:"],
+        ["waiting", "qa-signature:"],
+        ["pass", "final-version:"],
+    ]
+    assert "Traceback" not in refused.stderr
+
+
+def test_promotion_prints_what_moved(shell: Shell, tmp_path: Path) -> None:
+    with shell.admin() as client:
+        client.add_index("shared", mode="promotion-only")
+        client.add_index("dev", mode="uploads", bases=["shared"])
+        client.upload("dev", make_wheel("moving").write(tmp_path))
+    moved = shell.succeeds("store", "promote", "moving", "1.0", "--to", "shared")
+    assert moved == 'moving 1.0 moved from "dev" to "shared"\n  moving-1.0-py3-none-any.whl\n'
+    again = json.loads(shell.succeeds("store", "promote", "moving", "1.0", "--to", "shared", "--json"))
+    assert (again["from"], again["to"], again["files"]) == (None, "shared", ["moving-1.0-py3-none-any.whl"])
+
+
+def test_why_says_what_each_gate_says_and_what_to_do(shell: Shell, tmp_path: Path) -> None:
+    with shell.admin() as client:
+        client.upload("unstable", make_wheel("asking", "1.0rc1").write(tmp_path))
+    output = shell.succeeds("why", "asking", "1.0rc1")
+    assert output.startswith('asking 1.0rc1 is in "unstable"; to enter "testing":\n')
+    assert "waiting    tests: no tests evidence for asking-1.0rc1-py3-none-any.whl" in output
+    assert "→ run the testing job: conveyor pipeline test asking 1.0rc1" in output
+    found = json.loads(shell.succeeds("why", "asking", "1.0rc1", "--to", "stable", "--json"))
+    assert {verdict["gate"]: verdict["outcome"] for verdict in found["verdicts"]} == {
+        "tests": "waiting",
+        "qa-signature": "waiting",
+        "final-version": "fail",
+    }
+
+
+def test_why_of_nothing_is_not_found(shell: Shell) -> None:
+    missing = shell("why", "nothing", "1.0")
+    assert (missing.returncode, missing.stdout) == (5, "")
+    assert missing.stderr.startswith("NotFound: there is no nothing 1.0")
+
+
+def test_command_wants_one_store(shell: Shell, tmp_path: Path) -> None:
+    nowhere = Shell((), None, shell.url)
+    both = Shell(("--data", str(tmp_path), "--url", shell.url), None, shell.url)
+    for one in (nowhere, both):
+        done = one("store", "claim", "x")
+        assert done.returncode == 2
+        assert "either --data DIR or --url URL" in done.stderr
+
+
+def test_server_that_is_not_there_is_told_without_a_traceback() -> None:
+    done = Shell(("--url", "http://127.0.0.1:9"), "conveyor-x", "")("store", "claim", "x")
+    assert done.returncode == 7
+    assert done.stderr.startswith("StoreUnreachable: http://127.0.0.1:9 does not answer")
+    assert "Traceback" not in done.stderr
