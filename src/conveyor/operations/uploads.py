@@ -41,7 +41,6 @@ from conveyor.domain.policy import (
     must_ask_upstream,
 )
 from conveyor.domain.versions import equal_spellings, parse_version
-from conveyor.errors import StorageFailed
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.claims import claim_for_upload
 
@@ -241,7 +240,7 @@ def _store(
 def _read(upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
     file = upload.file
     digests = file.digests(with_md5=bool(upload.form.value("md5_digest")))
-    try:
+    with storage_errors("the uploaded file can not be read back"):  # also its last bytes are flushed here
         return read_distribution(
             file.temporary.file,
             filename=upload.filename,
@@ -250,10 +249,6 @@ def _read(upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
             form=upload.form,
             limits=limits.archive,
         )
-    except OSError as error:
-        raise StorageFailed(
-            "the uploaded file can not be read back from disk", hint="nothing was stored; look at the disk"
-        ) from error
 
 
 def _check_policy(
