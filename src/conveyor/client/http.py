@@ -21,7 +21,7 @@ from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-CONNECT_ATTEMPTS = 4
+CONNECT_ATTEMPTS = 3
 BACKOFF_SECONDS = 0.2
 CONNECT_SECONDS = 10.0
 MAX_ERROR_CHARACTERS = 2000
@@ -187,4 +187,4 @@ def _retries(*, repeatable: bool) -> Retry:
 def _cause(error: HTTPError) -> str:
     """The innermost reason, in a few words."""
     reason = getattr(error, "reason", None) or error
-    return str(reason).rpartition(">: ")[2] or type(reason).__name__
+    return str(reason).rpartition("): ")[2] or type(reason).__name__
