@@ -11,11 +11,12 @@ import asyncio
 import hashlib
 import json
 import ssl
+from base64 import b64encode
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 import aiohttp
 
@@ -78,9 +79,10 @@ class Upstream:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         self._root = urlunsplit(parts._replace(netloc=host, query="", fragment="")).rstrip("/") + "/"
-        self._auth = (
-            aiohttp.BasicAuth(parts.username, parts.password or "", "utf-8") if parts.username else None
-        )
+        self._authorization: str | None = None
+        if parts.username:
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._authorization = "Basic " + b64encode(credentials.encode()).decode()
         self._proxy = proxy
         self._timeout_seconds = timeout_seconds
         self._cert = cert
@@ -202,13 +204,14 @@ class Upstream:
         sent = dict(headers or {})
         if not is_page:
             sent["Accept-Encoding"] = "identity"  # a file's bytes are hashed as they are
+        if self._authorization and _origin(url) == _origin(self._root):
+            sent["Authorization"] = self._authorization  # dropped by aiohttp on a redirect to another origin
         async with self._session.request(
             method,
             url,
             headers=sent,
             timeout=timeout,
             proxy=self._proxy,
-            auth=self._auth if _origin(url) == _origin(self._root) else None,
             auto_decompress=is_page,
         ) as answer:
             yield answer
@@ -370,7 +373,7 @@ def _is_http(url: str) -> bool:
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(urljoin(url, "/"))
-    return parts.scheme, parts.hostname, parts.port
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _without_user(url: str) -> str:

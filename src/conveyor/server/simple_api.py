@@ -73,12 +73,15 @@ class Variant:
 
     __slots__ = ("body", "etag", "not_modified", "start", "weight_bytes")
 
-    def __init__(self, body: bytes, *, media: MediaType, coding: str, etag: str, is_private: bool) -> None:
+    def __init__(
+        self, body: bytes, *, media: MediaType, coding: str, etag: str, serial: int, is_private: bool
+    ) -> None:
         self.etag = etag
         common = [
             (b"etag", etag.encode()),
             (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
             _VARY,
+            (b"x-pypi-last-serial", str(serial).encode()),
         ]
         headers = [
             (b"content-type", _CONTENT_TYPES[media]),
@@ -305,10 +308,11 @@ def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
 
 
 def _render(found: FoundPage | FoundList, media: MediaType, coding: str) -> Variant:
-    index = found.index.name
+    index, serial = found.index.name, found.serial
     if isinstance(found, FoundPage):
         is_json = media == JSON
         body = (render_project_json if is_json else render_project_html)(found.page, index=index)
+        serial = found.page.serial
     elif media == JSON:
         body = render_list_json(found.projects, serial=found.serial)
     else:
@@ -321,4 +325,6 @@ def _render(found: FoundPage | FoundList, media: MediaType, coding: str) -> Vari
     elif coding == "zstd":
         body = zstandard.compress(body, 6)
     etag = f'"{digest}-{_TAGS[media]}-{coding}"'
-    return Variant(body, media=media, coding=coding, etag=etag, is_private=found.index.is_private)
+    return Variant(
+        body, media=media, coding=coding, etag=etag, serial=serial, is_private=found.index.is_private
+    )

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from conveyor.domain.mirror import MirroredFile, Unchanged, UpstreamFile, UpstreamPage
+from conveyor.errors import NotFound, UpstreamFailed
+from conveyor.upstream import Upstream
+from distributions_made import make_wheel
+from upstreams import Served, file_entry, running_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+DEMO = canonicalize_name("demo")
+WHEEL = make_wheel()
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, timeout=60))
+
+
+def mirrored(url: str) -> MirroredFile:
+    return MirroredFile(
+        index="pypi",
+        project="demo",
+        filename=WHEEL.filename,
+        sha256=WHEEL.sha256,
+        url=url,
+        size_bytes=None,
+        upload_time="2026-11-21T08:00:00.000000Z",
+        is_upload_time_first_seen=True,
+        requires_python=None,
+        is_yanked=False,
+        yank_reason=None,
+        upstream_has_metadata=True,
+        metadata_sha256=None,
+        is_stored=False,
+    )
+
+
+async def page_of(upstream: Upstream) -> tuple[UpstreamFile, ...]:
+    try:
+        page = await upstream.fetch_page(DEMO)
+    finally:
+        await upstream.close()
+    assert isinstance(page, UpstreamPage)
+    return page.files
+
+
+def test_credentials_go_to_the_index_and_not_to_the_host_of_its_files() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index, running_upstream() as files:
+            elsewhere = files.url.removesuffix("/simple/") + files.add_file(WHEEL)
+            link = f'<a href="{elsewhere}#sha256={WHEEL.sha256}">{WHEEL.filename}</a>'
+            index.paths["/simple/demo/"] = Served(link.encode(), headers={"Content-Type": "text/html"})
+            upstream = Upstream(index.url.replace("http://", "http://user:s3cret%40@"))
+            page = await upstream.fetch_page(DEMO)
+            assert isinstance(page, UpstreamPage)
+            (file,) = page.files
+            await upstream.file_facts(mirrored(file.url))
+            await upstream.close()
+        sent = index.requests[0][2]["authorization"]
+        assert sent == "Basic " + b64encode(b"user:s3cret@").decode()
+        assert "authorization" not in files.requests[0][2]
+        assert "s3cret" not in file.url
+
+    run(scenario())
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index, running_upstream() as other:
+            other.add_html("demo", [WHEEL])
+            index.paths["/simple/demo/"] = Served(status=302, headers={"Location": other.url + "demo/"})
+            files = await page_of(Upstream(index.url.replace("http://", "http://user:s3cret@")))
+        assert files[0].url.startswith(other.url.removesuffix("/simple/"))
+        assert "authorization" not in other.requests[0][2]
+
+    run(scenario())
+
+
+def test_relative_links_keep_no_credentials_but_are_asked_for_with_them() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            index.add_html("demo", [WHEEL])
+            upstream = Upstream(index.url.replace("http://", "http://user:s3cret@"))
+            page = await upstream.fetch_page(DEMO)
+            assert isinstance(page, UpstreamPage)
+            assert "s3cret" not in page.files[0].url
+            await upstream.file_facts(mirrored(page.files[0].url))
+            await upstream.close()
+        assert all("authorization" in headers for _, _, headers in index.requests)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_failures_name_no_credentials(status: int) -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            index.paths["/simple/demo/"] = Served(status=status)
+            upstream = Upstream(index.url.replace("http://", "http://user:s3cret@"))
+            with pytest.raises(UpstreamFailed) as failed:
+                await page_of(upstream)
+        assert str(status) in str(failed.value)
+        assert "s3cret" not in str(failed.value)
+
+    run(scenario())
+
+
+def test_nobody_listening_is_a_failure_of_upstream() -> None:
+    async def scenario() -> None:
+        with pytest.raises(UpstreamFailed, match="can not be had"):
+            await page_of(Upstream("http://127.0.0.1:9/simple/"))
+
+    run(scenario())
+
+
+def test_missing_file_of_certificates_is_a_failure_of_upstream(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with pytest.raises(UpstreamFailed):
+            await page_of(Upstream("https://127.0.0.1:9/simple/", cert=str(tmp_path / "none.pem")))
+
+    run(scenario())
+
+
+def test_page_that_is_sent_compressed_is_read() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            index.add_html("demo", [WHEEL])
+            served = index.paths["/simple/demo/"]
+            served.body = gzip.compress(served.body)
+            served.headers["Content-Encoding"] = "gzip"
+            files = await page_of(Upstream(index.url))
+        assert [file.filename for file in files] == [WHEEL.filename]
+
+    run(scenario())
+
+
+def test_file_that_is_labelled_as_compressed_is_taken_as_it_is() -> None:
+    """Some servers send sdists with Content-Encoding; the digest is that of the bytes that were uploaded."""
+
+    async def scenario() -> None:
+        with running_upstream() as index:
+            path = index.add_file(WHEEL, headers={"Content-Encoding": "gzip"})
+            upstream = Upstream(index.url)
+            file = mirrored(index.url.removesuffix("/simple/") + path)
+            async with upstream.open_file(file) as body:
+                received = b"".join([chunk async for chunk in body.chunks])
+            await upstream.close()
+        assert received == WHEEL.content
+        assert body.size_bytes is None
+
+    run(scenario())
+
+
+def test_entries_that_can_not_be_served_by_digest_are_left_out() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            good = file_entry(index, WHEEL)
+            index.add_json(
+                "demo",
+                [
+                    good,
+                    {**good, "filename": "md5-1.0.tar.gz", "hashes": {"md5": "00"}},
+                    {**good, "filename": "../evil-1.0.tar.gz"},
+                    {**good, "filename": "ftp-1.0.tar.gz", "url": "ftp://127.0.0.1/x"},
+                    {**good, "filename": "short-1.0.tar.gz", "hashes": {"sha256": "abc"}},
+                ],
+            )
+            files = await page_of(Upstream(index.url))
+        assert [file.filename for file in files] == [WHEEL.filename]
+
+    run(scenario())
+
+
+def test_empty_project_is_a_project() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            index.add_html("demo", [])
+            assert await page_of(Upstream(index.url)) == ()
+
+    run(scenario())
+
+
+def test_page_without_an_etag_is_recognised_by_its_bytes() -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            index.add_html("demo", [WHEEL])
+            upstream = Upstream(index.url)
+            page = await upstream.fetch_page(DEMO)
+            assert isinstance(page, UpstreamPage)
+            assert isinstance(await upstream.fetch_page(DEMO, etag=page.etag), Unchanged)
+            await upstream.close()
+        assert all("if-none-match" not in headers for _, _, headers in index.requests)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_upstream_has_not_is_none_or_not_found(status: int) -> None:
+    async def scenario() -> None:
+        with running_upstream() as index:
+            for path in ("/simple/demo/", "/gone", "/gone.metadata"):
+                index.paths[path] = Served(status=status)
+            upstream = Upstream(index.url)
+            file = mirrored(index.url.removesuffix("/simple/") + "/gone")
+            assert await upstream.fetch_page(DEMO) is None
+            assert not await upstream.has_project(DEMO)
+            with pytest.raises(NotFound):
+                await upstream.fetch_metadata(file)
+            with pytest.raises(NotFound):
+                async with upstream.open_file(file):
+                    raise AssertionError("there is no file")
+            await upstream.close()
+
+    run(scenario())
