@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class ConveyorError(Exception):
-    """Base of the tree: ``message`` says what happened, ``hint`` what to do next (``None``: nothing to add)."""
+    """Base of the tree: ``message`` says what happened, ``hint`` what to do next, if anything."""
 
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1

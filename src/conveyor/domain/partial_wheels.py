@@ -25,7 +25,7 @@ READ_AHEAD_BYTES = 16 * 1024
 METADATA_LIMIT_BYTES = 8 * 1024 * 1024
 
 
-class MissingPart(Exception):  # noqa: N818 - it asks for something, it is no failure
+class MissingPart(Exception):
     """Bytes ``start`` to ``end`` (excluded) are needed and not here."""
 
     def __init__(self, start: int, end: int) -> None:
