@@ -21,7 +21,9 @@ def insert_missing(connection: Connection, table: Table, values: Mapping[str, An
     Another transaction that is writing the same row is waited for.
     """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    # Not by rowcount: with PostgreSQL it is -1 for an insert.
+    return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
 
 def insert_project(connection: Connection, name: str, *, display_name: str, created_at: str) -> bool:
