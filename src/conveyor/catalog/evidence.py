@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from conveyor.catalog.tables import distributions, evidence, signers, workers
 from conveyor.domain.evidence import Evidence
@@ -41,10 +42,14 @@ def insert_evidence(
     key_id: str,
     received_at: str,
     received_from: str,
-) -> int:
-    """Write one piece of evidence and return its id."""
+) -> int | None:
+    """Write one piece of evidence and return its id; ``None`` when the same envelope is there already.
+
+    Another transaction that is writing the same envelope is waited for.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = (
-        insert(evidence)
+        dialect.insert(evidence)
         .values(
             kind=kind,
             project=project,
@@ -59,9 +64,11 @@ def insert_evidence(
             received_at=received_at,
             received_from=received_from,
         )
+        .on_conflict_do_nothing()
         .returning(evidence.c.id)
     )
-    return int(connection.execute(statement).scalar_one())
+    written: int | None = connection.scalar(statement)
+    return written
 
 
 def find_evidence(connection: Connection, *, project: str, version: str, envelope_sha256: str) -> int | None:

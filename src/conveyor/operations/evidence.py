@@ -221,15 +221,16 @@ def _write(store: Store, identity: Identity, row: _Row) -> Received:
     """Write the row unless the same envelope is there; whoever is valid now is asked again while writing."""
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
-        known = rows.find_evidence(
-            connection, project=row.project, version=row.version, envelope_sha256=row.envelope_sha256
-        )
-        if known is not None:
-            return Received(known, row.project, row.version, row.signed_by, is_new=False)
         _still_valid(connection, row)
-        evidence_id = rows.insert_evidence(
+        written = rows.insert_evidence(
             connection, **vars(row), received_at=change.at, received_from=identity.name
         )
+        if written is None:
+            known = rows.find_evidence(
+                connection, project=row.project, version=row.version, envelope_sha256=row.envelope_sha256
+            )
+            assert known is not None  # noqa: S101 - it is why nothing was written, and no row is ever deleted
+            return Received(known, row.project, row.version, row.signed_by, is_new=False)
         change.event(
             "add-evidence",
             project=row.project,
@@ -239,7 +240,7 @@ def _write(store: Store, identity: Identity, row: _Row) -> Received:
                 "envelope_sha256": row.envelope_sha256,
             },
         )  # fmt: skip
-    return Received(evidence_id, row.project, row.version, row.signed_by, is_new=True)
+    return Received(written, row.project, row.version, row.signed_by, is_new=True)
 
 
 def _still_valid(connection: Connection, row: _Row) -> None:
