@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conveyor.domain.evidence import (
     PAYLOAD_TYPE,
@@ -136,6 +139,37 @@ def test_incomplete_facts_are_refused() -> None:
             facts_of_tests({name: value for name, value in TESTS.items() if name != key})
     with pytest.raises(InvalidInput):
         facts_of_equivalence({"project": "demo"})
+
+
+def test_repository_with_a_password_is_refused_because_evidence_is_shown_for_ever() -> None:
+    for repository in ("/srv/demo.git", "ssh://git@host/demo.git", "git@host:demo.git"):
+        facts_of_build({**BUILD, "repository": repository})
+    with pytest.raises(InvalidInput, match="holds a password"):
+        facts_of_build({**BUILD, "repository": "https://ada:secret@host/demo.git"})
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_break_the_reader_of_envelopes(raw: bytes) -> None:
+    with suppress(InvalidInput):
+        read_envelope(raw)
+    with suppress(InvalidInput):
+        read_statement(raw)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(sorted({*BUILD, *TESTS})) | st.text(), inner, max_size=6)
+        ),
+        max_leaves=20,
+    )
+)
+def test_no_predicate_breaks_the_reader_of_facts(value: Any) -> None:
+    for read in (facts_of_build, facts_of_tests, facts_of_equivalence):
+        with suppress(InvalidInput):
+            read(value)
 
 
 def test_short_commit_ids_are_no_commits() -> None:

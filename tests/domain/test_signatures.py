@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from conveyor.domain.signatures import (
     MAX_TAG_OBJECT_BYTES,
@@ -13,6 +16,7 @@ from conveyor.domain.signatures import (
     check_principal,
     fingerprint,
     parse_public_key,
+    parse_signature,
     parse_signed_tag,
     version_of_tag,
 )
@@ -155,6 +159,27 @@ def test_bytes_after_the_signature_inside_the_armour_are_refused(tag: bytes) -> 
 def test_huge_object_is_refused_before_it_is_read(tag: bytes) -> None:
     with pytest.raises(InvalidInput, match="over the limit"):
         parse_signed_tag(tag + b" " * MAX_TAG_OBJECT_BYTES)
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_change_of_a_tag_breaks_its_reader(tag: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(tag)))
+    end = data.draw(st.integers(start, min(len(tag), start + 40)))
+    changed = tag[:start] + data.draw(st.binary(max_size=40)) + tag[end:]
+    with suppress(InvalidInput):
+        found = parse_signed_tag(changed)
+        assert found.payload + found.signature == changed
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_readers_of_tags_and_keys(raw: bytes) -> None:
+    with suppress(InvalidInput):
+        parse_signed_tag(raw)
+    with suppress(InvalidInput):
+        parse_signature(raw)
+    with suppress(InvalidInput):
+        parse_public_key(f"ssh-ed25519 {base64.b64encode(raw).decode()}")
 
 
 @pytest.mark.parametrize("text", ["v1.2.1", "1.2.1", "v1.2.1rc1", "v2!1.0.post1"])

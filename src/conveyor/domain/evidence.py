@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from conveyor.domain.fields import Fields, read_json_object
+from conveyor.domain.runs import holds_password
 
 EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
 
@@ -208,6 +209,9 @@ def facts_of_equivalence(predicate: dict[str, Any]) -> FactsOfEquivalence:
 
 
 def _build(fields: Fields) -> FactsOfBuild:
+    repository = fields.optional_text("repository")
+    if repository is not None and holds_password(repository):
+        fields.fault("repository", "holds a password, which everybody who sees the release would see")
     return FactsOfBuild(
         project=fields.text("project"),
         version=fields.text("version"),

@@ -141,7 +141,7 @@ def check_request(repository: str, ref: str) -> None:
     faults = []
     if repository.startswith("-") or not repository.isprintable():
         faults.append("repository is neither a URL nor a path")
-    if _has_password(repository):
+    if holds_password(repository):
         faults.append("repository holds a password, which everybody who may read runs would see")
     if ref.startswith("-") or not ref.isprintable() or " " in ref:
         faults.append("ref is no name that git gives")
@@ -153,7 +153,8 @@ def check_request(repository: str, ref: str) -> None:
         )
 
 
-def _has_password(repository: str) -> bool:
+def holds_password(repository: str) -> bool:
+    """Whether a repository's URL holds a password, or can not be read well enough to tell."""
     try:
         return urlsplit(repository).password is not None
     except ValueError:
