@@ -115,6 +115,23 @@ def test_failures_name_no_credentials(status: int) -> None:
     run(scenario())
 
 
+def test_everything_is_asked_for_through_the_proxy() -> None:
+    async def scenario() -> None:
+        with running_upstream() as proxy:
+            link = f'<a href="/files/{WHEEL.filename}#sha256={WHEEL.sha256}">{WHEEL.filename}</a>'
+            served = Served(link.encode(), headers={"Content-Type": "text/html"})
+            proxy.paths["http://index.invalid/simple/demo/"] = served
+            proxy.paths[f"http://index.invalid/files/{WHEEL.filename}"] = Served(WHEEL.content)
+            upstream = Upstream("http://index.invalid/simple/", proxy=proxy.url.removesuffix("/simple/"))
+            page = await upstream.fetch_page(DEMO)
+            assert isinstance(page, UpstreamPage)
+            facts = await upstream.file_facts(mirrored(page.files[0].url))
+            await upstream.close()
+        assert facts.size_bytes == len(WHEEL.content)
+
+    run(scenario())
+
+
 def test_nobody_listening_is_a_failure_of_upstream() -> None:
     async def scenario() -> None:
         with pytest.raises(UpstreamFailed, match="can not be had"):
