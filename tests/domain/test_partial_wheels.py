@@ -71,6 +71,14 @@ def test_metadata_that_inflates_without_bound_is_refused() -> None:
         read_wheel_metadata(io.BytesIO(content), filename=FILENAME)
 
 
+def test_directory_that_would_begin_before_the_file_is_refused() -> None:
+    """Found by the fuzzer below: zipfile raises a bare ValueError."""
+    content = bytearray(zip_of(wheel_members()))
+    content[-22 + 12 : -22 + 16] = len(content).to_bytes(4, "little")
+    with pytest.raises(InvalidDistribution, match="can not be read"):
+        read_wheel_metadata(io.BytesIO(bytes(content)), filename=FILENAME)
+
+
 @given(st.data())
 def test_damaged_wheel_is_refused_or_read_but_breaks_nothing(data: st.DataObject) -> None:
     content = bytearray(zip_of(wheel_members()))

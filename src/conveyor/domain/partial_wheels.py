@@ -7,6 +7,8 @@ reader says which part it misses (``MissingPart``); whoever fetches parts adds i
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -23,6 +25,13 @@ TAIL_BYTES = 64 * 1024
 
 READ_AHEAD_BYTES = 16 * 1024
 METADATA_LIMIT_BYTES = 8 * 1024 * 1024
+
+
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ArithmeticError, LookupError),
+    *(ValueError, NotImplementedError, RuntimeError, EOFError, OSError),
+)
+"""What zipfile raises on damaged archives, as a fuzzer found."""
 
 
 class MissingPart(Exception):
@@ -114,7 +123,7 @@ def read_wheel_metadata(file: BinaryIO | PartialFile, *, filename: str) -> bytes
                 file.require(member.header_offset, member.header_offset + head + member.compress_size)
             with archive.open(member) as stream:
                 content = stream.read(METADATA_LIMIT_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         raise InvalidDistribution(f"{filename} can not be read as a wheel: {error}") from error
     if len(content) != member.file_size:
         raise InvalidDistribution(f"the metadata of {filename} is not of the size that is listed")

@@ -39,7 +39,7 @@ RETRY_AFTER = timedelta(seconds=30)
 """How long an upstream that failed is left alone where an older page is here."""
 
 SIZES_SECONDS = 1.0
-"""How long the first answer about a project waits for the sizes of its files: some 700, newest versions first.
+"""How long the first answer about a project waits for sizes: some 700 of them, newest versions first.
 An installer that resolves one project after the other waits as often as there are projects."""
 
 SIZES_AT_ONCE = 64

@@ -181,15 +181,20 @@ class SimpleApi:
             return
         # 2. from memory, after what has changed; else from the catalogue
         await self._freshness.catch_up()
-        page = self._cache.get(scope["path"])
-        variant = None
-        if page is not None and (page.fresh_until is None or page.fresh_until > self._store.clock()):
-            may_read(identity, page.index, is_private=page.is_private)
-            variant = page.variants.get((media, coding))
-        if page is None or variant is None:
-            page, variant = await self._make(scope, project, media, coding, identity)
+        kept = self._kept(scope["path"], media, coding)
+        if kept is not None:
+            may_read(identity, kept[0].index, is_private=kept[0].is_private)
+        page, variant = kept or await self._make(scope, project, media, coding, identity)
         scope["state"]["supplied_by"] = page.supplied_by
         await _send(send, variant, if_none_match, is_head=scope["method"] == "HEAD")
+
+    def _kept(self, path: str, media: MediaType, coding: str) -> tuple[CachedPage, Variant] | None:
+        """A page in one form and coding, when it is kept and no mirror is to be asked."""
+        page = self._cache.get(path)
+        if page is None or (page.fresh_until is not None and page.fresh_until <= self._store.clock()):
+            return None
+        variant = page.variants.get((media, coding))
+        return (page, variant) if variant is not None else None
 
     def _choose(self, accept: bytes, accept_encoding: bytes) -> tuple[MediaType | None, str]:
         """Form and coding for two headers, remembered by their bytes: clients send few different ones."""
@@ -217,6 +222,9 @@ class SimpleApi:
         """
         index = await asyncio.to_thread(get_index, self._store, scope["index"])
         may_read(identity, index.name, is_private=index.is_private)
+        kept = self._kept(scope["path"], media, coding)
+        if kept is not None:  # somebody was faster
+            return kept
         # A page made from an older state of the catalogue is not for those who ask after a change.
         key = (scope["path"], media, coding, self._freshness.applied)
         making = self._making.get(key)
