@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.client.http import error_of
-from conveyor.client.store import StoreClient
+from conveyor.client.store import ReleaseFile, StoreClient
 from conveyor.errors import (
     Conflict,
     Forbidden,
@@ -20,9 +20,11 @@ from conveyor.errors import (
     StorageFailed,
     StoreUnreachable,
 )
+from distributions_made import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 STATUS = b'{"version": "1.0", "store": "x", "serial": 1}'
 
@@ -119,6 +121,21 @@ def test_request_that_must_not_arrive_twice_is_not_sent_again(ask: Callable[[Sto
 def test_server_that_is_no_store_is_told_from_one(answer: bytes) -> None:
     with scripted(answer) as (url, _), pytest.raises(StoreUnreachable):
         StoreClient(url).indexes()
+
+
+def test_upload_that_broke_off_is_sent_again_from_its_beginning(tmp_path: Path) -> None:
+    made = make_wheel()
+    with scripted(None, answer_of(b"it is in", kind="text/plain")) as (url, requests):
+        StoreClient(url).upload("unstable", made.write(tmp_path))
+    assert len(requests) == 2
+    assert all(request.startswith(b"POST /unstable/legacy/ ") for request in requests)
+
+
+def test_download_that_breaks_off_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    file = ReleaseFile("demo-1.0.tar.gz", "sdist", "0" * 64, 10, "/packages/x", "", "", None)
+    with scripted(answer_of(b"x" * 10)[:-5]) as (url, _), pytest.raises(StoreUnreachable, match="broke off"):
+        StoreClient(url).download(file, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_token_travels_in_its_header_and_nowhere_else() -> None:

@@ -83,17 +83,6 @@ def placements_of_filename(
     return {row.index_name: row.sha256 for row in rows}
 
 
-def indexes_of_digest(connection: Connection, sha256: str) -> frozenset[str]:
-    """The indexes that hold a distribution with these bytes."""
-    rows = connection.execute(
-        select(placements.c.index_name)
-        .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
-        .where(distributions.c.sha256 == sha256)
-        .distinct()
-    )
-    return frozenset(row.index_name for row in rows)
-
-
 def releases_of_project(connection: Connection, project: str) -> list[tuple[str, str, int]]:
     """(version, index, number of files) of every release of a project in every index it is in."""
     rows = connection.execute(

@@ -13,7 +13,6 @@ After a fault a reader gives an empty value of its type, so that reading goes on
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any, overload
 
@@ -133,17 +132,6 @@ class Fields:
             return 0
         return value
 
-    def amount(self, name: str) -> float:
-        """A number, zero or more."""
-        value = self._get(name)
-        if value is _MISSING:
-            self.fault(name, "is missing")
-            return 0.0
-        if not isinstance(value, int | float) or isinstance(value, bool) or not _is_amount(value):
-            self.fault(name, "is not a number of zero or more")
-            return 0.0
-        return float(value)
-
     def sha256(self, name: str) -> str:
         """A SHA-256 digest in lower case hexadecimal."""
         return self._matching(name, self.text(name), _SHA256, "is not a SHA-256 digest in hexadecimal")
@@ -231,11 +219,3 @@ class Fields:
             self.fault(name, problem)
             return ""
         return value
-
-
-def _is_amount(value: float) -> bool:
-    """Whether it is finite and not negative; a huge integer does not fit a float and is none."""
-    try:
-        return math.isfinite(value) and value >= 0
-    except OverflowError:
-        return False
