@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,6 +189,24 @@ def test_revoked_signer_or_worker_shuts_the_gate_again(tmp_path: Path) -> None:
     with pytest.raises(PromotionRefused) as caught:
         promote_release(store, ADMIN, "demo", "1.0", to="testing")
     assert outcomes(caught.value) == {"tests": "waiting"}
+
+
+def test_worker_that_is_revoked_while_its_release_is_judged_promotes_nothing(tmp_path: Path) -> None:
+    """The gates are asked again inside the transaction: here the clock of the first asking is the moment."""
+    store = make_store(tmp_path)
+    make_tested_release(store)
+    asked = []
+
+    def clock() -> datetime:
+        if not asked:
+            asked.append(True)
+            revoke_worker(store, ADMIN, "worker-1")
+        return datetime.now(UTC)
+
+    with pytest.raises(PromotionRefused):
+        promote_release(replace(store, clock=clock), ADMIN, "demo", "1.0", to="testing")
+    assert asked
+    assert where(store) == "unstable"
 
 
 def test_closed_release_takes_no_more_files(tmp_path: Path) -> None:
