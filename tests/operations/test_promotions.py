@@ -195,7 +195,7 @@ def test_worker_that_is_revoked_while_its_release_is_judged_promotes_nothing(tmp
     """The gates are asked again inside the transaction: here the clock of the first asking is the moment."""
     store = make_store(tmp_path)
     make_tested_release(store)
-    asked = []
+    asked: list[bool] = []
 
     def clock() -> datetime:
         if not asked:
