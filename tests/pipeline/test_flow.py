@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.pipeline.worker import open_worker
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ def test_that_waits():
 def claimed(town: Town, name: str) -> str:
     town.conveyor("store", "claim", name, "--data", town.data)
     return name
+
+
+def wait_for_file(path: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.05)
 
 
 def facts_of(release: Release, kind: str) -> list[dict[str, object]]:
@@ -177,14 +185,13 @@ def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
     assert [(verdict.gate, verdict.outcome) for verdict in verdicts] == [("tests", "fail")]
 
 
-def test_file_missing_from_the_wheel_is_found_by_testing_what_was_published(
+def test_file_missing_from_the_wheel_is_found_before_anything_is_published(
     town: Town, tmp_path: Path
 ) -> None:
     files = {
         "src/demo/table.txt": "42\n",
         "tests/test_table.py": "from pathlib import Path\n\nimport demo\n\n\ndef test_table():\n"
         "    assert (Path(demo.__file__).parent / 'table.txt').read_text() == '42\\n'\n",
-        "hatch_build.py": "",
     }
     pyproject = HATCHLING.replace(
         "[tool.hatch.build.targets.wheel]\n", '[tool.hatch.build.targets.wheel]\nexclude = ["*.txt"]\n'
@@ -193,8 +200,9 @@ def test_file_missing_from_the_wheel_is_found_by_testing_what_was_published(
         tmp_path / "repository", name=claimed(town, "zeta"), pyproject=pyproject, files=files
     )
     git(repository, "tag", "v1.0.0rc1")
-    outcome = town.run(repository, "v1.0.0rc1", expected=8)  # the wheel contract is even earlier
+    outcome = town.run(repository, "v1.0.0rc1", expected=8)
     assert "table.txt is not inside" in outcome["error"]["message"]
+    assert "publish" not in steps_of(town, "v1.0.0rc1")
 
 
 def test_killed_run_goes_on_where_it_stood(town: Town, tmp_path: Path) -> None:
@@ -217,10 +225,7 @@ def test_killed_run_goes_on_where_it_stood(town: Town, tmp_path: Path) -> None:
     with subprocess.Popen(
         command, env=town.variables(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as first:
-        deadline = time.monotonic() + 120
-        while not (gate / "reached").exists():
-            assert time.monotonic() < deadline, first.communicate()
-            time.sleep(0.05)
+        wait_for_file(gate / "reached")
         os.kill(first.pid, signal.SIGKILL)
     (gate / "open").touch()
 
@@ -263,6 +268,38 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
     run = town.client.runs()[0]
     assert (run.state, run.ref, run.project) == ("succeeded", "refs/tags/v1.0.0rc1", "theta")
     assert town.client.release("theta", "1.0.0rc1").index == "testing"
+
+
+def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    files = {"tests/test_wait.py": WAIT.format(gate=str(gate))}
+    repository = make_project(tmp_path / "repository", name=claimed(town, "kappa"), files=files)
+    git(repository, "tag", "v1.0.0rc1")
+    asked = town.client.create_run(str(repository), "refs/tags/v1.0.0rc1")
+    words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
+    with subprocess.Popen(
+        [sys.executable, "-m", "conveyor", "pipeline", "worker", *words],
+        env=town.variables(), stderr=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
+        wait_for_file(gate / "reached")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=30) == 0
+    (gate / "open").touch()
+    said = town.conveyor("pipeline", "worker", "--once", *words).stderr
+    assert "going on with" in said
+    assert town.client.run(asked.id).state == "succeeded"
+    assert town.client.release("kappa", "1.0.0rc1").index == "testing"
+
+
+def test_run_that_was_claimed_but_never_begun_is_carried(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "mu"))
+    worker = open_worker(town.credentials, store_url=town.url)
+    asked = worker.client.create_run(str(repository), git(repository, "rev-parse", "HEAD"))
+    assert worker.client.claim_run(worker.name, run_id=asked.id) is not None
+    words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
+    town.conveyor("pipeline", "worker", "--once", *words)
+    assert town.client.run(asked.id).state == "succeeded"
 
 
 def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> None:

@@ -118,11 +118,8 @@ def run_here(state: Path, credentials: Path, *, store_url: str | None, repositor
         before = running.find(f"here-{key}-")
         unfinished = [work for work in before if work.state == "active"]
         if unfinished:
-            is_left = running.take_over({unfinished[-1].executor or ""}, end_children)
-            say_to_stderr(
-                "going on where it was interrupted" if is_left else "waiting: it is being carried already"
-            )
-            return cast("Outcome", running.wait(unfinished[-1].id))
+            say_to_stderr("going on with what was begun before")
+            return cast("Outcome", running.follow(unfinished[-1].id, end_children))
         work_id = f"here-{key}-{len(before) + 1}"
         job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, None)
         return running.run(work_id, carry_run, job)

@@ -13,7 +13,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.carrier import Job, carry_run
 from conveyor.pipeline.engine import Engine
 from conveyor.pipeline.isolation import watched
@@ -102,9 +102,13 @@ class _Desk:
             say_to_stderr(f"run {run.id} {outcome.state}: {outcome.detail}")
 
     def take_over(self) -> None:
-        """Put the work of dead executors on this state folder back to work."""
-        for owner, ids in self.engine.take_over(None, end_children).items():
-            say_to_stderr(f"going on with {', '.join(ids)} of {owner}, which is gone")
+        """Carry to its end what dead executors on this state folder left unfinished."""
+        for work_id in self.engine.take_over(f"store-{self._prefix}-", end_children):
+            say_to_stderr(f"going on with {work_id}, whose worker is gone")
+            try:
+                self.engine.follow(work_id, end_children)
+            except StepFailed as error:
+                say_to_stderr(error.message)
 
     def adopt(self) -> None:
         """Carry runs that are claimed in this worker's name but were never begun, and end broken ones."""

@@ -22,6 +22,7 @@ import contextvars
 import fcntl
 import logging
 import os
+import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ only workflows of its own number; left to itself the library would count every e
 MAX_RECOVERY_ATTEMPTS = 3
 """A job that kills its worker so often is not tried again."""
 POLL_SECONDS = 0.1
+FOLLOW_SECONDS = 0.25
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,6 +91,7 @@ class Engine:
     def __enter__(self) -> Self:
         global _running  # noqa: PLW0603 - the library itself is one per process
         self._locks.mkdir(parents=True, exist_ok=True)
+        self._sweep_locks()
         self._lock = self._lock_of(f".{self.executor}")  # under another name until it is locked
         (self._locks / f".{self.executor}").rename(self._locks / self.executor)
         config: DBOSConfig = {
@@ -130,44 +133,60 @@ class Engine:
         with _broken(work_id):
             return DBOS.retrieve_workflow(work_id).get_result(polling_interval_sec=POLL_SECONDS)
 
+    def follow(self, work_id: str, bury: Callable[[str], object]) -> object:
+        """Like ``wait``, and takes the workflow over whenever its executor turns out to be dead."""
+        while any(one.state == "active" for one in self.find(work_id)):
+            self.take_over(work_id, bury)
+            time.sleep(FOLLOW_SECONDS)
+        return self.wait(work_id)
+
     def find(self, prefix: str) -> list[Work]:
         """The workflows whose id begins so, oldest first."""
         found = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
         return [Work(one.workflow_id, _STATES.get(one.status, "failed"), one.executor_id) for one in found]
 
-    def take_over(self, owners: set[str] | None, bury: Callable[[str], object]) -> dict[str, list[str]]:
-        """Put the workflows of dead executors back to work, here or on a living peer.
+    def take_over(self, prefix: str, bury: Callable[[str], object]) -> list[str]:
+        """Put unfinished workflows of dead executors back to work, here or on a living peer.
 
         Args:
-            owners: whose work is asked for; ``None``: of all.
+            prefix: of the ids that are asked for; all that their executors left is taken with them.
             bury: called with each dead executor before its work is taken, to end what is left of it.
 
         Returns:
-            dead executor → ids of its workflows.
+            The ids below ``prefix`` that are unfinished and of no other living executor.
         """
-        active = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
-        known = {one.executor_id for one in active if one.executor_id}
-        if owners is None:
-            known |= {path.name for path in self._locks.iterdir() if not path.name.startswith(".")}
-        else:
-            known &= owners
-        taken: dict[str, list[str]] = {}
-        for owner in sorted(known - {self.executor}):
+        left = [one for one in self.find(prefix) if one.state == "active"]
+        dead = {one.executor for one in left if not self._is_alive_elsewhere(one.executor)}
+        for owner in sorted(str(one) for one in dead - {None, self.executor}):
             try:
                 lock = self._lock_of(owner)
-            except BlockingIOError:
+            except BlockingIOError:  # a peer is just burying it
                 continue
             try:
                 bury(owner)
                 # The guarded call: it touches only rows that the dead executor still owns. There is no public
                 # one with that guard (`resume_workflow` has none).
-                handles = DBOS._recover_pending_workflows([owner])
+                DBOS._recover_pending_workflows([owner])
             finally:
                 (self._locks / owner).unlink(missing_ok=True)
                 os.close(lock)
-            if handles:
-                taken[owner] = [handle.workflow_id for handle in handles]
-        return taken
+        return [one.id for one in left if one.executor in dead]
+
+    def _sweep_locks(self) -> None:
+        """Remove the files of executors that ended without removing them."""
+        for path in self._locks.iterdir():
+            if not path.name.startswith(".") and not self._is_alive_elsewhere(path.name):
+                path.unlink(missing_ok=True)
+
+    def _is_alive_elsewhere(self, executor: str | None) -> bool:
+        """Whether another process of this state folder is that executor."""
+        if executor in (None, self.executor) or not (self._locks / str(executor)).exists():
+            return False
+        try:
+            os.close(self._lock_of(str(executor)))
+        except BlockingIOError:
+            return True
+        return False
 
     def _lock_of(self, executor: str) -> int:
         """The lock that the executor holds while it lives, taken; BlockingIOError when it lives."""
