@@ -20,8 +20,11 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
+import sys
 import sysconfig
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,14 +136,19 @@ def look_up(worker: Worker, name: str, source: Source) -> Done[str | None]:
 
 
 def prepare(place: Workplace, worker: Worker, source: Source) -> Done[None]:
-    """Step 4: a fresh environment with the project, editable, and its test requirements from the store."""
+    """Step 4: a fresh environment with the project, editable, and its test requirements from the store.
+
+    uv asks for what the project needs only after it has built the project's metadata. The same files are
+    fetched meanwhile, which saves seconds where a mirror sees them for the first time.
+    """
     checkout = place.folder / "checkout"
     project = read_project(checkout)
     pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
     extra, requirements = declared_requirements(pyproject)
     environment = make_environment(place.fresh("environment"))
     wanted = f"{checkout}[{extra}]" if extra else str(checkout)
-    with place.log("environment") as write:
+    with ThreadPoolExecutor(1) as threads, place.log("environment") as write:
+        threads.submit(_fetch_ahead, place, worker, pyproject, extra)
         run_uv(
             ["pip", "install", "--python", str(environment.python), "-e", wanted, *requirements],
             index_url=worker.index_url(ENTRY_INDEX),
@@ -268,6 +276,18 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fetch_ahead(place: Workplace, worker: Worker, pyproject: dict[str, Any], extra: str | None) -> None:
+    """Install the declared requirements to nowhere, for the sake of the cache; what fails here fails later."""
+    project = pyproject.get("project", {})
+    extras = project.get("optional-dependencies", {})
+    wanted = [*project.get("dependencies", ()), *extras.get(extra, ()), "pytest"]
+    nowhere = place.fresh("ahead")
+    words = ["pip", "install", "--quiet", "--python", sys.executable, "--target", str(nowhere), *wanted]
+    with suppress(ConveyorError):
+        run_uv(words, index_url=worker.index_url(ENTRY_INDEX), variables=place.variables())
+    shutil.rmtree(nowhere, ignore_errors=True)
 
 
 def _backend(checkout: Path) -> str:
