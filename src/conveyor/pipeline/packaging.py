@@ -279,7 +279,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _fetch_ahead(place: Workplace, worker: Worker, pyproject: dict[str, Any], extra: str | None) -> None:
-    """Install the declared requirements to nowhere, for the sake of the cache; what fails here fails later."""
+    """Install the declared requirements to nowhere, for the cache alone; what fails here fails later."""
     project = pyproject.get("project", {})
     extras = project.get("optional-dependencies", {})
     wanted = [*project.get("dependencies", ()), *extras.get(extra, ()), "pytest"]
