@@ -39,9 +39,9 @@ RETRY_AFTER = timedelta(seconds=30)
 """How long an upstream that failed is left alone where an older page is here."""
 
 SIZES_SECONDS = 0.4
-"""How long the first answer about a project waits for sizes: some 250 of them, newest versions first, which is
-all there are for most projects. An installer that resolves one project after the other waits as often as there
-are projects."""
+"""How long the first answer about a project waits for sizes: some 250 of them, newest versions first, which
+is all there are for most projects. An installer that resolves one project after the other waits as often as
+there are projects."""
 
 SIZES_AT_ONCE = 64
 """Questions under way while a client waits. A question takes about 80 ms on the way and 0.8 ms here: measured
