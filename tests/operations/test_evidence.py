@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 WHEEL = make_wheel()
 
 
-def test_evidence_is_kept_as_it_was_received(tmp_path: Path) -> None:
+def test_evidence_is_kept_as_it_was_signed(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     publish(store, WHEEL)
     worker = make_worker(store)
@@ -66,6 +66,25 @@ def test_same_envelope_again_is_known_and_changes_nothing(tmp_path: Path) -> Non
     again = hand_in(store, worker, "tests", WHEEL, predicate_of_tests())
     assert (again.id, again.is_new) == (first.id, False)
     assert store.newest.read() == serial
+
+
+def test_same_statement_in_another_spelling_is_known_and_does_not_become_the_newest(tmp_path: Path) -> None:
+    """Replaying an older success after a failure, one blank more in its envelope, would outvote the failure."""
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    worker = make_worker(store)
+    passed = envelope_of(worker, "tests", WHEEL, predicate_of_tests())
+    first = add_evidence(store, ADMIN, passed)
+    hand_in(store, worker, "tests", WHEEL, predicate_of_tests(failed=1))
+    respelled = json.loads(passed)
+    respelled["signatures"].append({"keyid": "0" * 64, "sig": "AAAA"})
+    respelled["more"] = "ignored"
+    for envelope in (passed + b"\n", json.dumps(respelled, indent=1).encode()):
+        again = add_evidence(store, ADMIN, envelope)
+        assert (again.id, again.is_new) == (first.id, False)
+    with read(store) as connection:
+        found = evidence_of_release(connection, "demo", "1.0")
+    assert [one.predicate["failed"] for one in found] == [0, 1]
 
 
 def test_failing_tests_are_evidence_too(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ evidence = Table(
     Column("sha256", Text, comment="the distribution it is about; null for a qa-signature"),
     Column("commit_id", Text, comment="the git commit it names, if any"),
     Column("predicate", Text, nullable=False, comment="JSON: the facts"),
-    Column("envelope", Text, nullable=False, comment="what was signed, as received: DSSE JSON or tag object"),
+    Column("envelope", Text, nullable=False, comment="what was signed: DSSE JSON or tag object"),
     Column("envelope_sha256", Text, nullable=False),
     Column("signed_by", Text, nullable=False, comment="worker name or signer principal"),
     Column("key_id", Text, nullable=False),

@@ -157,6 +157,21 @@ def read_envelope(text: bytes) -> Envelope:
     return Envelope(payload=payload, signatures=signatures)
 
 
+def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
+    """The envelope with the one signature of that key, in the one spelling in which evidence is kept.
+
+    Blanks, foreign signatures and unknown fields are covered by no signature. Kept with them, an old statement
+    could be handed in again in another spelling, and an old success would come after a newer failure.
+    """
+    signature = dict(envelope.signatures)[key_id]
+    body = {
+        "payload": base64.b64encode(envelope.payload).decode(),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": key_id, "sig": base64.b64encode(signature).decode()}],
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
 def read_statement(payload: bytes) -> Statement:
     """The statement in an envelope's payload, its predicate checked for its kind.
 

@@ -1,8 +1,8 @@
-"""Evidence: take in what workers and signers say, and keep it as it was received.
+"""Evidence: take in what workers and signers say, and keep it as it was signed.
 
 Both ways in have the same steps: 1. may the caller hand something in; 2. is it well-formed; 3. is the signer
 known, valid now, and is the signature genuine; 4. is it about something here; 5. write it, once. Handing in
-the same envelope again gives the same answer and changes nothing.
+the same signed statement again, however its envelope is spelled, gives the same answer and changes nothing.
 
 What came in is never judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
 """
@@ -17,7 +17,13 @@ from conveyor.catalog import evidence as rows
 from conveyor.catalog.signers import find_signer
 from conveyor.catalog.workers import workers_of_keys
 from conveyor.domain.access import Identity, may_upload
-from conveyor.domain.evidence import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE, read_envelope, read_statement
+from conveyor.domain.evidence import (
+    MAX_ENVELOPE_BYTES,
+    PAYLOAD_TYPE,
+    canonical_envelope,
+    read_envelope,
+    read_statement,
+)
 from conveyor.domain.keys import read_public_key
 from conveyor.domain.names import project_name
 from conveyor.domain.signatures import fingerprint, parse_signed_tag
@@ -46,7 +52,7 @@ class Received:
     version: str
     signed_by: str
     is_new: bool
-    """``False``: the same envelope came before."""
+    """``False``: the same signed statement came before."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         raise InvalidInput(f"the evidence is refused: {faults[0]}", faults=faults, hint=_HINT)
     may_upload(identity, project=subject.project)
     # 5. write it
+    kept = canonical_envelope(parsed, worker.key_id)
     row = _Row(
         kind=said.kind,
         project=subject.project,
@@ -100,8 +107,8 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         sha256=said.sha256,
         commit_id=said.predicate["commit"] if said.kind == "build" else None,
         predicate=said.predicate,
-        envelope=envelope.decode(),
-        envelope_sha256=hashlib.sha256(envelope).hexdigest(),
+        envelope=kept.decode(),
+        envelope_sha256=hashlib.sha256(kept).hexdigest(),
         signed_by=worker.name,
         key_id=worker.key_id,
     )

@@ -56,7 +56,7 @@ def upgrade() -> None:
             "envelope",
             sa.Text(),
             nullable=False,
-            comment="what was signed, as received: DSSE JSON or tag object",
+            comment="what was signed: DSSE JSON or tag object",
         ),
         sa.Column("envelope_sha256", sa.Text(), nullable=False),
         sa.Column("signed_by", sa.Text(), nullable=False, comment="worker name or signer principal"),
