@@ -116,7 +116,7 @@ def test_wheel_without_tests_waits_and_names_the_file_and_the_command() -> None:
     found = verdict("tests", [WHEEL])
     assert found.outcome == "waiting"
     assert found.reason == "no tests evidence for demo-1.0-py3-none-any.whl"
-    assert "conveyor pipeline test demo 1.0" in (found.next_step or "")
+    assert (found.next_step or "").endswith(": conveyor pipeline test demo 1.0 --credentials worker.toml")
 
 
 def test_every_wheel_must_be_tested() -> None:
@@ -203,7 +203,40 @@ def test_signature_on_the_commit_of_every_wheel_passes() -> None:
 def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
     found = verdict("qa-signature", [WHEEL], built(WHEEL))
     assert found.outcome == "waiting"
-    assert f"git tag -s v1.0 {COMMIT[:12]}" in (found.next_step or "")
+    assert (found.next_step or "").endswith(f'tag -s -m "demo 1.0" v1.0 {COMMIT[:12]}')
+
+
+@pytest.mark.parametrize(
+    ("version", "command"),
+    [
+        ("1.0rc1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
+        ("1.0rc1.post1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
+        ("1.0+ours", 'tag -s -m "demo 1.0" v1.0 {commit}'),
+        ("1.0.post1", 'tag -s -m "demo 1.0.post1" v1.0.post1 {commit}'),
+        ("1.0.dev3+g1234567", "git tag v1.0rc1 {commit}"),
+    ],
+)
+def test_qa_is_asked_to_sign_the_final_of_the_commit_never_a_candidate(version: str, command: str) -> None:
+    for gate in ("qa-signature", "final-version"):
+        found = verdict(gate, [WHEEL], built(WHEEL), version=version)
+        if not found.lets_pass:
+            assert (found.next_step or "").endswith(command.format(commit=COMMIT[:12]))
+
+
+def test_candidate_of_an_unknown_commit_is_named_by_its_tag() -> None:
+    found = verdict("final-version", [WHEEL], version="1.0rc1")
+    assert (found.next_step or "").endswith('v1.0 "v1.0rc1^{commit}"')
+
+
+@pytest.mark.parametrize(
+    ("version", "ref"),
+    [("1.0", "v1.0"), ("1.0.dev3+g1234567", "1234567"), ("1.0.dev3+g1234567.d2026", "1234567")],
+)
+def test_missing_build_is_asked_for_by_tag_or_commit(version: str, ref: str) -> None:
+    found = verdict("qa-signature", [WHEEL], version=version)
+    assert (found.next_step or "").endswith(
+        f": conveyor pipeline package --ref {ref} --credentials worker.toml"
+    )
 
 
 def test_signature_on_another_commit_fails() -> None:

@@ -2,7 +2,8 @@
 
 A gate is a pure function of a release, its evidence and the time. It never raises: what it can not judge
 (a gate nobody knows, a predicate nobody can read) does not pass. Its reason says what was found, with
-values; its next step is what the reader can do now.
+values; its next step is what the reader can do now. A command in it stands at its end, whole, so that it can
+be copied; ``worker.toml`` is the worker's credentials file, which names the store.
 
     tests           every wheel was tested as published, by a registered worker, and nothing failed
     qa-signature    a registered signer signed the commit that every wheel was built from
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conveyor.domain.evidence import Evidence, FactsOfBuild, FactsOfTests, facts_of_build, facts_of_tests
 from conveyor.domain.signatures import version_of_tag
-from conveyor.domain.versions import is_final, parse_version
+from conveyor.domain.versions import final_of, is_final, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Facts = TypeVar("Facts")
 Outcome = Literal["pass", "fail", "waiting", "overridden"]
+_CREDENTIALS = "--credentials worker.toml"
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
             ignored.add(one.signed_by)
         else:
             newest[facts.environment] = facts
-    command = f"conveyor pipeline test {release.project} {release.version} --store …"
+    command = f"conveyor pipeline test {release.project} {release.version} {_CREDENTIALS}"
     if not newest:
         because = f" that counts (only by {', '.join(sorted(ignored))})" if ignored else ""
         return Finding(
@@ -176,7 +178,7 @@ def _tests_of_wheels_from(
     return Finding(
         "waiting",
         f"no tests evidence for {source.filename}, nor a tested wheel that was built from it",
-        f"run the packaging and the testing job: conveyor pipeline run {release.project} --store …",
+        f"run the packaging and the testing job in its repository: {_job(release, 'run')}",
     )
 
 
@@ -200,7 +202,7 @@ def judge_qa_signature(release: JudgedRelease, now: datetime) -> Verdict:
             gate,
             "waiting",
             f"no build evidence says which commit {', '.join(missing)} was built from",
-            "let the packaging job build it: conveyor pipeline package --ref TAG --store …",
+            f"let the packaging job build it, in its repository: {_job(release, 'package')}",
         )
     commits = frozenset.intersection(*(_commits_of(release, file) for file in release.files))
     if not commits:
@@ -223,7 +225,7 @@ def judge_qa_signature(release: JudgedRelease, now: datetime) -> Verdict:
 def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[Evidence]) -> Verdict:
     """Why none of the signatures counts."""
     commit = _short(commits)
-    step = f"let a QA signer tag it: git tag -s v{release.version} {commit}, and push the tag"
+    step = _signing(release, min(commits)[:12])
     if not signatures:
         return Verdict("qa-signature", "waiting", f"nobody signed {release.version} at commit {commit}", step)
     newest = signatures[-1]
@@ -268,7 +270,8 @@ def judge_final_version(release: JudgedRelease, now: datetime) -> Verdict:
         return Verdict(
             gate, "fail", f'"{release.version}" is not a version (PEP 440)', "release it under a version"
         )
-    step = f"let QA tag the tested commit as the final: git tag -s v{version.base_version}, and push the tag"
+    commits = {commit for file in release.files for commit in _commits_of(release, file)}
+    step = _signing(release, min(commits)[:12] if commits else f'"v{version}^{{commit}}"')
     if is_final(version):
         return Verdict(gate, "pass", f"{version} is a final version")
     if version.is_devrelease:
@@ -279,6 +282,28 @@ def judge_final_version(release: JudgedRelease, now: datetime) -> Verdict:
 
 
 # --- what several gates need ----------------------------------------------------------------------
+
+
+def _job(release: JudgedRelease, job: str) -> str:
+    """The pipeline command that builds the release, from its tag or, by its local version, its commit."""
+    _, _, local = release.version.partition("+g")
+    ref = local.partition(".")[0] or f"v{release.version}"
+    return f"conveyor pipeline {job} --ref {ref} {_CREDENTIALS}"
+
+
+def _signing(release: JudgedRelease, commit: str) -> str:
+    """What to do so that the commit becomes a final release that QA signed."""
+    version = parse_version(release.version)
+    final = final_of(version)
+    if version.is_devrelease:
+        return (
+            "tag the commit as a release candidate and carry that tag through the pipeline: "
+            f"git tag v{final}rc1 {commit}"
+        )
+    return (
+        "let a QA signer tag that commit as the final and push the tag: "
+        f'git -c gpg.format=ssh tag -s -m "{release.project} {final}" v{final} {commit}'
+    )
 
 
 def _about(release: JudgedRelease, kind: str, file: JudgedFile) -> list[Evidence]:

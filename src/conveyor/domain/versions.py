@@ -6,7 +6,7 @@ from packaging.version import Version
 
 from conveyor.errors import InvalidVersion
 
-__all__ = ["Version", "canonical_version", "equal_spellings", "is_final", "parse_version"]
+__all__ = ["Version", "canonical_version", "equal_spellings", "final_of", "is_final", "parse_version"]
 
 MOST_RELEASE_NUMBERS = 8
 """How many numbers a release segment is looked for with (``1.0`` up to ``1.0.0.0.0.0.0.0``)."""
@@ -46,3 +46,10 @@ def equal_spellings(version: Version) -> tuple[str, ...]:
 def is_final(version: Version) -> bool:
     """Whether this is a release for everybody: no pre-release, no development release, no local version."""
     return not version.is_prerelease and version.local is None
+
+
+def final_of(version: Version) -> Version:
+    """The release for everybody that this one leads to: 1.0 of 1.0rc1, 1.0.post1 of 1.0.post1.dev2."""
+    if version.post is None or version.pre is not None:
+        return Version(version.base_version)
+    return Version(f"{version.base_version}.post{version.post}")

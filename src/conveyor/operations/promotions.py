@@ -186,7 +186,7 @@ def _refuse_unless_open(plan: _Plan) -> None:
         raise PromotionRefused(
             f'{plan.project} {plan.version} may not enter "{plan.target}" yet: {", ".join(shut)}',
             verdicts=plan.verdicts,
-            hint=f"conveyor why {plan.project} {plan.version} --to {plan.target}",
+            hint="do what the verdicts ask for, then promote again",
         )
 
 
