@@ -12,6 +12,7 @@ for the command line. Each instance says what happened, with values, and what to
     ├── Forbidden                  403  3   known, but not allowed
     │   └── PromotionRefused       403  4   a gate did not pass; carries one verdict per gate
     ├── NotFound                   404  5   not here
+    ├── MethodNotAllowed           405  2   something is here, but it does not answer this method
     ├── Conflict                   409  6   the state of the store does not allow it
     │   └── DistributionExists     409  6   same filename, other bytes
     ├── TooLarge                   413  2   over a limit
@@ -21,7 +22,8 @@ for the command line. Each instance says what happened, with values, and what to
     ├── ProjectError               400  8   a checkout that can not be packaged as it is
     ├── StepFailed                 500  9   a step of a pipeline run failed
     │   └── EquivalenceFailed      500  9   the final is not the tested release candidate
-    └── MissingTool                500 10   a program or an extra is not installed
+    ├── MissingTool                500 10   a program or an extra is not installed
+    └── UnexpectedError            500  1   a bug of ours, as far as a client may know about it
 """
 
 from __future__ import annotations
@@ -110,6 +112,17 @@ class NotFound(ConveyorError):
     exit_code = 5
 
 
+class MethodNotAllowed(ConveyorError):
+    """There is something at this path, but it does not answer this method; ``allowed``: those it does."""
+
+    http_status = 405
+    exit_code = 2
+
+    def __init__(self, message: str, *, allowed: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.allowed = tuple(allowed)
+
+
 class Conflict(ConveyorError):
     """The request is sound, but the state of the store does not allow it."""
 
@@ -174,3 +187,7 @@ class MissingTool(ConveyorError):
     """A program on the PATH or an extra of this package is missing."""
 
     exit_code = 10
+
+
+class UnexpectedError(ConveyorError):
+    """A bug of ours: the store's log tells what happened, the client only where in the log to look."""

@@ -25,6 +25,7 @@ from conveyor.server.file_answers import (
     send_head,
     without_type,
 )
+from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -57,8 +58,7 @@ class Files:
         """One request: from memory if it can be, else after looking it up."""
         del receive
         if scope["method"] not in ("GET", "HEAD"):
-            await send_head(send, 405, [(b"allow", b"GET, HEAD")])
-            return
+            raise method_not_allowed(scope, "GET", "HEAD")
         # 1. who asks
         identity = ANONYMOUS
         for name, _ in scope["headers"]:

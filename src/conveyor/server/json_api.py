@@ -16,6 +16,7 @@ from conveyor.domain.ranges import etag_matches
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.files import find_file, read_core_metadata
 from conveyor.operations.indexes import get_index
+from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +46,7 @@ class JsonApi:
         """One request; raises NotFound, Unauthorized, Forbidden, UpstreamFailed."""
         del receive
         if scope["method"] not in ("GET", "HEAD"):
-            headers = [(b"allow", b"GET, HEAD"), (b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": 405, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
+            raise method_not_allowed(scope, "GET", "HEAD")
         # 1. who asks, and for what
         identity = await self._authenticator.authenticate(scope["headers"])
         scope["state"]["user"] = identity.name or None

@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused, Unauthorized
+from conveyor.errors import (
+    ConveyorError,
+    InvalidInput,
+    MethodNotAllowed,
+    PromotionRefused,
+    Unauthorized,
+    UnexpectedError,
+)
 
 if TYPE_CHECKING:
-    from starlette.types import Send
+    from starlette.types import Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
 CHALLENGE = (b"www-authenticate", b'Basic realm="conveyor"')
-
-
-class UnexpectedError(ConveyorError):
-    """A bug of ours, as far as the client may know about it."""
 
 
 def as_error(error: BaseException, *, path: str) -> ConveyorError:
@@ -39,6 +42,12 @@ def as_error(error: BaseException, *, path: str) -> ConveyorError:
         "something went wrong inside the store",
         hint=f"the store's log tells more under id {log_id}",
     )
+
+
+def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
+    """The error of a request whose path answers other methods only."""
+    listed = ", ".join(allowed)
+    return MethodNotAllowed(f"{scope['path']} answers {listed}, not {scope['method']}", allowed=allowed)
 
 
 def problem(error: ConveyorError) -> tuple[int, Headers, bytes]:
@@ -92,4 +101,6 @@ def _headers(error: ConveyorError, content_type: bytes, body: bytes) -> Headers:
     ]
     if isinstance(error, Unauthorized):
         headers.append(CHALLENGE)
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     return headers

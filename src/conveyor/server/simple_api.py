@@ -34,6 +34,7 @@ from conveyor.domain.simple_api import (
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes import get_index
 from conveyor.operations.pages import FoundPage, find_list
+from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -160,8 +161,7 @@ class SimpleApi:
         """Everything that is not answered from memory."""
         # 1. what is asked, and who asks
         if scope["method"] not in ("GET", "HEAD"):
-            await _send_short(send, 405, b"this page can be read, nothing else\n", (b"allow", b"GET, HEAD"))
-            return
+            raise method_not_allowed(scope, "GET", "HEAD")
         accept, accept_encoding, if_none_match, _ = _asked(scope)
         media, coding = self._choose(accept, accept_encoding)
         wanted = parse_qs(scope["query_string"].decode("latin-1")).get("format")

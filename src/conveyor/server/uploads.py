@@ -26,6 +26,7 @@ from conveyor.operations.uploads import (
     check_upload_rights,
 )
 from conveyor.server.forms import FIELDS_LIMIT_BYTES, FormReader
+from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,8 +63,7 @@ class Uploads:
         if scope.get("rest"):
             raise NotFound(f"there is nothing at {scope['path']}", hint="uploads go to /INDEX/legacy/")
         if scope["method"] != "POST":
-            await _send_text(send, 405, "uploads are sent with POST\n", (b"allow", b"POST"))
-            return
+            raise method_not_allowed(scope, "POST")
         body = _Body(receive)
         try:
             accepted = await self._take(scope, body)

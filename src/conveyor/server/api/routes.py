@@ -38,7 +38,7 @@ from conveyor.server.api import (
 )
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
-from conveyor.server.problems import as_error, problem
+from conveyor.server.problems import as_error, method_not_allowed, problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -145,14 +145,8 @@ def _refuse_other_sites(request: Request) -> None:
 async def _of_framework(request: Request, error: Exception) -> Response:
     """What the router answers itself, in our form: no such path, no such method."""
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.url.path} answers {allowed}, not {request.method}"
-        return JSONResponse(
-            {"type": "about:blank", "title": "MethodNotAllowed", "status": 405, "detail": detail},
-            status_code=405,
-            headers={"allow": allowed} | _HEADERS,
-            media_type="application/problem+json",
-        )
+        allowed = (error.headers or {}).get("Allow", "").split(", ")
+        return _problem(method_not_allowed(request.scope, *allowed))
     return _problem(NotFound(f"there is nothing at {request.url.path}", hint="see /api/v1/openapi.json"))
 
 
