@@ -178,7 +178,7 @@ def _tests_of_wheels_from(
     return Finding(
         "waiting",
         f"no tests evidence for {source.filename}, nor a tested wheel that was built from it",
-        f"run the packaging and the testing job in its repository: {_job(release, 'run')}",
+        f"run the packaging and the testing job in its repository: {_job(release, 'conveyor pipeline run')}",
     )
 
 
@@ -202,7 +202,7 @@ def judge_qa_signature(release: JudgedRelease, now: datetime) -> Verdict:
             gate,
             "waiting",
             f"no build evidence says which commit {', '.join(missing)} was built from",
-            f"let the packaging job build it, in its repository: {_job(release, 'package')}",
+            f"let the packaging job build it, in its repository: {_job(release, 'conveyor pipeline package')}",
         )
     commits = frozenset.intersection(*(_commits_of(release, file) for file in release.files))
     if not commits:
@@ -284,11 +284,11 @@ def judge_final_version(release: JudgedRelease, now: datetime) -> Verdict:
 # --- what several gates need ----------------------------------------------------------------------
 
 
-def _job(release: JudgedRelease, job: str) -> str:
-    """The pipeline command that builds the release, from its tag or, by its local version, its commit."""
+def _job(release: JudgedRelease, command: str) -> str:
+    """The command, told what to build: the release's tag or, by its local version, its commit."""
     _, _, local = release.version.partition("+g")
     ref = local.partition(".")[0] or f"v{release.version}"
-    return f"conveyor pipeline {job} --ref {ref} {_CREDENTIALS}"
+    return f"{command} --ref {ref} {_CREDENTIALS}"
 
 
 def _signing(release: JudgedRelease, commit: str) -> str:
