@@ -36,7 +36,7 @@ DEMO = project_name("demo")
 
 
 def test_index_that_accepts_uploads_is_given() -> None:
-    assert accepting_index("unstable", INDEXES).name == "unstable"
+    assert accepting_index("unstable", INDEXES, ANONYMOUS).name == "unstable"
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,21 @@ def test_other_indexes_say_where_to_upload(
     name: str, error: type[ConveyorError], message: str, hint: str
 ) -> None:
     with pytest.raises(error) as caught:
-        accepting_index(name, INDEXES)
+        accepting_index(name, INDEXES, UPLOADER)
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["stable", "pypi", "nowhere"])
+def test_advice_names_no_private_index_to_strangers(name: str) -> None:
+    indexes = INDEXES | {
+        "secret": Index("secret", "local", "uploads", bases=("unstable",), is_private=True),
+    }
+    reader = Identity("rea", frozenset({"read"}))
+    for identity, is_named in ((ANONYMOUS, False), (reader, True)):
+        with pytest.raises(ConveyorError) as caught:
+            accepting_index(name, indexes, identity)
+        assert ("secret" in (caught.value.hint or "")) is is_named
 
 
 def test_chain_is_what_an_index_shows_and_what_shows_it() -> None:
@@ -109,7 +121,15 @@ def decide(
     closed_at: str | None = None,
     other_spelling: str | None = None,
 ) -> str | None:
-    state = FilenameState(holders or {}, is_retired, closed_at, other_spelling)
+    seen = frozenset({"unstable", "testing", "stable", "pypi"})
+    state = FilenameState(
+        holders or {},
+        shown=seen,
+        readable=seen,
+        is_retired=is_retired,
+        closed_at=closed_at,
+        other_spelling=other_spelling,
+    )
     return decide_filename(
         state, index="unstable", filename="demo-1.0.tar.gz", project="demo", version="1.0", sha256="a"
     )
@@ -122,6 +142,16 @@ def test_new_file_is_new() -> None:
 @pytest.mark.parametrize("holder", ["unstable", "stable"])
 def test_identical_file_is_where_it_is_also_in_a_closed_release(holder: str) -> None:
     assert decide({holder: "a"}, closed_at="2026-11-21T08:00:00.000000Z") == holder
+
+
+def test_identical_file_in_an_index_above_is_not_here() -> None:
+    """What builds on "unstable" is not seen through it: saying "already here" would be no upload."""
+    assert decide({"secret": "a"}) is None
+
+
+def test_other_content_in_an_index_that_the_uploader_may_not_read_is_refused_without_its_name() -> None:
+    with pytest.raises(DistributionExists, match="already exists in this store with other content"):
+        decide({"secret": "b"})
 
 
 def test_other_content_is_refused_wherever_the_file_is_in_the_chain() -> None:

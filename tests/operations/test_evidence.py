@@ -69,7 +69,7 @@ def test_same_envelope_again_is_known_and_changes_nothing(tmp_path: Path) -> Non
 
 
 def test_same_statement_in_another_spelling_is_known_and_does_not_become_the_newest(tmp_path: Path) -> None:
-    """Replaying an older success after a failure, one blank more in its envelope, would outvote the failure."""
+    """Else an older success, replayed with one blank more in its envelope, outvotes a failure."""
     store = make_store(tmp_path)
     publish(store, WHEEL)
     worker = make_worker(store)

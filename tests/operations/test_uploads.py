@@ -12,6 +12,7 @@ from conveyor.catalog.releases import close_release
 from conveyor.catalog.tables import claims, distributions, placements, projects, releases, retired_filenames
 from conveyor.domain.access import ANONYMOUS, Identity
 from conveyor.domain.distributions import UploadForm
+from conveyor.domain.names import project_name
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import (
     Conflict,
@@ -27,6 +28,7 @@ from conveyor.errors import (
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.claims import claim_name
 from conveyor.operations.indexes import create_index
+from conveyor.operations.pages import find_page
 from conveyor.operations.uploads import (
     AcceptedUpload,
     IncomingFile,
@@ -164,6 +166,17 @@ def test_filename_is_unique_along_the_chain_and_free_outside_of_it(tmp_path: Pat
         "unstable", made.filename, made.sha256, is_new=False
     )
     assert upload(store, other, index="alone").is_new
+
+
+def test_file_that_only_an_index_above_holds_is_put_into_this_one_too(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    create_index(store, ADMIN, "secret", mode="uploads", bases=["unstable"], is_private=True)
+    made = make_wheel()
+    upload(store, made, index="secret")
+    again = upload(store, made, identity=UPLOADER)
+    assert (again.index, again.is_new) == ("unstable", True)
+    assert find_page(store, "unstable", project_name("demo")).exists
+    assert upload(store, made).is_new is False
 
 
 def test_same_bytes_in_two_chains_are_one_distribution(tmp_path: Path) -> None:

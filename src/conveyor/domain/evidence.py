@@ -160,8 +160,8 @@ def read_envelope(text: bytes) -> Envelope:
 def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
     """The envelope with the one signature of that key, in the one spelling in which evidence is kept.
 
-    Blanks, foreign signatures and unknown fields are covered by no signature. Kept with them, an old statement
-    could be handed in again in another spelling, and an old success would come after a newer failure.
+    Blanks, foreign signatures and unknown fields are covered by no signature. Kept with them, an old
+    statement could be handed in again in another spelling, and an old success come after a newer failure.
     """
     signature = dict(envelope.signatures)[key_id]
     body = {

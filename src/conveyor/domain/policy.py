@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conveyor.domain.access import may_claim
+from conveyor.domain.access import can_read, may_claim
 from conveyor.domain.archives import GIBIBYTE, ArchiveLimits
 from conveyor.domain.indexes import is_claimed, resolution_order
 from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge
@@ -44,6 +44,10 @@ class FilenameState:
 
     holders: Mapping[str, str]
     """Index of the chain that has a file of this name → its SHA-256."""
+    shown: frozenset[str]
+    """Indexes whose files are seen through the index of the upload, itself among them."""
+    readable: frozenset[str]
+    """Indexes that the uploader may read: no other is named in an answer."""
     is_retired: bool
     """Whether a file of this name was deleted."""
     closed_at: str | None
@@ -52,8 +56,10 @@ class FilenameState:
     """Version of a release that is equal but spelled otherwise (1.0 and 1.0.0)."""
 
 
-def accepting_index(name: str, indexes: Mapping[str, Index]) -> Index:
-    """The index of that name, when it accepts uploads.
+def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity) -> Index:
+    """The index of that name, when it accepts uploads; who may upload there is not decided here.
+
+    The advice in an error names only indexes that the caller may read.
 
     Raises:
         NotFound: there is no such index.
@@ -61,22 +67,35 @@ def accepting_index(name: str, indexes: Mapping[str, Index]) -> Index:
     """
     index = indexes.get(name)
     if index is None:
-        raise NotFound(f'there is no index "{name}"', hint=_where_to_upload(None, indexes))
+        raise NotFound(f'there is no index "{name}"', hint=_where_to_upload(None, indexes, identity))
     if index.kind == "mirror":
         raise Forbidden(
-            f'index "{name}" is a mirror and accepts no upload', hint=_where_to_upload(None, indexes)
+            f'index "{name}" is a mirror and accepts no upload',
+            hint=_where_to_upload(None, indexes, identity),
         )
     if index.mode != "uploads":
         raise Forbidden(
             f'index "{name}" is promotion-only: it accepts no upload, from nobody',
-            hint=f"{_where_to_upload(name, indexes)} and promote from there",
+            hint=f"{_where_to_upload(name, indexes, identity)} and promote from there",
         )
     return index
 
 
-def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index]) -> str:
+def readable_indexes(indexes: Mapping[str, Index], identity: Identity) -> frozenset[str]:
+    """The names that this caller may hear."""
+    return frozenset(
+        index.name
+        for index in indexes.values()
+        if can_read(identity, index.name, is_private=index.is_private)
+    )
+
+
+def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index], identity: Identity) -> str:
     """Advice that names the indexes that accept uploads, those that lead to an index before all others."""
-    accepting = [index.name for index in indexes.values() if index.mode == "uploads"]
+    readable = readable_indexes(indexes, identity)
+    accepting = [
+        index.name for index in indexes.values() if index.mode == "uploads" and index.name in readable
+    ]
     leading = [name for name in accepting if leading_to in resolution_order(name, indexes)]
     names = " or ".join(f'"{name}"' for name in leading or accepting)
     return f"upload to {names}" if names else "make an index that accepts uploads"
@@ -117,7 +136,9 @@ def may_claim_name(identity: Identity, project: NormalizedName, *, upstream_has:
 def decide_filename(
     state: FilenameState, *, index: str, filename: str, project: str, version: str, sha256: str
 ) -> str | None:
-    """The index that holds the identical file already, or ``None``: the file is new and may be stored.
+    """The index that shows the identical file already, or ``None``: the file is new here and may be stored.
+
+    The identical file in an index that builds on this one is not seen through this one: it is put here too.
 
     Raises:
         DistributionExists: the chain has a file of that name with other bytes.
@@ -130,12 +151,14 @@ def decide_filename(
         )
     for holder, held in sorted(state.holders.items()):
         if held != sha256:
+            place = f'index "{holder}"' if holder in state.readable else "this store"
             raise DistributionExists(
-                f'{filename} already exists in index "{holder}" with other content',
+                f"{filename} already exists in {place} with other content",
                 hint="published files never change; release a new version and upload again",
             )
-    if state.holders:
-        return index if index in state.holders else min(state.holders)
+    shown = state.shown.intersection(state.holders)
+    if shown:
+        return index if index in shown else min(shown)
     if state.other_spelling is not None:
         raise Conflict(
             f"{project} {version} is here as {state.other_spelling}, which is the same version",

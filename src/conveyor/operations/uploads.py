@@ -29,7 +29,7 @@ from conveyor.catalog.projects import insert_project, lock_project, project_size
 from conveyor.catalog.releases import find_release, insert_release, versions_among
 from conveyor.domain.access import may_claim, may_upload
 from conveyor.domain.distributions import Digests, Distribution, UploadForm, read_distribution
-from conveyor.domain.indexes import is_claimed
+from conveyor.domain.indexes import is_claimed, resolution_order
 from conveyor.domain.policy import (
     FilenameState,
     UploadLimits,
@@ -39,6 +39,7 @@ from conveyor.domain.policy import (
     decide_filename,
     may_claim_name,
     must_ask_upstream,
+    readable_indexes,
 )
 from conveyor.domain.versions import equal_spellings, parse_version
 from conveyor.operations.changes import read, record_change
@@ -150,7 +151,7 @@ def check_upload_rights(store: Store, identity: Identity, index: str) -> Index:
         NotFound, Forbidden, Unauthorized: as ``accept_upload``.
     """
     with read(store) as connection:
-        found = accepting_index(index, all_indexes(connection))
+        found = accepting_index(index, all_indexes(connection), identity)
     may_upload(identity, index)
     return found
 
@@ -177,7 +178,7 @@ def accept_upload(
     # 2. policy, as far as upstream is concerned
     project = distribution.project
     with read(store) as connection:
-        accepting_index(upload.index, all_indexes(connection))
+        accepting_index(upload.index, all_indexes(connection), identity)
         must_ask = must_ask_upstream(identity, project, claims_on(connection, project))
     may_upload(identity, upload.index, project)
     if must_ask:
@@ -262,7 +263,7 @@ def _check_policy(
     """Every rule of ``domain.policy``: the index that holds the identical file, ``None`` when it is new."""
     project, version, filename = distribution.project, distribution.version, distribution.filename
     indexes = all_indexes(connection)
-    accepting_index(upload.index, indexes)
+    accepting_index(upload.index, indexes, identity)
     may_upload(identity, upload.index, project)
     if not is_claimed(project, claims_on(connection, project)):
         may_claim_name(identity, project, upstream_has=upstream_has)
@@ -272,6 +273,8 @@ def _check_policy(
         holders=placements_of_filename(
             connection, project, filename, indexes=chain_of(upload.index, indexes)
         ),
+        shown=frozenset(resolution_order(upload.index, indexes)),
+        readable=readable_indexes(indexes, identity),
         is_retired=is_retired(connection, filename),
         closed_at=release.closed_at if release else None,
         other_spelling=next(iter(versions_among(connection, project, others)), None),
