@@ -198,6 +198,56 @@ def test_entries_that_can_not_be_served_by_digest_are_left_out() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("size", [-5, 2**63, 10**30])
+def test_size_that_no_file_has_counts_as_none(size: int) -> None:
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            upstream.add_json("demo", [file_entry(upstream, WHEEL, size=size)])
+            (file,) = await page_of(Upstream(upstream.url))
+            assert file.size_bytes is None
+
+    run(scenario())
+
+
+def test_text_that_a_database_can_not_hold_is_replaced_and_such_a_url_left_out() -> None:
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            told = file_entry(upstream, WHEEL, yanked="bro\0ken \ud800")
+            other = file_entry(upstream, make_wheel("demo", "2.0")) | {"url": "http://127.0.0.1/\0"}
+            upstream.add_json("demo", [told, other], headers={"ETag": '"\xff"'})
+            reader = Upstream(upstream.url)
+            page = await reader.fetch_page(DEMO)
+            assert isinstance(page, UpstreamPage)
+            assert [file.yank_reason for file in page.files] == ["bro?ken ?"]
+            assert isinstance(await reader.fetch_page(DEMO, etag=page.etag), Unchanged)
+            await reader.close()
+            assert page.etag.encode().startswith(b"body:")
+
+    run(scenario())
+
+
+def test_time_that_no_calendar_has_leaves_the_size_known() -> None:
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            path = upstream.add_file(WHEEL, headers={"Last-Modified": "Fri, 31 Dec 9999 23:59:59 -1400"})
+            reader = Upstream(upstream.url)
+            facts = await reader.file_facts(mirrored(upstream.url.removesuffix("/simple/") + path))
+            await reader.close()
+            assert (facts.size_bytes, facts.last_modified) == (len(WHEEL.content), None)
+
+    run(scenario())
+
+
+def test_host_whose_name_is_none_is_a_failure_of_upstream() -> None:
+    async def scenario() -> None:
+        reader = Upstream("http://127.0.0.1:9/simple/")
+        with pytest.raises(UpstreamFailed, match="can not be had"):
+            await reader.file_facts(mirrored(f"http://{'a' * 70}.x/{WHEEL.filename}"))
+        await reader.close()
+
+    run(scenario())
+
+
 def test_empty_project_is_a_project() -> None:
     async def scenario() -> None:
         with running_upstream() as index:

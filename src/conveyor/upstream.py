@@ -115,7 +115,7 @@ class Upstream:
                     return None
                 _expect(answer, 200)
                 body = await _read_limited(answer, PAGE_LIMIT_BYTES)
-                found_etag = answer.headers.get("ETag") or own_etag(body)
+                found_etag = _sound(answer.headers.get("ETag")) or own_etag(body)
                 if found_etag == etag:
                     return Unchanged()
                 files = await asyncio.to_thread(
@@ -246,7 +246,7 @@ def _foreign_errors(what: str) -> Iterator[None]:
         ) from error
     except aiohttp.ClientResponseError as error:
         raise UpstreamFailed(f"{what} was answered with {error.status} {error.message}") from error
-    except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+    except (aiohttp.ClientError, ssl.SSLError, OSError, UnicodeError) as error:  # the last: no name of a host
         reason = type(error).__name__
         raise UpstreamFailed(f"{what} can not be had: {reason}", hint="is the upstream reachable?") from error
 
@@ -271,7 +271,7 @@ def _content_length(answer: aiohttp.ClientResponse) -> int | None:
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return None
     text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
+    return _size(int(text)) if text.isdecimal() and len(text) < 20 else None
 
 
 def _content_range(value: str) -> tuple[int, int]:
@@ -279,7 +279,7 @@ def _content_range(value: str) -> tuple[int, int]:
     unit, _, rest = value.partition(" ")
     span, _, total = rest.partition("/")
     start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdecimal() or not total.isdecimal():
+    if unit != "bytes" or not (start.isdecimal() and total.isdecimal()) or len(start) + len(total) > 36:
         raise UpstreamFailed(f'upstream sent a part without saying which: Content-Range "{value[:100]}"')
     return int(start), int(total)
 
@@ -289,8 +289,18 @@ def _http_date(value: str | None) -> str | None:
         return None
     try:
         return utc_text(parsedate_to_datetime(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def _size(size_bytes: int | None) -> int | None:
+    """A size that a file can have and a row can hold; any other is as good as none."""
+    return size_bytes if size_bytes is not None and 0 <= size_bytes < 2**63 else None
+
+
+def _sound(value: str | None) -> str | None:
+    """A header of printable ASCII, which can be stored and sent back; ``None`` for any other."""
+    return value if value is not None and value.isascii() and value.isprintable() else None
 
 
 def _parse_page(body: bytes, content_type: str, charset: str | None, url: str) -> tuple[UpstreamFile, ...]:
@@ -326,7 +336,7 @@ def _parse_json(body: bytes, url: str) -> Iterator[UpstreamFile]:
             filename=package.filename,
             url=package.url,
             sha256=package.digests.get("sha256", "").lower(),
-            size_bytes=package.size,
+            size_bytes=_size(package.size),
             upload_time=utc_text(package.upload_time) if package.upload_time else None,
             requires_python=_text(package.requires_python),
             is_yanked=package.is_yanked,
@@ -363,12 +373,12 @@ def _sha256_of(digests: Mapping[str, Any] | None) -> str | None:
 
 
 def _text(value: str | None) -> str | None:
-    """Text that can be written as UTF-8, whatever escapes the upstream's JSON held."""
-    return None if value is None else value.encode("utf-8", "replace").decode()
+    """Text that every database can hold as UTF-8, whatever escapes the upstream's JSON held."""
+    return None if value is None else value.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _is_http(url: str) -> bool:
-    return urlsplit(url).scheme in ("http", "https")
+    return urlsplit(url).scheme in ("http", "https") and url.isprintable()
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
