@@ -30,6 +30,7 @@ from conveyor.errors import NotFound
 from conveyor.operations.indexes import visible_indexes
 from conveyor.operations.store import close_store, open_store, store_upstream
 from conveyor.server.access_log import AccessLog
+from conveyor.server.answers import JSON, NEVER_KEPT, send_answer
 from conveyor.server.api import make_api
 from conveyor.server.auth import Authenticator
 from conveyor.server.caches import Freshness
@@ -174,7 +175,7 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
 async def _healthz(scope: Scope, receive: Receive, send: Send) -> None:
     """The process is alive and its event loop turns."""
     del scope, receive
-    await _send_bytes(send, b'{"status":"ok"}', content_type=b"application/json")
+    await send_answer(send, 200, b'{"status":"ok"}', content_type=JSON, headers=[NEVER_KEPT])
 
 
 class Readiness:
@@ -188,7 +189,7 @@ class Readiness:
         del scope, receive
         serial = await asyncio.to_thread(self._store.newest.read)
         body = json.dumps({"status": "ready", "serial": serial}).encode()
-        await _send_bytes(send, body, content_type=b"application/json")
+        await send_answer(send, 200, body, content_type=JSON, headers=[NEVER_KEPT])
 
 
 class FrontPage:
@@ -204,14 +205,4 @@ class FrontPage:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         base_url = f"{scope['scheme']}://{host.decode('latin-1')}"
         page = front_page(indexes, base_url=base_url)
-        await _send_bytes(send, page, content_type=b"text/html; charset=utf-8")
-
-
-async def _send_bytes(send: Send, body: bytes, *, content_type: bytes) -> None:
-    headers = [
-        (b"content-type", content_type),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        await send_answer(send, 200, page, content_type=b"text/html; charset=utf-8", headers=[NEVER_KEPT])

@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
+from conveyor.server.answers import NO_BODY, send_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs import BlobStore
     from conveyor.operations.files import FoundFile
-
-    Headers = list[tuple[bytes, bytes]]
+    from conveyor.server.answers import Headers
 
 SMALL_FILE_BYTES = 128 * 1024
 """Up to here a file is kept in memory; a larger one is worth a system call of its own."""
@@ -35,7 +35,6 @@ _CONTENT_TYPES = (
     (".tar.gz", b"application/gzip"),
 )
 _CONDITIONS = frozenset({b"range", b"if-range", b"if-none-match"})
-_NO_BODY: Message = {"type": "http.response.body", "body": b""}
 _PATHSEND = "http.response.pathsend"
 
 
@@ -116,7 +115,7 @@ async def send_file(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore)
 async def _send_whole(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore, *, is_head: bool) -> None:
     if is_head:
         await send(file.start)
-        await send(_NO_BODY)
+        await send(NO_BODY)
     elif file.body is not None:
         await send(file.start)
         await send(file.body)
@@ -203,12 +202,6 @@ def without_type(headers: tuple[tuple[bytes, bytes], ...]) -> Headers:
 def length_header(size_bytes: int | None) -> Headers:
     """``Content-Length``, or nothing when the size is not known."""
     return [] if size_bytes is None else [(b"content-length", str(size_bytes).encode())]
-
-
-async def send_head(send: Send, status: int, headers: Headers) -> None:
-    """An answer without a body."""
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send(_NO_BODY)
 
 
 def _content_range(start: int, end: int, size_bytes: int) -> bytes:

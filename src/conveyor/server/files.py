@@ -16,13 +16,13 @@ from conveyor.domain.mirror import is_sha256
 from conveyor.domain.ranges import etag_matches
 from conveyor.errors import NotFound
 from conveyor.operations.files import find_file, may_read_file
+from conveyor.server.answers import send_head
 from conveyor.server.file_answers import (
     METADATA,
     ReadyFile,
     file_headers,
     length_header,
     send_file,
-    send_head,
     without_type,
 )
 from conveyor.server.problems import method_not_allowed

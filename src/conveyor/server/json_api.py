@@ -16,6 +16,7 @@ from conveyor.domain.ranges import etag_matches
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.files import find_file, read_core_metadata
 from conveyor.operations.indexes import get_index
+from conveyor.server.answers import JSON, send_answer, send_head
 from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
@@ -111,14 +112,6 @@ async def _send(scope: Scope, send: Send, body: bytes, *, is_private: bool) -> N
         (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
     ]
     if if_none_match and etag_matches(if_none_match.decode("latin-1"), etag):
-        await send({"type": "http.response.start", "status": 304, "headers": common})
-        await send({"type": "http.response.body", "body": b""})
+        await send_head(send, 304, common)
         return
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *common,
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    is_head = scope["method"] == "HEAD"
-    await send({"type": "http.response.body", "body": b"" if is_head else body})
+    await send_answer(send, 200, body, content_type=JSON, headers=common, is_head=scope["method"] == "HEAD")

@@ -21,11 +21,12 @@ from conveyor.errors import (
     Unauthorized,
     UnexpectedError,
 )
+from conveyor.server.answers import NEVER_KEPT, NO_BODY, PLAIN_TEXT
 
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
-Headers = list[tuple[bytes, bytes]]
+    from conveyor.server.answers import Headers
 
 CHALLENGE = (b"www-authenticate", b'Basic realm="conveyor"')
 
@@ -77,7 +78,7 @@ def plain(error: ConveyorError) -> tuple[int, Headers, bytes]:
     if error.hint:
         lines.append(f"hint: {error.hint}")
     body = ("\n".join(lines) + "\n").encode()
-    return error.http_status, _headers(error, b"text/plain; charset=utf-8", body), body
+    return error.http_status, _headers(error, PLAIN_TEXT, body), body
 
 
 async def send_error(
@@ -90,14 +91,14 @@ async def send_error(
     """Answer with an error; ``is_plain`` for the clients that upload."""
     status, headers, body = plain(error) if is_plain else problem(error)
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if is_head else body})
+    await send(NO_BODY if is_head else {"type": "http.response.body", "body": body})
 
 
 def _headers(error: ConveyorError, content_type: bytes, body: bytes) -> Headers:
     headers = [
         (b"content-type", content_type),
         (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
+        NEVER_KEPT,
     ]
     if isinstance(error, Unauthorized):
         headers.append(CHALLENGE)

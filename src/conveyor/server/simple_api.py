@@ -34,6 +34,7 @@ from conveyor.domain.simple_api import (
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes import get_index
 from conveyor.operations.pages import FoundPage, find_list
+from conveyor.server.answers import NO_BODY, PLAIN_TEXT, send_answer
 from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ _CONTENT_TYPES: dict[MediaType, bytes] = {
 }
 _TAGS: dict[MediaType, str] = {JSON: "json", HTML: "html", TEXT_HTML: "text"}
 _VARY = (b"vary", b"Accept, Accept-Encoding")
-_NO_BODY: Message = {"type": "http.response.body", "body": b""}
 _NO_CHOICE: tuple[None, str] = (None, "")
 
 
@@ -173,11 +173,11 @@ class SimpleApi:
         if location is not None:
             index = await asyncio.to_thread(get_index, self._store, scope["index"])
             may_read(identity, index.name, is_private=index.is_private)
-            await _send_short(send, 301, b"", (b"location", location))
+            await send_answer(send, 301, b"", content_type=PLAIN_TEXT, headers=[(b"location", location)])
             return
         if media is None:
-            known = ", ".join(MEDIA_TYPES)
-            await _send_short(send, 406, f"pages are served as {known}\n".encode(), _VARY)
+            known = f"pages are served as {', '.join(MEDIA_TYPES)}\n".encode()
+            await send_answer(send, 406, known, content_type=PLAIN_TEXT, headers=[_VARY])
             return
         # 2. from memory, after what has changed; else from the catalogue
         await self._freshness.catch_up()
@@ -276,19 +276,10 @@ def _asked(scope: Scope) -> tuple[bytes, bytes, bytes, bool]:
 async def _send(send: Send, variant: Variant, if_none_match: bytes, *, is_head: bool) -> None:
     if if_none_match and etag_matches(if_none_match.decode("latin-1"), variant.etag):
         await send(variant.not_modified)
-        await send(_NO_BODY)
+        await send(NO_BODY)
         return
     await send(variant.start)
-    await send(_NO_BODY if is_head else variant.body)
-
-
-async def _send_short(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    common = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": [*common, *headers]})
-    await send({"type": "http.response.body", "body": body})
+    await send(NO_BODY if is_head else variant.body)
 
 
 def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:

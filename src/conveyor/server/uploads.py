@@ -25,6 +25,7 @@ from conveyor.operations.uploads import (
     accept_upload,
     check_upload_rights,
 )
+from conveyor.server.answers import NEVER_KEPT, PLAIN_TEXT, send_answer
 from conveyor.server.forms import FIELDS_LIMIT_BYTES, FormReader
 from conveyor.server.problems import method_not_allowed
 
@@ -72,7 +73,8 @@ class Uploads:
                 await body.drain(limit_bytes=self._limits.file_bytes + FIELDS_LIMIT_BYTES)
             raise
         what = "is in" if accepted.is_new else "was already in"
-        await _send_text(send, 200, f'{accepted.filename} {what} index "{accepted.index}"\n')
+        said = f'{accepted.filename} {what} index "{accepted.index}"\n'.encode()
+        await send_answer(send, 200, said, content_type=PLAIN_TEXT, headers=[NEVER_KEPT])
 
     async def _take(self, scope: Scope, body: _Body) -> AcceptedUpload:
         headers = dict(scope["headers"])
@@ -155,20 +157,3 @@ class _Body:
                 limit_bytes -= len(data)
         except InvalidInput:
             return
-
-
-async def _send_text(send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:
-    body = text.encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"content-length", str(len(body)).encode()),
-                (b"cache-control", b"no-store"),
-                *headers,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
