@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import subprocess
 import sys
@@ -119,10 +120,48 @@ def test_worker_gets_credentials_that_the_store_knows(shell: Shell, tmp_path: Pa
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     credentials = load_credentials(path)
     assert credentials.name == "worker-1"
-    assert credentials.store_url == (shell.url if shell.where[0] == "--url" else None)
+    assert (credentials.store_url or "").rstrip("/") == shell.url
     with StoreClient(shell.url, token=credentials.token) as client:
         assert client.claim_run("worker-1") is None
     assert "worker-1" in shell.succeeds("store", "worker", "list")
+
+
+def test_worker_is_told_of_another_url_of_the_store(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    url = "https://store.team.example/"
+    assert url in shell.succeeds("store", "worker", "add", "far", "--credentials", str(path), "--store", url)
+    assert load_credentials(path).store_url == url
+
+
+def test_credentials_of_a_store_that_was_never_served_name_none_and_say_so(tmp_path: Path) -> None:
+    with running_store(tmp_path / "store"):
+        pass
+    (tmp_path / "store" / "served-at").unlink()
+    path = tmp_path / "worker.toml"
+    done = Shell(("--data", str(tmp_path / "store")), None, "")(
+        "store", "worker", "add", "early", "--credentials", str(path)
+    )
+    assert done.returncode == 0
+    assert (
+        done.stderr == "they name no store, as this one was never served: tell the worker with --store URL\n"
+    )
+    assert load_credentials(path).store_url is None
+
+
+def test_command_in_a_hint_works_when_copied(shell: Shell) -> None:
+    missing = shell("store", "token", "create", "--user", "later")
+    hint = missing.stderr.rstrip().rpartition("hint: ")[2]
+    assert hint == f"make it first: conveyor store user add later {' '.join(shell.where)}"
+    command = shlex.split(hint.partition(": conveyor ")[2])
+    assert Shell((), shell.token, shell.url)(*command).returncode == 0
+    assert shell("store", "token", "create", "--user", "later").returncode == 0
+
+
+def test_stranger_is_told_where_a_token_comes_from(shell: Shell) -> None:
+    refused = Shell(("--url", shell.url), None, shell.url)("store", "user", "add", "stranger")
+    assert refused.returncode == 3
+    assert "hint: put a token into CONVEYOR_TOKEN; " in refused.stderr
+    assert refused.stderr.endswith("conveyor store token create --user admin --data DIR\n")
 
 
 def test_worker_that_is_refused_leaves_no_file(shell: Shell, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_command_on_a_folder_without_a_store_makes_none(
     assert run(["store", "index", "list", "--data", str(tmp_path)]) == 5
     assert capsys.readouterr().err.splitlines() == [
         f"NotFound: there is no store at {tmp_path}",
-        f"hint: conveyor store serve --data {tmp_path} makes one",
+        f"hint: make one: conveyor store serve --data {tmp_path}",
     ]
     assert list(tmp_path.iterdir()) == []
 

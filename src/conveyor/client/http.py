@@ -16,7 +16,7 @@ from urllib3.util import Retry, Timeout
 
 from conveyor import errors
 from conveyor.client.answers import read_verdicts
-from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused, StoreUnreachable
+from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused, StoreUnreachable, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -115,7 +115,13 @@ class StoreConnection:
                 f"{self.url} does not answer: {_cause(error)}",
                 hint="is the store running, and is the URL right?",
             ) from error
-        raise error_of(answer.status, answer.headers.get("Content-Type", ""), data)
+        refusal = error_of(answer.status, answer.headers.get("Content-Type", ""), data)
+        if isinstance(refusal, Unauthorized) and "Authorization" not in self._headers:
+            refusal.hint = (
+                "put a token into CONVEYOR_TOKEN; on the store's machine this makes one: "
+                "conveyor store token create --user admin --data DIR"
+            )
+        raise refusal
 
 
 def error_of(status: int, content_type: str, data: bytes) -> ConveyorError:

@@ -146,7 +146,8 @@ def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | 
     if not identity.has_scope(scope):
         raise Forbidden(
             f"{identity.name} lacks the scope {scope}",
-            hint=f"ask an administrator: conveyor store token create --user {identity.name} --scope {scope}",
+            hint="ask an administrator: "
+            f"conveyor store token create --user {identity.name} --scope {scope} --data DIR",
         )
     if index is not None and not _covers(identity.indexes, index):
         raise Forbidden(f'{identity.name} may not {scope} in index "{index}" with this token')

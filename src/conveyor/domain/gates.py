@@ -202,7 +202,8 @@ def judge_qa_signature(release: JudgedRelease, now: datetime) -> Verdict:
             gate,
             "waiting",
             f"no build evidence says which commit {', '.join(missing)} was built from",
-            f"let the packaging job build it, in its repository: {_job(release, 'conveyor pipeline package')}",
+            "let the packaging job build it, in its repository: "
+            + _job(release, "conveyor pipeline package"),
         )
     commits = frozenset.intersection(*(_commits_of(release, file) for file in release.files))
     if not commits:

@@ -220,7 +220,9 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     else:
         return signer
     raise InvalidInput(
-        problem, faults=[problem], hint="an administrator registers it: conveyor store signer add"
+        problem,
+        faults=[problem],
+        hint="an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub --data DIR",
     )
 
 

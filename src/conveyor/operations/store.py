@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -135,7 +136,8 @@ def opened_store(settings: StoreSettings) -> Iterator[Store]:
 
 def _no_store(settings: StoreSettings) -> NotFound:
     return NotFound(
-        f"there is no store at {settings.data}", hint=f"conveyor store serve --data {settings.data} makes one"
+        f"there is no store at {settings.data}",
+        hint=f"make one: conveyor store serve --data {shlex.quote(str(settings.data))}",
     )
 
 

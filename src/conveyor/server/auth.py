@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.access import ANONYMOUS, Identity
 from conveyor.domain.times import utc_text
-from conveyor.errors import StorageFailed, Unauthorized
+from conveyor.errors import Forbidden, StorageFailed, Unauthorized
 from conveyor.operations.tokens import KnownToken, digest_of, find_token, note_last_uses
 from conveyor.operations.users import Account, find_account, is_right_password
 
@@ -108,13 +108,15 @@ class Authenticator:
         if token is None:
             raise Unauthorized(
                 "this token is not known here, or was revoked",
-                hint="make a new one: conveyor store token create --user USER",
+                hint="make a new one on the store's machine: "
+                "conveyor store token create --user USER --data DIR",
             )
         now = utc_text(self._store.clock())
         if token.expires_at is not None and token.expires_at <= now:
             raise Unauthorized(
                 f"this token expired at {token.expires_at}",
-                hint=f"make a new one: conveyor store token create --user {token.identity.name}",
+                hint="make a new one on the store's machine: "
+                f"conveyor store token create --user {token.identity.name} --data DIR",
             )
         self._note_use(token.id, now)
         return token.identity
@@ -168,6 +170,23 @@ class Authenticator:
             self._writing = None
 
 
+def refuse_other_sites(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a request that a page of another site made; asked before anything is changed.
+
+    Browsers send the credentials of basic authentication along by themselves, so that any page could change
+    things here in the name of a reader who has logged in.
+
+    Raises:
+        Forbidden: the header ``Origin`` names another host than ``Host``.
+    """
+    named = dict(headers)
+    origin = named.get(b"origin")
+    if origin is not None and origin.partition(b"://")[2] != named.get(b"host"):
+        raise Forbidden(
+            "a page of another site may not change anything here", hint="use a token from a script instead"
+        )
+
+
 def _credentials(header: bytes) -> tuple[str | None, str]:
     """(user, password), or (``None``, token), of an ``Authorization`` header; raises Unauthorized."""
     try:
@@ -176,6 +195,8 @@ def _credentials(header: bytes) -> tuple[str | None, str]:
             return None, value.strip()
         if scheme.lower() == "basic":
             user, colon, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+            if "\0" in user:  # PostgreSQL takes no such question
+                raise _unreadable()
             if colon and user == "__token__":
                 return None, password.strip()
             if colon and user:

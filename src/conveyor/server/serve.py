@@ -30,6 +30,7 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.server.mp import MPServer
 
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
+from conveyor.operations.address import reachable, remember_address
 from conveyor.operations.store import initialise_store
 from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
@@ -66,9 +67,14 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     refuse_to_mirror_itself(state.upstream, host, port)
+
     # 3. the workers, until a signal
+    def ready(url: str) -> None:
+        remember_address(settings.data, url)
+        when_ready(url)
+
     multiprocessing.set_start_method("fork", force=True)
-    server = StoreServer(listener, settings, partial(_announce, url, when_ready))
+    server = StoreServer(listener, settings, partial(_announce, url, ready))
     try:
         server.serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
     except SystemExit as ended:
@@ -184,10 +190,9 @@ def _die_with(parent: int) -> None:
 
 def _announce(url: str, when_ready: Callable[[str], None]) -> None:
     """Wait until a request is answered, then call ``when_ready``."""
-    parts = urlsplit(url)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname)  # noqa: S104 - read, not bound
+    parts = urlsplit(reachable(url))
     while True:
-        connection = http.client.HTTPConnection(host or "", parts.port, timeout=60)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:
             connection.request("GET", "/healthz", headers={"Connection": "close"})
             if connection.getresponse().status == 200:

@@ -232,7 +232,8 @@ def _expect_index(url: str, token: str, version: str, index: str) -> None:
     found = StoreClient(url, token=token).release(PROJECT, version).index
     if found != index:
         raise StepFailed(
-            f'{PROJECT} {version} is in "{found}", not in "{index}"', hint=f"conveyor why {PROJECT} {version}"
+            f'{PROJECT} {version} is in "{found}", not in "{index}"',
+            hint=f"conveyor why {PROJECT} {version} --url {url}",
         )
 
 

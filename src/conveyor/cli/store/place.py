@@ -2,10 +2,14 @@
 
 On a folder a command acts as the user ``admin``: who may write the folder may do anything to it anyway. It
 works while servers serve that folder. On a server it acts as the owner of the token.
+
+Errors are raised where nobody knows which of the two it was; a command in a hint is completed here.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -14,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from conveyor.errors import ConveyorError
 from conveyor.settings import store_settings
 
 if TYPE_CHECKING:
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from conveyor.operations.store import Store
 
 Result = TypeVar("Result")
+_UNPLACED = re.compile(r"conveyor (?:why|store (?!serve))(?:(?! --(?:data|url|help)\b)[^;,])*$")
+"""A command at the end of a text that does not say which store it means."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,19 @@ class Place:
         assert self.url is not None  # noqa: S101 - asked for by the caller only then
         return StoreClient(self.url, token=self.token)
 
+    def address(self) -> str | None:
+        """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""
+        from conveyor.operations.address import last_address
+
+        return self.url if self.data is None else last_address(self.data)
+
+    def completed(self, hint: str | None) -> str | None:
+        """The hint; if it ends in a command that does not name the store, with this one, ready to be copied."""
+        if hint is None or not _UNPLACED.search(hint):
+            return hint
+        option = ("--url", self.url) if self.data is None else ("--data", str(self.data))
+        return f"{hint} {shlex.join(word for word in option if word)}"
+
 
 def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
     """Give a command the options ``--data``, ``--url`` and ``--token``; it gets them as ``place``."""
@@ -71,6 +91,11 @@ def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
     ) -> Result:
         if (data is None) == (url is None):
             raise click.UsageError("give either --data DIR or --url URL")
-        return function(*arguments, place=Place(data, url, token), **options)
+        place = Place(data, url, token)
+        try:
+            return function(*arguments, place=place, **options)
+        except ConveyorError as error:
+            error.hint = place.completed(error.hint)
+            raise
 
     return wrapped

@@ -30,8 +30,14 @@ def command() -> None:
     metavar="FILE",
     help="Where to write its key and token; must not exist.",
 )
+@click.option(
+    "--store",
+    "store_url",
+    metavar="URL",
+    help="The store as the worker reaches it.  [default: --url; with --data, where it was served last]",
+)
 @on_a_store
-def add(name: str, credentials: Path, place: Place) -> None:
+def add(name: str, credentials: Path, store_url: str | None, place: Place) -> None:
     """Register the worker NAME with a new key and write its credentials to FILE.
 
     The private key is made here and never leaves FILE.
@@ -43,15 +49,23 @@ def add(name: str, credentials: Path, place: Place) -> None:
         save_credentials,
     )
 
+    url = store_url or place.address()
     reserve_credentials(credentials)  # first, so that no key is registered which could not be kept
     try:
         pair = make_key_pair()
         token, key_id = _register(name, pair.public_pem, place)
-        save_credentials(credentials, WorkerCredentials(place.url, name, token, pair.private_pem))
+        save_credentials(credentials, WorkerCredentials(url, name, token, pair.private_pem))
     except BaseException:
         credentials.unlink(missing_ok=True)
         raise
-    click.echo(f"{name} is registered with the key {key_id[:16]}…; its credentials are in {credentials}")
+    where = f", for the store at {url}" if url else ""
+    click.echo(
+        f"{name} is registered with the key {key_id[:16]}…; its credentials are in {credentials}{where}"
+    )
+    if url is None:
+        click.echo(
+            "they name no store, as this one was never served: tell the worker with --store URL", err=True
+        )
 
 
 def _register(name: str, public_key: str, place: Place) -> tuple[str, str]:
