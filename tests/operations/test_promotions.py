@@ -347,6 +347,19 @@ def test_release_shows_files_and_evidence(tmp_path: Path) -> None:
     assert not release.is_closed
 
 
+def test_evidence_on_a_file_that_the_caller_may_not_see_is_not_shown(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    create_index(store, ADMIN, "secret", mode="uploads", bases=["unstable"], is_private=True)
+    worker, sdist, wheel = make_worker(store), make_sdist(), make_wheel()
+    publish(store, sdist)
+    publish(store, wheel, index="secret")
+    hand_in(store, worker, "build", sdist, predicate_of_build(sdist))
+    hand_in(store, worker, "build", wheel, predicate_of_build(wheel))
+    assert len(get_release(store, ADMIN, "demo", "1.0").evidence) == 2
+    (seen,) = get_release(store, ANONYMOUS, "demo", "1.0").evidence
+    assert seen.sha256 == sdist.sha256
+
+
 def test_releases_are_found_by_their_commit(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     worker = make_worker(store)

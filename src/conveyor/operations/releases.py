@@ -62,7 +62,7 @@ class Release:
     files: tuple[PlacedFile, ...]
     """Each file once."""
     evidence: tuple[Evidence, ...]
-    """Oldest first."""
+    """On these files and on the release as a whole, oldest first."""
 
 
 def file_url(file: PlacedFile) -> str:
@@ -138,6 +138,7 @@ def _release(connection: Connection, identity: Identity, project: str, version: 
     if row is None or not placed:
         return None
     present = sorted({file.index for file in placed})
+    shown = {None, *(file.sha256 for file in placed)}  # a signature on a commit is about no file
     return Release(
         project=project,
         version=version,
@@ -145,7 +146,9 @@ def _release(connection: Connection, identity: Identity, project: str, version: 
         indexes=tuple(present),
         is_closed=row.closed_at is not None,
         files=tuple({file.filename: file for file in placed}.values()),
-        evidence=evidence_of_release(connection, project, version),
+        evidence=tuple(
+            one for one in evidence_of_release(connection, project, version) if one.sha256 in shown
+        ),
     )
 
 
