@@ -205,6 +205,6 @@ def future_text(text: str, now: datetime) -> str | None:
     """The time in the store's form; ``None`` when it is none with a zone, or has passed."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return utc_text(moment) if moment.tzinfo is not None and moment > now else None
+    except (ValueError, OverflowError):  # the last: a year 10000 in UTC
         return None
-    return utc_text(moment) if moment.tzinfo is not None and moment > now else None
