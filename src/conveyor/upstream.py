@@ -20,12 +20,12 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 import aiohttp
 
+from conveyor.domain.digests import is_sha256
 from conveyor.domain.mirror import (
     FileFacts,
     Unchanged,
     UpstreamFile,
     UpstreamPage,
-    is_sha256,
     is_sound_filename,
 )
 from conveyor.domain.times import utc_text

@@ -17,7 +17,6 @@ from conveyor.domain.equivalence import (
     Versions,
     compare_sdists,
     compare_wheels,
-    declared_version_files,
     derive_wheel,
 )
 from conveyor.errors import InvalidDistribution
@@ -213,13 +212,3 @@ def test_sdist_of_another_version_is_refused() -> None:
     stream.seek(0)
     with pytest.raises(InvalidDistribution, match="not below the folder of version"):
         compare_sdists(stream, stream, VERSIONS)
-
-
-def test_version_files_are_found_for_the_usual_backends() -> None:
-    assert declared_version_files({}) == ()
-    hatch = {"build": {"hooks": {"vcs": {"version-file": "src/a.py"}}}}
-    assert declared_version_files({"tool": {"hatch": hatch}}) == ("src/a.py",)
-    target = {"build": {"targets": {"wheel": {"hooks": {"version": {"path": "b.py"}}}}}}
-    assert declared_version_files({"tool": {"hatch": target}}) == ("b.py",)
-    assert declared_version_files({"tool": {"setuptools_scm": {"write_to": "c.py"}}}) == ("c.py",)
-    assert declared_version_files({"tool": {"pdm": {"version": {"write_to": "d.py"}}}}) == ("d.py",)

@@ -39,10 +39,18 @@ def test_project_without_a_table_is_a_package(tmp_path: Path) -> None:
     assert project.member_of("some_thing/__init__.py") == "some_thing/__init__.py"
 
 
-def test_version_files_of_both_backends_are_known(tmp_path: Path) -> None:
-    text = '[project]\nname = "a"\n[tool.setuptools_scm]\nversion_file = "src/a/_version.py"\n'
-    assert read_project(write(tmp_path, text)).version_files == ("src/a/_version.py",)
-    text = '[project]\nname = "a"\n[tool.hatch.build.hooks.vcs]\nversion-file = "src/a/_v.py"\n'
+@pytest.mark.parametrize(
+    "table",
+    [
+        'setuptools_scm]\nversion_file = "src/a/_v.py"\n',
+        'setuptools_scm]\nwrite_to = "src/a/_v.py"\n',
+        'hatch.build.hooks.vcs]\nversion-file = "src/a/_v.py"\n',
+        'hatch.build.targets.wheel.hooks.version]\npath = "src/a/_v.py"\n',
+        'pdm.version]\nwrite_to = "src/a/_v.py"\n',
+    ],
+)
+def test_version_files_of_the_usual_backends_are_known(tmp_path: Path, table: str) -> None:
+    text = f'[project]\nname = "a"\n[tool.{table}'
     assert read_project(write(tmp_path, text)).version_files == ("src/a/_v.py",)
 
 

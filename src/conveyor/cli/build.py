@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
 import click
 
 from conveyor.project.build import build_distributions, build_tag
+from conveyor.project.digests import sha256_of_file
 from conveyor.project.settings import find_project
 
 
@@ -41,9 +41,7 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
     else:
         built = build_tag(project.root, tag, out, index_url=index_url, on_line=on_line)
     for file in (built.sdist, built.wheel):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        click.echo(f"{digest}  {file.stat().st_size:>9}  {file}")
+        click.echo(f"{sha256_of_file(file)}  {file.stat().st_size:>9}  {file}")
     click.echo(
         f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; opened both: "
         f"name, version, every tracked file and {len(project.payload)} payload files are right",

@@ -23,8 +23,9 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from conveyor.domain.digests import sha256_of
 from conveyor.domain.zip_copy import copy_archive
 from conveyor.errors import InvalidDistribution
 
@@ -57,26 +58,6 @@ class Versions:
     candidate: Version
     final: Version
     version_files: tuple[str, ...] = ()
-
-
-def declared_version_files(pyproject: dict[str, Any]) -> tuple[str, ...]:
-    """The files into which the project's build backend writes the version, by its ``pyproject.toml``.
-
-    Knows hatch-vcs, hatchling's own version hook, setuptools-scm and pdm-backend.
-    """
-    tool = pyproject.get("tool", {})
-    hatch = tool.get("hatch", {}).get("build", {})
-    hooks = [hatch.get("hooks", {})]
-    hooks += [target.get("hooks", {}) for target in hatch.get("targets", {}).values()]
-    found = [hook.get("vcs", {}).get("version-file") for hook in hooks]
-    found += [hook.get("version", {}).get("path") for hook in hooks]
-    scm = tool.get("setuptools_scm", {})
-    found += [
-        scm.get("version_file"),
-        scm.get("write_to"),
-        tool.get("pdm", {}).get("version", {}).get("write_to"),
-    ]
-    return tuple(sorted({path for path in found if isinstance(path, str)}))
 
 
 def derive_wheel(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> None:
@@ -117,7 +98,7 @@ def compare_wheels(derived: BinaryIO, rebuilt: BinaryIO) -> list[Difference]:
         both = set(left.namelist()) & set(right.namelist())
         for name in (name for name in left.namelist() if name in both):
             with left.open(name) as one, right.open(name) as other:
-                change = _change(_sha256(one), _sha256(other))
+                change = _change(sha256_of(one), sha256_of(other))
             modes = [archive.getinfo(name).external_attr >> 16 for archive in (left, right)]
             if change is None and modes[0] != modes[1]:
                 change = f"mode {modes[0]:o} became {modes[1]:o}"
@@ -262,7 +243,7 @@ def _sdist_digests(stream: BinaryIO, versions: Versions, *, rewrite: bool) -> di
                 hashlib.sha256(_with_version_file(content.read(), versions)).hexdigest(),
             )
         else:
-            digests[name] = (member.mode, _sha256(content))
+            digests[name] = (member.mode, sha256_of(content))
     return digests
 
 
@@ -284,7 +265,3 @@ def _presence(left: Iterable[str], right: Iterable[str]) -> list[Difference]:
 
 def _change(digest: str, other: str) -> str | None:
     return None if digest == other else f"content differs: {digest[:16]}… became {other[:16]}…"
-
-
-def _sha256(stream: IO[bytes]) -> str:
-    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # readable is enough

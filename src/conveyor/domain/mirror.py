@@ -11,7 +11,6 @@ filled in from what can be known, in this order:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -29,8 +28,6 @@ FRESH_FOR = timedelta(seconds=600)
 
 ABSENT_FOR = timedelta(seconds=60)
 """How long "upstream has no such project" is believed: somebody may be waiting for the first release."""
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +136,6 @@ def is_due(known: MirroredProject | None, now: datetime) -> bool:
 def due_at(known: MirroredProject) -> datetime:
     """When what is known stops being fresh."""
     return from_utc_text(known.fetched_at) + (FRESH_FOR if known.is_present else ABSENT_FOR)
-
-
-def is_sha256(text: str) -> bool:
-    """Whether a text is a SHA-256 in lower case hex."""
-    return _SHA256.fullmatch(text) is not None
 
 
 def is_sound_filename(filename: str) -> bool:

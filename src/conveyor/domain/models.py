@@ -9,16 +9,14 @@ same bytes.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
+from conveyor.domain.digests import is_sha256
 from conveyor.errors import InvalidInput
 
 MANIFEST_NAME = "model.json"
 FORMAT = 1
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def _is_file(entry: object) -> bool:
 
 
 def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+    return isinstance(value, str) and is_sha256(value)
 
 
 def _is_number(value: object) -> bool:

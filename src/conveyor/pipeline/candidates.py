@@ -8,10 +8,8 @@ rebuilt sdist are what gets published.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tarfile
-import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,18 +20,19 @@ from conveyor.domain.equivalence import (
     Versions,
     compare_sdists,
     compare_wheels,
-    declared_version_files,
     derive_wheel,
 )
 from conveyor.domain.versions import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.steps import Done
 from conveyor.pipeline.testing import judge
+from conveyor.project.digests import sha256_of_file
+from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
     from conveyor.client.store import Release
+    from conveyor.pipeline.distributions import BuiltRelease
     from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.packaging import Built
     from conveyor.pipeline.sources import Source
     from conveyor.pipeline.worker import Worker
 
@@ -94,7 +93,7 @@ def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
                 shutil.copyfileobj(content, file)
-            found = _sha256(target)
+            found = sha256_of_file(target)
             if found != sha256:
                 raise EquivalenceFailed(
                     f"{path} in {candidate.sdist} has SHA-256 {found}, its build evidence names {sha256}"
@@ -104,8 +103,8 @@ def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
 
 
 def prove(
-    place: Workplace, source: Source, candidate: Candidate, built: Built
-) -> Done[tuple[Built, dict[str, dict[str, Any]]]]:
+    place: Workplace, source: Source, candidate: Candidate, built: BuiltRelease
+) -> Done[tuple[BuiltRelease, dict[str, dict[str, Any]]]]:
     """Derive the final wheel, compare it with the rebuilt one, and put it in its place.
 
     Returns the files to publish and, by filename, the predicate of their equivalence evidence.
@@ -119,10 +118,8 @@ def prove(
         shutil.copyfile(dist / built.wheel, staging / built.wheel)
         staging.rename(rebuilt_folder)
     rebuilt = rebuilt_folder / built.wheel
-    pyproject = tomllib.loads((place.folder / "source" / "pyproject.toml").read_text(encoding="utf-8"))
-    versions = Versions(
-        parse_version(candidate.version), parse_version(built.version), declared_version_files(pyproject)
-    )
+    version_files = read_project(place.folder / "source").version_files
+    versions = Versions(parse_version(candidate.version), parse_version(built.version), version_files)
     expected = candidate.wheel.replace(f"-{candidate.version}-", f"-{built.version}-", 1)
     if built.wheel != expected or source.version != versions.final:
         raise EquivalenceFailed(f"{candidate.wheel} became {built.wheel} when it was rebuilt, not {expected}")
@@ -142,11 +139,12 @@ def prove(
         "rc_version": candidate.version,
         "differences": [],
     }
-    sdist_sha256 = _sha256(dist / built.sdist)
+    sdist_sha256 = sha256_of_file(dist / built.sdist)
     proofs: dict[str, dict[str, Any]] = {
         built.wheel: facts | {
             "rc_filename": candidate.wheel, "rc_sha256": candidate.wheel_sha256,
-            "derived_sha256": _sha256(derived), "rebuilt_sha256": _sha256(rebuilt), "proof": proof,
+            "derived_sha256": sha256_of_file(derived), "rebuilt_sha256": sha256_of_file(rebuilt),
+            "proof": proof,
         },
         built.sdist: facts | {
             "rc_filename": candidate.sdist, "rc_sha256": candidate.sdist_sha256,
@@ -161,7 +159,7 @@ def prove(
 
 
 def _compare(candidate: Candidate, derived: Path, rebuilt: Path) -> Proof:
-    if _sha256(derived) == _sha256(rebuilt):
+    if sha256_of_file(derived) == sha256_of_file(rebuilt):
         return "identical"
     with derived.open("rb") as one, rebuilt.open("rb") as other:
         _refuse(candidate.wheel, rebuilt.name, compare_wheels(one, other))
@@ -195,8 +193,3 @@ def _tested(release: Release) -> Candidate | None:
                     release.version, wheel.filename, wheel.sha256, sdist.filename, sdist.sha256, payload
                 )
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,11 +17,8 @@ may run twice: it empties the folder it writes to, and the store takes the same 
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import shutil
 import sys
-import sysconfig
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,17 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.evidence import statement
 from conveyor.domain.versions import is_final, parse_version
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline import candidates
-from conveyor.pipeline.sources import Source, clone, clone_into, forced_version, resolve
+from conveyor.pipeline.distributions import ENTRY_INDEX, build, publish
+from conveyor.pipeline.sources import Source, clone, forced_version, resolve
 from conveyor.pipeline.steps import Done
 from conveyor.pipeline.suite import INSTALL_SECONDS, declared_requirements
-from conveyor.project.build import BuiltFiles, build_distributions
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
-from conveyor.project.git import commit_time, tag_object
-from conveyor.project.model import read_payload
+from conveyor.project.git import tag_object
 from conveyor.project.settings import read_project
 from conveyor.project.train import train
 
@@ -48,8 +43,6 @@ if TYPE_CHECKING:
     from conveyor.pipeline.steps import Steps
     from conveyor.pipeline.worker import Worker
 
-ENTRY_INDEX = "unstable"
-"""Where built files enter the store."""
 TRAINING_SECONDS = 6 * 3600.0
 UNIT_TEST_SECONDS = 3600.0
 
@@ -106,21 +99,6 @@ def make_release(steps: Steps, place: Workplace, worker: Worker, name: str, sour
         built = steps("build", lambda: build(place, worker, source))  # 5
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
     return steps("publish", lambda: publish(place, worker, source, built, proofs))  # 7
-
-
-@dataclass(frozen=True)
-class Built:
-    """The files of a release on this machine, by name, with what is said of them as evidence."""
-
-    project: str
-    version: str
-    sdist: str
-    wheel: str
-    source_date_epoch: int
-    payload: tuple[tuple[str, str], ...]
-    """(path, SHA-256) of each file that was trained."""
-    derived_from: str | None = None
-    """SHA-256 of the tested candidate's wheel."""
 
 
 def look_up(worker: Worker, name: str, source: Source) -> Done[str | None]:
@@ -196,68 +174,6 @@ def run_unit_tests(place: Workplace) -> Done[None]:
     return Done(None, lines[-1].strip("= "))
 
 
-def build(place: Workplace, worker: Worker, source: Source) -> Done[Built]:
-    """Step 5: sdist and wheel from a clone that no test has touched, with the payload copied into it."""
-    checkout = place.folder / "checkout"
-    trained = read_payload(read_project(checkout))
-    clean = clone_into(place, source, "source")
-    for file in trained:
-        target = clean / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(checkout / file.path, target)
-    project = read_project(clean)
-    if read_payload(project) != trained:
-        raise StepFailed("the payload changed while it was copied for the build")
-    with place.log("build") as write:
-        files: BuiltFiles = build_distributions(
-            clean, place.fresh("dist"), version=source.version, variables=place.variables(),
-            index_url=worker.index_url(ENTRY_INDEX), on_line=write,
-        )  # fmt: skip
-    built = Built(
-        project=project.name,
-        version=str(files.version),
-        sdist=files.sdist.name,
-        wheel=files.wheel.name,
-        source_date_epoch=commit_time(clean),
-        payload=tuple((file.path, file.sha256) for file in trained),
-    )
-    return Done(built, f"{built.sdist}, {built.wheel}", {"version": built.version})
-
-
-def publish(
-    place: Workplace, worker: Worker, source: Source, built: Built, proofs: dict[str, dict[str, Any]]
-) -> Done[str]:
-    """Step 7: both files into "unstable", then what is known of them. ``proofs`` go by filename."""
-    folder = place.folder / "dist"
-    digests = {name: sha256_of(folder / name) for name in (built.sdist, built.wheel)}
-    for name in digests:  # the sdist first: a wheel alone would look like a whole release
-        worker.client.upload(ENTRY_INDEX, folder / name)
-    backend = _backend(place.folder / "source")
-    for name, sha256 in digests.items():
-        is_wheel = name == built.wheel
-        predicate = {
-            "project": built.project,
-            "version": built.version,
-            "commit": source.commit,
-            "tag": source.tag,
-            "repository": source.repository,
-            "filename": name,
-            "built_from": digests[built.sdist] if is_wheel else None,
-            "payload": [{"path": path, "sha256": digest} for path, digest in built.payload],
-            "source_date_epoch": built.source_date_epoch,
-            "environment": {
-                "python": platform.python_version(),
-                "platform": sysconfig.get_platform(),
-                "backend": backend,
-            },
-            "derived_from": built.derived_from if is_wheel else None,
-        }
-        worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
-    for name, proof in proofs.items():
-        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
-    return Done(built.version, f'{built.project} {built.version} in "{ENTRY_INDEX}"', {"files": digests})
-
-
 def hand_over_tag(worker: Worker, source: Source, project: str) -> Done[None]:
     """Step 8. A tag that is not signed, or by nobody the store knows, is no failure: the gate says so."""
     raw = tag_object(source.repository, source.tag) if source.tag is not None else None
@@ -272,12 +188,6 @@ def hand_over_tag(worker: Worker, source: Source, project: str) -> Done[None]:
     return Done(None, f"the signature of {source.tag} is accepted")
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _fetch_ahead(place: Workplace, worker: Worker, pyproject: dict[str, Any], extra: str | None) -> None:
     """Install the declared requirements to nowhere, for the cache alone; what fails here fails later."""
     project = pyproject.get("project", {})
@@ -288,8 +198,3 @@ def _fetch_ahead(place: Workplace, worker: Worker, pyproject: dict[str, Any], ex
     with suppress(ConveyorError):
         run_uv(words, index_url=worker.index_url(ENTRY_INDEX), variables=place.variables())
     shutil.rmtree(nowhere, ignore_errors=True)
-
-
-def _backend(checkout: Path) -> str:
-    pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
-    return str(pyproject.get("build-system", {}).get("build-backend", "setuptools.build_meta:__legacy__"))

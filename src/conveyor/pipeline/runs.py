@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.versions import is_final, parse_version
 from conveyor.errors import Conflict, ConveyorError, Forbidden, PromotionRefused
-from conveyor.pipeline.packaging import ENTRY_INDEX, Packaged, package
+from conveyor.pipeline.distributions import ENTRY_INDEX
+from conveyor.pipeline.packaging import Packaged, package
 from conveyor.pipeline.promotion import Standing, is_beyond, promote
 from conveyor.pipeline.steps import Done
 from conveyor.pipeline.testing import run_testing_job

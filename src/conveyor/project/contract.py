@@ -15,16 +15,17 @@ All faults are named at once.
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from packaging.metadata import RawMetadata, parse_email
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
+from conveyor.domain.digests import sha256_of
 from conveyor.errors import ProjectError
+from conveyor.project.digests import sha256_of_file
 from conveyor.project.git import tracked_files
 from conveyor.project.model import read_payload
 
@@ -52,7 +53,7 @@ def check_wheel(wheel: Path, project: Project, *, version: Version | None = None
     name, filename_version, _, _ = parse_wheel_filename(wheel.name)
     with zipfile.ZipFile(wheel) as archive:
         members = [member for member in archive.namelist() if not member.endswith("/")]
-        digests = {member: _digest(archive.open(member)) for member in members}
+        digests = {member: _sha256_of_member(archive, member) for member in members}
         metadata = next((archive.read(member) for member in digests if _is_metadata(member, "METADATA")), b"")
     faults = _identity_faults(project, name, filename_version, metadata, version)
     faults += _member_faults(project, digests)
@@ -74,7 +75,7 @@ def check_sdist(sdist: Path, project: Project, *, version: Version | None = None
             if str(path) == "PKG-INFO":
                 metadata = content.read()
             else:
-                digests[str(path)] = _digest(content)
+                digests[str(path)] = sha256_of(content)
     faults = _identity_faults(project, name, filename_version, metadata, version)
     faults += _source_faults(project, digests)
     _raise(sdist, faults)
@@ -103,7 +104,7 @@ def _member_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
     expected = {file.path: file.sha256 for file in read_payload(project)}
     known = {*expected, *project.version_files, *tracked_files(project.root)}
     for path in tracked_files(project.root, project.package_folder):
-        expected[path] = _digest((project.root / path).open("rb"))
+        expected[path] = sha256_of_file(project.root / path)
     faults = []
     for path, sha256 in expected.items():
         member = project.member_of(path)
@@ -151,9 +152,9 @@ def _is_metadata(member: str, name: str) -> bool:
     return path.name == name and len(path.parts) == 2 and path.parts[0].endswith(".dist-info")
 
 
-def _digest(stream: IO[bytes]) -> str:
-    with stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # reads are enough
+def _sha256_of_member(archive: zipfile.ZipFile, member: str) -> str:
+    with archive.open(member) as stream:
+        return sha256_of(stream)
 
 
 def _raise(file: Path, faults: list[str]) -> None:

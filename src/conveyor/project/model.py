@@ -5,13 +5,13 @@ The wheel's side of the same questions is ``contract.py``.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from conveyor.domain.models import MANIFEST_NAME, ModelManifest, parse_manifest
 from conveyor.errors import InvalidInput, ProjectError
+from conveyor.project.digests import sha256_of_file
 
 if TYPE_CHECKING:
     from conveyor.project.settings import Project
@@ -46,9 +46,8 @@ def read_payload(project: Project) -> tuple[PayloadFile, ...]:
         )
     files = []
     for path in project.payload:
-        with (project.root / path).open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        files.append(PayloadFile(path, digest, (project.root / path).stat().st_size))
+        file = project.root / path
+        files.append(PayloadFile(path, sha256_of_file(file), file.stat().st_size))
     return tuple(files)
 
 

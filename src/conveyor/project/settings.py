@@ -155,8 +155,13 @@ def _package_folder(root: Path, package: str) -> str:
 
 
 def _version_files(tools: dict[str, Any]) -> tuple[str, ...]:
-    """Where hatch-vcs and setuptools-scm are told to write the version."""
+    """Where hatch-vcs, hatchling's own version hook, setuptools-scm and pdm-backend write the version."""
+    hatch = tools.get("hatch", {}).get("build", {})
+    hooks = [hatch.get("hooks", {})]
+    hooks += [target.get("hooks", {}) for target in hatch.get("targets", {}).values()]
+    found = [hook.get("vcs", {}).get("version-file") for hook in hooks]
+    found += [hook.get("version", {}).get("path") for hook in hooks]
     scm = tools.get("setuptools_scm", {})
-    hook = tools.get("hatch", {}).get("build", {}).get("hooks", {}).get("vcs", {})
-    candidates = (hook.get("version-file"), scm.get("version_file"), scm.get("write_to"))
-    return tuple(sorted({path for path in candidates if isinstance(path, str)}))
+    found += [scm.get("version_file"), scm.get("write_to")]
+    found.append(tools.get("pdm", {}).get("version", {}).get("write_to"))
+    return tuple(sorted({path for path in found if isinstance(path, str)}))

@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from conveyor.domain.access import ANONYMOUS
-from conveyor.domain.mirror import is_sha256
+from conveyor.domain.digests import is_sha256
 from conveyor.domain.ranges import etag_matches
 from conveyor.errors import NotFound
 from conveyor.operations.files import find_file, may_read_file

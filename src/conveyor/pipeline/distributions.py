@@ -1,0 +1,117 @@
+"""The distributions of a release on this machine: built, opened, and published with what is known of them.
+
+Both steps may run twice: building empties the folder it writes to, and the store takes the same file and fact
+again.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sysconfig
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conveyor.domain.evidence import statement
+from conveyor.errors import StepFailed
+from conveyor.pipeline.sources import clone_into
+from conveyor.pipeline.steps import Done
+from conveyor.project.build import build_distributions
+from conveyor.project.digests import sha256_of_file
+from conveyor.project.git import commit_time
+from conveyor.project.model import read_payload
+from conveyor.project.settings import read_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.pipeline.isolation import Workplace
+    from conveyor.pipeline.sources import Source
+    from conveyor.pipeline.worker import Worker
+    from conveyor.project.build import BuiltFiles
+
+ENTRY_INDEX = "unstable"
+"""Where built files enter the store."""
+
+
+@dataclass(frozen=True)
+class BuiltRelease:
+    """The files of a release on this machine, by name, with what is said of them as evidence."""
+
+    project: str
+    version: str
+    sdist: str
+    wheel: str
+    source_date_epoch: int
+    payload: tuple[tuple[str, str], ...]
+    """(path, SHA-256) of each file that was trained."""
+    derived_from: str | None = None
+    """SHA-256 of the tested candidate's wheel."""
+
+
+def build(place: Workplace, worker: Worker, source: Source) -> Done[BuiltRelease]:
+    """Step 5 of the packaging job: sdist and wheel from a clone no test has touched, the payload copied in."""
+    checkout = place.folder / "checkout"
+    trained = read_payload(read_project(checkout))
+    clean = clone_into(place, source, "source")
+    for file in trained:
+        target = clean / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(checkout / file.path, target)
+    project = read_project(clean)
+    if read_payload(project) != trained:
+        raise StepFailed("the payload changed while it was copied for the build")
+    with place.log("build") as write:
+        files: BuiltFiles = build_distributions(
+            clean, place.fresh("dist"), version=source.version, variables=place.variables(),
+            index_url=worker.index_url(ENTRY_INDEX), on_line=write,
+        )  # fmt: skip
+    built = BuiltRelease(
+        project=project.name,
+        version=str(files.version),
+        sdist=files.sdist.name,
+        wheel=files.wheel.name,
+        source_date_epoch=commit_time(clean),
+        payload=tuple((file.path, file.sha256) for file in trained),
+    )
+    return Done(built, f"{built.sdist}, {built.wheel}", {"version": built.version})
+
+
+def publish(
+    place: Workplace, worker: Worker, source: Source, built: BuiltRelease, proofs: dict[str, dict[str, Any]]
+) -> Done[str]:
+    """Step 7 of the packaging job: both files, then what is known of them; ``proofs`` go by filename."""
+    folder = place.folder / "dist"
+    digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
+    for name in digests:  # the sdist first: a wheel alone would look like a whole release
+        worker.client.upload(ENTRY_INDEX, folder / name)
+    backend = _backend(place.folder / "source")
+    for name, sha256 in digests.items():
+        is_wheel = name == built.wheel
+        predicate = {
+            "project": built.project,
+            "version": built.version,
+            "commit": source.commit,
+            "tag": source.tag,
+            "repository": source.repository,
+            "filename": name,
+            "built_from": digests[built.sdist] if is_wheel else None,
+            "payload": [{"path": path, "sha256": digest} for path, digest in built.payload],
+            "source_date_epoch": built.source_date_epoch,
+            "environment": {
+                "python": platform.python_version(),
+                "platform": sysconfig.get_platform(),
+                "backend": backend,
+            },
+            "derived_from": built.derived_from if is_wheel else None,
+        }
+        worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
+    for name, proof in proofs.items():
+        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
+    return Done(built.version, f'{built.project} {built.version} in "{ENTRY_INDEX}"', {"files": digests})
+
+
+def _backend(checkout: Path) -> str:
+    pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(pyproject.get("build-system", {}).get("build-backend", "setuptools.build_meta:__legacy__"))
