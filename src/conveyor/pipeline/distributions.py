@@ -51,7 +51,7 @@ class BuiltRelease:
 
 
 def build(place: Workplace, worker: Worker, source: Source) -> Done[BuiltRelease]:
-    """Step 5 of the packaging job: sdist and wheel from a clone no test has touched, the payload copied in."""
+    """Step 5 of the packaging job: sdist and wheel from a clone that no test touched, payload copied in."""
     checkout = place.folder / "checkout"
     trained = read_payload(read_project(checkout))
     clean = clone_into(place, source, "source")
