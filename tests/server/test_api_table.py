@@ -167,6 +167,11 @@ def test_odd_numbers_in_paths_find_nothing_and_break_nothing(store: RunningStore
     assert answer.status in (400, 404)
 
 
+def test_query_that_no_row_can_hold_is_refused(store: RunningStore) -> None:
+    answer = store.get("/api/v1/tokens?user=%00", **ADMIN)
+    assert (answer.status, answer.json()["detail"]) == (400, "the query holds a NUL character")
+
+
 # --- the document ------------------------------------------------------------------------------------------
 
 

@@ -58,6 +58,8 @@ async def answers(app: ASGIApp, scope: Scope) -> list[Message]:
         ("/risk/stable/pypi/demo/1.0/json", "pypi", "risk/stable", "demo/1.0/json"),
         ("/packages/00/demo.whl", "packages", None, None),
         ("/packages/simple/simple", "packages", None, None),
+        ("/packages/00/\0", "nothing", None, None),
+        ("/api/v1/workers/\0", "nothing", None, None),
         ("/api/v1/simple/x", "api", None, None),
         ("/", "front", None, None),
         ("/healthz", "healthz", None, None),

@@ -89,6 +89,7 @@ def test_password_may_hold_colons_and_any_letters(tmp_path: Path) -> None:
         b"Basic !!!",
         b"Basic " + base64.b64encode(b"no colon"),
         b"Basic " + base64.b64encode(b"\xff\xfe:x"),
+        b"Basic " + base64.b64encode(b"ad\x00min:x"),
         b"Basic",
         b"Bearer ",
         b"Digest x",

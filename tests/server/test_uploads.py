@@ -155,6 +155,19 @@ def test_strangers_are_401_with_a_challenge_and_the_powerless_403(store: Running
     assert (answer.status, "lacks the scope upload" in said(answer)) == (403, True)
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://["])
+def test_page_of_another_site_uploads_nothing_with_a_browsers_credentials(
+    store: RunningStore, origin: str
+) -> None:
+    made = make_wheel("forged")
+    answer = upload(store, made, headers={**ADMIN, "Origin": origin})
+    assert (answer.status, said(answer).splitlines()[0]) == (
+        403,
+        "a page of another site may not change anything here",
+    )
+    assert upload(store, made, headers={**ADMIN, "Origin": store.url}).status == 200
+
+
 def test_name_is_claimed_by_its_first_upload_after_upstream_was_asked(
     store: RunningStore, upstream: RunningUpstream
 ) -> None:

@@ -149,6 +149,8 @@ class App:
 def _route(scope: Scope) -> str:
     """Which handler answers; notes the index and the rest of the path in the scope."""
     path: str = scope["path"]
+    if "\0" in path:  # no row can hold it, and PostgreSQL takes no such question
+        return "nothing"
     if path.startswith("/packages/"):
         return "packages"
     if path.startswith("/api/"):

@@ -26,6 +26,7 @@ from conveyor.operations.uploads import (
     check_upload_rights,
 )
 from conveyor.server.answers import NEVER_KEPT, PLAIN_TEXT, send_answer
+from conveyor.server.auth import refuse_other_sites
 from conveyor.server.forms import FIELDS_LIMIT_BYTES, FormReader
 from conveyor.server.problems import method_not_allowed
 
@@ -79,6 +80,7 @@ class Uploads:
     async def _take(self, scope: Scope, body: _Body) -> AcceptedUpload:
         headers = dict(scope["headers"])
         # 1. who asks, and may they at all
+        refuse_other_sites(scope["headers"])
         identity = await self._authenticator.authenticate(scope["headers"])
         scope.setdefault("state", {})["user"] = identity.name or None
         await asyncio.to_thread(check_upload_rights, self._store, identity, scope["index"])

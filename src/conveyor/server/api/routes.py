@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from conveyor.domain.access import must_have
-from conveyor.errors import ConveyorError, Forbidden, NotFound, TooLarge
+from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
     claims,
     events,
@@ -38,6 +38,7 @@ from conveyor.server.api import (
 )
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
+from conveyor.server.auth import refuse_other_sites
 from conveyor.server.problems import as_error, method_not_allowed, problem
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _answering(
         endpoint = methods["GET" if request.method == "HEAD" else request.method]
         try:
             if request.method not in ("GET", "HEAD"):
-                _refuse_other_sites(request)
+                refuse_other_sites(request.scope["headers"])
             identity = await authenticator.authenticate(request.scope["headers"])
             request.scope["state"]["user"] = identity.name or None
             if endpoint.right is not None and endpoint.right != "read":  # what may be read is asked below
@@ -103,7 +104,7 @@ def _answering(
                 store=store,
                 identity=identity,
                 path=request.path_params,
-                query=request.query_params,
+                query=_query(request),
                 body=await _body(request, endpoint.max_body_bytes),
             )
             answered = await asyncio.to_thread(endpoint.handler, call)
@@ -116,30 +117,32 @@ def _answering(
     return answer
 
 
+def _query(request: Request) -> Mapping[str, str]:
+    """The parameters of the query; raises InvalidInput when one is nothing that a row could hold."""
+    if any("\0" in value for value in request.query_params.values()):
+        raise InvalidInput("the query holds a NUL character")
+    return request.query_params
+
+
 async def _body(request: Request, limit: int) -> bytes:
     """The body; raises TooLarge as soon as it is known to be over the limit."""
     announced = request.headers.get("content-length", "0")
     if announced.isascii() and announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise InvalidInput("the request was broken off by its client") from error
     return b"".join(parts)
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is over the limit of {limit} bytes")
-
-
-def _refuse_other_sites(request: Request) -> None:
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise Forbidden(
-            "a page of another site may not change anything here", hint="use a token from a script instead"
-        )
 
 
 async def _of_framework(request: Request, error: Exception) -> Response:
