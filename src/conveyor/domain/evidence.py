@@ -2,7 +2,7 @@
 
 Facts travel as an in-toto Statement v1 inside a DSSE envelope, signed by a worker's Ed25519 key. The
 subject is the distribution, by its SHA-256; the predicate type says which kind of fact it is. A QA
-signature is the exception: its envelope is the raw git tag object, signed with SSH (``signatures``).
+signature is the exception: its envelope is the raw git tag object, signed with SSH (``tags``).
 
 In this room: how statements and envelopes are written and read, and the facts of each kind as values. Whose
 signature is genuine is decided in ``operations.evidence``, what the facts are worth in ``gates``.

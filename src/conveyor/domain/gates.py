@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conveyor.domain.evidence import Evidence, FactsOfBuild, FactsOfTests, facts_of_build, facts_of_tests
-from conveyor.domain.signatures import version_of_tag
+from conveyor.domain.tags import version_of_tag
 from conveyor.domain.versions import final_of, is_final, parse_version
 from conveyor.errors import InvalidInput
 
@@ -242,7 +242,7 @@ def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[
 
 def _names_version(signature: Evidence, version: str) -> bool:
     try:
-        return signature.version == version == version_of_tag(str(signature.predicate.get("tag", "")))
+        return signature.version == version == str(version_of_tag(str(signature.predicate.get("tag", ""))))
     except InvalidInput:
         return False
 

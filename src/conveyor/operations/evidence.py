@@ -26,7 +26,8 @@ from conveyor.domain.evidence import (
 )
 from conveyor.domain.keys import read_public_key
 from conveyor.domain.names import project_name
-from conveyor.domain.signatures import fingerprint, parse_signed_tag
+from conveyor.domain.signatures import fingerprint
+from conveyor.domain.tags import parse_signed_tag
 from conveyor.domain.times import utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
 from conveyor.operations.changes import read, record_change
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from conveyor.catalog.signers import Signer
     from conveyor.catalog.workers import Worker
     from conveyor.domain.evidence import Envelope, EvidenceKind, Statement
-    from conveyor.domain.signatures import SignedTag
+    from conveyor.domain.tags import SignedTag
     from conveyor.operations.store import Store
 
 

@@ -18,7 +18,7 @@ from conveyor.domain.signatures import GIT_NAMESPACE, allowed_signers_line
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:
-    from conveyor.domain.signatures import SignedTag
+    from conveyor.domain.tags import SignedTag
 
 TIMEOUT_SECONDS = 20.0
 

@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING
 
 from conveyor.domain.evidence import MAX_ENVELOPE_BYTES
-from conveyor.domain.signatures import MAX_TAG_OBJECT_BYTES
+from conveyor.domain.tags import MAX_TAG_OBJECT_BYTES
 from conveyor.operations.evidence import add_evidence, add_tag
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, TEXT, listed, record
