@@ -52,6 +52,8 @@ def test_what_is_meant_as_a_release_is_never_taken_for_a_commit(repository: Path
         resolve(str(repository), "refs/notes/commits")
     with pytest.raises(ProjectError, match="no tag, branch or commit"):
         resolve(str(repository), "v9.9.9")
+    with pytest.raises(ProjectError, match="there is no repository at nowhere"):
+        resolve("nowhere", "v1.0.0")
 
 
 def test_clone_of_a_tag_knows_that_tag_alone(repository: Path, tmp_path: Path) -> None:

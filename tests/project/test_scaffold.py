@@ -130,7 +130,7 @@ def test_empty_folder_is_filled_and_stays_itself(tmp_path: Path) -> None:
 
 def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("mine")
-    with pytest.raises(InvalidName, match="exists and is not empty"):
+    with pytest.raises(InvalidName, match="exists and is no folder"):
         new_project(tmp_path)
     assert (tmp_path / "demo").read_text() == "mine"
 
@@ -148,6 +148,12 @@ def test_failed_commit_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_several_lines_are_no_description(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="description"):
         create_project(NewProject("demo", folder=tmp_path / "demo", description="one\ntwo"))
+
+
+def test_faults_of_name_and_description_are_named_together(tmp_path: Path) -> None:
+    with pytest.raises(InvalidName) as caught:
+        create_project(NewProject("class", folder=tmp_path / "x", description="one\ntwo", author="a\nb"))
+    assert len(caught.value.faults) == 3
 
 
 def test_description_and_author_are_quoted(tmp_path: Path) -> None:

@@ -75,6 +75,13 @@ def test_project_without_training_says_what_to_do(tmp_path: Path, environment: E
     assert "[tool.conveyor] train" in (caught.value.hint or "")
 
 
+def test_no_environment_is_made_for_a_project_without_training(tmp_path: Path) -> None:
+    project = read_project(new_project(tmp_path))
+    with pytest.raises(ProjectError, match="declares no training command"):
+        training_environment(project)
+    assert not (project.root / ".venv").exists()
+
+
 def test_manifest_that_vouches_for_other_bytes_is_refused(tmp_path: Path, environment: Environment) -> None:
     manifest = {
         "format": 1,

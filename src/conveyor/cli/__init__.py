@@ -6,13 +6,14 @@ called, so that ``conveyor new`` never pays for the server's imports.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
-from conveyor.errors import ConveyorError, PromotionRefused
+from conveyor.errors import ConveyorError, PromotionRefused, StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +46,39 @@ def run(arguments: Sequence[str]) -> int:
     except ConveyorError as error:
         render_error(error)
         return error.exit_code
+    except click.MissingParameter as error:
+        _every_missing_parameter(error, arguments).show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
         sys.stderr.write("stopped\n")
         return 130
+    except OSError as error:  # a folder that can not be written, a full disk: no bug of ours
+        if error.filename is None:
+            raise
+        problem = f"{os.fsdecode(error.filename)} can not be used: {error.strerror}"
+        render_error(
+            StorageFailed(problem, hint="look at its folder, its rights and the disk, then try again")
+        )
+        return StorageFailed.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _every_missing_parameter(error: click.MissingParameter, arguments: Sequence[str]) -> click.ClickException:
+    """The error, naming all that is missing; click itself stops at the first."""
+    context = error.ctx
+    if context is None:
+        return error
+    words = len(context.command_path.split()) - 1
+    given = context.command.make_parser(context).parse_args(args=list(arguments[words:]))[0]
+    missing = [
+        f"{parameter.param_type_name} {parameter.get_error_hint(context)}"
+        for parameter in context.command.get_params(context)
+        if parameter.required and parameter.value_is_missing(parameter.consume_value(context, given)[0])
+    ]
+    return click.UsageError(f"Missing {', '.join(missing)}.", context) if len(missing) > 1 else error
 
 
 def render_error(error: ConveyorError) -> None:

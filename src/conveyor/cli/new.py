@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -37,4 +38,7 @@ def command(name: str, kind: str, path: Path | None, description: str | None, au
         )
     click.echo(f"made {made.folder}: {len(made.files)} files, commit {made.commit[:10]} on main")
     step = "conveyor train && conveyor build" if kind == "model" else "conveyor build"
-    click.echo(f"next:  cd {path or name} && pip install -e '.[test]' && pytest && {step}", err=True)
+    click.echo(
+        f"next:  cd {shlex.quote(str(path or name))} && pip install -e '.[test]' && pytest && {step}",
+        err=True,
+    )

@@ -64,7 +64,7 @@ def command() -> None:
     """Carry a commit or a tag through packaging, testing and promotion."""
 
 
-@command.command()
+@command.command(short_help="Carry a commit or a tag as far as its evidence carries it.")
 @_options("repo", "ref", "credentials", "store", "state", "json")
 def run(
     repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
@@ -88,7 +88,7 @@ def run(
     return _render(outcome, as_json=as_json)
 
 
-@command.command()
+@command.command(short_help="The packaging job alone, for a CI host.")
 @_options("repo", "ref", "credentials", "store", "state", "json")
 def package(
     repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
@@ -112,7 +112,7 @@ def package(
     click.echo(json.dumps(facts) if as_json else f'{packaged.project} {packaged.version} is in "{where}"')
 
 
-@command.command()
+@command.command(short_help="The testing job alone, for a CI host.")
 @click.argument("project")
 @click.argument("version")
 @click.option("--to", help="The index it is to enter.  [default: the next one on its way]")
@@ -155,7 +155,7 @@ def test(
     return WAITING if where.verdicts else 0
 
 
-@command.command()
+@command.command(short_help="Claim the runs that are asked for, and carry them.")
 @_options("credentials", "store", "state")
 @click.option("--once", is_flag=True, help="End when no run waits.")
 def worker(credentials: Path, store_url: str | None, state: Path | None, once: bool) -> None:
@@ -179,13 +179,10 @@ def worker(credentials: Path, store_url: str | None, state: Path | None, once: b
     "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
 )
 def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> None:
-    r"""Ask the store for a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
+    """Ask the store for a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
 
-    In a bare repository's hooks/post-receive:
-
-    \b
-      #!/bin/sh
-      exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
+    A bare repository's hooks/post-receive ends in
+    exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
     """
     from conveyor.client.store import StoreClient
     from conveyor.pipeline.trigger import read_pushes, request_run

@@ -83,7 +83,8 @@ def carry_run(job: Job) -> Outcome:
         if run_id is None:
             run_id = engine.step("request", partial(with_patience, partial(request_run, worker, job)))
     except ConveyorError as error:
-        return Outcome("failed", None, None, None, f"{type(error).__name__}: {error.message}")
+        facts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        return Outcome("failed", None, None, None, error.message, error=facts)
     place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
     place.folder.mkdir(parents=True, exist_ok=True)
     with closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps:

@@ -149,8 +149,7 @@ def _refuse_changes(project: Project) -> None:
         listed = "".join(f"\n  - {path}" for path in changed[:20])
         more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
         raise ProjectError(
-            f"{len(changed)} files in {project.root} differ from the commit, so no version would name "
-            f"what is built:{listed}{more}",
+            f"{project.root} differs from its commit, so no version would name what is built:{listed}{more}",
             hint="commit them, or name in .gitignore what does not belong to the project",
         )
 

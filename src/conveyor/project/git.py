@@ -68,6 +68,10 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
     _refuse_option(ref)
     local = _local(repository)
     if local is None:
+        if ":" not in str(repository):  # neither a URL nor HOST:PATH
+            raise ProjectError(
+                f"there is no repository at {repository}", hint="name a folder of this machine or a URL"
+            )
         return _resolve_remote(str(repository), ref)
     for name in (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref):
         arguments = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]

@@ -76,13 +76,16 @@ def create_project(new: NewProject) -> CreatedProject:
         InvalidInput: the description or the author has line breaks.
         ProjectError: git could not make the commit; nothing is left behind.
     """
-    folder = (new.folder or Path(new.name)).absolute()
+    folder = (new.folder or Path(new.name)).resolve()
     name, package = _checked(new, folder)
     files = render(new, name, package)
     try:
         borrowed, commit = _write_project(folder, files, new)
     except OSError as error:
-        raise ProjectError(f"{folder} can not be made: {error}") from error
+        raise ProjectError(
+            f"{folder} can not be made: {error.strerror or error}",
+            hint="name a folder that you may write with --path",
+        ) from error
     return CreatedProject(folder, package, tuple(sorted(files)), commit, borrowed)
 
 
@@ -142,17 +145,22 @@ def _checked(new: NewProject, folder: Path) -> tuple[NormalizedName, str]:
     else:
         package = name.replace("-", "_")
         faults += _package_faults(name, package, new.kind)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        faults.append(f"{folder} exists and is no folder")
+    elif folder.is_dir() and any(folder.iterdir()):
         faults.append(f"{folder} exists and is not empty")
-    if faults:
-        raise InvalidName(
-            f'"{new.name}" can not be made: {"; ".join(faults)}',
-            faults=faults,
-            hint="choose another name, or another folder with --path",
-        )
+    named_badly = bool(faults)
     for what, text in (("description", new.description), ("author", new.author)):
         if text is not None and not text.isprintable():
-            raise InvalidInput(f"the {what} has characters that can not be printed, or several lines")
+            faults.append(f"the {what} has characters that can not be printed, or several lines")
+    if faults:
+        kind = InvalidName if named_badly else InvalidInput
+        said = faults[0] if len(faults) == 1 else f"{len(faults)} faults"
+        raise kind(
+            f'"{new.name}" can not be made: {said}',
+            faults=faults,
+            hint="choose another name, or another folder with --path" if named_badly else None,
+        )
     return name, package
 
 

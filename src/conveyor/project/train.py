@@ -56,11 +56,7 @@ def train(
         ProjectError: the project declares no training command.
         StepFailed: the command failed, or a declared file is not there afterwards; carries the log.
     """
-    if not project.train:
-        raise ProjectError(
-            f"{project.display_name} declares no training command",
-            hint='write one into pyproject.toml: [tool.conveyor] train = ["python", "-m", "…"]',
-        )
+    _refuse_untrainable(project)
     old = payload_stamps(project)
     done = run_in(
         environment,
@@ -90,13 +86,25 @@ def train(
     return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
 
 
+def _refuse_untrainable(project: Project) -> None:
+    if not project.train:
+        raise ProjectError(
+            f"{project.display_name} declares no training command",
+            hint='write one into pyproject.toml: [tool.conveyor] train = ["python", "-m", "…"]',
+        )
+
+
 def training_environment(project: Project, *, on_line: Callable[[str], None] | None = None) -> Environment:
     """The environment to train in on a laptop, with the project installed in it, editable.
 
     1. ``.venv`` of the project;
     2. else the active environment, if this checkout is what is installed there;
     3. else a new ``.venv``.
+
+    Raises:
+        ProjectError: the project declares no training command, so none is needed; or it can not be installed.
     """
+    _refuse_untrainable(project)
     own = Environment(project.root / ".venv")
     if not own.python.exists():
         active = os.environ.get("VIRTUAL_ENV")

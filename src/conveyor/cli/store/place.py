@@ -65,7 +65,7 @@ class Place:
         return self.url if self.data is None else last_address(self.data)
 
     def completed(self, hint: str | None) -> str | None:
-        """The hint; if it ends in a command that does not name the store, with this one, ready to be copied."""
+        """The hint; if it ends in a command that names no store, with this store, ready to be copied."""
         if hint is None or not _UNPLACED.search(hint):
             return hint
         option = ("--url", self.url) if self.data is None else ("--data", str(self.data))

@@ -23,7 +23,7 @@ def command() -> None:
     """Register, list and revoke the keys of QA signers."""
 
 
-@command.command("add")
+@command.command("add", short_help="Let the signatures of PRINCIPAL count as QA's.")
 @click.argument("principal")
 @click.option(
     "--key", "key_file", required=True, type=_KEY_FILE, metavar="FILE.pub", help="Their public SSH key."
@@ -71,7 +71,7 @@ def list_all(as_json: bool, place: Place) -> None:
         )
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Let no signature of PRINCIPAL count any more.")
 @click.argument("principal")
 @on_a_store
 def revoke(principal: str, place: Place) -> None:

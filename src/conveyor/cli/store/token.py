@@ -104,7 +104,7 @@ def list_all(user: str | None, as_json: bool, place: Place) -> None:
         click.echo(f"{line}  {token['description']}".rstrip())
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Revoke the token with this ID.")
 @click.argument("token_id", metavar="ID", type=click.IntRange(min=1))
 @on_a_store
 def revoke(token_id: int, place: Place) -> None:

@@ -21,7 +21,7 @@ def command() -> None:
     """Register, list and revoke pipeline workers."""
 
 
-@command.command("add")
+@command.command("add", short_help="Register the worker NAME and write its credentials.")
 @click.argument("name")
 @click.option(
     "--credentials",
@@ -100,7 +100,7 @@ def list_all(as_json: bool, place: Place) -> None:
         click.echo(f"{worker['name']:<30} {worker['key_id'][:16]}… {state}")
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Let the evidence of NAME count no more.")
 @click.argument("name")
 @on_a_store
 def revoke(name: str, place: Place) -> None:

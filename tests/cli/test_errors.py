@@ -1,0 +1,93 @@
+"""What a person at a terminal is told when a command can not do its work."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conveyor.cli import run
+from conveyor.cli.store.place import Place
+from conveyor.operations.address import last_address, reachable, remember_address
+
+
+def test_everything_that_is_missing_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "promote"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("Error: Missing argument 'NAME', argument 'VERSION', option '--to'.\n")
+    assert run(["store", "promote", "demo", "--to", "stable"]) == 2
+    assert capsys.readouterr().err.endswith("Error: Missing argument 'VERSION'.\n")
+
+
+def test_what_a_variable_gives_is_not_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CONVEYOR_WORKER_CREDENTIALS", str(tmp_path / "worker.toml"))
+    (tmp_path / "worker.toml").touch()
+    assert run(["pipeline", "test"]) == 2
+    assert capsys.readouterr().err.endswith("Error: Missing argument 'PROJECT', argument 'VERSION'.\n")
+
+
+def test_folder_that_can_not_be_made_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    assert run(["new", "demo", "--path", str(tmp_path / "demo")]) == 0
+    capsys.readouterr()
+    assert run(["build", "--project", str(tmp_path / "demo"), "--out", str(tmp_path / "file" / "dist")]) > 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert str(tmp_path / "file") in lines[0]
+    assert lines[1].startswith("hint: ")
+
+
+def test_next_step_of_a_new_project_works_when_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    folder = tmp_path / "with space" / "demo"
+    assert run(["new", "demo", "--path", str(folder)]) == 0
+    step = capsys.readouterr().err.splitlines()[-1]
+    assert shlex.split(step)[:4] == ["next:", "cd", str(folder), "&&"]
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "see conveyor store index list",
+        "make it first: conveyor store user add ada",
+        "conveyor why demo 1.0 --to stable",
+    ],
+)
+def test_command_at_the_end_of_a_hint_is_told_the_store(hint: str) -> None:
+    assert Place(None, "http://127.0.0.1:1", None).completed(hint) == f"{hint} --url http://127.0.0.1:1"
+    assert Place(Path("my store"), None, None).completed(hint) == f"{hint} --data 'my store'"
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        None,
+        "choose another name",
+        "conveyor store token create --user USER --data DIR",
+        "make one: conveyor store serve --data DIR",
+        "see conveyor store user add --help",
+        "call conveyor why demo 1.0, then look",
+    ],
+)
+def test_other_hints_stay_as_they_are(hint: str | None) -> None:
+    assert Place(None, "http://127.0.0.1:1", None).completed(hint) == hint
+
+
+def test_address_is_remembered_as_this_machine_reaches_it(tmp_path: Path) -> None:
+    assert last_address(tmp_path) is None
+    remember_address(tmp_path, "http://0.0.0.0:8080/")
+    assert last_address(tmp_path) == "http://127.0.0.1:8080/"
+    assert reachable("http://[::]:8080/") == "http://[::1]:8080/"
+    remember_address(tmp_path, "http://[::1]:9/")
+    assert last_address(tmp_path) == "http://[::1]:9/"
+    assert [path.name for path in tmp_path.iterdir()] == ["served-at"]
+    remember_address(tmp_path / "nowhere", "http://127.0.0.1:1/")
