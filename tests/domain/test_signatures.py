@@ -24,9 +24,6 @@ from releases_made import git, head, make_repository, make_ssh_key, public_key, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NINES = "9" * 5000
-"""More digits than Python makes a number of."""
-
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -190,23 +187,16 @@ def test_tag_names_its_version_with_or_without_v(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["V1.2.1", "vv1.2.1", "v1.2.1-rc1", "v01.2", " v1.0", "v1.0 ", "refs/tags/v1.0", "latest", "v", "", NINES],
-        "V1.2.1",
-        "vv1.2.1",
-        "v1.2.1-rc1",
-        "v01.2",
-        " v1.0",
-        "v1.0 ",
-        "refs/tags/v1.0",
-        "latest",
-        "v",
-        "",
-        "9" * 5000,
-    ],
+    ["V1.2.1", "vv1.2.1", "v1.2.1-rc1", "v01.2", " v1.0", "v1.0 ", "refs/tags/v1.0", "latest", "v", ""],
 )
 def test_tag_in_another_spelling_names_no_version(text: str) -> None:
     with pytest.raises(InvalidVersion):
         version_of_tag(text)
+
+
+def test_tag_of_more_digits_than_python_makes_a_number_of_names_no_version() -> None:
+    with pytest.raises(InvalidVersion):
+        version_of_tag("9" * 5000)
 
 
 @pytest.mark.parametrize(
