@@ -17,7 +17,7 @@ from conveyor.errors import InvalidInput, ProjectError
 from conveyor.pipeline.steps import Done
 from conveyor.project.git import clone_commit, clone_tag, resolve_commit, run_git
 from conveyor.project.settings import Project, read_project
-from conveyor.project.versions import is_release_tag, override_variable, version_of_tag
+from conveyor.project.versions import is_release_tag, override_variable, version_of_release_tag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class Source:
     @property
     def version(self) -> Version | None:
         """The version that the tag names; of a commit it is known when it was built."""
-        return version_of_tag(self.tag) if self.tag is not None else None
+        return version_of_release_tag(self.tag) if self.tag is not None else None
 
 
 def resolve(repository: str, ref: str) -> Done[Source]:
@@ -54,7 +54,7 @@ def resolve(repository: str, ref: str) -> Done[Source]:
     tag: str | None = None
     if ref.startswith("refs/tags/") or _looks_like_version(ref):
         tag = short if ref.startswith("refs/") else ref
-        version_of_tag(tag)
+        version_of_release_tag(tag)
     commit = resolve_commit(repository, tag if tag is not None else ref)
     source = Source(str(repository), commit, tag)
     what = f"tag {tag}" if tag else "development version"

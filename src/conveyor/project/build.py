@@ -33,7 +33,7 @@ from conveyor.project.git import (
 )
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.settings import Project, read_project
-from conveyor.project.versions import is_release_tag, override_variable, version_of_tag
+from conveyor.project.versions import is_release_tag, override_variable, version_of_release_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +114,7 @@ def build_tag(
         InvalidVersion: the tag is no release.
         ProjectError: as for ``build_distributions``; no such tag; or the checkout stands elsewhere.
     """
-    version = version_of_tag(tag)
+    version = version_of_release_tag(tag)
     project = read_project(checkout)
     if tag not in all_tags(project.root):
         raise ProjectError(
@@ -164,7 +164,7 @@ def _refuse_blind_history(project: Project) -> None:
 
 
 def _refuse_going_back(project: Project, built: Version) -> None:
-    released = [version_of_tag(tag) for tag in tags_in_reach(project.root) if is_release_tag(tag)]
+    released = [version_of_release_tag(tag) for tag in tags_in_reach(project.root) if is_release_tag(tag)]
     if released and built < max(released):
         raise ProjectError(
             f"this commit would be {built}, which sorts below {max(released)}, a release that it contains",
