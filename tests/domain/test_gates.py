@@ -203,7 +203,7 @@ def test_signature_on_the_commit_of_every_wheel_passes() -> None:
 def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
     found = verdict("qa-signature", [WHEEL], built(WHEEL))
     assert found.outcome == "waiting"
-    assert (found.next_step or "").endswith(f'tag -s -m "demo 1.0" v1.0 {COMMIT[:12]}')
+    assert (found.next_step or "").endswith(f'tag -f -s -m "demo 1.0" v1.0 {COMMIT[:12]}')
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
         ("1.0rc1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
         ("1.0rc1.post1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
         ("1.0+ours", 'tag -s -m "demo 1.0" v1.0 {commit}'),
-        ("1.0.post1", 'tag -s -m "demo 1.0.post1" v1.0.post1 {commit}'),
+        ("1.0.post1", 'tag -f -s -m "demo 1.0.post1" v1.0.post1 {commit}'),
         ("1.0.dev3+g1234567", "git tag v1.0rc1 {commit}"),
     ],
 )

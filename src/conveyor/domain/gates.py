@@ -301,10 +301,13 @@ def _signing(release: JudgedRelease, commit: str) -> str:
             "tag the commit as a release candidate and carry that tag through the pipeline: "
             f"git tag v{final}rc1 {commit}"
         )
-    return (
-        "let a QA signer tag that commit as the final and push the tag: "
-        f'git -c gpg.format=ssh tag -s -m "{release.project} {final}" v{final} {commit}'
-    )
+    said = f'-s -m "{release.project} {final}" v{final} {commit}'
+    if version == final:  # so the tag is there, and git would refuse to make it again
+        return (
+            "let a QA signer make this tag anew, signed, and push it with --force: "
+            f"git -c gpg.format=ssh tag -f {said}"
+        )
+    return f"let a QA signer tag that commit as the final and push the tag: git -c gpg.format=ssh tag {said}"
 
 
 def _about(release: JudgedRelease, kind: str, file: JudgedFile) -> list[Evidence]:
