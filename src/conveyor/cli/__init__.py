@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
+from conveyor.cli.verdicts import verdict_lines
 from conveyor.errors import ConveyorError, PromotionRefused, StorageFailed
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ def render_error(error: ConveyorError) -> None:
     if len(faults) > 1:
         lines += [f"  - {fault}" for fault in faults]
     if isinstance(error, PromotionRefused):
-        for verdict in error.verdicts:
-            lines.append(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
-            if verdict.next_step:
-                lines.append(f"             → {verdict.next_step}")
+        lines += verdict_lines(error.verdicts)
     if error.hint:
         lines.append(f"hint: {error.hint}")
     sys.stderr.write("\n".join(lines) + "\n")

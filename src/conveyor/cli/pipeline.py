@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from conveyor.cli.verdicts import verdict_lines
 from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def worker(credentials: Path, store_url: str | None, state: Path | None, once: b
     from conveyor.pipeline.claims import work
 
     carried = work(_state(state), credentials.absolute(), store_url=store_url, once=once)
-    click.echo(f"{carried} runs carried", err=True)
+    click.echo(f"runs carried: {carried}", err=True)
 
 
 @command.command()
@@ -204,6 +205,7 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:
     """Write where the release is now; the exit code."""
+    from conveyor.domain.gates import Verdict
     from conveyor.pipeline.carrier import error_of
 
     if as_json:
@@ -219,10 +221,8 @@ def _render(outcome: Outcome, *, as_json: bool) -> int:
     if not as_json:
         where = f'{outcome.project} {outcome.version} is in "{outcome.index}"'
         click.echo(where if outcome.index else outcome.detail)
-        for verdict in outcome.verdicts:
-            click.echo(f"  {verdict['outcome']:<10} {verdict['gate']}: {verdict['reason']}", err=True)
-            if verdict["next_step"]:
-                click.echo(f"             → {verdict['next_step']}", err=True)
+        for line in verdict_lines(Verdict(**verdict) for verdict in outcome.verdicts):
+            click.echo(line, err=True)
     return WAITING if outcome.is_waiting else 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.store.place import on_a_store
+from conveyor.cli.verdicts import verdict_lines
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -36,10 +37,8 @@ def command(name: str, version: str, to: str | None, as_json: bool, place: Place
         click.echo(json.dumps(fields, indent=2))
         return
     click.echo(f'{name} {version} is in "{where}"' + ("" if where == target else f'; to enter "{target}":'))
-    for verdict in verdicts:
-        click.echo(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
-        if verdict.next_step:
-            click.echo(f"             → {verdict.next_step}")
+    for line in verdict_lines(verdicts):
+        click.echo(line)
     if not verdicts:
         click.echo(f'  "{target}" has no gates')
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from conveyor.domain.evidence import Evidence
 from conveyor.domain.gates import Verdict
+from conveyor.domain.indexes import Index
+from conveyor.domain.promotions import Promotion
 from conveyor.domain.runs import Run, Step
 
 Json = dict[str, Any]
@@ -42,31 +44,6 @@ class Release:
     is_closed: bool
     files: tuple[ReleaseFile, ...]
     evidence: tuple[Evidence, ...]
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """A release that is in the target now."""
-
-    project: str
-    version: str
-    source: str | None
-    """``None``: it was there already."""
-    target: str
-    files: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
-
-
-@dataclass(frozen=True)
-class IndexInfo:
-    """An index of the store."""
-
-    name: str
-    kind: str
-    mode: str
-    bases: tuple[str, ...]
-    gates: tuple[str, ...]
-    is_private: bool
 
 
 def read_release(value: Json) -> Release:
@@ -147,13 +124,13 @@ def read_runs(value: Json) -> tuple[Run, ...]:
     return tuple(read_run(one) for one in value["runs"])
 
 
-def read_indexes(value: Json) -> tuple[IndexInfo, ...]:
+def read_indexes(value: Json) -> tuple[Index, ...]:
     """A list of indexes."""
     return tuple(
-        IndexInfo(
+        Index(
             name=str(one["name"]),
-            kind=str(one["kind"]),
-            mode=str(one["mode"]),
+            kind=one["kind"],
+            mode=one["mode"],
             bases=tuple(one["bases"]),
             gates=tuple(one["gates"]),
             is_private=bool(one["is_private"]),

@@ -12,8 +12,6 @@ from urllib.parse import quote, urlencode
 from urllib3.exceptions import HTTPError
 
 from conveyor.client.answers import (
-    IndexInfo,
-    Promotion,
     Release,
     ReleaseFile,
     read_indexes,
@@ -33,9 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.domain.gates import Verdict
+    from conveyor.domain.indexes import Index
+    from conveyor.domain.promotions import Promotion
     from conveyor.domain.runs import Run
 
-__all__ = ["IndexInfo", "Promotion", "Release", "ReleaseFile", "StoreClient"]
+__all__ = ["Release", "ReleaseFile", "StoreClient"]
 
 DOWNLOAD_CHUNK_BYTES = 1024 * 1024
 
@@ -70,7 +70,7 @@ class StoreClient:
         """``version``, ``store`` (its id) and ``serial``."""
         return self._connection.ask("GET", "/api/v1/status", dict)
 
-    def indexes(self) -> tuple[IndexInfo, ...]:
+    def indexes(self) -> tuple[Index, ...]:
         """The indexes that this caller may read, by name."""
         return self._connection.ask("GET", "/api/v1/indexes", read_indexes)
 

@@ -13,14 +13,29 @@ the way, what the release still lacks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from conveyor.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from conveyor.domain.gates import Verdict
     from conveyor.domain.indexes import Index
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A release that is in the target now, and what the gates said."""
+
+    project: str
+    version: str
+    source: str | None
+    """The index it left; ``None``: it was in the target already and nothing moved."""
+    target: str
+    files: tuple[str, ...]
+    """Filenames of the whole release in the target."""
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
@@ -132,14 +147,7 @@ def _reach(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
     return frozenset(found)
 
 
-class _Based(Protocol):
-    @property
-    def kind(self) -> str: ...
-    @property
-    def bases(self) -> tuple[str, ...]: ...
-
-
-def next_station(current: str, indexes: Mapping[str, _Based]) -> str:
+def next_station(current: str, indexes: Mapping[str, Index]) -> str:
     """Where a release in ``current`` goes next: the nearest local base, itself at the end of the chain."""
     bases = indexes[current].bases if current in indexes else ()
     return next((name for name in bases if name in indexes and indexes[name].kind == "local"), current)

@@ -19,7 +19,7 @@ from conveyor.domain.access import Identity, can_read, may_promote
 from conveyor.domain.gates import JudgedFile, JudgedRelease, Verdict, judge
 from conveyor.domain.indexes import resolution_order
 from conveyor.domain.names import project_name
-from conveyor.domain.promotions import Way, choose_source, plan_way
+from conveyor.domain.promotions import Promotion, choose_source, plan_way
 from conveyor.domain.versions import canonical_version
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
 from conveyor.operations.changes import read, record_change
@@ -31,22 +31,9 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.placements import PlacedFile
     from conveyor.domain.indexes import Index
+    from conveyor.domain.promotions import Way
     from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """A release that is in the target now, and what the gates said."""
-
-    project: str
-    version: str
-    source: str | None
-    """The index it left; ``None``: it was in the target already and nothing moved."""
-    target: str
-    files: tuple[str, ...]
-    """Filenames of the whole release in the target."""
-    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
