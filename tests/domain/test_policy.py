@@ -30,6 +30,7 @@ INDEXES = {index.name: index for index in DEFAULT_INDEXES} | {
     "alone": Index("alone", "local", "uploads"),
 }
 ADMIN = Identity("admin", frozenset({"admin"}))
+NARROWED_ADMIN = Identity("admin", frozenset({"admin"}), indexes=frozenset({"unstable"}))
 CLAIMER = Identity("cleo", frozenset({"upload", "claim"}))
 UPLOADER = Identity("ulla", frozenset({"upload"}))
 DEMO = project_name("demo")
@@ -89,6 +90,11 @@ def test_upstream_is_asked_for_names_nobody_claimed_and_never_for_administrators
     assert not must_ask_upstream(ADMIN, DEMO, [])
 
 
+def test_administrators_token_for_one_index_asks_upstream_before_it_claims_for_all() -> None:
+    assert must_ask_upstream(NARROWED_ADMIN, DEMO, [])
+    may_claim_name(NARROWED_ADMIN, DEMO, upstream_has=False)
+
+
 def test_new_name_may_be_claimed_by_those_with_the_right() -> None:
     may_claim_name(CLAIMER, DEMO, upstream_has=False)
 
@@ -102,6 +108,8 @@ def test_administrator_claims_whatever_upstream_has(upstream_has: bool | None) -
     ("identity", "upstream_has", "error"),
     [
         (CLAIMER, True, Forbidden),
+        (NARROWED_ADMIN, True, Forbidden),
+        (NARROWED_ADMIN, None, Forbidden),
         (CLAIMER, None, Forbidden),
         (UPLOADER, False, Forbidden),
         (ANONYMOUS, False, Unauthorized),

@@ -45,6 +45,11 @@ class Identity:
         """Whether every right is implied; a token narrowed to indexes or projects stays narrowed."""
         return "admin" in self.scopes
 
+    @property
+    def is_whole_admin(self) -> bool:
+        """Whether it may change what reaches beyond every index and project."""
+        return self.is_admin and self.indexes is None and self.projects is None
+
     def has_scope(self, scope: Scope) -> bool:
         """Whether the scope was given, by name or through ``admin``."""
         return self.is_admin or scope in self.scopes
@@ -111,7 +116,7 @@ def may_administer(identity: Identity) -> None:
     A token narrowed to indexes or projects never administers: what it would change reaches beyond them.
     """
     _may(identity, "admin", index=None, project=None)
-    if identity.indexes is not None or identity.projects is not None:
+    if not identity.is_whole_admin:
         raise Forbidden(
             f"{identity.name} uses a token for some indexes or projects, which may not administer the store",
             hint="use an administrator's token that is not narrowed",

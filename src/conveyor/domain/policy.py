@@ -113,7 +113,7 @@ def chain_of(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
 
 def must_ask_upstream(identity: Identity, project: NormalizedName, claims: Iterable[Claim]) -> bool:
     """Whether upstream has to be asked for this name first; an administrator claims without asking."""
-    return not is_claimed(project, claims) and not identity.is_admin
+    return not is_claimed(project, claims) and not identity.is_whole_admin
 
 
 def may_claim_name(identity: Identity, project: NormalizedName, *, upstream_has: bool | None) -> None:
@@ -124,7 +124,7 @@ def may_claim_name(identity: Identity, project: NormalizedName, *, upstream_has:
             of that name, which only an administrator may shadow for everybody.
     """
     may_claim(identity, project)
-    if identity.is_admin or upstream_has is False:
+    if identity.is_whole_admin or upstream_has is False:
         return
     known = "has a project of that name" if upstream_has else "was not asked for that name"
     raise Forbidden(
