@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from conveyor.__main__ import installed_version
+from conveyor import installed_version
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 

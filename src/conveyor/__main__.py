@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from conveyor import installed_version
+
 
 def main() -> int:
     """Run the command line on ``sys.argv`` and return its exit code."""
@@ -17,15 +19,6 @@ def main() -> int:
     from conveyor.cli import run
 
     return run(sys.argv[1:])
-
-
-def installed_version() -> str:
-    """The version of this installation, such as ``1.3.0.dev4+g1a2b3c4``."""
-    try:
-        from conveyor._version import __version__
-    except ModuleNotFoundError:  # a source tree that was never built
-        return "0.0.0"
-    return str(__version__)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, insert, inspect, select
 from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
 from conveyor.catalog.connection import is_sqlite, open_catalog, reading, writing
-from conveyor.catalog.events import Event, changes_since, events_since, insert_event
+from conveyor.catalog.events import Event, events_since, insert_event
 from conveyor.catalog.facts import read_fact, write_fact
 from conveyor.catalog.indexes import all_indexes, insert_index
 from conveyor.catalog.migrations import migrate
@@ -231,7 +231,6 @@ def test_events_come_back_as_written_in_serial_order(engine: Engine) -> None:
     with reading(engine) as connection:
         assert events_since(connection, 0) == written
         assert events_since(connection, 1, limit=1) == [written[1]]
-        assert changes_since(connection, 1) == [(2, None, None), (3, "testing", "demo")]
 
 
 def test_indexes_come_back_with_their_bases_in_order(engine: Engine) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from conveyor.catalog.projects import insert_missing
+from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import claims
 
 if TYPE_CHECKING:
@@ -27,16 +27,7 @@ class ClaimRow:
 
 def insert_claim(connection: Connection, claim: ClaimRow) -> bool:
     """Write a claim unless it is there; whether it is new."""
-    return insert_missing(
-        connection,
-        claims,
-        {
-            "name": claim.name,
-            "is_prefix": claim.is_prefix,
-            "claimed_by": claim.claimed_by,
-            "claimed_at": claim.claimed_at,
-        },
-    )
+    return insert_missing(connection, claims, asdict(claim)) is not None
 
 
 def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> ClaimRow | None:

@@ -64,16 +64,3 @@ def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> l
         )
         for row in rows
     ]
-
-
-def changes_since(connection: Connection, serial: int) -> list[tuple[int, str | None, str | None]]:
-    """(serial, index, project) of every event after ``serial``, oldest first: what a page cache must drop.
-
-    ``None`` stands for "any": an event without an index or a project may have changed every page.
-    """
-    rows = connection.execute(
-        select(events.c.serial, events.c.index_name, events.c.project)
-        .where(events.c.serial > serial)
-        .order_by(events.c.serial)
-    )
-    return [(row.serial, row.index_name, row.project) for row in rows]

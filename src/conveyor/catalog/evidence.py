@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import distributions, evidence, signers, workers
 from conveyor.domain.evidence import Evidence
 
@@ -43,32 +43,26 @@ def insert_evidence(
     received_at: str,
     received_from: str,
 ) -> int | None:
-    """Write one piece of evidence and return its id; ``None`` when the same envelope is there already.
-
-    Another transaction that is writing the same envelope is waited for.
-    """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = (
-        dialect.insert(evidence)
-        .values(
-            kind=kind,
-            project=project,
-            version=version,
-            sha256=sha256,
-            commit_id=commit_id,
-            predicate=json.dumps(predicate, sort_keys=True),
-            envelope=envelope,
-            envelope_sha256=envelope_sha256,
-            signed_by=signed_by,
-            key_id=key_id,
-            received_at=received_at,
-            received_from=received_from,
-        )
-        .on_conflict_do_nothing()
-        .returning(evidence.c.id)
+    """Write one piece of evidence and return its id; ``None`` when the same envelope is there already."""
+    written = insert_missing(
+        connection,
+        evidence,
+        {
+            "kind": kind,
+            "project": project,
+            "version": version,
+            "sha256": sha256,
+            "commit_id": commit_id,
+            "predicate": json.dumps(predicate, sort_keys=True),
+            "envelope": envelope,
+            "envelope_sha256": envelope_sha256,
+            "signed_by": signed_by,
+            "key_id": key_id,
+            "received_at": received_at,
+            "received_from": received_from,
+        },
     )
-    written: int | None = connection.scalar(statement)
-    return written
+    return None if written is None else int(written.id)
 
 
 def find_evidence(connection: Connection, *, project: str, version: str, envelope_sha256: str) -> int | None:

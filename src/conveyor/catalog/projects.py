@@ -1,36 +1,32 @@
-"""Rows of projects, and rows that several writers may want to make at once."""
+"""Rows of projects."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from conveyor.catalog.tables import distributions, projects
+from conveyor.catalog.rows import insert_missing
+from conveyor.catalog.tables import claims, distributions, projects
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection
 
 
-def insert_missing(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
-    """Write a row unless one with its key is there; whether this call wrote it.
+@dataclass(frozen=True)
+class ProjectRow:
+    """A project that something was uploaded for."""
 
-    Another transaction that is writing the same row is waited for.
-    """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    # Not by rowcount: with PostgreSQL it is -1 for an insert.
-    return connection.execute(statement.returning(*table.primary_key)).first() is not None
+    name: str
+    display_name: str
+    claimed_by: str | None
 
 
 def insert_project(connection: Connection, name: str, *, display_name: str, created_at: str) -> bool:
     """Write a project unless it is there; whether it is new."""
-    return insert_missing(
-        connection, projects, {"name": name, "display_name": display_name, "created_at": created_at}
-    )
+    values = {"name": name, "display_name": display_name, "created_at": created_at}
+    return insert_missing(connection, projects, values) is not None
 
 
 def lock_project(connection: Connection, name: str) -> None:
@@ -45,3 +41,13 @@ def project_size(connection: Connection, name: str) -> int:
     """Bytes of all files that were uploaded for a project."""
     total = select(func.sum(distributions.c.size_bytes)).where(distributions.c.project == name)
     return int(connection.scalar(total) or 0)
+
+
+def find_project(connection: Connection, name: str) -> ProjectRow | None:
+    """One project and who claimed its name; ``None`` when nothing was ever uploaded for it."""
+    row = connection.execute(
+        select(projects.c.name, projects.c.display_name, claims.c.claimed_by)
+        .join_from(projects, claims, (claims.c.name == projects.c.name) & ~claims.c.is_prefix, isouter=True)
+        .where(projects.c.name == name)
+    ).first()
+    return None if row is None else ProjectRow(**row._mapping)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from conveyor.catalog.projects import insert_missing
-from conveyor.catalog.tables import claims, projects, releases
+from conveyor.catalog.rows import insert_missing
+from conveyor.catalog.tables import releases
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,9 +37,8 @@ def find_release(connection: Connection, project: str, version: str) -> ReleaseR
 
 def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> bool:
     """Write a release unless it is there; whether it is new."""
-    return insert_missing(
-        connection, releases, {"project": project, "version": version, "created_at": created_at}
-    )
+    values = {"project": project, "version": version, "created_at": created_at}
+    return insert_missing(connection, releases, values) is not None
 
 
 def versions_among(connection: Connection, project: str, versions: Collection[str]) -> list[str]:
@@ -57,22 +56,3 @@ def close_release(connection: Connection, project: str, version: str, *, closed_
         .where(releases.c.project == project, releases.c.version == version, releases.c.closed_at.is_(None))
         .values(closed_at=closed_at)
     )
-
-
-@dataclass(frozen=True)
-class ProjectRow:
-    """A project that something was uploaded for."""
-
-    name: str
-    display_name: str
-    claimed_by: str | None
-
-
-def find_project(connection: Connection, name: str) -> ProjectRow | None:
-    """One project and who claimed its name; ``None`` when nothing was ever uploaded for it."""
-    row = connection.execute(
-        select(projects.c.name, projects.c.display_name, claims.c.claimed_by)
-        .join_from(projects, claims, (claims.c.name == projects.c.name) & ~claims.c.is_prefix, isouter=True)
-        .where(projects.c.name == name)
-    ).first()
-    return None if row is None else ProjectRow(**row._mapping)

@@ -11,7 +11,8 @@ from packaging.version import Version
 from conveyor.catalog import placements as rows
 from conveyor.catalog.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.releases import find_project, find_release
+from conveyor.catalog.projects import find_project
+from conveyor.catalog.releases import find_release
 from conveyor.domain.access import Identity, can_read
 from conveyor.domain.indexes import resolution_order
 from conveyor.domain.names import project_name

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from conveyor import installed_version
 from conveyor.domain.access import must_have
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
@@ -72,7 +73,7 @@ def make_api(store: Store, authenticator: Authenticator) -> ASGIApp:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
         by_path.setdefault(f"/api/v1{endpoint.path}", {})[endpoint.method] = endpoint
-    document = JSONResponse(openapi_document(ENDPOINTS, version=status.installed_version()))
+    document = JSONResponse(openapi_document(ENDPOINTS, version=installed_version()))
 
     async def describe(request: Request) -> Response:
         del request

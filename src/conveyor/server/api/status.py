@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor import installed_version
 from conveyor.operations.store import store_id
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, TEXT, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
-
-
-def installed_version() -> str:
-    """The version of this installation."""
-    try:
-        from conveyor._version import __version__
-    except ModuleNotFoundError:  # a source tree that was never built
-        return "0.0.0"
-    return str(__version__)
 
 
 def get_status(call: Call) -> Answer:
