@@ -158,6 +158,21 @@ def test_url_that_is_none_is_refused() -> None:
             StoreClient(url)
 
 
+@pytest.mark.parametrize("url", ["http://[bad/", "http://", "https:store"])
+def test_url_without_a_host_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="is not the URL of a store"):
+        StoreClient(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ada:hunter2@127.0.0.1:9/", "ftp://hunter2@host", "http://u:hunter2@[bad/"]
+)
+def test_url_with_a_password_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        StoreClient(url)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_problem_becomes_the_error_it_was() -> None:
     text = b'{"title": "InvalidName", "status": 400, "detail": "bad", "hint": "mend", "faults": ["a", "b"]}'
     error = error_of(400, "application/problem+json", text)

@@ -11,8 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
-from urllib3.exceptions import HTTPError
-from urllib3.util import Retry, Timeout
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import Retry, Timeout, Url, parse_url
 
 from conveyor import errors
 from conveyor.client.answers import read_verdicts
@@ -34,11 +34,7 @@ class StoreConnection:
     """Sends requests to one store as one caller; may be shared by threads."""
 
     def __init__(self, url: str, *, token: str | None, timeout_seconds: float) -> None:
-        self.url = url.rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
-            raise InvalidInput(
-                f'"{url}" is not the URL of a store', hint="it begins with http:// or https://"
-            )
+        self.url = _store_url(url)
         self._headers = {"User-Agent": "conveyor-client", "Accept": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -122,6 +118,25 @@ class StoreConnection:
                 "conveyor store token create --user admin --data DIR"
             )
         raise refusal
+
+
+def _store_url(url: str) -> str:
+    """The URL without the slash at its end.
+
+    Raises:
+        InvalidInput: it is none of HTTP, or holds a password: errors and logs name the URL as it is.
+    """
+    if "@" in url.partition("//")[2].partition("/")[0]:
+        raise InvalidInput(
+            "the URL of a store holds no user and no password", hint="put a token into CONVEYOR_TOKEN"
+        )
+    try:
+        parsed = parse_url(url)
+    except LocationParseError:
+        parsed = Url()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInput(f'"{url}" is not the URL of a store', hint="it begins with http:// or https://")
+    return url.rstrip("/")
 
 
 def error_of(status: int, content_type: str, data: bytes) -> ConveyorError:
