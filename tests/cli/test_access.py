@@ -233,6 +233,15 @@ def test_why_of_nothing_is_not_found(shell: Shell) -> None:
     assert missing.stderr.startswith("NotFound: there is no nothing 1.0")
 
 
+def test_why_of_another_version_names_those_that_are_there(shell: Shell, tmp_path: Path) -> None:
+    with shell.admin() as client:
+        for version in ("1.9", "1.10"):
+            client.upload("unstable", make_wheel("misspelt", version).write(tmp_path))
+    missing = shell("why", "misspelt", "2.0")
+    assert missing.returncode == 5
+    assert missing.stderr.endswith("hint: of misspelt there is 1.10, 1.9\n")
+
+
 def test_command_wants_one_store(shell: Shell, tmp_path: Path) -> None:
     nowhere = Shell((), None, shell.url)
     both = Shell(("--data", str(tmp_path), "--url", shell.url), None, shell.url)

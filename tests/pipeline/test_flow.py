@@ -314,3 +314,15 @@ def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> 
     assert town.client.release("iota", "1.0.0rc1").index == "testing"
     assert 'tests="1"' in report.read_text()
     assert not (town.state / "work").exists() or not list((town.state / "work").glob("package-*"))
+
+
+def test_store_that_is_down_is_told_as_such(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path)
+    away = ("--store", "http://127.0.0.1:1", "--state", tmp_path / "state")
+    done = town.conveyor(
+        *("pipeline", "run", "--repo", repository, "--ref", "main", "--credentials", town.credentials),
+        *away,
+        expected=7,
+    )
+    assert done.stderr.splitlines()[-2].startswith("StoreUnreachable: http://127.0.0.1:1 does not answer")
+    assert done.stderr.splitlines()[-1] == "hint: is the store running, and is the URL right?"

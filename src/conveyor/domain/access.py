@@ -127,7 +127,10 @@ def must_be_known(identity: Identity, action: str) -> None:
     """Allow everybody who said who they are and may read; ``action`` completes "to … say who you are"."""
     _known(identity, action)
     if not identity.has_scope("read"):
-        raise Forbidden(f"{identity.name} lacks the scope read", hint="use a token with the scope read")
+        raise Forbidden(
+            f"the token or password of {identity.name} lacks the scope read",
+            hint="use a token with the scope read",
+        )
 
 
 def scopes_from(names: Iterable[str]) -> frozenset[Scope]:
@@ -150,7 +153,7 @@ def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | 
     _known(identity, _ACTIONS[scope])
     if not identity.has_scope(scope):
         raise Forbidden(
-            f"{identity.name} lacks the scope {scope}",
+            f"the token or password of {identity.name} lacks the scope {scope}",
             hint="ask an administrator: "
             f"conveyor store token create --user {identity.name} --scope {scope} --data DIR",
         )

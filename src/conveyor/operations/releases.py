@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from conveyor.catalog.placements import PlacedFile
     from conveyor.domain.evidence import Evidence
     from conveyor.domain.indexes import Index
+    from conveyor.domain.names import NormalizedName
     from conveyor.operations.store import Store
+
+_ELSEWHERE = "an index lists its projects at /INDEX/simple/"
+_MOST_NAMED = 10
+"""How many versions the hint of an error names."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def get_project(store: Store, identity: Identity, name: str) -> Project:
         found = find_project(connection, project)
         placed = [row for row in rows.releases_of_project(connection, project) if row[1] in seen]
     if found is None or not placed:
-        raise NotFound(f'there is no project "{project}" in this store', hint="see /{index}/simple/")
+        raise NotFound(f'there is no project "{project}" in this store', hint=_ELSEWHERE)
     indexes: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     for version, index, count in placed:
@@ -111,9 +116,20 @@ def get_release(store: Store, identity: Identity, project: str, version: str) ->
     name, number = project_name(project), canonical_version(version)
     with read(store) as connection:
         found = _release(connection, identity, name, number)
-    if found is None:
-        raise NotFound(f"there is no {name} {number} in this store", hint="look at its project page")
+        if found is None:
+            raise _no_release(connection, identity, name, number)
     return found
+
+
+def _no_release(
+    connection: Connection, identity: Identity, project: NormalizedName, version: str
+) -> NotFound:
+    """The error; its hint names what the caller may see of the project, newest first."""
+    seen = _seen_indexes(identity, all_indexes(connection))
+    there = {row[0] for row in rows.releases_of_project(connection, project) if row[1] in seen}
+    newest = sorted(there, key=Version, reverse=True)[:_MOST_NAMED]
+    hint = f"of {project} there is {', '.join(newest)}" if newest else _ELSEWHERE
+    return NotFound(f"there is no {project} {version} in this store", hint=hint)
 
 
 def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[Release]:
