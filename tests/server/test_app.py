@@ -105,6 +105,13 @@ def test_error_of_a_handler_is_a_problem(tmp_path: Path) -> None:
     assert json.loads(body["body"])["detail"] == "no demo here"
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+@pytest.mark.parametrize("method", ["POST", "DELETE", "TRACE"])
+def test_pages_of_the_store_itself_answer_reading_only(tmp_path: Path, path: str, method: str) -> None:
+    start, _ = asyncio.run(answers(app_with(tmp_path), request(path, method)))
+    assert (start["status"], dict(start["headers"])[b"allow"]) == (405, b"GET, HEAD")
+
+
 def test_upload_clients_get_plain_text(tmp_path: Path) -> None:
     app = app_with(tmp_path, legacy=Room(NotFound("no such index")))
     start, body = asyncio.run(answers(app, request("/nowhere/legacy/", "POST")))

@@ -470,6 +470,21 @@ def test_file_of_another_length_is_refused(tmp_path: Path, more: bytes) -> None:
     run(scenario())
 
 
+def test_short_file_with_other_bytes_is_an_error_and_no_broken_answer(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        wheel = make_wheel()
+        with running_upstream() as upstream:
+            upstream.add_html("demo", [wheel])
+            async with mirroring(tmp_path, upstream) as reader:
+                await reader.page("demo")
+                upstream.paths[upstream.add_file(wheel)] = Served(b"?" * len(wheel.content))
+                answer = await reader.get(f"/packages/{wheel.sha256}/{wheel.filename}")
+        assert isinstance(answer.error, UpstreamFailed)
+        assert answer.status == 0, "nothing was sent before the error, which is answered instead"
+
+    run(scenario())
+
+
 def test_file_whose_server_breaks_off_is_cut_off_too(tmp_path: Path) -> None:
     async def scenario() -> None:
         wheel = make_wheel(extra={"demo/data.bin": bytes(100_000)}, compression=0)
@@ -479,7 +494,7 @@ def test_file_whose_server_breaks_off_is_cut_off_too(tmp_path: Path) -> None:
                 await reader.page("demo")
                 path = upstream.add_file(wheel)
                 length = {"Content-Length": str(len(wheel.content))}
-                upstream.paths[path] = Served(wheel.content[:50_000], headers=length)
+                upstream.paths[path] = Served(wheel.content[:50_000], headers=length, pause_seconds=0.3)
                 answer = await reader.get(f"/packages/{wheel.sha256}/{wheel.filename}")
         assert answer.status == 200
         assert isinstance(answer.error, UpstreamFailed)

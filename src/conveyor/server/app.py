@@ -38,7 +38,7 @@ from conveyor.server.files import Files
 from conveyor.server.json_api import JsonApi
 from conveyor.server.mirroring import Mirroring
 from conveyor.server.pages import Pages
-from conveyor.server.problems import as_error, send_error
+from conveyor.server.problems import as_error, method_not_allowed, send_error
 from conveyor.server.simple_api import SimpleApi
 from conveyor.server.uploads import Uploads
 from conveyor.server.web.front import front_page
@@ -87,6 +87,8 @@ class App:
 
         kind = _route(scope)
         try:
+            if scope["path"] in _SINGLE_PATHS and scope["method"] not in ("GET", "HEAD"):
+                raise method_not_allowed(scope, "GET", "HEAD")  # noqa: TRY301 - answered as the others are
             await self._handlers.get(kind, _nothing_here)(scope, receive, noting_send)
         except Exception as error:
             shown = as_error(error, path=scope["path"])

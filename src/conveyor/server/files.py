@@ -132,9 +132,14 @@ class Files:
             return False
         await download.begun()
         start = [*headers, *length_header(download.size_bytes)]
-        await send({"type": "http.response.start", "status": 200, "headers": start})
+        has_begun = False
         async for chunk in download.chunks():
+            if not has_begun:  # a short file that is not what its page says is an error, not a broken answer
+                await send({"type": "http.response.start", "status": 200, "headers": start})
+                has_begun = True
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not has_begun:
+            await send({"type": "http.response.start", "status": 200, "headers": start})
         await send({"type": "http.response.body", "body": b""})
         return True
 
