@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.domain.gates import Verdict
+    from conveyor.domain.verdicts import Verdict
 
 
 class ConveyorError(Exception):

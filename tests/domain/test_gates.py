@@ -7,10 +7,12 @@ import pytest
 
 from conveyor.domain import gates
 from conveyor.domain.evidence import Evidence, EvidenceKind
-from conveyor.domain.gates import JudgedFile, JudgedRelease, Verdict, judge
+from conveyor.domain.gates import JudgedFile, JudgedRelease, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from conveyor.domain.verdicts import Verdict
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
@@ -96,7 +98,7 @@ def signed(
 
 def verdict(gate: str, files: Iterable[JudgedFile], *facts: Evidence, version: str = "1.0") -> Verdict:
     release = JudgedRelease("demo", version, tuple(files), facts)
-    (found,) = judge(release, [gate], now=NOW)
+    (found,) = judge(release, [gate])
     assert found.gate == gate
     assert found.reason
     assert found.lets_pass or found.next_step
@@ -337,7 +339,7 @@ def test_evidence_that_can_not_be_read_opens_no_gate(gate: str, predicate: dict[
 
 
 def test_gate_that_breaks_stays_shut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(release: JudgedRelease, now: datetime) -> Verdict:
+    def broken(release: JudgedRelease) -> Verdict:
         raise ZeroDivisionError
 
     monkeypatch.setitem(gates.GATES, "broken", broken)
@@ -349,4 +351,4 @@ def test_gate_that_breaks_stays_shut_and_says_so(monkeypatch: pytest.MonkeyPatch
 def test_there_is_one_verdict_per_gate_in_the_order_asked() -> None:
     release = JudgedRelease("demo", "1.0", (WHEEL,), ())
     asked = ["final-version", "tests", "unknown"]
-    assert [found.gate for found in judge(release, asked, now=NOW)] == asked
+    assert [found.gate for found in judge(release, asked)] == asked

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from conveyor.catalog.events import events_since
 from conveyor.catalog.releases import find_release
 from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.gates import GATES
 from conveyor.errors import (
     Conflict,
     ConveyorError,
@@ -47,6 +46,8 @@ from releases_made import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conveyor.domain.gates import JudgedRelease
+    from conveyor.domain.verdicts import Verdict
     from conveyor.operations.store import Store
 
 READER = Identity("rea", frozenset({"read"}))
@@ -191,21 +192,26 @@ def test_revoked_signer_or_worker_shuts_the_gate_again(tmp_path: Path) -> None:
     assert outcomes(caught.value) == {"tests": "waiting"}
 
 
-def test_worker_that_is_revoked_while_its_release_is_judged_promotes_nothing(tmp_path: Path) -> None:
-    """The gates are asked again inside the transaction: here the clock of the first asking is the moment."""
+def test_worker_that_is_revoked_while_its_release_is_judged_promotes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gates are asked again inside the transaction: here the worker is revoked after the first asking."""
     store = make_store(tmp_path)
     make_tested_release(store)
-    asked: list[bool] = []
+    judge_tests = GATES["tests"]
+    said: list[str] = []
 
-    def clock() -> datetime:
-        if not asked:
-            asked.append(True)
+    def judge_then_revoke(release: JudgedRelease) -> Verdict:
+        verdict = judge_tests(release)
+        if not said:
             revoke_worker(store, ADMIN, "worker-1")
-        return datetime.now(UTC)
+        said.append(verdict.outcome)
+        return verdict
 
+    monkeypatch.setitem(GATES, "tests", judge_then_revoke)
     with pytest.raises(PromotionRefused):
-        promote_release(replace(store, clock=clock), ADMIN, "demo", "1.0", to="testing")
-    assert asked
+        promote_release(store, ADMIN, "demo", "1.0", to="testing")
+    assert said == ["pass", "waiting"]
     assert where(store) == "unstable"
 
 

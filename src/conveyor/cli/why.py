@@ -13,7 +13,7 @@ from conveyor.cli.verdicts import verdict_lines
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
-    from conveyor.domain.gates import Verdict
+    from conveyor.domain.verdicts import Verdict
 
 
 @click.command("why")

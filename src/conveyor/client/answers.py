@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from conveyor.domain.evidence import Evidence
-from conveyor.domain.gates import Verdict
 from conveyor.domain.indexes import Index
 from conveyor.domain.promotions import Promotion
 from conveyor.domain.runs import Run, Step
+from conveyor.domain.verdicts import Verdict
 
 Json = dict[str, Any]
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from conveyor.domain.gates import Verdict
     from conveyor.domain.indexes import Index
     from conveyor.domain.promotions import Promotion
     from conveyor.domain.runs import Run
+    from conveyor.domain.verdicts import Verdict
 
 __all__ = ["Release", "ReleaseFile", "StoreClient"]
 

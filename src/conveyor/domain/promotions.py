@@ -20,8 +20,8 @@ from conveyor.errors import Conflict, NotFound
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from conveyor.domain.gates import Verdict
     from conveyor.domain.indexes import Index
+    from conveyor.domain.verdicts import Verdict
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import close_release
 from conveyor.domain.access import Identity, can_read, may_promote
-from conveyor.domain.gates import JudgedFile, JudgedRelease, Verdict, judge
+from conveyor.domain.gates import JudgedFile, JudgedRelease, judge
 from conveyor.domain.indexes import resolution_order
 from conveyor.domain.names import project_name
 from conveyor.domain.promotions import Promotion, choose_source, plan_way
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from conveyor.catalog.placements import PlacedFile
     from conveyor.domain.indexes import Index
     from conveyor.domain.promotions import Way
+    from conveyor.domain.verdicts import Verdict
     from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
 
@@ -73,7 +74,7 @@ def judge_release(store: Store, identity: Identity, project: str, version: str, 
         Conflict: no way leads from where the release is to that index.
     """
     with read(store) as connection:
-        plan = _plan(store, connection, identity, project, version, to=to, source=None)
+        plan = _plan(connection, identity, project, version, to=to, source=None)
     return Judgement(plan.project, plan.version, to, plan.verdicts)
 
 
@@ -97,14 +98,14 @@ def promote_release(
     may_promote(identity, to, project_name(project))
     # 2. what would be done, and what the gates say
     with read(store) as connection:
-        plan = _plan(store, connection, identity, project, version, to=to, source=source)
+        plan = _plan(connection, identity, project, version, to=to, source=source)
     _refuse_unless_open(plan)
     if plan.way is None:
         return _done(plan)
     with record_change(store, actor=identity.name) as change:
         # 3. the same again: now nobody else can change it
         lock_project(change.connection, plan.project)
-        plan = _plan(store, change.connection, identity, project, version, to=to, source=source)
+        plan = _plan(change.connection, identity, project, version, to=to, source=source)
         _refuse_unless_open(plan)
         if plan.way is not None:
             # 4. rows, closing and event
@@ -113,7 +114,6 @@ def promote_release(
 
 
 def _plan(
-    store: Store,
     connection: Connection,
     identity: Identity,
     project: str,
@@ -148,7 +148,7 @@ def _plan(
         evidence=evidence_of_release(connection, name, number),
     )
     gates = indexes[to].gates if way is None else way.gates
-    verdicts = judge(release, gates, now=store.clock())
+    verdicts = judge(release, gates)
     return _Plan(name, number, to, way, moving, files, verdicts)
 
 
