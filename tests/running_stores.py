@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_SECONDS = 60
+LOG_QUIET_SECONDS = 0.3
 NO_UPSTREAM_URL = "http://127.0.0.1:9/simple/"
 
 
@@ -45,7 +47,13 @@ class RunningStore:
             return pool.request(method, self.url + path, redirect=False, **arguments)
 
     def logged(self) -> list[dict[str, Any]]:
-        """The access log so far."""
+        """The access log once it is quiet: a line is written after the answer it is about."""
+        size, quiet_since = -1, time.monotonic()
+        while time.monotonic() - quiet_since < LOG_QUIET_SECONDS:
+            now = self.access_log.stat().st_size
+            if now != size:
+                size, quiet_since = now, time.monotonic()
+            time.sleep(0.02)
         return [json.loads(line) for line in self.access_log.read_text().splitlines()]
 
 

@@ -40,7 +40,7 @@ TESTS: dict[str, Any] = {
     "failed": 0,
     "errors": 0,
     "skipped": 0,
-    "origin": {"outside": []},
+    "origin": {"modules_checked": 1, "outside": []},
     "environment": {"python": "3.11.7", "platform": "linux-x86_64"},
 }
 

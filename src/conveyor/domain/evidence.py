@@ -100,6 +100,8 @@ class FactsOfTests:
     failed: int
     errors: int
     skipped: int
+    modules_checked: int
+    """Modules of the project that the tests imported; with none of them the tests prove nothing."""
     outside: tuple[str, ...]
     """Imported modules of the project that did not come from the installed distribution."""
     python: str
@@ -240,6 +242,7 @@ def _build(fields: Fields) -> FactsOfBuild:
 
 def _tests(fields: Fields) -> FactsOfTests:
     environment = fields.part("environment")
+    origin = fields.part("origin")
     return FactsOfTests(
         project=fields.text("project"),
         version=fields.text("version"),
@@ -248,7 +251,8 @@ def _tests(fields: Fields) -> FactsOfTests:
         failed=fields.count("failed"),
         errors=fields.count("errors"),
         skipped=fields.count("skipped"),
-        outside=fields.part("origin").texts("outside"),
+        modules_checked=origin.count("modules_checked"),
+        outside=origin.texts("outside"),
         python=environment.text("python"),
         platform=environment.text("platform"),
     )

@@ -61,6 +61,8 @@ def _tests_fault(facts: FactsOfTests) -> str | None:
         return f"{facts.failed} tests failed and {facts.errors} broke"
     if facts.passed < 1:
         return "not one test passed"
+    if facts.modules_checked < 1:
+        return "the tests imported no module of the installed file"
     if facts.outside:
         return (
             f"the tests did not test the installed file: {', '.join(facts.outside[:3])} came from elsewhere"
