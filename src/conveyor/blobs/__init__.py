@@ -39,6 +39,13 @@ class BlobStore(Protocol):
     def new_temporary(self) -> AbstractContextManager[Temporary]:
         """A fresh file to stream an upload or a download into; removed on leaving unless adopted."""
 
+    def adding(self) -> AbstractContextManager[None]:
+        """No blob is removed while inside.
+
+        To be held from before bytes are stored until the row that names them is committed: in between they
+        look like garbage. Raises StorageFailed.
+        """
+
     def adopt(self, temporary: Temporary, sha256: str) -> None:
         """Make the temporary's bytes the blob ``sha256``; the caller has hashed them while streaming."""
 

@@ -6,7 +6,8 @@ blob in it is acknowledged; since another process may have made it and died befo
 does that once for each folder that it writes to.
 
 A blob that is here already is replaced all the same: the bytes are equal by their digest, a copy that the
-disk has damaged is mended by it, and its young time of change keeps garbage collection away.
+disk has damaged is mended by it, and garbage collection sees that it is another file than the one it meant to
+remove (``blobs.exclusion``). What lies here is listed and set aside by ``blobs.inventory``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.exclusion import Exclusion
 from conveyor.errors import NotFound, StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import BinaryIO
 
@@ -52,9 +55,19 @@ class FilesystemBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._temporary = root / "temporary"
+        self.exclusion = Exclusion(root / "locks")
         self._durable_folders: set[Path] = set()
         with storage_errors(f"the folder of blobs {root} can not be made"):
             self._make_durable_folder(self._temporary)
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds everything."""
+        return self._root
+
+    def adding(self) -> AbstractContextManager[None]:
+        """No blob is removed while inside."""
+        return self.exclusion.adding()
 
     @contextmanager
     def new_temporary(self) -> Iterator[TemporaryFile]:

@@ -1,7 +1,8 @@
 """What came from an upstream: decided and stored. Fetching is the shell's work (``server.mirroring``).
 
 Each function is one change. What leaves every page as it is (the same page again) is no event: only the time
-of asking is written. Nothing here asks upstream, and no row is written for bytes that are not blobs yet.
+of asking is written. Nothing here asks upstream, and no row is written for bytes that are not blobs yet; what
+is stored here and its row are one piece for garbage collection (``blobs.adding``).
 """
 
 from __future__ import annotations
@@ -95,16 +96,17 @@ def store_facts(store: Store, index: str, project: NormalizedName, facts: Sequen
 
 def store_metadata(store: Store, file: MirroredFile, content: bytes) -> str:
     """Keep the metadata of a mirrored file; pages carry its digest from now on. Returns the digest."""
-    # 1. the bytes, durable
-    digest = store.blobs.put(content)
-    # 2. the rows of every mirror that has the file
-    with record_change(store, actor=ACTOR) as change:
-        rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
-        changed = [replace(row, metadata_sha256=digest) for row in rows if row.metadata_sha256 != digest]
-        update_mirrored_files(change.connection, changed)
-        for row in changed:
-            detail = {"filename": row.filename, "metadata_sha256": digest}
-            change.event("mirror-metadata", index=row.index, project=row.project, detail=detail)
+    with store.blobs.adding():
+        # 1. the bytes, durable
+        digest = store.blobs.put(content)
+        # 2. the rows of every mirror that has the file
+        with record_change(store, actor=ACTOR) as change:
+            rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+            changed = [replace(row, metadata_sha256=digest) for row in rows if row.metadata_sha256 != digest]
+            update_mirrored_files(change.connection, changed)
+            for row in changed:
+                detail = {"filename": row.filename, "metadata_sha256": digest}
+                change.event("mirror-metadata", index=row.index, project=row.project, detail=detail)
     return digest
 
 
@@ -126,17 +128,18 @@ def keep_file(
         raise UpstreamFailed(
             f"upstream sent {size_bytes} bytes for {file.filename}, {file.size_bytes} were announced"
         )
-    # 2. durable
-    store.blobs.adopt(temporary, sha256)
-    # 3. the rows
-    with record_change(store, actor=ACTOR) as change:
-        rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
-        missing = [row for row in rows if not row.is_stored]
-        update_mirrored_files(
-            change.connection, [replace(row, is_stored=True, size_bytes=size_bytes) for row in missing]
-        )
-        for row in missing:
-            detail = {"filename": row.filename, "sha256": sha256, "size_bytes": size_bytes}
-            change.event("mirror-file", index=row.index, project=row.project, detail=detail)
-            if row.size_bytes is None:
-                change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
+    with store.blobs.adding():
+        # 2. durable
+        store.blobs.adopt(temporary, sha256)
+        # 3. the rows
+        with record_change(store, actor=ACTOR) as change:
+            rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+            missing = [row for row in rows if not row.is_stored]
+            update_mirrored_files(
+                change.connection, [replace(row, is_stored=True, size_bytes=size_bytes) for row in missing]
+            )
+            for row in missing:
+                detail = {"filename": row.filename, "sha256": sha256, "size_bytes": size_bytes}
+                change.event("mirror-file", index=row.index, project=row.project, detail=detail)
+                if row.size_bytes is None:
+                    change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "add-evidence"})
 """Actions on a project that change nothing that a page shows."""
 
-NOUNS_WITHOUT_PAGES = frozenset({"user", "token", "signer", "worker", "run"})
+NOUNS_WITHOUT_PAGES = frozenset({"user", "token", "signer", "worker", "run", "blobs"})
 """Of actions without a project; ``revoke-token`` and ``set-user-password`` leave every page as it is."""
 
 

@@ -218,24 +218,35 @@ def _store(
     with read(store) as connection:
         holder = _check_policy(connection, upload, distribution, identity, limits, upstream_has)
     if holder is not None:
+        _bring_back(store, upload, distribution)
         return AcceptedUpload(holder, filename, sha256, is_new=False)
-    # 3. bytes before rows
-    store.blobs.adopt(upload.file.temporary, sha256)
-    metadata_sha256 = store.blobs.put(distribution.metadata)
-    # 4. one transaction
-    with record_change(store, actor=identity.name) as change:
-        insert_project(
-            change.connection,
-            distribution.project,
-            display_name=distribution.display_name,
-            created_at=change.at,
-        )
-        lock_project(change.connection, distribution.project)
-        holder = _check_policy(change.connection, upload, distribution, identity, limits, upstream_has)
-        if holder is None:
-            _write_rows(change, upload.index, distribution, metadata_sha256)
+    # 3. bytes before rows; nobody takes them for garbage until the rows are there
+    with store.blobs.adding():
+        store.blobs.adopt(upload.file.temporary, sha256)
+        metadata_sha256 = store.blobs.put(distribution.metadata)
+        # 4. one transaction
+        with record_change(store, actor=identity.name) as change:
+            insert_project(
+                change.connection,
+                distribution.project,
+                display_name=distribution.display_name,
+                created_at=change.at,
+            )
+            lock_project(change.connection, distribution.project)
+            holder = _check_policy(change.connection, upload, distribution, identity, limits, upstream_has)
+            if holder is None:
+                _write_rows(change, upload.index, distribution, metadata_sha256)
     # 5. the answer
     return AcceptedUpload(holder or upload.index, filename, sha256, is_new=holder is None)
+
+
+def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
+    """Store bytes that a row promises and the disk lost: the identical file has come again."""
+    with store.blobs.adding():
+        if not store.blobs.has(distribution.digests.sha256):
+            store.blobs.adopt(upload.file.temporary, distribution.digests.sha256)
+        if not store.blobs.has(hashlib.sha256(distribution.metadata).hexdigest()):
+            store.blobs.put(distribution.metadata)
 
 
 def _read(upload: ReceivedUpload, limits: UploadLimits) -> Distribution:

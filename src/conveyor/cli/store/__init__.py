@@ -14,6 +14,8 @@ COMMANDS = {
     "signer": ("conveyor.cli.store.signer", "Register, list and revoke the keys of QA signers."),
     "worker": ("conveyor.cli.store.worker", "Register, list and revoke pipeline workers."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
+    "fsck": ("conveyor.cli.store.fsck", "Prove that catalogue and blobs agree; mend what can be mended."),
+    "gc": ("conveyor.cli.store.gc", "Remove blobs that no row names."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates let it pass."),
 }
 """Command name → (module holding ``command``, one line of help)."""

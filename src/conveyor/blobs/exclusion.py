@@ -1,0 +1,130 @@
+"""Keeps storing and removing blobs apart, between threads, processes and nodes that share a folder.
+
+A blob is named by a row, but bytes come before rows: between the two, nothing names it. What must not happen
+is that a blob is taken for unnamed and removed while somebody is about to name it. So:
+
+**Who adds** holds ``adding`` (shared) from before the bytes are stored until the row is committed:
+
+    a1 begin adding   a2 a new file is renamed to the digest's name   a3 the row is committed   a4 end
+
+**Who removes** goes through four steps (``operations.garbage``, ``operations.repairs``):
+
+    c1 list the blobs, each with the identity of its file (number, time of change)
+    c2 hold ``removing`` (exclusive) for a moment and let go: whoever was adding has ended
+    c3 read which digests rows name; what is unnamed may go
+    c4 under ``removing``: remove a file that is still the one that was listed
+
+Every interleaving of the two, by the moment of a3:
+
+- *a3 before c3*: the row is seen, the blob stays.
+- *a3 after c3*: then a4 is after c2. ``adding`` and ``removing`` exclude each other, so a1 is after c2 too,
+  and with it a2 after c1: the name leads to another file than the one listed. Either a2 is before c4, then c4
+  finds another file and leaves it; or c4 is before a1, then it removes the old file and a2 stores the bytes
+  anew. (c4 can not lie between a1 and a4.)
+
+That holds for any grace time, any delay, any clock. It rests on two things: storing always renames a new file
+over the name, also when the blob is there already; and every row that promises bytes is committed inside the
+``adding`` in which its blob was stored.
+
+*Killed at any line*: the kernel frees the locks of the dead. An adder that dies before a3 has acknowledged
+nothing; one that dies after it is covered by the cases above, since its lock is freed later than a3. Two
+databases know a moment in between, "committing": PostgreSQL may end a commit that it was sent although the
+sender is dead, and SQLite may find, when it recovers after *all* processes were killed, a transaction whose
+writer died before telling the others. Against the first stands a least grace time (``operations.garbage``);
+the second can not come back once anybody has written after it, so the remover writes its event before c4. A
+remover that dies has removed unnamed blobs only.
+
+*Nobody starves*: shared holders may follow each other without end, so everybody first passes a turnstile
+(``turn``): adders for a moment, a remover until it holds the lock. ``removing`` is held for milliseconds.
+So nobody may begin ``adding`` inside ``adding``: a remover in between would wait for the first, the second
+for the remover.
+
+A backup relies on blobs that rows named when it began, and whose rows may go meanwhile. It holds ``keeping``
+(shared) all the time; ``alone_removing`` (exclusive, at once or not at all) is held by who removes.
+
+The locks are ``flock`` on files below ``blobs/locks/``, each opened anew, so that threads of one process
+exclude each other too. Nodes that share the folder need a file system that passes ``flock`` on (NFS 4 does).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from conveyor.errors import Conflict, StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Exclusion:
+    """The locks of one folder of blobs; see the module."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Nothing is removed while inside; any number may be."""
+        with self._through_the_turnstile(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def removing(self) -> Iterator[None]:
+        """Nobody is adding while inside; to be left within milliseconds, since all who add wait."""
+        with self._through_the_turnstile(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """No blob is removed while inside, also when its row goes; waits for who removes now."""
+        with self._locked("keeping", fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def alone_removing(self) -> Iterator[None]:
+        """The only one who removes blobs, with no backup under way; raises Conflict when that is not so."""
+        with self._locked("keeping", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def _through_the_turnstile(self, kind: int) -> Iterator[None]:
+        with ExitStack() as held:
+            with self._locked("turn", kind):
+                held.enter_context(self._locked("adding", kind))
+            yield
+
+    @contextmanager
+    def _locked(self, name: str, kind: int) -> Iterator[None]:
+        try:
+            descriptor = self._open(name)
+            try:
+                fcntl.flock(descriptor, kind)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except BlockingIOError as error:
+            raise Conflict(
+                "a backup, a repair or another collection of this store is under way",
+                hint="wait until it has ended, then try again",
+            ) from error
+        except OSError as error:
+            raise StorageFailed(
+                f"the lock {self._folder / name} can not be taken: {error.strerror or error}",
+                hint="this process must be allowed to write there, and the file system must know flock",
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _open(self, name: str) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self._folder / name, flags, 0o600)
+        except FileNotFoundError:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return os.open(self._folder / name, flags, 0o600)

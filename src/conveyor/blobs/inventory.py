@@ -1,0 +1,273 @@
+"""What lies in a folder of blobs: every file listed with its identity, hashed, removed or set aside.
+
+Only for taking care of a store (``fsck``, ``gc``, ``backup``); serving it needs none of this. A file is
+removed or set aside only as long as it is the one that was listed: who stored the same digest meanwhile put
+another file in its place, and that one stays. ``blobs.exclusion`` says which locks that takes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from conveyor.blobs.filesystem import (
+    LEFTOVER_AGE_SECONDS,
+    FilesystemBlobs,
+    make_durable_folders,
+    storage_errors,
+    sync_folder,
+)
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from conveyor.blobs import BlobStore
+
+QUARANTINE = "quarantine"
+READ_AT_ONCE_BYTES = 1024 * 1024
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file as it was when it was looked at."""
+
+    path: Path
+    size_bytes: int
+    changed_at: float
+    """When its content was written, in seconds since 1970."""
+    identity: tuple[int, ...]
+    """Equal only as long as it is the same, unchanged file."""
+
+    @property
+    def name(self) -> str:
+        """Of a blob, its digest."""
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """A file whose every byte was read."""
+
+    file: ListedFile
+    sha256: str
+    size_bytes: int
+
+
+def local_blobs(blobs: BlobStore) -> FilesystemBlobs:
+    """The blobs as a folder of this machine; raises InvalidInput when they are elsewhere."""
+    if isinstance(blobs, FilesystemBlobs):
+        return blobs
+    raise InvalidInput("the bytes of this store are in no folder of this machine")
+
+
+def listed_blobs(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
+    """Every blob, in order of digest; a folder is read when its turn comes."""
+    for shelf in _shelves(blobs.root):
+        for path in _names(shelf):
+            if is_blob_path(path):
+                listed = look_at(path)
+                if listed is not None:
+                    yield listed
+
+
+def stray_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
+    """Files that lie among the blobs and are none."""
+    for shelf in _shelves(blobs.root):
+        for path in _names(shelf):
+            listed = None if is_blob_path(path) else look_at(path)
+            if listed is not None:
+                yield listed
+
+
+def leftovers(blobs: FilesystemBlobs) -> list[ListedFile]:
+    """Temporaries of processes that are gone: nobody has written to them for an hour."""
+    oldest = time.time() - LEFTOVER_AGE_SECONDS
+    found = [look_at(path) for path in _names(blobs.root / "temporary")]
+    return [listed for listed in found if listed is not None and listed.changed_at < oldest]
+
+
+def look_at(path: Path) -> ListedFile | None:
+    """The file at a path as it is now; ``None``: there is none."""
+    with storage_errors(f"{path} can not be looked at"):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+    return ListedFile(path, found.st_size, found.st_mtime, _identity(found))
+
+
+def hash_file(path: Path) -> HashedFile | None:
+    """Digest and length of a file's bytes, in constant memory; ``None``: there is none.
+
+    Raises:
+        StorageFailed: the disk can not read it.
+    """
+    with storage_errors(f"{path} can not be read"):
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            return None
+        with file:
+            found = os.fstat(file.fileno())
+            digest, size = hashlib.sha256(), 0
+            buffer = memoryview(bytearray(min(READ_AT_ONCE_BYTES, found.st_size + 1)))
+            while count := file.readinto(buffer):
+                digest.update(buffer[:count])
+                size += count
+    listed = ListedFile(path, found.st_size, found.st_mtime, _identity(found))
+    return HashedFile(listed, digest.hexdigest(), size)
+
+
+def remove_listed(file: ListedFile) -> bool:
+    """Remove a file if it is still the one that was listed; whether it was. Needs ``removing``."""
+    if look_at(file.path) != file:
+        return False
+    with storage_errors(f"{file.path} can not be removed"), suppress(FileNotFoundError):
+        file.path.unlink()
+    return True
+
+
+def set_aside(blobs: FilesystemBlobs, file: ListedFile) -> Path | None:
+    """Move a file to the quarantine if it is still the one that was listed; where it is now.
+
+    ``None``: it is another file by now. Needs ``removing`` when the file has the name of a blob.
+    """
+    if look_at(file.path) != file:
+        return None
+    folder = blobs.root / QUARANTINE
+    with storage_errors(f"{file.path} can not be set aside"):
+        make_durable_folders(folder)
+        number = 1
+        while (target := folder / f"{file.name}.{number}").exists():
+            number += 1
+        file.path.rename(target)
+        sync_folder(folder)
+        sync_folder(file.path.parent)
+    return target
+
+
+def quarantined(blobs: FilesystemBlobs, sha256: str) -> list[Path]:
+    """What was set aside under the name of that digest."""
+    return [path for path in _names(blobs.root / QUARANTINE) if path.name.partition(".")[0] == sha256]
+
+
+def copy_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
+    """Store the bytes of a file as the blob ``sha256``, if they are that; whether they are.
+
+    Raises:
+        StorageFailed: they can not be read or written.
+    """
+    with storage_errors(f"{source} can not be read"):
+        try:
+            file = source.open("rb", buffering=0)
+        except FileNotFoundError:
+            return False
+    with file, target.new_temporary() as temporary:
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(READ_AT_ONCE_BYTES))
+        while True:
+            with storage_errors(f"{source} can not be read"):
+                count = file.readinto(buffer)
+            if not count:
+                break
+            digest.update(buffer[:count])
+            temporary.write(bytes(buffer[:count]))
+        if digest.hexdigest() != sha256:
+            return False
+        target.adopt(temporary, sha256)
+    return True
+
+
+def link_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
+    """Make the blob ``sha256`` of ``target`` another name of a file; false where links are not possible.
+
+    Not durable before the whole file system is (``sync_file_system``). Raises StorageFailed.
+    """
+    path = target.path(sha256)
+    with storage_errors(f"{path} can not be made"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        try:
+            os.link(source, path)
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                return False
+            raise
+    return True
+
+
+def sync_file_system(folder: Path) -> None:
+    """Make everything durable that was written to the file system of a folder. Raises StorageFailed."""
+    with storage_errors(f"the disk of {folder} can not be written"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+        finally:
+            os.close(descriptor)
+
+
+def in_parallel(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
+) -> Iterator[Result]:
+    """What the function gives for each item, in their order; only a few items are under way at a time."""
+    waiting: deque[Callable[[], Result]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="care") as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item).result)
+            if len(waiting) >= 4 * threads:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+
+def default_threads() -> int:
+    """As many as this machine has processors, at most eight: hashing is work, a disk likes few readers."""
+    return min(8, os.cpu_count() or 1)
+
+
+def is_blob_path(path: Path) -> bool:
+    """Whether a file lies where the blob of its name belongs."""
+    name = path.name
+    return (
+        len(name) == 64 and set(name) <= _HEX and path.parent.name == name[2:4]
+        and path.parent.parent.name == name[:2]
+    )  # fmt: skip
+
+
+def _shelves(root: Path) -> Iterator[Path]:
+    """The folders ``ab/cd``, in order."""
+    for first in _names(root):
+        if len(first.name) == 2 and set(first.name) <= _HEX:
+            yield from (second for second in _names(first) if second.is_dir())
+
+
+def _names(folder: Path) -> list[Path]:
+    """What a folder holds, in order; nothing when it is not there."""
+    with storage_errors(f"{folder} can not be read"):
+        try:
+            return [folder / name for name in sorted(os.listdir(folder))]  # noqa: PTH208 - a tenth of the time
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+
+
+_HEX = frozenset("0123456789abcdef")
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)

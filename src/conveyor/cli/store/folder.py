@@ -1,0 +1,62 @@
+"""Options of the commands that take care of a store's folder, and progress on standard error."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Result = TypeVar("Result")
+
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+def on_a_folder(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command the option ``--data`` of a store that is there; it gets it as ``data``."""
+    option: Callable[[Callable[..., Result]], Callable[..., Result]] = click.option(
+        "--data",
+        type=EXISTING_FOLDER,
+        required=True,
+        metavar="DIR",
+        help="The store's folder; servers may serve it meanwhile.",
+    )
+    return option(function)
+
+
+def with_grace(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command the option ``--grace``; it gets hours as ``grace``."""
+    option: Callable[[Callable[..., Result]], Callable[..., Result]] = click.option(
+        "--grace",
+        type=click.FloatRange(min=0),
+        default=24.0,
+        show_default=True,
+        metavar="HOURS",
+        help="How old a blob that no row names may be.",
+    )
+    return option(function)
+
+
+@contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar on standard error, told of (blobs done, of how many, bytes done); on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} blobs, {task.fields[mebibytes]:,.0f} MiB"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=0, mebibytes=0)
+
+        def told(done: int, of: int, size_bytes: int) -> None:
+            bar.update(task, completed=done, total=of, mebibytes=size_bytes / 1024**2)
+
+        yield told

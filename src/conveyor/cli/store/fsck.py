@@ -1,0 +1,97 @@
+"""``conveyor store fsck``: prove that catalogue and blobs agree, and mend what can be mended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.store.folder import EXISTING_FOLDER, on_a_folder, progress_of, with_grace
+from conveyor.settings import store_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.operations.inspection import Inspection
+
+
+@click.command("fsck")
+@click.option("--repair", "is_repairing", is_flag=True, help="Mend what can be mended without inventing.")
+@click.option(
+    "--from",
+    "backups",
+    type=EXISTING_FOLDER,
+    multiple=True,
+    metavar="BACKUP",
+    help="With --repair: a backup to read lost bytes from.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 64), metavar="N", help="Files read at a time; as many as processors."
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@with_grace
+@on_a_folder
+def command(
+    data: Path,
+    grace: float,
+    is_repairing: bool,
+    backups: tuple[Path, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Read every row and every byte of the store in DIR, and print one line per fault.
+
+    Exits with 0 when there is no fault, or none is left after --repair; else with 7. What --repair takes away
+    lies in blobs/quarantine afterwards, and every repair is in the audit log.
+    """
+    from conveyor.blobs.inventory import default_threads
+    from conveyor.errors import StorageFailed
+    from conveyor.operations.inspection import inspect_store
+    from conveyor.operations.repairs import repair_store
+    from conveyor.operations.store import opened_store
+
+    if backups and not is_repairing:
+        raise click.UsageError("--from is of use with --repair only")
+    with opened_store(store_settings(data)) as store, progress_of("reading") as progress:
+        threads = threads or default_threads()
+        seconds = grace * 3600
+        if is_repairing:
+            sources = [backup / "blobs" for backup in backups]
+            found = repair_store(
+                store, grace_seconds=seconds, threads=threads, sources=sources, progress=progress
+            )
+        else:
+            found = inspect_store(store, grace_seconds=seconds, threads=threads, progress=progress)
+    _print(found, as_json=as_json)
+    left = len(found.remaining)
+    if left:
+        hint = (
+            "each line says what is left to do"
+            if is_repairing
+            else f"conveyor store fsck --repair --data {data} mends what can be mended"
+        )
+        raise StorageFailed(f"{left} fault{'s' if left > 1 else ''} in the store at {data}", hint=hint)
+
+
+def _print(found: Inspection, *, as_json: bool) -> None:
+    if as_json:
+        faults = [
+            {
+                "kind": fault.kind,
+                "subject": fault.subject,
+                "what": fault.what,
+                "repair": fault.repair,
+                "is_mended": fault.is_mended,
+            }
+            for fault in found.faults
+        ]
+        said = {"faults": faults, "blobs": found.blobs, "size_bytes": found.size_bytes}
+        click.echo(json.dumps(said, indent=2))
+        return
+    for fault in found.faults:
+        done = f" → {fault.repair}" if fault.repair else ""
+        click.echo(f"{fault.kind}: {fault.what}{done}")
+    mended = len(found.faults) - len(found.remaining)
+    read = f"{found.blobs} blobs with {found.size_bytes} bytes read"
+    click.echo(f"{read}, {len(found.faults)} faults, {mended} mended", err=True)

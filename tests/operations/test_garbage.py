@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.blobs.inventory import local_blobs
+from conveyor.errors import Conflict
+from conveyor.operations import garbage
+from conveyor.operations.garbage import Collected, collect_garbage
+from conveyor.operations.inspection import inspect_store
+from distributions_made import make_wheel
+from makers import make_store
+from operations import collect_and_upload
+from operations.stores_damaged import DAY_SECONDS, blob_path, events_of, mirror, put_garbage
+from releases_made import make_release, make_worker, publish
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+MADE = make_wheel()
+
+
+def test_only_what_no_row_names_is_removed(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    make_release(store, make_worker(store))
+    mirror(store, make_wheel("upstreams"))
+    kept = set(local_blobs(store.blobs).root.glob("??/??/*"))
+    for path in kept:
+        os.utime(path, (0, 0))
+    put_garbage(store, b"one")
+    put_garbage(store, b"three")
+    assert collect_garbage(store) == Collected(2, 8)
+    assert set(local_blobs(store.blobs).root.glob("??/??/*")) == kept
+    (event,) = events_of(store, "gc")
+    assert (event.action, event.detail) == ("collect-blobs", {"blobs": 2, "size_bytes": 8})
+
+
+def test_what_is_younger_than_the_grace_time_stays(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    put_garbage(store, b"young", age_seconds=DAY_SECONDS - 60)
+    assert collect_garbage(store) == Collected(0, 0)
+    assert collect_garbage(store, grace_seconds=60) == Collected(1, 5)
+
+
+def test_dry_run_removes_nothing_and_leaves_no_event(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    sha256 = put_garbage(store, b"garbage")
+    assert collect_garbage(store, is_dry=True) == Collected(1, 7)
+    assert store.blobs.has(sha256)
+    assert events_of(store, "gc") == []
+
+
+def test_nothing_to_remove_is_no_event(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    assert collect_garbage(store) == Collected(0, 0)
+    assert events_of(store, "gc") == []
+
+
+def test_file_that_upstream_took_back_is_garbage(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    made = make_wheel("upstreams")
+    mirror(store, made)
+    other = make_wheel("upstreams", "2.0")
+    mirror(store, other)  # the page names the other file only
+    for file in (made, other):
+        os.utime(blob_path(store, file.sha256), (0, 0))
+    assert collect_garbage(store) == Collected(1, len(made.content))
+    assert not store.blobs.has(made.sha256)
+
+
+def test_collection_waits_until_bytes_under_way_have_their_row(tmp_path: Path) -> None:
+    """Interleaving: the blob was listed and nobody names it yet when the names are read."""
+    store = make_store(tmp_path / "store")
+    has_stored, may_commit = threading.Event(), threading.Event()
+
+    def slow_clock() -> datetime:
+        """Asked between bytes and row."""
+        os.utime(blob_path(store, MADE.sha256), (0, 0))
+        has_stored.set()
+        assert may_commit.wait(30)
+        return store.clock()
+
+    uploader = threading.Thread(target=lambda: publish(replace(store, clock=slow_clock), MADE))
+    uploader.start()
+    assert has_stored.wait(30)
+    collected: list[Collected] = []
+    collector = threading.Thread(target=lambda: collected.append(collect_garbage(store, grace_seconds=0)))
+    collector.start()
+    collector.join(0.3)
+    assert collector.is_alive()
+    may_commit.set()
+    uploader.join()
+    collector.join()
+    assert blob_path(store, MADE.sha256).read_bytes() == MADE.content
+
+
+def test_blob_that_is_reused_after_the_names_were_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interleaving: an upload stores and commits between the reading of names and the removal."""
+    store = make_store(tmp_path / "store")
+    put_garbage(store, MADE.content)
+    garbage_of = garbage._garbage
+
+    def garbage_and_then_an_upload(*arguments: object) -> object:
+        found = garbage_of(*arguments)  # type: ignore[arg-type]  # passed on
+        assert [file.name for file in found] == [MADE.sha256]
+        publish(store, MADE)
+        return found
+
+    monkeypatch.setattr(garbage, "_garbage", garbage_and_then_an_upload)
+    assert collect_garbage(store) == Collected(0, 0)
+    assert blob_path(store, MADE.sha256).read_bytes() == MADE.content
+
+
+def test_no_collection_while_a_backup_needs_the_blobs(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    with local_blobs(store.blobs).exclusion.keeping(), pytest.raises(Conflict, match="under way"):
+        collect_garbage(store)
+
+
+def test_uploads_never_lose_their_bytes_to_collectors_of_other_processes(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Uploaders reuse what collectors are removing; all of them are killed again and again."""
+    seconds = 120.0 if request.config.getoption("--torture") else 8.0
+    data = tmp_path / "store"
+    store = make_store(data)
+    roles = ("upload", "upload", "mirror", "collect", "collect")
+    chance = random.Random(1)  # noqa: S311 - repeatable, not secret
+    children: dict[int, subprocess.Popen[bytes]] = {}
+    path = [str(Path(collect_and_upload.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    errors = (tmp_path / "errors").open("wb")
+
+    def start(number: int) -> None:
+        script = collect_and_upload.__file__
+        command = [sys.executable, script, str(data), roles[number % len(roles)], str(number)]
+        children[number] = subprocess.Popen(command, env=environment, stderr=errors)
+
+    for number in range(len(roles)):
+        start(number)
+    deadline, started = time.monotonic() + seconds, len(roles)
+    while time.monotonic() < deadline:
+        time.sleep(chance.uniform(0.5, 1.5))
+        number = chance.choice(sorted(children))
+        child = children.pop(number)
+        assert child.poll() is None, (tmp_path / "errors").read_text()
+        child.kill()
+        child.wait()
+        start(number + len(roles))  # the same role, other files
+        started += 1
+    for child in children.values():
+        assert child.poll() is None, (tmp_path / "errors").read_text()
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    errors.close()
+    acknowledged = [
+        line
+        for path in tmp_path.glob("acknowledged-*")
+        for line in path.read_text().split()
+        if len(line) == 64
+    ]
+    assert len(acknowledged) > 20
+    for sha256 in acknowledged:
+        assert hashlib.sha256(blob_path(store, sha256).read_bytes()).hexdigest() == sha256
+    assert inspect_store(store, grace_seconds=3600, threads=2).faults == []
+    assert sum(int(event.detail["blobs"]) for event in events_of(store, "gc")) > 20
