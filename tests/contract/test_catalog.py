@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, inspect, select
+from sqlalchemy import create_engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
 from conveyor.catalog.connection import is_sqlite, open_catalog, reading, writing
@@ -68,20 +69,58 @@ def test_migrations_from_nothing_give_exactly_the_tables_of_the_program(database
             assert newest_serial(connection) == 0
 
 
-def test_migrated_and_made_at_once_are_the_same_sql(tmp_path: Path) -> None:
-    """SQLite keeps the text of every table, so that nothing a comparison might overlook can differ."""
+def test_migrated_and_made_at_once_are_the_same_to_sqlite(tmp_path: Path) -> None:
+    """Column by column, with order, type, default and keys: what a comparison might overlook too."""
+    asked = ("table_xinfo", "foreign_key_list", "index_list")
 
-    def statements(engine: Engine) -> set[frozenset[str]]:
+    def described(engine: Engine) -> dict[str, set[tuple[object, ...]]]:
         with reading(engine) as connection:
-            rows = connection.exec_driver_sql("select sql from sqlite_master where sql is not null")
-            texts = [" ".join(row.sql.split()).removesuffix(" )") for row in rows]
-        return {frozenset(text.split(", CONSTRAINT ")) for text in texts}  # their order means nothing
+            return {
+                f"{pragma} {table}": {
+                    tuple(row)[1:]
+                    if pragma != "table_xinfo"
+                    else tuple(row)  # the others count from anywhere
+                    for row in connection.exec_driver_sql(f"pragma {pragma}({table})")
+                }
+                for table in metadata.tables
+                for pragma in asked
+            }
 
     with opened(f"sqlite:///{tmp_path}/made") as made, opened(f"sqlite:///{tmp_path}/migrated") as migrated:
         prepare_schema(made)
         with writing(migrated) as connection:
             migrate(connection, since=0)
-        assert statements(migrated) == statements(made)
+        assert described(migrated) == described(made)
+
+
+def test_migration_tells_the_new_columns_from_the_old_rows(database_url: str) -> None:
+    old_sdist = {"metadata_version": "2.1", "name": "demo"}
+    with opened(database_url) as engine, writing(engine) as connection:
+        assert migrate(connection, since=0, until=1) == 1
+        project = {"name": "demo", "display_name": "demo", "created_at": "2026-01-01T00:00:00.000000Z"}
+        connection.execute(text("insert into projects values (:name, :display_name, :created_at)"), project)
+        for number, (packagetype, fields) in enumerate(
+            [
+                ("bdist_wheel", {"metadata_version": "2.1"}),
+                ("sdist", old_sdist),
+                ("sdist", old_sdist | {"metadata_version": "2.4"}),
+                ("sdist", old_sdist | {"metadata_version": "2.4", "dynamic": ["Requires-Dist"]}),
+                ("sdist", old_sdist | {"metadata_version": "2.4", "dynamic": ["License-File"]}),
+            ],
+            start=1,
+        ):
+            connection.execute(
+                text(
+                    "insert into distributions (id, filename, project, version, packagetype, sha256,"
+                    " blake2b_256, size_bytes, metadata_sha256, core_metadata, uploaded_at, uploaded_by)"
+                    " values (:id, :name, 'demo', '1.0', :type, :id, '', 10, '', :fields, '', '')"
+                ),
+                {"id": number, "name": str(number), "type": packagetype, "fields": json.dumps(fields)},
+            )
+        assert migrate(connection, since=1) == SCHEMA_VERSION
+        static = connection.execute(text("select id from distributions where is_metadata_static order by id"))
+        assert [row.id for row in static] == [1, 3, 5]
+        assert connection.scalar(text("select stored_bytes from projects")) == 50
 
 
 def test_catalog_of_a_newer_program_is_refused(engine: Engine) -> None:

@@ -17,9 +17,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -102,6 +103,16 @@ projects = Table(
     Column("name", Text, primary_key=True, comment="normalized"),
     Column("display_name", Text, nullable=False),
     Column("created_at", Text, nullable=False),
+    Column("status", Text, comment="archived, deprecated or quarantined (PEP 792); null: active"),
+    Column("status_reason", Text),
+    Column("size_limit_bytes", BigInteger, comment="null: what the store allows every project"),
+    Column(
+        "stored_bytes",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="sum of its distributions' sizes, so that a limit costs no sum over thousands of rows",
+    ),
 )
 
 releases = Table(
@@ -129,6 +140,16 @@ distributions = Table(
     Column("core_metadata", Text, nullable=False, comment="JSON, as parsed from the file"),
     Column("uploaded_at", Text, nullable=False),
     Column("uploaded_by", Text, nullable=False),
+    Column(
+        "is_metadata_static",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="building can not change what it says of dependencies: true of every wheel",
+    ),
+    Column(
+        "provenance_sha256", Text, comment="digest of the provenance object (PEP 740), a blob; null: none"
+    ),
     UniqueConstraint("filename", "sha256"),
     Index(None, "project", "version"),
     Index(None, "sha256"),
@@ -165,6 +186,8 @@ mirrored_projects = Table(
     Column("is_present", Boolean, nullable=False, comment="false: upstream has no such project"),
     Column("etag", Text),
     Column("fetched_at", Text, nullable=False),
+    Column("status", Text, comment="as upstream says (PEP 792); null: active"),
+    Column("status_reason", Text),
 )
 
 mirrored_files = Table(
@@ -184,6 +207,15 @@ mirrored_files = Table(
     Column("upstream_has_metadata", Boolean, nullable=False),
     Column("metadata_sha256", Text, comment="null until read"),
     Column("is_stored", Boolean, nullable=False, comment="the bytes are among our blobs"),
+    Column(
+        "is_metadata_unreadable",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="it was asked for, and there is none to be read: no longer advertised",
+    ),
+    Column("provenance_url", Text, comment="where the upstream serves the provenance object (PEP 740)"),
+    Column("provenance_sha256", Text, comment="null until read"),
     Index(None, "sha256"),
 )
 
