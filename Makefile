@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RUN := env -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv system-packages test-packages demo test check format torture docs bench requirements clean
+.PHONY: help venv system-packages test-packages bench-packages demo test check format torture docs bench requirements clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -36,7 +36,7 @@ docs: venv  ## build the documentation into docs/_build/html, warnings are error
 	$(RUN) python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: venv  ## measure what is fast, each against a baseline in the same run
+bench: bench-packages venv  ## measure what is fast, each against a baseline in the same run
 	$(RUN) python -m benchmarks
 
 requirements: venv  ## compile requirements/*.txt anew from their .in files and pyproject.toml
@@ -72,10 +72,19 @@ system-packages:
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL_MISSING)
 
-# What only the tests use: a real PostgreSQL, started by the tests for themselves.
+# What only the tests use: a real PostgreSQL, started by the tests for themselves; what makes disks fail.
 test-packages: system-packages
 	@missing=""; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 >/dev/null || missing="$$missing e2fsprogs"; \
+	$(INSTALL_MISSING)
+
+# What the benchmarks measure against, and with.
+bench-packages: system-packages
+	@missing=""; \
+	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	command -v wrk >/dev/null || missing="$$missing wrk"; \
 	$(INSTALL_MISSING)
 
 INSTALL_MISSING = test -z "$$missing" && exit 0; \
