@@ -17,6 +17,7 @@ for the command line. Each instance says what happened, with values, and what to
     │   └── DistributionExists     409  6   same filename, other bytes
     ├── TooLarge                   413  2   over a limit
     ├── StorageFailed              503  7   disk, database or object store failed; nothing was acknowledged
+    │   └── StorageFull            507  7   no space is left
     ├── UpstreamFailed             502  7   another index did not answer as it should
     ├── StoreUnreachable           502  7   the store did not answer a client
     ├── ProjectError               400  8   a checkout that can not be packaged as it is
@@ -146,6 +147,12 @@ class StorageFailed(ConveyorError):
 
     http_status = 503
     exit_code = 7
+
+
+class StorageFull(StorageFailed):
+    """No space is left on a disk of the store: nothing more is accepted until somebody has freed some."""
+
+    http_status = 507
 
 
 class UpstreamFailed(ConveyorError):

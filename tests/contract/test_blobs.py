@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.blobs import BlobStore, open_blobs
-from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, make_durable_folders
+from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS
+from conveyor.blobs.folders import make_durable_folders
 from conveyor.errors import InvalidInput, NotFound, StorageFailed
 
 if TYPE_CHECKING:

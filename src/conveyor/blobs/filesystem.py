@@ -12,7 +12,6 @@ remove (``blobs.exclusion``). What lies here is listed and set aside by ``blobs.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
@@ -21,8 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.exclusion import Exclusion
-from conveyor.errors import NotFound, StorageFailed
+from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,39 +157,3 @@ class FilesystemBlobs:
 
 
 _HEX = frozenset("0123456789abcdef")
-
-
-def make_durable_folders(folder: Path) -> None:
-    """Make a folder and its missing parents so that they survive a power cut."""
-    missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Turn an error of the operating system into StorageFailed; ``what`` says what could not be done."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFailed(
-                f"{what}: the disk is full", hint="free some space, then try again; nothing was stored"
-            ) from error
-        raise StorageFailed(f"{what}: {error.strerror or error}", hint=_hint(error)) from error
-
-
-def _hint(error: OSError) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "the store's process must be allowed to write there"
-    return "nothing was stored; look at the disk, then try again"

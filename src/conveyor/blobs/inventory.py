@@ -18,13 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from conveyor.blobs.filesystem import (
-    LEFTOVER_AGE_SECONDS,
-    FilesystemBlobs,
-    make_durable_folders,
-    storage_errors,
-    sync_folder,
-)
+from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, FilesystemBlobs
+from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -186,6 +186,7 @@ _CLASSES: dict[int, type[ConveyorError]] = {
     413: errors.TooLarge,
     502: errors.UpstreamFailed,
     503: errors.StorageFailed,
+    507: errors.StorageFull,
 }
 """For answers that name no class of ours."""
 

@@ -17,7 +17,7 @@ from conveyor.catalog.connection import reading, writing
 from conveyor.catalog.events import Event, insert_event
 from conveyor.catalog.serials import next_serial
 from conveyor.domain.times import utc_text
-from conveyor.errors import Conflict, StorageFailed
+from conveyor.errors import Conflict, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,7 +117,5 @@ def database_errors(what: str) -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         if "disk is full" in reason or "No space left" in reason:
-            raise StorageFailed(
-                f"{what}: the disk is full", hint="free some space, then try again"
-            ) from error
+            raise StorageFull(f"{what}: the disk is full", hint="free some space, then try again") from error
         raise StorageFailed(f"{what}: {reason}", hint="look at the database, then try again") from error

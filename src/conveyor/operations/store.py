@@ -3,15 +3,16 @@
 ``initialise_store`` may run in several processes at once and may be killed at any line; running it again
 completes it. Its steps, in this order:
 
-1. the folder, durable, and a catalogue file for its owner only;
+1. the folder, durable, no half restored one, and a catalogue file for its owner only;
 2. the blobs' folder, and the catalogue's tables in one transaction;
 3. the password of ``admin``: chosen, written to its file and fsynced *before* step 4 commits, so that no
    store exists whose password nobody knows;
 4. store id, upstream, default indexes and ``admin`` in one transaction: all of it, or none.
 
-Steps 3 and 4 happen under an advisory lock on the folder, held for as long as they take and freed by the
-death of its holder; it guards only the initialisation. On PostgreSQL other nodes may do the same at the same
-time with folders of their own: the row of the store id lets one win, the others find it and stop there.
+All but the making of the folder happens under an advisory lock on it, held for as long as it takes and freed
+by the death of its holder; it guards initialising and restoring only. On PostgreSQL other nodes may do the
+same at the same time with folders of their own: the row of the store id lets one win, the others find it and
+stop there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conveyor.blobs import BlobStore, open_blobs
-from conveyor.blobs.filesystem import make_durable_folders, storage_errors, sync_folder
+from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog, sqlite_path
 from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
@@ -36,7 +38,7 @@ from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.catalog.users import insert_user
 from conveyor.domain.access import SCOPES
 from conveyor.domain.indexes import DEFAULT_INDEXES
-from conveyor.errors import NotFound, StorageFailed
+from conveyor.errors import Conflict, NotFound, StorageFailed
 from conveyor.operations.changes import database_errors, read, record_change
 from conveyor.settings import Upstream, upstream_of_this_machine
 
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 ADMIN = "admin"
 PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
+RESTORING_FILE = "unfinished-restore"
+"""Lies in a folder that a backup is being restored into, or was until somebody pulled the plug."""
 SERIAL_FILE = "serial"
 """Sixteen bytes of shared memory beside the catalogue; see ``catalog.serials``."""
 
@@ -86,8 +90,9 @@ def open_store(settings: StoreSettings) -> Store:
 
     Raises:
         StorageFailed: the database or the folder can not be used.
-        Conflict: the catalogue belongs to a newer conveyor.
+        Conflict: the catalogue belongs to a newer conveyor, or restoring it was not finished.
     """
+    _refuse_half_restored(settings)
     catalog = open_catalog(settings.database_url)
     try:
         with database_errors("the catalogue can not be opened"):
@@ -120,6 +125,7 @@ def opened_store(settings: StoreSettings) -> Iterator[Store]:
         NotFound: there is no store, or one that was left half made.
         StorageFailed, Conflict: as ``open_store``.
     """
+    _refuse_half_restored(settings)
     with database_errors("the catalogue can not be opened"):
         is_there = has_catalog(settings.database_url)
     if not is_there:
@@ -152,8 +158,10 @@ def initialise_store(settings: StoreSettings) -> InitialState:
     # 1. the folder
     with storage_errors(f"the store's folder {settings.data} can not be made"):
         make_durable_folders(settings.data)
-        _make_private(sqlite_path(settings.database_url))
-    with _initialising(settings.data):
+    with alone_in(settings.data):
+        _refuse_half_restored(settings)
+        with storage_errors("the catalogue can not be made"):
+            _make_private(sqlite_path(settings.database_url))
         # 2. blobs and tables
         store = open_store(settings)
         try:
@@ -245,9 +253,17 @@ def _make_private(catalog: Path | None) -> None:
             os.close(os.open(catalog, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
+def _refuse_half_restored(settings: StoreSettings) -> None:
+    if (settings.data / RESTORING_FILE).exists():
+        raise Conflict(
+            f"a backup was being restored to {settings.data}, and that was not finished",
+            hint=f"conveyor store restore SOURCE --data {settings.data} goes on with it",
+        )
+
+
 @contextmanager
-def _initialising(folder: Path) -> Iterator[None]:
-    """One process at a time initialises this folder; a killed one frees the lock."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time initialises or restores this folder; a killed one frees the lock."""
     with storage_errors(f"{folder} can not be written"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.filesystem import storage_errors
+from conveyor.blobs.errors import storage_errors
 from conveyor.catalog.distributions import find_distribution, insert_distribution, is_retired
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.pages import claims_on

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.filesystem import storage_errors
+from conveyor.blobs.errors import storage_errors
 from conveyor.domain.times import utc_text
 
 if TYPE_CHECKING:

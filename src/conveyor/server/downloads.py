@@ -13,7 +13,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.filesystem import storage_errors
+from conveyor.blobs.errors import storage_errors
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.mirror import keep_file
 

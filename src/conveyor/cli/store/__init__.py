@@ -16,6 +16,8 @@ COMMANDS = {
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
     "fsck": ("conveyor.cli.store.fsck", "Prove that catalogue and blobs agree; mend what can be mended."),
     "gc": ("conveyor.cli.store.gc", "Remove blobs that no row names."),
+    "backup": ("conveyor.cli.store.backup", "Write a backup or bring one up to date, while it serves."),
+    "restore": ("conveyor.cli.store.restore", "Make an identical store out of a backup."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates let it pass."),
 }
 """Command name → (module holding ``command``, one line of help)."""

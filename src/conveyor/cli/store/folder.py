@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +40,24 @@ def with_grace(function: Callable[..., Result]) -> Callable[..., Result]:
         help="How old a blob that no row names may be.",
     )
     return option(function)
+
+
+def with_threads(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command the option ``--threads``; it gets their number as ``threads``."""
+
+    @click.option(
+        "--threads",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Files read at a time; as many as processors.",
+    )
+    @wraps(function)
+    def wrapped(*arguments: object, threads: int | None, **options: object) -> Result:
+        from conveyor.blobs.inventory import default_threads
+
+        return function(*arguments, threads=threads or default_threads(), **options)
+
+    return wrapped
 
 
 @contextmanager

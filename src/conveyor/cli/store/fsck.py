@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conveyor.cli.store.folder import EXISTING_FOLDER, on_a_folder, progress_of, with_grace
+from conveyor.cli.store.folder import EXISTING_FOLDER, on_a_folder, progress_of, with_grace, with_threads
 from conveyor.settings import store_settings
 
 if TYPE_CHECKING:
@@ -26,18 +26,16 @@ if TYPE_CHECKING:
     metavar="BACKUP",
     help="With --repair: a backup to read lost bytes from.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1, 64), metavar="N", help="Files read at a time; as many as processors."
-)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @with_grace
+@with_threads
 @on_a_folder
 def command(
     data: Path,
     grace: float,
     is_repairing: bool,
     backups: tuple[Path, ...],
-    threads: int | None,
+    threads: int,
     as_json: bool,
 ) -> None:
     """Read every row and every byte of the store in DIR, and print one line per fault.
@@ -45,7 +43,6 @@ def command(
     Exits with 0 when there is no fault, or none is left after --repair; else with 7. What --repair takes away
     lies in blobs/quarantine afterwards, and every repair is in the audit log.
     """
-    from conveyor.blobs.inventory import default_threads
     from conveyor.errors import StorageFailed
     from conveyor.operations.inspection import inspect_store
     from conveyor.operations.repairs import repair_store
@@ -54,7 +51,6 @@ def command(
     if backups and not is_repairing:
         raise click.UsageError("--from is of use with --repair only")
     with opened_store(store_settings(data)) as store, progress_of("reading") as progress:
-        threads = threads or default_threads()
         seconds = grace * 3600
         if is_repairing:
             sources = [backup / "blobs" for backup in backups]

@@ -1,0 +1,38 @@
+"""``conveyor store restore``: make an identical store out of a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from conveyor.cli.store.folder import EXISTING_FOLDER, progress_of, with_threads
+from conveyor.settings import store_settings
+
+
+@click.command("restore")
+@click.argument("source", type=EXISTING_FOLDER)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="The folder of the new store; new or empty.",
+)
+@with_threads
+def command(source: Path, data: Path, threads: int) -> None:
+    """Make the store of the backup in SOURCE again, in DIR.
+
+    Every byte is checked on the way. Users, passwords and tokens are those of the backup. When it was broken
+    off, the same call goes on where it stood; until it has ended, no server starts on DIR.
+    """
+    from conveyor.operations.restores import restore_store
+
+    with progress_of("restoring") as progress:
+        backup = restore_store(source, store_settings(data), threads=threads, progress=progress)
+    click.echo(
+        f"restored serial {backup.serial} of {backup.made_at}:"
+        f" {backup.blobs} blobs with {backup.size_bytes} bytes"
+    )
+    for sha256 in backup.missing:
+        click.echo(f"was lost before the backup was made: {sha256}", err=True)

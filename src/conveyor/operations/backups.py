@@ -1,0 +1,327 @@
+"""Backups: a folder from which an identical store can be made, written while the store serves.
+
+Steps of ``back_up``:
+
+1. locks: one backup at a time into that folder, and no removal of blobs meanwhile (``blobs.exclusion``);
+2. the rows, one snapshot; **rows first**: bytes are stored before their rows, so every blob that the snapshot
+   names is there now, and step 1 keeps it there. Blobs first would miss those of the uploads in between;
+3. the blobs it names: those that the folder has already stay, others become a second name of the same file
+   (hard link) or, on another disk, a copy that is hashed on its way;
+4. all of it durable, then the marker in one rename: until then the folder holds the backup before, whole;
+5. what only the backup before needed is removed.
+
+Killed at any line, the folder holds the last finished backup, and the next call goes on with what is there.
+What is in a backup: catalogue (with users, tokens, upstream) and blobs. What is not: the initial password
+file, the serial file (made anew), logs. A hard link protects against deletion, not against a broken disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor import installed_version
+from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.filesystem import FilesystemBlobs
+from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.inventory import (
+    copy_blob,
+    hash_file,
+    in_parallel,
+    link_blob,
+    listed_blobs,
+    local_blobs,
+    look_at,
+    sync_file_system,
+)
+from conveyor.catalog.connection import is_sqlite
+from conveyor.catalog.copies import copy_catalog, reading_copy
+from conveyor.catalog.facts import read_fact
+from conveyor.catalog.named_blobs import named_blobs
+from conveyor.catalog.serials import newest_serial
+from conveyor.domain.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
+from conveyor.domain.times import utc_text
+from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
+from conveyor.operations.store import store_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Literal
+
+    from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs
+    from conveyor.operations.inspection import Progress
+    from conveyor.operations.store import Store
+
+    How = Literal["kept", "linked", "copied", "absent", "missing", "damaged"]
+
+BLOBS = "blobs"
+_LOCK = "lock"
+_UNFINISHED_CATALOG, _UNFINISHED_LISTING = "unfinished-catalog.sqlite", "unfinished-blobs.txt"
+_OUR_NAMES = ("backup.json", "lock", "blobs", "catalog-", "blobs-", "unfinished-")
+MOST_NAMED = 10
+"""Digests that an error names."""
+
+POSTGRESQL_HINT = (
+    "first pg_dump (one snapshot of all rows), then copy the folder of blobs, and let no conveyor store gc"
+    " run meanwhile; to restore: first the blobs, then the database, then conveyor store fsck"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """A backup that was just made."""
+
+    backup: Backup
+    linked: int
+    copied: int
+    kept: int
+    """Blobs that the folder had already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """What became of one blob."""
+
+    sha256: str
+    size_bytes: int
+    how: How
+
+
+def back_up(
+    store: Store,
+    destination: Path,
+    *,
+    threads: int,
+    is_verifying: bool = False,
+    may_be_incomplete: bool = False,
+    progress: Progress | None = None,
+) -> BackedUp:
+    """Make, or bring up to date, the backup at ``destination``.
+
+    Args:
+        store: the store; it may serve meanwhile.
+        destination: a folder that is new, empty, or holds a backup of this store.
+        threads: files handled at a time.
+        is_verifying: read every blob that the folder has already, and replace what is damaged.
+        may_be_incomplete: go on without blobs that the store has lost; the backup says which.
+        progress: told as it goes.
+
+    Raises:
+        InvalidInput: the catalogue is no SQLite file, or the folder lies among the store's blobs.
+        Conflict: the folder holds something else, or another backup is being written there.
+        StorageFailed: a blob is missing or damaged, or a disk failed; the backup before is still there.
+    """
+    _check(store, destination)
+    source, target = local_blobs(store.blobs), FilesystemBlobs(destination / BLOBS)
+    # 1. locks
+    with _alone_in(destination), source.exclusion.keeping():
+        # 2. the rows
+        copy = destination / _UNFINISHED_CATALOG
+        with storage_errors(f"{copy} can not be written"):
+            copy_catalog(store.catalog, copy)
+        with reading_copy(copy) as connection:
+            serial = newest_serial(connection)
+            schema = int(read_fact(connection, "schema") or 0)
+            names = named_blobs(connection)
+        with closing(names) as named:
+            # 3. the blobs
+            brought = _bring_all(source, target, named, threads, is_verifying=is_verifying)
+            listing = destination / _UNFINISHED_LISTING
+            found = _write_listing(listing, brought, of=len(named), progress=progress)
+            if found.lost and not may_be_incomplete:
+                raise _lost(found.lost)
+            # 4. durable, then valid
+            backup = Backup(
+                store=store_id(store),
+                serial=serial,
+                schema=schema,
+                made_at=utc_text(store.clock()),
+                made_by=installed_version(),
+                catalog=_named_by_digest(copy, "catalog", ".sqlite"),
+                listing=_named_by_digest(listing, "blobs", ".txt"),
+                blobs=found.counts["kept"] + found.counts["linked"] + found.counts["copied"],
+                size_bytes=found.size_bytes,
+                missing=tuple(one.sha256 for one in found.lost),
+            )
+            _finish(destination, backup)
+            # 5. the rest
+            _clear(destination, backup, target, named)
+    return BackedUp(backup, found.counts["linked"], found.counts["copied"], found.counts["kept"])
+
+
+def read_backup(folder: Path) -> Backup:
+    """The finished backup in a folder.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput, Conflict: as ``parse_backup``.
+    """
+    try:
+        with storage_errors(f"{folder / MARKER} can not be read"):
+            text = (folder / MARKER).read_text(encoding="utf-8", errors="replace")
+    except StorageFailed as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise NotFound(
+                f"there is no finished backup at {folder}",
+                hint="conveyor store backup writes backup.json last; without it something is missing",
+            ) from error
+        raise
+    return parse_backup(text)
+
+
+def require_sqlite(is_on_sqlite: bool) -> None:
+    """Raise InvalidInput for a catalogue in PostgreSQL, with the safe way to do it there."""
+    if not is_on_sqlite:
+        raise InvalidInput(
+            "this store's catalogue is in PostgreSQL, which is backed up with its own tools",
+            hint=POSTGRESQL_HINT,
+        )
+
+
+def _check(store: Store, destination: Path) -> None:
+    require_sqlite(is_sqlite(store.catalog))
+    root = local_blobs(store.blobs).root.resolve()
+    if destination.resolve().is_relative_to(root):
+        raise InvalidInput(f"{destination} lies among the store's own blobs", hint="choose another folder")
+    with storage_errors(f"{destination} can not be used"):
+        make_durable_folders(destination)
+        strange = [name for name in os.listdir(destination) if not name.startswith(_OUR_NAMES)]  # noqa: PTH208 - names are all that is asked for
+    if strange:
+        raise Conflict(
+            f"{destination} holds something else than a backup: {', '.join(sorted(strange)[:5])}",
+            hint="give a new or empty folder, or one that holds a backup of this store",
+        )
+    if (destination / MARKER).exists():
+        theirs, mine = read_backup(destination).store, store_id(store)
+        if theirs != mine:
+            raise Conflict(
+                f"{destination} holds a backup of another store, {theirs}; this one is {mine}",
+                hint="give each store a folder of its own",
+            )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One backup at a time is written into a folder; a killed one frees the lock."""
+    with storage_errors(f"{folder} can not be written"):
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise Conflict(f"another backup is being written to {folder}") from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _bring_all(
+    source: FilesystemBlobs, target: FilesystemBlobs, named: NamedBlobs, threads: int, *, is_verifying: bool
+) -> Iterator[_Brought]:
+    def bring(blob: NamedBlob) -> _Brought:
+        return _bring(source, target, blob, is_verifying=is_verifying)
+
+    return in_parallel(bring, named, threads=threads)
+
+
+def _bring(
+    source: FilesystemBlobs, target: FilesystemBlobs, blob: NamedBlob, *, is_verifying: bool
+) -> _Brought:
+    """Make sure that the backup has one blob."""
+    sha256 = blob.sha256
+    here, there = look_at(source.path(sha256)), look_at(target.path(sha256))
+    if here is None:
+        return _Brought(sha256, 0, "missing" if blob.must_be_here else "absent")
+    if blob.sizes - {here.size_bytes}:
+        return _Brought(sha256, here.size_bytes, "damaged")
+    if there is not None and there.size_bytes == here.size_bytes:
+        hashed = hash_file(there.path) if is_verifying else None
+        if hashed is None or hashed.sha256 == sha256:
+            return _Brought(sha256, here.size_bytes, "kept")
+        if there.identity[:2] == here.identity[:2]:  # two names of one damaged file
+            return _Brought(sha256, here.size_bytes, "damaged")
+    if link_blob(here.path, target, sha256):
+        return _Brought(sha256, here.size_bytes, "linked")
+    is_right = copy_blob(here.path, target, sha256)
+    return _Brought(sha256, here.size_bytes, "copied" if is_right else "damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the list of blobs was written from."""
+
+    counts: Counter[How]
+    size_bytes: int
+    lost: list[_Brought]
+
+
+def _write_listing(path: Path, brought: Iterator[_Brought], *, of: int, progress: Progress | None) -> _Found:
+    counts: Counter[How] = Counter()
+    lost: list[_Brought] = []
+    size_bytes = 0
+    with storage_errors(f"{path} can not be written"), path.open("w", encoding="ascii") as file:
+        for one in brought:
+            counts[one.how] += 1
+            if one.how in ("missing", "damaged"):
+                lost.append(one)
+            elif one.how != "absent":
+                size_bytes += one.size_bytes
+                file.write(listing_line(one.sha256, one.size_bytes))
+            if progress is not None:
+                progress(counts.total(), of, size_bytes)
+        file.flush()
+        os.fsync(file.fileno())
+    return _Found(counts, size_bytes, lost)
+
+
+def _lost(lost: list[_Brought]) -> StorageFailed:
+    named = ", ".join(f"{one.sha256} ({one.how})" for one in lost[:MOST_NAMED])
+    more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+    return StorageFailed(
+        f"no backup was made: the store has lost the bytes of {named}{more}",
+        hint="conveyor store fsck --repair mends what can be mended; --incomplete goes on without them",
+    )
+
+
+def _named_by_digest(path: Path, stem: str, ending: str) -> BackupFile:
+    hashed = hash_file(path)
+    if hashed is None:
+        raise StorageFailed(f"{path} has gone", hint="does somebody else work in that folder?")
+    return BackupFile(f"{stem}-{hashed.sha256[:16]}{ending}", hashed.sha256, hashed.size_bytes)
+
+
+def _finish(destination: Path, backup: Backup) -> None:
+    """Make everything durable, then replace the marker."""
+    with storage_errors(f"{destination} can not be written"):
+        (destination / _UNFINISHED_CATALOG).rename(destination / backup.catalog.name)
+        (destination / _UNFINISHED_LISTING).rename(destination / backup.listing.name)
+        sync_file_system(destination)
+        unfinished = destination / f"unfinished-{MARKER}"
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(backup.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(destination / MARKER)
+        sync_folder(destination)
+
+
+def _clear(destination: Path, backup: Backup, target: FilesystemBlobs, named: NamedBlobs) -> None:
+    """Remove what this backup does not need."""
+    with storage_errors(f"{destination} can not be cleared"):
+        for path in destination.iterdir():
+            is_needed = path.name in (MARKER, _LOCK, BLOBS, backup.catalog.name, backup.listing.name)
+            if path.is_file() and not is_needed:
+                path.unlink()
+        for listed in listed_blobs(target):
+            if listed.name not in named:
+                listed.path.unlink()
+    target.remove_leftovers()

@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select
+
+from conveyor.blobs.inventory import hash_file, listed_blobs, local_blobs
+from conveyor.catalog.copies import copy_catalog
+from conveyor.catalog.tables import metadata as tables
+from conveyor.domain.backups import MARKER
+from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
+from conveyor.operations.backups import BackedUp, back_up, read_backup
+from conveyor.operations.changes import read
+from conveyor.operations.garbage import collect_garbage
+from conveyor.operations.inspection import inspect_store
+from conveyor.operations.restores import restore_store
+from conveyor.operations.store import (
+    PASSWORD_FILE,
+    RESTORING_FILE,
+    close_store,
+    initialise_store,
+    open_store,
+    opened_store,
+)
+from distributions_made import make_wheel
+from makers import make_settings, make_store
+from operations.stores_damaged import blob_path, damage, execute, make_older, mirror, put_garbage
+from releases_made import make_release, make_worker, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conveyor.operations.store import Store
+
+MADE = make_wheel()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store with a release that carries evidence, and a mirrored file."""
+    store = make_store(tmp_path / "store")
+    make_release(store, make_worker(store))
+    mirror(store, make_wheel("upstreams"))
+    return store
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    """A folder on another file system, where hard links do not reach."""
+    shared_memory = Path("/dev/shm")
+    folder = shared_memory / f"conveyor-{os.getpid()}-{threading.get_ident()}"
+    folder.mkdir()
+    assert folder.stat().st_dev != Path.cwd().stat().st_dev
+    yield folder
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
+
+
+def backup(store: Store, folder: Path, *, is_verifying: bool = False) -> BackedUp:
+    return back_up(store, folder, threads=2, is_verifying=is_verifying)
+
+
+def restored(source: Path, folder: Path) -> Store:
+    settings = make_settings(folder)
+    restore_store(source, settings, threads=2)
+    assert not initialise_store(settings).is_new
+    return make_store(folder)
+
+
+def rows_of(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    with read(store) as connection:
+        return {
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=str)
+            for table in tables.sorted_tables
+        }
+
+
+def contents_of(store: Store) -> dict[str, bytes]:
+    return {file.name: file.path.read_bytes() for file in listed_blobs(local_blobs(store.blobs))}
+
+
+def check_whole(folder: Path) -> None:
+    """Every file of a finished backup is what its marker says."""
+    found = read_backup(folder)
+    for file in (found.catalog, found.listing):
+        hashed = hash_file(folder / file.name)
+        assert hashed is not None
+        assert (hashed.sha256, hashed.size_bytes) == (file.sha256, file.size_bytes)
+    for line in (folder / found.listing.name).read_text().splitlines():
+        sha256, size = line.split()
+        hashed = hash_file(folder / "blobs" / sha256[:2] / sha256[2:4] / sha256)
+        assert hashed is not None
+        assert (hashed.sha256, hashed.size_bytes) == (sha256, int(size))
+
+
+def test_restored_store_has_the_same_rows_and_bytes(store: Store, tmp_path: Path) -> None:
+    made = backup(store, tmp_path / "backup").backup
+    check_whole(tmp_path / "backup")
+    again = restored(tmp_path / "backup", tmp_path / "again")
+    assert rows_of(again) == rows_of(store)
+    assert contents_of(again) == contents_of(store)
+    assert again.newest.read() == store.newest.read() == made.serial
+    assert inspect_store(again, grace_seconds=0, threads=2).faults == []
+    assert publish(again, make_wheel(version="2.0")).is_new
+
+
+def test_backup_holds_no_initial_password(tmp_path: Path) -> None:
+    settings = replace(make_settings(tmp_path / "store"), admin_password=None)
+    initialise_store(settings)
+    password = (settings.data / PASSWORD_FILE).read_bytes().strip()
+    with opened_store(settings) as store:
+        backup(store, tmp_path / "backup")
+    assert not [path for path in (tmp_path / "backup").rglob("*") if path.name == PASSWORD_FILE]
+    assert all(
+        password not in path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file()
+    )
+    assert (tmp_path / "backup" / read_backup(tmp_path / "backup").catalog.name).stat().st_mode & 0o077 == 0
+
+
+def test_blobs_are_linked_on_the_same_file_system_and_restored_as_copies(
+    store: Store, tmp_path: Path
+) -> None:
+    done = backup(store, tmp_path / "backup")
+    assert (done.linked, done.copied, done.kept) == (done.backup.blobs, 0, 0)
+    path = blob_path(store, MADE.sha256)
+    assert path.samefile(tmp_path / "backup" / path.relative_to(tmp_path / "store"))
+    again = restored(tmp_path / "backup", tmp_path / "again")
+    assert not path.samefile(blob_path(again, MADE.sha256))
+
+
+def test_blobs_are_copied_to_another_file_system(store: Store, tmp_path: Path, other_disk: Path) -> None:
+    done = backup(store, other_disk / "backup")
+    assert (done.linked, done.copied, done.kept) == (0, done.backup.blobs, 0)
+    check_whole(other_disk / "backup")
+    assert backup(store, other_disk / "backup").kept == done.backup.blobs
+    assert rows_of(restored(other_disk / "backup", tmp_path / "again")) == rows_of(store)
+
+
+def test_second_backup_writes_what_is_new_and_drops_what_is_gone(store: Store, tmp_path: Path) -> None:
+    first = backup(store, tmp_path / "backup")
+    publish(store, make_wheel(version="2.0"))
+    execute(store, "delete from mirrored_files")
+    second = backup(store, tmp_path / "backup")
+    assert (second.linked, second.copied, second.kept) == (2, 0, first.backup.blobs - 1)
+    assert second.backup.serial > first.backup.serial
+    check_whole(tmp_path / "backup")
+    names = {path.name for path in (tmp_path / "backup").iterdir()}
+    expected = {MARKER, "lock", "blobs", second.backup.catalog.name, second.backup.listing.name}
+    assert names == expected
+    assert not (tmp_path / "backup" / "blobs").joinpath(*_shelf(make_wheel("upstreams").sha256)).exists()
+    assert rows_of(restored(tmp_path / "backup", tmp_path / "again")) == rows_of(store)
+
+
+def _shelf(sha256: str) -> tuple[str, str, str]:
+    return sha256[:2], sha256[2:4], sha256
+
+
+def test_backup_outlives_what_happens_to_the_store(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    before = contents_of(store)
+    for digest in before:
+        blob_path(store, digest).unlink()
+    close_store(open_store(make_settings(tmp_path / "store")))
+    assert contents_of(restored(tmp_path / "backup", tmp_path / "again")) == before
+
+
+def test_garbage_and_strays_are_not_in_a_backup(store: Store, tmp_path: Path) -> None:
+    sha256 = put_garbage(store, b"garbage")
+    backup(store, tmp_path / "backup")
+    again = restored(tmp_path / "backup", tmp_path / "again")
+    assert not again.blobs.has(sha256)
+    assert inspect_store(again, grace_seconds=0, threads=2).faults == []
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated"])
+def test_lost_bytes_make_no_backup_and_leave_the_one_before(store: Store, tmp_path: Path, how: str) -> None:
+    first = backup(store, tmp_path / "backup").backup
+    publish(store, make_wheel(version="2.0"))
+    lost = blob_path(store, make_wheel(version="2.0").sha256)
+    if how == "missing":
+        lost.unlink()
+    else:
+        lost.write_bytes(b"short")
+    with pytest.raises(StorageFailed, match=f"has lost the bytes of {lost.name}") as raised:
+        backup(store, tmp_path / "backup")
+    assert "--incomplete" in (raised.value.hint or "")
+    assert read_backup(tmp_path / "backup") == first
+    check_whole(tmp_path / "backup")
+    second = back_up(store, tmp_path / "backup", threads=2, may_be_incomplete=True).backup
+    assert second.missing == (lost.name,)
+    restore_store(tmp_path / "backup", make_settings(tmp_path / "again"), threads=2)
+
+
+def test_damage_is_noticed_where_bytes_are_copied(store: Store, other_disk: Path) -> None:
+    damage(blob_path(store, MADE.sha256))
+    with pytest.raises(StorageFailed, match=f"{MADE.sha256} \\(damaged\\)"):
+        backup(store, other_disk / "backup")
+
+
+def test_verifying_replaces_what_the_backup_disk_has_damaged(store: Store, other_disk: Path) -> None:
+    backup(store, other_disk / "backup")
+    damage(other_disk / "backup" / "blobs" / Path(*_shelf(MADE.sha256)))
+    assert backup(store, other_disk / "backup").copied == 0
+    assert backup(store, other_disk / "backup", is_verifying=True).copied == 1
+    check_whole(other_disk / "backup")
+
+
+def test_verifying_notices_damage_of_linked_files(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    damage(blob_path(store, MADE.sha256))
+    with pytest.raises(StorageFailed, match="damaged"):
+        backup(store, tmp_path / "backup", is_verifying=True)
+
+
+def test_folder_with_something_else_is_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("chapter one")
+    with pytest.raises(Conflict, match=r"something else than a backup: thesis\.tex"):
+        backup(store, tmp_path / "mine")
+    with pytest.raises(Conflict, match="something else"):
+        backup(store, tmp_path / "store")
+    with pytest.raises(InvalidInput, match="among the store's own blobs"):
+        backup(store, tmp_path / "store" / "blobs" / "backup")
+
+
+def test_backup_of_another_store_is_not_overwritten(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    with pytest.raises(Conflict, match="backup of another store"):
+        backup(make_store(tmp_path / "other"), tmp_path / "backup")
+    check_whole(tmp_path / "backup")
+
+
+def test_damaged_catalogue_is_not_backed_up(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    publish(store, MADE)
+    first = backup(store, tmp_path / "backup").backup
+    with store.catalog.connect() as connection:
+        connection.exec_driver_sql("rollback")
+        connection.exec_driver_sql("pragma writable_schema=on")
+        connection.exec_driver_sql("begin")
+        connection.exec_driver_sql("delete from sqlite_master where name = 'ix_distributions_sha256'")
+        connection.commit()
+        connection.invalidate()
+    with pytest.raises(StorageFailed, match="damaged"):
+        backup(store, tmp_path / "backup")
+    assert read_backup(tmp_path / "backup") == first
+
+
+def test_nothing_is_collected_while_a_backup_is_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirrored file is taken back by upstream between the snapshot of rows and the copying of bytes."""
+    made = make_wheel("upstreams")
+    make_older(blob_path(store, made.sha256), 1e6)
+
+    def copy_and_take_back(*arguments: object) -> None:
+        copy_catalog(*arguments)  # type: ignore[arg-type]  # passed on
+        execute(store, "delete from mirrored_files")
+        with pytest.raises(Conflict, match="under way"):
+            collect_garbage(store)
+
+    monkeypatch.setattr("conveyor.operations.backups.copy_catalog", copy_and_take_back)
+    backup(store, tmp_path / "backup")
+    assert collect_garbage(store).blobs == 1
+    again = restored(tmp_path / "backup", tmp_path / "again")
+    assert blob_path(again, made.sha256).read_bytes() == made.content
+    assert inspect_store(again, grace_seconds=0, threads=2).faults == []
+
+
+def test_uploads_during_a_backup_are_in_it_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    stopping = threading.Event()
+
+    def keep_publishing() -> None:
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            publish(store, make_wheel(version=str(number)))
+
+    busy = threading.Thread(target=keep_publishing)
+    busy.start()
+    serials = []
+    try:
+        for number in range(5):
+            serials.append(backup(store, tmp_path / "backup").backup.serial)
+            again = restored(tmp_path / "backup", tmp_path / f"again-{number}")
+            assert inspect_store(again, grace_seconds=0, threads=2).faults == []
+            assert again.newest.read() == serials[-1]
+    finally:
+        stopping.set()
+        busy.join()
+    assert serials == sorted(set(serials))
+
+
+def test_folder_without_a_finished_backup_is_not_restored(store: Store, tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "again")
+    (tmp_path / "backup").mkdir()
+    with pytest.raises(NotFound, match="no finished backup"):
+        restore_store(tmp_path / "backup", settings, threads=2)
+    backup(store, tmp_path / "backup")
+    (tmp_path / "backup" / MARKER).write_text("{}")
+    with pytest.raises(InvalidInput, match="damaged"):
+        restore_store(tmp_path / "backup", settings, threads=2)
+    assert not settings.data.exists()
+
+
+def test_backup_of_a_newer_conveyor_is_not_restored(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    marker = tmp_path / "backup" / MARKER
+    text = marker.read_text()
+    for key, what in (("format", "format 99"), ("schema", "schema 99")):
+        marker.write_text(json.dumps({**json.loads(text), key: 99}))
+        with pytest.raises(Conflict, match=what):
+            restore_store(tmp_path / "backup", make_settings(tmp_path / "again"), threads=2)
+
+
+@pytest.mark.parametrize("which", ["catalog", "listing"])
+@pytest.mark.parametrize("how", ["missing", "wrong"])
+def test_damaged_files_of_a_backup_are_noticed_before_anything_is_restored(
+    store: Store, tmp_path: Path, which: str, how: str
+) -> None:
+    made = backup(store, tmp_path / "backup").backup
+    path = tmp_path / "backup" / (made.catalog if which == "catalog" else made.listing).name
+    damage(path)
+    if how == "missing":
+        path.unlink()
+    with pytest.raises(StorageFailed, match="damaged"):
+        restore_store(tmp_path / "backup", make_settings(tmp_path / "again"), threads=2)
+    assert not (tmp_path / "again").exists()
+
+
+def test_damaged_blob_of_a_backup_is_named_and_no_store_is_made(
+    store: Store, tmp_path: Path, other_disk: Path
+) -> None:
+    backup(store, other_disk / "backup")
+    bad = other_disk / "backup" / "blobs" / Path(*_shelf(MADE.sha256))
+    damage(bad)
+    settings = make_settings(tmp_path / "again")
+    with pytest.raises(StorageFailed, match=MADE.sha256):
+        restore_store(other_disk / "backup", settings, threads=2)
+    with pytest.raises(Conflict, match="not finished"):
+        initialise_store(settings)
+    with pytest.raises(Conflict, match="not finished"):
+        open_store(settings)
+    with pytest.raises(Conflict, match="not finished"), opened_store(settings):
+        pass
+    bad.write_bytes(MADE.content)
+    restore_store(other_disk / "backup", settings, threads=2)  # goes on
+    assert rows_of(make_store(tmp_path / "again")) == rows_of(store)
+
+
+def test_folder_that_is_not_empty_is_not_restored_into(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("")
+    for folder in ("mine", "store"):
+        with pytest.raises(Conflict, match="is not empty"):
+            restore_store(tmp_path / "backup", make_settings(tmp_path / folder), threads=2)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
+
+
+def test_unfinished_restore_of_another_backup_is_not_gone_on_with(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / RESTORING_FILE).write_text("0" * 64)
+    with pytest.raises(Conflict, match="another backup"):
+        restore_store(tmp_path / "backup", make_settings(tmp_path / "again"), threads=2)
+
+
+def test_blobs_that_lie_elsewhere_must_be_empty_too(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    settings = replace(make_settings(tmp_path / "again"), blobs_url=f"file://{tmp_path}/store/blobs")
+    with pytest.raises(Conflict, match="holds blobs"):
+        restore_store(tmp_path / "backup", settings, threads=2)
+    assert list((tmp_path / "again").iterdir()) == []
+    settings = replace(settings, blobs_url=f"file://{tmp_path}/elsewhere")
+    restore_store(tmp_path / "backup", settings, threads=2)
+    assert hash_file(tmp_path / "elsewhere" / Path(*_shelf(MADE.sha256))) is not None
+
+
+def test_backup_and_restore_killed_before_any_of_their_steps_are_completed_by_the_next(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    stride = 1 if request.config.getoption("--torture") else 5
+    program = Path(__file__).with_name("backup_and_die.py")
+    ended = subprocess.run(
+        [sys.executable, program, tmp_path, str(stride)],
+        env={**os.environ, "PYTHONPATH": str(program.parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    backing_up, restoring = (int(tried) * stride for tried in ended.stdout.split())
+    assert backing_up > 20
+    assert restoring > 20
+
+
+def test_catalogue_in_postgresql_is_left_to_its_own_tools(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    settings = make_settings(tmp_path / "again", database_url="postgresql+psycopg://nobody@127.0.0.1:9/none")
+    with pytest.raises(InvalidInput, match="PostgreSQL") as raised:
+        restore_store(tmp_path / "backup", settings, threads=2)
+    assert "pg_dump" in (raised.value.hint or "")
