@@ -111,7 +111,24 @@ def test_placeholders_of_old_tools_are_nothing() -> None:
         (core_metadata(fields=[("Home-page", "https://[1")]), "'home-page': not an http"),
         (core_metadata(fields=[("License-File", "../x")]), "license-file"),
         (core_metadata(fields=[("License-Expression", "No Such")]), "license-expression"),
-        (core_metadata(fields=[("Dynamic", "name")]), "dynamic"),
+        (core_metadata(fields=[("Dynamic", "name")]), "'name' is not allowed as a dynamic field"),
+        (core_metadata(fields=[("Dynamic", "Dynamic")]), "'dynamic' is not a valid dynamic field"),
+        (core_metadata(fields=[("Dynamic", "colour")]), "'colour' is not a valid dynamic field"),
+        (core_metadata(fields=[("Provides-Dist", "a @ https://a.example/a.whl")]), "depends on a URL"),
+        (core_metadata(fields=[("Obsoletes-Dist", "a>>1")]), "'a>>1' is invalid for 'obsoletes-dist'"),
+        (
+            core_metadata(fields=[("License", "MIT"), ("License-Expression", "MIT")]),
+            "both 'license' and 'license-expression': keep the second only",
+        ),
+        (core_metadata(metadata_version="2.5", fields=[("Import-Name", "a-b")]), "'a-b' is invalid for"),
+        (
+            core_metadata(fields=[("Description-Content-Type", "text/markdown; variant=Mine")]),
+            "valid Markdown variants",
+        ),
+        (
+            core_metadata(fields=[("Description-Content-Type", "text/x-rst; charset=latin-1")]),
+            "only specify the UTF-8 charset",
+        ),
         (core_metadata(fields=[("Description-Content-Type", "text/html")]), "description-content-type"),
         (
             core_metadata(metadata_version="2.1", fields=[("Dynamic", "summary")]),
@@ -124,6 +141,75 @@ def test_placeholders_of_old_tools_are_nothing() -> None:
 )
 def test_faults_are_named(content: bytes, fault: str) -> None:
     assert fault in read(content)[1]
+
+
+@pytest.mark.parametrize(
+    ("classifier", "fault"),
+    [
+        ("Programming Language :: python :: 3", "did you mean 'Programming Language :: Python :: 3'?"),
+        ("Topic :: Nowhere At All", "the classifier 'Topic :: Nowhere At All' is unknown: take it out"),
+        ("Natural Language :: Ukranian", "is deprecated: use 'Natural Language :: Ukrainian'"),
+        ("License :: OSI Approved :: Jabber Open Source License", "is deprecated: take it out"),
+    ],
+)
+def test_unknown_and_deprecated_classifiers_are_refused_with_advice(classifier: str, fault: str) -> None:
+    assert fault in read(core_metadata(fields=[("Classifier", classifier)]))[1]
+
+
+@pytest.mark.parametrize("classifier", ["Private :: Do Not Upload", "Programming Language :: Python :: 3"])
+def test_known_classifiers_and_those_that_keep_a_project_private_are_welcome(classifier: str) -> None:
+    assert read(core_metadata(fields=[("Classifier", classifier)]))[1] == ""
+
+
+def test_of_thousands_of_unknown_classifiers_few_are_named() -> None:
+    fields = [("Classifier", f"Nonsense {number:05} " + "x" * 60) for number in range(15_000)]
+    faults = read(core_metadata(fields=fields))[1]
+    assert faults.count("is unknown") == 10
+    assert "14990 more classifiers are unknown or deprecated" in faults
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "kept"),
+    [
+        (
+            "2.5",
+            [("Import-Name", "demo"), ("Import-Name", "_demo; private"), ("Import-Namespace", "ns")],
+            {"import_names": ["demo", "_demo; private"], "import_namespaces": ["ns"]},
+        ),
+        (
+            "2.6",
+            [("Dynamic", "Requires-Dist"), ("Requires-Dist", "six")],
+            {"dynamic": ["Requires-Dist"], "requires_dist": ["six"]},
+        ),
+    ],
+)
+def test_import_names_and_partly_dynamic_fields_are_kept(
+    version: str, fields: list[tuple[str, str]], kept: dict[str, list[str]]
+) -> None:
+    found, faults = read(core_metadata(metadata_version=version, fields=fields))
+    assert faults == ""
+    assert found is not None
+    assert kept.items() <= found.fields.items()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_rst"),
+    [
+        (None, True),
+        ("text/x-rst", True),
+        ("Text/X-RST; charset=UTF-8", True),
+        ("text/markdown", False),
+        ("text/plain; charset=UTF-8", False),
+    ],
+)
+def test_description_is_restructured_text_unless_it_says_otherwise(
+    content_type: str | None, is_rst: bool
+) -> None:
+    fields = [("Description-Content-Type", content_type)] if content_type else []
+    found, faults = read(core_metadata(fields=fields, description="Title\n=====\n"))
+    assert faults == ""
+    assert found is not None
+    assert found.restructured_text == ("Title\n=====" if is_rst else None)
 
 
 def test_all_faults_are_named_at_once() -> None:

@@ -1,30 +1,30 @@
 """Core metadata: a distribution's METADATA or PKG-INFO, parsed and checked, all faults at once.
 
-``packaging.metadata`` parses; added here are the rules it leaves to indexes: a newer minor version is read as
-the newest known one (the specification's rule), references leave the store by no side door, links and
-addresses can be shown. Fields are kept as the file has them; the catalogue keeps them as JSON.
+``packaging.metadata`` parses; a newer minor version is read as the newest known one (the specification's
+rule), and what indexes ask beyond that is in ``metadata_rules``. Fields are kept as the file has them; the
+catalogue keeps them as JSON.
 
-Sources: core metadata specification 2.6, PEP 639 (licences), PEP 685 (extras).
+Sources: core metadata specification 2.6, PEP 639 (licences), PEP 685 (extras), PEP 794 (import names).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import getaddresses
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from packaging.metadata import InvalidMetadata, Metadata, RawMetadata, parse_email
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
+from conveyor.domain.metadata_rules import rule_faults
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from conveyor.domain.faults import Faults
 
 METADATA_LIMIT_BYTES = 4 * 1024 * 1024
+RESTRUCTURED_TEXT = "text/x-rst"
 NEWEST_METADATA_VERSION = "2.6"
 MOST_HEADERS = 20_000
 MOST_HEADER_NAMES = 200
@@ -44,8 +44,8 @@ _HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotation
     "supported-platform",
 }
 """Every header of the specification; packaging has the repeatable ones in the plural."""
-_LONGEST_SUMMARY = 512
-_LONGEST_LABEL = 32
+_RESOLVED = frozenset({"provides-extra", "requires-dist", "requires-python"})
+"""Fields that a resolver decides by."""
 _PLACEHOLDER = "UNKNOWN"
 """What old setuptools wrote where nothing was known."""
 
@@ -62,6 +62,14 @@ class CoreMetadata:
     requires_python: str | None
     fields: dict[str, Any]
     """All fields by packaging's names (``requires_dist``, ``project_urls``, …), ready to be JSON."""
+
+    @property
+    def restructured_text(self) -> str | None:
+        """The description when it is reStructuredText, which it also is without a content type."""
+        content_type = str(self.fields.get("description_content_type") or RESTRUCTURED_TEXT)
+        if content_type.partition(";")[0].strip().lower() != RESTRUCTURED_TEXT:
+            return None
+        return str(self.fields.get("description") or "").strip() or None
 
 
 def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata | None:
@@ -89,8 +97,7 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
     )
     found = {
         *_faults_by_packaging(checked, unparsed=unparsed),
-        *_faults_of_requirements(raw),
-        *_faults_of_texts(raw),
+        *rule_faults(raw),
     }
     for fault in sorted(found):
         faults.add(f"{what}: {fault}")
@@ -105,6 +112,18 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
         requires_python=raw.get("requires_python") or None,
         fields=fields,
     )
+
+
+def is_static(fields: Mapping[str, Any]) -> bool:
+    """Whether building an sdist with these fields can not change what a resolver asks of it (PEP 643).
+
+    Version 2.2 or newer, and none of dependencies, extras and ``Requires-Python`` is declared dynamic. Those
+    three are what pip compares between the metadata beside a file and that of the wheel built from it.
+    """
+    found = _VERSION_FORM.fullmatch(str(fields.get("metadata_version", "")))
+    if found is None or (int(found[1]), int(found[2])) < (2, 2):
+        return False
+    return _RESOLVED.isdisjoint(name.lower() for name in fields.get("dynamic", ()))
 
 
 def _fault_of_size(content: bytes) -> str | None:
@@ -165,48 +184,3 @@ def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iter
             # Requirements are looked at one by one below; what could not be parsed has its fault already.
             if not (isinstance(error, InvalidMetadata) and error.field in {"requires-dist", *unparsed}):
                 yield str(error)
-
-
-def _faults_of_requirements(raw: RawMetadata) -> Iterator[str]:
-    for text in raw.get("requires_dist", []):
-        try:
-            requirement = Requirement(text)
-        except (InvalidRequirement, RecursionError):
-            yield f"{text!r} is invalid for 'requires-dist'"
-        else:
-            if requirement.url is not None:
-                yield (
-                    f"{text!r} depends on a URL, which no index can check or keep; "
-                    "upload that dependency and name its version"
-                )
-
-
-def _faults_of_texts(raw: RawMetadata) -> Iterator[str]:
-    if len(raw.get("summary", "")) > _LONGEST_SUMMARY:
-        yield f"the summary is longer than {_LONGEST_SUMMARY} characters"
-    for field, addresses in (
-        ("author-email", raw.get("author_email")),
-        ("maintainer-email", raw.get("maintainer_email")),
-    ):
-        if addresses and not all(_is_address(address) for _, address in getaddresses([addresses])):
-            yield f"{addresses!r} is invalid for {field!r}: not a list of mail addresses"
-    links = [("home-page", raw.get("home_page")), ("download-url", raw.get("download_url"))]
-    for label, url in raw.get("project_urls", {}).items():
-        links.append(("project-url", url or "(nothing)"))
-        if not label or len(label) > _LONGEST_LABEL:
-            yield f"the label {label!r} of a 'project-url' must have 1 to {_LONGEST_LABEL} characters"
-    for field, link in links:
-        if link and not _is_link(link):
-            yield f"{link!r} is invalid for {field!r}: not an http or https URL"
-
-
-def _is_address(text: str) -> bool:
-    return re.fullmatch(r"[^@\s]+@[^@\s]+", text) is not None
-
-
-def _is_link(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc) and not re.search(r"\s", text)
