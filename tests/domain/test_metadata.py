@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from packaging.metadata import InvalidMetadata, Metadata
 
 from conveyor.domain.faults import Faults
-from conveyor.domain.metadata import NEWEST_METADATA_VERSION, CoreMetadata, read_metadata
+from conveyor.domain.metadata import NEWEST_METADATA_VERSION, CoreMetadata, is_static, read_metadata
 from distributions_made import core_metadata
 
 
@@ -247,3 +247,29 @@ def test_any_values_are_judged_without_a_crash(fields: dict[str, str]) -> None:
     content = core_metadata(fields=list(fields.items()))
     found, faults = read(content)
     assert faults or (found is not None and json.dumps(found.fields))
+
+
+@pytest.mark.parametrize(
+    ("version", "dynamic", "expected"),
+    [
+        ("2.4", [], True),
+        ("2.2", ["License-File", "description"], True),
+        ("2.10", [], True),
+        ("2.1", [], False),
+        ("1.2", [], False),
+        ("2.4", ["Requires-Dist"], False),
+        ("2.4", ["provides-extra"], False),
+        ("2.4", ["summary", "REQUIRES-PYTHON"], False),
+    ],
+)
+def test_sdist_that_builds_to_what_it_says_is_static(
+    version: str, dynamic: list[str], expected: bool
+) -> None:
+    fields = [("Dynamic", name) for name in dynamic]
+    found, _ = read(core_metadata(metadata_version=version, fields=fields))
+    assert found is not None
+    assert is_static(found.fields) is expected
+
+
+def test_metadata_without_a_version_is_not_static() -> None:
+    assert not is_static({"dynamic": []})

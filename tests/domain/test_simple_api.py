@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conveyor.domain.project_status import ProjectStatus
 from conveyor.domain.simple_api import (
     HTML,
     JSON,
@@ -123,7 +124,7 @@ def test_json_page_has_every_field_of_the_standard() -> None:
         is_yanked=True,
         yank_reason="broken",
     )
-    page = ProjectPage("demo", (file,), serial=7, status="archived", status_reason="moved")
+    page = ProjectPage("demo", (file,), serial=7, status=ProjectStatus("archived", "moved"))
     url = f"../../../packages/{'ab' * 32}/demo-1.0-py3-none-any.whl"
     assert json.loads(render_project_json(page, index="unstable")) == {
         "meta": {"api-version": "1.4", "_last-serial": 7},
@@ -194,13 +195,31 @@ class Links(HTMLParser):
 def test_every_value_is_escaped_in_html(reason: str, python: str, filename: str) -> None:
     hostile = f'"><script>alert(1)</script>{reason}'
     file = page_file(f"{filename}'<b>.whl", is_yanked=True, yank_reason=hostile, requires_python=f"<{python}")
-    page = ProjectPage("demo", (file,), status="quarantined", status_reason=hostile)
+    page = ProjectPage("demo", (file,), status=ProjectStatus("archived", hostile))
     seen = Links(render_project_html(page, index="stable"))
     assert seen.tags == {"html", "head", "meta", "title", "body", "h1", "a", "br"}
     (link,) = seen.links
     assert link["data-yanked"] is not None
     assert seen.metas["pypi:repository-version"] == "1.4"
-    assert seen.metas["pypi:project-status"] == "quarantined"
+    assert seen.metas["pypi:project-status"] == "archived"
+    assert seen.metas["pypi:project-status-reason"] is not None
+
+
+def test_html_carries_all_that_belongs_to_version_1_4_and_nothing_newer() -> None:
+    file = page_file(requires_python=">=3.11", is_yanked=True, has_metadata=True, has_provenance=True)
+    seen = Links(render_project_html(ProjectPage("demo", (file,)), index="stable"))
+    assert set(seen.metas) == {"pypi:repository-version", "pypi:project-status"}
+    (link,) = seen.links
+    assert set(link) == {
+        "href",
+        "data-requires-python",
+        "data-yanked",
+        "data-core-metadata",
+        "data-dist-info-metadata",
+        "data-provenance",
+    }
+    assert link["href"] is not None
+    assert link["data-provenance"] == link["href"].partition("#")[0] + ".provenance"
 
 
 def test_html_carries_the_old_metadata_attribute_beside_the_new_one() -> None:

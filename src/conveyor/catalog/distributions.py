@@ -32,8 +32,12 @@ def insert_distribution(
     metadata_sha256: str,
     uploaded_at: str,
     uploaded_by: str,
+    provenance_sha256: str | None = None,
 ) -> int:
-    """Write a new distribution and return its id; its project must be there, its bytes must be stored."""
+    """Write a new distribution and return its id; its project must be there, its bytes must be stored.
+
+    ``provenance_sha256``: digest of its provenance object (PEP 740), a blob; ``None``: it has none.
+    """
     statement = (
         insert(distributions)
         .values(
@@ -49,6 +53,8 @@ def insert_distribution(
             core_metadata=json.dumps(distribution.core_metadata, sort_keys=True),
             uploaded_at=uploaded_at,
             uploaded_by=uploaded_by,
+            is_metadata_static=distribution.is_metadata_static,
+            provenance_sha256=provenance_sha256,
         )
         .returning(distributions.c.id)
     )

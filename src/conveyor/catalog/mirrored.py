@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from conveyor.catalog.tables import mirrored_files, mirrored_projects
 from conveyor.domain.mirror import MirroredFile, MirroredProject
+from conveyor.domain.project_status import status_columns, status_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,12 +32,21 @@ _COLUMNS = (
     _files.upstream_has_metadata,
     _files.metadata_sha256,
     _files.is_stored,
+    _files.is_metadata_unreadable,
+    _files.provenance_url,
+    _files.provenance_sha256,
 )
 """In the order of the fields of ``MirroredFile``."""
 
 
 _PROJECTS_OF = select(
-    _projects.index_name, _projects.project, _projects.is_present, _projects.etag, _projects.fetched_at
+    _projects.index_name,
+    _projects.project,
+    _projects.is_present,
+    _projects.etag,
+    _projects.fetched_at,
+    _projects.status,
+    _projects.status_reason,
 ).where(
     _projects.project == bindparam("project"),
     _projects.index_name.in_(bindparam("index_names", expanding=True)),
@@ -61,7 +71,10 @@ def mirrored_projects_of(
 ) -> dict[str, MirroredProject]:
     """What is remembered of a project, by index; indexes that never asked for it are missing."""
     rows = connection.execute(_PROJECTS_OF, {"project": project, "index_names": list(index_names)})
-    return {row.index_name: MirroredProject(*row) for row in rows}
+    return {
+        row.index_name: MirroredProject(*row[:-2], status=status_from(row.status, row.status_reason))
+        for row in rows
+    }
 
 
 def mirrored_page_files(
@@ -80,7 +93,12 @@ def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> li
 
 def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
     """Remember that upstream was asked for a project, and what it said."""
-    values = {"is_present": known.is_present, "etag": known.etag, "fetched_at": known.fetched_at}
+    values = {
+        "is_present": known.is_present,
+        "etag": known.etag,
+        "fetched_at": known.fetched_at,
+        **status_columns(known.status),
+    }
     key = (_projects.index_name == known.index, _projects.project == known.project)
     changed = connection.execute(update(mirrored_projects).where(*key).values(**values))
     if changed.rowcount == 0:
@@ -137,6 +155,9 @@ def _values(file: MirroredFile) -> dict[str, Any]:
         "upstream_has_metadata": file.upstream_has_metadata,
         "metadata_sha256": file.metadata_sha256,
         "is_stored": file.is_stored,
+        "is_metadata_unreadable": file.is_metadata_unreadable,
+        "provenance_url": file.provenance_url,
+        "provenance_sha256": file.provenance_sha256,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import claims, distributions, projects
@@ -41,6 +41,15 @@ def project_size(connection: Connection, name: str) -> int:
     """Bytes of all files that were uploaded for a project."""
     total = select(func.sum(distributions.c.size_bytes)).where(distributions.c.project == name)
     return int(connection.scalar(total) or 0)
+
+
+def add_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
+    """Count bytes to a project's stored ones; a negative number takes some away."""
+    connection.execute(
+        update(projects)
+        .where(projects.c.name == name)
+        .values(stored_bytes=projects.c.stored_bytes + size_bytes)
+    )
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:

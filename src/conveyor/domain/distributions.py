@@ -5,7 +5,7 @@
 1. the filename, in its one correct spelling;
 2. the form: the request, the digests, what it says of the filename;
 3. the archive: structure, members, RECORD;
-4. the core metadata, and that it agrees with the filename;
+4. the core metadata, that it agrees with the filename, and that its description can be shown;
 5. the form against the metadata.
 
 Each step adds its faults and the next goes on where it can.
@@ -29,12 +29,14 @@ from conveyor.domain.forms import (
     check_metadata_fields,
     check_request,
 )
-from conveyor.domain.metadata import CoreMetadata, read_metadata
+from conveyor.domain.metadata import CoreMetadata, is_static, read_metadata
 from conveyor.domain.sdists import read_sdist
 from conveyor.domain.wheels import read_wheel
 from conveyor.errors import InvalidDistribution
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.domain.names import NormalizedName
 
 __all__ = ["ArchiveLimits", "Digests", "Distribution", "UploadForm", "read_distribution"]
@@ -59,6 +61,11 @@ class Distribution:
     core_metadata: dict[str, Any]
     """The same, parsed; ready to be JSON."""
 
+    @property
+    def is_metadata_static(self) -> bool:
+        """Whether a resolver may rely on the metadata without building: true of every wheel."""
+        return self.packagetype == "bdist_wheel" or is_static(self.core_metadata)
+
 
 def read_distribution(
     stream: BinaryIO,
@@ -68,8 +75,11 @@ def read_distribution(
     digests: Digests,
     form: UploadForm,
     limits: ArchiveLimits,
+    rendering_fault: Callable[[str], str | None],
 ) -> Distribution:
     """Read a distribution from a seekable stream and check it with its upload form.
+
+    ``rendering_fault`` tells why a text does not render as reStructuredText; ``None``: it does.
 
     Raises:
         InvalidDistribution: it has at least one fault; ``faults`` has a sentence for each.
@@ -84,6 +94,9 @@ def read_distribution(
         check_filename_fields(form, name, faults)
     # 3. and 4. the archive, its metadata
     found = _read_inside(stream, name, size_bytes, limits, faults) if name is not None else None
+    if found is not None and (text := found[1].restructured_text) is not None:
+        if reason := rendering_fault(text):
+            faults.add(_description_fault(found[1], reason))
     # 5. the form against the metadata
     if found is not None:
         check_metadata_fields(form, found[1], faults)
@@ -135,6 +148,13 @@ def _read_inside(
     missing = set(metadata.fields.get("license_files", ())) - licences
     faults.add_each(missing, what + ": the licence file {} is not in the archive")
     return content, metadata
+
+
+def _description_fault(metadata: CoreMetadata, reason: str) -> str:
+    advice = "mend it"
+    if "description_content_type" not in metadata.fields:
+        advice = f"say with description-content-type that it is something else, or {advice}"
+    return f"the description does not render as reStructuredText: {reason}; {advice}"
 
 
 def _invalid(filename: str, faults: Faults) -> InvalidDistribution:

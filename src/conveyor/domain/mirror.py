@@ -6,7 +6,10 @@ filled in from what can be known, in this order:
 - upload time: upstream's; else the ``Last-Modified`` of the file; else when the store first saw it, kept for
   ever and labelled;
 - size: upstream's; else what the file's server says of its length; unknown until then;
-- metadata: every wheel has some, read out of the wheel if need be; its digest is known once it was read.
+- metadata: every wheel has some, read out of the wheel if need be; its digest is known once it was read. An
+  sdist has what upstream has beside it, else what stands in it, once it is stored and says that it is static.
+  What was asked for and can not be read is no longer advertised;
+- provenance: upstream's, advertised at an address of ours and fetched when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from conveyor.domain.project_status import ACTIVE
 from conveyor.domain.simple_api import PageFile, version_in_filename, version_order
 from conveyor.domain.times import from_utc_text, utc_text
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from packaging.utils import NormalizedName
+
+    from conveyor.domain.project_status import ProjectStatus
 
 FRESH_FOR = timedelta(seconds=600)
 """How long a page counts as fresh: PyPI's own ``max-age``."""
@@ -44,6 +50,8 @@ class UpstreamFile:
     yank_reason: str | None = None
     has_metadata: bool = False
     metadata_sha256: str | None = None
+    provenance_url: str | None = None
+    """Of the provenance object (PEP 740)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class UpstreamPage:
     files: tuple[UpstreamFile, ...]
     etag: str
     """Upstream's validator; where it gives none, ``body:`` and the digest of the page's bytes."""
+    status: ProjectStatus = ACTIVE
+    """PEP 792."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,14 @@ class MirroredFile:
     yank_reason: str | None
     upstream_has_metadata: bool
     metadata_sha256: str | None
+    """As upstream says, or of what was read; ``None``: neither."""
     is_stored: bool
+    is_metadata_unreadable: bool = False
+    """Whether it was asked for and could not be read."""
+    provenance_url: str | None = None
+    """Where upstream serves the provenance object (PEP 740)."""
+    provenance_sha256: str | None = None
+    """``None`` until it was read."""
 
     @property
     def is_wheel(self) -> bool:
@@ -86,8 +103,9 @@ class MirroredFile:
 
     @property
     def has_metadata(self) -> bool:
-        """Whether its metadata can be had: from upstream, or out of the wheel."""
-        return self.is_wheel or self.upstream_has_metadata
+        """Whether its metadata can be had: from upstream, out of the wheel, or because it was read before."""
+        is_known = self.is_wheel or self.upstream_has_metadata or self.metadata_sha256 is not None
+        return is_known and not self.is_metadata_unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +119,8 @@ class MirroredProject:
     etag: str | None
     """Validator of the page as it was fetched (see ``UpstreamPage``)."""
     fetched_at: str
+    status: ProjectStatus = ACTIVE
+    """As upstream says (PEP 792)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +212,7 @@ def _row(file: UpstreamFile, *, index: str, project: str, now: datetime) -> Mirr
         upstream_has_metadata=file.has_metadata,
         metadata_sha256=file.metadata_sha256,
         is_stored=False,
+        provenance_url=file.provenance_url,
     )
 
 
@@ -199,6 +220,9 @@ def _updated(before: MirroredFile, file: UpstreamFile, *, now: datetime) -> Mirr
     fresh = _row(file, index=before.index, project=before.project, now=now)
     if before.sha256 != file.sha256:
         return fresh
+    is_same_metadata = file.has_metadata == before.upstream_has_metadata and (
+        file.metadata_sha256 in (None, before.metadata_sha256)
+    )
     return replace(
         fresh,
         size_bytes=fresh.size_bytes if fresh.size_bytes is not None else before.size_bytes,
@@ -206,6 +230,8 @@ def _updated(before: MirroredFile, file: UpstreamFile, *, now: datetime) -> Mirr
         is_upload_time_first_seen=file.upload_time is None and before.is_upload_time_first_seen,
         metadata_sha256=fresh.metadata_sha256 or before.metadata_sha256,
         is_stored=before.is_stored,
+        is_metadata_unreadable=before.is_metadata_unreadable and is_same_metadata,
+        provenance_sha256=before.provenance_sha256 if file.provenance_url == before.provenance_url else None,
     )
 
 
@@ -237,6 +263,7 @@ def page_file(file: MirroredFile) -> PageFile:
         yank_reason=file.yank_reason,
         has_metadata=file.has_metadata,
         metadata_sha256=file.metadata_sha256 if file.has_metadata else None,
+        has_provenance=file.provenance_url is not None,
     )
 
 

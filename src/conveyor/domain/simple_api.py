@@ -19,8 +19,12 @@ from urllib.parse import quote
 
 from packaging.version import InvalidVersion, Version
 
+from conveyor.domain.project_status import ACTIVE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from conveyor.domain.project_status import ProjectStatus
 
 API_VERSION = "1.4"
 
@@ -38,8 +42,6 @@ _SPELLINGS: dict[str, MediaType] = {
     "application/vnd.pypi.simple.latest+json": JSON,
     "application/vnd.pypi.simple.latest+html": HTML,
 }
-
-ProjectStatus = Literal["active", "archived", "deprecated", "quarantined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,8 @@ class ProjectPage:
     files: tuple[PageFile, ...]
     serial: int = 0
     """Serial of the newest change of the project."""
-    status: ProjectStatus = "active"
-    """PEP 792."""
-    status_reason: str | None = None
+    status: ProjectStatus = ACTIVE
+    """PEP 792; a quarantined project's page has no files."""
 
 
 def negotiate(accept: str | None, *, format_parameter: str | None = None) -> MediaType | None:
@@ -191,9 +192,9 @@ def file_path(file: PageFile) -> str:
 def render_project_json(page: ProjectPage, *, index: str) -> bytes:
     """The project page in JSON, as seen in ``index``."""
     root = root_of(index)
-    status: dict[str, str] = {"status": page.status}
-    if page.status_reason is not None:
-        status["reason"] = page.status_reason
+    status: dict[str, str] = {"status": page.status.name}
+    if page.status.reason is not None:
+        status["reason"] = page.status.reason
     body = {
         "meta": {"api-version": API_VERSION, "_last-serial": page.serial},
         "name": page.project,
@@ -229,9 +230,9 @@ def _file_json(file: PageFile, root: str) -> dict[str, Any]:
 def render_project_html(page: ProjectPage, *, index: str) -> bytes:
     """The project page in HTML, as seen in ``index``; every value is escaped here and nowhere else."""
     root = root_of(index)
-    head = [f'<meta name="pypi:project-status" content="{escape(page.status)}">']
-    if page.status_reason is not None:
-        head.append(f'<meta name="pypi:project-status-reason" content="{escape(page.status_reason)}">')
+    head = [f'<meta name="pypi:project-status" content="{escape(page.status.name)}">']
+    if page.status.reason is not None:
+        head.append(f'<meta name="pypi:project-status-reason" content="{escape(page.status.reason)}">')
     links = [_file_html(file, root) for file in page.files]
     return _document(f"Links for {page.project}", head, links)
 

@@ -10,10 +10,11 @@ from packaging.utils import canonicalize_name
 
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.mirrored import mirrored_by_digest
-from conveyor.catalog.pages import claims_on, held_files
+from conveyor.catalog.pages import claims_on, held_files, status_of
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import can_read
 from conveyor.domain.indexes import is_claimed, resolution_order
+from conveyor.domain.project_status import must_offer_files
 from conveyor.errors import NotFound
 from conveyor.operations.changes import read
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from conveyor.domain.access import Identity
     from conveyor.domain.indexes import Index
     from conveyor.domain.mirror import MirroredFile
+    from conveyor.domain.project_status import ProjectStatus
     from conveyor.operations.store import Store
 
 
@@ -41,6 +43,10 @@ class FoundFile:
     """Indexes whose pages show it: who may read one of them may read the file."""
     metadata_sha256: str | None
     """Digest of its core metadata; ``None``: not known yet, or it has none."""
+    provenance_sha256: str | None
+    """Digest of its provenance object; ``None``: not known yet, or it has none."""
+    status: ProjectStatus
+    """What this store decided about the project."""
     mirrored: MirroredFile | None
     """Set when it is not ours but a mirror's; its bytes may still be upstream only."""
     serial: int
@@ -49,7 +55,7 @@ class FoundFile:
     @property
     def is_public(self) -> bool:
         """Whether everybody may read it."""
-        return any(not index.is_private for index in self.readable_through)
+        return self.status.offers_files and any(not index.is_private for index in self.readable_through)
 
 
 def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
@@ -67,33 +73,22 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
             project = canonicalize_name(mirrored[0].project)
             if is_claimed(project, claims_on(connection, project)):
                 mirrored = []
-    holders = {row.index for row in own} | {row.index for row in mirrored}
-    if not holders:
-        raise NotFound(f"no index of this store holds {filename} with that digest")
-    readable_through = _seeing(holders, indexes)
-    first = next(name for name in indexes if name in holders)
-    if own:
-        return FoundFile(
-            filename=filename,
-            sha256=sha256,
-            size_bytes=own[0].size_bytes,
-            project=own[0].project,
-            supplied_by=first,
-            readable_through=readable_through,
-            metadata_sha256=own[0].metadata_sha256,
-            mirrored=None,
-            serial=serial,
-        )
-    file = mirrored[0]
+        rows = own or mirrored
+        if not rows:
+            raise NotFound(f"no index of this store holds {filename} with that digest")
+        status = status_of(connection, rows[0].project)
+    holders = {row.index for row in rows}
     return FoundFile(
         filename=filename,
         sha256=sha256,
-        size_bytes=file.size_bytes,
-        project=file.project,
-        supplied_by=first,
-        readable_through=readable_through,
-        metadata_sha256=file.metadata_sha256,
-        mirrored=file,
+        size_bytes=rows[0].size_bytes,
+        project=rows[0].project,
+        supplied_by=next(name for name in indexes if name in holders),
+        readable_through=_seeing(holders, indexes),
+        metadata_sha256=rows[0].metadata_sha256,
+        provenance_sha256=rows[0].provenance_sha256,
+        status=status,
+        mirrored=mirrored[0] if mirrored else None,
         serial=serial,
     )
 
@@ -101,13 +96,18 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
 def may_read_file(identity: Identity, found: FoundFile) -> None:
     """Allow reading a file to those who may read an index that shows it.
 
+    A quarantined one is handed to administrators only, who have to look into it.
+
     Raises:
         NotFound: for everybody else; that the file exists is nobody's business.
+        Forbidden: its project is quarantined.
     """
     if not any(
         can_read(identity, index.name, is_private=index.is_private) for index in found.readable_through
     ):
         raise NotFound(f"no index of this store holds {found.filename} with that digest")
+    if not identity.is_whole_admin:
+        must_offer_files(found.project, found.status)
 
 
 def read_core_metadata(store: Store, metadata_sha256: str) -> dict[str, Any]:

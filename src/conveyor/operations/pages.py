@@ -13,10 +13,12 @@ from conveyor.catalog.pages import (
     last_change,
     own_page_files,
     project_names,
+    status_of,
 )
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.indexes import one_per_filename, resolution_order, suppliers
 from conveyor.domain.mirror import due_at, is_due, page_file
+from conveyor.domain.project_status import shown_status
 from conveyor.domain.simple_api import ProjectPage
 from conveyor.operations.changes import read
 
@@ -105,10 +107,18 @@ def find_page(store: Store, index_name: str, project: NormalizedName) -> FoundPa
             rows += [page_file(file) for file in mirrored_page_files(connection, project, present)]
         files = one_per_filename(rows, nearest_first)
         changed = last_change(connection, project, without=ACTIONS_WITHOUT_PAGES) if files else 0
+        status = shown_status(
+            status_of(connection, project), (known[name].status for name in mirrors if name in known)
+        )
     # 3. what is to be asked of upstream
     now = store.clock()
     return FoundPage(
-        page=ProjectPage(project=project, files=tuple(files), serial=changed),
+        page=ProjectPage(
+            project=project,
+            files=tuple(files) if status.offers_files else (),
+            serial=changed,
+            status=status,
+        ),
         index=indexes[index_name],
         exists=bool(files) or any(state.is_present for state in known.values()),
         supplied_by=files[0].index if files else next(iter(mirrors), None),

@@ -27,9 +27,11 @@ SMALL_FILE_BYTES = 128 * 1024
 
 READ_AT_ONCE_BYTES = 1024 * 1024
 METADATA = ".metadata"
+PROVENANCE = ".provenance"
 
 _CONTENT_TYPES = (
     (METADATA, b"text/plain; charset=utf-8"),
+    (PROVENANCE, b"application/vnd.pypi.integrity.v1+json"),
     (".whl", b"application/zip"),
     (".zip", b"application/zip"),
     (".tar.gz", b"application/gzip"),
@@ -182,13 +184,17 @@ async def _send_pieces(
 
 
 def file_headers(sha256: str, name: str, *, is_public: bool) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of a file, all but its length: it may be kept for ever, by all if it is public."""
+    """The headers of a file, all but its length: it may be kept for ever, by all if it is public.
+
+    A provenance object may grow later (PEP 740): it is asked for again each time.
+    """
     content_type = next((kind for ending, kind in _CONTENT_TYPES if name.endswith(ending)), None)
     reach = b"public" if is_public else b"private"
+    lifetime = b", no-cache" if name.endswith(PROVENANCE) else b", max-age=31536000, immutable"
     return (
         (b"content-type", content_type or b"application/octet-stream"),
         (b"etag", f'"{sha256}"'.encode()),
-        (b"cache-control", reach + b", max-age=31536000, immutable"),
+        (b"cache-control", reach + lifetime),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
     )

@@ -1,4 +1,4 @@
-"""Immutable files: ``/packages/{sha256}/{filename}`` and ``….metadata`` beside it. Bare ASGI.
+"""Files: ``/packages/{sha256}/{filename}``, with ``….metadata`` and ``….provenance`` beside it. Bare ASGI.
 
 A path names its bytes by their digest, so an answer never grows old, caches may keep it for ever, and it is
 never compressed, so that ranges mean what they say. HEAD says what GET would. Small files come from memory,
@@ -19,6 +19,7 @@ from conveyor.operations.files import find_file, may_read_file
 from conveyor.server.answers import send_head
 from conveyor.server.file_answers import (
     METADATA,
+    PROVENANCE,
     ReadyFile,
     file_headers,
     length_header,
@@ -85,6 +86,8 @@ class Files:
         sha256, filename = _target(scope["path"])
         if filename.endswith(METADATA):
             file = await self._metadata(sha256, filename.removesuffix(METADATA), identity)
+        elif filename.endswith(PROVENANCE):
+            file = await self._provenance(sha256, filename.removesuffix(PROVENANCE), identity)
         else:
             found = await asyncio.to_thread(find_file, self._store, sha256, filename)
             may_read_file(identity, found)
@@ -107,6 +110,14 @@ class Files:
         if digest is None:
             raise NotFound(f"there is no metadata beside {filename}")
         return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + METADATA)
+
+    async def _provenance(self, sha256: str, filename: str, identity: Identity) -> ReadyFile:
+        found = await asyncio.to_thread(find_file, self._store, sha256, filename)
+        may_read_file(identity, found)
+        digest = found.provenance_sha256
+        if digest is None:
+            raise NotFound(f"there is no provenance beside {filename}")
+        return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + PROVENANCE)
 
     async def _send_arriving(
         self, scope: Scope, send: Send, found: FoundFile, mirrored: MirroredFile
