@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.operations.store import close_store, initialise_store, open_store
+from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.store import close_store, open_store
 from conveyor.settings import Upstream, store_settings
 
 if TYPE_CHECKING:

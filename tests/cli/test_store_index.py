@@ -8,7 +8,7 @@ import pytest
 from conveyor.cli import run
 from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.operations.indexes import get_index
-from conveyor.operations.store import initialise_store
+from conveyor.operations.initialisation import initialise_store
 from makers import make_settings, make_store
 
 if TYPE_CHECKING:

@@ -20,13 +20,12 @@ from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
 from conveyor.operations.backups import BackedUp, back_up, read_backup
 from conveyor.operations.changes import read
 from conveyor.operations.garbage import collect_garbage
+from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
 from conveyor.operations.inspection import inspect_store
 from conveyor.operations.restores import restore_store
 from conveyor.operations.store import (
-    PASSWORD_FILE,
     RESTORING_FILE,
     close_store,
-    initialise_store,
     open_store,
     opened_store,
 )

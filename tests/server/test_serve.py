@@ -217,6 +217,7 @@ def test_port_that_is_taken_is_one_clear_error(tmp_path: Path, served: RunningSt
         f"Conflict: port {port} on 127.0.0.1 is taken",
         "hint: end the other server, or choose another --port",
     ]
+    assert not (tmp_path / "store").exists()
 
 
 def test_host_of_another_machine_is_one_clear_error(tmp_path: Path) -> None:
@@ -225,6 +226,7 @@ def test_host_of_another_machine_is_one_clear_error(tmp_path: Path) -> None:
     assert (process.returncode, output) == (2, "")
     assert errors.startswith("InvalidInput: can not listen on 192.0.2.1")
     assert len(errors.splitlines()) == 2
+    assert not (tmp_path / "store").exists()
 
 
 def test_folder_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -> None:
@@ -318,7 +320,7 @@ def test_store_on_postgresql_serves(tmp_path: Path) -> None:
         assert not (tmp_path / "one" / "catalog.sqlite").exists()
 
 
-def test_store_that_would_mirror_itself_is_refused(tmp_path: Path) -> None:
+def test_store_that_would_mirror_itself_is_refused_and_the_next_start_is_free(tmp_path: Path) -> None:
     port = free_port()
     environment = serve_environment(PIP_INDEX_URL=f"http://user:hunter2@localhost:{port}/unstable/simple/")
     process = start_serving(tmp_path / "store", "--port", str(port), environment=environment)
@@ -326,6 +328,9 @@ def test_store_that_would_mirror_itself_is_refused(tmp_path: Path) -> None:
     assert (process.returncode, output) == (6, "")
     assert errors.startswith("Conflict: this store would mirror itself")
     assert "hunter2" not in errors
+    assert not (tmp_path / "store").exists()
+    with running_store(tmp_path / "store", port=port) as store:
+        assert store.get("/healthz").status == 200
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from conveyor.catalog.tables import SCHEMA_VERSION
 from conveyor.domain.backups import parse_listing_line
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup, require_sqlite
-from conveyor.operations.store import RESTORING_FILE, alone_in
+from conveyor.operations.initialisation import alone_in
+from conveyor.operations.store import RESTORING_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

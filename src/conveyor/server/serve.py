@@ -31,7 +31,7 @@ from granian.server.mp import MPServer
 
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.address import reachable, remember_address
-from conveyor.operations.store import initialise_store
+from conveyor.operations.initialisation import initialise_store, planned_upstream
 from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
 from conveyor.server.logs import configure_logs
@@ -58,15 +58,15 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
         Conflict: the port is taken, the store belongs to a newer conveyor or would mirror itself.
         InvalidInput: the host is no address of this machine.
     """
-    # 1. the store, so that every error of it is told here and once
-    state = initialise_store(settings)
-    if settings.access_log:
-        AccessLog.check(settings.access_log)
-    # 2. the port
+    # 1. the port; a start that is refused here or by the next line leaves no folder behind
     listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    refuse_to_mirror_itself(state.upstream, host, port)
+    refuse_to_mirror_itself(planned_upstream(settings), host, port)
+    # 2. the store, so that every error of it is told here and once
+    if settings.access_log:
+        AccessLog.check(settings.access_log)
+    initialise_store(settings)
 
     # 3. the workers, until a signal
     def ready(url: str) -> None:

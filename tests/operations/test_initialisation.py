@@ -22,10 +22,9 @@ from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import list_indexes
+from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
 from conveyor.operations.store import (
-    PASSWORD_FILE,
     close_store,
-    initialise_store,
     open_store,
     store_id,
     store_upstream,
@@ -108,7 +107,7 @@ INITIALISER = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from conveyor.operations.store import initialise_store
+from conveyor.operations.initialisation import initialise_store
 from conveyor.settings import Upstream, store_settings
 environment = {"CONVEYOR_DATABASE_URL": sys.argv[2]} if len(sys.argv) > 2 else {}
 settings = store_settings(Path(sys.argv[1]), environment=environment)
@@ -205,17 +204,21 @@ def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_database_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, database_url="postgresql+psycopg://u:hunter2@127.0.0.1:9/none")
+    settings = make_settings(
+        tmp_path / "store", database_url="postgresql+psycopg://u:hunter2@127.0.0.1:9/none"
+    )
     with pytest.raises(StorageFailed, match="can not be opened") as raised:
         initialise_store(settings)
     assert "hunter2" not in str(raised.value)
+    assert not settings.data.exists()
 
 
 def test_upstream_that_is_no_web_address_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(make_settings(tmp_path), upstream=None)
+    settings = replace(make_settings(tmp_path / "store"), upstream=None)
     monkeypatch.setenv("PIP_INDEX_URL", "ftp://127.0.0.1/simple")
     with pytest.raises(InvalidInput, match="can not be mirrored"):
         initialise_store(settings)
-    assert initialise_store(make_settings(tmp_path)).is_new
+    assert not settings.data.exists()
+    assert initialise_store(make_settings(tmp_path / "store")).is_new
