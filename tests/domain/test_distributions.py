@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conveyor.domain.archives import ArchiveLimits
 from conveyor.domain.distributions import Digests, Distribution, UploadForm, read_distribution
 from conveyor.errors import InvalidDistribution
+from conveyor.operations.rendering import fault_of
 from distributions_made import (
     Made,
     core_metadata,
@@ -42,6 +43,7 @@ def read(made: Made, form: Mapping[str, list[str]] | None = None) -> Distributio
         ),
         form=UploadForm({**made.form, **(form or {})}),
         limits=ArchiveLimits(),
+        rendering_fault=fault_of,
     )
 
 
@@ -273,6 +275,30 @@ def test_form_that_agrees_in_its_own_spelling_is_accepted() -> None:
 )
 def test_form_that_disagrees_with_the_file_is_refused(form: dict[str, list[str]], fault: str) -> None:
     assert fault in "; ".join(faults_of(make_wheel(metadata=DESCRIBED), form))
+
+
+def test_description_that_does_not_render_is_refused() -> None:
+    declared = core_metadata(
+        fields=[("Description-Content-Type", "text/x-rst")], description="A\n\n.. nonsense::\n"
+    )
+    assert faults_of(make_wheel(metadata=declared)) == (
+        (
+            "the description does not render as reStructuredText: "
+            'line 3: Unknown directive type "nonsense"; mend it'
+        ),
+    )
+    undeclared = core_metadata(description="Look at `this\n")
+    assert "say with description-content-type what else it is, such as text/markdown" in "".join(
+        faults_of(make_sdist(metadata=undeclared))
+    )
+
+
+@pytest.mark.parametrize("content_type", ["text/markdown; variant=GFM", "text/plain"])
+def test_description_in_markdown_or_plain_text_always_renders(content_type: str) -> None:
+    metadata = core_metadata(
+        fields=[("Description-Content-Type", content_type)], description="``` `a\n\n.. nonsense::\n"
+    )
+    assert read(make_wheel(metadata=metadata)).version == "1.0"
 
 
 def test_all_faults_of_name_form_archive_and_metadata_are_named_at_once() -> None:

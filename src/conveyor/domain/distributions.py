@@ -75,11 +75,11 @@ def read_distribution(
     digests: Digests,
     form: UploadForm,
     limits: ArchiveLimits,
-    rendering_fault: Callable[[str], str | None],
+    rendering_fault: Callable[[str], str],
 ) -> Distribution:
     """Read a distribution from a seekable stream and check it with its upload form.
 
-    ``rendering_fault`` tells why a text does not render as reStructuredText; ``None``: it does.
+    ``rendering_fault`` tells why a text does not render as reStructuredText; empty when it does.
 
     Raises:
         InvalidDistribution: it has at least one fault; ``faults`` has a sentence for each.
@@ -94,9 +94,8 @@ def read_distribution(
         check_filename_fields(form, name, faults)
     # 3. and 4. the archive, its metadata
     found = _read_inside(stream, name, size_bytes, limits, faults) if name is not None else None
-    if found is not None and (text := found[1].restructured_text) is not None:
-        if reason := rendering_fault(text):
-            faults.add(_description_fault(found[1], reason))
+    if found is not None and (fault := _description_fault(found[1], rendering_fault)):
+        faults.add(fault)
     # 5. the form against the metadata
     if found is not None:
         check_metadata_fields(form, found[1], faults)
@@ -150,11 +149,14 @@ def _read_inside(
     return content, metadata
 
 
-def _description_fault(metadata: CoreMetadata, reason: str) -> str:
+def _description_fault(metadata: CoreMetadata, rendering_fault: Callable[[str], str]) -> str:
+    text = metadata.restructured_text
+    if text is None or not (reason := rendering_fault(text)):
+        return ""
     advice = "mend it"
     if "description_content_type" not in metadata.fields:
-        advice = f"say with description-content-type that it is something else, or {advice}"
-    return f"the description does not render as reStructuredText: {reason}; {advice}"
+        advice = "mend it, or say with description-content-type what else it is, such as text/markdown"
+    return f"the description does not render as reStructuredText: {reason.rstrip('.')}; {advice}"
 
 
 def _invalid(filename: str, faults: Faults) -> InvalidDistribution:

@@ -174,7 +174,7 @@ def accept_upload(
         StorageFailed: nothing was stored.
     """
     # 1. the file
-    distribution = _read(upload, limits)
+    distribution = _read(store, upload, limits)
     # 2. policy, as far as upstream is concerned
     project = distribution.project
     with read(store) as connection:
@@ -249,7 +249,7 @@ def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution
             store.blobs.put(distribution.metadata)
 
 
-def _read(upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
+def _read(store: Store, upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
     file = upload.file
     digests = file.digests(with_md5=bool(upload.form.value("md5_digest")))
     with storage_errors("the uploaded file can not be read back"):  # also its last bytes are flushed here
@@ -260,6 +260,7 @@ def _read(upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
             digests=digests,
             form=upload.form,
             limits=limits.archive,
+            rendering_fault=store.descriptions.fault,
         )
 
 
