@@ -20,7 +20,6 @@ from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.errors import Conflict, NotFound, StorageFailed
 from conveyor.operations.changes import database_errors, read
 from conveyor.operations.descriptions import DescriptionRenderer
-from conveyor.operations.descriptions import DescriptionRenderer
 from conveyor.settings import Upstream
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ class Store:
     blobs: BlobStore
     newest: NewestSerial
     clock: Callable[[], datetime]
-    descriptions: DescriptionRenderer = field(default_factory=DescriptionRenderer)
     descriptions: DescriptionRenderer = field(default_factory=DescriptionRenderer)
 
 
@@ -85,7 +83,6 @@ def open_store(settings: StoreSettings) -> Store:
 
 def close_store(store: Store) -> None:
     """Close connections and files; the value must not be used afterwards."""
-    store.descriptions.close()
     store.descriptions.close()
     store.newest.close()
     store.catalog.dispose()
