@@ -19,6 +19,7 @@ for the command line. Each instance says what happened, with values, and what to
     ├── StorageFailed              503  7   disk, database or object store failed; nothing was acknowledged
     │   └── StorageFull            507  7   no space is left
     ├── UpstreamFailed             502  7   another index did not answer as it should
+    │   └── UpstreamBusy           503  7   it wants to be left alone for a while
     ├── StoreUnreachable           502  7   the store did not answer a client
     ├── ProjectError               400  8   a checkout that can not be packaged as it is
     ├── StepFailed                 500  9   a step of a pipeline run failed
@@ -160,6 +161,16 @@ class UpstreamFailed(ConveyorError):
 
     http_status = 502
     exit_code = 7
+
+
+class UpstreamBusy(UpstreamFailed):
+    """Another index has too much to do; ``retry_after_seconds``: how long it wants to be left alone."""
+
+    http_status = 503
+
+    def __init__(self, message: str, *, retry_after_seconds: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or f"try again in {retry_after_seconds} seconds")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class StoreUnreachable(ConveyorError):

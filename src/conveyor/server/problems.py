@@ -20,6 +20,7 @@ from conveyor.errors import (
     PromotionRefused,
     Unauthorized,
     UnexpectedError,
+    UpstreamBusy,
 )
 from conveyor.server.answers import NEVER_KEPT, NO_BODY, PLAIN_TEXT
 
@@ -102,6 +103,8 @@ def _headers(error: ConveyorError, content_type: bytes, body: bytes) -> Headers:
     ]
     if isinstance(error, Unauthorized):
         headers.append(CHALLENGE)
+    if isinstance(error, UpstreamBusy):
+        headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     return headers

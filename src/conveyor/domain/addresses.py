@@ -1,0 +1,66 @@
+"""Addresses on the network: which of them an upstream may lead to.
+
+An upstream decides where the links of its pages and its redirects lead, so it could make the store ask
+services that only the store can reach, and read their answers to everybody (server-side request forgery).
+An address is of one kind; an upstream leads to public ones, and to those of the kind that it has itself.
+
+Sources: IANA's special-purpose registries as ``ipaddress`` has them (RFC 6890), RFC 4291, 6052, 3056, 4380.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+AddressKind = Literal["public", "private", "loopback", "link-local"]
+"""``private`` is everything that is neither public nor one of the others, such as multicast."""
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_LOW_32_BITS = 0xFFFFFFFF
+
+
+def address_kind(address: str) -> AddressKind:
+    """The kind of an IP address, given as text; an IPv4 address inside an IPv6 one counts by itself.
+
+    Raises:
+        ValueError: it is no IP address.
+    """
+    ip = ip_address(address)
+    inner = _embedded(ip) if isinstance(ip, IPv6Address) else None
+    if inner is not None:
+        return address_kind(str(inner))
+    if ip.is_loopback or ip.is_unspecified:  # connecting to 0.0.0.0 reaches this machine
+        return "loopback"
+    if ip.is_link_local:
+        return "link-local"
+    is_site_local = isinstance(ip, IPv6Address) and ip.is_site_local
+    is_public = ip.is_global and not (ip.is_multicast or ip.is_reserved or is_site_local)
+    return "public" if is_public else "private"
+
+
+def may_lead_to(address: str, *, home: Collection[AddressKind]) -> bool:
+    """Whether an upstream may lead to an address; ``home``: the kinds of the upstream's own addresses."""
+    kind = address_kind(address)
+    return kind == "public" or kind in home
+
+
+def literal_address(host: str) -> str | None:
+    """The IP address that a URL's host is; ``None`` for a name."""
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        return None
+
+
+def _embedded(ip: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a gateway or the kernel would make of an IPv6 address."""
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    if ip.sixtofour is not None:
+        return ip.sixtofour
+    if ip.teredo is not None:
+        return ip.teredo[1]
+    return IPv4Address(int(ip) & _LOW_32_BITS) if ip in _NAT64 else None

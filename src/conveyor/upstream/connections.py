@@ -1,0 +1,191 @@
+"""Connections to an upstream, and to where its pages and redirects lead.
+
+What holds for every request, and again for each redirect (decision 0009):
+
+1. only http and https, and an upstream of https leads nowhere by http;
+2. the address is public, or of the kind that the upstream's own address has (``domain.addresses``). It is
+   checked on the socket that is about to be connected, so a name that answers otherwise the second time it is
+   asked gains nothing. Through a proxy it is the proxy who looks names up; only addresses are checked then;
+3. there are at most ``MOST_REDIRECTS`` redirects;
+4. the upstream's credentials go to its own origin only. There are no cookies, and no ``.netrc``: other hosts
+   are asked as a stranger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from base64 import b64encode
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from conveyor.domain.addresses import address_kind, literal_address, may_lead_to
+from conveyor.errors import UpstreamFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from conveyor.domain.addresses import AddressKind
+
+MOST_REDIRECTS = 5
+CONNECTIONS = 128
+"""More than are ever asked for sizes at once, so that pages and files never wait behind those."""
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class RefusedAddress(OSError):
+    """A name leads to an address that the upstream may not lead to."""
+
+
+class Connections:
+    """The connections of one upstream; opened when they are needed first."""
+
+    def __init__(self, url: str, *, cert: str | None = None, proxy: str | None = None) -> None:
+        parts = urlsplit(url)
+        self.root = without_user(urlunsplit(parts._replace(query="", fragment=""))).rstrip("/") + "/"
+        """The upstream's URL without credentials; ends with a slash."""
+        self._authorization: str | None = None
+        if parts.username:
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._authorization = "Basic " + b64encode(credentials.encode()).decode()
+        self._cert = cert
+        self._proxies = {"http": proxy, "https": proxy} if proxy else getproxies()
+        self._is_proxy_for_all = proxy is not None
+        self._home: frozenset[AddressKind] = frozenset()
+        """Kinds of the upstream's own addresses, as they were when this process first asked."""
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """By whether they go through a proxy."""
+
+    async def close(self) -> None:
+        """Close all connections; they are opened again when needed."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        headers: Mapping[str, str],
+        is_decompressed: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a request without a body, after its redirects.
+
+        Raises:
+            UpstreamFailed: a rule of this module refuses it.
+            aiohttp.ClientError, OSError, TimeoutError: it was not answered.
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            proxy = self._proxy_for(url)
+            self._check(url, is_proxied=proxy is not None)
+            session = await self._session(is_proxied=proxy is not None)
+            async with session.request(
+                method,
+                url,
+                headers=self._headers(url, headers),
+                timeout=timeout,
+                proxy=proxy,
+                allow_redirects=False,
+                auto_decompress=is_decompressed,
+            ) as answer:
+                target = answer.headers.get("Location")
+                if answer.status not in _REDIRECTS or target is None:
+                    yield answer
+                    return
+                url = urljoin(str(answer.url), target)
+        raise UpstreamFailed(f"upstream sent us on more than {MOST_REDIRECTS} times, to {without_user(url)}")
+
+    def _headers(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        if self._authorization is not None and _origin(url) == _origin(self.root):
+            return {**headers, "Authorization": self._authorization}
+        return dict(headers)
+
+    def _check(self, url: str, *, is_proxied: bool) -> None:
+        """Rule 1; of rule 2 what can be told before connecting through a proxy."""
+        parts = urlsplit(url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            raise UpstreamFailed(f"upstream leads to {without_user(url)}, which is not http or https")
+        if parts.scheme == "http" and urlsplit(self.root).scheme == "https":
+            raise UpstreamFailed(
+                f"upstream is asked by https and leads to {without_user(url)}, which is not protected",
+                hint="the upstream's links and redirects have to be https",
+            )
+        if is_proxied:
+            address, home = _address(parts.hostname), _address(urlsplit(self.root).hostname or "")
+            if address and not may_lead_to(address, home=[address_kind(home)] if home else []):
+                raise refused_address(without_user(url))
+
+    def _proxy_for(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        if not self._is_proxy_for_all and proxy_bypass(parts.hostname or ""):
+            return None
+        return self._proxies.get(parts.scheme)
+
+    async def _session(self, *, is_proxied: bool) -> aiohttp.ClientSession:
+        if not is_proxied and not self._home:
+            self._home = await self._kinds_at_home()
+        session = self._sessions.get(is_proxied)
+        if session is None:
+            options: dict[str, Any] = {} if is_proxied else {"socket_factory": self._socket}
+            context = ssl.create_default_context(cafile=self._cert)
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context, **options),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "conveyor"},
+            )
+            self._sessions[is_proxied] = session
+        return session
+
+    async def _kinds_at_home(self) -> frozenset[AddressKind]:
+        """None at all when its name can not be looked up now; whoever asks the upstream is told why."""
+        parts = urlsplit(self.root)
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return frozenset()
+        return frozenset(address_kind(str(address[0])) for *_, address in found)
+
+    def _socket(self, found: tuple[Any, ...]) -> socket.socket:
+        """A socket for an address that is about to be connected to; rule 2."""
+        family, kind, protocol, _, address = found
+        if not may_lead_to(str(address[0]), home=self._home):
+            raise RefusedAddress("an address that the upstream may not lead to")
+        return socket.socket(family, kind, protocol)
+
+
+def refused_address(where: str) -> UpstreamFailed:
+    """The error of rule 2."""
+    return UpstreamFailed(
+        f"upstream leads to {where}, an address inside this network, which is not asked",
+        hint="an upstream leads to public addresses, or to those of its own kind",
+    )
+
+
+def without_user(url: str) -> str:
+    """A URL without user name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _address(host: str) -> str | None:
+    """The address that a host is without asking anybody; ``None`` for a name."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return "127.0.0.1"
+    return literal_address(host)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
