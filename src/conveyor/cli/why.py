@@ -13,7 +13,6 @@ from conveyor.cli.verdicts import verdict_lines
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
-    from conveyor.domain.verdicts import Verdict
 
 
 @click.command("why")
@@ -24,8 +23,12 @@ if TYPE_CHECKING:
 @on_a_store
 def command(name: str, version: str, to: str | None, as_json: bool, place: Place) -> None:
     """Say why release VERSION of project NAME is, or is not yet, in an index."""
-    ask = _ask_server if place.data is None else _ask_folder
-    where, target, verdicts = ask(name, version, to, place)
+    from conveyor.domain.promotions import next_station
+
+    with place.client() as client:
+        where = client.release(name, version).index
+        target = to or next_station(where, {index.name: index for index in client.indexes()})
+        verdicts = client.verdicts(name, version, to=target)
     if as_json:
         fields = {
             "project": name,
@@ -41,30 +44,3 @@ def command(name: str, version: str, to: str | None, as_json: bool, place: Place
         click.echo(line)
     if not verdicts:
         click.echo(f'  "{target}" has no gates')
-
-
-def _ask_folder(
-    name: str, version: str, to: str | None, place: Place
-) -> tuple[str, str, tuple[Verdict, ...]]:
-    """Where the release is, where it is to go, and the verdicts, from a folder."""
-    from conveyor.domain.promotions import next_station
-    from conveyor.operations.indexes import list_indexes
-    from conveyor.operations.promotions import judge_release
-    from conveyor.operations.releases import get_release
-
-    with place.opened() as (store, identity):
-        where = get_release(store, identity, name, version).index
-        target = to or next_station(where, list_indexes(store))
-        return where, target, judge_release(store, identity, name, version, to=target).verdicts
-
-
-def _ask_server(
-    name: str, version: str, to: str | None, place: Place
-) -> tuple[str, str, tuple[Verdict, ...]]:
-    """The same, from a server."""
-    from conveyor.domain.promotions import next_station
-
-    with place.client() as client:
-        where = client.release(name, version).index
-        target = to or next_station(where, {index.name: index for index in client.indexes()})
-        return where, target, client.verdicts(name, version, to=target)

@@ -8,6 +8,7 @@ recognises as the same (evidence, an identical file, a promotion, a step's state
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
@@ -30,21 +31,11 @@ MAX_ERROR_CHARACTERS = 2000
 Value = TypeVar("Value")
 
 
-class StoreConnection:
-    """Sends requests to one store as one caller; may be shared by threads."""
+class Connection(ABC):
+    """A way to one store, as one caller: sends requests, and reads answers with ``ask``."""
 
-    def __init__(self, url: str, *, token: str | None, timeout_seconds: float) -> None:
-        self.url = _store_url(url)
-        self._headers = {"User-Agent": "conveyor-client", "Accept": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._pool = urllib3.PoolManager(
-            timeout=Timeout(connect=min(CONNECT_SECONDS, timeout_seconds), read=timeout_seconds), maxsize=8
-        )
-
-    def close(self) -> None:
-        """Close the connections that are kept open."""
-        self._pool.clear()
+    url: str
+    """The store as messages name it."""
 
     def ask(
         self,
@@ -69,6 +60,7 @@ class StoreConnection:
                 hint="is this URL that of a store, and is it as new as this conveyor?",
             ) from error
 
+    @abstractmethod
     def send(
         self,
         method: str,
@@ -86,6 +78,40 @@ class StoreConnection:
             StoreUnreachable: the store did not answer, or with something that is no error of a store.
             ConveyorError: the error that the store answered with, as it was raised there.
         """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the connection holds."""
+
+
+class StoreConnection(Connection):
+    """Sends requests to a server; may be shared by threads."""
+
+    def __init__(self, url: str, *, token: str | None, timeout_seconds: float) -> None:
+        self.url = _store_url(url)
+        self._headers = {"User-Agent": "conveyor-client", "Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._pool = urllib3.PoolManager(
+            timeout=Timeout(connect=min(CONNECT_SECONDS, timeout_seconds), read=timeout_seconds), maxsize=8
+        )
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._pool.clear()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: object = None,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        may_repeat: bool | None = None,
+        is_streamed: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request over HTTP; see ``Connection``."""
         repeatable = method in ("GET", "HEAD") if may_repeat is None else may_repeat
         sent = {**self._headers, **(headers or {})}
         if json_body is not None or isinstance(body, bytes):

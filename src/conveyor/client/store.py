@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from conveyor.client.http import Connection
     from conveyor.domain.indexes import Index
     from conveyor.domain.promotions import Promotion
     from conveyor.domain.runs import Run
@@ -47,7 +48,14 @@ class StoreClient:
     """
 
     def __init__(self, url: str, *, token: str | None = None, timeout_seconds: float = 60.0) -> None:
-        self._connection = StoreConnection(url, token=token, timeout_seconds=timeout_seconds)
+        self._connection: Connection = StoreConnection(url, token=token, timeout_seconds=timeout_seconds)
+
+    @classmethod
+    def over(cls, connection: Connection) -> Self:
+        """A client that asks over this connection, and closes it with itself."""
+        client = cls.__new__(cls)
+        client._connection = connection
+        return client
 
     def __enter__(self) -> Self:
         return self

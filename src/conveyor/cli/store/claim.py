@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 @on_a_store
 def command(name: str, is_prefix: bool, place: Place) -> None:
     """Claim the project name NAME for this store, for ever: no index asks upstream for it any more."""
-    if place.data is None:
-        with place.client() as client:
-            is_new = client.add_claim(name, is_prefix=is_prefix)
-    else:
-        from conveyor.operations.claims import claim_name
-
-        with place.opened() as (store, identity):
-            _, is_new = claim_name(store, identity, name, is_prefix=is_prefix)
+    with place.client() as client:
+        is_new = client.add_claim(name, is_prefix=is_prefix)
     click.echo(f"{name} {'is' if is_new else 'was already'} claimed")

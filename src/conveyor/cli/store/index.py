@@ -27,14 +27,8 @@ def command() -> None:
 def list_all(as_json: bool, place: Place) -> None:
     """List the indexes that you may read, with their bases and gates."""
     found: list[dict[str, Any]]
-    if place.data is None:
-        with place.client() as client:
-            found = [asdict(index) for index in client.indexes()]
-    else:
-        from conveyor.operations.indexes import visible_indexes
-
-        with place.opened() as (store, identity):
-            found = [asdict(index) for index in visible_indexes(store, identity)]
+    with place.client() as client:
+        found = [asdict(index) for index in client.indexes()]
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -71,12 +65,6 @@ def create(
     place: Place,
 ) -> None:
     """Make the index NAME, such as nightly or risk/stable."""
-    if place.data is None:
-        with place.client() as client:
-            client.add_index(name, mode=mode, bases=bases, gates=gates, is_private=is_private)
-    else:
-        from conveyor.operations.indexes import create_index
-
-        with place.opened() as (store, identity):
-            create_index(store, identity, name, mode=mode, bases=bases, gates=gates, is_private=is_private)
+    with place.client() as client:
+        client.add_index(name, mode=mode, bases=bases, gates=gates, is_private=is_private)
     click.echo(f'index "{name}" made')

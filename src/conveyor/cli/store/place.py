@@ -42,6 +42,20 @@ class Place:
     token: str | None
 
     @contextmanager
+    def client(self) -> Iterator[StoreClient]:
+        """A client of the store: of the server, or of the folder, opened for one command."""
+        from conveyor.client.store import StoreClient
+
+        if self.url is not None:
+            with StoreClient(self.url, token=self.token) as client:
+                yield client
+            return
+        from conveyor.server.api.direct import DirectConnection
+
+        with self.opened() as (store, identity):
+            yield StoreClient.over(DirectConnection(store, identity, name=str(self.data)))
+
+    @contextmanager
     def opened(self) -> Iterator[tuple[Store, Identity]]:
         """The store in the folder, opened for one command, and who acts on it."""
         from conveyor.domain.access import Identity
@@ -50,13 +64,6 @@ class Place:
         assert self.data is not None  # noqa: S101 - asked for by the caller only then
         with opened_store(store_settings(self.data)) as store:
             yield store, Identity(ADMIN, frozenset({"admin"}))
-
-    def client(self) -> StoreClient:
-        """A client of the server."""
-        from conveyor.client.store import StoreClient
-
-        assert self.url is not None  # noqa: S101 - asked for by the caller only then
-        return StoreClient(self.url, token=self.token)
 
     def address(self) -> str | None:
         """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""

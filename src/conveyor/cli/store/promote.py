@@ -28,14 +28,8 @@ def command(name: str, version: str, to: str, source: str | None, as_json: bool,
 
     What the gates of that index do not let pass is refused with one verdict per gate and exit code 4.
     """
-    if place.data is None:
-        with place.client() as client:
-            fields = asdict(client.promote(name, version, to=to, source=source))
-    else:
-        from conveyor.operations.promotions import promote_release
-
-        with place.opened() as (store, identity):
-            fields = asdict(promote_release(store, identity, name, version, to=to, source=source))
+    with place.client() as client:
+        fields = asdict(client.promote(name, version, to=to, source=source))
     if as_json:
         fields["from"], fields["to"] = fields.pop("source"), fields.pop("target")
         click.echo(json.dumps(fields, indent=2))

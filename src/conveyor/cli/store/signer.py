@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,14 +32,8 @@ def command() -> None:
 def add(principal: str, key_file: Path, valid_until: str | None, place: Place) -> None:
     """Let the signatures of PRINCIPAL (an e-mail address, say) count as QA's."""
     public_key = key_file.read_text(encoding="utf-8", errors="replace")
-    if place.data is None:
-        with place.client() as client:
-            client.add_signer(principal, public_key, valid_until=valid_until)
-    else:
-        from conveyor.operations.signers import add_signer
-
-        with place.opened() as (store, identity):
-            add_signer(store, identity, principal, public_key, valid_until=valid_until)
+    with place.client() as client:
+        client.add_signer(principal, public_key, valid_until=valid_until)
     click.echo(f"{principal} may sign releases")
 
 
@@ -51,14 +44,8 @@ def list_all(as_json: bool, place: Place) -> None:
     """List signers and their keys, revoked ones too."""
     from conveyor.domain.signatures import fingerprint
 
-    if place.data is None:
-        with place.client() as client:
-            found = client.signers()
-    else:
-        from conveyor.operations.signers import list_signers
-
-        with place.opened() as (store, identity):
-            found = [asdict(signer) for signer in list_signers(store, identity)]
+    with place.client() as client:
+        found = client.signers()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -76,12 +63,6 @@ def list_all(as_json: bool, place: Place) -> None:
 @on_a_store
 def revoke(principal: str, place: Place) -> None:
     """Let no signature of PRINCIPAL count any more, earlier ones neither."""
-    if place.data is None:
-        with place.client() as client:
-            client.revoke_signer(principal)
-    else:
-        from conveyor.operations.signers import revoke_signer
-
-        with place.opened() as (store, identity):
-            revoke_signer(store, identity, principal)
+    with place.client() as client:
+        client.revoke_signer(principal)
     click.echo(f"signatures of {principal} do not count any more")

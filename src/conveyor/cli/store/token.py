@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -50,30 +49,15 @@ def create(
 
     Clients send it as password of the user __token__, or as bearer token.
     """
-    if place.data is None:
-        with place.client() as client:
-            token = client.add_token(
-                user,
-                scopes=scopes or None,
-                indexes=indexes or None,
-                projects=projects or None,
-                expires_at=expires_at,
-                description=description,
-            )
-    else:
-        from conveyor.operations.tokens import create_token
-
-        with place.opened() as (store, identity):
-            token = create_token(
-                store,
-                identity,
-                user,
-                scopes=scopes or None,
-                indexes=indexes or None,
-                projects=projects or None,
-                expires_at=expires_at,
-                description=description,
-            )
+    with place.client() as client:
+        token = client.add_token(
+            user,
+            scopes=scopes or None,
+            indexes=indexes or None,
+            projects=projects or None,
+            expires_at=expires_at,
+            description=description,
+        )
     click.echo(token)
 
 
@@ -83,14 +67,8 @@ def create(
 @on_a_store
 def list_all(user: str | None, as_json: bool, place: Place) -> None:
     """List tokens, without their secrets."""
-    if place.data is None:
-        with place.client() as client:
-            found = client.tokens(user)
-    else:
-        from conveyor.operations.tokens import list_tokens
-
-        with place.opened() as (store, identity):
-            found = [asdict(token) for token in list_tokens(store, identity, user)]
+    with place.client() as client:
+        found = client.tokens(user)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -109,12 +87,6 @@ def list_all(user: str | None, as_json: bool, place: Place) -> None:
 @on_a_store
 def revoke(token_id: int, place: Place) -> None:
     """Revoke the token with this ID; it stops working at the next request."""
-    if place.data is None:
-        with place.client() as client:
-            client.revoke_token(token_id)
-    else:
-        from conveyor.operations.tokens import revoke_token
-
-        with place.opened() as (store, identity):
-            revoke_token(store, identity, token_id)
+    with place.client() as client:
+        client.revoke_token(token_id)
     click.echo(f"token {token_id} is revoked")

@@ -39,14 +39,8 @@ def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -
     """Make the user NAME."""
     password = _read_password() if with_password else None
     wanted = scopes or ("read",)
-    if place.data is None:
-        with place.client() as client:
-            client.add_user(name, password=password, scopes=wanted)
-    else:
-        from conveyor.operations.users import add_user
-
-        with place.opened() as (store, identity):
-            add_user(store, identity, name, password=password, scopes=wanted)
+    with place.client() as client:
+        client.add_user(name, password=password, scopes=wanted)
     click.echo(f"{name} may {', '.join(wanted)}")
 
 

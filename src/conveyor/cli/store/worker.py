@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,8 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
     reserve_credentials(credentials)  # first, so that no key is registered which could not be kept
     try:
         pair = make_key_pair()
-        token, key_id = _register(name, pair.public_pem, place)
+        with place.client() as client:
+            token, key_id = client.add_worker(name, pair.public_pem)
         save_credentials(credentials, WorkerCredentials(url, name, token, pair.private_pem))
     except BaseException:
         credentials.unlink(missing_ok=True)
@@ -68,30 +68,13 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
         )
 
 
-def _register(name: str, public_key: str, place: Place) -> tuple[str, str]:
-    if place.data is None:
-        with place.client() as client:
-            return client.add_worker(name, public_key)
-    from conveyor.operations.workers import add_worker
-
-    with place.opened() as (store, identity):
-        registered = add_worker(store, identity, name, public_key)
-    return registered.token, registered.key_id
-
-
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @on_a_store
 def list_all(as_json: bool, place: Place) -> None:
     """List workers, revoked ones too."""
-    if place.data is None:
-        with place.client() as client:
-            found = client.workers()
-    else:
-        from conveyor.operations.workers import list_workers
-
-        with place.opened() as (store, identity):
-            found = [asdict(worker) for worker in list_workers(store, identity)]
+    with place.client() as client:
+        found = client.workers()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -105,12 +88,6 @@ def list_all(as_json: bool, place: Place) -> None:
 @on_a_store
 def revoke(name: str, place: Place) -> None:
     """Let the evidence of NAME count no more, earlier evidence neither; its tokens open nothing."""
-    if place.data is None:
-        with place.client() as client:
-            client.revoke_worker(name)
-    else:
-        from conveyor.operations.workers import revoke_worker
-
-        with place.opened() as (store, identity):
-            revoke_worker(store, identity, name)
+    with place.client() as client:
+        client.revoke_worker(name)
     click.echo(f"evidence of {name} does not count any more")
