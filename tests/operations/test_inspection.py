@@ -60,6 +60,24 @@ def test_one_wrong_byte_is_found(store: Store, which: str) -> None:
     assert "its bytes have the digest" in fault.what
 
 
+def test_provenance_is_named_by_its_file_and_must_be_here(store: Store) -> None:
+    sha256 = put_garbage(store, b"provenance")
+    execute(store, "update distributions set provenance_sha256 = :it", it=sha256)
+    assert inspect(store, grace_seconds=0).faults == []
+    blob_path(store, sha256).unlink()
+    (fault,) = inspect(store).faults
+    assert fault.kind == "missing-blob"
+    assert f"the provenance of {make_wheel().filename}" in fault.what
+
+
+def test_provenance_of_a_mirrored_file_is_named_and_may_be_missing(store: Store) -> None:
+    sha256 = put_garbage(store, b"provenance")
+    execute(store, "update mirrored_files set provenance_sha256 = :it", it=sha256)
+    assert inspect(store, grace_seconds=0).faults == []
+    blob_path(store, sha256).unlink()
+    assert inspect(store).faults == []
+
+
 @pytest.mark.parametrize("name", ["demo", "upstreams"])
 def test_missing_bytes_are_found(store: Store, name: str) -> None:
     made = make_wheel(name)

@@ -142,6 +142,7 @@ def _is_no_digest(column: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 _file, _held, _event = distributions.c, placements.c, events.c
+_digests = (_file.sha256, _file.metadata_sha256, _file.provenance_sha256)
 _promoted = (
     select(_event.project, _event.version, func.min(_event.serial).label("first"))
     .where(_event.action == "promote")
@@ -250,10 +251,8 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
     ),
     (
         "wrong-digest",
-        select(_file.filename, _file.sha256, _file.metadata_sha256).where(
-            or_(*(_is_no_digest(column) for column in (_file.sha256, _file.metadata_sha256)))
-        ),
-        lambda filename, sha256, metadata: f"{filename} has what is no digest: {sha256}, {metadata}",
+        select(_file.filename, *_digests).where(or_(*(_is_no_digest(column) for column in _digests))),
+        lambda filename, *digests: f"{filename} has what is no digest among {', '.join(map(str, digests))}",
     ),
 )
 """(kind, statement that finds wrong rows, sentence about one of them)."""

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sqlalchemy import literal, null, select, update
+from sqlalchemy import ColumnElement, literal, null, select, true, update
 
 from conveyor.catalog.tables import distributions, mirrored_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import Connection
 
-Role = Literal["file", "metadata", "mirrored-file", "mirrored-metadata"]
-"""What a row says the blob is. Of mirrored metadata a row may know the digest before the bytes are here."""
+Role = Literal["file", "metadata", "provenance", "mirrored-file", "mirrored-metadata", "mirrored-provenance"]
+"""What a row says the blob is."""
+
+OWN_ROLES: frozenset[Role] = frozenset({"file", "metadata", "provenance"})
+UNPROMISED_ROLES: frozenset[Role] = frozenset({"mirrored-metadata", "mirrored-provenance"})
+"""Of these a row may know the digest before the bytes are here; they are fetched when they are asked for."""
 
 ROWS_AT_ONCE = 2000
 
@@ -39,7 +43,7 @@ class NamedBlob:
     @property
     def must_be_here(self) -> bool:
         """Whether a row promises the bytes."""
-        return self.roles != {"mirrored-metadata"}
+        return bool(self.roles - UNPROMISED_ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Namer:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a distribution of our own, or its metadata."""
-        return self.role in ("file", "metadata")
+        """Whether it is a distribution of our own, or what belongs to one."""
+        return self.role in OWN_ROLES
 
 
 class NamedBlobs:
@@ -101,7 +105,8 @@ def named_blobs(connection: Connection) -> NamedBlobs:
             " primary key (sha256, role, size_bytes)) without rowid"
         )
         private.execute("begin")
-        for statement in _NAMES:
+        for naming in _NAMINGS:
+            statement = select(naming.digest, literal(naming.role), naming.size_bytes).where(naming.condition)
             rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement)
             for some in rows.partitions():
                 private.executemany(
@@ -125,15 +130,14 @@ def namers_of(connection: Connection, digests: Collection[str]) -> dict[str, lis
     Reads whole tables: ask for many at a time.
     """
     found: dict[str, list[Namer]] = {}
-    for role, digest, extra in (
-        ("file", distributions.c.sha256, None),
-        ("metadata", distributions.c.metadata_sha256, None),
-        ("mirrored-file", mirrored_files.c.sha256, mirrored_files.c.is_stored),
-        ("mirrored-metadata", mirrored_files.c.metadata_sha256, None),
-    ):
-        for row in connection.execute(_namers(cast("Role", role), digest, extra, digests)):
-            named, *rest = row
-            found.setdefault(named, []).append(Namer(*rest))
+    for naming in _NAMINGS:
+        statement = (
+            select(naming.digest.label("digest"), literal(naming.role), *naming.namer)
+            .where(naming.condition)
+            .where(naming.digest.in_(sorted(digests)))
+        )
+        for digest, *rest in connection.execute(statement):
+            found.setdefault(digest, []).append(Namer(*rest))
     return found
 
 
@@ -152,28 +156,32 @@ def mark_not_stored(connection: Connection, index: str, filename: str, sha256: s
     return changed.rowcount > 0
 
 
-def _namers(
-    role: Role, digest: ColumnElement[str], extra: ColumnElement[bool] | None, digests: Collection[str]
-) -> Select[Any]:
-    own = distributions.c if role in ("file", "metadata") else None
-    files = mirrored_files.c
-    columns: tuple[ColumnElement[Any], ...] = (
-        (null(), own.project, own.version, own.filename, own.sha256)
-        if own is not None
-        else (files.index_name, files.project, null(), files.filename, files.sha256)
-    )
-    statement = select(digest.label("digest"), literal(role), *columns).where(digest.in_(sorted(digests)))
-    return statement if extra is None else statement.where(extra)
+@dataclass(frozen=True)
+class _Naming:
+    """A column that names blobs."""
+
+    role: Role
+    digest: ColumnElement[Any]
+    condition: ColumnElement[bool]
+    """Of which rows."""
+    size_bytes: ColumnElement[Any] = field(default_factory=null)
+
+    @property
+    def namer(self) -> tuple[ColumnElement[Any], ...]:
+        """The columns of a ``Namer`` after its role."""
+        if self.role in OWN_ROLES:
+            return null(), _FILES.project, _FILES.version, _FILES.filename, _FILES.sha256
+        return _MIRRORED.index_name, _MIRRORED.project, null(), _MIRRORED.filename, _MIRRORED.sha256
 
 
 _UNKNOWN = -1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILES, _MIRRORED = distributions.c, mirrored_files.c
-_NAMES = (
-    select(_FILES.sha256, literal("file"), _FILES.size_bytes),
-    select(_FILES.metadata_sha256, literal("metadata"), null()),
-    select(_MIRRORED.sha256, literal("mirrored-file"), _MIRRORED.size_bytes).where(_MIRRORED.is_stored),
-    select(_MIRRORED.metadata_sha256, literal("mirrored-metadata"), null()).where(
-        _MIRRORED.metadata_sha256.is_not(None)
-    ),
+_NAMINGS = (
+    _Naming("file", _FILES.sha256, true(), _FILES.size_bytes),
+    _Naming("metadata", _FILES.metadata_sha256, true()),
+    _Naming("provenance", _FILES.provenance_sha256, _FILES.provenance_sha256.is_not(None)),
+    _Naming("mirrored-file", _MIRRORED.sha256, _MIRRORED.is_stored, _MIRRORED.size_bytes),
+    _Naming("mirrored-metadata", _MIRRORED.metadata_sha256, _MIRRORED.metadata_sha256.is_not(None)),
+    _Naming("mirrored-provenance", _MIRRORED.provenance_sha256, _MIRRORED.provenance_sha256.is_not(None)),
 )

@@ -33,7 +33,7 @@ from conveyor.blobs.inventory import (
 )
 from conveyor.catalog.consistency import contents_by_filename, damage_of_database, faults_of_rows
 from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.named_blobs import Namer, named_blobs, namers_of
+from conveyor.catalog.named_blobs import UNPROMISED_ROLES, Namer, named_blobs, namers_of
 from conveyor.domain.policy import chain_of
 from conveyor.errors import StorageFailed
 from conveyor.operations.changes import read
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.blobs.filesystem import FilesystemBlobs
-    from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs
+    from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs, Role
     from conveyor.operations.store import Store
 
     Progress = Callable[[int, int, int], None]
@@ -240,7 +240,7 @@ def _confirmed(store: Store, blobs: FilesystemBlobs, suspects: Sequence[Fault]) 
 def _confirm(blobs: FilesystemBlobs, fault: Fault, sha256: str, namers: tuple[Namer, ...]) -> Fault | None:
     now = look_at(blobs.path(sha256))
     if fault.kind == "missing-blob":
-        must_be_here = any(namer.role != "mirrored-metadata" for namer in namers)
+        must_be_here = any(namer.role not in UNPROMISED_ROLES for namer in namers)
         is_fault = now is None and must_be_here
     elif fault.kind == "unnamed-blob":
         is_fault = now == fault.file and not namers
@@ -256,13 +256,17 @@ def _subject(sha256: str, namers: Sequence[Namer]) -> str:
 
 
 def _what(fault: Fault, sha256: str, namers: Sequence[Namer]) -> str:
-    roles = {
-        "file": "the file",
-        "metadata": "the metadata of",
-        "mirrored-file": "the mirrored file",
-        "mirrored-metadata": "the mirrored metadata of",
-    }
-    named = [f"{roles[namer.role]} {namer.filename}" for namer in namers[:3]]
+    named = [f"{_ROLES[namer.role]} {namer.filename}" for namer in namers[:3]]
     named += [f"{len(namers) - 3} more"] if len(namers) > 3 else []
     of = f" ({', '.join(named)})" if named else ""
     return f"blob {sha256}{of}: {fault.what}"
+
+
+_ROLES: dict[Role, str] = {
+    "file": "the file",
+    "metadata": "the metadata of",
+    "provenance": "the provenance of",
+    "mirrored-file": "the mirrored file",
+    "mirrored-metadata": "the mirrored metadata of",
+    "mirrored-provenance": "the mirrored provenance of",
+}
