@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import claims
@@ -25,6 +25,9 @@ class ClaimRow:
     claimed_at: str
 
 
+_FIND = select(claims).where(claims.c.name == bindparam("name"), claims.c.is_prefix == bindparam("is_prefix"))
+
+
 def insert_claim(connection: Connection, claim: ClaimRow) -> bool:
     """Write a claim unless it is there; whether it is new."""
     return insert_missing(connection, claims, asdict(claim)) is not None
@@ -32,9 +35,7 @@ def insert_claim(connection: Connection, claim: ClaimRow) -> bool:
 
 def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> ClaimRow | None:
     """The claim on exactly this name or prefix; ``None`` when nobody made it."""
-    row = connection.execute(
-        select(claims).where(claims.c.name == name, claims.c.is_prefix == is_prefix)
-    ).first()
+    row = connection.execute(_FIND, {"name": name, "is_prefix": is_prefix}).first()
     return None if row is None else ClaimRow(**row._mapping)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from conveyor.catalog.tables import distributions, retired_filenames
 
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from conveyor.domain.distributions import Distribution
 
 
+_FIND = select(distributions.c.id).where(
+    distributions.c.filename == bindparam("filename"), distributions.c.sha256 == bindparam("sha256")
+)
+_INSERT = insert(distributions).returning(distributions.c.id)
+_FIND_RETIRED = select(retired_filenames.c.filename).where(
+    retired_filenames.c.filename == bindparam("filename")
+)
+
+
 def find_distribution(connection: Connection, filename: str, sha256: str) -> int | None:
     """The id of the distribution with this name and these bytes; ``None`` when there is none."""
-    found: int | None = connection.scalar(
-        select(distributions.c.id).where(
-            distributions.c.filename == filename, distributions.c.sha256 == sha256
-        )
-    )
+    found: int | None = connection.scalar(_FIND, {"filename": filename, "sha256": sha256})
     return found
 
 
@@ -38,30 +43,25 @@ def insert_distribution(
 
     ``provenance_sha256``: digest of its provenance object (PEP 740), a blob; ``None``: it has none.
     """
-    statement = (
-        insert(distributions)
-        .values(
-            filename=distribution.filename,
-            project=distribution.project,
-            version=distribution.version,
-            packagetype=distribution.packagetype,
-            sha256=distribution.digests.sha256,
-            blake2b_256=distribution.digests.blake2b_256,
-            size_bytes=distribution.size_bytes,
-            requires_python=distribution.requires_python,
-            metadata_sha256=metadata_sha256,
-            core_metadata=json.dumps(distribution.core_metadata, sort_keys=True),
-            uploaded_at=uploaded_at,
-            uploaded_by=uploaded_by,
-            is_metadata_static=distribution.is_metadata_static,
-            provenance_sha256=provenance_sha256,
-        )
-        .returning(distributions.c.id)
-    )
-    return int(connection.execute(statement).scalar_one())
+    values = {
+        "filename": distribution.filename,
+        "project": distribution.project,
+        "version": distribution.version,
+        "packagetype": distribution.packagetype,
+        "sha256": distribution.digests.sha256,
+        "blake2b_256": distribution.digests.blake2b_256,
+        "size_bytes": distribution.size_bytes,
+        "requires_python": distribution.requires_python,
+        "metadata_sha256": metadata_sha256,
+        "core_metadata": json.dumps(distribution.core_metadata, sort_keys=True),
+        "uploaded_at": uploaded_at,
+        "uploaded_by": uploaded_by,
+        "is_metadata_static": distribution.is_metadata_static,
+        "provenance_sha256": provenance_sha256,
+    }
+    return int(connection.execute(_INSERT, values).scalar_one())
 
 
 def is_retired(connection: Connection, filename: str) -> bool:
     """Whether a file of this name was deleted from the store."""
-    found = select(retired_filenames.c.filename).where(retired_filenames.c.filename == filename)
-    return connection.scalar(found) is not None
+    return connection.scalar(_FIND_RETIRED, {"filename": filename}) is not None

@@ -30,19 +30,23 @@ class Event:
     detail: Mapping[str, Any]
 
 
+_INSERT = insert(events)
+
+
 def insert_event(connection: Connection, recorded: Event) -> None:
     """Write one event; its serial was taken with ``serials.next_serial`` in the same transaction."""
     connection.execute(
-        insert(events).values(
-            serial=recorded.serial,
-            at=recorded.at,
-            actor=recorded.actor,
-            action=recorded.action,
-            index_name=recorded.index,
-            project=recorded.project,
-            version=recorded.version,
-            detail=json.dumps(recorded.detail, sort_keys=True),
-        )
+        _INSERT,
+        {
+            "serial": recorded.serial,
+            "at": recorded.at,
+            "actor": recorded.actor,
+            "action": recorded.action,
+            "index_name": recorded.index,
+            "project": recorded.project,
+            "version": recorded.version,
+            "detail": json.dumps(recorded.detail, sort_keys=True),
+        },
     )
 
 

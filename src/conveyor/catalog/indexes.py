@@ -32,22 +32,27 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
         )
 
 
+_ALL_BASES = select(index_bases.c.index_name, index_bases.c.base_name).order_by(
+    index_bases.c.index_name, index_bases.c.position
+)
+_ALL = select(indexes.c.name, indexes.c.kind, indexes.c.mode, indexes.c.gates, indexes.c.is_private).order_by(
+    indexes.c.name
+)
+
+
 def all_indexes(connection: Connection) -> dict[str, Index]:
     """Every index, keyed and ordered by name."""
     bases: dict[str, list[str]] = {}
-    for row in connection.execute(
-        select(index_bases).order_by(index_bases.c.index_name, index_bases.c.position)
-    ):
-        bases.setdefault(row.index_name, []).append(row.base_name)
-    rows = connection.execute(select(indexes).order_by(indexes.c.name))
+    for index_name, base_name in connection.execute(_ALL_BASES):
+        bases.setdefault(index_name, []).append(base_name)
     return {
-        row.name: Index(
-            name=row.name,
-            kind=cast("IndexKind", row.kind),
-            mode=cast("IndexMode", row.mode),
-            bases=tuple(bases.get(row.name, ())),
-            gates=tuple(json.loads(row.gates)),
-            is_private=row.is_private,
+        name: Index(
+            name=name,
+            kind=cast("IndexKind", kind),
+            mode=cast("IndexMode", mode),
+            bases=tuple(bases.get(name, ())),
+            gates=tuple(json.loads(gates)),
+            is_private=is_private,
         )
-        for row in rows
+        for name, kind, mode, gates, is_private in connection.execute(_ALL)
     }

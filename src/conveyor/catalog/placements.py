@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from conveyor.catalog.tables import distributions, placements
 
@@ -34,6 +34,18 @@ class PlacedFile:
     yank_reason: str | None
 
 
+_INSERT = insert(placements)
+_OF_FILENAME = (
+    select(placements.c.index_name, distributions.c.sha256)
+    .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+    .where(
+        placements.c.project == bindparam("project"),
+        placements.c.filename == bindparam("filename"),
+        placements.c.index_name.in_(bindparam("index_names", expanding=True)),
+    )
+)
+
+
 def insert_placement(
     connection: Connection,
     *,
@@ -45,14 +57,15 @@ def insert_placement(
 ) -> None:
     """Put a distribution into an index; the database refuses a filename that is there already."""
     connection.execute(
-        insert(placements).values(
-            index_name=index,
-            project=project,
-            filename=filename,
-            distribution_id=distribution_id,
-            added_serial=added_serial,
-            is_yanked=False,
-        )
+        _INSERT,
+        {
+            "index_name": index,
+            "project": project,
+            "filename": filename,
+            "distribution_id": distribution_id,
+            "added_serial": added_serial,
+            "is_yanked": False,
+        },
     )
 
 
@@ -71,16 +84,8 @@ def placements_of_filename(
     connection: Connection, project: str, filename: str, *, indexes: Collection[str]
 ) -> dict[str, str]:
     """Index name → SHA-256 of the file of that name in each of ``indexes`` that has one."""
-    rows = connection.execute(
-        select(placements.c.index_name, distributions.c.sha256)
-        .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
-        .where(
-            placements.c.project == project,
-            placements.c.filename == filename,
-            placements.c.index_name.in_(sorted(indexes)),
-        )
-    )
-    return {row.index_name: row.sha256 for row in rows}
+    values = {"project": project, "filename": filename, "index_names": sorted(indexes)}
+    return {row.index_name: row.sha256 for row in connection.execute(_OF_FILENAME, values)}
 
 
 def releases_of_project(connection: Connection, project: str) -> list[tuple[str, str, int]]:

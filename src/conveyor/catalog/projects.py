@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import claims, distributions, projects
@@ -29,12 +29,21 @@ def insert_project(connection: Connection, name: str, *, display_name: str, crea
     return insert_missing(connection, projects, values) is not None
 
 
+_LOCK = select(projects.c.name).where(projects.c.name == bindparam("project")).with_for_update()
+_ADD_STORED_BYTES = (
+    update(projects)
+    .where(projects.c.name == bindparam("project"))
+    .values(stored_bytes=projects.c.stored_bytes + bindparam("size_bytes"))
+)
+
+
 def lock_project(connection: Connection, name: str) -> None:
     """Let no other transaction that locks it change this project until this one ends.
 
     PostgreSQL holds the row; SQLite's write transactions are alone anyway.
     """
-    connection.execute(select(projects.c.name).where(projects.c.name == name).with_for_update())
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK, {"project": name})
 
 
 def project_size(connection: Connection, name: str) -> int:
@@ -45,11 +54,7 @@ def project_size(connection: Connection, name: str) -> int:
 
 def add_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
     """Count bytes to a project's stored ones; a negative number takes some away."""
-    connection.execute(
-        update(projects)
-        .where(projects.c.name == name)
-        .values(stored_bytes=projects.c.stored_bytes + size_bytes)
-    )
+    connection.execute(_ADD_STORED_BYTES, {"project": name, "size_bytes": size_bytes})
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:

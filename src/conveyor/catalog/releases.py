@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import releases
@@ -27,11 +27,22 @@ class ReleaseRow:
     """First promotion; ``None``: files may still be added."""
 
 
+_FIND = select(releases).where(
+    releases.c.project == bindparam("project"), releases.c.version == bindparam("version")
+)
+_AMONG = (
+    select(releases.c.version)
+    .where(
+        releases.c.project == bindparam("project"),
+        releases.c.version.in_(bindparam("versions", expanding=True)),
+    )
+    .order_by(releases.c.version)
+)
+
+
 def find_release(connection: Connection, project: str, version: str) -> ReleaseRow | None:
     """One release; ``None`` when nothing of it was ever uploaded."""
-    row = connection.execute(
-        select(releases).where(releases.c.project == project, releases.c.version == version)
-    ).first()
+    row = connection.execute(_FIND, {"project": project, "version": version}).first()
     return None if row is None else ReleaseRow(**row._mapping)
 
 
@@ -43,10 +54,7 @@ def insert_release(connection: Connection, project: str, version: str, *, create
 
 def versions_among(connection: Connection, project: str, versions: Collection[str]) -> list[str]:
     """Those of ``versions`` that the project has a release of."""
-    found = select(releases.c.version).where(
-        releases.c.project == project, releases.c.version.in_(sorted(versions))
-    )
-    return list(connection.scalars(found.order_by(releases.c.version)))
+    return list(connection.scalars(_AMONG, {"project": project, "versions": sorted(versions)}))
 
 
 def close_release(connection: Connection, project: str, version: str, *, closed_at: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection, Row, Table
+    from sqlalchemy.sql.dml import ReturningInsert
 
 
 def insert_missing(connection: Connection, table: Table, values: Mapping[str, Any]) -> Row[Any] | None:
@@ -17,7 +19,15 @@ def insert_missing(connection: Connection, table: Table, values: Mapping[str, An
 
     Another transaction that is writing the same row is waited for.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
     # Not by rowcount: with PostgreSQL it is -1 for an insert.
-    return connection.execute(statement.returning(*table.primary_key)).first()
+    return connection.execute(_inserting(table, connection.dialect.name), values).first()
+
+
+@cache
+def _inserting(table: Table, dialect_name: str) -> ReturningInsert[Any]:
+    """Built once: that takes longer than SQLite needs to execute it."""
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    statement: ReturningInsert[Any] = (
+        dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    )
+    return statement

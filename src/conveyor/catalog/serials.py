@@ -45,19 +45,21 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+_NEXT = update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest)
+_NEWEST = select(serial.c.newest)
+
 _ANNOUNCED, _PUBLISHED = 0, 1
 _SIZE_BYTES = 16
 
 
 def next_serial(connection: Connection) -> int:
     """Take the next serial; its row stays locked until this transaction ends."""
-    statement = update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest)
-    return int(connection.execute(statement).scalar_one())
+    return int(connection.execute(_NEXT).scalar_one())
 
 
 def newest_serial(connection: Connection) -> int:
     """The serial of the newest change that this transaction sees; 0 in a new store."""
-    return int(connection.execute(select(serial.c.newest)).scalar_one())
+    return int(connection.execute(_NEWEST).scalar_one())
 
 
 class NewestSerial(Protocol):

@@ -80,27 +80,30 @@ def insert_token(
     return int(connection.execute(statement).scalar_one())
 
 
+_FIND = (
+    select(
+        tokens.c.id,
+        tokens.c.user_name,
+        tokens.c.scopes,
+        tokens.c.indexes,
+        tokens.c.projects,
+        tokens.c.expires_at,
+        users.c.scopes.label("user_scopes"),
+        workers.c.name.label("worker"),
+    )
+    .join_from(tokens, users, users.c.name == tokens.c.user_name)
+    .outerjoin(workers, (workers.c.user_name == users.c.name) & workers.c.revoked_at.is_(None))
+    .where(
+        tokens.c.secret_sha256 == bindparam("secret_sha256"),
+        tokens.c.revoked_at.is_(None),
+        users.c.disabled_at.is_(None),
+    )
+)
+
+
 def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
     """The token with that digest, expired ones too; ``None`` when it is revoked or its user disabled."""
-    row = connection.execute(
-        select(
-            tokens.c.id,
-            tokens.c.user_name,
-            tokens.c.scopes,
-            tokens.c.indexes,
-            tokens.c.projects,
-            tokens.c.expires_at,
-            users.c.scopes.label("user_scopes"),
-            workers.c.name.label("worker"),
-        )
-        .join_from(tokens, users, users.c.name == tokens.c.user_name)
-        .outerjoin(workers, (workers.c.user_name == users.c.name) & workers.c.revoked_at.is_(None))
-        .where(
-            tokens.c.secret_sha256 == secret_sha256,
-            tokens.c.revoked_at.is_(None),
-            users.c.disabled_at.is_(None),
-        )
-    ).first()
+    row = connection.execute(_FIND, {"secret_sha256": secret_sha256}).first()
     if row is None:
         return None
     return KnownToken(

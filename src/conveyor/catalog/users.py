@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from conveyor.catalog.tables import users
 from conveyor.domain.access import scopes_from
@@ -45,9 +45,12 @@ def insert_user(
     )
 
 
+_FIND = select(users).where(users.c.name == bindparam("user"))
+
+
 def find_user(connection: Connection, name: str) -> User | None:
     """One user; ``None`` when there is none of that name."""
-    row = connection.execute(select(users).where(users.c.name == name)).first()
+    row = connection.execute(_FIND, {"user": name}).first()
     if row is None:
         return None
     return User(
