@@ -25,6 +25,9 @@ class ZipEntry:
     size: int | None = None
     local_size: int | None = None
     comment: bytes = b""
+    needed: int = 20
+    local_needed: int | None = None
+    """Version of the format that a reader must know, times ten."""
     attributes: int = 0o100644 << 16
     made_on: int = 3
     before: bytes = b""
@@ -87,8 +90,9 @@ class ZipFileMade:
         name = entry.name if entry.local_name is None else entry.local_name
         extra = entry.extra if entry.local_extra is None else entry.local_extra
         flags = entry.flags if entry.local_flags is None else entry.local_flags
+        needed = entry.needed if entry.local_needed is None else entry.local_needed
         header = struct.pack(
-            *("<4s5H3L2H", b"PK\x03\x04", 20, flags, entry.method, 0, 33),
+            *("<4s5H3L2H", b"PK\x03\x04", needed, flags, entry.method, 0, 33),
             *(crc32, compressed, size, len(name), len(extra)),
         )
         return header + name + extra + self._data(entry)
@@ -97,7 +101,16 @@ class ZipFileMade:
         crc32, compressed, size = self._facts(entry)
         offset = self._offsets.get(id(entry), 0) if entry.offset is None else entry.offset
         header = struct.pack(
-            *("<4s6H3L5H2L", b"PK\x01\x02", entry.made_on << 8 | 20, 20, entry.flags, entry.method, 0, 33),
+            *(
+                "<4s6H3L5H2L",
+                b"PK\x01\x02",
+                entry.made_on << 8 | 20,
+                entry.needed,
+                entry.flags,
+                entry.method,
+                0,
+                33,
+            ),
             *(crc32, compressed, size, len(entry.name), len(entry.extra), len(entry.comment)),
             *(0, 0, entry.attributes, offset),
         )

@@ -39,7 +39,15 @@ _KINDS: dict[bytes, MemberKind] = {
     b"1": "hardlink",
 }
 _PAX_THAT_MOVE = frozenset({"path", "linkpath", "size"})
+_PAX_NUMBERS = frozenset({"uid", "gid", "mtime", "atime", "ctime"})
+_PAX_NUMBER = re.compile(rb"[0-9]{1,10}(\.[0-9]{1,18})?")
 _OCTAL = re.compile(rb" *([0-7]+)[ \0]*")
+_OCTAL_OR_NOTHING = re.compile(rb" *[0-7]*[ \0]*")
+_BINARY_NUMBER = 0x80
+"""First byte of GNU tar's form of a large number."""
+_NOTED_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
+"""Where a header has mode, owner, group, time and device. Nothing here looks at their values, but Python's
+``tarfile`` takes a malformed one for the end of the archive, and would hide every member from there on."""
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
@@ -165,16 +173,21 @@ class _Announced:
 
 def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
     """The next member with its long names applied, its data not yet read; ``None`` at the end mark."""
-    announced, after_header = _Announced(), False
+    announced, announcing = _Announced(), b""
     while (block := source.read(BLOCK)) != bytes(BLOCK):
         path, kind, size_bytes, target = _header(block)
         if kind not in (b"L", b"K", b"x", b"g"):
             return _member(path, kind, size_bytes, target, announced=announced, faults=faults)
+        if kind in announcing or (kind == b"g" and announcing):
+            # Some readers take all of them together, others only the last one.
+            raise Unreadable("the archive announces a member in a way that not every tool reads")
         if size_bytes > LONGEST_RECORD_BYTES:
             raise Unreadable(f"the archive has a header of {size_bytes:,} bytes")
         record = source.read_exactly(size_bytes, "a header")
-        source.skip(-size_bytes % BLOCK, "a header")
-        after_header = True
+        if source.read_exactly(-size_bytes % BLOCK, "a header").strip(b"\0"):
+            # Python's tarfile goes on reading names and pax records there.
+            raise Unreadable("the archive has a header that goes on after its end")
+        announcing += kind
         if kind == b"L":
             announced.add(_text(record.rstrip(b"\0")), None, None)
         elif kind == b"K":
@@ -184,7 +197,7 @@ def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
             announced.add(records.get("path"), records.get("linkpath"), _pax_size(records))
         elif _PAX_THAT_MOVE & _pax_records(record).keys():
             raise Unreadable("the archive has pax records that rename or resize all members")
-    if after_header:
+    if announcing:
         raise Unreadable("the archive ends after a header that announces a member")
     return None
 
@@ -227,8 +240,15 @@ def _header(block: bytes) -> tuple[str, bytes, int, str]:
     magic = block[257:263]
     if magic not in (b"ustar\0", b"ustar "):
         raise Unreadable("the archive has a header of the old tar format; build it with a current tool")
+    for begin, end in _NOTED_NUMBERS:
+        if block[begin] != _BINARY_NUMBER and not _OCTAL_OR_NOTHING.fullmatch(block, begin, end):
+            raise Unreadable("the archive has a header with a malformed number")
     path = _text(block[:100].split(b"\0", 1)[0])
-    if magic == b"ustar\0" and (prefix := block[345:500].split(b"\0", 1)[0]):
+    if block[156] == 0 and path.endswith("/"):
+        raise Unreadable(f"{path} is a folder of the old tar format; build it with a current tool")
+    if prefix := block[345:500].split(b"\0", 1)[0]:
+        if magic != b"ustar\0":
+            raise Unreadable(f"{path} has a GNU header with times or a path that not every tool reads")
         path = f"{_text(prefix)}/{path}"
     return path, block[156:157], _number(block[124:136]), _text(block[157:257].split(b"\0", 1)[0])
 
@@ -258,13 +278,12 @@ def _pax_records(data: bytes) -> dict[str, str]:
         end = position + int(match[1]) if match else 0
         if match is None or end > len(data) or end <= match.end() or data[end - 1 : end] != b"\n":
             raise Unreadable("the archive has malformed pax records")
-        key = _text(match[2])
+        key, value = _text(match[2]), data[match.end() : end - 1]
         if key in records or key.startswith("GNU.sparse.") or key == "hdrcharset":
             raise Unreadable(f"the archive has a repeated pax record, or one not every tool reads: {key}")
-        if key in _PAX_THAT_MOVE:
-            records[key] = _text(data[match.end() : end - 1])
-        else:
-            records[key] = ""
+        if key in _PAX_NUMBERS and not _PAX_NUMBER.fullmatch(value):
+            raise Unreadable(f"the archive has a pax record with a malformed number: {key}")
+        records[key] = _text(value) if key in _PAX_THAT_MOVE else ""
         position = end
     return records
 

@@ -37,6 +37,7 @@ _LOCAL = Struct("<4s5H3L2H")
 _EXTRA = Struct("<2H")
 
 _STORED, _DEFLATED = 0, 8
+_NOTHING_DEFLATED = b"\x03\x00"
 _FLAG_UTF8 = 0x0800
 _FLAGS_ALLOWED = _FLAG_UTF8 | 0x0006
 """Bits 1 and 2 only note how hard deflate tried."""
@@ -44,6 +45,8 @@ _FLAG_ENCRYPTED, _FLAG_DESCRIPTOR = 0x0001, 0x0008
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _EXTRA_ZIP64, _EXTRA_UNICODE_PATH = 0x0001, 0x7075
 _MADE_ON_UNIX = 3
+_NEWEST_VERSION = 63
+"""6.3, the newest that Python's ``zipfile`` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ def _read_entry(directory: bytes, position: int, faults: Faults) -> tuple[ZipMem
     if end > len(directory):
         raise Unreadable("the archive's directory is cut off")
     entry = _ENTRY.unpack_from(directory, position)
-    signature, made_by, _, flags, method, _, _, crc32, compressed, size = entry[:10]
+    signature, made_by, needed, flags, method, _, _, crc32, compressed, size = entry[:10]
     name_bytes, extra_bytes, comment_bytes, disk, _, attributes, offset = entry[10:]
     after = end + name_bytes + extra_bytes + comment_bytes
     if signature != b"PK\x01\x02" or after > len(directory):
@@ -278,9 +281,16 @@ def _read_entry(directory: bytes, position: int, faults: Faults) -> tuple[ZipMem
         faults.add(f"{member.name} has a comment in the archive's directory")
     if fault := path_fault(member.name):
         faults.add(f"{member.name} {fault}")
+    _check_version(needed, member.name)
     mode = attributes >> 16 if made_by >> 8 == _MADE_ON_UNIX else 0
     _check_kind(member, mode, faults)
     return member, after
+
+
+def _check_version(needed: int, name: str) -> None:
+    """The version of the format that a header asks its reader to know; its upper byte has no meaning."""
+    if needed & 0xFF > _NEWEST_VERSION:
+        raise Unreadable(f"{name} uses zip features that not every installer reads")
 
 
 def _check_kind(member: ZipMember, mode: int, faults: Faults) -> None:
@@ -298,8 +308,7 @@ def _check_kind(member: ZipMember, mode: int, faults: Faults) -> None:
         )
     if member.method == _STORED and member.compressed_bytes != member.size_bytes:
         raise Unreadable(f"{member.name} is stored, but its two sizes differ")
-    # An empty deflate stream takes two bytes.
-    if member.is_folder and (member.size_bytes or member.compressed_bytes > 2):
+    if member.is_folder and (member.size_bytes or member.crc32):
         faults.add(f"{member.name} is a folder, but holds data")
     if stat.S_ISLNK(mode):
         faults.add(f"{member.name} is a symbolic link")
@@ -336,9 +345,12 @@ def _widened(
     unicode_path = fields.get(_EXTRA_UNICODE_PATH)
     if unicode_path is not None and unicode_path[5:] != raw_name:
         raise Unreadable(f"{name} has a second path in an extra field")
-    if _FULL32 not in values:
-        return values
     wide = fields.get(_EXTRA_ZIP64, b"")
+    if _FULL32 not in values:
+        # Some readers prefer these numbers to those of the header, others never look at them.
+        if wide and wide != Struct(f"<{len(values)}Q").pack(*values):
+            raise Unreadable(f"{name} has a ZIP64 field that disagrees with its header")
+        return values
     # A local header carries both sizes when it carries one; the directory carries only those that are full.
     carried = [is_local or value == _FULL32 for value in values]
     if len(wide) != 8 * sum(carried):
@@ -365,11 +377,12 @@ def _check_local_headers(stream: BinaryIO, members: list[ZipMember], directory_o
                 f"{member.name} does not begin where the member before it ends: hidden or overlapping data"
             )
         header = _read_at(stream, member.header_offset, _LOCAL.size, f"the header of {member.name}")
-        signature, _, flags, method, _, _, crc32, compressed, size, name_bytes, extra_bytes = _LOCAL.unpack(
-            header
+        signature, needed, flags, method, *_, crc32, compressed, size, name_bytes, extra_bytes = (
+            _LOCAL.unpack(header)
         )
         if signature != b"PK\x03\x04":
             raise Unreadable(f"{member.name} has no local header where the directory says")
+        _check_version(needed, member.name)
         names = stream.read(name_bytes + extra_bytes)
         if len(names) != name_bytes + extra_bytes:
             raise Unreadable(f"the header of {member.name} is cut off")
@@ -379,6 +392,8 @@ def _check_local_headers(stream: BinaryIO, members: list[ZipMember], directory_o
         listed = (member.flags, member.method, member.crc32, member.compressed_bytes, member.size_bytes)
         if names[:name_bytes] != member.raw_name or (flags, method, crc32, compressed, size) != listed:
             raise Unreadable(f"{member.name} has a local header that disagrees with the archive's directory")
+        if member.is_folder and stream.read(min(member.compressed_bytes, 3)) not in (b"", _NOTHING_DEFLATED):
+            raise Unreadable(f"{member.name} is a folder, but holds data")
         data_offsets[expected] = expected + _LOCAL.size + name_bytes + extra_bytes
         expected = data_offsets[expected] + member.compressed_bytes
     if expected != directory_offset:
