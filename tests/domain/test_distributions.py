@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 import zipfile
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attestations_made import certificate_of, make_attestation, make_key
 from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.distributions import Digests, Distribution, UploadForm, read_distribution
+from conveyor.domain.distributions import Digests, Distribution, LibraryChecks, UploadForm, read_distribution
 from conveyor.errors import InvalidDistribution
+from conveyor.operations.attestations import signature_fault
 from conveyor.operations.rendering import fault_of
 from distributions_made import (
     Made,
@@ -43,7 +46,7 @@ def read(made: Made, form: Mapping[str, list[str]] | None = None) -> Distributio
         ),
         form=UploadForm({**made.form, **(form or {})}),
         limits=ArchiveLimits(),
-        rendering_fault=fault_of,
+        checks=LibraryChecks(fault_of, signature_fault),
     )
 
 
@@ -231,7 +234,7 @@ HONEST = {
     "keywords": ["x"],
     "metadata_version": ["2.1"],
     "license": [""],
-    "attestations": ["[{}]"],
+    "attestations": ["[]"],
     "gpg_signature": ["x"],
     "comment": [""],
     "unheard_of": ["y"],
@@ -308,6 +311,23 @@ def test_all_faults_of_name_form_archive_and_metadata_are_named_at_once() -> Non
     faults = faults_of(made, {"sha256_digest": ["0" * 64], "version": ["2"]})
     assert len(faults) == 6
     assert all("\n" not in fault for fault in faults)
+
+
+def test_attestations_about_the_file_are_kept_with_it() -> None:
+    made = make_wheel()
+    body = make_attestation(made)
+    (found,) = read(made, {"attestations": [json.dumps([body])]}).attestations
+    assert (found.kind, found.body) == ("publish", body)
+
+
+def test_attestation_that_does_not_verify_is_refused() -> None:
+    made = make_wheel()
+    body = make_attestation(made, certificate=certificate_of(make_key()))
+    assert faults_of(made, {"attestations": [json.dumps([body])]}) == (
+        "the attestation of the kind publish: its signature is not made with the key of its certificate",
+    )
+    about_another = json.dumps([make_attestation(make_sdist())])
+    assert len(faults_of(made, {"attestations": [about_another]})) == 2
 
 
 def test_hostile_names_are_shown_escaped() -> None:

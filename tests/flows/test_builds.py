@@ -12,7 +12,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.distributions import Digests, Distribution, UploadForm, read_distribution
+from conveyor.domain.distributions import Digests, Distribution, LibraryChecks, UploadForm, read_distribution
+from conveyor.operations.attestations import signature_fault
 from conveyor.operations.rendering import fault_of
 from distributions_made import Made
 
@@ -74,7 +75,7 @@ def checked(path: Path) -> Distribution:
         digests=Digests(sha256=made.sha256, blake2b_256=blake2),
         form=UploadForm(made.form),
         limits=ArchiveLimits(),
-        rendering_fault=fault_of,
+        checks=LibraryChecks(fault_of, signature_fault),
     )
 
 

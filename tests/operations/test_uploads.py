@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import insert, select
 
+from attestations_made import make_attestation
 from conveyor.catalog.events import events_since
 from conveyor.catalog.releases import close_release
 from conveyor.catalog.tables import claims, distributions, placements, projects, releases, retired_filenames
@@ -137,6 +140,25 @@ def test_uploaded_file_is_described_placed_claimed_and_recorded(tmp_path: Path) 
     with store.blobs.open(row.metadata_sha256) as blob:
         assert blob.read() == metadata
     assert leftovers(tmp_path) == []
+
+
+def test_attestations_are_kept_as_a_provenance_object_of_their_publisher(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    made = make_wheel()
+    attestation = make_attestation(made)
+    with received(store, made) as arrived:
+        form = UploadForm({**made.form, "attestations": [json.dumps([attestation])]})
+        accept_upload(store, replace(arrived, form=form), identity=ADMIN, limits=LIMITS)
+    with read(store) as connection:
+        digest = connection.scalar(select(distributions.c.provenance_sha256))
+    assert digest is not None
+    with store.blobs.open(digest) as blob:
+        assert json.load(blob) == {
+            "version": 1,
+            "attestation_bundles": [
+                {"publisher": {"kind": "Conveyor", "user": "admin"}, "attestations": [attestation]}
+            ],
+        }
 
 
 def test_identical_file_again_changes_nothing(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import socket
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from urllib3.filepost import encode_multipart_formdata
 
+from attestations_made import make_attestation
 from distributions_made import Made, core_metadata, make_sdist, make_wheel
 from makers import ADMIN_PASSWORD
 from running_stores import RunningStore, running_store, serve_environment
@@ -121,9 +122,24 @@ def test_all_faults_are_answered_one_per_line(store: RunningStore) -> None:
     ]
 
 
-def test_unknown_fields_attestations_and_signatures_break_nothing(store: RunningStore) -> None:
-    answer = upload(store, make_wheel("extras"), attestations=['[{"version": 1}]'], unheard_of=["x"] * 50)
+def test_unknown_fields_and_signatures_break_nothing(store: RunningStore) -> None:
+    answer = upload(store, make_wheel("extras"), gpg_signature=["x"], unheard_of=["x"] * 50)
     assert answer.status == 200
+
+
+def test_attestations_are_checked_and_served_beside_the_file(store: RunningStore) -> None:
+    made = make_wheel("attested")
+    wrong = upload(store, made, attestations=['[{"version": 1}]'])
+    assert (wrong.status, "attestation 1: envelope is missing" in said(wrong)) == (400, True)
+    attestation = make_attestation(made)
+    assert upload(store, made, attestations=[json.dumps([attestation])]).status == 200
+    page = store.get("/unstable/simple/attested/", Accept="application/vnd.pypi.simple.v1+json")
+    (file,) = page.json()["files"]
+    assert urljoin(f"{store.url}/unstable/simple/attested/", file["provenance"]) == (
+        f"{store.url}/packages/{made.sha256}/{made.filename}.provenance"
+    )
+    provenance = store.get(f"/packages/{made.sha256}/{made.filename}.provenance").json()
+    assert provenance["attestation_bundles"][0]["attestations"] == [attestation]
 
 
 @pytest.mark.parametrize("index", ["stable", "testing", "pypi"])

@@ -6,7 +6,8 @@
 2. the form: the request, the digests, what it says of the filename;
 3. the archive: structure, members, RECORD;
 4. the core metadata, that it agrees with the filename, and that its description can be shown;
-5. the form against the metadata.
+5. the form against the metadata;
+6. the attestations that came with the form, which must be about this file.
 
 Each step adds its faults and the next goes on where it can.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from packaging.utils import canonicalize_name
 
 from conveyor.domain.archives import ArchiveLimits
+from conveyor.domain.attestations import FIELD, Attestation, read_attestations
 from conveyor.domain.faults import Faults
 from conveyor.domain.filenames import DistributionFilename, PackageType, distribution_filename
 from conveyor.domain.forms import (
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.names import NormalizedName
 
-__all__ = ["ArchiveLimits", "Digests", "Distribution", "UploadForm", "read_distribution"]
+__all__ = ["ArchiveLimits", "Digests", "Distribution", "LibraryChecks", "UploadForm", "read_distribution"]
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,24 @@ class Distribution:
     """METADATA or PKG-INFO, byte by byte: what is served beside the file (PEP 658)."""
     core_metadata: dict[str, Any]
     """The same, parsed; ready to be JSON."""
+    attestations: tuple[Attestation, ...] = ()
 
     @property
     def is_metadata_static(self) -> bool:
         """Whether a resolver may rely on the metadata without building: true of every wheel."""
         return self.packagetype == "bdist_wheel" or is_static(self.core_metadata)
+
+
+@dataclass(frozen=True)
+class LibraryChecks:
+    """What is asked of libraries that this room does not import.
+
+    Each answer is what is wrong, as a part of a sentence; empty: nothing.
+    """
+
+    rendering_fault: Callable[[str], str]
+    """Of a text that should be reStructuredText."""
+    signature_fault: Callable[[Attestation], str]
 
 
 def read_distribution(
@@ -75,11 +90,9 @@ def read_distribution(
     digests: Digests,
     form: UploadForm,
     limits: ArchiveLimits,
-    rendering_fault: Callable[[str], str],
+    checks: LibraryChecks,
 ) -> Distribution:
     """Read a distribution from a seekable stream and check it with its upload form.
-
-    ``rendering_fault`` tells why a text does not render as reStructuredText; empty when it does.
 
     Raises:
         InvalidDistribution: it has at least one fault; ``faults`` has a sentence for each.
@@ -94,11 +107,18 @@ def read_distribution(
         check_filename_fields(form, name, faults)
     # 3. and 4. the archive, its metadata
     found = _read_inside(stream, name, size_bytes, limits, faults) if name is not None else None
-    if found is not None and (fault := _description_fault(found[1], rendering_fault)):
+    if found is not None and (fault := _description_fault(found[1], checks.rendering_fault)):
         faults.add(fault)
     # 5. the form against the metadata
     if found is not None:
         check_metadata_fields(form, found[1], faults)
+    # 6. attestations
+    attestations = read_attestations(
+        form.fields.get(FIELD, ()), filename=filename, sha256=digests.sha256, faults=faults
+    )
+    for attestation in attestations:
+        if reason := checks.signature_fault(attestation):
+            faults.add(f"the attestation of the kind {attestation.kind}: {reason}")
     if faults or name is None or found is None:
         raise _invalid(filename, faults)
     content, metadata = found
@@ -113,6 +133,7 @@ def read_distribution(
         requires_python=metadata.requires_python,
         metadata=content,
         core_metadata=metadata.fields,
+        attestations=attestations,
     )
 
 

@@ -24,8 +24,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MISSING = object()
 
 
-def read_json_object(text: bytes, *, what: str) -> dict[str, Any]:
-    """The JSON object in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
+def read_json(text: bytes, *, what: str) -> object:
+    """The JSON value in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
 
     A key that stands twice is read differently by different parsers, so that what was checked and what was
     meant could differ (RFC 8259, section 4); a lone surrogate can be read but never be written again.
@@ -34,10 +34,18 @@ def read_json_object(text: bytes, *, what: str) -> dict[str, Any]:
         InvalidInput: it is anything else.
     """
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        value: object = json.loads(
+            text.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+        )
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} is not valid JSON: {error}") from error
+    return value
+
+
+def read_json_object(text: bytes, *, what: str) -> dict[str, Any]:
+    """The JSON object in ``text``; raises InvalidInput as ``read_json`` does, and when it is none."""
+    value = read_json(text, what=what)
     if not isinstance(value, dict):
         raise InvalidInput(f"{what} is not a JSON object")
     return value

@@ -28,7 +28,14 @@ from conveyor.catalog.placements import insert_placement, placements_of_filename
 from conveyor.catalog.projects import insert_project, lock_project, project_size
 from conveyor.catalog.releases import find_release, insert_release, versions_among
 from conveyor.domain.access import may_claim, may_upload
-from conveyor.domain.distributions import Digests, Distribution, UploadForm, read_distribution
+from conveyor.domain.attestations import provenance_object
+from conveyor.domain.distributions import (
+    Digests,
+    Distribution,
+    LibraryChecks,
+    UploadForm,
+    read_distribution,
+)
 from conveyor.domain.indexes import is_claimed, resolution_order
 from conveyor.domain.policy import (
     FilenameState,
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs import BlobStore, Temporary
     from conveyor.domain.access import Identity
+    from conveyor.domain.attestations import Attestation
     from conveyor.domain.indexes import Index
     from conveyor.domain.names import NormalizedName
     from conveyor.operations.changes import Change
@@ -224,6 +232,7 @@ def _store(
     with store.blobs.adding():
         store.blobs.adopt(upload.file.temporary, sha256)
         metadata_sha256 = store.blobs.put(distribution.metadata)
+        provenance_sha256 = _put_provenance(store, distribution, identity)
         # 4. one transaction
         with record_change(store, actor=identity.name) as change:
             insert_project(
@@ -235,7 +244,7 @@ def _store(
             lock_project(change.connection, distribution.project)
             holder = _check_policy(change.connection, upload, distribution, identity, limits, upstream_has)
             if holder is None:
-                _write_rows(change, upload.index, distribution, metadata_sha256)
+                _write_rows(change, upload.index, distribution, metadata_sha256, provenance_sha256)
     # 5. the answer
     return AcceptedUpload(holder or upload.index, filename, sha256, is_new=holder is None)
 
@@ -260,8 +269,15 @@ def _read(store: Store, upload: ReceivedUpload, limits: UploadLimits) -> Distrib
             digests=digests,
             form=upload.form,
             limits=limits.archive,
-            rendering_fault=store.descriptions.fault,
+            checks=LibraryChecks(store.descriptions.fault, _signature_fault),
         )
+
+
+def _signature_fault(attestation: Attestation) -> str:
+    # cryptography takes 60 ms to import, which an upload without attestations need not pay.
+    from conveyor.operations.attestations import signature_fault
+
+    return signature_fault(attestation)
 
 
 def _check_policy(
@@ -304,7 +320,20 @@ def _check_policy(
     return holder
 
 
-def _write_rows(change: Change, index: str, distribution: Distribution, metadata_sha256: str) -> None:
+def _put_provenance(store: Store, distribution: Distribution, identity: Identity) -> str | None:
+    """Store what attests the file, with its publisher's name; the digest, ``None`` when nothing does."""
+    if not distribution.attestations:
+        return None
+    return store.blobs.put(provenance_object(distribution.attestations, user=identity.name))
+
+
+def _write_rows(
+    change: Change,
+    index: str,
+    distribution: Distribution,
+    metadata_sha256: str,
+    provenance_sha256: str | None,
+) -> None:
     project, version, filename = distribution.project, distribution.version, distribution.filename
     sha256 = distribution.digests.sha256
     insert_release(change.connection, project, version, created_at=change.at)
@@ -317,6 +346,7 @@ def _write_rows(change: Change, index: str, distribution: Distribution, metadata
             metadata_sha256=metadata_sha256,
             uploaded_at=change.at,
             uploaded_by=change.actor,
+            provenance_sha256=provenance_sha256,
         )
     claim_for_upload(change, project)
     serial = change.event(
