@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from conveyor.server.json_api import JsonApi
 from conveyor.server.mirroring import Mirroring
 from conveyor.server.pages import Pages
 from conveyor.server.simple_api import SimpleApi
+from conveyor.settings import DEFAULT_FILE_LIMIT_BYTES
 from conveyor.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -60,8 +62,10 @@ class Reader:
     mirroring: Mirroring
     handlers: dict[str, ASGIApp] = field(default_factory=dict)
 
-    async def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
-        """One request; header names with underscores."""
+    async def get(
+        self, path: str, *, method: str = "GET", gone: asyncio.Event | None = None, **headers: str
+    ) -> Answer:
+        """One request; header names with underscores. ``gone`` is set when the client leaves."""
         path, _, query = path.partition("?")
         scope: dict[str, Any] = {
             "type": "http",
@@ -81,7 +85,8 @@ class Reader:
             sent.append(message)
 
         async def receive() -> Message:
-            raise AssertionError("nothing of a read request is to be received")
+            await (gone or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
 
         error: Exception | None = None
         kind = _route(scope)
@@ -99,16 +104,21 @@ class Reader:
 
     async def page(self, project: str, *, index: str = "unstable", **headers: str) -> Answer:
         """A project page in JSON."""
-        return await self.get(f"/{index}/simple/{project}/", **{"accept": ACCEPT_JSON, **headers})
+        return await self.get(f"/{index}/simple/{project}/", gone=None, **{"accept": ACCEPT_JSON, **headers})
 
 
 @asynccontextmanager
 async def reading(
-    store: Store, *, upstream_url: str = "http://127.0.0.1:9/simple/", timeout_seconds: float = 5.0
+    store: Store,
+    *,
+    upstream_url: str = "http://127.0.0.1:9/simple/",
+    timeout_seconds: float = 5.0,
+    file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES,
 ) -> AsyncIterator[Reader]:
     """The handlers over a store, ended on leaving."""
     authenticator = Authenticator(store)
-    mirroring = Mirroring(store, Upstream(upstream_url, timeout_seconds=timeout_seconds))
+    upstream = Upstream(upstream_url, timeout_seconds=timeout_seconds)
+    mirroring = Mirroring(store, upstream, file_limit_bytes=file_limit_bytes)
     freshness = Freshness(store)
     pages = Pages(store, mirroring)
     handlers: dict[str, ASGIApp] = {

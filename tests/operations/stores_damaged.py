@@ -57,7 +57,7 @@ def mirror(store: Store, made: Made) -> MirroredFile:
     """A mirrored file whose bytes are stored, as after somebody has downloaded it."""
     project = canonicalize_name(made.filename.partition("-")[0])
     offered = UpstreamFile(made.filename, f"http://127.0.0.1:9/{made.filename}", made.sha256)
-    (file,) = store_page(store, "pypi", project, UpstreamPage((offered,), etag="1")).files
+    (file,) = store_page(store, "pypi", project, UpstreamPage((offered,), etag="1"))
     with store.blobs.new_temporary() as temporary:
         temporary.write(made.content)
         keep_file(store, file, temporary, sha256=made.sha256, size_bytes=len(made.content))

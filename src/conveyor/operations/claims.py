@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog import claims as rows
 from conveyor.catalog.claims import ClaimRow
-from conveyor.domain.access import may_administer, must_be_known
+from conveyor.catalog.pages import claims_on
+from conveyor.domain.access import may_administer, may_claim, must_be_known
+from conveyor.domain.indexes import is_claimed
 from conveyor.domain.names import project_name
-from conveyor.domain.policy import may_claim_name
+from conveyor.domain.policy import may_claim_name, must_ask_upstream
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
@@ -16,6 +18,25 @@ if TYPE_CHECKING:
     from conveyor.domain.names import NormalizedName
     from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
+
+
+def name_to_ask_for(
+    store: Store, identity: Identity, name: str, *, is_prefix: bool = False
+) -> NormalizedName | None:
+    """The name that upstream has to be asked for before this caller may claim it; ``None``: nothing to ask.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may claim nothing.
+        InvalidName: it is no project name.
+    """
+    if is_prefix:
+        return None
+    project = project_name(name)
+    with read(store) as connection:
+        if not must_ask_upstream(identity, project, claims_on(connection, project)):
+            return None
+    may_claim(identity, project)
+    return project
 
 
 def claim_name(
@@ -37,7 +58,7 @@ def claim_name(
         name: of a project; of a prefix, with or without its last hyphen.
         is_prefix: whether it is a prefix (``risk`` covers ``risk`` and ``risk-…``).
         upstream_has: whether upstream has a project of that name; ``None``: it was not asked, which is right
-            for administrators and for prefixes.
+            where ``name_to_ask_for`` names nothing.
 
     Raises:
         Unauthorized, Forbidden: the caller may not claim this name.
@@ -53,7 +74,9 @@ def claim_name(
         if found is not None:
             must_be_known(identity, "claim")
             return found, False
-        if not is_prefix:
+        if not is_prefix and is_claimed(normalized, claims_on(change.connection, normalized)):
+            may_claim(identity, normalized)  # by a prefix: nothing more is hidden from anybody
+        elif not is_prefix:
             may_claim_name(identity, normalized, upstream_has=upstream_has)
         return _write(change, normalized, is_prefix=is_prefix), True
 

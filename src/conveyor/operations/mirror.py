@@ -2,13 +2,18 @@
 
 Each function is one change. What leaves every page as it is (the same page again) is no event: only the time
 of asking is written. Nothing here asks upstream, and no row is written for bytes that are not blobs yet; what
-is stored here and its row are one piece for garbage collection (``blobs.adding``).
+is stored here and its row are one piece for garbage collection (``blobs.adding``). Of a project that upstream
+never had there is no row: anybody may ask for any name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from packaging.metadata import parse_email
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from conveyor.catalog.mirrored import (
     delete_mirrored_files,
@@ -19,12 +24,17 @@ from conveyor.catalog.mirrored import (
     put_mirrored_project,
     update_mirrored_files,
 )
+from conveyor.domain.archives import ArchiveLimits
+from conveyor.domain.faults import Faults
+from conveyor.domain.filenames import distribution_filename
+from conveyor.domain.metadata import is_static
 from conveyor.domain.mirror import MirroredProject, Unchanged, merge, with_facts
-from conveyor.errors import UpstreamFailed
+from conveyor.domain.sdists import read_sdist
+from conveyor.errors import InvalidDistribution, UpstreamFailed
 from conveyor.operations.changes import record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -36,21 +46,13 @@ ACTOR = "mirror"
 """Who makes these changes, in the audit log."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPage:
-    """A project of a mirror after upstream was asked."""
-
-    known: MirroredProject
-    files: tuple[MirroredFile, ...]
-
-
 def store_page(
     store: Store,
     index: str,
     project: NormalizedName,
     page: UpstreamPage | Unchanged | None,
-) -> StoredPage:
-    """Store what upstream says of a project now; ``None``: it has none.
+) -> tuple[MirroredFile, ...]:
+    """Store what upstream says of a project now (``None``: it has none); the files that are known of it now.
 
     All rows of a new project are written in one statement. Files that upstream no longer has are forgotten;
     what was filled in for the others stays (see ``domain.mirror``).
@@ -59,17 +61,22 @@ def store_page(
         connection = change.connection
         before = mirrored_projects_of(connection, project, [index]).get(index)
         rows = {file.filename: file for file in mirrored_page_files(connection, project, [index])}
+        if before is None and page is None:
+            return ()
         if isinstance(page, Unchanged):
-            known = MirroredProject(index, project, True, before.etag if before else None, change.at)
-            put_mirrored_project(connection, known)
-            return StoredPage(known, tuple(rows.values()))
-        known = MirroredProject(index, project, page is not None, page.etag if page else None, change.at)
+            known = before or MirroredProject(index, project, True, None, change.at)
+            put_mirrored_project(connection, replace(known, is_present=True, fetched_at=change.at))
+            return tuple(rows.values())
+        known = _as_said(index, project, page, change.at)
         put_mirrored_project(connection, known)
         difference = merge(rows, page.files if page else (), index=index, project=project, now=store.clock())
         delete_mirrored_files(connection, index, project, difference.removed)
         update_mirrored_files(connection, difference.changed)
         insert_mirrored_files(connection, difference.added)
-        if not difference.is_empty or (before is not None and before.is_present != known.is_present):
+        is_shown_otherwise = before is not None and (
+            (before.is_present, before.status) != (known.is_present, known.status)
+        )
+        if not difference.is_empty or is_shown_otherwise:
             detail = {
                 "added": len(difference.added),
                 "changed": len(difference.changed),
@@ -79,7 +86,13 @@ def store_page(
         rows.update({file.filename: file for file in (*difference.added, *difference.changed)})
         for filename in difference.removed:
             del rows[filename]
-        return StoredPage(known, tuple(rows.values()))
+        return tuple(rows.values())
+
+
+def _as_said(index: str, project: str, page: UpstreamPage | None, at: str) -> MirroredProject:
+    if page is None:
+        return MirroredProject(index, project, False, None, at)
+    return MirroredProject(index, project, True, page.etag, at, page.status)
 
 
 def store_facts(store: Store, index: str, project: NormalizedName, facts: Sequence[FileFacts]) -> None:
@@ -97,17 +110,66 @@ def store_facts(store: Store, index: str, project: NormalizedName, facts: Sequen
 def store_metadata(store: Store, file: MirroredFile, content: bytes) -> str:
     """Keep the metadata of a mirrored file; pages carry its digest from now on. Returns the digest."""
     with store.blobs.adding():
-        # 1. the bytes, durable
         digest = store.blobs.put(content)
-        # 2. the rows of every mirror that has the file
-        with record_change(store, actor=ACTOR) as change:
-            rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
-            changed = [replace(row, metadata_sha256=digest) for row in rows if row.metadata_sha256 != digest]
-            update_mirrored_files(change.connection, changed)
-            for row in changed:
-                detail = {"filename": row.filename, "metadata_sha256": digest}
-                change.event("mirror-metadata", index=row.index, project=row.project, detail=detail)
+        _change_rows(
+            store,
+            file,
+            lambda row: replace(row, metadata_sha256=digest, is_metadata_unreadable=False),
+            action="mirror-metadata",
+            detail={"metadata_sha256": digest},
+        )
     return digest
+
+
+def store_unreadable(store: Store, file: MirroredFile) -> None:
+    """Note that the metadata of a mirrored file can not be read: pages no longer say that there is some."""
+    _change_rows(
+        store,
+        file,
+        lambda row: replace(row, is_metadata_unreadable=True),
+        action="mirror-metadata",
+        detail={"is_metadata_unreadable": True},
+    )
+
+
+def store_provenance(store: Store, file: MirroredFile, content: bytes) -> str:
+    """Keep the provenance object of a mirrored file, as upstream has it. Returns its digest."""
+    with store.blobs.adding():
+        digest = store.blobs.put(content)
+        _change_rows(
+            store,
+            file,
+            lambda row: replace(row, provenance_sha256=digest),
+            action="mirror-provenance",
+            detail={"provenance_sha256": digest},
+        )
+    return digest
+
+
+def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
+    """What stands in a stored sdist's PKG-INFO; ``None``: building may change it, or it can not be read.
+
+    Raises:
+        NotFound, StorageFailed: the sdist is not among the blobs, or can not be read.
+    """
+    faults = Faults()
+    try:
+        filename = distribution_filename(file.filename)
+    except InvalidDistribution:
+        return None
+    size_bytes = store.blobs.size(file.sha256)
+    with store.blobs.open(file.sha256) as stream:
+        found = read_sdist(stream, filename, size_bytes=size_bytes, limits=ArchiveLimits(), faults=faults)
+    if found is None or faults:
+        return None
+    content, _ = found
+    fields, _ = parse_email(content)
+    try:
+        is_of_file = Version(fields.get("version", "")) == filename.version
+    except InvalidVersion:
+        return None
+    is_of_file &= canonicalize_name(fields.get("name", "")) == filename.project
+    return content if is_of_file and is_static(dict(fields)) else None
 
 
 def keep_file(
@@ -143,3 +205,21 @@ def keep_file(
                 change.event("mirror-file", index=row.index, project=row.project, detail=detail)
                 if row.size_bytes is None:
                     change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
+
+
+def _change_rows(
+    store: Store,
+    file: MirroredFile,
+    changed: Callable[[MirroredFile], MirroredFile],
+    *,
+    action: str,
+    detail: Mapping[str, object],
+) -> None:
+    """Write what is known now into the rows of every mirror that has the file, with one event for each."""
+    with record_change(store, actor=ACTOR) as change:
+        rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+        after = [changed(row) for row in rows if changed(row) != row]
+        update_mirrored_files(change.connection, after)
+        for row in after:
+            told = {"filename": row.filename, **detail}
+            change.event(action, index=row.index, project=row.project, detail=told)

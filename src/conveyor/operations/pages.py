@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from conveyor.domain.mirror import MirroredProject
     from conveyor.operations.store import Store
 
-ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "add-evidence"})
+ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "mirror-provenance", "add-evidence"})
 """Actions on a project that change nothing that a page shows."""
 
 NOUNS_WITHOUT_PAGES = frozenset({"user", "token", "signer", "worker", "run", "blobs"})

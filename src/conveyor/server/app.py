@@ -126,7 +126,7 @@ class App:
             proxy=read_from.proxy,
             timeout_seconds=read_from.timeout_seconds,
         )
-        mirroring = Mirroring(store, upstream)
+        mirroring = Mirroring(store, upstream, file_limit_bytes=self._settings.file_limit_bytes)
         self._ending.push_async_callback(mirroring.close)
         freshness = Freshness(store)
         pages = Pages(store, mirroring)
@@ -137,11 +137,11 @@ class App:
             "legacy": Uploads(
                 store,
                 authenticator,
-                upstream_has_project=upstream.has_project,
+                upstream_has_project=mirroring.has_project,
                 limits=UploadLimits(file_bytes=self._settings.file_limit_bytes),
             ),
             "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
-            "api": make_api(store, authenticator),
+            "api": make_api(store, authenticator, ask_upstream=mirroring.has_project),
             "healthz": _healthz,
             "readyz": Readiness(store),
             "front": FrontPage(store),

@@ -1,8 +1,12 @@
 """A mirrored file on its way: received once, hashed while it is written, sent on to everybody who waits.
 
-Who follows a download gets the bytes as they arrive, but the last few only when digest and length were found
-right and the file is stored: a file that is not what its page says is cut off before its end, so that no
-client takes it for whole, and nothing of it is kept.
+Who follows a download gets the bytes as they arrive, but the last few of what was asked for only when digest
+and length were found right and the file is stored: a file that is not what its page says is cut off before
+its end, so that no client takes it for whole, and nothing of it is kept.
+
+A download goes on as long as somebody follows it, and a little longer: a client that was cut off comes back
+for the rest within seconds. One that nobody comes back for ends, unless it is nearly done, and leaves nothing
+behind; else every client that breaks off would leave the store fetching gigabytes for nobody.
 """
 
 from __future__ import annotations
@@ -10,15 +14,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.mirror import keep_file
+from conveyor.server.flights import note_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from conveyor.blobs import Temporary
     from conveyor.domain.mirror import MirroredFile
@@ -29,61 +36,106 @@ HELD_BACK_BYTES = 1024
 """Not sent on before the whole file was verified."""
 
 SENT_AT_ONCE_BYTES = 256 * 1024
-LARGEST_FILE_BYTES = 64 * 1024**3
-"""A file without an announced size is broken off here."""
+
+LINGER_SECONDS = 60.0
+"""How long a download goes on without a follower."""
+
+NEARLY_DONE_BYTES = 64 * 1024 * 1024
+"""With no more than this to come, a download goes on to its end."""
+
+
+class Downloads:
+    """The downloads under way in one process, one per digest."""
+
+    def __init__(
+        self,
+        store: Store,
+        upstream: Upstream,
+        *,
+        limit_bytes: int,
+        on_stored: Callable[[MirroredFile], None],
+    ) -> None:
+        """``limit_bytes``: the largest file that is kept; ``on_stored`` is told of each that is."""
+        self._store = store
+        self._upstream = upstream
+        self._limit_bytes = limit_bytes
+        self._on_stored = on_stored
+        self._by_digest: dict[str, Download] = {}
+
+    @contextmanager
+    def follow(self, file: MirroredFile) -> Iterator[Follower]:
+        """Follow the download of a file that is under way, or a new one, until the block is left."""
+        download = self._by_digest.get(file.sha256)
+        if download is None:
+            download = Download(self._store, self._upstream, file, limit_bytes=self._limit_bytes)
+            self._by_digest[file.sha256] = download
+            download.task.add_done_callback(partial(self._ended, download))
+        with download.followed() as follower:
+            yield follower
+
+    async def close(self) -> None:
+        """Break off everything; it is begun anew when it is asked for again."""
+        tasks = [download.task for download in self._by_digest.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, download: Download, task: asyncio.Task[None]) -> None:
+        del task
+        del self._by_digest[download.file.sha256]
+        if download.error is None:
+            self._on_stored(download.file)
+        else:
+            note_error(download.error)
 
 
 class Download:
-    """One file being received; its task goes on when clients leave, so that the next one finds it stored."""
+    """One file being received, as its followers see it."""
 
-    def __init__(self, store: Store, upstream: Upstream, file: MirroredFile) -> None:
+    def __init__(self, store: Store, upstream: Upstream, file: MirroredFile, *, limit_bytes: int) -> None:
         self.file = file
         self.size_bytes = file.size_bytes
-        """Known for certain once ``begun`` returned; ``None``: its server does not say."""
-        self._store = store
-        self._upstream = upstream
-        self._received = 0
-        self._is_stored = False
+        """Known for certain once it has begun; ``None``: its server does not say."""
+        self.received_bytes = 0
+        self.has_begun = False
+        self.is_stored = False
+        """Whether it was verified and is among the blobs."""
         self.error: Exception | None = None
         """What ended it, if it failed."""
-        self._has_begun = False
+        self._store = store
+        self._upstream = upstream
+        self._limit_bytes = limit_bytes
         self._reader: int | None = None
         self._followers = 0
-        self._progress = asyncio.Condition()
+        self._followed_until = time.monotonic()
+        self._progress = asyncio.Event()
         self.task = asyncio.create_task(self._run())
 
-    async def begun(self) -> None:
-        """Wait until upstream answers with the file; raises UpstreamFailed or NotFound."""
-        await self._wait(lambda: self._has_begun)
-
-    async def wait_stored(self) -> None:
-        """Wait until the file is verified and among the blobs; raises UpstreamFailed, StorageFailed."""
-        await self._wait(lambda: self._is_stored)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The file's bytes from its begin, as they arrive; raises in the middle when it turns out wrong."""
+    @contextmanager
+    def followed(self) -> Iterator[Follower]:
+        """Follow it until the block is left."""
         self._followers += 1
         try:
-            position = 0
-            while True:
-                await self._wait(partial(self._has_more, position))
-                end = min(self._sendable(), position + SENT_AT_ONCE_BYTES)
-                if position == end and self._is_stored:
-                    return
-                chunk = await asyncio.to_thread(self._read, position, end - position)
-                position += len(chunk)
-                yield chunk
+            yield Follower(self)
         finally:
             self._followers -= 1
+            self._followed_until = time.monotonic()
             self._close_reader()
 
-    def _has_more(self, position: int) -> bool:
-        return self._is_stored or self._sendable() > position
+    async def progress(self) -> None:
+        """Wait until something is new; raises what ended it."""
+        if self.error is None:
+            await self._progress.wait()
+        if self.error is not None:
+            raise self.error
 
-    def _sendable(self) -> int:
-        return self._received if self._is_stored else max(0, self._received - HELD_BACK_BYTES)
+    def wake(self) -> None:
+        """Let everybody look who waits for progress."""
+        self._progress.set()
+        self._progress = asyncio.Event()
 
-    def _read(self, position: int, size: int) -> bytes:
+    def read(self, position: int, size: int) -> bytes:
+        """Bytes that were received already; raises StorageFailed."""
         if self._reader is None:  # it ended before this follower came
             with self._store.blobs.open(self.file.sha256) as blob:
                 blob.seek(position)
@@ -91,24 +143,17 @@ class Download:
         with storage_errors(f"{self.file.filename} can not be read"):
             return os.pread(self._reader, size, position)
 
-    async def _wait(self, is_reached: Callable[[], bool]) -> None:
-        async with self._progress:
-            await self._progress.wait_for(lambda: self.error is not None or is_reached())
-        if self.error is not None:
-            raise self.error
-
     async def _run(self) -> None:
         try:
             with self._store.blobs.new_temporary() as temporary:
                 await self._receive(temporary)
-            self._is_stored = True
+            self.is_stored = True
         except asyncio.CancelledError:
             self.error = UpstreamFailed(f"the download of {self.file.filename} was broken off")
         except Exception as error:  # noqa: BLE001 - told to everybody who follows
             self.error = error
         finally:
-            async with self._progress:
-                self._progress.notify_all()
+            self.wake()
             self._close_reader()
 
     async def _receive(self, temporary: Temporary) -> None:
@@ -116,38 +161,115 @@ class Download:
 
         def write(chunk: bytes) -> None:
             temporary.write(chunk)
+            with storage_errors(f"{self.file.filename} can not be written to disk"):
+                temporary.file.flush()  # what is received can be read by followers
             digest.update(chunk)
 
+        self._check_size(self.size_bytes)
         async with self._upstream.open_file(self.file) as body:
             if None not in (body.size_bytes, self.size_bytes) and body.size_bytes != self.size_bytes:
                 raise UpstreamFailed(
                     f"upstream sends {body.size_bytes} bytes for {self.file.filename}, not {self.size_bytes}"
                 )
-            self.size_bytes = body.size_bytes or self.size_bytes
-            limit = self.size_bytes or LARGEST_FILE_BYTES
+            self._check_size(body.size_bytes)
+            self.size_bytes = body.size_bytes if body.size_bytes is not None else self.size_bytes
             self._reader = os.dup(temporary.file.fileno())
-            await self._note(begun=True)
+            self.has_begun = True
+            self.wake()
             async for chunk in body.chunks:
-                if self._received + len(chunk) > limit:
-                    raise UpstreamFailed(f"upstream sends more than {limit} bytes for {self.file.filename}")
+                self._check_arrived(self.received_bytes + len(chunk))
                 await asyncio.to_thread(write, chunk)
-                await self._note(received=len(chunk))
+                self.received_bytes += len(chunk)
+                self.wake()
         await asyncio.to_thread(
             keep_file,
             self._store,
             self.file,
             temporary,
             sha256=digest.hexdigest(),
-            size_bytes=self._received,
+            size_bytes=self.received_bytes,
         )
 
-    async def _note(self, *, begun: bool = False, received: int = 0) -> None:
-        async with self._progress:
-            self._has_begun = self._has_begun or begun
-            self._received += received
-            self._progress.notify_all()
+    def _check_size(self, size_bytes: int | None) -> None:
+        if size_bytes is not None and size_bytes > self._limit_bytes:
+            raise UpstreamFailed(
+                f"{self.file.filename} has {size_bytes:,} bytes, and this store takes files of at most "
+                f"{self._limit_bytes:,}",
+                hint="the limit is set by CONVEYOR_FILE_LIMIT_BYTES",
+            )
+
+    def _check_arrived(self, received: int) -> None:
+        """Go on, or raise UpstreamFailed: it sends more than it said, or nobody wants it any more."""
+        if self.size_bytes is not None and received > self.size_bytes:
+            raise UpstreamFailed(
+                f"upstream sends more than the announced {self.size_bytes} bytes for {self.file.filename}"
+            )
+        self._check_size(received)
+        if self._followers or time.monotonic() < self._followed_until + LINGER_SECONDS:
+            return
+        if self.size_bytes is None or self.size_bytes - received > NEARLY_DONE_BYTES:
+            raise UpstreamFailed(f"nobody waits for {self.file.filename} any more; {received} bytes dropped")
 
     def _close_reader(self) -> None:
-        if self._reader is not None and not self._followers and (self._is_stored or self.error):
+        if self._reader is not None and not self._followers and (self.is_stored or self.error):
             os.close(self._reader)
             self._reader = None
+
+
+class Follower:
+    """Somebody who waits for a download."""
+
+    def __init__(self, download: Download) -> None:
+        self._download = download
+        self.has_left = False
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The size of the file, certain after ``begun``; ``None``: its server does not say."""
+        return self._download.size_bytes
+
+    def leave(self) -> None:
+        """Wait for nothing more: whatever is waited for returns at once."""
+        self.has_left = True
+        self._download.wake()
+
+    async def begun(self) -> None:
+        """Wait until upstream answers with the file; raises UpstreamFailed or NotFound."""
+        await self._until(lambda: self._download.has_begun)
+
+    async def stored(self) -> None:
+        """Wait until the file is verified and among the blobs; raises UpstreamFailed, StorageFailed."""
+        await self._until(lambda: self._download.is_stored)
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` to ``end`` (excluded; ``None``: all), as they arrive.
+
+        Raises:
+            UpstreamFailed, StorageFailed: in the middle, when the file turns out wrong.
+        """
+        position = start
+        while True:
+            await self._until(partial(self._has_more, position, end))
+            stop = min(self._sendable(end), position + SENT_AT_ONCE_BYTES)
+            if self.has_left or position >= stop:
+                return
+            chunk = await asyncio.to_thread(self._download.read, position, stop - position)
+            position += len(chunk)
+            yield chunk
+
+    def _has_more(self, position: int, end: int | None) -> bool:
+        return self._download.is_stored or self._sendable(end) > position
+
+    def _sendable(self, end: int | None) -> int:
+        """Up to where bytes may be sent now."""
+        received = self._download.received_bytes
+        asked = received if end is None else min(received, end)
+        if self._download.is_stored:
+            return asked
+        if end is None or end > received:
+            return received - HELD_BACK_BYTES
+        return end - HELD_BACK_BYTES
+
+    async def _until(self, is_reached: Callable[[], bool]) -> None:
+        while not (self.has_left or is_reached()):
+            await self._download.progress()

@@ -135,8 +135,8 @@ Part = tuple[bytes, int, int]
 
 def _single(file: ReadyFile, start: int, end: int) -> tuple[Headers, list[Part], bytes]:
     """Headers, part and tail of an answer with one range."""
-    content_range = (b"content-range", _content_range(start, end, file.size_bytes))
-    return [*file.headers, content_range, *length_header(end - start)], [(b"", start, end)], b""
+    which = (b"content-range", content_range(start, end, file.size_bytes))
+    return [*file.headers, which, *length_header(end - start)], [(b"", start, end)], b""
 
 
 def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers, list[Part], bytes]:
@@ -145,7 +145,7 @@ def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers,
     content_type = next(value for name, value in file.headers if name == b"content-type")
     head = b"\r\n--%b\r\ncontent-type: %b\r\ncontent-range: %b\r\n\r\n"
     parts = [
-        (head % (boundary, content_type, _content_range(start, end, file.size_bytes)), start, end)
+        (head % (boundary, content_type, content_range(start, end, file.size_bytes)), start, end)
         for start, end in ranges
     ]
     tail = b"\r\n--%b--\r\n" % boundary
@@ -210,7 +210,8 @@ def length_header(size_bytes: int | None) -> Headers:
     return [] if size_bytes is None else [(b"content-length", str(size_bytes).encode())]
 
 
-def _content_range(start: int, end: int, size_bytes: int) -> bytes:
+def content_range(start: int, end: int, size_bytes: int) -> bytes:
+    """The value of ``Content-Range`` for the bytes from ``start`` to ``end`` (excluded)."""
     return f"bytes {start}-{end - 1}/{size_bytes}".encode()
 
 

@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.access import ANONYMOUS
 from conveyor.domain.digests import is_sha256
-from conveyor.domain.ranges import etag_matches
 from conveyor.errors import NotFound
 from conveyor.operations.files import find_file, may_read_file
-from conveyor.server.answers import send_head
+from conveyor.server.arriving import send_arriving
 from conveyor.server.file_answers import (
     METADATA,
     PROVENANCE,
     ReadyFile,
-    file_headers,
-    length_header,
     send_file,
-    without_type,
 )
 from conveyor.server.problems import method_not_allowed
 
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.access import Identity
-    from conveyor.domain.mirror import MirroredFile
-    from conveyor.operations.files import FoundFile
     from conveyor.operations.store import Store
     from conveyor.server.auth import Authenticator
     from conveyor.server.caches import Freshness
@@ -57,7 +51,6 @@ class Files:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: from memory if it can be, else after looking it up."""
-        del receive
         if scope["method"] not in ("GET", "HEAD"):
             raise method_not_allowed(scope, "GET", "HEAD")
         # 1. who asks
@@ -72,7 +65,7 @@ class Files:
             await self._freshness.catch_up()
         file = self._cache.get(scope["path"])
         if file is None:
-            file = await self._find(scope, send, identity)
+            file = await self._find(scope, receive, send, identity)
             if file is None:
                 return
         elif not file.found.is_public:
@@ -81,7 +74,7 @@ class Files:
         scope["state"]["supplied_by"] = file.found.supplied_by
         await send_file(scope, send, file, self._store.blobs)
 
-    async def _find(self, scope: Scope, send: Send, identity: Identity) -> ReadyFile | None:
+    async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:
         """The file when its bytes are here; else it is sent as it arrives, and ``None`` comes back."""
         sha256, filename = _target(scope["path"])
         if filename.endswith(METADATA):
@@ -93,7 +86,9 @@ class Files:
             may_read_file(identity, found)
             scope["state"]["supplied_by"] = found.supplied_by
             if found.mirrored is not None and not found.mirrored.is_stored:
-                if await self._send_arriving(scope, send, found, found.mirrored):
+                if await send_arriving(
+                    scope, receive, send, found=found, file=found.mirrored, mirroring=self._mirroring
+                ):
                     return None
                 found = await asyncio.to_thread(find_file, self._store, sha256, filename)
             file = await asyncio.to_thread(ReadyFile, found, self._store.blobs, sha256, filename)
@@ -106,7 +101,7 @@ class Files:
         may_read_file(identity, found)
         digest = found.metadata_sha256
         if found.mirrored is not None:
-            digest = await self._mirroring.metadata(found.mirrored)
+            digest = await self._mirroring.sidecars.metadata(found.mirrored)
         if digest is None:
             raise NotFound(f"there is no metadata beside {filename}")
         return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + METADATA)
@@ -115,44 +110,11 @@ class Files:
         found = await asyncio.to_thread(find_file, self._store, sha256, filename)
         may_read_file(identity, found)
         digest = found.provenance_sha256
+        if found.mirrored is not None:
+            digest = await self._mirroring.sidecars.provenance(found.mirrored)
         if digest is None:
             raise NotFound(f"there is no provenance beside {filename}")
         return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + PROVENANCE)
-
-    async def _send_arriving(
-        self, scope: Scope, send: Send, found: FoundFile, mirrored: MirroredFile
-    ) -> bool:
-        """Send a file while it is received; false when it was received without being sent.
-
-        A part of it can be answered only when the whole was verified, so a request for a part waits.
-        """
-        asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        headers = file_headers(found.sha256, found.filename, is_public=found.is_public)
-        if etag_matches(asked.get(b"if-none-match", ""), f'"{found.sha256}"'):
-            await send_head(send, 304, without_type(headers))
-            return True
-        if scope["method"] == "HEAD" and b"range" not in asked:
-            size_bytes = found.size_bytes
-            if size_bytes is None:
-                size_bytes = await self._mirroring.size(mirrored)
-            await send_head(send, 200, [*headers, *length_header(size_bytes)])
-            return True
-        download = self._mirroring.download(mirrored)
-        if b"range" in asked:
-            await download.wait_stored()
-            return False
-        await download.begun()
-        start = [*headers, *length_header(download.size_bytes)]
-        has_begun = False
-        async for chunk in download.chunks():
-            if not has_begun:  # a short file that is not what its page says is an error, not a broken answer
-                await send({"type": "http.response.start", "status": 200, "headers": start})
-                has_begun = True
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if not has_begun:
-            await send({"type": "http.response.start", "status": 200, "headers": start})
-        await send({"type": "http.response.body", "body": b""})
-        return True
 
 
 def _target(path: str) -> tuple[str, str]:

@@ -80,7 +80,7 @@ class JsonApi:
             digest = found.metadata_sha256
             if found.mirrored is not None:
                 try:
-                    digest = await self._mirroring.metadata(found.mirrored)
+                    digest = await self._mirroring.sidecars.metadata(found.mirrored)
                 except (NotFound, UpstreamFailed):
                     continue
             if digest is not None:

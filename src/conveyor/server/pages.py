@@ -43,7 +43,7 @@ class Pages:
             UpstreamFailed: a mirror was never asked for the project and can not be asked now.
         """
         found = await asyncio.to_thread(find_page, self._store, index, project)
-        asked = [due for due in found.due if self._mirroring.retry_at(due.index, project) is None]
+        asked = [due for due in found.due if self._mirroring.paused_until(due.index, project) is None]
         if asked:
             await asyncio.gather(*(self._mirroring.freshen(project, due) for due in asked))
             found = await asyncio.to_thread(find_page, self._store, index, project)
@@ -52,5 +52,5 @@ class Pages:
         if not found.due:
             return FreshPage(found, found.fresh_until)
         # What is shown is older than it should be: ask again as soon as that makes sense.
-        again = [self._mirroring.retry_at(due.index, project) or self._store.clock() for due in found.due]
+        again = [self._mirroring.paused_until(due.index, project) or self._store.clock() for due in found.due]
         return FreshPage(found, min(again))

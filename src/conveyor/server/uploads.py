@@ -15,7 +15,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from conveyor.domain.policy import UploadLimits, check_size
-from conveyor.errors import ConveyorError, InvalidInput, NotFound, UpstreamFailed
+from conveyor.errors import ConveyorError, InvalidInput, NotFound
 from conveyor.operations.uploads import (
     AcceptedUpload,
     IncomingFile,
@@ -111,7 +111,7 @@ class Uploads:
 
         answer = await asyncio.to_thread(write_and_accept)
         if isinstance(answer, UpstreamQuestion):
-            upstream_has = await self._ask_upstream(answer.project)
+            upstream_has = await self._upstream_has_project(answer.project)
             return await asyncio.to_thread(
                 accept_answered,
                 self._store,
@@ -122,15 +122,6 @@ class Uploads:
                 upstream_has=upstream_has,
             )
         return answer
-
-    async def _ask_upstream(self, project: NormalizedName) -> bool:
-        try:
-            return await self._upstream_has_project(project)
-        except UpstreamFailed as error:
-            raise UpstreamFailed(
-                f"{project} is new here, and upstream can not be asked for that name: {error.message}",
-                hint="try again later, or ask an administrator to claim the name",
-            ) from error
 
 
 class _Body:

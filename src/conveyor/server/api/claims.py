@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.operations.claims import claim_name, list_claims
+from conveyor.operations.claims import claim_name, list_claims, name_to_ask_for
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import FLAG, MOMENT, TEXT, listed, record
 
@@ -19,12 +19,22 @@ def get_claims(call: Call) -> Answer:
 
 
 def post_claim(call: Call) -> Answer:
-    """Claim a project's name, or every name that begins with a prefix; for ever."""
+    """Claim a project's name, or every name that begins with a prefix; for ever.
+
+    As with a first upload, upstream is asked for the name unless an administrator claims it.
+    """
     fields = call.fields("the claim")
     name = fields.text("name", max_length=300)
     is_prefix = fields.flag("is_prefix", default=False)
     fields.finish(is_closed=True)
-    claim, is_new = claim_name(call.store, call.identity, name, is_prefix=is_prefix)
+    asked = name_to_ask_for(call.store, call.identity, name, is_prefix=is_prefix)
+    claim, is_new = claim_name(
+        call.store,
+        call.identity,
+        name,
+        is_prefix=is_prefix,
+        upstream_has=call.upstream_has(asked) if asked is not None else None,
+    )
     return Answer(asdict(claim), 201 if is_new else 200)
 
 

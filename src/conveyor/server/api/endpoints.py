@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from conveyor.domain.fields import Fields, read_json_object
-from conveyor.errors import InvalidInput
+from conveyor.errors import InvalidInput, UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.access import Identity, Scope
+    from conveyor.domain.names import NormalizedName
     from conveyor.operations.store import Store
     from conveyor.server.api.schemas import Schema
 
@@ -19,6 +20,11 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 MAX_BODY_BYTES = 1024 * 1024
 """Of a request's body, unless the endpoint says otherwise."""
+
+
+def nobody_to_ask(project: NormalizedName) -> bool:
+    """Raises UpstreamFailed: without a server nobody reads from upstream."""
+    raise UpstreamFailed(f"upstream can not be asked for {project} without a server")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Call:
     """Parameters in the path, decoded."""
     query: Mapping[str, str]
     body: bytes
+    upstream_has: Callable[[NormalizedName], bool] = nobody_to_ask
+    """Whether upstream has a project of that name; raises UpstreamFailed."""
 
     def fields(self, what: str) -> Fields:
         """The fields of the JSON body; ``what`` names it in faults, such as ``the token``."""

@@ -12,6 +12,7 @@ credentials of basic authentication along by themselves.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -43,14 +44,19 @@ from conveyor.server.auth import refuse_other_sites
 from conveyor.server.problems import as_error, method_not_allowed, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from typing import Any
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from conveyor.domain.names import NormalizedName
     from conveyor.operations.store import Store
     from conveyor.server.api.endpoints import Endpoint
     from conveyor.server.auth import Authenticator
+
+    AskUpstream = Callable[[NormalizedName], Coroutine[Any, Any, bool]]
+    """Whether upstream has a project of that name; raises UpstreamFailed."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
@@ -68,7 +74,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 
 
-def make_api(store: Store, authenticator: Authenticator) -> ASGIApp:
+def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream) -> ASGIApp:
     """The application that answers every path below ``/api/``."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
@@ -81,14 +87,17 @@ def make_api(store: Store, authenticator: Authenticator) -> ASGIApp:
 
     routes = [Route("/api/v1/openapi.json", describe, methods=["GET"])]
     routes += [
-        Route(path, _answering(store, authenticator, methods), methods=list(methods))
+        Route(path, _answering(store, authenticator, methods, ask_upstream), methods=list(methods))
         for path, methods in by_path.items()
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _of_framework})
 
 
 def _answering(
-    store: Store, authenticator: Authenticator, methods: Mapping[str, Endpoint]
+    store: Store,
+    authenticator: Authenticator,
+    methods: Mapping[str, Endpoint],
+    ask_upstream: AskUpstream,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Answers every method of one path."""
 
@@ -107,6 +116,7 @@ def _answering(
                 path=request.path_params,
                 query=_query(request),
                 body=await _body(request, endpoint.max_body_bytes),
+                upstream_has=partial(_ask, asyncio.get_running_loop(), ask_upstream),
             )
             answered = await asyncio.to_thread(endpoint.handler, call)
         except Exception as error:  # noqa: BLE001 - Starlette would log and re-raise what was answered
@@ -116,6 +126,11 @@ def _answering(
         return JSONResponse(answered.value, status_code=answered.status, headers=_HEADERS)
 
     return answer
+
+
+def _ask(loop: asyncio.AbstractEventLoop, ask_upstream: AskUpstream, project: NormalizedName) -> bool:
+    """Ask upstream from the thread of a handler."""
+    return asyncio.run_coroutine_threadsafe(ask_upstream(project), loop).result()
 
 
 def _query(request: Request) -> Mapping[str, str]:

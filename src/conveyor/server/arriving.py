@@ -1,0 +1,114 @@
+"""Answers for a mirrored file that is not here yet: it is sent on while it is received.
+
+HEAD asks its server for the size and fetches nothing. One range is sent as its bytes arrive, but none of it
+counts as whole before the file was verified: see ``downloads``. A client that goes away is noticed, because
+its download may then end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from conveyor.domain.ranges import etag_matches, parse_ranges
+from conveyor.server.answers import NO_BODY, send_head
+from conveyor.server.file_answers import content_range, file_headers, length_header, without_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import Receive, Scope, Send
+
+    from conveyor.domain.mirror import MirroredFile
+    from conveyor.operations.files import FoundFile
+    from conveyor.server.answers import Headers
+    from conveyor.server.downloads import Follower
+    from conveyor.server.mirroring import Mirroring
+
+_CONDITIONS = frozenset({b"range", b"if-range", b"if-none-match"})
+
+
+async def send_arriving(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    found: FoundFile,
+    file: MirroredFile,
+    mirroring: Mirroring,
+) -> bool:
+    """Send a file while it is received; false: it is stored now, nothing was sent, answer as for any other.
+
+    Raises:
+        UpstreamFailed, NotFound, StorageFailed: before the answer begins; in its middle it is broken off.
+    """
+    headers = file_headers(found.sha256, found.filename, is_public=found.is_public)
+    asked = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
+    etag = f'"{found.sha256}"'
+    # 1. what needs no bytes
+    if etag_matches(asked.get(b"if-none-match", ""), etag):
+        await send_head(send, 304, without_type(headers))
+        return True
+    if scope["method"] == "HEAD":  # a range means nothing here (RFC 9110, section 14.2)
+        size_bytes = found.size_bytes if found.size_bytes is not None else await mirroring.sizes.of(file)
+        await send_head(send, 200, [*headers, *length_header(size_bytes)])
+        return True
+    # 2. the download, as long as the client is there
+    with mirroring.downloads.follow(file) as follower, _leaving_with(receive, follower):
+        await follower.begun()
+        wanted = asked.get(b"range") if asked.get(b"if-range", etag).strip() == etag else None
+        if wanted is None:
+            await _send(send, follower, 200, [*headers, *length_header(follower.size_bytes)])
+            return True
+        # 3. one range of a known size as it arrives; anything else when the file is here
+        size_bytes = follower.size_bytes
+        ranges = parse_ranges(wanted, size_bytes) if size_bytes is not None else None
+        if size_bytes is None or ranges is None or len(ranges) != 1:
+            await follower.stored()
+            return follower.has_left
+        start, end = ranges[0]
+        partial = (b"content-range", content_range(start, end, size_bytes))
+        part = [*headers, partial, *length_header(end - start)]
+        await _send(send, follower, 206, part, start=start, end=end)
+        return True
+
+
+async def _send(
+    send: Send,
+    follower: Follower,
+    status: int,
+    headers: Headers,
+    *,
+    start: int = 0,
+    end: int | None = None,
+) -> None:
+    """Answer from the first bytes on: a short file that is wrong is an error, not a broken answer."""
+    begin = {"type": "http.response.start", "status": status, "headers": headers}
+    has_begun = False
+    async for chunk in follower.chunks(start, end):
+        if not has_begun:
+            await send(begin)
+            has_begun = True
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    if follower.has_left:
+        return
+    if not has_begun:
+        await send(begin)
+    await send(NO_BODY)
+
+
+@contextmanager
+def _leaving_with(receive: Receive, follower: Follower) -> Iterator[None]:
+    """Let a follower leave when its client does."""
+
+    async def wait() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        follower.leave()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        yield
+    finally:
+        waiting.cancel()

@@ -1,0 +1,132 @@
+"""What stands beside a mirrored file: its core metadata (PEP 658) and its provenance (PEP 740).
+
+Fetched when somebody asks for it first, then kept. Metadata comes from upstream if upstream has it beside the
+file, else out of the file itself: of a wheel a few kilobytes suffice; a whole sdist is never fetched for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from conveyor.domain.partial_wheels import TAIL_BYTES, MissingPart, PartialFile, read_wheel_metadata
+from conveyor.errors import InvalidDistribution, NotFound
+from conveyor.operations.mirror import (
+    static_metadata,
+    store_metadata,
+    store_provenance,
+    store_unreadable,
+)
+
+if TYPE_CHECKING:
+    from conveyor.domain.mirror import MirroredFile
+    from conveyor.operations.store import Store
+    from conveyor.server.downloads import Downloads
+    from conveyor.server.flights import Flights
+    from conveyor.upstream import Upstream
+
+METADATA_PARTS = 8
+"""Parts of a wheel fetched for its metadata before its structure is called hopeless."""
+
+
+class Sidecars:
+    """The sidecars of one process's mirrors."""
+
+    def __init__(self, store: Store, upstream: Upstream, flights: Flights, downloads: Downloads) -> None:
+        self._store = store
+        self._upstream = upstream
+        self._flights = flights
+        self._downloads = downloads
+
+    async def metadata(self, file: MirroredFile) -> str:
+        """The digest of a mirrored file's core metadata, which is among the blobs afterwards.
+
+        Raises:
+            NotFound: it has none, or none that can be read; its page no longer says that it has.
+            UpstreamFailed: it can not be had now.
+        """
+        if await self._is_here(file.metadata_sha256):
+            return str(file.metadata_sha256)
+        if not file.has_metadata:
+            raise NotFound(f"there is no metadata beside {file.filename}")
+        key = ("metadata", file.sha256, file.filename)
+        return await self._flights.join(key, lambda: self._fetch_metadata(file)).landed()
+
+    async def provenance(self, file: MirroredFile) -> str:
+        """The digest of a mirrored file's provenance object, which is among the blobs afterwards.
+
+        Raises:
+            NotFound: it has none.
+            UpstreamFailed: it can not be had now.
+        """
+        if await self._is_here(file.provenance_sha256):
+            return str(file.provenance_sha256)
+        key = ("provenance", file.sha256, file.filename)
+        return await self._flights.join(key, lambda: self._fetch_provenance(file)).landed()
+
+    async def note_stored(self, file: MirroredFile) -> None:
+        """Take the metadata out of an sdist that has just been stored, if building can not change it."""
+        if file.is_wheel or file.has_metadata:
+            return
+        content = await asyncio.to_thread(static_metadata, self._store, file)
+        if content is not None:
+            await asyncio.to_thread(store_metadata, self._store, file, content)
+
+    async def _is_here(self, digest: str | None) -> bool:
+        return digest is not None and await asyncio.to_thread(self._store.blobs.has, digest)
+
+    async def _fetch_provenance(self, file: MirroredFile) -> str:
+        content = await self._upstream.fetch_provenance(file)
+        return await asyncio.to_thread(store_provenance, self._store, file, content)
+
+    async def _fetch_metadata(self, file: MirroredFile) -> str:
+        try:
+            content = await self._upstream_metadata(file) or await self._metadata_inside(file)
+        except InvalidDistribution as error:
+            await asyncio.to_thread(store_unreadable, self._store, file)
+            raise NotFound(f"{file.filename} has no metadata that can be read: {error.message}") from error
+        return await asyncio.to_thread(store_metadata, self._store, file, content)
+
+    async def _upstream_metadata(self, file: MirroredFile) -> bytes | None:
+        if not file.upstream_has_metadata:
+            return None
+        try:
+            return await self._upstream.fetch_metadata(file)
+        except NotFound:
+            return None
+
+    async def _metadata_inside(self, file: MirroredFile) -> bytes:
+        """What stands in the file itself; raises InvalidDistribution."""
+        if not file.is_wheel:
+            found = await asyncio.to_thread(static_metadata, self._store, file) if file.is_stored else None
+            if found is None:
+                raise InvalidDistribution("upstream has none beside it")
+            return found
+        if not file.is_stored:
+            found = await self._metadata_from_parts(file)
+            if found is not None:
+                return found
+            with self._downloads.follow(file) as follower:
+                await follower.stored()
+        return await asyncio.to_thread(self._metadata_in_blob, file)
+
+    def _metadata_in_blob(self, file: MirroredFile) -> bytes:
+        with self._store.blobs.open(file.sha256) as stream:
+            return read_wheel_metadata(stream, filename=file.filename)
+
+    async def _metadata_from_parts(self, file: MirroredFile) -> bytes | None:
+        """The metadata, read by ranges; ``None``: the file's server gives no parts."""
+        part = await self._upstream.fetch_part(file, byte_range=f"-{TAIL_BYTES}")
+        if part is None:
+            return None
+        partial = PartialFile(part.total_bytes)
+        partial.add(part.start, part.content)
+        for _ in range(METADATA_PARTS):
+            try:
+                return read_wheel_metadata(partial, filename=file.filename)
+            except MissingPart as missing:
+                part = await self._upstream.fetch_part(file, byte_range=f"{missing.start}-{missing.end - 1}")
+                if part is None:
+                    return None
+                partial.add(part.start, part.content)
+        return None
