@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.domain.archives import ArchiveLimits
 from conveyor.errors import InvalidInput
 from conveyor.settings import (
     DEFAULT_UPSTREAM_TIMEOUT_SECONDS,
@@ -171,3 +172,31 @@ def test_database_password_is_not_in_the_settings_as_shown(tmp_path: Path) -> No
         tmp_path, environment={"CONVEYOR_DATABASE_URL": "postgresql+psycopg://me:secret@127.0.0.1/x"}
     )
     assert "secret" not in repr(settings)
+
+
+def test_limits_of_uploads_are_read_from_the_environment(tmp_path: Path) -> None:
+    settings = store_settings(
+        tmp_path,
+        environment={
+            "CONVEYOR_FILE_LIMIT_BYTES": "10",
+            "CONVEYOR_PROJECT_LIMIT_BYTES": "20",
+            "CONVEYOR_UNPACKED_LIMIT_BYTES": "30",
+            "CONVEYOR_UNPACKED_LIMIT_RATIO": "4",
+            "CONVEYOR_UNPACKED_LIMIT_MEMBERS": "5",
+        },
+    )
+    assert (settings.file_limit_bytes, settings.project_limit_bytes) == (10, 20)
+    limits = settings.archive_limits
+    assert (limits.expanded_bytes, limits.ratio, limits.members) == (30, 4, 5)
+
+
+def test_without_limits_in_the_environment_those_of_the_program_hold(tmp_path: Path) -> None:
+    settings = store_settings(tmp_path, environment={"CONVEYOR_PROJECT_LIMIT_BYTES": ""})
+    assert settings.archive_limits == ArchiveLimits()
+    assert settings.project_limit_bytes is None
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "4 GiB", "1e9", "9" * 30, "9" * 5000, "٣"])
+def test_limit_that_is_no_number_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInput, match="CONVEYOR_PROJECT_LIMIT_BYTES is not a whole number above 0"):
+        store_settings(tmp_path, environment={"CONVEYOR_PROJECT_LIMIT_BYTES": text})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from conveyor.domain.archives import ArchiveLimits
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 DEFAULT_FILE_LIMIT_BYTES = 4 * 1024**3
+DEFAULT_BODY_PAUSE_SECONDS = 60
 DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
 """pip's own default for its ``timeout``."""
 
@@ -73,6 +75,12 @@ class StoreSettings:
     """Of the user ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
     file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES
     """How large an uploaded file may be."""
+    project_limit_bytes: int | None = None
+    """All files of a project together, unless it has a limit of its own; ``None``: as large as the disk."""
+    archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+    """What an uploaded file may be when it is unpacked."""
+    body_pause_seconds: int = DEFAULT_BODY_PAUSE_SECONDS
+    """How long a client may send nothing in the middle of a request."""
     upstream: Upstream | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
 
@@ -98,17 +106,23 @@ def store_settings(
         workers=workers,
         access_log=access_log.absolute() if access_log else None,
         admin_password=values.get("CONVEYOR_ADMIN_PASSWORD") or None,
-        file_limit_bytes=_file_limit(values.get("CONVEYOR_FILE_LIMIT_BYTES", "")),
+        file_limit_bytes=_limit(values, "CONVEYOR_FILE_LIMIT_BYTES") or DEFAULT_FILE_LIMIT_BYTES,
+        project_limit_bytes=_limit(values, "CONVEYOR_PROJECT_LIMIT_BYTES"),
+        archive_limits=ArchiveLimits(
+            members=_limit(values, "CONVEYOR_UNPACKED_LIMIT_MEMBERS") or ArchiveLimits.members,
+            expanded_bytes=_limit(values, "CONVEYOR_UNPACKED_LIMIT_BYTES") or ArchiveLimits.expanded_bytes,
+            ratio=_limit(values, "CONVEYOR_UNPACKED_LIMIT_RATIO") or ArchiveLimits.ratio,
+        ),
     )
 
 
-def _file_limit(text: str) -> int:
+def _limit(values: Mapping[str, str], name: str) -> int | None:
+    """The number in a variable; ``None`` when it is not set, or empty."""
+    text = values.get(name, "")
     if not text:
-        return DEFAULT_FILE_LIMIT_BYTES
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise InvalidInput(
-            f"CONVEYOR_FILE_LIMIT_BYTES is not a number of bytes: {text!r}", hint="use digits: 4294967296"
-        )
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**63):
+        raise InvalidInput(f"{name} is not a whole number above 0: {text!r}", hint="use digits: 4294967296")
     return int(text)
 
 

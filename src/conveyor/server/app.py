@@ -138,7 +138,11 @@ class App:
                 store,
                 authenticator,
                 upstream_has_project=mirroring.has_project,
-                limits=UploadLimits(file_bytes=self._settings.file_limit_bytes),
+                limits=UploadLimits(
+                    file_bytes=self._settings.file_limit_bytes,
+                    project_bytes=self._settings.project_limit_bytes,
+                    archive=self._settings.archive_limits,
+                ),
             ),
             "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
             "api": make_api(store, authenticator, ask_upstream=mirroring.has_project),
