@@ -49,6 +49,7 @@ def main(folder: Path, stride: int) -> tuple[int, int]:
         publish(store, make_wheel(version="2"))
         execute(store, "delete from placements")
         execute(store, "delete from distributions where version = '1'")
+        execute(store, "update projects set stored_bytes = (select sum(size_bytes) from distributions)")
     return die_backing_up(folder, settings, stride), die_restoring(folder, stride)
 
 
@@ -115,7 +116,7 @@ def check_store(settings: StoreSettings, backup: Path) -> None:
         assert store.newest.read() == read_backup(backup).serial
         for listed in listed_blobs(local_blobs(store.blobs)):
             assert hashlib.sha256(listed.path.read_bytes()).hexdigest() == listed.name
-        assert inspect_store(store, grace_seconds=3600, threads=1).faults == []
+        assert (faults := inspect_store(store, grace_seconds=3600, threads=1).faults) == [], faults
     finally:
         store.newest.close()
         store.catalog.dispose()

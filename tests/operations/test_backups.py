@@ -5,20 +5,18 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select
 
-from conveyor.blobs.inventory import hash_file, listed_blobs, local_blobs
-from conveyor.catalog.copies import copy_catalog
-from conveyor.catalog.tables import metadata as tables
+from conveyor.blobs.inventory import hash_file
+from conveyor.catalog.copies import copied_catalog
 from conveyor.domain.backups import MARKER
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
 from conveyor.operations.backups import BackedUp, back_up, read_backup
-from conveyor.operations.changes import read
 from conveyor.operations.garbage import collect_garbage
 from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
 from conveyor.operations.inspection import inspect_store
@@ -31,11 +29,14 @@ from conveyor.operations.store import (
 )
 from distributions_made import make_wheel
 from makers import make_settings, make_store
+from operations.stores_compared import contents_of, rows_of
 from operations.stores_damaged import blob_path, damage, execute, make_older, mirror, put_garbage
 from releases_made import make_release, make_worker, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
 
     from conveyor.operations.store import Store
 
@@ -73,18 +74,6 @@ def restored(source: Path, folder: Path) -> Store:
     restore_store(source, settings, threads=2)
     assert not initialise_store(settings).is_new
     return make_store(folder)
-
-
-def rows_of(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    with read(store) as connection:
-        return {
-            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=str)
-            for table in tables.sorted_tables
-        }
-
-
-def contents_of(store: Store) -> dict[str, bytes]:
-    return {file.name: file.path.read_bytes() for file in listed_blobs(local_blobs(store.blobs))}
 
 
 def check_whole(folder: Path) -> None:
@@ -199,6 +188,19 @@ def test_lost_bytes_make_no_backup_and_leave_the_one_before(store: Store, tmp_pa
     restore_store(tmp_path / "backup", make_settings(tmp_path / "again"), threads=2)
 
 
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_bytes_that_only_the_backup_before_has_are_kept_in_it(
+    store: Store, tmp_path: Path, other_disk: Path, how: str
+) -> None:
+    backup(store, other_disk / "backup")
+    path = blob_path(store, MADE.sha256)
+    path.unlink() if how == "missing" else path.write_bytes(b"short")
+    assert backup(store, other_disk / "backup").backup.missing == ()
+    check_whole(other_disk / "backup")
+    again = restored(other_disk / "backup", tmp_path / "again")
+    assert blob_path(again, MADE.sha256).read_bytes() == MADE.content
+
+
 def test_damage_is_noticed_where_bytes_are_copied(store: Store, other_disk: Path) -> None:
     damage(blob_path(store, MADE.sha256))
     with pytest.raises(StorageFailed, match=f"{MADE.sha256} \\(damaged\\)"):
@@ -261,13 +263,15 @@ def test_nothing_is_collected_while_a_backup_is_written(
     made = make_wheel("upstreams")
     make_older(blob_path(store, made.sha256), 1e6)
 
-    def copy_and_take_back(*arguments: object) -> None:
-        copy_catalog(*arguments)  # type: ignore[arg-type]  # passed on
+    @contextmanager
+    def copied_and_taken_back(engine: Engine, target: Path) -> Iterator[Connection]:
+        with copied_catalog(engine, target) as connection:
+            yield connection
         execute(store, "delete from mirrored_files")
         with pytest.raises(Conflict, match="under way"):
             collect_garbage(store)
 
-    monkeypatch.setattr("conveyor.operations.backups.copy_catalog", copy_and_take_back)
+    monkeypatch.setattr("conveyor.operations.backups.copied_catalog", copied_and_taken_back)
     backup(store, tmp_path / "backup")
     assert collect_garbage(store).blobs == 1
     again = restored(tmp_path / "backup", tmp_path / "again")
@@ -403,9 +407,25 @@ def test_backup_and_restore_killed_before_any_of_their_steps_are_completed_by_th
     assert restoring > 20
 
 
-def test_catalogue_in_postgresql_is_left_to_its_own_tools(store: Store, tmp_path: Path) -> None:
+def test_backup_is_restored_into_the_same_kind_of_database_only(store: Store, tmp_path: Path) -> None:
     backup(store, tmp_path / "backup")
     settings = make_settings(tmp_path / "again", database_url="postgresql+psycopg://nobody@127.0.0.1:9/none")
-    with pytest.raises(InvalidInput, match="PostgreSQL") as raised:
+    with pytest.raises(InvalidInput, match="was in SQLite, and can not go elsewhere"):
         restore_store(tmp_path / "backup", settings, threads=2)
-    assert "pg_dump" in (raised.value.hint or "")
+    assert not settings.data.exists()
+
+
+@pytest.mark.parametrize("left", ["catalog.sqlite", "catalog.sqlite-wal"])
+def test_what_is_left_of_another_catalogue_is_not_restored_over(
+    store: Store, tmp_path: Path, left: str
+) -> None:
+    """SQLite would replay the log of another catalogue over the restored one."""
+    backup(store, tmp_path / "backup")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / left).write_bytes(b"")
+    settings = make_settings(
+        tmp_path / "again", database_url=f"sqlite:///{tmp_path}/elsewhere/catalog.sqlite"
+    )
+    with pytest.raises(Conflict, match="holds a catalogue, or what is left of one"):
+        restore_store(tmp_path / "backup", settings, threads=2)
+    assert list(settings.data.iterdir()) == []

@@ -140,9 +140,7 @@ class FilesystemBlobs:
         return removed
 
     def _path(self, sha256: str) -> Path:
-        if len(sha256) != 64 or not set(sha256) <= _HEX:
-            raise NotFound(f'"{sha256[:64]}" is no SHA-256 digest')
-        return self._root / sha256[:2] / sha256[2:4] / sha256
+        return blob_path(self._root, sha256)
 
     def _make_durable_folder(self, folder: Path) -> None:
         if folder in self._durable_folders:
@@ -157,3 +155,10 @@ class FilesystemBlobs:
 
 
 _HEX = frozenset("0123456789abcdef")
+
+
+def blob_path(root: Path, sha256: str) -> Path:
+    """Where a blob lies below a folder of blobs; raises NotFound when it is no digest."""
+    if len(sha256) != 64 or not set(sha256) <= _HEX:
+        raise NotFound(f'"{sha256[:64]}" is no SHA-256 digest')
+    return root / sha256[:2] / sha256[2:4] / sha256

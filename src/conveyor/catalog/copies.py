@@ -1,4 +1,7 @@
-"""Copies of a SQLite catalogue: made from a live one, and read without changing a byte of them."""
+"""Copies of a catalogue: made of a live one as it is at one moment.
+
+The copy of a SQLite file is a SQLite file, that of a PostgreSQL database a dump (``catalog.dumps``).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
+from conveyor.catalog.connection import is_sqlite, reading
+from conveyor.catalog.dumps import dump_catalog
 from conveyor.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -18,14 +23,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def copy_catalog(engine: sqlalchemy.Engine, target: Path) -> None:
-    """Write the catalogue as it is at one moment into a new file, durable, for its owner only.
+@contextmanager
+def copied_catalog(engine: sqlalchemy.Engine, target: Path) -> Iterator[sqlalchemy.Connection]:
+    """Write the catalogue as it is at one moment into a new file, for its owner only.
 
-    SQLite's own online backup, in a single step: one snapshot, and nobody who writes has to wait. The copy is
-    one file, without the log that a catalogue in use has beside it.
+    Gives a connection that sees that very moment. The file is not durable before its file system is synced.
 
     Raises:
         StorageFailed: the catalogue is damaged, or the file can not be written.
+        MissingTool: there is no pg_dump.
+    """
+    if is_sqlite(engine):
+        _copy_file(engine, target)
+        with _reading_copy(target) as connection:
+            yield connection
+    else:
+        with reading(engine) as connection:
+            dump_catalog(connection, target)
+            yield connection
+
+
+def _copy_file(engine: sqlalchemy.Engine, target: Path) -> None:
+    """SQLite's own online backup, in a single step: one snapshot, and nobody who writes has to wait.
+
+    The copy is one file, without the log that a catalogue in use has beside it.
     """
     target.unlink(missing_ok=True)
     descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -45,15 +66,10 @@ def copy_catalog(engine: sqlalchemy.Engine, target: Path) -> None:
         raise StorageFailed(
             f"the catalogue is damaged: {said}", hint="restore an older backup; this one would be worthless"
         )
-    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
-def reading_copy(path: Path) -> Iterator[sqlalchemy.Connection]:
+def _reading_copy(path: Path) -> Iterator[sqlalchemy.Connection]:
     """A connection to a copy that nobody writes to."""
     address = f"file:{quote(str(path))}?mode=ro&immutable=1"
     engine = sqlalchemy.create_engine(

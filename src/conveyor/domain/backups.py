@@ -1,8 +1,9 @@
 """What a backup says of itself: its marker, and the lines of its list of blobs.
 
 A backup is a folder. ``backup.json`` is its marker, written last: without it there is no backup, and it names
-the two files that belong to it by their digests. ``catalog-….sqlite`` is the catalogue at one moment,
-``blobs-….txt`` has a line for each blob that the catalogue names, and ``blobs/`` holds them as a store does.
+the two files that belong to it by their digests. ``catalog-….sqlite`` (on PostgreSQL ``catalog-….dump``) is
+the catalogue at one moment, ``blobs-….txt`` has a line for each blob that the catalogue names, and ``blobs/``
+holds them as a store does.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from conveyor.errors import Conflict, InvalidInput
 
 MARKER = "backup.json"
 FORMAT = 1
 """Raised when an older conveyor could not restore what a newer one writes."""
+
+Database = Literal["sqlite", "postgresql"]
+"""What the catalogue was in; it can be restored into the same only."""
 
 _LINE = re.compile(r"([0-9a-f]{64}) (\d+)\n")
 
@@ -38,6 +43,7 @@ class Backup:
     serial: int
     """The newest change in it."""
     schema: int
+    database: Database
     made_at: str
     made_by: str
     """Version of the conveyor that made it."""

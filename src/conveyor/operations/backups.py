@@ -3,8 +3,9 @@
 Steps of ``back_up``:
 
 1. locks: one backup at a time into that folder, and no removal of blobs meanwhile (``blobs.exclusion``);
-2. the rows, one snapshot; **rows first**: bytes are stored before their rows, so every blob that the snapshot
-   names is there now, and step 1 keeps it there. Blobs first would miss those of the uploads in between;
+2. the rows, one snapshot, by SQLite's online backup or by pg_dump; **rows first**: bytes are stored before
+   their rows, so every blob that the snapshot names is there now, and step 1 keeps it there. Blobs first
+   would miss those of the uploads in between;
 3. the blobs it names: those that the folder has already stay, others become a second name of the same file
    (hard link) or, on another disk, a copy that is hashed on its way;
 4. all of it durable, then the marker in one rename: until then the folder holds the backup before, whole;
@@ -39,7 +40,7 @@ from conveyor.blobs.inventory import (
     sync_file_system,
 )
 from conveyor.catalog.connection import is_sqlite
-from conveyor.catalog.copies import copy_catalog, reading_copy
+from conveyor.catalog.copies import copied_catalog
 from conveyor.catalog.facts import read_fact
 from conveyor.catalog.named_blobs import named_blobs
 from conveyor.catalog.serials import newest_serial
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs
+    from conveyor.domain.backups import Database
     from conveyor.operations.inspection import Progress
     from conveyor.operations.store import Store
 
@@ -61,15 +63,11 @@ if TYPE_CHECKING:
 
 BLOBS = "blobs"
 _LOCK = "lock"
-_UNFINISHED_CATALOG, _UNFINISHED_LISTING = "unfinished-catalog.sqlite", "unfinished-blobs.txt"
+_UNFINISHED_CATALOG, _UNFINISHED_LISTING = "unfinished-catalog", "unfinished-blobs"
+ENDINGS: dict[Database, str] = {"sqlite": ".sqlite", "postgresql": ".dump"}
 _OUR_NAMES = ("backup.json", "lock", "blobs", "catalog-", "blobs-", "unfinished-")
 MOST_NAMED = 10
 """Digests that an error names."""
-
-POSTGRESQL_HINT = (
-    "first pg_dump (one snapshot of all rows), then copy the folder of blobs, and let no conveyor store gc"
-    " run meanwhile; to restore: first the blobs, then the database, then conveyor store fsck"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +110,22 @@ def back_up(
         progress: told as it goes.
 
     Raises:
-        InvalidInput: the catalogue is no SQLite file, or the folder lies among the store's blobs.
+        InvalidInput: the folder lies among the store's blobs.
+        MissingTool: the catalogue is in PostgreSQL, and there is no pg_dump.
         Conflict: the folder holds something else, or another backup is being written there.
         StorageFailed: a blob is missing or damaged, or a disk failed; the backup before is still there.
     """
     _check(store, destination)
+    database: Database = "sqlite" if is_sqlite(store.catalog) else "postgresql"
     source, target = local_blobs(store.blobs), FilesystemBlobs(destination / BLOBS)
     # 1. locks
     with _alone_in(destination), source.exclusion.keeping():
         # 2. the rows
         copy = destination / _UNFINISHED_CATALOG
-        with storage_errors(f"{copy} can not be written"):
-            copy_catalog(store.catalog, copy)
-        with reading_copy(copy) as connection:
+        with (
+            storage_errors(f"{copy} can not be written"),
+            copied_catalog(store.catalog, copy) as connection,
+        ):
             serial = newest_serial(connection)
             schema = int(read_fact(connection, "schema") or 0)
             names = named_blobs(connection)
@@ -140,9 +141,10 @@ def back_up(
                 store=store_id(store),
                 serial=serial,
                 schema=schema,
+                database=database,
                 made_at=utc_text(store.clock()),
                 made_by=installed_version(),
-                catalog=_named_by_digest(copy, "catalog", ".sqlite"),
+                catalog=_named_by_digest(copy, "catalog", ENDINGS[database]),
                 listing=_named_by_digest(listing, "blobs", ".txt"),
                 blobs=found.counts["kept"] + found.counts["linked"] + found.counts["copied"],
                 size_bytes=found.size_bytes,
@@ -174,17 +176,7 @@ def read_backup(folder: Path) -> Backup:
     return parse_backup(text)
 
 
-def require_sqlite(is_on_sqlite: bool) -> None:
-    """Raise InvalidInput for a catalogue in PostgreSQL, with the safe way to do it there."""
-    if not is_on_sqlite:
-        raise InvalidInput(
-            "this store's catalogue is in PostgreSQL, which is backed up with its own tools",
-            hint=POSTGRESQL_HINT,
-        )
-
-
 def _check(store: Store, destination: Path) -> None:
-    require_sqlite(is_sqlite(store.catalog))
     root = local_blobs(store.blobs).root.resolve()
     if destination.resolve().is_relative_to(root):
         raise InvalidInput(f"{destination} lies among the store's own blobs", hint="choose another folder")
@@ -239,16 +231,22 @@ def _bring(
     """Make sure that the backup has one blob."""
     sha256 = blob.sha256
     here, there = look_at(source.path(sha256)), look_at(target.path(sha256))
+    is_whole = here is not None and not blob.sizes - {here.size_bytes}
+    # 1. the backup has it; it may have what the store has lost, so whatever is doubtful is read
+    if there is not None:
+        is_alike = here is not None and there.size_bytes == here.size_bytes
+        if is_whole and is_alike and not is_verifying:
+            return _Brought(sha256, there.size_bytes, "kept")
+        hashed = hash_file(there.path)
+        if hashed is not None and hashed.sha256 == sha256:
+            return _Brought(sha256, hashed.size_bytes, "kept")
+        if here is not None and there.identity[:2] == here.identity[:2]:  # two names of one damaged file
+            return _Brought(sha256, here.size_bytes, "damaged")
+    # 2. the store has it
     if here is None:
         return _Brought(sha256, 0, "missing" if blob.must_be_here else "absent")
-    if blob.sizes - {here.size_bytes}:
+    if not is_whole:
         return _Brought(sha256, here.size_bytes, "damaged")
-    if there is not None and there.size_bytes == here.size_bytes:
-        hashed = hash_file(there.path) if is_verifying else None
-        if hashed is None or hashed.sha256 == sha256:
-            return _Brought(sha256, here.size_bytes, "kept")
-        if there.identity[:2] == here.identity[:2]:  # two names of one damaged file
-            return _Brought(sha256, here.size_bytes, "damaged")
     if link_blob(here.path, target, sha256):
         return _Brought(sha256, here.size_bytes, "linked")
     is_right = copy_blob(here.path, target, sha256)

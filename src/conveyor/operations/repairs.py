@@ -20,6 +20,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.filesystem import blob_path
 from conveyor.blobs.inventory import (
     copy_blob,
     hash_file,
@@ -140,7 +141,7 @@ def _mend_blob(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequ
 
 def _source(blobs: FilesystemBlobs, sha256: str, sources: Sequence[Path]) -> Path | None:
     """A file that has these bytes: every one is read, none is believed."""
-    places = [folder / sha256[:2] / sha256[2:4] / sha256 for folder in sources]
+    places = [blob_path(folder, sha256) for folder in sources]
     for path in [*quarantined(blobs, sha256), *places]:
         try:
             hashed = hash_file(path)

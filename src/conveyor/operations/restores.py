@@ -23,13 +23,18 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs import open_blobs
 from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.filesystem import blob_path
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.inventory import copy_blob, hash_file, in_parallel, listed_blobs, local_blobs
-from conveyor.catalog.connection import sqlite_path
+from conveyor.catalog.connection import has_catalog, open_catalog, reading, sqlite_path
+from conveyor.catalog.dumps import load_catalog
+from conveyor.catalog.facts import read_fact
+from conveyor.catalog.serials import newest_serial
 from conveyor.catalog.tables import SCHEMA_VERSION
 from conveyor.domain.backups import parse_listing_line
-from conveyor.errors import Conflict, StorageFailed
-from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup, require_sqlite
+from conveyor.errors import Conflict, InvalidInput, StorageFailed
+from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup
+from conveyor.operations.changes import database_errors
 from conveyor.operations.initialisation import alone_in
 from conveyor.operations.store import RESTORING_FILE
 
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.blobs.filesystem import FilesystemBlobs
-    from conveyor.domain.backups import Backup, BackupFile
+    from conveyor.domain.backups import Backup, BackupFile, Database
     from conveyor.operations.inspection import Progress
     from conveyor.settings import StoreSettings
 
@@ -50,15 +55,19 @@ def restore_store(
 
     Raises:
         NotFound: there is no finished backup.
-        InvalidInput: the backup's marker or list is damaged, or the catalogue is to be in PostgreSQL.
-        Conflict: the folder is not empty, or the backup is of a newer conveyor.
+        InvalidInput: the backup's marker or list is damaged, or the catalogue is to be in another database.
+        MissingTool: the catalogue is to be in PostgreSQL, and there is no pg_restore.
+        Conflict: folder or database are not empty, or the backup is of a newer conveyor.
         StorageFailed: the backup is damaged, or a disk failed; call again to go on.
     """
-    catalog = sqlite_path(settings.database_url)
-    require_sqlite(catalog is not None)
-    assert catalog is not None  # noqa: S101 - just checked
     # 1. the backup
     backup = read_backup(source)
+    catalog = sqlite_path(settings.database_url)
+    if (backup.database == "sqlite") != (catalog is not None):
+        raise InvalidInput(
+            f"the catalogue of this backup was in {_NAMES[backup.database]}, and can not go elsewhere",
+            hint="CONVEYOR_DATABASE_URL says where the catalogue is; without it, in SQLite",
+        )
     if backup.schema > SCHEMA_VERSION:
         raise Conflict(
             f"the backup has schema {backup.schema}, this conveyor knows none newer than {SCHEMA_VERSION}",
@@ -70,11 +79,14 @@ def restore_store(
     with storage_errors(f"{settings.data} can not be made"):
         make_durable_folders(settings.data)
     with alone_in(settings.data):
-        blobs = _begin(settings, catalog, backup)
+        blobs = _begin(settings, backup)
         # 3. the blobs
         _bring_all(source, blobs, backup, threads=threads, progress=progress)
         # 4. the catalogue
-        _place_catalog(source, backup.catalog, catalog)
+        if catalog is not None:
+            _place_file(source, backup.catalog, catalog)
+        else:
+            _load(source, backup, settings.database_url)
         # 5. it is a store
         with storage_errors(f"{settings.data} can not be written"):
             (settings.data / RESTORING_FILE).unlink()
@@ -90,7 +102,7 @@ def _check_file(source: Path, file: BackupFile) -> None:
         raise StorageFailed(f"the backup at {source} is damaged: {file.name} has other bytes", hint=_OTHER)
 
 
-def _begin(settings: StoreSettings, catalog: Path, backup: Backup) -> FilesystemBlobs:
+def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
     """The blobs' folder; refuses folders that hold something, and writes that a restore has begun."""
     note = settings.data / RESTORING_FILE
     unfinished = note.with_name(f"{note.name}.new")
@@ -104,9 +116,10 @@ def _begin(settings: StoreSettings, catalog: Path, backup: Backup) -> Filesystem
                 )
             return local_blobs(open_blobs(settings.blobs_url))
         taken = {path.name for path in settings.data.iterdir() if path != unfinished}
-        taken |= {catalog.name} if catalog.exists() else set()
         if taken:
             raise _not_empty(settings, ", ".join(sorted(taken)[:5]))
+        if _is_catalog_begun(settings.database_url):
+            raise _not_empty(settings, "its database holds a catalogue, or what is left of one")
         with unfinished.open("w", encoding="ascii") as file:
             file.write(mine + "\n")
             file.flush()
@@ -118,6 +131,15 @@ def _begin(settings: StoreSettings, catalog: Path, backup: Backup) -> Filesystem
             note.unlink()
             raise _not_empty(settings, f"{blobs.root} holds blobs")
     return blobs
+
+
+def _is_catalog_begun(url: str) -> bool:
+    """Whether there is a catalogue, or the log of one: SQLite would replay that over what is restored."""
+    catalog = sqlite_path(url)
+    if catalog is None:
+        with database_errors("the database can not be opened"):
+            return has_catalog(url)
+    return any(catalog.with_name(f"{catalog.name}{ending}").exists() for ending in ("", "-wal", "-journal"))
 
 
 def _not_empty(settings: StoreSettings, what: str) -> Conflict:
@@ -155,7 +177,7 @@ def _bring(source: Path, blobs: FilesystemBlobs, sha256: str) -> bool:
     here = hash_file(blobs.path(sha256))  # left by a restore that was killed
     if here is not None and here.sha256 == sha256:
         return True
-    return copy_blob(source / BLOBS / sha256[:2] / sha256[2:4] / sha256, blobs, sha256)
+    return copy_blob(blob_path(source / BLOBS, sha256), blobs, sha256)
 
 
 def _listing(source: Path, backup: Backup) -> Iterator[tuple[str, int]]:
@@ -167,7 +189,25 @@ def _listing(source: Path, backup: Backup) -> Iterator[tuple[str, int]]:
             yield parse_listing_line(line)
 
 
-def _place_catalog(source: Path, file: BackupFile, catalog: Path) -> None:
+def _load(source: Path, backup: Backup, url: str) -> None:
+    """Load the catalogue's dump, unless a restore that was killed after that has done it."""
+    if not has_catalog(url):
+        load_catalog(source / backup.catalog.name, url)
+    with database_errors("the restored catalogue can not be read"):
+        engine = open_catalog(url)
+        try:
+            with reading(engine) as connection:
+                found = (read_fact(connection, "store-id"), newest_serial(connection))
+        finally:
+            engine.dispose()
+    if found != (backup.store, backup.serial):
+        raise Conflict(
+            f"the database holds another catalogue: store {found[0]} at serial {found[1]}",
+            hint="give an empty database",
+        )
+
+
+def _place_file(source: Path, file: BackupFile, catalog: Path) -> None:
     """Copy the catalogue beside its place, durable and checked, then rename it."""
     unfinished = catalog.with_name(f"{catalog.name}.restoring")
     with storage_errors(f"{catalog} can not be written"):
@@ -185,4 +225,5 @@ def _place_catalog(source: Path, file: BackupFile, catalog: Path) -> None:
         sync_folder(catalog.parent)
 
 
+_NAMES: dict[Database, str] = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 _OTHER = "mend the backup or take another one into another folder; what was restored so far is not a store"
