@@ -90,6 +90,7 @@ FILE = part("content", b"x", filename="demo-1.0.tar.gz")
         (form(part("file", b"x", filename="a")), "has no file"),
         (form(), "has no file"),
         (form(FILE, FILE), "has two files"),
+        (form(FILE.replace(b"\r\n\r\n", b"\r\nContent-Type: Image/PNG\r\n\r\n")), "sent as an image"),
         (b"no form at all", "can not be read"),
         (form(f"--{BOUNDARY}\r\nX: y\r\n\r\nv\r\n".encode()), "a part without a name"),
         (

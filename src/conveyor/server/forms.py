@@ -60,6 +60,7 @@ class FormReader:
         self._header_name = b""
         self._header_value = b""
         self._disposition = b""
+        self._content_type = b""
         self._name = ""
         self._is_file = False
         self._value = bytearray()
@@ -99,7 +100,7 @@ class FormReader:
         self._parts += 1
         if self._parts > MOST_PARTS:
             raise TooLarge(f"the upload form has more than {MOST_PARTS:,} parts")
-        self._disposition, self._name, self._is_file = b"", "", False
+        self._disposition, self._content_type, self._name, self._is_file = b"", b"", "", False
         self._header_name = self._header_value = b""
         self._value = bytearray()
 
@@ -110,8 +111,11 @@ class FormReader:
         self._header_value += data[start:end]
 
     def _end_header(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
+        name = self._header_name.lower()
+        if name == b"content-disposition":
             self._disposition = self._header_value
+        elif name == b"content-type":
+            self._content_type = self._header_value
         self._header_name = self._header_value = b""
 
     def _end_headers(self) -> None:
@@ -123,6 +127,8 @@ class FormReader:
         if self._name == "content" and b"filename" in options:
             if self.filename is not None:
                 raise InvalidInput("the upload form has two files", hint="upload one file at a time")
+            if self._content_type.strip().lower().startswith(b"image/"):
+                raise InvalidInput("the file is sent as an image, which no distribution is", hint=HINT)
             self.filename = _text(options[b"filename"], "the filename")
             self._is_file = True
 
