@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from conveyor.catalog.tables import claims, distributions, events, placements, releases
+from conveyor.catalog.claims import has_lookalike
+from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases
 from conveyor.domain.access import Identity
 from conveyor.domain.distributions import UploadForm
+from conveyor.domain.names import project_name
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import ConveyorError, DistributionExists
 from conveyor.operations.changes import read
@@ -39,6 +41,16 @@ def upload(store: Store, made: Made, *, index: str = "unstable") -> AcceptedUplo
         file.close()
     assert isinstance(answer, AcceptedUpload)
     return answer
+
+
+def test_names_that_look_alike_are_found(tmp_path: Path, database_url: str) -> None:
+    store = make_store(tmp_path / "store", database_url=database_url)
+    upload(store, make_wheel("my-lib"))
+    with read(store) as connection:
+        found = {
+            name: has_lookalike(connection, project_name(name)) for name in ("my-lib", "myl1b", "my-lab")
+        }
+    assert found == {"my-lib": False, "myl1b": True, "my-lab": False}
 
 
 def at_once(calls: Sequence[Callable[[], AcceptedUpload]]) -> list[AcceptedUpload | ConveyorError]:
@@ -76,6 +88,34 @@ def test_identical_file_uploaded_at_once_is_new_exactly_once(tmp_path: Path, dat
     accepted = [answer for answer in answers if isinstance(answer, AcceptedUpload)]
     assert len(accepted) == 6, answers
     assert sum(answer.is_new for answer in accepted) == 1
+
+
+def test_files_of_a_release_by_clients_who_all_send_all_of_it_are_in_once(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Eight clients, four files: half of the clients bring other bytes for one of the names."""
+    store = make_store(tmp_path / "store", database_url=database_url)
+    same = [make_sdist(), *(make_wheel(tag=f"cp3{minor}-cp3{minor}-linux_x86_64") for minor in (10, 11))]
+    contested = [make_wheel(extra={"demo/x.py": str(client % 2).encode()}) for client in range(8)]
+    sent = [made for client in range(8) for made in (*same, contested[client])]
+    answers = at_once([lambda each=each: upload(store, each) for each in sent])  # type: ignore[misc]  # a default
+    by_name: dict[str, list[AcceptedUpload | ConveyorError]] = {}
+    for made, answer in zip(sent, answers, strict=True):
+        by_name.setdefault(made.filename, []).append(answer)
+    for made in same:
+        accepted = by_name[made.filename]
+        assert all(isinstance(answer, AcceptedUpload) for answer in accepted), accepted
+        assert sum(isinstance(answer, AcceptedUpload) and answer.is_new for answer in accepted) == 1
+    fought = by_name[contested[0].filename]
+    winners = [answer for answer in fought if isinstance(answer, AcceptedUpload)]
+    losers = [answer for answer in fought if isinstance(answer, DistributionExists)]
+    assert (len(winners), len(losers)) == (4, 4), fought
+    assert [answer.is_new for answer in winners].count(True) == 1
+    with read(store) as connection:
+        assert connection.scalar(select(func.count()).select_from(placements)) == 4
+        assert connection.scalar(select(func.count()).select_from(distributions)) == 4
+        stored = connection.scalar(select(projects.c.stored_bytes))
+        assert stored == connection.scalar(select(func.sum(distributions.c.size_bytes)))
 
 
 def test_of_other_bytes_under_one_name_exactly_one_wins(tmp_path: Path, database_url: str) -> None:

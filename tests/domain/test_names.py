@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.names import project_name
+from conveyor.domain.names import is_standard_library, project_name, skeleton
 from conveyor.errors import InvalidName
 
 
@@ -33,3 +33,23 @@ def test_normalizing_again_changes_nothing(text: str) -> None:
     assert project_name(name) == name
     assert name.isascii()
     assert "--" not in name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("demo", "dem0"), ("my-lib", "my1ib"), ("my_lib", "mylib"), ("Illi", "1l11"), ("a.b", "ab")],
+)
+def test_names_that_look_alike_have_one_skeleton(one: str, other: str) -> None:
+    assert skeleton(project_name(one)) == skeleton(project_name(other))
+
+
+@pytest.mark.parametrize(("one", "other"), [("demo", "demos"), ("risk-a", "risk-b"), ("cat", "act")])
+def test_names_that_differ_in_a_letter_have_two_skeletons(one: str, other: str) -> None:
+    assert skeleton(project_name(one)) != skeleton(project_name(other))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known"), [("json", True), ("concurrent", True), ("future", True), ("numpy", False)]
+)
+def test_modules_of_python_are_known(name: str, is_known: bool) -> None:
+    assert is_standard_library(project_name(name)) is is_known

@@ -7,10 +7,12 @@ from conveyor.domain.indexes import DEFAULT_INDEXES, Claim, Index
 from conveyor.domain.names import project_name
 from conveyor.domain.policy import (
     FilenameState,
+    ProjectSize,
     UploadLimits,
     accepting_index,
     chain_of,
-    check_size,
+    check_file_size,
+    check_project_size,
     decide_filename,
     may_claim_name,
     must_ask_upstream,
@@ -122,6 +124,19 @@ def test_others_may_not_claim(
         may_claim_name(identity, DEMO, upstream_has=upstream_has)
 
 
+def test_name_of_a_module_of_python_needs_an_administrator() -> None:
+    with pytest.raises(Forbidden, match="Python itself has a module of that name"):
+        may_claim_name(CLAIMER, project_name("json"), upstream_has=False)
+    may_claim_name(ADMIN, project_name("json"), upstream_has=None)
+
+
+def test_name_that_looks_like_another_needs_an_administrator() -> None:
+    with pytest.raises(Forbidden, match="has a name that looks alike") as caught:
+        may_claim_name(CLAIMER, DEMO, upstream_has=False, has_lookalike=True)
+    assert "ask an administrator to claim it" in (caught.value.hint or "")
+    may_claim_name(ADMIN, DEMO, upstream_has=None, has_lookalike=True)
+
+
 def decide(
     holders: dict[str, str] | None = None,
     *,
@@ -186,8 +201,23 @@ def test_equal_version_in_another_spelling_is_refused() -> None:
 
 def test_sizes_over_a_limit_are_refused() -> None:
     limits = UploadLimits(file_bytes=10, project_bytes=15)
-    check_size(10, limits, project_bytes=5)
+    check_file_size(10, limits)
+    check_project_size(10, ProjectSize(5, None), limits)
     with pytest.raises(TooLarge, match="more than 10 bytes"):
-        check_size(11, limits)
-    with pytest.raises(TooLarge, match="the project would have more than 15 bytes"):
-        check_size(10, limits, project_bytes=6)
+        check_file_size(11, limits)
+    with pytest.raises(
+        TooLarge, match="has 6 bytes, and with the 10 of this file it would have more than 15"
+    ):
+        check_project_size(10, ProjectSize(6, None), limits)
+
+
+@pytest.mark.parametrize("of_the_store", [None, 1, 1000])
+def test_limit_of_a_project_counts_before_that_of_the_store(of_the_store: int | None) -> None:
+    limits = UploadLimits(project_bytes=of_the_store)
+    check_project_size(10, ProjectSize(5, 15), limits)
+    with pytest.raises(TooLarge, match="more than 15"):
+        check_project_size(10, ProjectSize(6, 15), limits)
+
+
+def test_project_without_any_limit_takes_everything() -> None:
+    check_project_size(10**12, ProjectSize(10**12, None), UploadLimits())

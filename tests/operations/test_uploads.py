@@ -7,12 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from attestations_made import make_attestation
 from conveyor.catalog.events import events_since
 from conveyor.catalog.releases import close_release
-from conveyor.catalog.tables import claims, distributions, placements, projects, releases, retired_filenames
+from conveyor.catalog.tables import (
+    claims,
+    distributions,
+    mirrored_projects,
+    placements,
+    projects,
+    releases,
+    retired_filenames,
+)
 from conveyor.domain.access import ANONYMOUS, Identity
 from conveyor.domain.distributions import UploadForm
 from conveyor.domain.names import project_name
@@ -313,6 +321,22 @@ def test_name_that_upstream_does_not_have_is_claimed_by_the_first_upload(tmp_pat
     assert upload(store, make_sdist(), identity=UPLOADER).is_new
 
 
+def test_name_that_looks_like_one_that_is_known_here_needs_an_administrator(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    claim_name(store, ADMIN, "my-model")
+    with record_change(store, actor="test") as change:
+        change.connection.execute(
+            insert(mirrored_projects).values(
+                index_name="pypi", project="lib", is_present=True, fetched_at=change.at
+            )
+        )
+    for name in ("mymode1", "1ib"):
+        error = refused(store, make_wheel(name), Forbidden, identity=CLAIMER, upstream_has=False)
+        assert "has a name that looks alike" in error.message
+        assert upload(store, make_wheel(name), identity=ADMIN).is_new
+    assert upload(store, make_wheel("our-model"), identity=CLAIMER, upstream_has=False).is_new
+
+
 def test_upstream_is_asked_only_when_the_file_is_sound(tmp_path: Path) -> None:
     refused(
         make_store(tmp_path),
@@ -340,6 +364,23 @@ def test_file_and_project_over_their_limits_are_refused(tmp_path: Path) -> None:
     upload(store, make_wheel())
     refused(store, make_sdist(), TooLarge, limits=UploadLimits(project_bytes=size + 1))
     assert leftovers(tmp_path) == []
+
+
+def test_stored_bytes_are_counted_once_for_each_file_and_held_against_the_projects_own_limit(
+    tmp_path: Path,
+) -> None:
+    store = make_store(tmp_path)
+    create_index(store, ADMIN, "alone", mode="uploads")
+    wheel, sdist = make_wheel(), make_sdist()
+    for index in ("unstable", "unstable", "alone"):
+        upload(store, wheel, index=index)
+    with read(store) as connection:
+        assert connection.scalar(select(projects.c.stored_bytes)) == len(wheel.content)
+    with record_change(store, actor="test") as change:
+        limit = len(wheel.content) + len(sdist.content)
+        change.connection.execute(update(projects).values(size_limit_bytes=limit))
+    assert upload(store, sdist, limits=UploadLimits(project_bytes=1)).is_new
+    refused(store, make_wheel(version="2.0"), TooLarge, limits=UploadLimits(project_bytes=10**9))
 
 
 def test_unwritable_disk_is_told_and_nothing_is_visible(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select, union_all
 
 from conveyor.catalog.rows import insert_missing
-from conveyor.catalog.tables import claims
+from conveyor.catalog.tables import claims, mirrored_projects
+from conveyor.domain.names import LOOKALIKES, skeleton
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
+
+    from conveyor.domain.names import NormalizedName
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,21 @@ class ClaimRow:
     claimed_at: str
 
 
+def _looks_like(name: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a name is another than the given one, and has its skeleton (``domain.names``)."""
+    reduced = name
+    for sign, other in LOOKALIKES:
+        reduced = func.replace(reduced, sign, other)
+    return (name != bindparam("name")) & (reduced == bindparam("skeleton"))
+
+
 _FIND = select(claims).where(claims.c.name == bindparam("name"), claims.c.is_prefix == bindparam("is_prefix"))
+_LOOKALIKES = union_all(
+    select(claims.c.name).where(~claims.c.is_prefix, _looks_like(claims.c.name)),
+    select(mirrored_projects.c.project).where(
+        mirrored_projects.c.is_present, _looks_like(mirrored_projects.c.project)
+    ),
+).limit(1)
 
 
 def insert_claim(connection: Connection, claim: ClaimRow) -> bool:
@@ -37,6 +54,14 @@ def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> ClaimRo
     """The claim on exactly this name or prefix; ``None`` when nobody made it."""
     row = connection.execute(_FIND, {"name": name, "is_prefix": is_prefix}).first()
     return None if row is None else ClaimRow(**row._mapping)
+
+
+def has_lookalike(connection: Connection, name: NormalizedName) -> bool:
+    """Whether another name looks like this one: one that is claimed, or that a mirror has from upstream.
+
+    Reads all names, which only who claims a new one waits for.
+    """
+    return connection.execute(_LOOKALIKES, {"name": name, "skeleton": skeleton(name)}).first() is not None
 
 
 def list_claims(connection: Connection) -> list[ClaimRow]:

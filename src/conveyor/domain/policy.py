@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.access import can_read, may_claim
 from conveyor.domain.archives import GIBIBYTE, ArchiveLimits
 from conveyor.domain.indexes import is_claimed, resolution_order
+from conveyor.domain.names import is_standard_library
 from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge
 
 if TYPE_CHECKING:
@@ -34,8 +35,17 @@ class UploadLimits:
 
     file_bytes: int = 4 * GIBIBYTE
     project_bytes: int | None = None
-    """All files of a project together; ``None``: as large as the disk."""
+    """All files of a project that has no limit of its own; ``None``: as large as the disk."""
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+
+
+@dataclass(frozen=True)
+class ProjectSize:
+    """How large a project is, and may become."""
+
+    stored_bytes: int
+    limit_bytes: int | None
+    """Its own limit; ``None``: that of the store holds."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +126,40 @@ def must_ask_upstream(identity: Identity, project: NormalizedName, claims: Itera
     return not is_claimed(project, claims) and not identity.is_whole_admin
 
 
-def may_claim_name(identity: Identity, project: NormalizedName, *, upstream_has: bool | None) -> None:
-    """Allow claiming a name that nobody has claimed; ``None``: upstream was not asked.
+def may_claim_name(
+    identity: Identity, project: NormalizedName, *, upstream_has: bool | None, has_lookalike: bool = False
+) -> None:
+    """Allow claiming a name that nobody has claimed.
+
+    Only an administrator may claim what upstream has, and names that mislead.
+
+    Args:
+        identity: who claims.
+        project: the name.
+        upstream_has: whether upstream has a project of that name; ``None``: it was not asked.
+        has_lookalike: whether another project known here has a name that looks alike.
 
     Raises:
-        Unauthorized, Forbidden: the caller lacks the right to claim, or upstream has (or may have) a project
-            of that name, which only an administrator may shadow for everybody.
+        Unauthorized, Forbidden: the caller lacks the right to claim, or may not claim this name.
     """
     may_claim(identity, project)
-    if identity.is_whole_admin or upstream_has is False:
+    if identity.is_whole_admin:
         return
-    known = "has a project of that name" if upstream_has else "was not asked for that name"
-    raise Forbidden(
-        f"{project} can not be claimed: upstream {known}, which would be hidden from everybody here",
-        hint="choose another name, or ask an administrator to claim it",
-    )
+    why = None
+    if upstream_has is not False:
+        known = "has a project of that name" if upstream_has else "was not asked for that name"
+        why = f"upstream {known}, which would be hidden from everybody here"
+    elif is_standard_library(project):
+        why = "Python itself has a module of that name"
+    elif has_lookalike:
+        why = (
+            "a project known here has a name that looks alike (0 and o; 1, l and i; with and without hyphens)"
+        )
+    if why is not None:
+        raise Forbidden(
+            f"{project} can not be claimed: {why}",
+            hint="choose another name, or ask an administrator to claim it",
+        )
 
 
 def decide_filename(
@@ -172,15 +201,21 @@ def decide_filename(
     return None
 
 
-def check_size(size_bytes: int, limits: UploadLimits, *, project_bytes: int | None = None) -> None:
-    """Raise TooLarge when a file, or its project with it, is over its limit."""
+def check_file_size(size_bytes: int, limits: UploadLimits) -> None:
+    """Raise TooLarge when a file is over the limit; called while it arrives."""
     if size_bytes > limits.file_bytes:
         raise TooLarge(
             f"the file has more than {limits.file_bytes:,} bytes, the limit of this store",
             hint="make the file smaller, or ask an administrator for a higher limit",
         )
-    if limits.project_bytes is not None and (project_bytes or 0) + size_bytes > limits.project_bytes:
+
+
+def check_project_size(size_bytes: int, project: ProjectSize, limits: UploadLimits) -> None:
+    """Raise TooLarge when a project with one more file is over its own limit, or else over the store's."""
+    limit_bytes = limits.project_bytes if project.limit_bytes is None else project.limit_bytes
+    if limit_bytes is not None and project.stored_bytes + size_bytes > limit_bytes:
         raise TooLarge(
-            f"with this file the project would have more than {limits.project_bytes:,} bytes",
+            f"the project has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
+            f"it would have more than {limit_bytes:,}",
             hint="ask an administrator for a higher limit",
         )

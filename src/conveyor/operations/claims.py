@@ -14,6 +14,8 @@ from conveyor.domain.policy import may_claim_name, must_ask_upstream
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from conveyor.domain.access import Identity
     from conveyor.domain.names import NormalizedName
     from conveyor.operations.changes import Change
@@ -77,8 +79,20 @@ def claim_name(
         if not is_prefix and is_claimed(normalized, claims_on(change.connection, normalized)):
             may_claim(identity, normalized)  # by a prefix: nothing more is hidden from anybody
         elif not is_prefix:
-            may_claim_name(identity, normalized, upstream_has=upstream_has)
+            _check_new_name(change.connection, identity, normalized, upstream_has)
         return _write(change, normalized, is_prefix=is_prefix), True
+
+
+def check_claim(
+    connection: Connection, identity: Identity, project: NormalizedName, *, upstream_has: bool | None
+) -> None:
+    """Allow an upload to a project whose name is claimed, or that the caller may claim with it.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not claim this name.
+    """
+    if not is_claimed(project, claims_on(connection, project)):
+        _check_new_name(connection, identity, project, upstream_has)
 
 
 def claim_for_upload(change: Change, project: NormalizedName) -> None:
@@ -92,6 +106,13 @@ def list_claims(store: Store, identity: Identity) -> list[ClaimRow]:
     may_administer(identity)
     with read(store) as connection:
         return rows.list_claims(connection)
+
+
+def _check_new_name(
+    connection: Connection, identity: Identity, project: NormalizedName, upstream_has: bool | None
+) -> None:
+    has_lookalike = not identity.is_whole_admin and rows.has_lookalike(connection, project)
+    may_claim_name(identity, project, upstream_has=upstream_has, has_lookalike=has_lookalike)
 
 
 def _write(change: Change, name: NormalizedName, *, is_prefix: bool) -> ClaimRow:

@@ -36,7 +36,7 @@ from conveyor.domain.distributions import (
     UploadForm,
     read_distribution,
 )
-from conveyor.domain.indexes import is_claimed, resolution_order
+from conveyor.domain.indexes import resolution_order
 from conveyor.domain.policy import (
     FilenameState,
     UploadLimits,
@@ -44,13 +44,12 @@ from conveyor.domain.policy import (
     chain_of,
     check_size,
     decide_filename,
-    may_claim_name,
     must_ask_upstream,
     readable_indexes,
 )
 from conveyor.domain.versions import equal_spellings, parse_version
 from conveyor.operations.changes import read, record_change
-from conveyor.operations.claims import claim_for_upload
+from conveyor.operations.claims import check_claim, claim_for_upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -293,8 +292,7 @@ def _check_policy(
     indexes = all_indexes(connection)
     accepting_index(upload.index, indexes, identity)
     may_upload(identity, upload.index, project)
-    if not is_claimed(project, claims_on(connection, project)):
-        may_claim_name(identity, project, upstream_has=upstream_has)
+    check_claim(connection, identity, project, upstream_has=upstream_has)
     release = find_release(connection, project, version)
     others = {*equal_spellings(parse_version(version))} - {version}
     state = FilenameState(

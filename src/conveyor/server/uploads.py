@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conveyor.domain.policy import UploadLimits, check_size
-from conveyor.errors import ConveyorError, InvalidInput, NotFound
+from conveyor.domain.policy import UploadLimits, check_file_size
+from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.uploads import (
     AcceptedUpload,
     IncomingFile,
@@ -87,7 +87,7 @@ class Uploads:
         # 2. is it a form of sensible size
         reader = FormReader(headers.get(b"content-type", b"").decode("latin-1"))
         announced = headers.get(b"content-length", b"0")
-        check_size((int(announced) if announced.isdigit() else 0) - FIELDS_LIMIT_BYTES, self._limits)
+        check_file_size((int(announced) if announced.isdigit() else 0) - FIELDS_LIMIT_BYTES, self._limits)
         # 3. the body; 4. the decision
         file = IncomingFile(self._store.blobs, limits=self._limits)
         try:
@@ -148,5 +148,5 @@ class _Body:
         try:
             while limit_bytes > 0 and (data := await self.read()):
                 limit_bytes -= len(data)
-        except InvalidInput:
+        except (InvalidInput, TooSlow):
             return
