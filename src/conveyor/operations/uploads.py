@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.errors import storage_errors
 from conveyor.catalog.distributions import find_distribution, insert_distribution, is_retired
 from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.pages import claims_on
+from conveyor.catalog.pages import claims_on, status_of
 from conveyor.catalog.placements import insert_placement, placements_of_filename
-from conveyor.catalog.projects import insert_project, lock_project, project_size
+from conveyor.catalog.projects import add_stored_bytes, insert_project, lock_project, project_size
 from conveyor.catalog.releases import find_release, insert_release, versions_among
 from conveyor.domain.access import may_claim, may_upload
 from conveyor.domain.attestations import provenance_object
@@ -42,11 +42,13 @@ from conveyor.domain.policy import (
     UploadLimits,
     accepting_index,
     chain_of,
-    check_size,
+    check_file_size,
+    check_project_size,
     decide_filename,
     must_ask_upstream,
     readable_indexes,
 )
+from conveyor.domain.project_status import must_accept_uploads
 from conveyor.domain.versions import equal_spellings, parse_version
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.claims import check_claim, claim_for_upload
@@ -99,7 +101,7 @@ class IncomingFile:
         """
         for chunk in chunks:
             self.size_bytes += len(chunk)
-            check_size(self.size_bytes, self._limits)
+            check_file_size(self.size_bytes, self._limits)
             self.temporary.write(chunk)
             self._sha256.update(chunk)
             self._blake2b.update(chunk)
@@ -173,8 +175,8 @@ def accept_upload(
 
     Raises:
         NotFound: there is no such index.
-        Unauthorized, Forbidden: the index accepts no upload, or the caller may not upload this project or not
-            claim its name.
+        Unauthorized, Forbidden: the index accepts no upload, the project takes no new files, or the caller
+            may not upload this project or not claim its name.
         InvalidDistribution: the file or its form has faults; all are named.
         DistributionExists, Conflict: the filename is taken or retired, or the release is closed.
         TooLarge: the file or the project is over a limit.
@@ -313,8 +315,9 @@ def _check_policy(
         version=version,
         sha256=distribution.digests.sha256,
     )
-    if holder is None and limits.project_bytes is not None:
-        check_size(distribution.size_bytes, limits, project_bytes=project_size(connection, project))
+    if holder is None:
+        must_accept_uploads(project, status_of(connection, project))
+        check_project_size(distribution.size_bytes, project_size(connection, project), limits)
     return holder
 
 
@@ -346,6 +349,7 @@ def _write_rows(
             uploaded_by=change.actor,
             provenance_sha256=provenance_sha256,
         )
+        add_stored_bytes(change.connection, project, distribution.size_bytes)
     claim_for_upload(change, project)
     serial = change.event(
         "upload",
