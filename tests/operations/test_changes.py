@@ -126,6 +126,30 @@ def test_changes_of_parallel_threads_and_two_openings_are_all_seen(tmp_path: Pat
     assert store.newest.read() == other.newest.read() == before + 120
 
 
+def test_writer_that_knows_nothing_of_turns_is_waited_for(tmp_path: Path) -> None:
+    """Such as the sqlite3 shell: what keeps writers apart is SQLite's own lock."""
+    store = make_store(tmp_path)
+    done: list[int] = []
+    with closing(sqlite3.connect(tmp_path / "catalog.sqlite", isolation_level=None)) as foreign:
+        foreign.execute("begin immediate")
+        foreign.execute("insert into facts values ('colour', 'blue')")
+        ours = threading.Thread(target=lambda: done.append(change(store)))
+        ours.start()
+        assert done == []
+        foreign.execute("commit")
+    ours.join()
+    assert done == [store.newest.read()]
+
+
+def test_turn_that_can_not_be_taken_is_one_clear_error(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.catalog.dispose()
+    (tmp_path / "catalog.sqlite-turn").unlink()
+    (tmp_path / "catalog.sqlite-turn").mkdir()
+    with pytest.raises(StorageFailed, match="the turn to write the catalogue can not be taken"):
+        change(store)
+
+
 DYING_WRITER = """
 import os, signal, sys
 from pathlib import Path

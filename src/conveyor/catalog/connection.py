@@ -16,7 +16,6 @@ through ``reading`` and ``writing`` as they are; ``operations.store`` turns them
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,11 +27,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
+from conveyor.catalog.turns import WriteTurn
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -101,12 +100,12 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """A write transaction, committed on leaving and rolled back by any exception.
 
-    The threads of one process queue on a lock before they ask SQLite: its own waiting is a poll with
-    growing sleeps, in which a thread can starve.
+    Raises:
+        StorageFailed: the turn to write can not be taken.
     """
-    turn: AbstractContextManager[Any] = engine.get_execution_options().get("write_lock") or nullcontext()
+    turn: WriteTurn | None = engine.get_execution_options().get("write_turn")
     writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-    with turn, writers.begin() as connection:
+    with turn.taken() if turn else nullcontext(), writers.begin() as connection:
         yield connection
 
 
@@ -118,6 +117,7 @@ def is_sqlite(engine: sqlalchemy.Engine) -> bool:
 def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
     if not url.database or url.database == ":memory:":
         raise InvalidInput("the catalogue needs a file", hint=_URL_HINT)
+    turn = WriteTurn(Path(f"{url.database}-turn"))
     engine = sqlalchemy.create_engine(
         url.set(drivername="sqlite+pysqlite"),
         poolclass=QueuePool,
@@ -129,10 +129,11 @@ def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
             "timeout": BUSY_TIMEOUT_SECONDS,
             "cached_statements": 512,
         },
-        execution_options={"write_lock": threading.Lock()},
+        execution_options={"write_turn": turn},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "engine_disposed", lambda _: turn.close())
     return engine
 
 

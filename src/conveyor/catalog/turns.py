@@ -1,0 +1,60 @@
+"""Whose turn it is to write: threads and processes of one node queue here before they ask SQLite.
+
+SQLite lets one transaction write at a time, and its own waiting is a poll with growing sleeps: of two
+processes that write all the time one sleeps while nobody writes, and may starve. Here the kernel wakes who
+waits. The order of waiting is advice only: what keeps writers apart is SQLite's own lock, so a writer that
+knows nothing of turns, such as the ``sqlite3`` shell, does no harm.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from conveyor.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class WriteTurn:
+    """The turn to write into one catalogue; one object per process."""
+
+    def __init__(self, path: Path) -> None:
+        """``path``: the file that stands for the turn; it is made with the first turn, and stays empty."""
+        self._path = path
+        self._threads = threading.Lock()
+        self._descriptor: int | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn and hold it; a process that dies gives it back. Raises StorageFailed."""
+        with self._threads:
+            descriptor = self._lock()
+            try:
+                yield
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _lock(self) -> int:
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StorageFailed(
+                f"the turn to write the catalogue can not be taken: {self._path}: {error.strerror or error}",
+                hint="this process must be allowed to write there, and the file system must know flock",
+            ) from error
+        return self._descriptor
+
+    def close(self) -> None:
+        """Let go of the file; the next turn opens it again."""
+        with self._threads:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
