@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from figures import noted, noting
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from figures import Figures
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +28,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was counted and measured, also of tests that passed."""
+    outcomes = ("passed", "failed")
+    reports = [report for outcome in outcomes for report in terminalreporter.getreports(outcome)]
+    if lines := noted(reports):
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Notes figures for the end of the run."""
+    return noting(request.node)
 
 
 @pytest.fixture(autouse=True)
