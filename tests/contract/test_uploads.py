@@ -6,7 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import urllib3
 from sqlalchemy import func, select
+from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.catalog.claims import has_lookalike
 from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases
@@ -19,7 +21,8 @@ from conveyor.operations.changes import read
 from conveyor.operations.indexes import create_index
 from conveyor.operations.uploads import AcceptedUpload, IncomingFile, ReceivedUpload, accept_upload
 from distributions_made import Made, make_sdist, make_wheel
-from makers import make_store
+from makers import ADMIN_PASSWORD, make_store
+from running_stores import RunningStore, running_store, serve_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,3 +143,38 @@ def test_projects_uploaded_at_once_do_not_disturb_each_other(tmp_path: Path, dat
     made = [make_wheel(f"demo{number}") for number in range(8)]
     answers = at_once([lambda each=each: upload(store, each) for each in made])  # type: ignore[misc]  # a default
     assert all(isinstance(answer, AcceptedUpload) and answer.is_new for answer in answers), answers
+
+
+def test_release_uploaded_by_eight_clients_of_two_server_processes_is_in_once(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Each brings a file of its own, one that all bring, and one of which half of them bring other bytes."""
+    environment = serve_environment(CONVEYOR_DATABASE_URL=database_url)
+    shared = make_sdist()
+
+    def send(client: int) -> list[tuple[str, int]]:
+        own = make_wheel(tag=f"cp3{client + 10}-cp3{client + 10}-linux_x86_64")
+        contested = make_wheel(extra={"demo/x.py": str(client % 2).encode()})
+        barrier.wait(timeout=30)
+        with urllib3.PoolManager(retries=False, timeout=60) as pool:
+            return [(made.filename, _post(pool, running, made)) for made in (shared, contested, own)]
+
+    barrier = threading.Barrier(8)
+    with (
+        running_store(tmp_path / "store", workers=2, environment=environment) as running,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        answers = [answer for all_of_one in pool.map(send, range(8)) for answer in all_of_one]
+        page = running.get("/unstable/simple/demo/", Accept="application/vnd.pypi.simple.v1+json").json()
+    fought = sorted(status for name, status in answers if name == make_wheel().filename)
+    assert fought == [200] * 4 + [409] * 4
+    assert {status for name, status in answers if name != make_wheel().filename} == {200}
+    assert sorted(file["filename"] for file in page["files"]) == sorted({name for name, _ in answers})
+    assert len(page["files"]) == 10
+
+
+def _post(pool: urllib3.PoolManager, store: RunningStore, made: Made) -> int:
+    pairs = [(name, value) for name, values in made.form.items() for value in values]
+    body, content_type = encode_multipart_formdata([*pairs, ("content", (made.filename, made.content))])
+    headers = {"Content-Type": content_type, **urllib3.make_headers(basic_auth=f"admin:{ADMIN_PASSWORD}")}
+    return pool.request("POST", f"{store.url}/unstable/legacy/", body=body, headers=headers).status

@@ -67,7 +67,7 @@ def upload(store: RunningStore, path: Path) -> None:
 
 
 def peaks(store: RunningStore, *, is_reset: bool = False) -> dict[int, int]:
-    """The most memory that each process of the server held, in bytes, since it was asked with ``is_reset``."""
+    """The most memory that each process of the server held, in bytes, since the last call with a reset."""
     found = {}
     for pid in (store.process.pid, *children_of(store.process)):
         process = Path(f"/proc/{pid}")
