@@ -12,6 +12,7 @@ for the command line. Each instance says what happened, with values, and what to
     ├── Forbidden                  403  3   known, but not allowed
     │   └── PromotionRefused       403  4   a gate did not pass; carries one verdict per gate
     ├── NotFound                   404  5   not here
+    │   └── Gone                   410  5   not here any more: it was deleted
     ├── MethodNotAllowed           405  2   something is here, but it does not answer this method
     ├── Conflict                   409  6   the state of the store does not allow it
     │   └── DistributionExists     409  6   same filename, other bytes
@@ -112,6 +113,12 @@ class NotFound(ConveyorError):
 
     http_status = 404
     exit_code = 5
+
+
+class Gone(NotFound):
+    """What was asked for was in this store, and was deleted."""
+
+    http_status = 410
 
 
 class MethodNotAllowed(ConveyorError):

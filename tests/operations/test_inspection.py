@@ -135,6 +135,7 @@ WRONG_ROWS = {
     "missing-release": "delete from releases",
     "open-release": "update placements set index_name = 'stable'",
     "unclaimed-project": "delete from claims",
+    "wrong-project-size": "update projects set stored_bytes = stored_bytes + 1",
     "evidence-without-file": "update evidence set sha256 = 'nobody'",
     "wrong-digest": "update distributions set metadata_sha256 = 'x' where packagetype = 'sdist'",
     "wrong-size": "update distributions set size_bytes = 1 where packagetype = 'sdist'",

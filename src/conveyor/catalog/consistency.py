@@ -143,6 +143,7 @@ def _is_no_digest(column: ColumnElement[str]) -> ColumnElement[bool]:
 
 _file, _held, _event = distributions.c, placements.c, events.c
 _digests = (_file.sha256, _file.metadata_sha256, _file.provenance_sha256)
+_stored_bytes = func.coalesce(func.sum(_file.size_bytes), 0)
 _promoted = (
     select(_event.project, _event.version, func.min(_event.serial).label("first"))
     .where(_event.action == "promote")
@@ -214,7 +215,9 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
     ),
     (
         "unclaimed-project",
+        # A mirrored project has a row too, once this store has given it a status; but no files of ours.
         select(projects.c.name).where(
+            exists().where(_file.project == projects.c.name),
             not_(
                 exists().where(
                     or_(
@@ -222,9 +225,17 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
                         and_(claims.c.is_prefix, projects.c.name.like(claims.c.name + literal("-%"))),
                     )
                 )
-            )
+            ),
         ),
         lambda name: f'nobody has claimed "{name}": mirrors would ask upstream for it',
+    ),
+    (
+        "wrong-project-size",
+        select(projects.c.name, projects.c.stored_bytes, _stored_bytes)
+        .join_from(projects, distributions, _file.project == projects.c.name, isouter=True)
+        .group_by(projects.c.name)
+        .having(projects.c.stored_bytes != _stored_bytes),
+        lambda name, counted, stored: f"{name} counts {counted} bytes, its files have {stored}",
     ),
     (
         "retired-filename",
@@ -244,7 +255,11 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         "evidence-without-file",
         select(evidence.c.id, evidence.c.kind, evidence.c.project, evidence.c.version, evidence.c.sha256)
         .join_from(evidence, distributions, evidence.c.sha256 == _file.sha256, isouter=True)
-        .where(evidence.c.sha256.is_not(None), _file.id.is_(None)),
+        .where(
+            evidence.c.sha256.is_not(None),
+            _file.id.is_(None),
+            not_(exists().where(retired_filenames.c.sha256 == evidence.c.sha256)),  # it was deleted
+        ),
         lambda number, kind, project, version, sha256: (
             f"evidence {number} ({kind}) of {project} {version} is about a file nobody has: {sha256}"
         ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import and_, bindparam, delete, insert, select, true
 
+from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import distributions, retired_filenames
+from conveyor.domain.deletions import DeletedFile
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from conveyor.domain.distributions import Distribution
 
@@ -62,6 +64,55 @@ def insert_distribution(
     return int(connection.execute(_INSERT, values).scalar_one())
 
 
+def distributions_of(
+    connection: Connection, project: str, version: str | None, filename: str | None
+) -> list[DeletedFile]:
+    """The files of a project that a deletion would take; ``None`` stands for every version or filename."""
+    rows = connection.execute(
+        select(
+            distributions.c.filename,
+            distributions.c.version,
+            distributions.c.sha256,
+            distributions.c.size_bytes,
+        )
+        .where(of_project(project, version, filename))
+        .order_by(distributions.c.version, distributions.c.filename)
+    )
+    return [DeletedFile(*row) for row in rows]
+
+
+def delete_distributions(
+    connection: Connection, project: str, version: str | None, filename: str | None
+) -> None:
+    """Remove the rows of a project's files, which no placement may name any more."""
+    connection.execute(delete(distributions).where(of_project(project, version, filename)))
+
+
+def of_project(project: str, version: str | None, filename: str | None) -> ColumnElement[bool]:
+    """The condition for the files of a project; ``None`` stands for every version or filename."""
+    return and_(
+        distributions.c.project == project,
+        distributions.c.version == version if version is not None else true(),
+        distributions.c.filename == filename if filename is not None else true(),
+    )
+
+
+def retire_filename(connection: Connection, filename: str, *, sha256: str, retired_at: str) -> None:
+    """Write that a filename is never given again; one that is retired already stays as it is."""
+    values = {"filename": filename, "sha256": sha256, "retired_at": retired_at}
+    insert_missing(connection, retired_filenames, values)
+
+
 def is_retired(connection: Connection, filename: str) -> bool:
     """Whether a file of this name was deleted from the store."""
     return connection.scalar(_FIND_RETIRED, {"filename": filename}) is not None
+
+
+def deleted_at(connection: Connection, filename: str, sha256: str) -> str | None:
+    """When the file of that name and digest was deleted from the store; ``None``: it was not."""
+    found: str | None = connection.scalar(
+        select(retired_filenames.c.retired_at).where(
+            retired_filenames.c.filename == filename, retired_filenames.c.sha256 == sha256
+        )
+    )
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
+from conveyor.catalog.distributions import of_project
 from conveyor.catalog.tables import distributions, placements
 
 if TYPE_CHECKING:
@@ -110,6 +111,35 @@ def move_placement(
         .values(index_name=target, added_serial=added_serial)
     )
     return moved.rowcount == 1
+
+
+def set_yanked(
+    connection: Connection,
+    *,
+    index: str,
+    project: str,
+    filenames: Collection[str],
+    is_yanked: bool,
+    reason: str | None,
+) -> None:
+    """Write of files in an index whether they are yanked, and why."""
+    connection.execute(
+        update(placements)
+        .where(
+            placements.c.index_name == index,
+            placements.c.project == project,
+            placements.c.filename.in_(sorted(filenames)),
+        )
+        .values(is_yanked=is_yanked, yank_reason=reason)
+    )
+
+
+def delete_placements_of(
+    connection: Connection, project: str, version: str | None, filename: str | None
+) -> None:
+    """Take files of a project out of every index; ``None`` stands for every version or filename."""
+    gone = select(distributions.c.id).where(of_project(project, version, filename))
+    connection.execute(delete(placements).where(placements.c.distribution_id.in_(gone)))
 
 
 def delete_placement(connection: Connection, *, index: str, project: str, filename: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
 from conveyor.catalog.rows import insert_missing
-from conveyor.catalog.tables import releases
+from conveyor.catalog.tables import distributions, releases
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,6 +55,16 @@ def insert_release(connection: Connection, project: str, version: str, *, create
 def versions_among(connection: Connection, project: str, versions: Collection[str]) -> list[str]:
     """Those of ``versions`` that the project has a release of."""
     return list(connection.scalars(_AMONG, {"project": project, "versions": sorted(versions)}))
+
+
+def delete_empty_releases(connection: Connection, project: str) -> None:
+    """Remove the releases of a project that have no files; those that were closed stay, and stay closed."""
+    has_files = exists().where(
+        distributions.c.project == releases.c.project, distributions.c.version == releases.c.version
+    )
+    connection.execute(
+        delete(releases).where(releases.c.project == project, releases.c.closed_at.is_(None), ~has_files)
+    )
 
 
 def close_release(connection: Connection, project: str, version: str, *, closed_at: str) -> None:

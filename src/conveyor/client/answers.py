@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from conveyor.domain.deletions import DeletedFile, Deletion
 from conveyor.domain.evidence import Evidence
 from conveyor.domain.indexes import Index
+from conveyor.domain.project_status import STATUS_NAMES, ProjectStatus
 from conveyor.domain.promotions import Promotion
 from conveyor.domain.runs import Run, Step
 from conveyor.domain.verdicts import Verdict
+from conveyor.domain.yanks import Yank, YankedFile
 
 Json = dict[str, Any]
 
@@ -74,6 +77,33 @@ def read_promotion(value: Json) -> Promotion:
         files=tuple(value["files"]),
         verdicts=read_verdicts(value),
     )
+
+
+def read_yank(value: Json) -> Yank:
+    """What is true of files after a yank, or after one was taken back."""
+    return Yank(
+        project=str(value["project"]),
+        version=str(value["version"]),
+        is_yanked=bool(value["is_yanked"]),
+        reason=value["reason"],
+        files=tuple(YankedFile(str(one["index"]), str(one["filename"])) for one in value["files"]),
+    )
+
+
+def read_deletion(value: Json) -> Deletion:
+    """What was deleted."""
+    files = (
+        DeletedFile(str(one["filename"]), str(one["version"]), str(one["sha256"]), int(one["size"]))
+        for one in value["files"]
+    )
+    return Deletion(project=str(value["project"]), files=tuple(files))
+
+
+def read_project_status(value: Json) -> ProjectStatus:
+    """The status of a project."""
+    if value["status"] not in STATUS_NAMES:
+        raise ValueError(f"{value['status']!r} is no status of a project")
+    return ProjectStatus(value["status"], value["reason"])
 
 
 def read_verdicts(value: Json) -> tuple[Verdict, ...]:

@@ -14,13 +14,16 @@ from urllib3.exceptions import HTTPError
 from conveyor.client.answers import (
     Release,
     ReleaseFile,
+    read_deletion,
     read_indexes,
+    read_project_status,
     read_promotion,
     read_release,
     read_releases,
     read_run,
     read_runs,
     read_verdicts,
+    read_yank,
 )
 from conveyor.client.http import BACKOFF_SECONDS, CONNECT_ATTEMPTS, StoreConnection
 from conveyor.client.uploads import make_form
@@ -31,10 +34,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.client.http import Connection
+    from conveyor.domain.deletions import Deletion
     from conveyor.domain.indexes import Index
+    from conveyor.domain.project_status import ProjectStatus, StatusName
     from conveyor.domain.promotions import Promotion
     from conveyor.domain.runs import Run
     from conveyor.domain.verdicts import Verdict
+    from conveyor.domain.yanks import Yank
 
 __all__ = ["Release", "ReleaseFile", "StoreClient"]
 
@@ -88,7 +94,7 @@ class StoreClient:
 
     def releases_of_commit(self, project: str, commit: str) -> list[Release]:
         """The releases of a project with build evidence that names the commit, oldest evidence first."""
-        path = f"/api/v1/projects/{_part(project)}/releases?{urlencode({'commit': commit})}"
+        path = f"{_project_path(project)}/releases?{urlencode({'commit': commit})}"
         return list(self._connection.ask("GET", path, read_releases))
 
     def download(self, file: ReleaseFile, folder: Path) -> Path:
@@ -151,6 +157,50 @@ class StoreClient:
         """One verdict per gate between where a release is and an index."""
         path = f"{_release_path(project, version)}/verdicts?{urlencode({'to': to})}"
         return self._connection.ask("GET", path, read_verdicts)
+
+    def yank(
+        self,
+        project: str,
+        version: str,
+        *,
+        index: str | None = None,
+        filename: str | None = None,
+        reason: str | None = None,
+    ) -> Yank:
+        """Yank a release, or one file of it, in one index or wherever this caller sees it."""
+        body = {"index": index, "filename": filename, "reason": reason}
+        path = f"{_release_path(project, version)}/yank"
+        return self._connection.ask("PUT", path, read_yank, json_body=body, may_repeat=True)
+
+    def unyank(
+        self, project: str, version: str, *, index: str | None = None, filename: str | None = None
+    ) -> Yank:
+        """Take a yank back."""
+        chosen = {"index": index, "filename": filename}
+        query = urlencode({name: value for name, value in chosen.items() if value is not None})
+        path = f"{_release_path(project, version)}/yank" + (f"?{query}" if query else "")
+        return self._connection.ask("DELETE", path, read_yank, may_repeat=True)
+
+    def delete(self, project: str, version: str | None = None, *, filename: str | None = None) -> Deletion:
+        """Delete a file of a release, a release, or all files of a project; for ever."""
+        path = _project_path(project) if version is None else _release_path(project, version)
+        if filename is not None:
+            if version is None:
+                raise InvalidInput("a file is deleted out of a release: name its version too")
+            path += f"/files/{_part(filename)}"
+        return self._connection.ask("DELETE", path, read_deletion)
+
+    def project_status(self, project: str) -> ProjectStatus:
+        """The status that readers of a project's pages see."""
+        return self._connection.ask("GET", f"{_project_path(project)}/status", read_project_status)
+
+    def set_project_status(
+        self, project: str, status: StatusName, *, reason: str | None = None
+    ) -> ProjectStatus:
+        """Archive, deprecate or quarantine a project, or set it active again."""
+        body = {"status": status, "reason": reason}
+        path = f"{_project_path(project)}/status"
+        return self._connection.ask("PUT", path, read_project_status, json_body=body, may_repeat=True)
 
     # --- pipeline runs -----------------------------------------------------------------------------------
 
@@ -307,8 +357,12 @@ class StoreClient:
             )
 
 
+def _project_path(project: str) -> str:
+    return f"/api/v1/projects/{_part(project)}"
+
+
 def _release_path(project: str, version: str) -> str:
-    return f"/api/v1/projects/{_part(project)}/releases/{_part(version)}"
+    return f"{_project_path(project)}/releases/{_part(version)}"
 
 
 def _part(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 
+from conveyor.catalog.distributions import deleted_at
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.mirrored import mirrored_by_digest
 from conveyor.catalog.pages import claims_on, held_files, status_of
@@ -15,7 +16,7 @@ from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import can_read
 from conveyor.domain.indexes import is_claimed, resolution_order
 from conveyor.domain.project_status import must_offer_files
-from conveyor.errors import NotFound
+from conveyor.errors import Gone, NotFound
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
 
     Raises:
         NotFound: no index holds it, or its name belongs to the house and only a mirror has it.
+        Gone: it was deleted.
     """
     with read(store) as connection:
         serial = newest_serial(connection)
@@ -75,7 +77,7 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
                 mirrored = []
         rows = own or mirrored
         if not rows:
-            raise NotFound(f"no index of this store holds {filename} with that digest")
+            raise _not_here(filename, deleted_at(connection, filename, sha256))
         status = status_of(connection, rows[0].project)
     holders = {row.index for row in rows}
     return FoundFile(
@@ -90,6 +92,15 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
         status=status,
         mirrored=mirrored[0] if mirrored else None,
         serial=serial,
+    )
+
+
+def _not_here(filename: str, deleted: str | None) -> NotFound:
+    if deleted is None:
+        return NotFound(f"no index of this store holds {filename} with that digest")
+    return Gone(
+        f"{filename} was deleted from this store at {deleted}",
+        hint="install another version, and lock your requirements again",
     )
 
 

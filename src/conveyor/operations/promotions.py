@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from conveyor.catalog import placements as rows
 from conveyor.catalog.evidence import evidence_of_release
 from conveyor.catalog.indexes import all_indexes
+from conveyor.catalog.pages import status_of
 from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import close_release
 from conveyor.domain.access import Identity, can_read, may_promote
 from conveyor.domain.gates import JudgedFile, JudgedRelease, judge
 from conveyor.domain.indexes import resolution_order
 from conveyor.domain.names import project_name
+from conveyor.domain.project_status import must_offer_files
 from conveyor.domain.promotions import Promotion, choose_source, plan_way
 from conveyor.domain.versions import canonical_version
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.placements import PlacedFile
     from conveyor.domain.indexes import Index
+    from conveyor.domain.project_status import ProjectStatus
     from conveyor.domain.promotions import Way
     from conveyor.domain.verdicts import Verdict
     from conveyor.operations.changes import Change
@@ -61,6 +64,7 @@ class _Plan:
     files: tuple[PlacedFile, ...]
     """The release's files in source and target together."""
     verdicts: tuple[Verdict, ...]
+    status: ProjectStatus
 
 
 def judge_release(store: Store, identity: Identity, project: str, version: str, *, to: str) -> Judgement:
@@ -87,7 +91,7 @@ def promote_release(
     already is a success without a change.
 
     Raises:
-        Unauthorized, Forbidden: the caller may not promote the project into that index.
+        Unauthorized, Forbidden: the caller may not promote the project into that index, or it is quarantined.
         InvalidName, InvalidVersion: project or version is none.
         NotFound: there is no such index or release that the caller may see.
         Conflict: no way leads there, or several indexes could be left.
@@ -149,7 +153,7 @@ def _plan(
     )
     gates = indexes[to].gates if way is None else way.gates
     verdicts = judge(release, gates)
-    return _Plan(name, number, to, way, moving, files, verdicts)
+    return _Plan(name, number, to, way, moving, files, verdicts, status_of(connection, name))
 
 
 def _check_filenames(
@@ -167,7 +171,8 @@ def _check_filenames(
 
 
 def _refuse_unless_open(plan: _Plan) -> None:
-    """Raise PromotionRefused when the release would have to pass a gate that is shut."""
+    """Raise Forbidden of a quarantined project, PromotionRefused when a gate on the way is shut."""
+    must_offer_files(plan.project, plan.status)
     shut = [verdict.gate for verdict in plan.verdicts if not verdict.lets_pass]
     if plan.way is not None and shut:
         raise PromotionRefused(

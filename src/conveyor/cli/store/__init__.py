@@ -18,6 +18,9 @@ COMMANDS = {
     "gc": ("conveyor.cli.store.gc", "Remove blobs that no row names."),
     "backup": ("conveyor.cli.store.backup", "Write a backup or bring one up to date, while it serves."),
     "restore": ("conveyor.cli.store.restore", "Make an identical store out of a backup."),
+    "yank": ("conveyor.cli.store.yank", "Have new installations pass a release over, or take that back."),
+    "delete": ("conveyor.cli.store.delete", "Delete a file, a release or a project, for ever."),
+    "status": ("conveyor.cli.store.status", "Show, archive, deprecate or quarantine a project."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates let it pass."),
 }
 """Command name → (module holding ``command``, one line of help)."""

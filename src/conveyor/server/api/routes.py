@@ -26,9 +26,11 @@ from conveyor.domain.access import must_have
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
     claims,
+    deletions,
     events,
     evidence,
     indexes,
+    project_status,
     promotions,
     releases,
     runs,
@@ -37,6 +39,7 @@ from conveyor.server.api import (
     tokens,
     users,
     workers,
+    yanks,
 )
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
@@ -62,6 +65,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *indexes.ENDPOINTS,
     *releases.ENDPOINTS,
+    *yanks.ENDPOINTS,
+    *deletions.ENDPOINTS,
+    *project_status.ENDPOINTS,
     *evidence.ENDPOINTS,
     *promotions.ENDPOINTS,
     *runs.ENDPOINTS,

@@ -1,0 +1,45 @@
+"""``conveyor store delete``: delete a file, a release or all files of a project, for ever."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.store.place import on_a_store
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.command("delete")
+@click.argument("name")
+@click.argument("version", required=False)
+@click.option("--file", "filename", metavar="FILENAME", help="Only this file of the release.")
+@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def command(
+    name: str, version: str | None, filename: str | None, yes: bool, as_json: bool, place: Place
+) -> None:
+    """Delete release VERSION of project NAME, or all of its releases, from every index and for ever.
+
+    Their filenames are never given again, not even to the same bytes; the claim on the name and the evidence
+    stay. For administrators. A release that should only not be installed any more is better yanked.
+    """
+    if filename is not None and version is None:
+        raise click.UsageError("--file needs the VERSION that the file belongs to")
+    if not yes:
+        what = filename or (f"{name} {version}" if version else f"every file of {name}")
+        click.confirm(f"Delete {what} for ever?", abort=True, err=True)
+    with place.client() as client:
+        deletion = client.delete(name, version, filename=filename)
+    if as_json:
+        click.echo(json.dumps(asdict(deletion), indent=2))
+        return
+    count = len(deletion.files)
+    click.echo(f"{count} {'file' if count == 1 else 'files'} of {deletion.project} deleted")
+    for file in deletion.files:
+        click.echo(f"  {file.filename}")

@@ -1,0 +1,42 @@
+"""``conveyor store status``: show the status of a project, or give it another one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.store.place import on_a_store
+from conveyor.domain.project_status import STATUS_NAMES
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+    from conveyor.domain.project_status import StatusName
+
+
+@click.command("status")
+@click.argument("name")
+@click.argument("status", required=False, type=click.Choice(STATUS_NAMES))
+@click.option("--reason", metavar="TEXT", help="What installers and pages tell people.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def command(name: str, status: StatusName | None, reason: str | None, as_json: bool, place: Place) -> None:
+    """Show the status of project NAME, own or mirrored, or set it to STATUS (administrators).
+
+    An archived project takes no new files. A deprecated one only says so. Of a quarantined one no file is
+    shown, handed out or promoted.
+    """
+    if status is None and reason is not None:
+        raise click.UsageError("a reason belongs to a STATUS")
+    with place.client() as client:
+        if status is None:
+            found = client.project_status(name)
+        else:
+            found = client.set_project_status(name, status, reason=reason)
+    if as_json:
+        fields = asdict(found)
+        click.echo(json.dumps({"project": name, "status": fields.pop("name"), **fields}, indent=2))
+        return
+    click.echo(f"{name} is {found.name}" + (f": {found.reason}" if found.reason else ""))

@@ -1,0 +1,52 @@
+"""``conveyor store yank``: have new installations pass over a release, or take that back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.store.place import on_a_store
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.command("yank")
+@click.argument("name")
+@click.argument("version")
+@click.option("--file", "filename", metavar="FILENAME", help="Only this file of the release.")
+@click.option("--index", metavar="INDEX", help="Only in this index. Default: wherever it is.")
+@click.option("--reason", metavar="TEXT", help="What installers and pages tell people.")
+@click.option("--undo", is_flag=True, help="Take the yank back.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def command(
+    name: str,
+    version: str,
+    filename: str | None,
+    index: str | None,
+    reason: str | None,
+    undo: bool,
+    as_json: bool,
+    place: Place,
+) -> None:
+    """Yank release VERSION of project NAME: new installations pass it over, lock files still get it.
+
+    It takes the right to upload the project; in a promotion-only index, the right to promote it there.
+    """
+    if undo and reason is not None:
+        raise click.UsageError("a yank is taken back without a reason")
+    with place.client() as client:
+        if undo:
+            yank = client.unyank(name, version, index=index, filename=filename)
+        else:
+            yank = client.yank(name, version, index=index, filename=filename, reason=reason)
+    if as_json:
+        click.echo(json.dumps(asdict(yank), indent=2))
+        return
+    click.echo(f"{yank.project} {yank.version} is {'yanked' if yank.is_yanked else 'not yanked'}")
+    for file in yank.files:
+        click.echo(f'  {file.filename} in "{file.index}"')

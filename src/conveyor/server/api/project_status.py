@@ -1,0 +1,53 @@
+"""Project status (PEP 792): show it, set it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from conveyor.domain.names import project_name
+from conveyor.domain.project_status import STATUS_NAMES, StatusName
+from conveyor.domain.reasons import LONGEST_REASON
+from conveyor.operations.project_status import get_project_status, set_project_status
+from conveyor.server.api.endpoints import Answer, Endpoint
+from conveyor.server.api.schemas import TEXT, nullable, one_of, record
+
+if TYPE_CHECKING:
+    from conveyor.domain.project_status import ProjectStatus
+    from conveyor.server.api.endpoints import Call
+
+
+def get_status_of_project(call: Call) -> Answer:
+    """The status of a project, own or mirrored, and the reason for it."""
+    project = call.path["project"]
+    return _answer(project, get_project_status(call.store, call.identity, project))
+
+
+def put_status_of_project(call: Call) -> Answer:
+    """Archive, deprecate or quarantine a project, or set it active again."""
+    fields = call.fields("the status")
+    status = cast("StatusName", fields.choice("status", STATUS_NAMES))
+    reason = fields.optional_text("reason", max_length=LONGEST_REASON)
+    fields.finish(is_closed=True)
+    project = call.path["project"]
+    return _answer(project, set_project_status(call.store, call.identity, project, status, reason=reason))
+
+
+def _answer(project: str, status: ProjectStatus) -> Answer:
+    return Answer({"project": project_name(project), "status": status.name, "reason": status.reason})
+
+
+_STATUS = record({"project": TEXT, "status": one_of(*STATUS_NAMES), "reason": nullable(TEXT)})
+
+ENDPOINTS = (
+    Endpoint(
+        "GET", "/projects/{project}/status", get_status_of_project, right="read", answers={200: _STATUS}
+    ),
+    Endpoint(
+        "PUT",
+        "/projects/{project}/status",
+        put_status_of_project,
+        right="admin",
+        body=record({"status": one_of(*STATUS_NAMES)}, {"reason": nullable(TEXT)}),
+        answers={200: _STATUS},
+    ),
+)

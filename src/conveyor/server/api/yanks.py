@@ -1,0 +1,78 @@
+"""Yanks: say that files of a release are not to be newly installed, or take that back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from conveyor.domain.reasons import LONGEST_REASON
+from conveyor.operations.yanks import unyank_release, yank_release
+from conveyor.server.api.endpoints import Answer, Endpoint
+from conveyor.server.api.schemas import FLAG, TEXT, listed, nullable, record
+
+if TYPE_CHECKING:
+    from conveyor.server.api.endpoints import Call
+
+
+def put_yank(call: Call) -> Answer:
+    """Yank a release, or one file of it, in one index or wherever it is."""
+    fields = call.fields("the yank")
+    index = fields.optional_text("index", max_length=200)
+    filename = fields.optional_text("filename", max_length=1000)
+    reason = fields.optional_text("reason", max_length=LONGEST_REASON)
+    fields.finish(is_closed=True)
+    yank = yank_release(
+        call.store,
+        call.identity,
+        call.path["project"],
+        call.path["version"],
+        index=index,
+        filename=filename,
+        reason=reason,
+    )
+    return Answer(asdict(yank))
+
+
+def delete_yank(call: Call) -> Answer:
+    """Take the yank of a release, or of one file of it, back."""
+    yank = unyank_release(
+        call.store,
+        call.identity,
+        call.path["project"],
+        call.path["version"],
+        index=call.query.get("index"),
+        filename=call.query.get("filename"),
+    )
+    return Answer(asdict(yank))
+
+
+_PATH = "/projects/{project}/releases/{version}/yank"
+_YANK = record(
+    {
+        "project": TEXT,
+        "version": TEXT,
+        "is_yanked": FLAG,
+        "reason": nullable(TEXT),
+        "files": listed(record({"index": TEXT, "filename": TEXT})),
+    }
+)
+
+# Which right it takes depends on the index (``domain.yanks``), so it is asked where the index is known.
+ENDPOINTS = (
+    Endpoint(
+        "PUT",
+        _PATH,
+        put_yank,
+        right="read",
+        body=record({}, {"index": nullable(TEXT), "filename": nullable(TEXT), "reason": nullable(TEXT)}),
+        answers={200: _YANK},
+    ),
+    Endpoint(
+        "DELETE",
+        _PATH,
+        delete_yank,
+        right="read",
+        query={"index": TEXT, "filename": TEXT},
+        answers={200: _YANK},
+    ),
+)

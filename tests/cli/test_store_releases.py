@@ -1,0 +1,95 @@
+"""``conveyor store yank``, ``delete`` and ``status``, on a folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from conveyor.cli import run
+from conveyor.operations.pages import find_page
+from distributions_made import make_sdist, make_wheel
+from makers import make_store
+from readers import upload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.domain.simple_api import ProjectPage
+
+WHEEL, SDIST = make_wheel(), make_sdist()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    store = make_store(tmp_path / "store")
+    upload(store, WHEEL)
+    upload(store, SDIST)
+    return str(tmp_path / "store")
+
+
+def page(data: Path) -> ProjectPage:
+    return find_page(make_store(data), "unstable", canonicalize_name("demo")).page
+
+
+def test_yank_says_what_it_did_and_can_be_taken_back(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "yank", "demo", "1.0", "--reason", "bad", "--data", data]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "demo 1.0 is yanked",
+        f'  {WHEEL.filename} in "unstable"',
+        f'  {SDIST.filename} in "unstable"',
+    ]
+    assert {file.yank_reason for file in page(tmp_path / "store").files} == {"bad"}
+    undo = ["store", "yank", "demo", "1.0", "--file", WHEEL.filename, "--undo", "--json", "--data", data]
+    assert run(undo) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["is_yanked"], said["files"]) == (False, [{"index": "unstable", "filename": WHEEL.filename}])
+    assert [file.is_yanked for file in page(tmp_path / "store").files] == [False, True]
+
+
+def test_delete_asks_first(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer in ("", "n\n"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert run(["store", "delete", "demo", "1.0", "--data", data]) == 130
+        assert "Delete demo 1.0 for ever?" in capsys.readouterr().err
+    assert len(page(tmp_path / "store").files) == 2
+    assert run(["store", "delete", "demo", "1.0", "--file", SDIST.filename, "--yes", "--data", data]) == 0
+    assert capsys.readouterr().out.splitlines() == ["1 file of demo deleted", f"  {SDIST.filename}"]
+    assert [file.filename for file in page(tmp_path / "store").files] == [WHEEL.filename]
+
+
+def test_status_is_shown_and_set(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "status", "demo", "--data", data]) == 0
+    assert run(["store", "status", "demo", "archived", "--reason", "see other", "--data", data]) == 0
+    assert run(["store", "status", "demo", "--json", "--data", data]) == 0
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("demo is active", "demo is archived: see other")
+    assert json.loads("".join(rest)) == {"project": "demo", "status": "archived", "reason": "see other"}
+    assert page(tmp_path / "store").status.name == "archived"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["yank", "demo", "1.0", "--undo", "--reason", "bad"],
+        ["delete", "demo", "--file", WHEEL.filename],
+        ["status", "demo", "--reason", "bad"],
+        ["status", "demo", "limbo"],
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(data: str, arguments: list[str]) -> None:
+    assert run(["store", *arguments, "--data", data]) == 2
+
+
+def test_what_is_not_there_is_one_clear_error(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "yank", "demo", "9.9", "--data", data]) == 5
+    assert run(["store", "delete", "other", "--yes", "--data", data]) == 5
+    assert run(["store", "status", "other", "--data", data]) == 5
+    assert capsys.readouterr().err.count("NotFound: there is no ") == 3
