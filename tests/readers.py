@@ -63,9 +63,18 @@ class Reader:
     handlers: dict[str, ASGIApp] = field(default_factory=dict)
 
     async def get(
-        self, path: str, *, method: str = "GET", gone: asyncio.Event | None = None, **headers: str
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        began: asyncio.Event | None = None,
+        gone: asyncio.Event | None = None,
+        **headers: str,
     ) -> Answer:
-        """One request; header names with underscores. ``gone`` is set when the client leaves."""
+        """One request; header names with underscores.
+
+        ``began`` is set here when the answer begins, ``gone`` by the test when the client leaves.
+        """
         path, _, query = path.partition("?")
         scope: dict[str, Any] = {
             "type": "http",
@@ -83,6 +92,8 @@ class Reader:
 
         async def send(message: Message) -> None:
             sent.append(message)
+            if began is not None:
+                began.set()
 
         async def receive() -> Message:
             await (gone or asyncio.Event()).wait()
@@ -104,7 +115,9 @@ class Reader:
 
     async def page(self, project: str, *, index: str = "unstable", **headers: str) -> Answer:
         """A project page in JSON."""
-        return await self.get(f"/{index}/simple/{project}/", gone=None, **{"accept": ACCEPT_JSON, **headers})
+        return await self.get(
+            f"/{index}/simple/{project}/", began=None, gone=None, **{"accept": ACCEPT_JSON, **headers}
+        )
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ from conveyor.domain.metadata import is_static
 from conveyor.domain.mirror import MirroredProject, Unchanged, merge, with_facts
 from conveyor.domain.sdists import read_sdist
 from conveyor.errors import InvalidDistribution, UpstreamFailed
-from conveyor.operations.changes import record_change
+from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,12 +57,12 @@ def store_page(
     All rows of a new project are written in one statement. Files that upstream no longer has are forgotten;
     what was filled in for the others stays (see ``domain.mirror``).
     """
+    if page is None and not _is_remembered(store, index, project):
+        return ()
     with record_change(store, actor=ACTOR) as change:
         connection = change.connection
         before = mirrored_projects_of(connection, project, [index]).get(index)
         rows = {file.filename: file for file in mirrored_page_files(connection, project, [index])}
-        if before is None and page is None:
-            return ()
         if isinstance(page, Unchanged):
             known = before or MirroredProject(index, project, True, None, change.at)
             put_mirrored_project(connection, replace(known, is_present=True, fetched_at=change.at))
@@ -87,6 +87,12 @@ def store_page(
         for filename in difference.removed:
             del rows[filename]
         return tuple(rows.values())
+
+
+def _is_remembered(store: Store, index: str, project: str) -> bool:
+    """Whether upstream had the project once; asked without waiting for writers."""
+    with read(store) as connection:
+        return index in mirrored_projects_of(connection, project, [index])
 
 
 def _as_said(index: str, project: str, page: UpstreamPage | None, at: str) -> MirroredProject:

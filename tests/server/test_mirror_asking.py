@@ -1,0 +1,293 @@
+"""When a mirror asks its upstream, how often, and what it answers meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.utils import canonicalize_name
+from sqlalchemy import func, select
+
+from conveyor.catalog.tables import mirrored_projects
+from conveyor.domain.mirror import ABSENT_FOR, FRESH_FOR
+from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
+from conveyor.operations.changes import read
+from conveyor.operations.pages import DueMirror
+from conveyor.server.mirroring import MOST_PAUSES
+from conveyor.server.problems import problem
+from distributions_made import make_wheel
+from mirrors import Clock, mirroring, run
+from upstreams import Served, running_upstream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from readers import Reader
+
+
+def projects_remembered(reader: Reader) -> int:
+    """Rows that a store has written about projects of mirrors."""
+    with read(reader.store) as connection:
+        return connection.scalar(select(func.count()).select_from(mirrored_projects)) or 0
+
+
+def test_upstream_is_asked_once_for_many_clients(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            is_ready = threading.Event()
+            upstream.add_html("demo", [make_wheel()], begins_after=is_ready)
+            async with mirroring(tmp_path, upstream) as reader:
+                asking = [asyncio.create_task(reader.page("demo")) for _ in range(10)]
+                await asyncio.to_thread(upstream.wait_until_asked, "/simple/demo/")
+                is_ready.set()
+                answers = await asyncio.gather(*asking)
+                again = await reader.page("demo")
+            assert upstream.asked("/simple/demo/") == 1
+        assert {answer.status for answer in [*answers, again]} == {200}
+
+    run(scenario())
+
+
+def test_unchanged_page_with_etag_is_not_sent_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        with running_upstream() as upstream:
+            upstream.add_html("demo", [make_wheel()], headers={"ETag": '"one"'})
+            async with mirroring(tmp_path, upstream, clock=clock) as reader:
+                before = await reader.page("demo")
+                clock.pass_by(FRESH_FOR)
+                after = await reader.page("demo", if_none_match=before.headers["etag"])
+            asked = [headers for _, path, headers in upstream.requests if path == "/simple/demo/"]
+        assert [headers.get("if-none-match") for headers in asked] == [None, '"one"']
+        assert (before.status, after.status) == (200, 304)
+
+    run(scenario())
+
+
+def test_project_that_upstream_has_not_is_asked_for_again_after_a_while(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        with running_upstream() as upstream:
+            async with mirroring(tmp_path, upstream, clock=clock) as reader:
+                first = await reader.page("demo")
+                second = await reader.page("demo")
+                assert upstream.asked("/simple/demo/") == 1
+                upstream.add_html("demo", [make_wheel()])
+                clock.pass_by(ABSENT_FOR)
+                third = await reader.page("demo")
+        assert isinstance(first.error, NotFound)
+        assert isinstance(second.error, NotFound)
+        assert third.status == 200
+
+    run(scenario())
+
+
+def test_older_page_is_shown_while_upstream_fails(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        with running_upstream() as upstream:
+            upstream.add_html("demo", [make_wheel()])
+            async with mirroring(tmp_path, upstream, clock=clock) as reader:
+                await reader.page("demo")
+                clock.pass_by(FRESH_FOR)
+                upstream.add_html("demo", [make_wheel()], status=500)
+                stale = await reader.page("demo")
+                await reader.page("demo")
+                assert upstream.asked("/simple/demo/") == 2, "a failing upstream is left alone for a while"
+                upstream.add_html("demo", [make_wheel(), make_wheel(version="2.0")])
+                clock.pass_by(timedelta(seconds=31))
+                fresh = await reader.page("demo")
+        assert stale.json["versions"] == ["1.0"]
+        assert fresh.json["versions"] == ["1.0", "2.0"]
+
+    run(scenario())
+
+
+def test_older_page_is_shown_while_upstream_is_slow_and_the_fresh_one_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conveyor.server.mirroring.STALE_AFTER_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        clock = Clock()
+        with running_upstream() as upstream:
+            upstream.add_html("demo", [make_wheel()])
+            async with mirroring(tmp_path, upstream, clock=clock) as reader:
+                await reader.page("demo")
+                clock.pass_by(FRESH_FOR)
+                is_ready = threading.Event()
+                upstream.add_html("demo", [make_wheel(version="2.0")], begins_after=is_ready)
+                stale = await reader.page("demo")
+                is_ready.set()
+                monkeypatch.setattr("conveyor.server.mirroring.STALE_AFTER_SECONDS", 30)
+                fresh = await reader.page("demo")
+            assert upstream.asked("/simple/demo/") == 2
+        assert stale.json["versions"] == ["1.0"]
+        assert fresh.json["versions"] == ["2.0"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        {"status": 500},
+        {"begins_after": threading.Event()},
+        {"begins_after": None, "body": b"half", "ends_after": threading.Event()},
+        {"body": b"<html><a href='/login'>log in</a></html>", "headers": {"Content-Type": "text/html"}},
+        {"body": b"{", "headers": {"Content-Type": "application/vnd.pypi.simple.v1+json"}},
+        {"body": b"half", "headers": {"Content-Type": "text/html", "Content-Length": "100"}},
+    ],
+    ids=["error", "silence", "silence in the middle", "login form", "broken JSON", "cut off"],
+)
+def test_upstream_that_never_answered_rightly_is_an_error(tmp_path: Path, served: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            upstream.paths["/simple/demo/"] = Served(**served)
+            async with mirroring(tmp_path, upstream, timeout_seconds=0.5) as reader:
+                answer = await reader.page("demo")
+        assert isinstance(answer.error, UpstreamFailed)
+        assert answer.status == 0
+
+    run(scenario())
+
+
+def test_client_that_leaves_does_not_stop_what_others_wait_for(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        is_ready = threading.Event()
+        with running_upstream() as upstream:
+            upstream.add_html("demo", [make_wheel()], begins_after=is_ready)
+            async with mirroring(tmp_path, upstream) as reader:
+                leaving = asyncio.create_task(reader.page("demo"))
+                staying = asyncio.create_task(reader.page("demo"))
+                await asyncio.to_thread(upstream.wait_until_asked, "/simple/demo/")
+                leaving.cancel()
+                is_ready.set()
+                answer = await staying
+            assert upstream.asked("/simple/demo/") == 1
+        assert answer.status == 200
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, NotFound), (410, NotFound), (401, UpstreamFailed), (403, UpstreamFailed)]
+)
+def test_only_what_upstream_has_not_is_answered_as_not_here(
+    tmp_path: Path, status: int, error: type[Exception]
+) -> None:
+    """Uv goes on to its next index after 404 and stops at 403: neither may be made of the other."""
+
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            upstream.paths["/simple/demo/"] = Served(status=status)
+            async with mirroring(tmp_path, upstream) as reader:
+                answer = await reader.page("demo")
+        assert type(answer.error) is error
+
+    run(scenario())
+
+
+def test_project_that_upstream_dropped_is_not_here_and_may_come_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        with running_upstream() as upstream:
+            upstream.add_html("demo", [make_wheel()])
+            async with mirroring(tmp_path, upstream, clock=clock) as reader:
+                first = await reader.page("demo")
+                page = upstream.paths.pop("/simple/demo/")
+                clock.pass_by(FRESH_FOR)
+                second = await reader.page("demo")
+                upstream.paths["/simple/demo/"] = page
+                third = await reader.page("demo")
+                clock.pass_by(ABSENT_FOR)
+                fourth = await reader.page("demo")
+        assert [answer.status for answer in (first, second, third, fourth)] == [200, 0, 0, 200]
+        assert isinstance(second.error, NotFound)
+        assert isinstance(third.error, NotFound)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_upstream_that_wants_to_be_left_alone_is_left_alone_by_all_projects(
+    tmp_path: Path, status: int
+) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        with running_upstream() as upstream:
+            upstream.add_html("known", [make_wheel("known")])
+            upstream.add_html("other", [make_wheel("other")])
+            upstream.paths["/simple/demo/"] = Served(status=status, headers={"Retry-After": "120"})
+            async with mirroring(tmp_path, upstream, clock=clock) as reader:
+                await reader.page("known")
+                clock.pass_by(FRESH_FOR)
+                refused = await reader.page("demo")
+                other = await reader.page("other")
+                stale = await reader.page("known")
+                assert upstream.asked("/simple/other/") == 0
+                assert upstream.asked("/simple/known/") == 1
+                clock.pass_by(timedelta(seconds=121))
+                later = await reader.page("other")
+        assert isinstance(refused.error, UpstreamBusy)
+        assert isinstance(other.error, UpstreamBusy)
+        assert (stale.status, later.status) == (200, 200)
+        answered, headers, _ = problem(other.error)
+        assert answered == 503
+        assert (b"retry-after", b"120") in headers
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ({}, 30),
+        ({"Retry-After": "0"}, 1),
+        ({"Retry-After": "86400"}, 600),
+        ({"Retry-After": "soon"}, 30),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 1),
+    ],
+)
+def test_time_to_leave_upstream_alone_is_bounded(
+    tmp_path: Path, header: dict[str, str], seconds: int
+) -> None:
+    async def scenario() -> None:
+        with running_upstream() as upstream:
+            upstream.paths["/simple/demo/"] = Served(status=429, headers=header)
+            async with mirroring(tmp_path, upstream) as reader:
+                answer = await reader.page("demo")
+        assert isinstance(answer.error, UpstreamBusy)
+        assert answer.error.retry_after_seconds == seconds
+
+    run(scenario())
+
+
+def test_ten_thousand_names_that_upstream_has_not_leave_no_row_and_bounded_memory(tmp_path: Path) -> None:
+    """Anybody may ask for any name; each is asked of upstream once while it is remembered."""
+
+    async def scenario() -> None:
+        names = [canonicalize_name(f"no-such-{number}") for number in range(MOST_PAUSES + 1)]
+        with running_upstream() as upstream:
+            async with mirroring(tmp_path, upstream) as reader:
+                for start in range(0, len(names), 50):
+                    some = names[start : start + 50]
+                    await asyncio.gather(
+                        *(reader.mirroring.freshen(name, DueMirror("pypi", None)) for name in some)
+                    )
+                again = await reader.page(names[-1])
+                assert isinstance(again.error, NotFound)
+                assert projects_remembered(reader) == 0
+                forgotten = [
+                    number
+                    for number, name in enumerate(names)
+                    if reader.mirroring.paused_until("pypi", name) is None
+                ]
+            assert len(upstream.requests) == len(names)
+        assert len(forgotten) == 1
+        assert forgotten[0] < 50, "the oldest are forgotten first"
+
+    run(scenario())
