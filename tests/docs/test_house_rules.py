@@ -53,7 +53,7 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
 
 
 def test_requirements_pin_hashes_and_name_no_index() -> None:
-    for file in (ROOT / "requirements").glob("*.txt"):
+    for file in (ROOT / "requirements").rglob("*.txt"):
         text = file.read_text(encoding="utf-8")
         pinned = re.findall(r"^[a-z0-9][\w.-]*==", text, flags=re.MULTILINE)
         hashed = re.findall(

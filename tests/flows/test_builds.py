@@ -16,53 +16,13 @@ from conveyor.domain.distributions import Digests, Distribution, LibraryChecks, 
 from conveyor.operations.attestations import signature_fault
 from conveyor.operations.rendering import fault_of
 from distributions_made import Made
+from flows.projects_made import make_project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROJECT = """\
-[build-system]
-requires = []
-build-backend = "{backend}"
-
-[project]
-name = "Built-Project"
-version = "1.0rc1"
-description = "Built for  a test"
-readme = "README.md"
-requires-python = ">=3.9,<4"
-license = "MIT"
-license-files = ["LICENSE"]
-authors = [{{name = "Team Ä", email = "team@example.com"}}, {{name = "Two"}}]
-keywords = ["a", "b c"]
-classifiers = ["Programming Language :: Python :: 3"]
-dependencies = ["packaging>=20; python_version < '4'"]
-
-[project.optional-dependencies]
-Extra_One = ["six!=1.0"]
-
-[project.urls]
-"Source Code" = "https://example.com/x"
-
-[project.scripts]
-built = "built_project:main"
-"""
 BUILD = "import sys, {backend} as backend; print(backend.build_{kind}('dist'))"
 UV = (sys.executable, "-m", "uv", "--no-config")
-
-
-def project(folder: Path, backend: str) -> Path:
-    (folder / "src" / "built_project").mkdir(parents=True)
-    (folder / "dist").mkdir()
-    (folder / "pyproject.toml").write_text(PROJECT.format(backend=backend), encoding="utf-8")
-    (folder / "README.md").write_text("# Title\n\nText with ü.\n", encoding="utf-8")
-    (folder / "LICENSE").write_text("MIT")
-    (folder / "src" / "built_project" / "__init__.py").write_text("def main(): ...\n")
-    if backend == "hatchling.build":
-        targets = '\n[tool.hatch.build.targets.wheel]\npackages = ["src/built_project"]\n'
-        with (folder / "pyproject.toml").open("a") as file:
-            file.write(targets)
-    return folder
 
 
 def checked(path: Path) -> Distribution:
@@ -82,7 +42,7 @@ def checked(path: Path) -> Distribution:
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 @pytest.mark.parametrize("backend", ["setuptools.build_meta", "hatchling.build", "uv_build"])
 def test_what_a_build_tool_makes_is_sound(tmp_path: Path, backend: str, kind: str) -> None:
-    folder = project(tmp_path / "project", backend)
+    folder = make_project(tmp_path, "Built-Project", backend=backend, version="1.0rc1")
     command = [sys.executable, "-c", BUILD.format(backend=backend, kind=kind)]
     if backend == "uv_build":  # inside uv, as long as the project asks for uv's own version
         said = subprocess.run([*UV, "--version"], capture_output=True, text=True, check=True).stdout

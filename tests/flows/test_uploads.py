@@ -1,75 +1,65 @@
-"""Real clients upload, and real installers install what was uploaded: twine, uv, pip."""
+"""Real clients upload, and say what the store says: once, again, changed, not allowed, broken.
+
+All sentences of a refusal are in the answer. twine prints it with ``--verbose``, uv and poetry always, flit
+of a refused file; pdm and hatch print the status, and pdm the rest into its log.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import venv
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from distributions_made import Made, core_metadata, make_sdist, make_wheel
+from distributions_made import core_metadata, make_sdist, make_wheel
+from flows.clients import installed_in, new_installer, versions_of
+from flows.projects_made import make_project
+from flows.publishers import PUBLISHERS, SHOWS_ALL, SHOWS_REFUSED_FILES, log_named_in
 from makers import ADMIN_PASSWORD
-from running_stores import RunningStore, running_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("upload-clients")]
+    from distributions_made import Made
+    from flows.clients import Called, Client
+    from flows.stocked_stores import StockedStore
 
-CREDENTIALS = ("--username", "admin", "--password", ADMIN_PASSWORD)
+pytestmark = [pytest.mark.slow]
 
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("clients") / "store") as running:
-        yield running
-
-
-def call(*command: str | Path, home: Path) -> subprocess.CompletedProcess[str]:
-    """A client in a clean environment, its output without colours and with its lines joined."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
-        "NO_COLOR": "1",
-        "COLUMNS": "400",
-    }
-    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=300)
-    text = re.sub(r"\s+", " ", done.stdout + done.stderr)
-    return subprocess.CompletedProcess(done.args, done.returncode, text)
+every_publisher = pytest.mark.parametrize("name", PUBLISHERS)
+BACKENDS = {
+    "flit": "flit_core.buildapi",
+    "hatch": "hatchling.build",
+    "pdm": "pdm.backend",
+    "poetry": "poetry.core.masonry.api",
+}
+"""Client → its build backend, which stands in the client's environment."""
+BUILD = "import {backend} as backend; backend.build_sdist('dist'); backend.build_wheel('dist')"
+FLIT = BACKENDS["flit"]
+JSON = "application/vnd.pypi.simple.v1+json"
 
 
-def twine(
-    store: RunningStore, *files: Path, home: Path, index: str = "unstable"
-) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "twine", "upload", "--verbose", "--non-interactive")
-    url = f"{store.url}/{index}/legacy/"
-    options = ("--disable-progress-bar", *CREDENTIALS, "--repository-url", url)
-    return call(*command, *options, *files, home=home)
+@pytest.fixture
+def publish(name: str, client: Callable[[str], Client], stocked: StockedStore) -> Callable[..., Called]:
+    """Publishes what is in ``dist`` of a project with the client of the test."""
+
+    def publish(project: Path, *, index: str = "unstable", token: str = stocked.token) -> Called:
+        url = f"{stocked.running.url}/{index}/legacy/"
+        return PUBLISHERS[name].publish(client(name), project, url, token)
+
+    return publish
 
 
-def uv_publish(
-    store: RunningStore, *files: Path, home: Path, index: str = "unstable"
-) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "uv", "--no-config", "publish")
-    url = f"{store.url}/{index}/legacy/"
-    return call(*command, *CREDENTIALS, "--publish-url", url, *files, home=home)
-
-
-CLIENTS = {"twine": twine, "uv": uv_publish}
-
-
-def release(name: str) -> list[Made]:
+def release(project: str) -> list[Made]:
+    """A wheel and an sdist whose metadata has something of every kind."""
     metadata = core_metadata(
-        name,
+        project,
         requires_python=">=3.9",
+        requires=["packaging>=20; python_version < '4'", 'six!=1.0; extra == "extra-one"'],
         fields=[
+            ("Provides-Extra", "extra-one"),
             ("Summary", "Made for  a test"),
             ("Author-email", "Team Ä <team@example.com>, Two <two@example.com>"),
             ("Keywords", "a,b c"),
@@ -79,74 +69,164 @@ def release(name: str) -> list[Made]:
         ],
         description="# Title\n\nText with ü.\n",
     )
-    return [make_wheel(name, metadata=metadata), make_sdist(name, metadata=metadata)]
+    return [make_wheel(project, metadata=metadata), make_sdist(project, metadata=metadata)]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_client_uploads_a_release_and_again(store: RunningStore, tmp_path: Path, client: str) -> None:
-    files = [made.write(tmp_path / "dist") for made in release(f"by-{client}")]
+def put(project: Path, *files: Made) -> None:
+    """Make these the files in the project's ``dist``."""
+    shutil.rmtree(project / "dist")
+    for made in files:
+        made.write(project / "dist")
+
+
+def uploaded(stocked: StockedStore, project: str) -> list[str]:
+    page = stocked.running.get(f"/unstable/simple/{project}/", Accept=JSON)
+    return [file["filename"] for file in page.json()["files"]] if page.status == 200 else []
+
+
+def readable(name: str, called: Called, *, of_file: bool) -> str:
+    """What a person gets to read of a refusal with this client: lines joined, escapes undone."""
+    said = called.failed()
+    shows = PUBLISHERS[name].shows
+    if name == "pdm":
+        said += re.sub(r"\s+", " ", log_named_in(called))
+    elif shows != SHOWS_ALL and not (of_file and shows == SHOWS_REFUSED_FILES):
+        return ""
+    return said.replace("\\n", " ").replace('\\"', '"').replace("\\'", "'")
+
+
+@every_publisher
+def test_release_is_uploaded_and_again_without_harm(
+    publish: Callable[..., Called], stocked: StockedStore, tmp_path: Path, name: str
+) -> None:
+    project = make_project(tmp_path, f"twice-{name}", backend=FLIT)
+    if name != "flit":
+        put(project, *release(project.name))
     for _ in range(2):
-        done = CLIENTS[client](store, *files, home=tmp_path)
-        assert done.returncode == 0, done.stdout
-    page = store.get(f"/unstable/simple/by-{client}/", Accept="application/vnd.pypi.simple.v1+json").json()
-    assert [file["filename"] for file in page["files"]] == [path.name for path in files]
+        publish(project).succeeded()
+    stem = project.name.replace("-", "_")
+    assert sorted(uploaded(stocked, project.name)) == [f"{stem}-1.0-py3-none-any.whl", f"{stem}-1.0.tar.gz"]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_client_shows_every_fault_of_a_refused_file(store: RunningStore, tmp_path: Path, client: str) -> None:
-    made = make_wheel(
-        f"bad-{client}", replace={f"bad_{client}/__init__.py": b"changed", "stray.py": b"", "WHEEL": None}
-    )
-    done = CLIENTS[client](store, made.write(tmp_path / "dist"), home=tmp_path)
-    assert done.returncode != 0
-    assert "400 Bad Request" in done.stdout
-    for fault in (
-        f"{made.filename} is refused for 5 faults",
-        f"the wheel has no bad_{client}-1.0.dist-info/WHEEL",
-        "RECORD does not list stray.py",
-        f"RECORD gives another hash than that of bad_{client}/__init__.py",
+@every_publisher
+def test_other_bytes_under_the_same_name_are_a_conflict(
+    publish: Callable[..., Called], stocked: StockedStore, tmp_path: Path, name: str
+) -> None:
+    project = make_project(tmp_path, f"other-{name}", backend=FLIT)
+    package = project.name.replace("-", "_")
+    put(project, make_wheel(project.name))
+    publish(project).succeeded()
+    put(project, make_wheel(project.name, extra={"more.py": b""}))
+    (project / "src" / package / "__init__.py").write_text('"""Changed."""\n')
+    refused = publish(project)
+    assert "409" in refused.failed()
+    said = readable(name, refused, of_file=False)
+    fact = f'{package}-1.0-py3-none-any.whl already exists in index "unstable" with other content'
+    assert not said or (fact in said and "hint: published files never change" in said)
+
+
+@every_publisher
+def test_wrong_and_narrow_tokens_are_told_apart(
+    publish: Callable[..., Called], stocked: StockedStore, tmp_path: Path, name: str
+) -> None:
+    project = make_project(tmp_path, f"wrong-{name}", backend=FLIT)
+    put(project, make_wheel(project.name))
+    for token, index, status, fact in (
+        ("conveyor-wrong", "unstable", "401", "this token is not known here, or was revoked"),
+        (
+            stocked.token,
+            "stable",
+            "403",
+            'index "stable" is promotion-only: it accepts no upload, from nobody',
+        ),
     ):
-        assert fault in done.stdout
+        refused = publish(project, index=index, token=token)
+        assert status in refused.failed()
+        said = readable(name, refused, of_file=False)
+        assert not said or fact in said
+    assert uploaded(stocked, project.name) == []
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_client_shows_why_an_index_or_a_file_was_refused(
-    store: RunningStore, tmp_path: Path, client: str
+@every_publisher
+def test_every_fault_of_a_refused_file_can_be_read(
+    publish: Callable[..., Called], stocked: StockedStore, tmp_path: Path, name: str
 ) -> None:
-    upload, made = CLIENTS[client], make_wheel(f"why-{client}")
-    refused = upload(store, made.write(tmp_path / "first"), home=tmp_path, index="stable")
-    assert refused.returncode != 0
-    assert 'index "stable" is promotion-only: it accepts no upload, from nobody' in refused.stdout
-    assert 'hint: upload to "unstable" and promote from there' in refused.stdout
-    assert upload(store, made.write(tmp_path / "first"), home=tmp_path).returncode == 0
-    other = make_wheel(f"why-{client}", extra={"more.py": b""})
-    refused = upload(store, other.write(tmp_path / "second"), home=tmp_path)
-    assert refused.returncode != 0
-    assert f'{made.filename} already exists in index "unstable" with other content' in refused.stdout
-
-
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
-@pytest.mark.parametrize("installer", ["pip", "uv"])
-def test_what_was_uploaded_is_installed(
-    store: RunningStore, tmp_path: Path, installer: str, kind: str
-) -> None:
-    name = f"installed-{installer}-{kind}"
-    wheel, sdist = release(name)
-    made = wheel if kind == "wheel" else sdist
-    assert twine(store, made.write(tmp_path / "dist"), home=tmp_path).returncode == 0
-    python = tmp_path / "venv" / "bin" / "python"
-    index = f"{store.url}/unstable/simple/"
-    if installer == "pip":
-        venv.create(tmp_path / "venv", with_pip=True)
-        pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir")
-        done = call(*pip, "--index-url", index, name, home=tmp_path)
+    stem = f"bad_{name.replace('-', '_')}"
+    if name == "flit":  # it builds sound archives only
+        project = make_project(
+            tmp_path, f"bad-{name}", backend=FLIT, dependencies='"six @ https://example.com/six.whl"'
+        )
+        faults = ["six @ https://example.com/six.whl"]
     else:
-        venv.create(tmp_path / "venv")
-        uv = (sys.executable, "-m", "uv", "--no-config", "pip", "install", "--no-cache", "--python", python)
-        done = call(*uv, "--index-url", index, name, home=tmp_path)
-    assert done.returncode == 0, done.stdout
-    module = name.replace("-", "_")
-    script = f"import {module}, importlib.metadata as m; print(m.version('{name}'), {module}.__file__)"
-    said = call(python, "-c", script, home=tmp_path).stdout
-    assert said.startswith(f"1.0 {tmp_path}")
-    assert made.filename in [line["path"].rpartition("/")[2] for line in store.logged()]
+        project = make_project(tmp_path, f"bad-{name}", backend=FLIT)
+        changed = {f"{stem}/__init__.py": b"changed", "stray.py": b""}
+        put(project, make_wheel(project.name, replace=changed))
+        faults = [
+            "RECORD does not list stray.py",
+            f"RECORD gives another hash than that of {stem}/__init__.py",
+        ]
+    refused = publish(project)
+    assert "400" in refused.failed()
+    said = readable(name, refused, of_file=True)
+    assert not said or [fault for fault in faults if fault not in said] == []
+    assert uploaded(stocked, project.name) == []
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_what_a_backend_builds_is_uploaded_and_installed(
+    publish: Callable[..., Called],
+    client: Callable[[str], Client],
+    stocked: StockedStore,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    project = make_project(tmp_path, f"built-{name}", backend=BACKENDS[name], dependencies="")
+    if name != "flit":
+        script = BUILD.format(backend=BACKENDS[name])
+        client(name).call("python", "-c", script, folder=project).succeeded()
+    publish(project).succeeded()
+    assert len(uploaded(stocked, project.name)) == 2
+    pip = new_installer("pip", versions_of("pip")[-1], folder=tmp_path / "environment", home=tmp_path)
+    pip.call("pip", "install", "--index-url", stocked.index(), project.name).succeeded()
+    assert installed_in(pip) == {project.name: "1.0"}
+
+
+@pytest.mark.parametrize("name", ["uv"])
+def test_uv_asks_the_index_what_is_there_before_it_uploads(
+    client: Callable[[str], Client], stocked: StockedStore, tmp_path: Path, name: str
+) -> None:
+    """``--check-url``: files that are there are not sent; the same name with other bytes is an error."""
+    project = make_project(tmp_path, "checked", backend=FLIT)
+    put(project, *release(project.name))
+    publish = ("uv", "--no-config", "publish", "--publish-url", f"{stocked.running.url}/unstable/legacy/")
+    command = (*publish, "--check-url", stocked.index())
+    variables = {"UV_PUBLISH_TOKEN": stocked.token}
+    for sent in (2, 0):
+        with stocked.watched() as seen:
+            files = [str(path) for path in sorted((project / "dist").iterdir())]
+            client(name).call(*command, *files, variables=variables).succeeded()
+        assert [line["status"] for line in seen.lines if line["method"] == "POST"] == [200] * sent
+    other = make_wheel(project.name, extra={"more.py": b""}).write(tmp_path / "other")
+    refused = client(name).call(*command, other, variables=variables).failed()
+    assert "Local file and index file do not match" in refused
+
+
+@pytest.mark.parametrize("name", ["twine", "flit", "hatch"])
+def test_credentials_are_read_from_pypirc(
+    client: Callable[[str], Client], stocked: StockedStore, tmp_path: Path, name: str
+) -> None:
+    """A person's name and password, under the name that the file gives the store."""
+    project = make_project(tmp_path, f"pypirc-{name}", backend=FLIT)
+    if name != "flit":
+        put(project, make_wheel(project.name))
+    url = f"{stocked.running.url}/unstable/legacy/"
+    account = f"repository = {url}\nusername = admin\npassword = {ADMIN_PASSWORD}\n"
+    (tmp_path / ".pypirc").write_text(f"[distutils]\nindex-servers =\n    house\n[house]\n{account}")
+    commands = {
+        "twine": ("twine", "upload", "--non-interactive", "--repository", "house"),
+        "flit": ("flit", "--repository", "house", "publish"),
+        "hatch": ("hatch", "publish", "--repo", url),
+    }
+    files = [str(path) for path in (project / "dist").iterdir()] if name in ("twine", "hatch") else []
+    client(name).call(*commands[name], *files, folder=project).succeeded()
+    assert uploaded(stocked, project.name)
