@@ -59,8 +59,9 @@ class JsonApi:
         files = found.page.files
         shown = version or chosen_version(files)
         of_release = [file for file in files if file.version == shown]
-        if version is not None and not of_release:
-            raise NotFound(f'there is no release {version} of {project} in index "{scope["index"]}"')
+        if not of_release:  # also of a quarantined project: what is withheld is not described either
+            what = f"release {version}" if version is not None else "release"
+            raise NotFound(f'there is no {what} of {project} in index "{index.name}"')
         # 3. what the release says of itself
         document = project_document(
             found.page,

@@ -1,0 +1,86 @@
+"""The JSON API says of own releases what the pages of the simple API say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.errors import NotFound
+from conveyor.operations.project_status import set_project_status
+from conveyor.operations.yanks import yank_release
+from distributions_made import make_sdist, make_wheel
+from makers import make_store
+from readers import ADMINISTRATOR, reading, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from conveyor.operations.store import Store
+
+PROJECT, RELEASE = "/unstable/pypi/demo/json", "/unstable/pypi/demo/2.0/json"
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, timeout=60))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = make_store(tmp_path)
+    for made in (make_wheel(version="1.0"), make_wheel(version="2.0"), make_sdist(version="2.0")):
+        upload(store, made)
+    return store
+
+
+def test_yanked_release_is_marked_and_not_the_newest_any_more(store: Store) -> None:
+    async def scenario() -> None:
+        async with reading(store) as reader:
+            before = (await reader.get(PROJECT)).json
+            yank_release(store, ADMINISTRATOR, "demo", "2.0", reason="bad")
+            after = (await reader.get(PROJECT)).json
+            release = (await reader.get(RELEASE)).json
+        assert (before["info"]["version"], before["info"]["yanked"]) == ("2.0", False)
+        assert (after["info"]["version"], after["info"]["yanked"]) == ("1.0", False)
+        assert {(file["yanked"], file["yanked_reason"]) for file in after["releases"]["2.0"]} == {
+            (True, "bad")
+        }
+        assert (release["info"]["yanked"], release["info"]["yanked_reason"]) == (True, "bad")
+
+    run(scenario())
+
+
+def test_release_of_which_one_file_is_yanked_is_not_yanked(store: Store) -> None:
+    async def scenario() -> None:
+        yank_release(store, ADMINISTRATOR, "demo", "2.0", filename=make_sdist(version="2.0").filename)
+        async with reading(store) as reader:
+            release = (await reader.get(RELEASE)).json
+        assert release["info"]["yanked"] is False
+        assert [file["yanked"] for file in release["urls"]] == [False, True]
+
+    run(scenario())
+
+
+def test_quarantined_project_is_not_described(store: Store) -> None:
+    async def scenario() -> None:
+        async with reading(store) as reader:
+            set_project_status(store, ADMINISTRATOR, "demo", "quarantined")
+            for path in (PROJECT, RELEASE):
+                assert isinstance((await reader.get(path)).error, NotFound)
+            set_project_status(store, ADMINISTRATOR, "demo", "archived")
+            assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
+
+    run(scenario())
+
+
+def test_head_says_what_get_would(store: Store) -> None:
+    async def scenario() -> None:
+        async with reading(store) as reader:
+            get = await reader.get(PROJECT)
+            head = await reader.get(PROJECT, method="HEAD")
+        assert (head.status, head.headers, head.body) == (200, get.headers, b"")
+        assert get.headers["cache-control"] == "no-cache"
+
+    run(scenario())
