@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conveyor.client.store import StoreClient
-    from conveyor.domain.access import Identity
-    from conveyor.operations.store import Store
 
 Result = TypeVar("Result")
 _UNPLACED = re.compile(r"conveyor (?:why|store (?!serve))(?:(?! --(?:data|url|help)\b)[^;,])*$")
@@ -50,20 +48,14 @@ class Place:
             with StoreClient(self.url, token=self.token) as client:
                 yield client
             return
-        from conveyor.server.api.direct import DirectConnection
-
-        with self.opened() as (store, identity):
-            yield StoreClient.over(DirectConnection(store, identity, name=str(self.data)))
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple[Store, Identity]]:
-        """The store in the folder, opened for one command, and who acts on it."""
         from conveyor.domain.access import Identity
         from conveyor.operations.store import ADMIN, opened_store
+        from conveyor.server.api.direct import DirectConnection
 
-        assert self.data is not None  # noqa: S101 - asked for by the caller only then
+        assert self.data is not None  # noqa: S101 - one of the two is set
+        identity = Identity(ADMIN, frozenset({"admin"}))
         with opened_store(store_settings(self.data)) as store:
-            yield store, Identity(ADMIN, frozenset({"admin"}))
+            yield StoreClient.over(DirectConnection(store, identity, name=str(self.data)))
 
     def address(self) -> str | None:
         """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""
