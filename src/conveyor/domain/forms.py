@@ -3,8 +3,8 @@
 The artefact is the truth: nothing of the form is stored. But a form that disagrees was made for another file,
 or by a tool that is wrong, and its uploader wants to know. Fields that are empty say nothing; unknown fields
 are ignored. Not compared is what honest clients send otherwise than the file has it: the description and the
-licence text (each folds lines in its own way), the keywords (joined in two ways), ``metadata_version`` (flit
-always says 2.3).
+licence text (each folds lines in its own way), the keywords (joined in two ways), the licence files (of which
+old tools wrote what was no standard yet), ``metadata_version`` (flit always says 2.3).
 
 Source: the upload API that twine, uv, flit, hatch, pdm and poetry speak ("legacy API").
 """
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from conveyor.domain.filenames import DistributionFilename
     from conveyor.domain.metadata import CoreMetadata
 
+_DIGESTS = ("sha256_digest", "blake2_256_digest", "md5_digest")
+_ONCE = (":action", "protocol_version", "filetype", "pyversion", "name", "version", *_DIGESTS)
+"""Fields of which readers could take the first value or the last, beside those of the metadata."""
 _LONGEST_COMPARED = 2 * LONGEST_VALUE
 """Of a form's values no more is looked at: no file's value is as long, and parsing takes time."""
 
@@ -66,15 +69,13 @@ def check_request(form: UploadForm, faults: Faults) -> None:
         faults.add(f"the form field :action is {action!r}; only 'file_upload' is known")
     if (protocol := form.value("protocol_version")) not in ("", "1"):
         faults.add(f"the form field protocol_version is {protocol!r}; only '1' is known")
+    repeated = [name for name in (*_ONCE, *_SINGLE) if len(set(form.values(name))) > 1]
+    faults.add_each(repeated, "the form field {} is there more than once")
 
 
 def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
     """Compare every digest that the form gives with the bytes received; it must give one."""
-    received = {
-        "sha256_digest": digests.sha256,
-        "blake2_256_digest": digests.blake2b_256,
-        "md5_digest": digests.md5,
-    }
+    received = dict(zip(_DIGESTS, (digests.sha256, digests.blake2b_256, digests.md5), strict=True))
     given = {name: form.value(name) for name in received if form.value(name)}
     if not given:
         faults.add(f"the form gives no digest of the file ({', '.join(received)})")
@@ -184,5 +185,11 @@ _MULTIPLE: dict[str, tuple[str, Callable[[str], str]]] = {
     "classifiers": ("classifiers", _words),
     "project_urls": ("project_urls", _link),
     "requires_external": ("requires_external", _words),
+    "provides_dist": ("provides_dist", _requirement),
+    "obsoletes_dist": ("obsoletes_dist", _requirement),
+    "platform": ("platforms", _words),
+    "supported_platform": ("supported_platforms", _words),
+    "import_name": ("import_names", _words),
+    "import_namespace": ("import_namespaces", _words),
     "dynamic": ("dynamic", str.lower),
 }
