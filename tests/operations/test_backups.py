@@ -390,10 +390,10 @@ def test_blobs_that_lie_elsewhere_must_be_empty_too(store: Store, tmp_path: Path
     assert hash_file(tmp_path / "elsewhere" / Path(*_shelf(MADE.sha256))) is not None
 
 
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.torture)])
 def test_backup_and_restore_killed_before_any_of_their_steps_are_completed_by_the_next(
-    tmp_path: Path, request: pytest.FixtureRequest
+    tmp_path: Path, stride: int
 ) -> None:
-    stride = 1 if request.config.getoption("--torture") else 5
     program = Path(__file__).with_name("backup_and_die.py")
     ended = subprocess.run(
         [sys.executable, program, tmp_path, str(stride)],

@@ -28,6 +28,9 @@ from releases_made import make_release, make_worker, publish
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from conveyor.operations.store import Store
+    from figures import Figures
+
 MADE = make_wheel()
 
 
@@ -130,11 +133,12 @@ def test_no_collection_while_a_backup_needs_the_blobs(tmp_path: Path) -> None:
         collect_garbage(store)
 
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.torture)])
 def test_uploads_never_lose_their_bytes_to_collectors_of_other_processes(
-    tmp_path: Path, request: pytest.FixtureRequest
+    tmp_path: Path, kills: int, figures: Figures
 ) -> None:
     """Uploaders reuse what collectors are removing; all of them are killed again and again."""
-    seconds = 120.0 if request.config.getoption("--torture") else 8.0
     data = tmp_path / "store"
     store = make_store(data)
     roles = ("upload", "upload", "mirror", "collect", "collect")
@@ -151,29 +155,43 @@ def test_uploads_never_lose_their_bytes_to_collectors_of_other_processes(
 
     for number in range(len(roles)):
         start(number)
-    deadline, started = time.monotonic() + seconds, len(roles)
-    while time.monotonic() < deadline:
-        time.sleep(chance.uniform(0.5, 1.5))
+    for started in range(len(roles), len(roles) + kills):
+        wait_for_more(tmp_path, chance.randint(1, 30))
         number = chance.choice(sorted(children))
         child = children.pop(number)
         assert child.poll() is None, (tmp_path / "errors").read_text()
         child.kill()
         child.wait()
-        start(number + len(roles))  # the same role, other files
-        started += 1
+        start(number % len(roles) + len(roles) * started)  # the same role, other files
+    while collected_from(store) < 2 * kills:
+        wait_for_more(tmp_path, 1)
     for child in children.values():
         assert child.poll() is None, (tmp_path / "errors").read_text()
         child.send_signal(signal.SIGKILL)
         child.wait()
     errors.close()
-    acknowledged = [
-        line
-        for path in tmp_path.glob("acknowledged-*")
-        for line in path.read_text().split()
-        if len(line) == 64
-    ]
-    assert len(acknowledged) > 20
+    acknowledged = acknowledged_in(tmp_path)
     for sha256 in acknowledged:
         assert hashlib.sha256(blob_path(store, sha256).read_bytes()).hexdigest() == sha256
     assert inspect_store(store, grace_seconds=3600, threads=2).faults == []
-    assert sum(int(event.detail["blobs"]) for event in events_of(store, "gc")) > 20
+    counts = {"acknowledged": len(acknowledged), "lost": 0, "collected": collected_from(store)}
+    figures("gc against uploads", kills=kills, **counts)
+
+
+def collected_from(store: Store) -> int:
+    """How many blobs collectors have removed."""
+    return sum(int(event.detail["blobs"]) for event in events_of(store, "gc"))
+
+
+def acknowledged_in(folder: Path) -> list[str]:
+    """Digests of everything that was acknowledged; a line that its writer did not finish is none."""
+    lines = (line for path in folder.glob("acknowledged-*") for line in path.read_text().split())
+    return [line for line in lines if len(line) == 64]
+
+
+def wait_for_more(folder: Path, more: int) -> None:
+    """Wait until so many more were acknowledged: a moment that wanders, but never before there is work."""
+    until, deadline = len(acknowledged_in(folder)) + more, time.monotonic() + 60
+    while len(acknowledged_in(folder)) < until:
+        assert time.monotonic() < deadline, "nobody uploads any more"
+        time.sleep(0.01)
