@@ -14,6 +14,7 @@ for the command line. Each instance says what happened, with values, and what to
     ├── NotFound                   404  5   not here
     │   └── Gone                   410  5   not here any more: it was deleted
     ├── MethodNotAllowed           405  2   something is here, but it does not answer this method
+    ├── TooSlow                    408  7   the body of a request did not come in time
     ├── Conflict                   409  6   the state of the store does not allow it
     │   └── DistributionExists     409  6   same filename, other bytes
     ├── TooLarge                   413  2   over a limit
@@ -130,6 +131,13 @@ class MethodNotAllowed(ConveyorError):
     def __init__(self, message: str, *, allowed: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.allowed = tuple(allowed)
+
+
+class TooSlow(ConveyorError):
+    """A client stopped sending the body of its request, or sent it more slowly than any line is."""
+
+    http_status = 408
+    exit_code = 7
 
 
 class Conflict(ConveyorError):

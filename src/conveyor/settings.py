@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 DEFAULT_FILE_LIMIT_BYTES = 4 * 1024**3
-DEFAULT_BODY_PAUSE_SECONDS = 60
+DEFAULT_CLIENT_PAUSE_SECONDS = 60
 DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
 """pip's own default for its ``timeout``."""
 
@@ -79,8 +79,8 @@ class StoreSettings:
     """All files of a project together, unless it has a limit of its own; ``None``: as large as the disk."""
     archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     """What an uploaded file may be when it is unpacked."""
-    body_pause_seconds: int = DEFAULT_BODY_PAUSE_SECONDS
-    """How long a client may send nothing in the middle of a request."""
+    client_pause_seconds: int = DEFAULT_CLIENT_PAUSE_SECONDS
+    """How long a client may send nothing in the middle of a request, and take nothing of an answer."""
     upstream: Upstream | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
 
@@ -113,6 +113,7 @@ def store_settings(
             expanded_bytes=_limit(values, "CONVEYOR_UNPACKED_LIMIT_BYTES") or ArchiveLimits.expanded_bytes,
             ratio=_limit(values, "CONVEYOR_UNPACKED_LIMIT_RATIO") or ArchiveLimits.ratio,
         ),
+        client_pause_seconds=_limit(values, "CONVEYOR_CLIENT_PAUSE_SECONDS") or DEFAULT_CLIENT_PAUSE_SECONDS,
     )
 
 

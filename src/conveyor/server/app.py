@@ -33,6 +33,7 @@ from conveyor.server.access_log import AccessLog
 from conveyor.server.answers import JSON, NEVER_KEPT, send_answer
 from conveyor.server.api import make_api
 from conveyor.server.auth import Authenticator
+from conveyor.server.bodies import AwaitedBody
 from conveyor.server.caches import Freshness
 from conveyor.server.files import Files
 from conveyor.server.json_api import JsonApi
@@ -86,6 +87,8 @@ class App:
             await send(message)
 
         kind = _route(scope)
+        if kind in _KINDS_WITH_BODY:
+            receive = AwaitedBody(receive, pause_seconds=self._settings.client_pause_seconds)
         try:
             if scope["path"] in _SINGLE_PATHS and scope["method"] not in ("GET", "HEAD"):
                 raise method_not_allowed(scope, "GET", "HEAD")  # noqa: TRY301 - answered as the others are
@@ -172,6 +175,7 @@ def _route(scope: Scope) -> str:
     return "nothing"
 
 
+_KINDS_WITH_BODY = ("legacy", "api")
 _SINGLE_PATHS = {"/": "front", "/healthz": "healthz", "/readyz": "readyz"}
 
 

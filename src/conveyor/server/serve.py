@@ -16,6 +16,7 @@ import ctypes
 import http.client
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -35,6 +36,7 @@ from conveyor.operations.initialisation import initialise_store, planned_upstrea
 from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
 from conveyor.server.logs import configure_logs
+from conveyor.server.receiving import reply_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from conveyor.settings import StoreSettings, Upstream
 
 BACKLOG = 1024
+CONNECTIONS = 4096
+"""Accepted at once by each worker; more wait. An idle one is closed after 30 seconds, and costs little."""
 STOP_SECONDS = 60
 """How long a worker may finish what is in flight before it is killed."""
 
@@ -60,6 +64,7 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     """
     # 1. the port; a start that is refused here or by the next line leaves no folder behind
     listener = listen(settings.host, settings.port)
+    let_go_of_silent_clients(listener, settings.client_pause_seconds)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     refuse_to_mirror_itself(planned_upstream(settings), host, port)
@@ -73,6 +78,8 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
         remember_address(settings.data, url)
         when_ready(url)
 
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     multiprocessing.set_start_method("fork", force=True)
     server = StoreServer(listener, settings, partial(_announce, url, ready))
     try:
@@ -109,6 +116,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def let_go_of_silent_clients(listener: socket.socket, pause_seconds: int) -> None:
+    """Have the kernel end connections whose client takes nothing of its answer for so long, or is gone.
+
+    The server below would wait for ever, with an open file for each. Accepted sockets inherit the option;
+    it counts while there is something to be sent (tcp(7), ``TCP_USER_TIMEOUT``).
+    """
+    if sys.platform == "linux":
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, pause_seconds * 1000)
+
+
 def refuse_to_mirror_itself(upstream: Upstream, host: str, port: int) -> None:
     """Raise Conflict when the store's upstream is the store: each request would ask itself for ever."""
     parts = urlsplit(upstream.url)
@@ -141,6 +158,7 @@ class StoreServer(MPServer):
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
+            backpressure=CONNECTIONS,
             respawn_failed_workers=True,
             respawn_interval=0.1,
             workers_kill_timeout=STOP_SECONDS,
@@ -178,7 +196,9 @@ def _load(settings: StoreSettings, parent: int) -> ASGIApp:
     """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
     _die_with(parent)
     configure_logs()
-    return make_app(settings)
+    app = make_app(settings)
+    reply_at_once(app)
+    return app
 
 
 def _die_with(parent: int) -> None:

@@ -15,7 +15,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from conveyor.domain.policy import UploadLimits, check_file_size
-from conveyor.errors import ConveyorError, InvalidInput, NotFound
+from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.uploads import (
     AcceptedUpload,
     IncomingFile,
@@ -148,5 +148,5 @@ class _Body:
         try:
             while limit_bytes > 0 and (data := await self.read()):
                 limit_bytes -= len(data)
-        except InvalidInput:
+        except (InvalidInput, TooSlow):
             return
