@@ -1,10 +1,20 @@
-"""The page on uploads says what the code does."""
+"""The page on uploads says what the code does, and names tests that there are."""
 
 from __future__ import annotations
 
+import ast
+import re
+
 from conveyor.domain.archives import GIBIBYTE, MEBIBYTE, ArchiveLimits
-from conveyor.domain.metadata import NEWEST_METADATA_VERSION
-from docs.markdown import page
+from conveyor.domain.metadata import (
+    LONGEST_VALUE,
+    METADATA_LIMIT_BYTES,
+    MOST_HEADERS,
+    NEWEST_METADATA_VERSION,
+)
+from conveyor.operations.rendering import CPU_SECONDS
+from conveyor.server.forms import FIELDS_LIMIT_BYTES, MOST_PARTS
+from docs.markdown import ROOT, page
 
 PAGE = "docs/reference/uploads.md"
 
@@ -15,3 +25,27 @@ def test_limits_on_the_page_are_those_of_the_code() -> None:
     unpacked = f"{limits.expanded_bytes // GIBIBYTE} GiB or, above {limits.ratio_free_bytes // MEBIBYTE} MiB"
     assert f"not over {unpacked}, {limits.ratio} times its own size" in text
     assert f"up to version {NEWEST_METADATA_VERSION}" in text
+    assert f"at most {FIELDS_LIMIT_BYTES // MEBIBYTE} MiB and {MOST_PARTS:,} parts" in text
+    sizes = f"{METADATA_LIMIT_BYTES // MEBIBYTE} MiB, {MOST_HEADERS:,} lines, {LONGEST_VALUE:,} characters"
+    assert f"at most {sizes} of a value" in text
+    assert f"within {CPU_SECONDS:g} s of the processor's time" in text
+
+
+def _named_tests() -> set[tuple[str, str]]:
+    """(file below ``tests``, function) of every test that the page names."""
+    return set(re.findall(r"`([\w/]+\.py)::(\w+)`", page(PAGE).text))
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    missing = []
+    for file, name in sorted(_named_tests()):
+        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+        if name not in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}:
+            missing.append(f"{file}::{name}")
+    assert missing == []
+
+
+def test_every_rule_on_the_page_names_a_test() -> None:
+    rows = [row for row in page(PAGE).rows() if len(row) == 3]
+    assert len(rows) > 50
+    assert [row for row in rows if "::test_" not in row[2]] == []
