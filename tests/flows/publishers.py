@@ -27,7 +27,7 @@ class Publisher:
 
 
 def _files(project: Path) -> list[Path]:
-    return sorted((project / "dist").iterdir())
+    return sorted(path for path in (project / "dist").iterdir() if path.suffix in (".whl", ".gz"))
 
 
 def _twine(client: Client, project: Path, url: str, token: str) -> Called:
@@ -37,8 +37,10 @@ def _twine(client: Client, project: Path, url: str, token: str) -> Called:
 
 
 def _uv(client: Client, project: Path, url: str, token: str) -> Called:
+    """Publish all that is in ``dist``, as ``uv publish`` alone would: attestations go with their files."""
+    files = sorted((project / "dist").iterdir())
     publish = ("uv", "--no-config", "publish", "--publish-url", url)
-    return client.call(*publish, *_files(project), variables={"UV_PUBLISH_TOKEN": token})
+    return client.call(*publish, *files, variables={"UV_PUBLISH_TOKEN": token})
 
 
 def _poetry(client: Client, project: Path, url: str, token: str) -> Called:

@@ -20,16 +20,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
-
-from conveyor.catalog.tables import placements
-from conveyor.operations.changes import record_change
 from conveyor.operations.evidence import add_tag
 from conveyor.operations.indexes import create_index
 from conveyor.operations.promotions import promote_release
 from conveyor.operations.signers import add_signer
 from conveyor.operations.tokens import create_token
 from conveyor.operations.users import add_user
+from conveyor.operations.yanks import yank_release
 from conveyor.settings import Upstream
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import close_stores, make_store
@@ -191,7 +188,7 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str]:
     noise = random.Random(1).randbytes(LARGE_BYTES)  # noqa: S311 - incompressible, and the same each time
     put(1, make_wheel("large", extra={"large/data.bin": noise}, compression=0))
     _promote(store, folder, {made.filename: made for made in files})
-    _yank(store, "1.3")
+    yank_release(store, ADMIN, "demo", "1.3", reason=YANK_REASON)
     create_index(store, ADMIN, PRIVATE, mode="uploads", bases=["unstable"], is_private=True)
     needs = ["demo>=1.0", "lower>=1.0", "source-only"]
     hidden = core_metadata("hidden", "1.0", requires_python=">=3.8", requires=needs)
@@ -212,12 +209,3 @@ def _promote(store: Store, folder: Path, files: dict[str, Made]) -> None:
             hand_in(store, worker, "build", made, said)
         hand_in(store, worker, "tests", wheel, predicate_of_tests(version=version))
         promote_release(store, ADMIN, "demo", version, to=target)
-
-
-def _yank(store: Store, version: str) -> None:
-    with record_change(store, actor=ADMIN.name) as change:
-        is_it = placements.c.filename.like(f"demo-{version}%")
-        change.connection.execute(
-            update(placements).where(is_it).values(is_yanked=True, yank_reason=YANK_REASON)
-        )
-        change.event("yank", index="unstable", project="demo", version=version)

@@ -6,12 +6,14 @@ of a refused file; pdm and hatch print the status, and pdm the rest into its log
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from attestations_made import make_attestation
 from distributions_made import core_metadata, make_sdist, make_wheel
 from flows.clients import installed_in, new_installer, versions_of
 from flows.projects_made import make_project
@@ -209,6 +211,22 @@ def test_uv_asks_the_index_what_is_there_before_it_uploads(
     other = make_wheel(project.name, extra={"more.py": b""}).write(tmp_path / "other")
     refused = client(name).call(*command, other, variables=variables).failed()
     assert "Local file and index file do not match" in refused
+
+
+@pytest.mark.parametrize("name", ["uv"])
+def test_attestations_beside_the_files_are_uploaded_with_them(
+    publish: Callable[..., Called], stocked: StockedStore, tmp_path: Path, name: str
+) -> None:
+    """Without being told: what stands in ``FILE.publish.attestation`` is served as its provenance."""
+    project = make_project(tmp_path, "attested", backend=FLIT)
+    made = make_wheel(project.name)
+    put(project, made)
+    attestation = make_attestation(made)
+    path = project / "dist" / f"{made.filename}.publish.attestation"
+    path.write_text(json.dumps(attestation))
+    publish(project).succeeded()
+    provenance = stocked.running.get(f"/packages/{made.sha256}/{made.filename}.provenance").json()
+    assert provenance["attestation_bundles"][0]["attestations"] == [attestation]
 
 
 @pytest.mark.parametrize("name", ["twine", "flit", "hatch"])
