@@ -21,7 +21,7 @@ from packaging.version import Version
 from conveyor.project.environment import Environment, make_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PINNED = Path(__file__).resolve().parents[2] / "requirements" / "clients"
 CALL_SECONDS = 300
@@ -56,36 +56,45 @@ class Client:
     home: Path
     """The caller's home folder and, if no other is given, the folder of the call."""
 
-    def call(
-        self,
-        program: str,
-        *arguments: str | Path,
-        folder: Path | None = None,
-        variables: Mapping[str, str] | None = None,
+    def call(self, program: str, *arguments: str | Path, folder: Path | None = None) -> Called:
+        """Run a program of the environment in a folder."""
+        return self._run([self._programs / program, *arguments], folder, {})
+
+    def play(self, script: str, *, folder: Path, variables: Mapping[str, str] | None = None) -> Called:
+        """Have a shell play a script in a folder, with the environment's programs first on its path."""
+        return self._run(["/bin/sh", "-ec", script], folder, variables or {})
+
+    @property
+    def _programs(self) -> Path:
+        return self.environment.path / "bin"
+
+    def _run(
+        self, command: Sequence[str | Path], folder: Path | None, variables: Mapping[str, str]
     ) -> Called:
-        """Run a program of the environment in a folder; ``variables`` go on top of the clean ones."""
-        path = self.environment.path / "bin"
         clean = {
-            "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{self._programs}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
             "COLUMNS": "400",
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PDM_CHECK_UPDATE": "false",
+            "PIPENV_VENV_IN_PROJECT": "1",
+            "POETRY_VIRTUALENVS_IN_PROJECT": "true",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
             "UV_PYTHON_DOWNLOADS": "never",
         }
         done = subprocess.run(
-            [path / program, *arguments],
-            env=clean | dict(variables or {}),
+            command,
+            env=clean | dict(variables),
             cwd=folder or self.home,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=CALL_SECONDS,
         )
-        words = " ".join(map(str, [program, *arguments]))
+        words = " ".join(map(str, command))
         return Called(words, done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr))
 
 

@@ -17,7 +17,7 @@ from attestations_made import make_attestation
 from distributions_made import core_metadata, make_sdist, make_wheel
 from flows.clients import installed_in, new_installer, versions_of
 from flows.projects_made import make_project
-from flows.publishers import PUBLISHERS, SHOWS_ALL, SHOWS_REFUSED_FILES, log_named_in
+from flows.publishers import PUBLISHERS, log_named_in, publish_with
 from makers import ADMIN_PASSWORD
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def publish(name: str, client: Callable[[str], Client], stocked: StockedStore) -
     """Publishes what is in ``dist`` of a project with the client of the test."""
 
     def publish(project: Path, *, index: str = "unstable", token: str = stocked.token) -> Called:
-        url = f"{stocked.running.url}/{index}/legacy/"
-        return PUBLISHERS[name].publish(client(name), project, url, token)
+        url = stocked.running.url
+        return publish_with(name, client(name), project, store_url=url, index=index, token=token)
 
     return publish
 
@@ -89,10 +89,10 @@ def uploaded(stocked: StockedStore, project: str) -> list[str]:
 def readable(name: str, called: Called, *, of_file: bool) -> str:
     """What a person gets to read of a refusal with this client: lines joined, escapes undone."""
     said = called.failed()
-    shows = PUBLISHERS[name].shows
+    shows = PUBLISHERS[name]
     if name == "pdm":
         said += re.sub(r"\s+", " ", log_named_in(called))
-    elif shows != SHOWS_ALL and not (of_file and shows == SHOWS_REFUSED_FILES):
+    elif shows == "status" or (shows == "refused files" and not of_file):
         return ""
     return said.replace("\\n", " ").replace('\\"', '"').replace("\\'", "'")
 
@@ -200,16 +200,15 @@ def test_uv_asks_the_index_what_is_there_before_it_uploads(
     """``--check-url``: files that are there are not sent; the same name with other bytes is an error."""
     project = make_project(tmp_path, "checked", backend=FLIT)
     put(project, *release(project.name))
-    publish = ("uv", "--no-config", "publish", "--publish-url", f"{stocked.running.url}/unstable/legacy/")
-    command = (*publish, "--check-url", stocked.index())
+    upload_url = f"{stocked.running.url}/unstable/legacy/"
+    options = f"--publish-url {upload_url} --check-url {stocked.index()}"
     variables = {"UV_PUBLISH_TOKEN": stocked.token}
     for sent in (2, 0):
         with stocked.watched() as seen:
-            files = [str(path) for path in sorted((project / "dist").iterdir())]
-            client(name).call(*command, *files, variables=variables).succeeded()
+            client(name).play(f"uv publish {options}", folder=project, variables=variables).succeeded()
         assert [line["status"] for line in seen.lines if line["method"] == "POST"] == [200] * sent
-    other = make_wheel(project.name, extra={"more.py": b""}).write(tmp_path / "other")
-    refused = client(name).call(*command, other, variables=variables).failed()
+    put(project, make_wheel(project.name, extra={"more.py": b""}))
+    refused = client(name).play(f"uv publish {options}", folder=project, variables=variables).failed()
     assert "Local file and index file do not match" in refused
 
 
