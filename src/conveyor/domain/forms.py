@@ -16,12 +16,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conveyor.domain.metadata import LONGEST_VALUE
+from conveyor.domain.requirements import read_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,13 +111,15 @@ def check_metadata_fields(form: UploadForm, metadata: CoreMetadata, faults: Faul
     """Compare the core metadata in the form with that in the file."""
     for field, (key, normalized) in _SINGLE.items():
         said, known = form.value(field), metadata.fields.get(key) or ""
-        if said and normalized(said) != normalized(known):
+        if said and said != known and normalized(said) != normalized(known):
             faults.add(f"the form field {field} is {said[:200]!r}, but the file says {known[:200]!r}")
     for field, (key, normalized) in _MULTIPLE.items():
-        said_all = [normalized(value) for name in (field, key) for value in form.values(name)]
-        known_all = [normalized(value) for value in _listed(metadata.fields.get(key))]
-        if said_all and set(said_all) != set(known_all):
-            extra = sorted(set(said_all) ^ set(known_all))[0]
+        said_all = {normalized(value) for name in {field, key} for value in form.values(name)}
+        if not said_all:
+            continue
+        known_all = {normalized(value) for value in _listed(metadata.fields.get(key))}
+        if said_all != known_all:
+            extra = min(said_all ^ known_all)
             faults.add(f"the form field {field} differs from the file, first in {extra[:200]!r}")
 
 
@@ -140,10 +142,8 @@ def _specifier(text: str) -> str:
 
 
 def _requirement(text: str) -> str:
-    try:
-        return str(Requirement(text))
-    except (InvalidRequirement, RecursionError):
-        return text
+    requirement = read_requirement(text)
+    return text if requirement is None else requirement.canonical
 
 
 def _extra(text: str) -> str:

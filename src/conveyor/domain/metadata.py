@@ -175,12 +175,14 @@ def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iter
         if "metadata-version" not in unparsed:
             yield "metadata-version is missing"
         raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
+    if "requires_dist" in raw:  # each of them is looked at in ``metadata_rules``
+        raw = {**raw, "requires_dist": []}
     try:
         Metadata.from_raw(raw)
     except RecursionError:
         yield "a field is nested too deeply"
     except ExceptionGroup as group:
         for error in group.exceptions:
-            # Requirements are looked at one by one below; what could not be parsed has its fault already.
-            if not (isinstance(error, InvalidMetadata) and error.field in {"requires-dist", *unparsed}):
+            # What could not be parsed has its fault already.
+            if not (isinstance(error, InvalidMetadata) and error.field in unparsed):
                 yield str(error)

@@ -14,9 +14,8 @@ from email.utils import getaddresses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from conveyor.domain.classifiers import classifier_faults
+from conveyor.domain.requirements import read_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,12 +47,10 @@ def _requirement_faults(raw: RawMetadata) -> Iterator[str]:
         ("obsoletes-dist", raw.get("obsoletes_dist", ())),
     ):
         for text in texts:
-            try:
-                requirement = Requirement(text)
-            except (InvalidRequirement, RecursionError):
+            requirement = read_requirement(text)
+            if requirement is None:
                 yield f"{text!r} is invalid for {field!r}"
-                continue
-            if requirement.url is not None:
+            elif requirement.has_url:
                 yield (
                     f"{text!r} depends on a URL, which no index can check or keep; "
                     "upload that dependency and name its version"
