@@ -206,6 +206,21 @@ def test_two_contents_of_one_filename_along_a_chain_are_found(tmp_path: Path) ->
     assert "two-contents" in inspect(store).kinds
 
 
+def test_wrong_file_that_a_backup_links_meanwhile_is_found_all_the_same(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another name changes the times of the file, not what is wrong with it."""
+    path = blob_path(store, make_wheel().sha256)
+    damage(path)
+
+    def link_meanwhile(blobs: object) -> list[object]:
+        (tmp_path / "backup").hardlink_to(path)
+        return []
+
+    monkeypatch.setattr("conveyor.operations.inspection.leftovers", link_meanwhile)
+    assert inspect(store).kinds == {"wrong-blob": 1}
+
+
 def test_what_others_do_meanwhile_is_no_fault(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     stopping = threading.Event()

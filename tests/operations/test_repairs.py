@@ -232,6 +232,14 @@ def test_what_is_wrong_between_rows_is_left_to_people(store: Store) -> None:
     assert (fault.kind, fault.repair) == ("unclaimed-project", None)
 
 
+def test_size_of_a_project_is_counted_anew(store: Store) -> None:
+    execute(store, "update projects set stored_bytes = 1")
+    (fault,) = repair(store).faults
+    assert (fault.kind, fault.subject, fault.repair) == ("wrong-project-size", "demo", "counted anew")
+    assert inspect_store(store, grace_seconds=0, threads=2).faults == []
+    assert events_of(store, "fsck")[-1].project == "demo"
+
+
 def test_repair_waits_for_nobody(store: Store) -> None:
     with local_blobs(store.blobs).exclusion.keeping(), pytest.raises(Conflict, match="under way"):
         repair(store)

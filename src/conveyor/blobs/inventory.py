@@ -45,12 +45,16 @@ class ListedFile:
     changed_at: float
     """When its content was written, in seconds since 1970."""
     identity: tuple[int, ...]
-    """Equal only as long as it is the same, unchanged file."""
+    """Device, number, times of content and of inode: equal only as long as it is the same, untouched file."""
 
     @property
     def name(self) -> str:
         """Of a blob, its digest."""
         return self.path.name
+
+    def is_alike(self, other: ListedFile) -> bool:
+        """Whether it is the same file with the same content; it may have got another link meanwhile."""
+        return (self.size_bytes, self.identity[:3]) == (other.size_bytes, other.identity[:3])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from conveyor.catalog.rows import insert_missing
-from conveyor.catalog.tables import claims, projects
+from conveyor.catalog.tables import claims, distributions, projects
 from conveyor.domain.policy import ProjectSize
 from conveyor.domain.project_status import status_columns
 
@@ -62,6 +62,16 @@ def project_size(connection: Connection, name: str) -> ProjectSize:
 def add_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
     """Count bytes to a project's stored ones; a negative number takes some away."""
     connection.execute(_ADD_STORED_BYTES, {"project": name, "size_bytes": size_bytes})
+
+
+def recount_stored_bytes(connection: Connection, name: str) -> None:
+    """Write anew how many bytes a project's distributions have together."""
+    files = select(func.coalesce(func.sum(distributions.c.size_bytes), 0)).where(
+        distributions.c.project == name
+    )
+    connection.execute(
+        update(projects).where(projects.c.name == name).values(stored_bytes=files.scalar_subquery())
+    )
 
 
 def set_status(connection: Connection, name: str, status: ProjectStatus) -> None:

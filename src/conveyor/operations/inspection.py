@@ -245,7 +245,9 @@ def _confirm(blobs: FilesystemBlobs, fault: Fault, sha256: str, namers: tuple[Na
     elif fault.kind == "unnamed-blob":
         is_fault = now == fault.file and not namers
     else:
-        is_fault = now == fault.file  # another file by now: who stored it has hashed it
+        # Another file by now: who stored it has hashed it. A backup may have linked it: it is the same then.
+        is_fault = now is not None and fault.file is not None and now.is_alike(fault.file)
+        fault = replace(fault, file=now)
     if not is_fault:
         return None
     return replace(fault, subject=_subject(sha256, namers), what=_what(fault, sha256, namers), namers=namers)

@@ -7,7 +7,8 @@
 - Else, of our own: it is reported as lost. Its rows stay; uploading the identical file brings it back.
 - A blob that no row names, older than the grace time, is removed as ``gc`` does it.
 - A stray file among the blobs is set aside, the temporary of a process that is gone removed.
-- What is wrong between rows is reported only: which row is right, nobody can tell by looking.
+- What a project's files count together is counted anew. Anything else that is wrong between rows is reported
+  only: which row is right, nobody can tell by looking.
 
 Each repair is an event of the actor ``fsck``. A blob is set aside only while it is the file that was found
 wrong, with nobody adding (``blobs.exclusion``); a row is changed before its blob goes, so that a repair that
@@ -30,6 +31,7 @@ from conveyor.blobs.inventory import (
     set_aside,
 )
 from conveyor.catalog.named_blobs import mark_not_stored
+from conveyor.catalog.projects import lock_project, recount_stored_bytes
 from conveyor.domain.archives import ArchiveLimits
 from conveyor.domain.faults import Faults
 from conveyor.domain.filenames import distribution_filename
@@ -92,6 +94,12 @@ def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[
         return _mend_blob(store, blobs, now, sources)
     if fault.kind == "unnamed-blob":
         return replace(fault, repair="removed", is_mended=True)
+    if fault.kind == "wrong-project-size":
+        with record_change(store, actor=ACTOR) as change:
+            lock_project(change.connection, fault.subject)
+            recount_stored_bytes(change.connection, fault.subject)
+            change.event("recount-project", project=fault.subject, detail={"why": fault.what})
+        return replace(fault, repair="counted anew", is_mended=True)
     if fault.kind == "stray-file" and fault.file is not None:
         target = set_aside(blobs, fault.file)
         _note(store, "set-aside-blobs", {"file": fault.subject, "to": str(target)})
