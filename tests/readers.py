@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR = Identity(name="admin", scopes=frozenset({"admin"}))
 ACCEPT_JSON = "application/vnd.pypi.simple.v1+json"
+PUBLIC_URL = "https://packages.example/"
 
 
 @dataclass
@@ -135,9 +136,17 @@ async def reading(
     freshness = Freshness(store)
     pages = Pages(store, mirroring)
     handlers: dict[str, ASGIApp] = {
-        "simple": SimpleApi(store, pages=pages, freshness=freshness, authenticator=authenticator),
+        "simple": SimpleApi(
+            store,
+            pages=pages,
+            freshness=freshness,
+            authenticator=authenticator,
+            public_url=PUBLIC_URL,
+        ),
         "packages": Files(store, mirroring=mirroring, freshness=freshness, authenticator=authenticator),
-        "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
+        "pypi": JsonApi(
+            store, pages=pages, mirroring=mirroring, authenticator=authenticator, public_url=None
+        ),
     }
     try:
         yield Reader(store, mirroring, handlers)

@@ -200,3 +200,19 @@ def test_without_limits_in_the_environment_those_of_the_program_hold(tmp_path: P
 def test_limit_that_is_no_number_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidInput, match="CONVEYOR_PROJECT_LIMIT_BYTES is not a whole number above 0"):
         store_settings(tmp_path, environment={"CONVEYOR_PROJECT_LIMIT_BYTES": text})
+
+
+def test_public_url_is_the_one_that_was_set_and_ends_with_a_slash(tmp_path: Path) -> None:
+    given = {"CONVEYOR_PUBLIC_URL": "https://packages.example/store"}
+    assert store_settings(tmp_path, environment=given).public_url == "https://packages.example/store/"
+    assert store_settings(tmp_path, environment={}).public_url is None
+    assert store_settings(tmp_path, host="::1", port=81, environment={}).served_url == "http://[::1]:81/"
+
+
+@pytest.mark.parametrize(
+    "url", ["packages.example", "ftp://packages.example/", "https://", "https://a:secret@b/", "http://b/?x=1"]
+)
+def test_public_url_that_is_none_is_refused_without_showing_a_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidInput, match="CONVEYOR_PUBLIC_URL is not the URL of a store") as refused:
+        store_settings(tmp_path, environment={"CONVEYOR_PUBLIC_URL": url})
+    assert "secret" not in str(refused.value)

@@ -70,6 +70,8 @@ class StoreSettings:
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     workers: int = 1
+    public_url: str | None = None
+    """By which others reach it, with a slash at its end; ``None``: by host and port."""
     access_log: Path | None = None
     admin_password: str | None = field(default=None, repr=False)
     """Of the user ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
@@ -83,6 +85,11 @@ class StoreSettings:
     """How long a client may send nothing in the middle of a request, and take nothing of an answer."""
     upstream: Upstream | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
+
+    @property
+    def served_url(self) -> str:
+        """The URL of what listens at host and port."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
 
 def store_settings(
@@ -105,6 +112,7 @@ def store_settings(
         port=port,
         workers=workers,
         access_log=access_log.absolute() if access_log else None,
+        public_url=_public_url(values.get("CONVEYOR_PUBLIC_URL", "")),
         admin_password=values.get("CONVEYOR_ADMIN_PASSWORD") or None,
         file_limit_bytes=_limit(values, "CONVEYOR_FILE_LIMIT_BYTES") or DEFAULT_FILE_LIMIT_BYTES,
         project_limit_bytes=_limit(values, "CONVEYOR_PROJECT_LIMIT_BYTES"),
@@ -115,6 +123,19 @@ def store_settings(
         ),
         client_pause_seconds=_limit(values, "CONVEYOR_CLIENT_PAUSE_SECONDS") or DEFAULT_CLIENT_PAUSE_SECONDS,
     )
+
+
+def _public_url(text: str) -> str | None:
+    """The URL with a slash at its end; ``None`` when there is none."""
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+        raise InvalidInput(
+            f"CONVEYOR_PUBLIC_URL is not the URL of a store: {redacted(text)!r}",
+            hint="give it as people open it: https://packages.example/",
+        )
+    return text.rstrip("/") + "/"
 
 
 def _limit(values: Mapping[str, str], name: str) -> int | None:

@@ -33,7 +33,7 @@ from conveyor.operations.promotions import promote_release
 from conveyor.operations.yanks import unyank_release, yank_release
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
-from readers import ADMINISTRATOR, reading, upload
+from readers import ADMINISTRATOR, PUBLIC_URL, reading, upload
 from releases_made import make_release, make_worker
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 def shown(store: Store, index: str = "dev") -> dict[str, Any]:
     """Filename → what the JSON page says of its yank."""
-    page = json.loads(render_project_json(find_page(store, index, DEMO).page, index=index))
+    page = json.loads(
+        render_project_json(find_page(store, index, DEMO).page, index=index, public_url=PUBLIC_URL)
+    )
     return {file["filename"]: file["yanked"] for file in page["files"]}
 
 
@@ -215,7 +217,9 @@ def test_deleted_filename_is_never_given_again_not_even_to_the_same_bytes(store:
 
 def test_deleting_all_of_a_project_leaves_its_claim_and_nothing_to_read(store: Store) -> None:
     with read(store) as connection:
-        assert project_size(connection, DEMO).stored_bytes == sum(len(made.content) for made in (WHEEL, SDIST, NEXT))
+        assert project_size(connection, DEMO).stored_bytes == sum(
+            len(made.content) for made in (WHEEL, SDIST, NEXT)
+        )
     deletion = delete_files(store, ADMINISTRATOR, "demo")
     assert {file.filename for file in deletion.files} == {WHEEL.filename, SDIST.filename, NEXT.filename}
     assert not find_page(store, "dev", DEMO).exists
@@ -395,6 +399,6 @@ def test_store_is_sound_after_all_of_it(store: Store) -> None:
 
 def test_page_of_a_quarantined_project_is_a_page_of_the_standard(store: Store) -> None:
     set_project_status(store, ADMINISTRATOR, "demo", "quarantined")
-    html = render_project_html(find_page(store, "dev", DEMO).page, index="dev")
+    html = render_project_html(find_page(store, "dev", DEMO).page, index="dev", public_url=PUBLIC_URL)
     assert b'<meta name="pypi:project-status" content="quarantined">' in html
     assert b"<a " not in html

@@ -26,6 +26,7 @@ from conveyor.domain.simple_api import (
     versions_of,
 )
 
+STORE = "https://packages.example/prefix/"
 PIP = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 UV = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -126,7 +127,7 @@ def test_json_page_has_every_field_of_the_standard() -> None:
     )
     page = ProjectPage("demo", (file,), serial=7, status=ProjectStatus("archived", "moved"))
     url = f"../../../packages/{'ab' * 32}/demo-1.0-py3-none-any.whl"
-    assert json.loads(render_project_json(page, index="unstable")) == {
+    assert json.loads(render_project_json(page, index="unstable", public_url=STORE)) == {
         "meta": {"api-version": "1.4", "_last-serial": 7},
         "name": "demo",
         "project-status": {"status": "archived", "reason": "moved"},
@@ -141,7 +142,7 @@ def test_json_page_has_every_field_of_the_standard() -> None:
                 "upload-time": "2026-11-21T08:00:00.000000Z",
                 "yanked": "broken",
                 "core-metadata": {"sha256": "cd" * 32},
-                "provenance": f"{url}.provenance",
+                "provenance": f"{STORE}packages/{'ab' * 32}/demo-1.0-py3-none-any.whl.provenance",
             }
         ],
     }
@@ -149,25 +150,27 @@ def test_json_page_has_every_field_of_the_standard() -> None:
 
 def test_json_never_has_the_old_metadata_key_that_breaks_pip() -> None:
     page = ProjectPage("demo", (page_file(has_metadata=True),))
-    assert b"dist-info-metadata" not in render_project_json(page, index="unstable")
+    assert b"dist-info-metadata" not in render_project_json(page, index="unstable", public_url=STORE)
 
 
 def test_yank_without_a_reason_is_true_in_json_and_empty_in_html() -> None:
     page = ProjectPage("demo", (page_file(is_yanked=True),))
-    assert json.loads(render_project_json(page, index="stable"))["files"][0]["yanked"] is True
-    assert b'data-yanked=""' in render_project_html(page, index="stable")
+    assert (
+        json.loads(render_project_json(page, index="stable", public_url=STORE))["files"][0]["yanked"] is True
+    )
+    assert b'data-yanked=""' in render_project_html(page, index="stable", public_url=STORE)
 
 
 def test_links_of_an_index_below_a_team_go_one_folder_further_up() -> None:
     page = ProjectPage("demo", (page_file(),))
-    url = json.loads(render_project_json(page, index="risk/stable"))["files"][0]["url"]
+    url = json.loads(render_project_json(page, index="risk/stable", public_url=STORE))["files"][0]["url"]
     assert url.startswith("../../../../packages/")
-    assert b'href="../../../../packages/' in render_project_html(page, index="risk/stable")
+    assert b'href="../../../../packages/' in render_project_html(page, index="risk/stable", public_url=STORE)
 
 
 def test_local_version_is_percent_encoded_in_links() -> None:
     page = ProjectPage("demo", (page_file("demo-1.0+g1a2b3c4-py3-none-any.whl"),))
-    rendered = json.loads(render_project_json(page, index="stable"))
+    rendered = json.loads(render_project_json(page, index="stable", public_url=STORE))
     assert rendered["files"][0]["url"].endswith("/demo-1.0%2Bg1a2b3c4-py3-none-any.whl")
     assert rendered["versions"] == ["1.0+g1a2b3c4"]
 
@@ -196,7 +199,7 @@ def test_every_value_is_escaped_in_html(reason: str, python: str, filename: str)
     hostile = f'"><script>alert(1)</script>{reason}'
     file = page_file(f"{filename}'<b>.whl", is_yanked=True, yank_reason=hostile, requires_python=f"<{python}")
     page = ProjectPage("demo", (file,), status=ProjectStatus("archived", hostile))
-    seen = Links(render_project_html(page, index="stable"))
+    seen = Links(render_project_html(page, index="stable", public_url=STORE))
     assert seen.tags == {"html", "head", "meta", "title", "body", "h1", "a", "br"}
     (link,) = seen.links
     assert link["data-yanked"] is not None
@@ -207,7 +210,7 @@ def test_every_value_is_escaped_in_html(reason: str, python: str, filename: str)
 
 def test_html_carries_all_that_belongs_to_version_1_4_and_nothing_newer() -> None:
     file = page_file(requires_python=">=3.11", is_yanked=True, has_metadata=True, has_provenance=True)
-    seen = Links(render_project_html(ProjectPage("demo", (file,)), index="stable"))
+    seen = Links(render_project_html(ProjectPage("demo", (file,)), index="stable", public_url=STORE))
     assert set(seen.metas) == {"pypi:repository-version", "pypi:project-status"}
     (link,) = seen.links
     assert set(link) == {
@@ -218,13 +221,12 @@ def test_html_carries_all_that_belongs_to_version_1_4_and_nothing_newer() -> Non
         "data-dist-info-metadata",
         "data-provenance",
     }
-    assert link["href"] is not None
-    assert link["data-provenance"] == link["href"].partition("#")[0] + ".provenance"
+    assert link["data-provenance"] == f"{STORE}packages/{'ab' * 32}/demo-1.0-py3-none-any.whl.provenance"
 
 
 def test_html_carries_the_old_metadata_attribute_beside_the_new_one() -> None:
     page = ProjectPage("demo", (page_file(has_metadata=True, metadata_sha256="cd" * 32),))
-    (link,) = Links(render_project_html(page, index="stable")).links
+    (link,) = Links(render_project_html(page, index="stable", public_url=STORE)).links
     assert link["data-core-metadata"] == link["data-dist-info-metadata"] == f"sha256={'cd' * 32}"
 
 

@@ -13,7 +13,7 @@ from conveyor.errors import NotFound
 from conveyor.operations.changes import record_change
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import make_store
-from readers import reading, upload
+from readers import PUBLIC_URL, reading, upload
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -95,8 +95,9 @@ def test_provenance_that_came_is_on_the_next_page_and_beside_the_file(tmp_path: 
             head = await reader.get(url, method="HEAD")
         assert before is None
         assert isinstance(none.error, NotFound)
-        assert page.json["files"][0]["provenance"] == f"../../..{url}"
-        assert f'data-provenance="../../..{url}"'.encode() in html.body
+        link = PUBLIC_URL + url.removeprefix("/")  # PEP 740: not relative
+        assert page.json["files"][0]["provenance"] == link
+        assert f'data-provenance="{link}"'.encode() in html.body
         assert served.body == PROVENANCE
         assert served.headers["content-type"] == "application/vnd.pypi.integrity.v1+json"
         assert (head.headers, head.body) == (served.headers, b"")

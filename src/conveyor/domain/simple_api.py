@@ -2,7 +2,7 @@
 
 JSON is version 1.4 (PEP 691, 700, 714, 740, 792); HTML stands still at 1.4 (PEP 833) and has every value
 escaped. Links are relative, so that a page is right behind any proxy prefix; an index name with a team prefix
-lies one folder deeper.
+lies one folder deeper. Only those to provenance may not be (PEP 740, decision record 0011).
 
 What a page does not say: ``dist-info-metadata`` in JSON. pip 22.3 to 23.1 break on it, which is why PEP 714
 renamed it; HTML carries the old attribute beside the new one.
@@ -189,8 +189,8 @@ def file_path(file: PageFile) -> str:
     return f"packages/{file.sha256}/{quote(file.filename)}"
 
 
-def render_project_json(page: ProjectPage, *, index: str) -> bytes:
-    """The project page in JSON, as seen in ``index``."""
+def render_project_json(page: ProjectPage, *, index: str, public_url: str) -> bytes:
+    """The project page in JSON, as seen in ``index`` of the store at ``public_url``."""
     root = root_of(index)
     status: dict[str, str] = {"status": page.status.name}
     if page.status.reason is not None:
@@ -200,23 +200,23 @@ def render_project_json(page: ProjectPage, *, index: str) -> bytes:
         "name": page.project,
         "project-status": status,
         "versions": versions_of(page.files),
-        "files": [_file_json(file, root) for file in page.files],
+        "files": [_file_json(file, root, public_url) for file in page.files],
     }
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _file_json(file: PageFile, root: str) -> dict[str, Any]:
-    url = f"{root}{file_path(file)}"
+def _file_json(file: PageFile, root: str, public_url: str) -> dict[str, Any]:
+    path = file_path(file)
     rendered: dict[str, Any] = {
         "filename": file.filename,
-        "url": url,
+        "url": root + path,
         "hashes": {"sha256": file.sha256},
         "requires-python": file.requires_python,
         "size": file.size_bytes,
         "upload-time": file.upload_time,
         "yanked": (file.yank_reason or True) if file.is_yanked else False,
         "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else file.has_metadata,
-        "provenance": f"{url}.provenance" if file.has_provenance else None,
+        "provenance": f"{public_url}{path}.provenance" if file.has_provenance else None,
     }
     if file.size_bytes is None:
         del rendered["size"]
@@ -227,18 +227,19 @@ def _file_json(file: PageFile, root: str) -> dict[str, Any]:
     return rendered
 
 
-def render_project_html(page: ProjectPage, *, index: str) -> bytes:
-    """The project page in HTML, as seen in ``index``; every value is escaped here and nowhere else."""
+def render_project_html(page: ProjectPage, *, index: str, public_url: str) -> bytes:
+    """The same in HTML; every value is escaped here and nowhere else."""
     root = root_of(index)
     head = [f'<meta name="pypi:project-status" content="{escape(page.status.name)}">']
     if page.status.reason is not None:
         head.append(f'<meta name="pypi:project-status-reason" content="{escape(page.status.reason)}">')
-    links = [_file_html(file, root) for file in page.files]
+    links = [_file_html(file, root, public_url) for file in page.files]
     return _document(f"Links for {page.project}", head, links)
 
 
-def _file_html(file: PageFile, root: str) -> str:
-    attributes = [f'href="{escape(root + file_path(file))}#sha256={escape(file.sha256)}"']
+def _file_html(file: PageFile, root: str, public_url: str) -> str:
+    path = file_path(file)
+    attributes = [f'href="{escape(root + path)}#sha256={escape(file.sha256)}"']
     if file.requires_python is not None:
         attributes.append(f'data-requires-python="{escape(file.requires_python)}"')
     if file.is_yanked:
@@ -247,7 +248,7 @@ def _file_html(file: PageFile, root: str) -> str:
         digest = f"sha256={escape(file.metadata_sha256)}" if file.metadata_sha256 else "true"
         attributes.append(f'data-core-metadata="{digest}" data-dist-info-metadata="{digest}"')
     if file.has_provenance:
-        attributes.append(f'data-provenance="{escape(root + file_path(file))}.provenance"')
+        attributes.append(f'data-provenance="{escape(public_url + path)}.provenance"')
     return f"<a {' '.join(attributes)}>{escape(file.filename)}</a><br>"
 
 

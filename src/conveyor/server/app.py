@@ -27,6 +27,7 @@ import structlog
 from conveyor.domain.access import ANONYMOUS
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import NotFound
+from conveyor.operations.address import reachable
 from conveyor.operations.indexes import visible_indexes
 from conveyor.operations.store import close_store, open_store, store_upstream
 from conveyor.server.access_log import AccessLog
@@ -135,7 +136,13 @@ class App:
         pages = Pages(store, mirroring)
         # 3. who answers what
         self._handlers = {
-            "simple": SimpleApi(store, pages=pages, freshness=freshness, authenticator=authenticator),
+            "simple": SimpleApi(
+                store,
+                pages=pages,
+                freshness=freshness,
+                authenticator=authenticator,
+                public_url=self._settings.public_url or reachable(self._settings.served_url),
+            ),
             "packages": Files(store, mirroring=mirroring, freshness=freshness, authenticator=authenticator),
             "legacy": Uploads(
                 store,
@@ -147,7 +154,13 @@ class App:
                     archive=self._settings.archive_limits,
                 ),
             ),
-            "pypi": JsonApi(store, pages=pages, mirroring=mirroring, authenticator=authenticator),
+            "pypi": JsonApi(
+                store,
+                pages=pages,
+                mirroring=mirroring,
+                authenticator=authenticator,
+                public_url=self._settings.public_url,
+            ),
             "api": make_api(store, authenticator, ask_upstream=mirroring.has_project),
             "healthz": _healthz,
             "readyz": Readiness(store),

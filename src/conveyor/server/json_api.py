@@ -36,12 +36,20 @@ class JsonApi:
     """Answers everything below ``/{index}/pypi/``."""
 
     def __init__(
-        self, store: Store, *, pages: Pages, mirroring: Mirroring, authenticator: Authenticator
+        self,
+        store: Store,
+        *,
+        pages: Pages,
+        mirroring: Mirroring,
+        authenticator: Authenticator,
+        public_url: str | None,
     ) -> None:
+        """``public_url`` is the store's own, with a slash at its end; ``None``: as each request names it."""
         self._store = store
         self._pages = pages
         self._mirroring = mirroring
         self._authenticator = authenticator
+        self._public_url = public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; raises NotFound, Unauthorized, Forbidden, UpstreamFailed."""
@@ -67,7 +75,7 @@ class JsonApi:
             found.page,
             version=shown,
             metadata=await self._metadata(of_release),
-            root_url=_root_url(scope),
+            root_url=self._public_url or _root_url(scope),
             with_releases=version is None,
         )
         scope["state"]["supplied_by"] = of_release[0].index if of_release else found.supplied_by

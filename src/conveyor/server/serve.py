@@ -22,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -65,7 +66,8 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     listener = listen(settings.host, settings.port)
     let_go_of_silent_clients(listener, settings.client_pause_seconds)
     host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    settings = replace(settings, host=host, port=port)
+    url = settings.served_url
     refuse_to_mirror_itself(planned_upstream(settings), host, port)
     # 2. the store, so that every error of it is told here and once
     if settings.access_log:

@@ -124,9 +124,17 @@ class SimpleApi:
     """Answers ``/{index}/simple/`` and ``/{index}/simple/{project}/``."""
 
     def __init__(
-        self, store: Store, *, pages: Pages, freshness: Freshness, authenticator: Authenticator
+        self,
+        store: Store,
+        *,
+        pages: Pages,
+        freshness: Freshness,
+        authenticator: Authenticator,
+        public_url: str,
     ) -> None:
+        """``public_url`` is the store's own, with a slash at its end: for links that may not be relative."""
         self._store = store
+        self._public_url = public_url
         self._pages = pages
         self._freshness = freshness
         self._authenticator = authenticator
@@ -245,7 +253,7 @@ class SimpleApi:
             fresh = await self._pages.find(index, project)
             found = fresh.found
             page = CachedPage(found, project=project, fresh_until=fresh.fresh_until)
-        variant = await asyncio.to_thread(_render, found, media, coding)
+        variant = await asyncio.to_thread(_render, found, media, coding, self._public_url)
         page.variants[media, coding] = variant
         # What is kept must be as new as what was made, before the two become one entry.
         await self._freshness.catch_up()
@@ -306,11 +314,11 @@ def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
     return project, (b"../" if slash else b"") + project.encode() + b"/" + query
 
 
-def _render(found: FoundPage | FoundList, media: MediaType, coding: str) -> Variant:
+def _render(found: FoundPage | FoundList, media: MediaType, coding: str, public_url: str) -> Variant:
     index, serial = found.index.name, found.serial
     if isinstance(found, FoundPage):
-        is_json = media == JSON
-        body = (render_project_json if is_json else render_project_html)(found.page, index=index)
+        render = render_project_json if media == JSON else render_project_html
+        body = render(found.page, index=index, public_url=public_url)
         serial = found.page.serial
     elif media == JSON:
         body = render_list_json(found.projects, serial=found.serial)
