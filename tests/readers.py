@@ -19,6 +19,7 @@ from conveyor.server.caches import Freshness
 from conveyor.server.files import Files
 from conveyor.server.json_api import JsonApi
 from conveyor.server.mirroring import Mirroring
+from conveyor.server.newest import Newest
 from conveyor.server.pages import Pages
 from conveyor.server.simple_api import SimpleApi
 from conveyor.settings import DEFAULT_FILE_LIMIT_BYTES
@@ -130,10 +131,11 @@ async def reading(
     file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES,
 ) -> AsyncIterator[Reader]:
     """The handlers over a store, ended on leaving."""
-    authenticator = Authenticator(store)
+    newest = Newest(store)
+    authenticator = Authenticator(store, newest)
     upstream = Upstream(upstream_url, timeout_seconds=timeout_seconds)
     mirroring = Mirroring(store, upstream, file_limit_bytes=file_limit_bytes)
-    freshness = Freshness(store)
+    freshness = Freshness(store, newest)
     pages = Pages(store, mirroring)
     handlers: dict[str, ASGIApp] = {
         "simple": SimpleApi(
@@ -153,6 +155,7 @@ async def reading(
     finally:
         await mirroring.close()
         await authenticator.close()
+        newest.close()
 
 
 def upload(store: Store, made: Made, *, index: str = "unstable") -> AcceptedUpload:

@@ -9,6 +9,7 @@ import pytest
 from conveyor.errors import ConveyorError, NotFound
 from conveyor.operations.initialisation import initialise_store
 from conveyor.server.access_log import AccessLog
+from conveyor.server.answers import NO_BODY, Reply
 from conveyor.server.app import App, _route
 from makers import make_settings
 
@@ -141,17 +142,26 @@ def test_access_log_has_its_line_when_the_client_or_the_store_broke_off(tmp_path
 
 
 def test_file_that_the_server_sends_itself_is_counted_by_its_length(tmp_path: Path) -> None:
-    async def send_a_path(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-length", b"12345")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.pathsend", "path": "/somewhere"})
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"12345")]}
+    body = {"type": "http.response.pathsend", "path": "/somewhere"}
 
-    logging = AccessLog(send_a_path, tmp_path / "access.log")
+    class SendsPath:
+        def at_once(self, scope: Scope) -> Reply:
+            return Reply(start, NO_BODY if scope["method"] == "HEAD" else body, "stable")
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await send(start)
+            await send(body)
+
+    logging = AccessLog(SendsPath(), tmp_path / "access.log")
     asyncio.run(answers(logging, request("/packages/x/y")))
     asyncio.run(answers(logging, request("/packages/x/y", "HEAD")))
+    logging.at_once(request("/packages/x/y"))
+    logging.at_once(request("/packages/x/y", "HEAD"))
     logging.close()
-    logged = [json.loads(line)["bytes"] for line in (tmp_path / "access.log").read_text().splitlines()]
-    assert logged == [12345, 0]
+    lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert [line["bytes"] for line in lines] == [12345, 0, 12345, 0]
+    assert [line["supplied_by"] for line in lines] == [None, None, "stable", "stable"]
 
 
 def test_process_whose_store_can_not_be_opened_says_so_and_does_not_serve(tmp_path: Path) -> None:

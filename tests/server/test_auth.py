@@ -16,6 +16,7 @@ from conveyor.errors import Unauthorized
 from conveyor.operations.tokens import create_token, list_tokens, revoke_token
 from conveyor.operations.users import add_user, disable_user, set_password
 from conveyor.server.auth import Authenticator
+from conveyor.server.newest import Newest
 from makers import ADMIN_PASSWORD, make_store
 from releases_made import ADMIN, make_worker
 from running_stores import running_store
@@ -41,7 +42,7 @@ class Asking:
     """An authenticator in an event loop of its own, asked from plain code."""
 
     def __init__(self, store: Store, runner: asyncio.Runner) -> None:
-        self.authenticator = Authenticator(store)
+        self.authenticator = Authenticator(store, Newest(store))
         self.runner = runner
 
     def ask(self, *headers: bytes) -> Identity:

@@ -9,6 +9,7 @@ from conveyor.operations.indexes import create_index
 from conveyor.operations.pages import Touched
 from conveyor.operations.users import add_user
 from conveyor.server.caches import OVERHEAD_BYTES, Cache, Freshness
+from conveyor.server.newest import Newest
 from makers import make_store
 from readers import ADMINISTRATOR
 
@@ -21,6 +22,7 @@ class Page:
     project: str | None = "demo"
     serial: int = 1
     weight_bytes: int = 0
+    is_used: bool = False
 
 
 def test_longest_unused_is_dropped_when_there_are_too_many_bytes() -> None:
@@ -73,7 +75,7 @@ def test_change_that_may_touch_everything_drops_everything_older() -> None:
 def test_caches_follow_the_catalogue(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = make_store(tmp_path)
-        freshness = Freshness(store)
+        freshness = Freshness(store, Newest(store))
         cache = freshness.new_cache(Page, 10**6)
         cache.put("page", Page(serial=freshness.applied))
         # 1. users are on no page

@@ -22,7 +22,8 @@ One published word alone would not do: the retry of a client whose server died a
 "already here" without a new change, and from then on every process has to show it (rule 3 of the design).
 A change that is not announced can not be missed either: the announcement precedes the commit.
 
-**SerialQuery** (PostgreSQL, many nodes) asks the database each time: memory is not shared between nodes.
+**SerialQuery** (PostgreSQL, many nodes) asks the database each time: memory is not shared between nodes. It
+keeps one connection for that, so that a question is one round trip.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 
 from conveyor.catalog.connection import reading, writing
 from conveyor.catalog.tables import serial
@@ -65,8 +67,11 @@ def newest_serial(connection: Connection) -> int:
 class NewestSerial(Protocol):
     """Knows the serial of the newest committed change, of any process."""
 
+    def peek(self) -> int | None:
+        """The newest serial, if it can be told without asking the database; ``None``: ``read`` it."""
+
     def read(self) -> int:
-        """The newest serial; a page labelled with it is as new as the database."""
+        """The newest serial; a page labelled with it is as new as the database was after the call began."""
 
     def announce(self, newest: int) -> None:
         """About to commit this serial; called inside the write transaction."""
@@ -88,17 +93,23 @@ class SerialFile:
         self._engine = engine
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._file).st_size < _SIZE_BYTES:
-            os.ftruncate(self._file, _SIZE_BYTES)
+            # With a block behind it: writing into a hole on a full disk would end the process (SIGBUS).
+            os.posix_fallocate(self._file, 0, _SIZE_BYTES)
         self._map = mmap.mmap(self._file, _SIZE_BYTES)
         # Aligned eight-byte words: a load or a store of one is a single instruction, never half of it.
         self._words = memoryview(self._map).cast("Q")
         self._threads = threading.Lock()
 
-    def read(self) -> int:
-        """The newest serial; without a system call unless somebody is committing right now."""
+    def peek(self) -> int | None:
+        """The newest serial, without a system call; ``None`` while somebody is committing."""
         published = self._words[_PUBLISHED]
-        if self._words[_ANNOUNCED] == published:
-            return published
+        return published if self._words[_ANNOUNCED] == published else None
+
+    def read(self) -> int:
+        """The newest serial; asks the database only while somebody is committing."""
+        known = self.peek()
+        if known is not None:
+            return known
         with reading(self._engine) as connection:
             committed = newest_serial(connection)
         self.publish(committed)
@@ -143,12 +154,24 @@ class SerialQuery:
     """The newest serial asked of the database each time, for catalogues that several nodes share."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        # Without a transaction around it, a question is one round trip instead of three.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None
+        self._turn = threading.Lock()
+
+    def peek(self) -> None:
+        """Never known without asking."""
 
     def read(self) -> int:
         """The newest serial; one short query."""
-        with reading(self._engine) as connection:
-            return newest_serial(connection)
+        with self._turn:
+            try:
+                return self._ask()
+            except DBAPIError as error:
+                self._let_go()
+                if not error.connection_invalidated:
+                    raise
+                return self._ask()  # the database was restarted: what was broken is the connection
 
     def announce(self, newest: int) -> None:
         """Nothing to do: nobody remembers."""
@@ -160,4 +183,16 @@ class SerialQuery:
         """Nothing to repair."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Give the connection back."""
+        with self._turn:
+            self._let_go()
+
+    def _ask(self) -> int:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return newest_serial(self._connection)
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -96,6 +96,12 @@ def record_change(store: Store, *, actor: str) -> Iterator[Change]:
             store.newest.publish(change.serial)
 
 
+def newest_change(store: Store) -> int:
+    """The serial of the newest change; may ask the database. Raises StorageFailed."""
+    with database_errors("the newest serial can not be read"):
+        return store.newest.read()
+
+
 @contextmanager
 def read(store: Store) -> Iterator[Connection]:
     """A read transaction: one snapshot for all statements inside. Raises StorageFailed."""

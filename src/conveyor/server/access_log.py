@@ -12,21 +12,32 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.domain.times import utc_text
+from conveyor.server.answers import NO_BODY
+from conveyor.server.receiving import AnswersAtOnce
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
+
+    from conveyor.server.answers import Reply
+
+
+class Application(AnswersAtOnce, Protocol):
+    """What the log is kept of."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the life of the process."""
 
 
 class AccessLog:
     """An ASGI application around another one, writing a line when the inner one has answered."""
 
-    def __init__(self, application: ASGIApp, path: Path) -> None:
+    def __init__(self, application: Application, path: Path) -> None:
         self._application = application
         self._file = _open(path)
 
@@ -39,6 +50,14 @@ class AccessLog:
         """Close the file."""
         os.close(self._file)
 
+    def at_once(self, scope: Scope) -> Reply | None:
+        """The inner application's reply, its line written."""
+        reply = self._application.at_once(scope)
+        if reply is not None:
+            size_bytes = _announced_length(reply.start) if reply.body is not NO_BODY else 0
+            self._write(scope, reply.start["status"], size_bytes, supplied_by=reply.supplied_by, user=None)
+        return reply
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, then write the line; also when the client went away in the middle."""
         if scope["type"] != "http":
@@ -48,8 +67,33 @@ class AccessLog:
         try:
             await self._application(scope, receive, seen.send)
         finally:
-            with suppress(OSError):  # a full disk must not turn an answer that was given into a failure
-                os.write(self._file, _line(scope, seen))
+            state = scope.get("state") or {}
+            self._write(
+                scope,
+                seen.status,
+                0 if scope["method"] == "HEAD" else seen.size_bytes,
+                supplied_by=state.get("supplied_by"),
+                user=state.get("user"),
+            )
+
+    def _write(
+        self, scope: Scope, status: int | None, size_bytes: int, *, supplied_by: str | None, user: str | None
+    ) -> None:
+        query = scope.get("query_string", b"").decode("latin-1")
+        agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
+        fields = {
+            "time": utc_text(datetime.now(UTC)),
+            "method": scope["method"],
+            "path": f"{scope['path']}?{query}" if query else scope["path"],
+            "status": status,
+            "bytes": size_bytes,
+            "agent": agent.decode("latin-1") if agent else None,
+            "supplied_by": supplied_by,
+            "user": user,
+        }
+        line = json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        with suppress(OSError):  # a full disk must not turn an answer that was given into a failure
+            os.write(self._file, line)
 
 
 def _open(path: Path) -> int:
@@ -74,26 +118,12 @@ class _Seen:
             self.size_bytes += len(message.get("body", b""))
         elif kind == "http.response.start":
             self.status = message["status"]
-            for name, value in message.get("headers", ()):
-                if name == b"content-length":
-                    self.length = int(value)
+            self.length = _announced_length(message)
         elif kind == "http.response.pathsend":  # the server sends the file itself; its size was announced
             self.size_bytes += self.length
         await self._send(message)
 
 
-def _line(scope: Scope, seen: _Seen) -> bytes:
-    state = scope.get("state") or {}
-    query = scope.get("query_string", b"").decode("latin-1")
-    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
-    fields = {
-        "time": utc_text(datetime.now(UTC)),
-        "method": scope["method"],
-        "path": f"{scope['path']}?{query}" if query else scope["path"],
-        "status": seen.status,
-        "bytes": 0 if scope["method"] == "HEAD" else seen.size_bytes,
-        "agent": agent.decode("latin-1") if agent else None,
-        "supplied_by": state.get("supplied_by"),
-        "user": state.get("user"),
-    }
-    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+def _announced_length(start: Message) -> int:
+    """What ``Content-Length`` says; 0 without one."""
+    return next((int(value) for name, value in start.get("headers", ()) if name == b"content-length"), 0)

@@ -1,17 +1,17 @@
 """Short answers: a status, a few headers and all of the body at once.
 
-Pages and files are sent by their own modules, which build their messages beforehand; everything else, errors
-included, is sent from here.
+Pages and files are kept as replies: the messages that send them, built beforehand. Everything else, errors
+included, is built and sent from here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from starlette.types import Message, Send
+    from starlette.types import Message, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -19,6 +19,22 @@ JSON = b"application/json"
 PLAIN_TEXT = b"text/plain; charset=utf-8"
 NEVER_KEPT = (b"cache-control", b"no-store")
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
+
+
+class Reply(NamedTuple):
+    """A whole answer, as the two messages that send it."""
+
+    start: Message
+    body: Message
+    supplied_by: str | None
+    """Name of the index that the page or file came from."""
+
+
+async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+    """Send a reply, and note for the access log where it came from."""
+    scope["state"]["supplied_by"] = reply.supplied_by
+    await send(reply.start)
+    await send(reply.body)
 
 
 async def send_answer(

@@ -1,7 +1,7 @@
 """The composition root: opens what a server process needs and says which module answers which path.
 
-    /{index}/simple/…          simple_api    pages of an index (hot path)
-    /packages/…                files         immutable bytes (hot path)
+    /{index}/simple/…          simple_api    pages of an index
+    /packages/…                files         immutable bytes
     /{index}/legacy/           uploads       uploads of twine, uv, poetry, pdm, flit, hatch
     /{index}/pypi/…            json_api      the JSON API of a project
     /api/v1/…                  api           everything the web page and the command line do
@@ -39,6 +39,7 @@ from conveyor.server.caches import Freshness
 from conveyor.server.files import Files
 from conveyor.server.json_api import JsonApi
 from conveyor.server.mirroring import Mirroring
+from conveyor.server.newest import Newest
 from conveyor.server.pages import Pages
 from conveyor.server.problems import as_error, method_not_allowed, send_error
 from conveyor.server.simple_api import SimpleApi
@@ -50,15 +51,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from conveyor.operations.store import Store
+    from conveyor.server.access_log import Application
+    from conveyor.server.answers import Reply
+    from conveyor.server.receiving import AnswersAtOnce
     from conveyor.settings import StoreSettings
 
 INDEX_WORDS = ("simple", "legacy", "pypi")
 """Words that follow the name of an index in a path."""
 
 
-def make_app(settings: StoreSettings) -> ASGIApp:
+def make_app(settings: StoreSettings) -> Application:
     """The whole server as one ASGI application; the store is opened when its lifespan begins."""
-    app: ASGIApp = App(settings)
+    app = App(settings)
     return AccessLog(app, settings.access_log) if settings.access_log else app
 
 
@@ -69,6 +73,16 @@ class App:
         self._settings = settings
         self._ending = AsyncExitStack()
         self._handlers: dict[str, ASGIApp] = {}
+        self._pages: AnswersAtOnce | None = None
+        self._files: AnswersAtOnce | None = None
+
+    def at_once(self, scope: Scope) -> Reply | None:
+        """The hot path: the reply to a request that memory alone can answer; ``None``: call the application.
+
+        Called by any thread (``server.receiving``); it waits for nothing.
+        """
+        handler = self._files if scope["path"].startswith("/packages/") else self._pages
+        return handler.at_once(scope) if handler is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the life of the process."""
@@ -121,7 +135,9 @@ class App:
         store = open_store(self._settings)
         self._ending.callback(close_store, store)
         # 2. what handlers share: who asks, what is kept in memory, what is asked of upstream
-        authenticator = Authenticator(store)
+        newest = Newest(store)
+        self._ending.callback(newest.close)
+        authenticator = Authenticator(store, newest)
         self._ending.push_async_callback(authenticator.close)
         read_from = store_upstream(store)
         upstream = Upstream(
@@ -132,18 +148,21 @@ class App:
         )
         mirroring = Mirroring(store, upstream, file_limit_bytes=self._settings.file_limit_bytes)
         self._ending.push_async_callback(mirroring.close)
-        freshness = Freshness(store)
+        freshness = Freshness(store, newest)
         pages = Pages(store, mirroring)
         # 3. who answers what
+        simple_api = SimpleApi(
+            store,
+            pages=pages,
+            freshness=freshness,
+            authenticator=authenticator,
+            public_url=self._settings.public_url or reachable(self._settings.served_url),
+        )
+        files = Files(store, mirroring=mirroring, freshness=freshness, authenticator=authenticator)
+        self._pages, self._files = simple_api, files
         self._handlers = {
-            "simple": SimpleApi(
-                store,
-                pages=pages,
-                freshness=freshness,
-                authenticator=authenticator,
-                public_url=self._settings.public_url or reachable(self._settings.served_url),
-            ),
-            "packages": Files(store, mirroring=mirroring, freshness=freshness, authenticator=authenticator),
+            "simple": simple_api,
+            "packages": files,
             "legacy": Uploads(
                 store,
                 authenticator,
@@ -163,7 +182,7 @@ class App:
             ),
             "api": make_api(store, authenticator, ask_upstream=mirroring.has_project),
             "healthz": _healthz,
-            "readyz": Readiness(store),
+            "readyz": Readiness(newest),
             "front": FrontPage(store),
         }
 
@@ -206,13 +225,13 @@ async def _healthz(scope: Scope, receive: Receive, send: Send) -> None:
 class Readiness:
     """Whether the catalogue answers: what a load balancer asks before it sends requests here."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, newest: Newest) -> None:
+        self._newest = newest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 with the newest serial, or the error of the catalogue."""
         del scope, receive
-        serial = await asyncio.to_thread(self._store.newest.read)
+        serial = await self._newest.read()
         body = json.dumps({"status": "ready", "serial": serial}).encode()
         await send_answer(send, 200, body, content_type=JSON, headers=[NEVER_KEPT])
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.operations.store import Store
+    from conveyor.server.newest import Newest
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -59,8 +60,9 @@ class _Remembered:
 class Authenticator:
     """Tells who asks; one per process, ended with ``close``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, newest: Newest) -> None:
         self._store = store
+        self._newest = newest
         self._known: dict[str, _Remembered] = {}
         self._passwords: dict[bytes, tuple[str, float]] = {}
         self._key = secrets.token_bytes(32)
@@ -94,7 +96,7 @@ class Authenticator:
     async def _identity_of_token(self, secret: str) -> Identity:
         digest = digest_of(secret)
         key = f"token {digest}"
-        serial = self._store.newest.read()
+        serial = await self._newest.read()
         remembered = self._known.get(key)
         if remembered is None or remembered.serial != serial:
             found = await asyncio.to_thread(find_token, self._store, digest)
@@ -138,7 +140,7 @@ class Authenticator:
 
     async def _account(self, name: str) -> Account | None:
         key = f"account {name}"
-        serial = self._store.newest.read()
+        serial = await self._newest.read()
         remembered = self._known.get(key)
         if remembered is None or remembered.serial != serial:
             remembered = _Remembered(serial, account=await asyncio.to_thread(find_account, self._store, name))

@@ -6,6 +6,9 @@ does not, the events in between are read once and what they touch is dropped (ru
 
 An answer carries the serial of the snapshot it was made from. One that is older than what was dropped
 meanwhile is sent, but not kept: the drop that it needed may be past already.
+
+The event loop alone changes what is kept. Other threads may look: ``is_current`` and ``Cache.get`` read, and
+leave nothing behind but a mark that an answer was of use.
 """
 
 from __future__ import annotations
@@ -14,15 +17,20 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from conveyor.operations.changes import newest_change
 from conveyor.operations.pages import touched_since
 
 if TYPE_CHECKING:
     from conveyor.operations.pages import Touched
     from conveyor.operations.store import Store
+    from conveyor.server.newest import Newest
 
 
 class Kept(Protocol):
     """What a cache has to know of an answer."""
+
+    is_used: bool
+    """Whether it was looked up since it was last weighed against the others."""
 
     @property
     def project(self) -> str | None:
@@ -44,7 +52,7 @@ OVERHEAD_BYTES = 2048
 
 
 class Cache(Generic[Answer]):
-    """Answers by path, the longest unused dropped first when there are too many bytes."""
+    """Answers by path; when there are too many bytes, those go that were not used since their last turn."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -57,7 +65,7 @@ class Cache(Generic[Answer]):
         """What is kept for a path."""
         entry = self._entries.get(path)
         if entry is not None:
-            self._entries.move_to_end(path)
+            entry.is_used = True
         return entry
 
     def put(self, path: str, answer: Answer) -> None:
@@ -71,7 +79,12 @@ class Cache(Generic[Answer]):
         self._weight_bytes += weight
         self._paths.setdefault(answer.project, set()).add(path)
         while self._weight_bytes > self._limit_bytes:
-            self.drop(next(iter(self._entries)))
+            oldest, entry = next(iter(self._entries.items()))
+            if entry.is_used:  # a second chance, once per use
+                entry.is_used = False
+                self._entries.move_to_end(oldest)
+            else:
+                self.drop(oldest)
 
     def drop(self, path: str) -> None:
         """Forget a path; one that is not kept is fine."""
@@ -108,9 +121,10 @@ class Cache(Generic[Answer]):
 class Freshness:
     """Keeps the caches of one process in step with the catalogue."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, newest: Newest) -> None:
         self._store = store
-        self.applied = store.newest.read()
+        self._newest = newest
+        self.applied = newest_change(store)
         """Serial of the newest change that the caches took into account."""
         self._caches: list[Cache[Kept]] = []
         self._catching_up = asyncio.Lock()
@@ -123,24 +137,25 @@ class Freshness:
         return cache
 
     def is_current(self) -> bool:
-        """Whether everything kept is as new as the catalogue."""
-        return self._store.newest.read() == self.applied
+        """Whether everything kept is known, without asking, to be as new as the catalogue."""
+        return self._newest.peek() == self.applied
 
     async def catch_up(self) -> None:
-        """Drop what has changed; returns at once when nothing has."""
+        """Drop what has changed before this call; returns at once when nothing has. Raises StorageFailed."""
+        before = self.applied
+        newest = await self._newest.read()
+        if newest == self.applied:
+            return
         async with self._catching_up:
-            newest = self._store.newest.read()
-            if newest == self.applied:
-                return
-            if newest < self.applied:  # an older state was restored
+            if newest > self.applied:
+                touched = await asyncio.to_thread(touched_since, self._store, self.applied)
+                for cache in self._caches:
+                    cache.apply(touched)
+                self.applied = touched.serial
+            elif newest < min(before, self.applied):  # an older state was restored
                 for cache in self._caches:
                     cache.clear()
                 self.applied = newest
-                return
-            touched = await asyncio.to_thread(touched_since, self._store, self.applied)
-            for cache in self._caches:
-                cache.apply(touched)
-            self.applied = touched.serial
 
     def may_keep(self, serial: int) -> bool:
         """Whether an answer made from a snapshot of this serial may be kept."""

@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
-from conveyor.server.answers import NO_BODY, send_head
+from conveyor.server.answers import NO_BODY, Reply, send_head, send_reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,18 +39,32 @@ _CONTENT_TYPES = (
     (".tar.gz", b"application/gzip"),
 )
 _CONDITIONS = frozenset({b"range", b"if-range", b"if-none-match"})
-_PATHSEND = "http.response.pathsend"
+PATHSEND = "http.response.pathsend"
 
 
 class ReadyFile:
-    """Bytes that are here, with the messages that send all of them."""
+    """Bytes that are here, with the replies that send all of them, or none."""
 
-    __slots__ = ("body", "content", "found", "headers", "path", "sha256", "size_bytes", "start")
+    __slots__ = (
+        "content",
+        "found",
+        "head",
+        "headers",
+        "is_public",
+        "is_used",
+        "not_modified",
+        "path",
+        "sha256",
+        "size_bytes",
+        "whole",
+    )
 
     def __init__(self, found: FoundFile, blobs: BlobStore, sha256: str, name: str) -> None:
         """Read what is needed to answer with a blob, small blobs whole. Raises NotFound, StorageFailed."""
+        self.is_used = False
         self.found = found
         """Who may read it, and where it came from."""
+        self.is_public = found.is_public
         self.sha256 = sha256
         self.size_bytes = blobs.size(sha256)
         self.headers = file_headers(sha256, name, is_public=found.is_public)
@@ -63,11 +77,20 @@ class ReadyFile:
             with blobs.open(sha256) as stream:
                 self.content = stream.read()
         headers = [*self.headers, *length_header(self.size_bytes)]
-        self.start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
-        self.body: Message | None = None
-        """Sends a small file; ``None`` for a large one."""
+        start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
+        self.head = Reply(start, NO_BODY, found.supplied_by)
+        self.whole: Reply | None = None
+        """``None``: too large for one message, and not on a local disk."""
         if self.content is not None:
-            self.body = {"type": "http.response.body", "body": self.content}
+            self.whole = Reply(start, {"type": "http.response.body", "body": self.content}, found.supplied_by)
+        elif self.path is not None:
+            self.whole = Reply(start, {"type": PATHSEND, "path": str(self.path)}, found.supplied_by)
+        unchanged: Message = {
+            "type": "http.response.start",
+            "status": 304,
+            "headers": without_type(self.headers),
+        }
+        self.not_modified = Reply(unchanged, NO_BODY, found.supplied_by)
 
     @property
     def project(self) -> str:
@@ -89,46 +112,55 @@ class ReadyFile:
         """The digest of the bytes."""
         return f'"{self.sha256}"'
 
+    def reply(self, scope: Scope, *, is_range_ignored: bool = False) -> Reply | None:
+        """The reply to a GET or HEAD request; ``None``: it asks for a part, or the file goes in pieces."""
+        if_none_match = b""
+        for name, value in scope["headers"]:
+            if name == b"if-none-match":
+                if_none_match = value
+            elif name == b"range" and not is_range_ignored:
+                return None
+        if if_none_match and etag_matches(if_none_match.decode("latin-1"), self.etag):
+            return self.not_modified
+        if scope["method"] == "HEAD":
+            return self.head
+        if self.content is None and PATHSEND not in scope.get("extensions", {}):
+            return None
+        return self.whole
+
 
 async def send_file(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore) -> None:
     """Answer a GET or HEAD request for a file that is here."""
-    is_head = scope["method"] == "HEAD"
-    asked = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
-    if not asked:
-        await _send_whole(scope, send, file, blobs, is_head=is_head)
+    ranges = _ranges_asked(scope, file)
+    reply = file.reply(scope, is_range_ignored=True) if ranges is None else None
+    if reply is not None:
+        await send_reply(scope, send, reply)
         return
-    if etag_matches(asked.get(b"if-none-match", ""), file.etag):
-        await send_head(send, 304, without_type(file.headers))
-        return
-    ranges = None
-    if b"range" in asked and asked.get(b"if-range", file.etag).strip() == file.etag:
-        ranges = parse_ranges(asked[b"range"], file.size_bytes)
+    scope["state"]["supplied_by"] = file.found.supplied_by
     if ranges is None:
-        await _send_whole(scope, send, file, blobs, is_head=is_head)
+        parts = [(b"", 0, file.size_bytes)]
+        await _send_pieces(send, 200, file.head.start["headers"], file, blobs, parts=parts, tail=b"")
     elif not ranges:
         unsatisfied = (b"content-range", f"bytes */{file.size_bytes}".encode())
         await send_head(send, 416, [unsatisfied, (b"accept-ranges", b"bytes")])
     else:
         headers, parts, tail = _single(file, *ranges[0]) if len(ranges) == 1 else _multipart(file, ranges)
-        if is_head:
+        if scope["method"] == "HEAD":
             await send_head(send, 206, headers)
         else:
             await _send_pieces(send, 206, headers, file, blobs, parts=parts, tail=tail)
 
 
-async def _send_whole(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore, *, is_head: bool) -> None:
-    if is_head:
-        await send(file.start)
-        await send(NO_BODY)
-    elif file.body is not None:
-        await send(file.start)
-        await send(file.body)
-    elif file.path is not None and _PATHSEND in scope.get("extensions", {}):
-        await send(file.start)
-        await send({"type": _PATHSEND, "path": str(file.path)})
-    else:
-        parts = [(b"", 0, file.size_bytes)]
-        await _send_pieces(send, 200, file.start["headers"], file, blobs, parts=parts, tail=b"")
+def _ranges_asked(scope: Scope, file: ReadyFile) -> list[tuple[int, int]] | None:
+    """The ranges to answer with, as ``parse_ranges`` gives them; ``None``: the file as a whole."""
+    asked = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
+    if (
+        b"range" not in asked
+        or etag_matches(asked.get(b"if-none-match", ""), file.etag)
+        or asked.get(b"if-range", file.etag).strip() != file.etag
+    ):
+        return None
+    return parse_ranges(asked[b"range"], file.size_bytes)
 
 
 Part = tuple[bytes, int, int]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.access import Identity
     from conveyor.operations.store import Store
+    from conveyor.server.answers import Reply
     from conveyor.server.auth import Authenticator
     from conveyor.server.caches import Freshness
     from conveyor.server.mirroring import Mirroring
@@ -49,6 +50,18 @@ class Files:
         self._authenticator = authenticator
         self._cache = freshness.new_cache(ReadyFile, CACHE_BYTES)
 
+    def at_once(self, scope: Scope) -> Reply | None:
+        """The reply when memory alone has it, and everybody may have it; ``None``: see ``__call__``.
+
+        Called by any thread; it waits for nothing.
+        """
+        file = self._cache.get(scope["path"]) if self._freshness.is_current() else None
+        if file is None or not file.is_public or scope["method"] not in ("GET", "HEAD"):
+            return None
+        if any(name == b"authorization" for name, _ in scope["headers"]):
+            return None
+        return file.reply(scope)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: from memory if it can be, else after looking it up."""
         if scope["method"] not in ("GET", "HEAD"):
@@ -61,17 +74,15 @@ class Files:
                 scope["state"]["user"] = identity.name
                 break
         # 2. the file, after what has changed
-        if not self._freshness.is_current():
-            await self._freshness.catch_up()
+        await self._freshness.catch_up()
         file = self._cache.get(scope["path"])
         if file is None:
             file = await self._find(scope, receive, send, identity)
             if file is None:
                 return
-        elif not file.found.is_public:
+        elif not file.is_public:
             may_read_file(identity, file.found)
         # 3. the answer
-        scope["state"]["supplied_by"] = file.found.supplied_by
         await send_file(scope, send, file, self._store.blobs)
 
     async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:

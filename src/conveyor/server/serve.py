@@ -37,6 +37,7 @@ from conveyor.operations.initialisation import initialise_store, planned_upstrea
 from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
 from conveyor.server.logs import configure_logs
+from conveyor.server.receiving import reply_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +198,9 @@ def _load(settings: StoreSettings, parent: int) -> ASGIApp:
     """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
     _die_with(parent)
     configure_logs()
-    return make_app(settings)
+    app = make_app(settings)
+    reply_at_once(app)
+    return app
 
 
 def _die_with(parent: int) -> None:

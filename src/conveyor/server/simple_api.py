@@ -1,9 +1,9 @@
 """The simple API's pages: bare ASGI, answered from memory as long as nothing has changed.
 
-The hot path, in order: is everything kept as new as the catalogue (two words of shared memory)? is this path
-kept, and may everybody read it? which form and coding does the client want? does it have that one already
-(304)? else send it. All the rest is below ``_slowly``: credentials, redirects, mirrors that are to be asked,
-rendering, compressing.
+The hot path is ``at_once``: is everything kept as new as the catalogue (two words of shared memory)? is this
+path kept, and may everybody read it? which form and coding does the client want? does it have that one
+already (304)? else here it is. All the rest is below ``__call__``: a catalogue that has to be asked,
+credentials, redirects, mirrors that are to be asked, rendering, compressing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from conveyor.domain.simple_api import (
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes import get_index
 from conveyor.operations.pages import FoundPage, find_list
-from conveyor.server.answers import NO_BODY, PLAIN_TEXT, send_answer
+from conveyor.server.answers import NO_BODY, PLAIN_TEXT, Reply, send_answer, send_reply
 from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from packaging.utils import NormalizedName
@@ -70,16 +71,25 @@ _NO_CHOICE: tuple[None, str] = (None, "")
 
 
 class Variant:
-    """A page in one form and coding, as the messages that send it."""
+    """A page in one form and coding, as the replies that send it."""
 
-    __slots__ = ("body", "etag", "not_modified", "start", "weight_bytes")
+    __slots__ = ("_etag", "_etag_bytes", "head", "not_modified", "weight_bytes", "whole")
 
     def __init__(
-        self, body: bytes, *, media: MediaType, coding: str, etag: str, serial: int, is_private: bool
+        self,
+        body: bytes,
+        *,
+        media: MediaType,
+        coding: str,
+        etag: str,
+        serial: int,
+        is_private: bool,
+        supplied_by: str | None,
     ) -> None:
-        self.etag = etag
+        self._etag = etag
+        self._etag_bytes = etag.encode()
         common = [
-            (b"etag", etag.encode()),
+            (b"etag", self._etag_bytes),
             (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
             _VARY,
             (b"x-pypi-last-serial", str(serial).encode()),
@@ -91,25 +101,44 @@ class Variant:
         ]
         if coding != "identity":
             headers.append((b"content-encoding", coding.encode()))
-        self.start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
-        self.not_modified: Message = {"type": "http.response.start", "status": 304, "headers": common}
-        self.body: Message = {"type": "http.response.body", "body": body}
+        start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
+        unchanged: Message = {"type": "http.response.start", "status": 304, "headers": common}
+        self.whole = Reply(start, {"type": "http.response.body", "body": body}, supplied_by)
+        self.head = Reply(start, NO_BODY, supplied_by)
+        self.not_modified = Reply(unchanged, NO_BODY, supplied_by)
         self.weight_bytes = len(body)
+
+    def reply(self, method: str, if_none_match: bytes) -> Reply:
+        """The reply to a GET or HEAD request."""
+        if if_none_match and (
+            if_none_match == self._etag_bytes or etag_matches(if_none_match.decode("latin-1"), self._etag)
+        ):
+            return self.not_modified
+        return self.head if method == "HEAD" else self.whole
 
 
 class CachedPage:
     """A page of one index: who may read it, until when it is fresh, and its variants so far."""
 
-    __slots__ = ("fresh_until", "index", "is_private", "project", "serial", "supplied_by", "variants")
+    __slots__ = (
+        "fresh_until",
+        "index",
+        "is_private",
+        "is_used",
+        "project",
+        "serial",
+        "supplied_by",
+        "variants",
+    )
 
     def __init__(
         self, found: FoundPage | FoundList, *, project: str | None, fresh_until: datetime | None
     ) -> None:
+        self.is_used = False
         self.index = found.index.name
         self.is_private = found.index.is_private
         self.project = project
         self.serial = found.serial
-        self.supplied_by = found.supplied_by if isinstance(found, FoundPage) else found.index.name
         self.fresh_until = fresh_until
         """When a mirror is to be asked again; ``None``: never."""
         self.variants: dict[tuple[MediaType | None, str], Variant] = {}
@@ -118,6 +147,10 @@ class CachedPage:
     def weight_bytes(self) -> int:
         """Bytes of everything rendered."""
         return sum(variant.weight_bytes for variant in self.variants.values())
+
+    def is_fresh(self, clock: Callable[[], datetime]) -> bool:
+        """Whether no mirror is to be asked before it is shown again."""
+        return self.fresh_until is None or self.fresh_until > clock()
 
 
 class SimpleApi:
@@ -142,28 +175,38 @@ class SimpleApi:
         self._choices: dict[tuple[bytes, bytes], tuple[MediaType | None, str]] = {}
         self._making: dict[tuple[str, MediaType, str, int], asyncio.Task[tuple[CachedPage, Variant]]] = {}
 
+    def at_once(self, scope: Scope) -> Reply | None:
+        """The reply when memory alone has it, and everybody may have it; ``None``: see ``__call__``.
+
+        Called by any thread; it waits for nothing.
+        """
+        return self._from_memory(scope) if self._freshness.is_current() else None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: from memory if it can be, else slowly."""
+        """One request: from memory if that is as new as the catalogue, else slowly."""
         del receive
-        method = scope["method"]
-        page = self._cache.get(scope["path"]) if self._freshness.is_current() else None
+        await self._freshness.catch_up()
+        reply = self._from_memory(scope)
+        if reply is not None:
+            await send_reply(scope, send, reply)
+        else:
+            await self._slowly(scope, send)
+
+    def _from_memory(self, scope: Scope) -> Reply | None:
+        page = self._cache.get(scope["path"])
         if (
             page is None
             or page.is_private
             or scope["query_string"]
-            or (page.fresh_until is not None and page.fresh_until <= self._store.clock())
-            or method not in ("GET", "HEAD")
+            or not page.is_fresh(self._store.clock)
+            or scope["method"] not in ("GET", "HEAD")
         ):
-            await self._slowly(scope, send)
-            return
-        asked = _asked(scope)
-        choice = self._choices.get((asked[0], asked[1]), _NO_CHOICE)
-        variant = page.variants.get(choice)
-        if variant is None or asked[3]:
-            await self._slowly(scope, send)
-            return
-        scope["state"]["supplied_by"] = page.supplied_by
-        await _send(send, variant, asked[2], is_head=method == "HEAD")
+            return None
+        accept, accept_encoding, if_none_match, has_credentials = _asked(scope)
+        variant = page.variants.get(self._choices.get((accept, accept_encoding), _NO_CHOICE))
+        if variant is None or has_credentials:
+            return None
+        return variant.reply(scope["method"], if_none_match)
 
     async def _slowly(self, scope: Scope, send: Send) -> None:
         """Everything that is not answered from memory."""
@@ -187,19 +230,17 @@ class SimpleApi:
             known = f"pages are served as {', '.join(MEDIA_TYPES)}\n".encode()
             await send_answer(send, 406, known, content_type=PLAIN_TEXT, headers=[_VARY])
             return
-        # 2. from memory, after what has changed; else from the catalogue
-        await self._freshness.catch_up()
+        # 2. from memory, else from the catalogue
         kept = self._kept(scope["path"], media, coding)
         if kept is not None:
             may_read(identity, kept[0].index, is_private=kept[0].is_private)
-        page, variant = kept or await self._make(scope, project, media, coding, identity)
-        scope["state"]["supplied_by"] = page.supplied_by
-        await _send(send, variant, if_none_match, is_head=scope["method"] == "HEAD")
+        _, variant = kept or await self._make(scope, project, media, coding, identity)
+        await send_reply(scope, send, variant.reply(scope["method"], if_none_match))
 
     def _kept(self, path: str, media: MediaType, coding: str) -> tuple[CachedPage, Variant] | None:
         """A page in one form and coding, when it is kept and no mirror is to be asked."""
         page = self._cache.get(path)
-        if page is None or (page.fresh_until is not None and page.fresh_until <= self._store.clock()):
+        if page is None or not page.is_fresh(self._store.clock):
             return None
         variant = page.variants.get((media, coding))
         return (page, variant) if variant is not None else None
@@ -281,15 +322,6 @@ def _asked(scope: Scope) -> tuple[bytes, bytes, bytes, bool]:
     return accept, accept_encoding, if_none_match, has_credentials
 
 
-async def _send(send: Send, variant: Variant, if_none_match: bytes, *, is_head: bool) -> None:
-    if if_none_match and etag_matches(if_none_match.decode("latin-1"), variant.etag):
-        await send(variant.not_modified)
-        await send(NO_BODY)
-        return
-    await send(variant.start)
-    await send(NO_BODY if is_head else variant.body)
-
-
 def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
     """(project, ``None``) of a canonical path; (…, location) where the client is sent on.
 
@@ -333,5 +365,11 @@ def _render(found: FoundPage | FoundList, media: MediaType, coding: str, public_
         body = zstandard.compress(body, 6)
     etag = f'"{digest}-{_TAGS[media]}-{coding}"'
     return Variant(
-        body, media=media, coding=coding, etag=etag, serial=serial, is_private=found.index.is_private
+        body,
+        media=media,
+        coding=coding,
+        etag=etag,
+        serial=serial,
+        is_private=found.index.is_private,
+        supplied_by=found.supplied_by if isinstance(found, FoundPage) else index,
     )
