@@ -79,6 +79,11 @@ def set_status(connection: Connection, name: str, status: ProjectStatus) -> None
     connection.execute(update(projects).where(projects.c.name == name).values(**status_columns(status)))
 
 
+def set_size_limit(connection: Connection, name: str, limit_bytes: int | None) -> None:
+    """Write a project's own limit; ``None``: that of the store holds."""
+    connection.execute(update(projects).where(projects.c.name == name).values(size_limit_bytes=limit_bytes))
+
+
 def find_project(connection: Connection, name: str) -> ProjectRow | None:
     """One project and who claimed its name; ``None`` when nothing was ever uploaded for it."""
     row = connection.execute(

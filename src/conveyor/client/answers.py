@@ -12,6 +12,7 @@ from typing import Any
 from conveyor.domain.deletions import DeletedFile, Deletion
 from conveyor.domain.evidence import Evidence
 from conveyor.domain.indexes import Index
+from conveyor.domain.policy import ProjectSize
 from conveyor.domain.project_status import STATUS_NAMES, ProjectStatus
 from conveyor.domain.promotions import Promotion
 from conveyor.domain.runs import Run, Step
@@ -104,6 +105,12 @@ def read_project_status(value: Json) -> ProjectStatus:
     if value["status"] not in STATUS_NAMES:
         raise ValueError(f"{value['status']!r} is no status of a project")
     return ProjectStatus(value["status"], value["reason"])
+
+
+def read_project_size(value: Json) -> ProjectSize:
+    """How large a project is, and may become."""
+    limit = value["limit_bytes"]
+    return ProjectSize(int(value["stored_bytes"]), None if limit is None else int(limit))
 
 
 def read_verdicts(value: Json) -> tuple[Verdict, ...]:

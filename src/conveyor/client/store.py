@@ -16,6 +16,7 @@ from conveyor.client.answers import (
     ReleaseFile,
     read_deletion,
     read_indexes,
+    read_project_size,
     read_project_status,
     read_promotion,
     read_release,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from conveyor.client.http import Connection
     from conveyor.domain.deletions import Deletion
     from conveyor.domain.indexes import Index
+    from conveyor.domain.policy import ProjectSize
     from conveyor.domain.project_status import ProjectStatus, StatusName
     from conveyor.domain.promotions import Promotion
     from conveyor.domain.runs import Run
@@ -201,6 +203,15 @@ class StoreClient:
         body = {"status": status, "reason": reason}
         path = f"{_project_path(project)}/status"
         return self._connection.ask("PUT", path, read_project_status, json_body=body, may_repeat=True)
+
+    def project_size(self, project: str) -> ProjectSize:
+        """The bytes of all files of a project, and its own limit."""
+        return self._connection.ask("GET", f"{_project_path(project)}/size", read_project_size)
+
+    def set_project_size_limit(self, project: str, limit_bytes: int | None) -> ProjectSize:
+        """Give a project a limit of its own; ``None``: that of the store holds."""
+        path, body = f"{_project_path(project)}/size", {"limit_bytes": limit_bytes}
+        return self._connection.ask("PUT", path, read_project_size, json_body=body, may_repeat=True)
 
     # --- pipeline runs -----------------------------------------------------------------------------------
 

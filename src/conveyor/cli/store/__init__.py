@@ -21,6 +21,7 @@ COMMANDS = {
     "yank": ("conveyor.cli.store.yank", "Have new installations pass a release over, or take that back."),
     "delete": ("conveyor.cli.store.delete", "Delete a file, a release or a project, for ever."),
     "status": ("conveyor.cli.store.status", "Show, archive, deprecate or quarantine a project."),
+    "limit": ("conveyor.cli.store.limit", "Show how large a project is, or limit it."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates let it pass."),
 }
 """Command name → (module holding ``command``, one line of help)."""

@@ -1,0 +1,39 @@
+"""``conveyor store limit``: show how large a project is, or limit it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.store.place import on_a_store
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.command("limit")
+@click.argument("name")
+@click.argument("limit_bytes", required=False, type=click.IntRange(min=0), metavar="[BYTES]")
+@click.option("--none", "is_none", is_flag=True, help="Take the project's own limit away: the store's holds.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, place: Place) -> None:
+    """Show how large project NAME is, or let all of its files together have up to BYTES (administrators).
+
+    The limit goes before that of the store, be it higher or lower. Files that are here stay.
+    """
+    if is_none and limit_bytes is not None:
+        raise click.UsageError("give either BYTES or --none")
+    with place.client() as client:
+        if is_none or limit_bytes is not None:
+            size = client.set_project_size_limit(name, limit_bytes)
+        else:
+            size = client.project_size(name)
+    if as_json:
+        click.echo(json.dumps({"project": name, **asdict(size)}, indent=2))
+        return
+    limit = "no limit of its own" if size.limit_bytes is None else f"a limit of {size.limit_bytes:,}"
+    click.echo(f"{name} has {size.stored_bytes:,} bytes and {limit}")

@@ -1,0 +1,60 @@
+"""How large a project is and may become: show it, give it a limit of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog.projects import find_project, lock_project, project_size, set_size_limit
+from conveyor.domain.access import may_administer
+from conveyor.domain.names import project_name
+from conveyor.domain.policy import ProjectSize
+from conveyor.errors import NotFound
+from conveyor.operations.changes import read, record_change
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from conveyor.domain.access import Identity
+    from conveyor.domain.names import NormalizedName
+    from conveyor.operations.store import Store
+
+
+def get_project_size(store: Store, identity: Identity, project: str) -> ProjectSize:
+    """The bytes of all files of a project, and its own limit.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is no administrator.
+        InvalidName, NotFound: it is no name of a project that was uploaded here.
+    """
+    may_administer(identity)
+    name = project_name(project)
+    with read(store) as connection:
+        _must_be_here(connection, name)
+        return project_size(connection, name)
+
+
+def set_project_size_limit(
+    store: Store, identity: Identity, project: str, limit_bytes: int | None
+) -> ProjectSize:
+    """Give a project a limit of its own, which goes before the store's; ``None``: take it away again.
+
+    Files that are here stay, whatever the limit is.
+
+    Raises:
+        As ``get_project_size``.
+    """
+    may_administer(identity)
+    name = project_name(project)
+    with record_change(store, actor=identity.name) as change:
+        _must_be_here(change.connection, name)
+        lock_project(change.connection, name)
+        before = project_size(change.connection, name)
+        if before.limit_bytes != limit_bytes:
+            set_size_limit(change.connection, name, limit_bytes)
+            change.event("set-size-limit", project=name, detail={"limit_bytes": limit_bytes})
+    return ProjectSize(before.stored_bytes, limit_bytes)
+
+
+def _must_be_here(connection: Connection, name: NormalizedName) -> None:
+    if find_project(connection, name) is None:
+        raise NotFound(f'there is no project "{name}" of this store\'s own', hint="upload a file of it first")

@@ -1,0 +1,54 @@
+"""Sizes of projects: show one, limit it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.domain.names import project_name
+from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
+from conveyor.server.api.endpoints import Answer, Endpoint
+from conveyor.server.api.schemas import COUNT, TEXT, nullable, record
+
+if TYPE_CHECKING:
+    from conveyor.domain.policy import ProjectSize
+    from conveyor.server.api.endpoints import Call
+
+
+def get_size_of_project(call: Call) -> Answer:
+    """The bytes of all files of a project, and the limit that it has of its own."""
+    project = call.path["project"]
+    return _answer(project, get_project_size(call.store, call.identity, project))
+
+
+def put_size_of_project(call: Call) -> Answer:
+    """Give a project a limit of its own, or with null none."""
+    fields = call.fields("the limit")
+    is_none = fields.has("limit_bytes") and fields.anything("limit_bytes") is None
+    limit_bytes = None if is_none else fields.count("limit_bytes")
+    fields.finish(is_closed=True)
+    project = call.path["project"]
+    return _answer(project, set_project_size_limit(call.store, call.identity, project, limit_bytes))
+
+
+def _answer(project: str, size: ProjectSize) -> Answer:
+    body = {
+        "project": project_name(project),
+        "stored_bytes": size.stored_bytes,
+        "limit_bytes": size.limit_bytes,
+    }
+    return Answer(body)
+
+
+_SIZE = record({"project": TEXT, "stored_bytes": COUNT, "limit_bytes": nullable(COUNT)})
+
+ENDPOINTS = (
+    Endpoint("GET", "/projects/{project}/size", get_size_of_project, right="admin", answers={200: _SIZE}),
+    Endpoint(
+        "PUT",
+        "/projects/{project}/size",
+        put_size_of_project,
+        right="admin",
+        body=record({"limit_bytes": nullable(COUNT)}),
+        answers={200: _SIZE},
+    ),
+)

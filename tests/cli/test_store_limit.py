@@ -1,0 +1,103 @@
+"""The limit of a project, from the command line through the API to the next upload."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.catalog.events import events_since
+from conveyor.cli import run
+from conveyor.domain.access import Identity
+from conveyor.domain.distributions import UploadForm
+from conveyor.domain.policy import UploadLimits
+from conveyor.errors import Forbidden, InvalidInput, TooLarge
+from conveyor.operations.changes import read
+from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.uploads import IncomingFile, ReceivedUpload, accept_upload
+from conveyor.server.api.direct import DirectConnection
+from distributions_made import Made, make_sdist, make_wheel
+from makers import make_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.operations.store import Store
+
+ADMIN = Identity("admin", frozenset({"admin"}))
+WHEEL = make_wheel()
+
+
+def upload(store: Store, made: Made) -> None:
+    limits = UploadLimits(project_bytes=10**9)
+    file = IncomingFile(store.blobs, limits=limits)
+    try:
+        file.write([made.content])
+        received = ReceivedUpload("unstable", made.filename, UploadForm(made.form), file)
+        accept_upload(store, received, identity=ADMIN, limits=limits)
+    finally:
+        file.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = make_store(tmp_path / "store")
+    upload(made, WHEEL)
+    return made
+
+
+def call(tmp_path: Path, *arguments: str) -> int:
+    return run(["store", "limit", "demo", *arguments, "--data", str(tmp_path / "store")])
+
+
+def test_size_is_shown(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path) == 0
+    size = len(WHEEL.content)
+    assert capsys.readouterr().out == f"demo has {size:,} bytes and no limit of its own\n"
+    assert call(tmp_path, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"project": "demo", "stored_bytes": size, "limit_bytes": None}
+
+
+def test_limit_holds_from_the_next_upload_on_and_can_be_taken_away(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = store.newest.read()
+    assert call(tmp_path, "1000") == 0
+    assert capsys.readouterr().out.endswith("bytes and a limit of 1,000\n")
+    with pytest.raises(TooLarge, match="more than 1,000"):
+        upload(store, make_sdist())
+    assert call(tmp_path, "1000") == 0
+    with read(store) as connection:
+        (event,) = events_since(connection, before)
+    assert (event.action, event.project, event.detail) == ("set-size-limit", "demo", {"limit_bytes": 1000})
+    assert call(tmp_path, "--none") == 0
+    upload(store, make_sdist())
+
+
+@pytest.mark.parametrize("arguments", [("5", "--none"), ("many",), ("-1",)])
+def test_what_is_no_limit_is_refused(store: Store, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert call(tmp_path, *arguments) == 2
+
+
+def test_unknown_project_is_not_found(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "limit", "other", "--data", str(tmp_path / "store")]) == 5
+    assert 'there is no project "other" of this store\'s own' in capsys.readouterr().err
+
+
+def test_body_must_name_a_limit_or_null(store: Store) -> None:
+    connection = DirectConnection(store, ADMIN, name="here")
+    for body in ({}, {"limit_bytes": -1}, {"limit_bytes": "1"}, {"limit_bytes": 1, "x": 1}):
+        with pytest.raises(InvalidInput):
+            connection.send("PUT", "/api/v1/projects/demo/size", json_body=body)
+
+
+def test_only_administrators_see_and_set_sizes(store: Store) -> None:
+    uploader = Identity("ulla", frozenset({"upload", "read"}))
+    with pytest.raises(Forbidden):
+        get_project_size(store, uploader, "demo")
+    with pytest.raises(Forbidden):
+        set_project_size_limit(store, uploader, "demo", None)
