@@ -18,10 +18,11 @@ from attestations_made import make_attestation
 from conveyor.domain.simple_api import HTML, JSON, TEXT_HTML
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import ADMIN_PASSWORD
-from running_stores import running_store
+from running_stores import running_store, serve_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import urllib3
     from pypi_simple import DistributionPackage
@@ -268,3 +269,14 @@ def test_other_spelling_leads_to_the_page_with_its_query(store: RunningStore, pa
     assert answer.status == 301
     to = urljoin(store.url + path, answer.headers["location"]).removeprefix(store.url)
     assert to == target + ("?" + path.partition("?")[2] if "?" in path else "")
+
+
+def test_links_that_may_not_be_relative_name_the_public_url(tmp_path: Path) -> None:
+    environment = serve_environment(CONVEYOR_PUBLIC_URL="https://packages.example/store")
+    with running_store(tmp_path / "store", environment=environment) as behind_a_proxy:
+        _upload(behind_a_proxy, WHEEL, attestations=json.dumps([make_attestation(WHEEL)]))
+        (file,) = page(behind_a_proxy)["files"]
+        (described,) = behind_a_proxy.get("/unstable/pypi/demo/json").json()["urls"]
+    assert file["url"] == f"../../..{url_of(WHEEL)}"
+    assert file["provenance"] == f"https://packages.example/store{url_of(WHEEL)}.provenance"
+    assert described["url"] == f"https://packages.example/store{url_of(WHEEL)}"
