@@ -1,48 +1,30 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.mirror import MirroredFile, Unchanged, UpstreamFile, UpstreamPage
+from conveyor.domain.mirror import Unchanged, UpstreamFile, UpstreamPage
 from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.upstream import Upstream
 from distributions_made import make_wheel
+from mirrors import mirrored_file, run
 from upstreams import Served, file_entry, running_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
+
+    from conveyor.domain.mirror import MirroredFile
 
 DEMO = canonicalize_name("demo")
 WHEEL = make_wheel()
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, timeout=60))
-
-
 def mirrored(url: str) -> MirroredFile:
-    return MirroredFile(
-        index="pypi",
-        project="demo",
-        filename=WHEEL.filename,
-        sha256=WHEEL.sha256,
-        url=url,
-        size_bytes=None,
-        upload_time="2026-11-21T08:00:00.000000Z",
-        is_upload_time_first_seen=True,
-        requires_python=None,
-        is_yanked=False,
-        yank_reason=None,
-        upstream_has_metadata=True,
-        metadata_sha256=None,
-        is_stored=False,
-    )
+    return mirrored_file(WHEEL, url)
 
 
 async def page_of(upstream: Upstream) -> tuple[UpstreamFile, ...]:

@@ -112,3 +112,35 @@ def test_foreign_filename_is_taken(name: str) -> None:
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a\\b", "a\nb", "a\x00b", "\ud800.whl", "x" * 513])
 def test_foreign_filename_is_refused(name: str) -> None:
     assert not is_sound_filename(name)
+
+
+def test_metadata_that_can_not_be_read_stays_so_until_the_bytes_or_what_is_beside_them_change() -> None:
+    known = replace(first(), is_metadata_unreadable=True)
+    assert not page_file(known).has_metadata
+    (yanked,) = merged([known], [replace(OFFERED, is_yanked=True)]).changed
+    assert not yanked.has_metadata
+    for news in (
+        replace(OFFERED, sha256="ef" * 32),
+        replace(OFFERED, has_metadata=True),
+        replace(OFFERED, has_metadata=True, metadata_sha256="cd" * 32),
+    ):
+        (after,) = merged([known], [news]).changed
+        assert after.has_metadata
+
+
+def test_provenance_that_was_fetched_stays_as_long_as_its_address_does() -> None:
+    offered = replace(OFFERED, provenance_url="http://files/demo.provenance")
+    known = replace(first(offered), provenance_sha256="cd" * 32)
+    (same,) = merged([known], [replace(offered, is_yanked=True)]).changed
+    assert same.provenance_sha256 == "cd" * 32
+    (moved,) = merged([known], [replace(offered, provenance_url="http://files/new")]).changed
+    assert moved.provenance_sha256 is None
+    (gone,) = merged([known], [OFFERED]).changed
+    assert (page_file(known).has_provenance, page_file(gone).has_provenance) == (True, False)
+
+
+def test_sdist_offers_metadata_when_some_was_read_out_of_it() -> None:
+    sdist = first(replace(OFFERED, filename="demo-1.0.tar.gz"))
+    assert not page_file(sdist).has_metadata
+    read = page_file(replace(sdist, metadata_sha256="cd" * 32))
+    assert (read.has_metadata, read.metadata_sha256) == (True, "cd" * 32)

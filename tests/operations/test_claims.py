@@ -8,7 +8,7 @@ from conveyor.catalog.events import events_since
 from conveyor.domain.access import ANONYMOUS, Identity
 from conveyor.errors import Forbidden, InvalidName, Unauthorized
 from conveyor.operations.changes import read
-from conveyor.operations.claims import claim_name, list_claims
+from conveyor.operations.claims import claim_name, list_claims, name_to_ask_for
 from makers import make_store
 
 if TYPE_CHECKING:
@@ -70,3 +70,27 @@ def test_others_may_not_claim(tmp_path: Path) -> None:
     with pytest.raises(Forbidden):
         list_claims(store, CLAIMER)
     assert list_claims(store, ADMIN) == []
+
+
+def test_upstream_is_to_be_asked_for_what_somebody_may_claim_and_nobody_has(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    assert name_to_ask_for(store, CLAIMER, "Demo.Pkg") == "demo-pkg"
+    assert name_to_ask_for(store, ADMIN, "demo-pkg") is None
+    assert name_to_ask_for(store, CLAIMER, "risk", is_prefix=True) is None
+    claim_name(store, ADMIN, "demo-pkg")
+    claim_name(store, ADMIN, "risk", is_prefix=True)
+    assert name_to_ask_for(store, CLAIMER, "demo-pkg") is None
+    assert name_to_ask_for(store, CLAIMER, "risk-score") is None
+    with pytest.raises(Forbidden):
+        name_to_ask_for(store, READER, "other")
+    with pytest.raises(InvalidName):
+        name_to_ask_for(store, CLAIMER, "-demo")
+
+
+def test_name_below_a_claimed_prefix_is_claimed_without_asking_upstream(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    claim_name(store, ADMIN, "risk", is_prefix=True)
+    claim, is_new = claim_name(store, CLAIMER, "risk-score")
+    assert (claim.name, is_new) == ("risk-score", True)
+    with pytest.raises(Forbidden):
+        claim_name(store, READER, "risk-limits")

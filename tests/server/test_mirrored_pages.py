@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.catalog.events import events_since
 from conveyor.domain.mirror import FRESH_FOR
-from conveyor.errors import NotFound
+from conveyor.errors import Forbidden, NotFound
 from conveyor.operations.changes import read
 from conveyor.operations.claims import claim_name
 from distributions_made import core_metadata, make_wheel
@@ -294,7 +294,7 @@ def test_status_in_html_is_passed_on(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_project_that_upstream_quarantined_offers_no_files(tmp_path: Path) -> None:
+def test_project_that_upstream_quarantined_offers_no_files_by_page_or_address(tmp_path: Path) -> None:
     async def scenario() -> None:
         wheel = make_wheel()
         with running_upstream() as upstream:
@@ -302,7 +302,9 @@ def test_project_that_upstream_quarantined_offers_no_files(tmp_path: Path) -> No
             upstream.add_json("demo", [file_entry(upstream, wheel)], version="1.4", more=more)
             async with mirroring(tmp_path, upstream) as reader:
                 page = await reader.page("demo")
+                file = await reader.get(packages_path(wheel))
         assert page.json["files"] == []
+        assert isinstance(file.error, Forbidden)
         assert page.json["project-status"] == {"status": "quarantined"}
 
     run(scenario())

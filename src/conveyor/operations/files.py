@@ -10,12 +10,12 @@ from packaging.utils import canonicalize_name
 
 from conveyor.catalog.distributions import deleted_at
 from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.mirrored import mirrored_by_digest
+from conveyor.catalog.mirrored import mirrored_by_digest, mirrored_projects_of
 from conveyor.catalog.pages import claims_on, held_files, status_of
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import can_read
 from conveyor.domain.indexes import is_claimed, resolution_order
-from conveyor.domain.project_status import must_offer_files
+from conveyor.domain.project_status import must_offer_files, shown_status
 from conveyor.errors import Gone, NotFound
 from conveyor.operations.changes import read
 
@@ -47,7 +47,7 @@ class FoundFile:
     provenance_sha256: str | None
     """Digest of its provenance object; ``None``: not known yet, or it has none."""
     status: ProjectStatus
-    """What this store decided about the project."""
+    """Of the project: what this store decided, else the upstream that has the file."""
     mirrored: MirroredFile | None
     """Set when it is not ours but a mirror's; its bytes may still be upstream only."""
     serial: int
@@ -79,6 +79,9 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
         if not rows:
             raise _not_here(filename, deleted_at(connection, filename, sha256))
         status = status_of(connection, rows[0].project)
+        if mirrored:
+            known = mirrored_projects_of(connection, mirrored[0].project, [row.index for row in mirrored])
+            status = shown_status(status, (state.status for state in known.values()))
     holders = {row.index for row in rows}
     return FoundFile(
         filename=filename,

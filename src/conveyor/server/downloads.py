@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 HELD_BACK_BYTES = 1024
 """Not sent on before the whole file was verified."""
 
-SENT_AT_ONCE_BYTES = 256 * 1024
+SENT_AT_ONCE_BYTES = 128 * 1024
+"""The server below keeps several of these for a client that reads slowly."""
 
 LINGER_SECONDS = 60.0
 """How long a download goes on without a follower."""
