@@ -83,6 +83,7 @@ class Client:
             "PIPENV_VENV_IN_PROJECT": "1",
             "POETRY_VIRTUALENVS_IN_PROJECT": "true",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+            "UV_PYTHON": str(self.environment.python),  # else uv asks every interpreter of the machine
             "UV_PYTHON_DOWNLOADS": "never",
         }
         done = subprocess.run(
