@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from figures import Figures
 
 MADE = make_wheel()
+LEAST_COLLECTED = 20
+"""Fewer would not show that collectors were at work while others uploaded."""
 
 
 def test_only_what_no_row_names_is_removed(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_no_collection_while_a_backup_needs_the_blobs(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.torture)])
 def test_uploads_never_lose_their_bytes_to_collectors_of_other_processes(
     tmp_path: Path, kills: int, figures: Figures
 ) -> None:
@@ -163,7 +165,7 @@ def test_uploads_never_lose_their_bytes_to_collectors_of_other_processes(
         child.kill()
         child.wait()
         start(number % len(roles) + len(roles) * started)  # the same role, other files
-    while collected_from(store) < 2 * kills:
+    while collected_from(store) < LEAST_COLLECTED:
         wait_for_more(tmp_path, 1)
     for child in children.values():
         assert child.poll() is None, (tmp_path / "errors").read_text()

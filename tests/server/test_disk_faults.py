@@ -138,7 +138,7 @@ def test_every_sync_of_an_upload_that_fails_refuses_it(tmp_path: Path) -> None:
                 break
             assert (answer.status, made.filename in digests_on_page(store.url)) == (503, False)
             check_accepts_again(store, made)
-        assert number > 5  # file, folder of the file, the same of its metadata, log of the catalogue
+        assert number > 3  # at least the file, the name in its folder, and the log of the catalogue
         assert children_of(store.process) == [worker]
     assert faults_of(tmp_path / "store") == []
 

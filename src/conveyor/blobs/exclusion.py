@@ -49,10 +49,10 @@ exclude each other too. Nodes that share the folder need a file system that pass
 from __future__ import annotations
 
 import fcntl
-import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.locks import file_locked
 from conveyor.errors import Conflict, StorageFailed
 
 if TYPE_CHECKING:
@@ -99,32 +99,18 @@ class Exclusion:
 
     @contextmanager
     def _locked(self, name: str, kind: int) -> Iterator[None]:
-        try:
-            descriptor = self._open(name)
+        with ExitStack() as held:
             try:
-                fcntl.flock(descriptor, kind)
-            except BaseException:
-                os.close(descriptor)
-                raise
-        except BlockingIOError as error:
-            raise Conflict(
-                "a backup, a repair or another collection of this store is under way",
-                hint="wait until it has ended, then try again",
-            ) from error
-        except OSError as error:
-            raise StorageFailed(
-                f"the lock {self._folder / name} can not be taken: {error.strerror or error}",
-                hint="this process must be allowed to write there, and the file system must know flock",
-            ) from error
-        try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(file_locked(self._folder / name, kind))
+            except BlockingIOError as error:
+                raise Conflict(
+                    "a backup, a repair or another collection of this store is under way",
+                    hint="wait until it has ended, then try again",
+                ) from error
+            except OSError as error:
+                raise StorageFailed(
+                    f"the lock {self._folder / name} can not be taken: {error.strerror or error}",
+                    hint="this process must be allowed to write there, and the file system must know flock",
+                ) from error
             yield
-        finally:
-            os.close(descriptor)
-
-    def _open(self, name: str) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        try:
-            return os.open(self._folder / name, flags, 0o600)
-        except FileNotFoundError:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            return os.open(self._folder / name, flags, 0o600)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ from conveyor.blobs.inventory import (
     look_at,
     sync_file_system,
 )
+from conveyor.blobs.locks import file_locked
 from conveyor.catalog.connection import is_sqlite
 from conveyor.catalog.copies import copied_catalog
 from conveyor.catalog.facts import read_fact
@@ -200,20 +201,13 @@ def _check(store: Store, destination: Path) -> None:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """One backup at a time is written into a folder; a killed one frees the lock."""
-    with storage_errors(f"{folder} can not be written"):
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise Conflict(f"another backup is being written to {folder}") from error
-        except BaseException:
-            os.close(descriptor)
-            raise
-    try:
+    with ExitStack() as held:
+        with storage_errors(f"{folder} can not be written"):
+            try:
+                held.enter_context(file_locked(folder / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise Conflict(f"another backup is being written to {folder}") from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _bring_all(

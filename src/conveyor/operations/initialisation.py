@@ -22,12 +22,13 @@ import fcntl
 import os
 import secrets
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.locks import folder_locked
 from conveyor.catalog.connection import sqlite_path
 from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
@@ -116,17 +117,10 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """One process at a time initialises or restores this folder; a killed one frees the lock."""
-    with storage_errors(f"{folder} can not be written"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    try:
+    with ExitStack() as held:
+        with storage_errors(f"{folder} can not be locked"):
+            held.enter_context(folder_locked(folder, fcntl.LOCK_EX))
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _fill(store: Store, settings: StoreSettings, upstream: Upstream) -> InitialState:
