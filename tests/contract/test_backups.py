@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.blobs.filesystem import blob_path
+from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.connection import open_catalog, writing
 from conveyor.errors import Conflict, MissingTool, StorageFailed
 from conveyor.operations.backups import back_up

@@ -13,6 +13,7 @@ import pytest
 from conveyor.blobs import BlobStore, open_blobs
 from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS
 from conveyor.blobs.folders import make_durable_folders
+from conveyor.blobs.shelves import READY, SHELVES
 from conveyor.errors import InvalidInput, NotFound, StorageFailed
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 def files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """All but the mark of a folder of blobs that is ready."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != READY)
 
 
 def test_adopted_temporary_is_found_by_its_digest(blobs: BlobStore, tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ def test_adopted_temporary_is_found_by_its_digest(blobs: BlobStore, tmp_path: Pa
         assert stream.read() == CONTENT
         stream.seek(6)
         assert stream.read(2) == b"of"
-    assert files_below(tmp_path) == [tmp_path / "blobs here" / SHA256[:2] / SHA256[2:4] / SHA256]
+    assert files_below(tmp_path) == [tmp_path / "blobs here" / SHA256[:2] / SHA256]
     assert blobs.path(SHA256) == files_below(tmp_path)[0]
 
 
@@ -150,7 +152,7 @@ def test_bytes_and_names_are_synced_before_a_blob_is_acknowledged(tmp_path: Path
         text=True,
     ).stdout.splitlines()
     done = [line for line in recorded if str(tmp_path) in line]
-    shelf = f"{root}/{SHA256[:2]}/{SHA256[2:4]}"
+    shelf = f"{root}/{SHA256[:2]}"
     moved = next(number for number, call in enumerate(done) if call.startswith("os.rename"))
     assert done[moved].endswith(f" {shelf}/{SHA256}")
     temporary = done[moved].split()[1]
@@ -159,18 +161,80 @@ def test_bytes_and_names_are_synced_before_a_blob_is_acknowledged(tmp_path: Path
     for made, parent in [
         (f"{tmp_path}/a", f"{tmp_path}"),
         (root, f"{tmp_path}/a"),
-        (f"{root}/temporary", root),
-        (f"{root}/{SHA256[:2]}", root),
-        (shelf, f"{root}/{SHA256[:2]}"),
+        (shelf, root),
     ]:
         making = done.index(f"os.mkdir {made}")
         assert f"fsync {parent}" in done[making:moved]
 
 
-def test_folder_that_another_process_made_is_synced_too(blobs: BlobStore, tmp_path: Path) -> None:
-    """It may have died between making the folder and syncing it."""
-    (tmp_path / "blobs here" / SHA256[:2] / SHA256[2:4]).mkdir(parents=True)
+def test_shelf_that_a_copy_of_the_store_has_left_out_is_made_again(blobs: BlobStore, tmp_path: Path) -> None:
+    (tmp_path / "blobs here" / SHA256[:2]).rmdir()
     assert blobs.put(CONTENT) == SHA256
+    assert blobs.has(SHA256)
+
+
+def two_levels(root: Path, contents: list[bytes]) -> dict[str, bytes]:
+    """Blobs as stores kept them earlier, in ``ab/cd/``; by digest."""
+    made = {hashlib.sha256(content).hexdigest(): content for content in contents}
+    for sha256, content in made.items():
+        folder = root / sha256[:2] / sha256[2:4]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / sha256).write_bytes(content)
+    return made
+
+
+def test_blobs_of_a_store_with_two_levels_of_folders_are_moved_when_it_is_opened(tmp_path: Path) -> None:
+    made = two_levels(tmp_path, [b"%d" % number for number in range(300)])
+    blobs = open_blobs(f"file://{tmp_path}")
+    for sha256, content in made.items():
+        with blobs.open(sha256) as stream:
+            assert stream.read() == content
+    assert files_below(tmp_path) == sorted(tmp_path / sha256[:2] / sha256 for sha256 in made)
+    assert {path.name for path in tmp_path.iterdir()} == {*SHELVES, "temporary", READY}
+    assert not any(path.is_dir() for shelf in SHELVES for path in (tmp_path / shelf).iterdir())
+
+
+MOVER = """
+import os, signal, sys
+deadly = int(sys.argv[2])
+def hear(event, arguments):
+    global deadly
+    if event in ("os.mkdir", "os.rename", "os.rmdir", "open"):
+        deadly -= 1
+        if deadly == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+from conveyor.blobs import open_blobs
+sys.addaudithook(hear)
+open_blobs(sys.argv[1])
+"""
+
+
+def test_move_that_was_killed_anywhere_is_completed_by_the_next_opening(tmp_path: Path) -> None:
+    made = two_levels(tmp_path, [b"%d" % number for number in range(8)])
+    for step in range(1, 3000, 47):
+        command = [sys.executable, "-c", MOVER, f"file://{tmp_path}", str(step)]
+        if subprocess.run(command, check=False).returncode == 0:
+            break
+        assert {path.name for path in files_below(tmp_path)} == made.keys()
+    else:
+        pytest.fail("the move never ended")
+    assert all(open_blobs(f"file://{tmp_path}").has(sha256) for sha256 in made)
+
+
+def test_store_with_two_levels_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    made = two_levels(tmp_path, [b"%d" % number for number in range(300)])
+    missing: list[str] = []
+
+    def open_and_look() -> None:
+        blobs = open_blobs(f"file://{tmp_path}")
+        missing.extend(sha256 for sha256 in made if not blobs.has(sha256))
+
+    threads = [threading.Thread(target=open_and_look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert missing == []
 
 
 def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:

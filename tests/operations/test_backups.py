@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.blobs import shelves
 from conveyor.blobs.inventory import hash_file
 from conveyor.catalog.copies import copied_catalog
 from conveyor.domain.backups import MARKER
@@ -85,7 +86,7 @@ def check_whole(folder: Path) -> None:
         assert (hashed.sha256, hashed.size_bytes) == (file.sha256, file.size_bytes)
     for line in (folder / found.listing.name).read_text().splitlines():
         sha256, size = line.split()
-        hashed = hash_file(folder / "blobs" / sha256[:2] / sha256[2:4] / sha256)
+        hashed = hash_file(shelves.blob_path(folder / "blobs", sha256))
         assert hashed is not None
         assert (hashed.sha256, hashed.size_bytes) == (sha256, int(size))
 
@@ -144,12 +145,8 @@ def test_second_backup_writes_what_is_new_and_drops_what_is_gone(store: Store, t
     names = {path.name for path in (tmp_path / "backup").iterdir()}
     expected = {MARKER, "lock", "blobs", second.backup.catalog.name, second.backup.listing.name}
     assert names == expected
-    assert not (tmp_path / "backup" / "blobs").joinpath(*_shelf(make_wheel("upstreams").sha256)).exists()
+    assert not shelves.blob_path(tmp_path / "backup" / "blobs", make_wheel("upstreams").sha256).exists()
     assert rows_of(restored(tmp_path / "backup", tmp_path / "again")) == rows_of(store)
-
-
-def _shelf(sha256: str) -> tuple[str, str, str]:
-    return sha256[:2], sha256[2:4], sha256
 
 
 def test_backup_outlives_what_happens_to_the_store(store: Store, tmp_path: Path) -> None:
@@ -209,7 +206,7 @@ def test_damage_is_noticed_where_bytes_are_copied(store: Store, other_disk: Path
 
 def test_verifying_replaces_what_the_backup_disk_has_damaged(store: Store, other_disk: Path) -> None:
     backup(store, other_disk / "backup")
-    damage(other_disk / "backup" / "blobs" / Path(*_shelf(MADE.sha256)))
+    damage(shelves.blob_path(other_disk / "backup" / "blobs", MADE.sha256))
     assert backup(store, other_disk / "backup").copied == 0
     assert backup(store, other_disk / "backup", is_verifying=True).copied == 1
     check_whole(other_disk / "backup")
@@ -345,7 +342,7 @@ def test_damaged_blob_of_a_backup_is_named_and_no_store_is_made(
     store: Store, tmp_path: Path, other_disk: Path
 ) -> None:
     backup(store, other_disk / "backup")
-    bad = other_disk / "backup" / "blobs" / Path(*_shelf(MADE.sha256))
+    bad = shelves.blob_path(other_disk / "backup" / "blobs", MADE.sha256)
     damage(bad)
     settings = make_settings(tmp_path / "again")
     with pytest.raises(StorageFailed, match=MADE.sha256):
@@ -387,7 +384,7 @@ def test_blobs_that_lie_elsewhere_must_be_empty_too(store: Store, tmp_path: Path
     assert list((tmp_path / "again").iterdir()) == []
     settings = replace(settings, blobs_url=f"file://{tmp_path}/elsewhere")
     restore_store(tmp_path / "backup", settings, threads=2)
-    assert hash_file(tmp_path / "elsewhere" / Path(*_shelf(MADE.sha256))) is not None
+    assert hash_file(shelves.blob_path(tmp_path / "elsewhere", MADE.sha256)) is not None
 
 
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.torture)])

@@ -197,7 +197,7 @@ def test_garbage_leftovers_and_strays_are_cleared(store: Store) -> None:
     young = put_garbage(store, b"young", age_seconds=60)
     shelf = blob_path(store, MADE.sha256).parent
     (shelf / "notes.txt").write_text("mine")
-    left = shelf.parents[1] / "temporary" / "left"
+    left = shelf.parent / "temporary" / "left"
     left.write_text("half")
     make_older(left, 7200)
     found = repair(store)

@@ -387,6 +387,7 @@ def test_unwritable_disk_is_told_and_nothing_is_visible(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     made = make_wheel()
     folder = tmp_path / "blobs" / made.sha256[:2]
+    folder.rmdir()
     folder.write_bytes(b"a file where a folder must be")
     error = refused(store, made, StorageFailed)
     assert "can not be written" in error.message

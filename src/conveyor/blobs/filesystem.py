@@ -1,9 +1,7 @@
-"""Blobs as files: ``blobs/ab/cd/<sha256>``, and ``blobs/temporary/`` for what is being written.
+"""Blobs as files: ``blobs/ab/<sha256>``, and ``blobs/temporary/`` for what is being written.
 
 A blob becomes visible by one rename, after its bytes are on the disk: file written → fsync of the file →
-rename → fsync of the folder. A folder made on the way is made durable too, in its parent, before the first
-blob in it is acknowledged; since another process may have made it and died before its fsync, each process
-does that once for each folder that it writes to.
+rename → fsync of the folder, one of those that ``blobs.shelves`` has made.
 
 A blob that is here already is replaced all the same: the bytes are equal by their digest, a copy that the
 disk has damaged is mended by it, and garbage collection sees that it is another file than the one it meant to
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.exclusion import Exclusion
 from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.shelves import blob_path, prepare_shelves
 from conveyor.errors import NotFound
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ class FilesystemBlobs:
         self._root = root
         self._temporary = root / "temporary"
         self.exclusion = Exclusion(root / "locks")
-        self._durable_folders: set[Path] = set()
         with storage_errors(f"the folder of blobs {root} can not be made"):
-            self._make_durable_folder(self._temporary)
+            prepare_shelves(root)
+            self._temporary.mkdir(exist_ok=True)
 
     @property
     def root(self) -> Path:
@@ -90,8 +89,11 @@ class FilesystemBlobs:
         with storage_errors(f"blob {sha256} can not be written"):
             temporary.file.flush()
             os.fsync(temporary.file.fileno())
-            self._make_durable_folder(target.parent)
-            temporary.path.rename(target)
+            try:
+                temporary.path.rename(target)
+            except FileNotFoundError:  # somebody copied this store without its empty folders
+                make_durable_folders(target.parent)
+                temporary.path.rename(target)
             sync_folder(target.parent)
 
     def put(self, content: bytes) -> str:
@@ -141,24 +143,3 @@ class FilesystemBlobs:
 
     def _path(self, sha256: str) -> Path:
         return blob_path(self._root, sha256)
-
-    def _make_durable_folder(self, folder: Path) -> None:
-        if folder in self._durable_folders:
-            return
-        if folder != self._root:
-            self._make_durable_folder(folder.parent)
-            folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
-        else:
-            make_durable_folders(folder)
-        self._durable_folders.add(folder)
-
-
-_HEX = frozenset("0123456789abcdef")
-
-
-def blob_path(root: Path, sha256: str) -> Path:
-    """Where a blob lies below a folder of blobs; raises NotFound when it is no digest."""
-    if len(sha256) != 64 or not set(sha256) <= _HEX:
-        raise NotFound(f'"{sha256[:64]}" is no SHA-256 digest')
-    return root / sha256[:2] / sha256[2:4] / sha256

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, FilesystemBlobs
 from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.shelves import SHELVES, is_blob_path
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def local_blobs(blobs: BlobStore) -> FilesystemBlobs:
 
 def listed_blobs(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
     """Every blob, in order of digest; a folder is read when its turn comes."""
-    for shelf in _shelves(blobs.root):
-        for path in _names(shelf):
+    for shelf in SHELVES:
+        for path in _names(blobs.root / shelf):
             if is_blob_path(path):
                 listed = look_at(path)
                 if listed is not None:
@@ -85,8 +86,8 @@ def listed_blobs(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
 
 def stray_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
     """Files that lie among the blobs and are none."""
-    for shelf in _shelves(blobs.root):
-        for path in _names(shelf):
+    for shelf in SHELVES:
+        for path in _names(blobs.root / shelf):
             listed = None if is_blob_path(path) else look_at(path)
             if listed is not None:
                 yield listed
@@ -240,22 +241,6 @@ def default_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def is_blob_path(path: Path) -> bool:
-    """Whether a file lies where the blob of its name belongs."""
-    name = path.name
-    return (
-        len(name) == 64 and set(name) <= _HEX and path.parent.name == name[2:4]
-        and path.parent.parent.name == name[:2]
-    )  # fmt: skip
-
-
-def _shelves(root: Path) -> Iterator[Path]:
-    """The folders ``ab/cd``, in order."""
-    for first in _names(root):
-        if len(first.name) == 2 and set(first.name) <= _HEX:
-            yield from (second for second in _names(first) if second.is_dir())
-
-
 def _names(folder: Path) -> list[Path]:
     """What a folder holds, in order; nothing when it is not there."""
     with storage_errors(f"{folder} can not be read"):
@@ -269,5 +254,4 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
 
-_HEX = frozenset("0123456789abcdef")
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)

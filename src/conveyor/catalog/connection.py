@@ -117,7 +117,7 @@ def is_sqlite(engine: sqlalchemy.Engine) -> bool:
 def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
     if not url.database or url.database == ":memory:":
         raise InvalidInput("the catalogue needs a file", hint=_URL_HINT)
-    turn = WriteTurn(Path(f"{url.database}-turn"))
+    turn = WriteTurn(Path(url.database))
     engine = sqlalchemy.create_engine(
         url.set(drivername="sqlite+pysqlite"),
         poolclass=QueuePool,

@@ -21,7 +21,6 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.filesystem import blob_path
 from conveyor.blobs.inventory import (
     copy_blob,
     hash_file,
@@ -30,6 +29,7 @@ from conveyor.blobs.inventory import (
     quarantined,
     set_aside,
 )
+from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.named_blobs import mark_not_stored
 from conveyor.catalog.projects import lock_project, recount_stored_bytes
 from conveyor.domain.archives import ArchiveLimits

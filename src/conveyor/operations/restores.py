@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs import open_blobs
 from conveyor.blobs.errors import storage_errors
-from conveyor.blobs.filesystem import blob_path
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.inventory import copy_blob, hash_file, in_parallel, listed_blobs, local_blobs
+from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.connection import has_catalog, open_catalog, reading, sqlite_path
 from conveyor.catalog.dumps import load_catalog
 from conveyor.catalog.facts import read_fact
