@@ -77,8 +77,12 @@ class Mirroring:
         Raises:
             UpstreamFailed: and nothing is remembered that could be shown instead.
         """
-        if due.known is None:
-            self._respect_rest()
+        busy = self._busy()
+        if busy is not None and due.known is None:
+            raise busy
+        if busy is not None:
+            self._pause(due.index, project, RETRY_AFTER)
+            return
         flight = self._flights.join(("page", due.index, project), lambda: self._fetch_page(project, due))
         if due.known is None:
             await flight.landed()
@@ -91,7 +95,9 @@ class Mirroring:
         Raises:
             UpstreamFailed: it can not be asked.
         """
-        self._respect_rest()
+        busy = self._busy()
+        if busy is not None:
+            raise busy
         flight = self._flights.join(("name", project), lambda: self._upstream.has_project(project))
         try:
             return await flight.landed()
@@ -102,7 +108,6 @@ class Mirroring:
             ) from error
 
     async def _fetch_page(self, project: NormalizedName, due: DueMirror) -> None:
-        self._respect_rest()
         etag = due.known.etag if due.known is not None and due.known.is_present else None
         try:
             page = await self._upstream.fetch_page(project, etag=etag)
@@ -116,15 +121,13 @@ class Mirroring:
         if missing:
             await self.sizes.fill(due.index, project, missing)
 
-    def _respect_rest(self) -> None:
-        """Raise UpstreamBusy while the upstream wants to be left alone."""
+    def _busy(self) -> UpstreamBusy | None:
+        """The error to answer while the upstream wants to be left alone; ``None``: it may be asked."""
         if self._rest is None:
-            return
+            return None
         until, busy = self._rest
         left = (until - self._store.clock()).total_seconds()
-        if left > 0:
-            raise UpstreamBusy(busy.message, retry_after_seconds=max(1, round(left)))
-        self._rest = None
+        return UpstreamBusy(busy.message, retry_after_seconds=max(1, round(left))) if left > 0 else None
 
     def _pause(self, index: str, project: str, time: timedelta) -> None:
         self._pauses[index, project] = self._store.clock() + time
