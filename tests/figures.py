@@ -1,4 +1,4 @@
-"""Figures that a test counted or measured, shown at the end of the run: how much was tried, what was found."""
+"""Figures that a test counted or measured, shown at the end of the run: what was tried, what was found."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import pytest
 from conveyor.cli import run
 from distributions_made import make_wheel
 from makers import make_store
+from operations.stores_compared import contents_of
 from operations.stores_damaged import blob_path, damage, put_garbage
 from releases_made import publish
 
@@ -99,7 +100,56 @@ def test_gc_says_what_it_removed(store: Store, data: str, capsys: pytest.Capture
     assert not store.blobs.has(sha256)
 
 
-@pytest.mark.parametrize("name", ["fsck", "gc"])
+def test_backup_and_restore_say_what_they_wrote(
+    store: Store, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup, again = str(tmp_path / "backup"), str(tmp_path / "again")
+    size = len(MADE.content) + store.blobs.size(metadata_of(store))
+    assert run(["store", "backup", backup, "--data", data]) == 0
+    said = capsys.readouterr().out
+    serial = store.newest.read()
+    assert said == (
+        f"backup of serial {serial}: 2 blobs with {size} bytes (2 linked, 0 copied, 0 there already)\n"
+    )
+    assert run(["store", "backup", backup, "--verify", "--data", data]) == 0
+    assert "(0 linked, 0 copied, 2 there already)" in capsys.readouterr().out
+    assert run(["store", "restore", backup, "--data", again]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"restored serial {serial} of ")
+    assert said.endswith(f": 2 blobs with {size} bytes\n")
+    assert run(["store", "fsck", "--data", again]) == 0
+
+
+def test_backup_without_lost_bytes_names_them(
+    store: Store, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blob_path(store, MADE.sha256).unlink()
+    backup = str(tmp_path / "backup")
+    assert run(["store", "backup", backup, "--data", data]) == 7
+    assert f"the store has lost the bytes of {MADE.sha256}" in capsys.readouterr().err
+    assert run(["store", "backup", backup, "--incomplete", "--data", data]) == 0
+    assert capsys.readouterr().err == f"not in the backup, lost before: {MADE.sha256}\n"
+    assert run(["store", "restore", backup, "--data", str(tmp_path / "again")]) == 0
+    assert capsys.readouterr().err == f"was lost before the backup was made: {MADE.sha256}\n"
+
+
+def test_restore_of_what_is_no_backup_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    assert run(["store", "restore", str(tmp_path / "folder"), "--data", str(tmp_path / "again")]) == 5
+    assert "NotFound: there is no finished backup" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def metadata_of(store: Store) -> str:
+    (digest,) = contents_of(store).keys() - {MADE.sha256}
+    return digest
+
+
+@pytest.mark.parametrize("name", ["fsck", "gc", "backup"])
 def test_care_of_a_folder_without_a_store_makes_none(name: str, tmp_path: Path) -> None:
-    assert run(["store", name, "--data", str(tmp_path)]) == 5
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / "backup")] if name == "backup" else []
+    assert run(["store", name, *arguments, "--data", str(tmp_path / "empty")]) == 5
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
