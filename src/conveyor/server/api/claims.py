@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.operations.claims import claim_name, list_claims, name_to_ask_for
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import FLAG, MOMENT, TEXT, listed, record
+from conveyor.server.api.schemas import FLAG, MOMENT, PROJECT, TEXT, listed, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -47,7 +47,7 @@ ENDPOINTS = (
         "/claims",
         post_claim,
         right="claim",
-        body=record({"name": TEXT}, {"is_prefix": FLAG}),
+        body=record({"name": PROJECT}, {"is_prefix": FLAG}),
         answers={201: _CLAIM, 200: _CLAIM},
     ),
 )

@@ -6,11 +6,11 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
-from conveyor.domain.evidence import MAX_ENVELOPE_BYTES
+from conveyor.domain.evidence import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE
 from conveyor.domain.tags import MAX_TAG_OBJECT_BYTES
 from conveyor.operations.evidence import add_evidence, add_tag
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import COUNT, TEXT, listed, record
+from conveyor.server.api.schemas import BASE64, COUNT, PROJECT, TEXT, given, listed, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -43,10 +43,10 @@ def post_tag(call: Call) -> Answer:
 _ENVELOPE = {
     "type": "object",
     "properties": {
-        "payload": TEXT,
-        "payloadType": TEXT,
+        "payload": BASE64,
+        "payloadType": one_of(PAYLOAD_TYPE),
         "signatures": listed(
-            {"type": "object", "properties": {"keyid": TEXT, "sig": TEXT}, "required": ["keyid", "sig"]}
+            {"type": "object", "properties": {"keyid": given(), "sig": BASE64}, "required": ["keyid", "sig"]}
         ),
     },
     "required": ["payload", "payloadType", "signatures"],
@@ -69,7 +69,7 @@ ENDPOINTS = (
         "/tags",
         post_tag,
         right="upload",
-        body=record({"project": TEXT, "tag_object": TEXT}),
+        body=record({"project": PROJECT, "tag_object": BASE64}),
         answers={201: _TAG_ANSWER, 200: _TAG_ANSWER},
     ),
 )

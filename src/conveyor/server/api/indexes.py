@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from conveyor.domain.indexes import IndexMode
 from conveyor.operations.indexes import create_index, visible_indexes
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import FLAG, TEXT, listed, named, one_of, record
+from conveyor.server.api.schemas import FLAG, INDEX_NAME, given, listed, named, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.domain.indexes import Index
@@ -65,8 +65,8 @@ ENDPOINTS = (
         post_index,
         right="admin",
         body=record(
-            {"name": TEXT, "mode": one_of(*get_args(IndexMode))},
-            {"bases": listed(TEXT), "gates": listed(TEXT), "is_private": FLAG},
+            {"name": INDEX_NAME, "mode": one_of(*get_args(IndexMode))},
+            {"bases": nullable(listed(INDEX_NAME)), "gates": nullable(listed(given())), "is_private": FLAG},
         ),
         answers={201: named("Index")},
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from conveyor.server.api.schemas import COMPONENTS, TEXT, named
+from conveyor.server.api.schemas import COMPONENTS, PROJECT, VERSION, given, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from conveyor.server.api.schemas import Schema
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_PATH_SCHEMAS = {"project": PROJECT, "version": VERSION}
 _NO_CREDENTIALS: dict[str, list[str]] = {}
 
 
@@ -71,7 +72,12 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": endpoint.path_schemas.get(name, TEXT)}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": endpoint.path_schemas.get(name, _PATH_SCHEMAS.get(name, given())),
+        }
         for name in _PARAMETER.findall(endpoint.path)
     ]
     in_query = [

@@ -9,7 +9,7 @@ from conveyor.domain.project_status import STATUS_NAMES, StatusName
 from conveyor.domain.reasons import LONGEST_REASON
 from conveyor.operations.project_status import get_project_status, set_project_status
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import TEXT, nullable, one_of, record
+from conveyor.server.api.schemas import TEXT, given, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.domain.project_status import ProjectStatus
@@ -47,7 +47,7 @@ ENDPOINTS = (
         "/projects/{project}/status",
         put_status_of_project,
         right="admin",
-        body=record({"status": one_of(*STATUS_NAMES)}, {"reason": nullable(TEXT)}),
+        body=record({"status": one_of(*STATUS_NAMES)}, {"reason": nullable(given(LONGEST_REASON))}),
         answers={200: _STATUS},
     ),
 )

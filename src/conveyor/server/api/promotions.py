@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.operations.promotions import judge_release, promote_release
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import TEXT, listed, named, nullable, record
+from conveyor.server.api.schemas import INDEX_NAME, PROJECT, TEXT, VERSION, listed, named, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -57,7 +57,7 @@ ENDPOINTS = (
         "/projects/{project}/releases/{version}/verdicts",
         get_verdicts,
         right="read",
-        query={"to": TEXT},
+        query={"to": INDEX_NAME},
         required_query=("to",),
         answers={200: record({"project": TEXT, "version": TEXT, "to": TEXT, "verdicts": _VERDICTS})},
     ),
@@ -66,7 +66,9 @@ ENDPOINTS = (
         "/promotions",
         post_promotion,
         right="promote",
-        body=record({"project": TEXT, "version": TEXT, "to": TEXT}, {"from": nullable(TEXT)}),
+        body=record(
+            {"project": PROJECT, "version": VERSION, "to": INDEX_NAME}, {"from": nullable(INDEX_NAME)}
+        ),
         answers={
             200: record(
                 {

@@ -11,7 +11,7 @@ from conveyor.operations.releases import (
     releases_of_commit,
 )
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import COUNT, TEXT, listed, named, nullable, record
+from conveyor.server.api.schemas import COUNT, TEXT, given, listed, named, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.operations.releases import Release
@@ -107,7 +107,7 @@ ENDPOINTS = (
         "/projects/{project}/releases",
         get_releases_of_commit,
         right="read",
-        query={"commit": TEXT},
+        query={"commit": given()},
         required_query=("commit",),
         answers={200: record({"releases": listed(named("Release"))})},
     ),

@@ -19,10 +19,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, request_response
 
 from conveyor import installed_version
 from conveyor.domain.access import must_have
+from conveyor.domain.fields import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
     claims,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from conveyor.domain.names import NormalizedName
     from conveyor.operations.store import Store
@@ -95,10 +96,24 @@ def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUps
 
     routes = [Route("/api/v1/openapi.json", describe, methods=["GET"])]
     routes += [
-        Route(path, _answering(store, authenticator, methods, ask_upstream), methods=list(methods))
+        Route(path, _EveryMethod(_answering(store, authenticator, methods, ask_upstream)))
         for path, methods in by_path.items()
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _of_framework})
+
+
+class _EveryMethod:
+    """An endpoint that answers every method of its path, be it with 405.
+
+    Of a function the router would take the methods it does not answer to the next path that matches:
+    ``PATCH /runs/claim`` would be a change of the run named claim.
+    """
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._application = request_response(answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(scope, receive, send)
 
 
 def _answering(
@@ -108,10 +123,13 @@ def _answering(
     ask_upstream: AskUpstream,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Answers every method of one path."""
+    allowed = [*methods, *(["HEAD"] if "GET" in methods else [])]
 
     async def answer(request: Request) -> Response:
-        endpoint = methods["GET" if request.method == "HEAD" else request.method]
+        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         try:
+            if endpoint is None:
+                raise method_not_allowed(request.scope, *allowed)  # noqa: TRY301 - answered as the others are
             if request.method not in ("GET", "HEAD"):
                 refuse_other_sites(request.scope["headers"])
             identity = await authenticator.authenticate(request.scope["headers"])
@@ -145,6 +163,8 @@ def _query(request: Request) -> Mapping[str, str]:
     """The parameters of the query; raises InvalidInput when one is nothing that a row could hold."""
     if any("\0" in value for value in request.query_params.values()):
         raise InvalidInput("the query holds a NUL character")
+    if any(not 0 < len(value) <= MAX_TEXT_LENGTH for value in request.query_params.values()):
+        raise InvalidInput(f"the query holds an empty text, or one of more than {MAX_TEXT_LENGTH} characters")
     return request.query_params
 
 

@@ -15,7 +15,19 @@ from conveyor.operations.runs import (
     update_run,
 )
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import ANY_OBJECT, COUNT, TEXT, listed, named, nullable, one_of, record
+from conveyor.server.api.schemas import (
+    ANY_OBJECT,
+    COMMIT,
+    COUNT,
+    PROJECT,
+    VERSION,
+    given,
+    listed,
+    named,
+    nullable,
+    one_of,
+    record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +112,7 @@ def _as_json(run: Run) -> dict[str, Any]:
 
 
 _RUN_NUMBER = {"run": COUNT}
-_OPTIONAL_TEXT = nullable(TEXT)
+_DETAIL = nullable(given(100_000))
 
 ENDPOINTS = (
     Endpoint(
@@ -116,7 +128,7 @@ ENDPOINTS = (
         "/runs",
         post_run,
         right="upload",
-        body=record({"repository": TEXT, "ref": TEXT}),
+        body=record({"repository": given(), "ref": given(300)}),
         answers={201: named("Run")},
     ),
     Endpoint(
@@ -124,7 +136,7 @@ ENDPOINTS = (
         "/runs/claim",
         post_run_claim,
         right="upload",
-        body=record({"worker": TEXT}, {"run": nullable(COUNT)}),
+        body=record({"worker": given(200)}, {"run": nullable(COUNT)}),
         answers={200: named("Run"), 204: None},
     ),
     Endpoint(
@@ -139,10 +151,10 @@ ENDPOINTS = (
         body=record(
             {},
             {
-                "commit": _OPTIONAL_TEXT,
-                "project": _OPTIONAL_TEXT,
-                "version": _OPTIONAL_TEXT,
-                "detail": _OPTIONAL_TEXT,
+                "commit": nullable(COMMIT),
+                "project": nullable(PROJECT),
+                "version": nullable(VERSION),
+                "detail": _DETAIL,
                 "state": nullable(one_of(*RUN_STATES)),
             },
         ),
@@ -154,7 +166,7 @@ ENDPOINTS = (
         put_step,
         right="upload",
         path_schemas=_RUN_NUMBER,
-        body=record({"state": one_of(*STEP_STATES)}, {"detail": {"anyOf": [ANY_OBJECT, _OPTIONAL_TEXT]}}),
+        body=record({"state": one_of(*STEP_STATES)}, {"detail": {"anyOf": [ANY_OBJECT, _DETAIL]}}),
         answers={200: named("Run")},
     ),
 )

@@ -4,14 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+from conveyor.domain.fields import MAX_TEXT_LENGTH
+from conveyor.domain.indexes import MAX_NAME_LENGTH
+
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
+PROJECT: Schema = {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]{0,212}[A-Za-z0-9])?$"}
+"""The name of a project that a caller gives, in any spelling."""
+VERSION: Schema = {
+    "type": "string",
+    "maxLength": 100,
+    "pattern": r"^[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?"
+    r"(\+[a-z0-9]+(\.[a-z0-9]+)*)?$",
+}
+"""The version that a caller gives; others of PEP 440's spellings are understood as well."""
+INDEX_NAME: Schema = {
+    "type": "string",
+    "maxLength": MAX_NAME_LENGTH,
+    "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",
+}
+USER: Schema = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$"}
+"""The name of a user to be made."""
+_FOUR = "[A-Za-z0-9+/]{4}"
+BASE64: Schema = {
+    "type": "string",
+    "minLength": 4,
+    "pattern": f"^({_FOUR})*({_FOUR}|[A-Za-z0-9+/]{{3}}=|[A-Za-z0-9+/]{{2}}==)$",
+}
+COMMIT: Schema = {"type": "string", "pattern": "^([0-9a-f]{40}|[0-9a-f]{64})$"}
+COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 FLAG: Schema = {"type": "boolean"}
 MOMENT: Schema = {"type": "string", "format": "date-time"}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 ANY_OBJECT: Schema = {"type": "object"}
+
+
+def given(longest: int = MAX_TEXT_LENGTH) -> Schema:
+    """A text that a caller gives: not empty, of at most so many characters, none of them NUL."""
+    return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": r"^[^\u0000]+$"}
 
 
 def record(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:

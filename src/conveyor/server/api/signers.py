@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.operations.signers import ROLES, add_signer, list_signers, revoke_signer
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import MOMENT, TEXT, listed, named, nullable, one_of, record
+from conveyor.server.api.schemas import MOMENT, given, listed, named, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.catalog.signers import Signer
@@ -62,7 +62,7 @@ ENDPOINTS = (
         post_signer,
         right="admin",
         body=record(
-            {"principal": TEXT, "public_key": TEXT},
+            {"principal": given(200), "public_key": given(16_384)},
             {"role": one_of(*ROLES), "valid_until": nullable(MOMENT)},
         ),
         answers={201: named("Signer")},

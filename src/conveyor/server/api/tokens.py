@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.access import SCOPES
 from conveyor.operations.tokens import create_token, list_tokens, revoke_token
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import COUNT, MOMENT, TEXT, listed, nullable, one_of, record
+from conveyor.server.api.schemas import COUNT, MOMENT, TEXT, given, listed, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -73,13 +73,13 @@ ENDPOINTS = (
         post_token,
         right="admin",
         body=record(
-            {"user": TEXT},
+            {"user": given(200)},
             {
                 "scopes": nullable(_SCOPES),
                 "indexes": _NAMES,
                 "projects": _NAMES,
                 "expires_at": nullable(MOMENT),
-                "description": nullable(TEXT),
+                "description": nullable(given(1000)),
             },
         ),
         answers={201: record({"token": TEXT})},
@@ -89,7 +89,7 @@ ENDPOINTS = (
         "/tokens",
         get_tokens,
         right="admin",
-        query={"user": TEXT},
+        query={"user": given()},
         answers={200: record({"tokens": listed(_TOKEN)})},
     ),
     Endpoint(

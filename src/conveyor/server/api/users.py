@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.access import SCOPES
-from conveyor.operations.users import add_user
+from conveyor.operations.users import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, add_user
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import TEXT, listed, nullable, one_of, record
+from conveyor.server.api.schemas import TEXT, USER, given, listed, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -25,6 +25,7 @@ def post_user(call: Call) -> Answer:
 
 
 _SCOPES = listed(one_of(*SCOPES))
+_PASSWORD = given(MAX_PASSWORD_LENGTH) | {"minLength": MIN_PASSWORD_LENGTH}
 
 ENDPOINTS = (
     Endpoint(
@@ -32,7 +33,7 @@ ENDPOINTS = (
         "/users",
         post_user,
         right="admin",
-        body=record({"name": TEXT, "scopes": _SCOPES}, {"password": nullable(TEXT)}),
+        body=record({"name": USER, "scopes": _SCOPES}, {"password": nullable(_PASSWORD)}),
         answers={201: record({"name": TEXT, "scopes": _SCOPES})},
     ),
 )

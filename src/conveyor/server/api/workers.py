@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.operations.workers import add_worker, list_workers, revoke_worker
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import MOMENT, TEXT, listed, nullable, record
+from conveyor.server.api.schemas import MOMENT, TEXT, given, listed, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -65,7 +65,7 @@ ENDPOINTS = (
         "/workers",
         post_worker,
         right="admin",
-        body=record({"name": TEXT, "public_key": TEXT}),
+        body=record({"name": given(200), "public_key": given(4096)}),
         answers={201: record({"token": TEXT, "key_id": TEXT})},
     ),
     Endpoint("DELETE", "/workers/{worker}", delete_worker, right="admin", answers={204: None}),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.reasons import LONGEST_REASON
 from conveyor.operations.yanks import unyank_release, yank_release
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import FLAG, TEXT, listed, nullable, record
+from conveyor.server.api.schemas import FLAG, INDEX_NAME, TEXT, given, listed, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -64,7 +64,14 @@ ENDPOINTS = (
         _PATH,
         put_yank,
         right="read",
-        body=record({}, {"index": nullable(TEXT), "filename": nullable(TEXT), "reason": nullable(TEXT)}),
+        body=record(
+            {},
+            {
+                "index": nullable(INDEX_NAME),
+                "filename": nullable(given(1000)),
+                "reason": nullable(given(LONGEST_REASON)),
+            },
+        ),
         answers={200: _YANK},
     ),
     Endpoint(
@@ -72,7 +79,7 @@ ENDPOINTS = (
         _PATH,
         delete_yank,
         right="read",
-        query={"index": TEXT, "filename": TEXT},
+        query={"index": INDEX_NAME, "filename": given()},
         answers={200: _YANK},
     ),
 )
