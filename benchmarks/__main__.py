@@ -8,20 +8,20 @@ import sys
 
 import benchmarks
 
-NOT_BENCHMARKS = {"__main__", "figures"}
-
 
 def main(names: list[str]) -> int:
     """Print one line per figure."""
-    known = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
-    chosen = names or [name for name in known if name not in NOT_BENCHMARKS]
+    modules = [module.name for module in pkgutil.iter_modules(benchmarks.__path__)]
+    imported = {name: importlib.import_module(f"benchmarks.{name}") for name in modules if name != "__main__"}
+    known = {name: module.measure for name, module in imported.items() if hasattr(module, "measure")}
+    chosen = names or list(known)
     unknown = [name for name in chosen if name not in known]
     if unknown:
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     for name in chosen:
         print(f"{name}:")
-        for figure in importlib.import_module(f"benchmarks.{name}").measure():
+        for figure in known[name]():
             print(f"  {figure}", flush=True)
     return 0
 

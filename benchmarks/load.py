@@ -1,0 +1,87 @@
+"""Load on servers: ``wrk`` with one thread and 32 connections, in short rounds that take turns."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECTIONS = 32
+ROUNDS = 7
+"""Of each server; the median counts, so that what a neighbour does spoils a round and not the figure."""
+SECONDS = 1
+"""Of each round. Many short rounds in turn are more alike than a few long ones."""
+
+USER_AGENT = "pip/26.0"
+HOW_TO_INSTALL = "make bench installs it; by hand, on Debian: apt-get install"
+PACKAGES = {"wrk": "wrk", "nginx": "nginx-light"}
+
+_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+class MissingProgram(SystemExit):
+    """A program that the benchmarks need is not installed."""
+
+
+def program(name: str) -> str:
+    """The path of a program; raises MissingProgram, which says how to install it."""
+    path = shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    if path is None:
+        raise MissingProgram(f"the benchmarks need {name}: {HOW_TO_INSTALL} {PACKAGES[name]}")
+    return path
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for, of whom."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a server did in one round."""
+
+    requests_per_second: float
+    bytes_per_second: float
+
+
+def rates_in_turn(*targets: Target, rounds: int = ROUNDS, seconds: int = SECONDS) -> list[Rate]:
+    """The median rate of each target; a first round of each warms up and does not count."""
+    taken: list[list[Rate]] = [[] for _ in targets]
+    for number in range(rounds + 1):
+        for rates, target in zip(taken, targets, strict=True):
+            rate = _one_round(target, seconds)
+            if number > 0:
+                rates.append(rate)
+    return [
+        Rate(
+            statistics.median(rate.requests_per_second for rate in rates),
+            statistics.median(rate.bytes_per_second for rate in rates),
+        )
+        for rates in taken
+    ]
+
+
+def _one_round(target: Target, seconds: int) -> Rate:
+    headers = [f"{name}: {value}" for name, value in {"User-Agent": USER_AGENT, **target.headers}.items()]
+    command = [
+        *(program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s"),
+        *(argument for header in headers for argument in ("-H", header)),
+        target.url,
+    ]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise RuntimeError(f"{target.url} was not answered as it should be:\n{said}")
+    requests = re.search(r"Requests/sec:\s+([0-9.]+)", said)
+    transfer = re.search(r"Transfer/sec:\s+([0-9.]+)([KMG]?)B", said)
+    if requests is None or transfer is None:
+        raise RuntimeError(f"wrk said something unexpected:\n{said}")
+    return Rate(float(requests[1]), float(transfer[1]) * _UNITS[transfer[2]])

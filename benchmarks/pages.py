@@ -1,0 +1,74 @@
+"""Pages of the simple API against nginx, which serves the same bytes as files."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import big_stores
+from benchmarks.figures import Figure
+from benchmarks.load import Target, rates_in_turn
+from benchmarks.served import ACCEPT, conditions, nginx, our_store
+from conveyor.operations.initialisation import initialise_store
+from makers import make_settings
+from postgres_server import running_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from benchmarks.served import Served
+
+SMALL = big_stores.project_name(1)
+LARGE = big_stores.LARGE_PROJECT
+PAGES = {
+    f"small page ({big_stores.FILES_PER_PROJECT} files)": SMALL,
+    f"page of {big_stores.LARGE_RELEASES:,} releases": LARGE,
+}
+SMALL_PROJECTS = 10
+
+
+def measure() -> Iterator[Figure]:
+    """Each page in both forms, and the answer to a client that has it; on SQLite, then on PostgreSQL."""
+    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder, ExitStack() as ending:
+        postgres = ending.enter_context(running_postgres())
+        for name, database_url in (("SQLite", None), ("PostgreSQL", postgres.new_database())):
+            data = Path(folder) / name
+            settings = make_settings(data, database_url=database_url)
+            initialise_store(settings)
+            big_stores.fill(settings, small_projects=SMALL_PROJECTS)
+            with our_store(data, database_url=database_url) as ours:
+                yield from _against_nginx(ours, name)
+
+
+def _against_nginx(ours: Served, database: str) -> Iterator[Figure]:
+    on = f"{database}, {conditions()}"
+    pages = {
+        project: {
+            ending: ours.get(f"/unstable/simple/{project}/", accept=accept).data
+            for ending, accept in ACCEPT.items()
+        }
+        for project in PAGES.values()
+    }
+    with nginx(pages, {}) as yardstick:
+        for title, project in PAGES.items():
+            places = ((ours, f"/unstable/simple/{project}/"), (yardstick, f"/simple/{project}/"))
+            for ending, accept in ACCEPT.items():
+                asked: list[dict[str, str]] = [{"accept": accept} for _ in places]
+                yield _figure(f"{title}, {ending.upper()}", places, asked, on)
+            known: list[dict[str, str]] = [
+                {"accept": accept, "if-none-match": server.get(path, accept=accept).headers["etag"]}
+                for server, path in places
+            ]
+            yield _figure(f"{title}, 304", places, known, on)
+
+
+def _figure(
+    what: str, places: Iterable[tuple[Served, str]], headers: list[dict[str, str]], on: str
+) -> Figure:
+    targets = [
+        Target(server.url + path, asked) for (server, path), asked in zip(places, headers, strict=True)
+    ]
+    ours, baseline = rates_in_turn(*targets)
+    return Figure(what, "requests/s", ours.requests_per_second, "nginx", baseline.requests_per_second, on)
