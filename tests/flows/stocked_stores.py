@@ -70,6 +70,8 @@ class StockedStore:
     """Every file by its name, own and mirrored."""
     token: str
     """Of a user who may read every index, the private one too, and upload."""
+    reading_token: str
+    """Of the same user, narrowed to reading."""
 
     def index(self, name: str = "unstable", *, token: str | None = None) -> str:
         """The URL of an index's simple API; with a token it is part of the URL."""
@@ -127,12 +129,12 @@ def stocked_store(folder: Path) -> Iterator[StockedStore]:
         mirrored = _fill_upstream(upstream)
         store = make_store(folder / "store", upstream=Upstream(upstream.url))
         try:
-            own, token = _fill(store, folder)
+            own, token, reading_token = _fill(store, folder)
         finally:
             close_stores()
         with running_store(folder / "store", workers=2) as running:
             files = {made.filename: made for made in (*mirrored, *own)}
-            stocked = StockedStore(running, upstream, files, token)
+            stocked = StockedStore(running, upstream, files, token, reading_token)
             _warm(stocked, mirrored)
             yield stocked
 
@@ -170,8 +172,8 @@ def _release(version: str, *, requires_python: str = ">=3.8") -> tuple[Made, Mad
     return make_wheel("demo", version, metadata=metadata), make_sdist("demo", version, metadata=metadata)
 
 
-def _fill(store: Store, folder: Path) -> tuple[list[Made], str]:
-    """Put everything into a store; returns the files and a token that may read all of them."""
+def _fill(store: Store, folder: Path) -> tuple[list[Made], str, str]:
+    """Put everything into a store; returns the files, a token that may all, one that may only read them."""
     files: list[Made] = []
 
     def put(month: int, *made: Made, index: str = "unstable") -> None:
@@ -194,7 +196,7 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str]:
     hidden = core_metadata("hidden", "1.0", requires_python=">=3.8", requires=needs)
     put(1, make_wheel("hidden", metadata=hidden), index=PRIVATE)
     add_user(store, ADMIN, "reader", password=None, scopes=["read", "upload", "claim"])
-    return files, create_token(store, ADMIN, "reader")
+    return files, create_token(store, ADMIN, "reader"), create_token(store, ADMIN, "reader", scopes=["read"])
 
 
 def _promote(store: Store, folder: Path, files: dict[str, Made]) -> None:

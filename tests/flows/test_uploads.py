@@ -128,19 +128,16 @@ def test_other_bytes_under_the_same_name_are_a_conflict(
 
 
 @every_publisher
-def test_wrong_and_narrow_tokens_are_told_apart(
+def test_wrong_token_narrow_token_and_closed_index_are_told_apart(
     publish: Callable[..., Called], stocked: StockedStore, tmp_path: Path, name: str
 ) -> None:
     project = make_project(tmp_path, f"wrong-{name}", backend=FLIT)
     put(project, make_wheel(project.name))
+    promotion_only = 'index "stable" is promotion-only: it accepts no upload, from nobody'
     for token, index, status, fact in (
         ("conveyor-wrong", "unstable", "401", "this token is not known here, or was revoked"),
-        (
-            stocked.token,
-            "stable",
-            "403",
-            'index "stable" is promotion-only: it accepts no upload, from nobody',
-        ),
+        (stocked.reading_token, "unstable", "403", "the token or password of reader lacks the scope upload"),
+        (stocked.token, "stable", "403", promotion_only),
     ):
         refused = publish(project, index=index, token=token)
         assert status in refused.failed()
