@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.blobs.inventory import listed_blobs, local_blobs
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.backups import back_up, read_backup
@@ -65,7 +66,7 @@ def die_backing_up(folder: Path, settings: StoreSettings, stride: int) -> int:
         update(settings, backup)
         assert read_backup(backup).serial > first.serial
         check_restored(backup, folder / "restored")
-        assert len(list((backup / "blobs").glob("??/??/*"))) == read_backup(backup).blobs
+        assert len(list(listed_blobs(FilesystemBlobs(backup / "blobs")))) == read_backup(backup).blobs
         if not has_died:
             return tried
     raise AssertionError("unreachable")

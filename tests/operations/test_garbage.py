@@ -22,6 +22,7 @@ from conveyor.operations.inspection import inspect_store
 from distributions_made import make_wheel
 from makers import make_store
 from operations import collect_and_upload
+from operations.stores_compared import contents_of
 from operations.stores_damaged import DAY_SECONDS, blob_path, events_of, mirror, put_garbage
 from releases_made import make_release, make_worker, publish
 
@@ -40,13 +41,13 @@ def test_only_what_no_row_names_is_removed(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     make_release(store, make_worker(store))
     mirror(store, make_wheel("upstreams"))
-    kept = set(local_blobs(store.blobs).root.glob("??/??/*"))
-    for path in kept:
-        os.utime(path, (0, 0))
+    kept = contents_of(store)
+    for digest in kept:
+        os.utime(blob_path(store, digest), (0, 0))
     put_garbage(store, b"one")
     put_garbage(store, b"three")
     assert collect_garbage(store) == Collected(2, 8)
-    assert set(local_blobs(store.blobs).root.glob("??/??/*")) == kept
+    assert contents_of(store) == kept
     (event,) = events_of(store, "gc")
     assert (event.action, event.detail) == ("collect-blobs", {"blobs": 2, "size_bytes": 8})
 

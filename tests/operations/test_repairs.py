@@ -16,6 +16,7 @@ from conveyor.operations.mirror import store_metadata
 from conveyor.operations.repairs import repair_store
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
+from operations.stores_compared import contents_of
 from operations.stores_damaged import (
     DAY_SECONDS,
     blob_path,
@@ -64,9 +65,9 @@ def metadata_digest(store: Store) -> str:
 
 
 def test_sound_store_is_left_as_it_is(store: Store) -> None:
-    before = sorted(local_blobs(store.blobs).root.glob("??/??/*"))
+    before = contents_of(store)
     assert repair(store).faults == []
-    assert sorted(local_blobs(store.blobs).root.glob("??/??/*")) == before
+    assert contents_of(store) == before
     assert events_of(store, "fsck") == []
 
 

@@ -48,6 +48,7 @@ from conveyor.catalog.serials import newest_serial
 from conveyor.domain.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
 from conveyor.domain.times import utc_text
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
+from conveyor.operations.changes import database_errors
 from conveyor.operations.store import store_id
 
 if TYPE_CHECKING:
@@ -80,6 +81,16 @@ class BackedUp:
     copied: int
     kept: int
     """Blobs that the folder had already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the copied catalogue says."""
+
+    serial: int
+    schema: int
+    named: NamedBlobs
+    """To be closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +134,8 @@ def back_up(
     with _alone_in(destination), source.exclusion.keeping():
         # 2. the rows
         copy = destination / _UNFINISHED_CATALOG
-        with (
-            storage_errors(f"{copy} can not be written"),
-            copied_catalog(store.catalog, copy) as connection,
-        ):
-            serial = newest_serial(connection)
-            schema = int(read_fact(connection, "schema") or 0)
-            names = named_blobs(connection)
-        with closing(names) as named:
+        rows = _copy_rows(store, copy)
+        with closing(rows.named) as named:
             # 3. the blobs
             brought = _bring_all(source, target, named, threads, is_verifying=is_verifying)
             listing = destination / _UNFINISHED_LISTING
@@ -140,8 +145,8 @@ def back_up(
             # 4. durable, then valid
             backup = Backup(
                 store=store_id(store),
-                serial=serial,
-                schema=schema,
+                serial=rows.serial,
+                schema=rows.schema,
                 database=database,
                 made_at=utc_text(store.clock()),
                 made_by=installed_version(),
@@ -208,6 +213,16 @@ def _alone_in(folder: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 raise Conflict(f"another backup is being written to {folder}") from error
         yield
+
+
+def _copy_rows(store: Store, copy: Path) -> _Rows:
+    with (
+        storage_errors(f"{copy} can not be written"),
+        database_errors("the catalogue can not be copied"),
+        copied_catalog(store.catalog, copy) as connection,
+    ):
+        schema = int(read_fact(connection, "schema") or 0)
+        return _Rows(newest_serial(connection), schema, named_blobs(connection))
 
 
 def _bring_all(
