@@ -12,7 +12,8 @@ from urllib.parse import unquote
 from conveyor.domain.access import Identity
 from conveyor.domain.distributions import UploadForm
 from conveyor.domain.policy import UploadLimits
-from conveyor.operations.uploads import AcceptedUpload, IncomingFile, ReceivedUpload, accept_upload
+from conveyor.operations.incoming_files import IncomingFile
+from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.server.app import _route
 from conveyor.server.auth import Authenticator
 from conveyor.server.caches import Freshness

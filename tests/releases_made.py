@@ -12,7 +12,8 @@ from conveyor.domain.distributions import UploadForm
 from conveyor.domain.evidence import statement
 from conveyor.domain.policy import UploadLimits
 from conveyor.operations.evidence import Received, add_evidence
-from conveyor.operations.uploads import AcceptedUpload, IncomingFile, ReceivedUpload, accept_upload
+from conveyor.operations.incoming_files import IncomingFile
+from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.operations.workers import add_worker
 from distributions_made import Made, make_sdist, make_wheel
 

@@ -14,8 +14,9 @@ from conveyor.domain.distributions import UploadForm
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import Forbidden, InvalidInput, TooLarge
 from conveyor.operations.changes import read
+from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
-from conveyor.operations.uploads import IncomingFile, ReceivedUpload, accept_upload
+from conveyor.operations.uploads import ReceivedUpload, accept_upload
 from conveyor.server.api.direct import DirectConnection
 from distributions_made import Made, make_sdist, make_wheel
 from makers import make_store

@@ -18,8 +18,9 @@ from conveyor.domain.names import project_name
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import ConveyorError, DistributionExists
 from conveyor.operations.changes import read
+from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.indexes import create_index
-from conveyor.operations.uploads import AcceptedUpload, IncomingFile, ReceivedUpload, accept_upload
+from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
 from distributions_made import Made, make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
 from running_stores import RunningStore, running_store, serve_environment

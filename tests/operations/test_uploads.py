@@ -38,11 +38,11 @@ from conveyor.errors import (
 )
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.claims import claim_name
+from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.indexes import create_index
 from conveyor.operations.pages import find_page
 from conveyor.operations.uploads import (
     AcceptedUpload,
-    IncomingFile,
     ReceivedUpload,
     UpstreamQuestion,
     accept_answered,

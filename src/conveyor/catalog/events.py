@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, or_, select
 
 from conveyor.catalog.tables import events
 
@@ -31,6 +31,14 @@ class Event:
 
 
 _INSERT = insert(events)
+_TOUCHING = (
+    select(events.c.serial)
+    .where(
+        events.c.serial > bindparam("serial"),
+        or_(events.c.project == bindparam("project"), events.c.project.is_(None)),
+    )
+    .limit(1)
+)
 
 
 def insert_event(connection: Connection, recorded: Event) -> None:
@@ -48,6 +56,11 @@ def insert_event(connection: Connection, recorded: Event) -> None:
             "detail": json.dumps(recorded.detail, sort_keys=True),
         },
     )
+
+
+def is_touched_since(connection: Connection, project: str, serial: int) -> bool:
+    """Whether any change after ``serial`` was about this project, or about no single one."""
+    return connection.scalar(_TOUCHING, {"serial": serial, "project": project}) is not None
 
 
 def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> list[Event]:

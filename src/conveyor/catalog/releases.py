@@ -31,7 +31,7 @@ _FIND = select(releases).where(
     releases.c.project == bindparam("project"), releases.c.version == bindparam("version")
 )
 _AMONG = (
-    select(releases.c.version)
+    select(releases)
     .where(
         releases.c.project == bindparam("project"),
         releases.c.version.in_(bindparam("versions", expanding=True)),
@@ -52,9 +52,10 @@ def insert_release(connection: Connection, project: str, version: str, *, create
     return insert_missing(connection, releases, values) is not None
 
 
-def versions_among(connection: Connection, project: str, versions: Collection[str]) -> list[str]:
-    """Those of ``versions`` that the project has a release of."""
-    return list(connection.scalars(_AMONG, {"project": project, "versions": sorted(versions)}))
+def releases_among(connection: Connection, project: str, versions: Collection[str]) -> list[ReleaseRow]:
+    """Those releases of a project that have one of these versions, by version."""
+    rows = connection.execute(_AMONG, {"project": project, "versions": sorted(versions)})
+    return [ReleaseRow(*row) for row in rows]
 
 
 def delete_empty_releases(connection: Connection, project: str) -> None:

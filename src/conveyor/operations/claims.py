@@ -14,9 +14,12 @@ from conveyor.domain.policy import may_claim_name, must_ask_upstream
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from conveyor.domain.access import Identity
+    from conveyor.domain.indexes import Claim
     from conveyor.domain.names import NormalizedName
     from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
@@ -84,21 +87,27 @@ def claim_name(
 
 
 def check_claim(
-    connection: Connection, identity: Identity, project: NormalizedName, *, upstream_has: bool | None
+    connection: Connection,
+    identity: Identity,
+    project: NormalizedName,
+    claims: Sequence[Claim],
+    *,
+    upstream_has: bool | None,
 ) -> None:
     """Allow an upload to a project whose name is claimed, or that the caller may claim with it.
+
+    ``claims``: those that cover the name.
 
     Raises:
         Unauthorized, Forbidden: the caller may not claim this name.
     """
-    if not is_claimed(project, claims_on(connection, project)):
+    if not is_claimed(project, claims):
         _check_new_name(connection, identity, project, upstream_has)
 
 
 def claim_for_upload(change: Change, project: NormalizedName) -> None:
     """Claim the name of a project with its first upload, inside the transaction of that upload."""
-    if rows.find_claim(change.connection, project, is_prefix=False) is None:
-        _write(change, project, is_prefix=False)
+    _write(change, project, is_prefix=False)
 
 
 def list_claims(store: Store, identity: Identity) -> list[ClaimRow]:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
+from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.uploads import (
     AcceptedUpload,
-    IncomingFile,
     ReceivedUpload,
     UpstreamQuestion,
     accept_answered,
