@@ -44,6 +44,10 @@ requirements: venv  ## compile requirements/*.txt anew from their .in files and 
 		$(COMPILE) $$target.in -o $$target.txt || exit 1; done
 	cd requirements && $(COMPILE) ../pyproject.toml --extra all -o runtime.txt
 	cd requirements && $(COMPILE) ../pyproject.toml --extra all dev.in -o dev.txt
+	cd requirements/clients && for client in *.in; do \
+		[ $$client = installers.in ] || $(COMPILE) $$client -o $${client%.in}.txt || exit 1; done
+	cd requirements/clients && grep -v '^#' installers.in | while read -r one; do \
+		echo "$$one" | $(COMPILE) - || exit 1; done >installers.new && mv installers.new installers.txt
 
 COMPILE = $(CURDIR)/$(BIN)/uv --no-config pip compile -q --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate
