@@ -79,6 +79,16 @@ def test_directory_that_would_begin_before_the_file_is_refused() -> None:
         read_wheel_metadata(io.BytesIO(bytes(content)), filename=FILENAME)
 
 
+def test_member_that_would_begin_before_the_file_is_refused() -> None:
+    """Found by a fuzzer: zipfile gives it a place before the first byte, which was asked of upstream."""
+    content = bytearray(zip_of(wheel_members()))
+    content[-22 + 16 : -22 + 20] = (len(content) + 200).to_bytes(4, "little")
+    partial = PartialFile(len(content))
+    partial.add(0, bytes(content))
+    with pytest.raises(InvalidDistribution, match="can not be read"):
+        read_wheel_metadata(partial, filename=FILENAME)
+
+
 @given(st.data())
 def test_damaged_wheel_is_refused_or_read_but_breaks_nothing(data: st.DataObject) -> None:
     content = bytearray(zip_of(wheel_members()))

@@ -57,6 +57,8 @@ class PartialFile(io.RawIOBase):
 
     def require(self, start: int, end: int) -> None:
         """Raise MissingPart unless bytes ``start`` to ``end`` can be read."""
+        if start < 0:
+            raise OSError("position before the begin of the file")
         self._read_at(start, min(end, self.size_bytes))
 
     def readable(self) -> bool:

@@ -161,7 +161,7 @@ def version_in_filename(filename: str) -> str | None:
 def _canonical_version(text: str) -> str | None:
     try:
         return str(Version(text.replace("_", "-")))
-    except InvalidVersion:
+    except ValueError:  # also more digits than Python takes for a number
         return None
 
 

@@ -112,7 +112,9 @@ def _json_file(entry: Mapping[str, Any], base_url: str) -> UpstreamFile:
 
 def _read_html(received: ReceivedPage) -> tuple[list[UpstreamFile], ProjectStatus]:
     reader = _HtmlReader(received.url)
-    reader.feed(received.body.decode(received.charset or "utf-8-sig", "replace"))
+    text = received.body.decode(received.charset or "utf-8-sig", "replace")
+    # A tag without an end has the parser search the rest of the page for one, at each "<" anew.
+    reader.feed(text[: text.rfind(">") + 1])
     reader.close()
     _check_version(reader.meta.get("pypi:repository-version"), received.url)
     status = _text(reader.meta.get("pypi:project-status"))
