@@ -13,7 +13,7 @@ from urllib3.util import make_headers
 from conveyor.catalog.distributions import distributions_of
 from conveyor.catalog.evidence import evidence_of_release
 from conveyor.catalog.pages import claims_on
-from conveyor.catalog.projects import project_size
+from conveyor.catalog.project_sizes import project_size
 from conveyor.catalog.releases import find_release
 from conveyor.domain.access import ANONYMOUS, Identity
 from conveyor.domain.indexes import is_claimed

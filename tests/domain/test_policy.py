@@ -7,12 +7,10 @@ from conveyor.domain.indexes import DEFAULT_INDEXES, Claim, Index
 from conveyor.domain.names import project_name
 from conveyor.domain.policy import (
     FilenameState,
-    ProjectSize,
     UploadLimits,
     accepting_index,
     chain_of,
     check_file_size,
-    check_project_size,
     decide_filename,
     may_claim_name,
     must_ask_upstream,
@@ -199,25 +197,8 @@ def test_equal_version_in_another_spelling_is_refused() -> None:
         decide(other_spelling="1.0.0")
 
 
-def test_sizes_over_a_limit_are_refused() -> None:
-    limits = UploadLimits(file_bytes=10, project_bytes=15)
+def test_file_over_the_limit_is_refused() -> None:
+    limits = UploadLimits(file_bytes=10)
     check_file_size(10, limits)
-    check_project_size(10, ProjectSize(5, None), limits)
     with pytest.raises(TooLarge, match="more than 10 bytes"):
         check_file_size(11, limits)
-    with pytest.raises(
-        TooLarge, match="has 6 bytes, and with the 10 of this file it would have more than 15"
-    ):
-        check_project_size(10, ProjectSize(6, None), limits)
-
-
-@pytest.mark.parametrize("of_the_store", [None, 1, 1000])
-def test_limit_of_a_project_counts_before_that_of_the_store(of_the_store: int | None) -> None:
-    limits = UploadLimits(project_bytes=of_the_store)
-    check_project_size(10, ProjectSize(5, 15), limits)
-    with pytest.raises(TooLarge, match="more than 15"):
-        check_project_size(10, ProjectSize(6, 15), limits)
-
-
-def test_project_without_any_limit_takes_everything() -> None:
-    check_project_size(10**12, ProjectSize(10**12, None), UploadLimits())

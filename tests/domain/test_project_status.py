@@ -9,7 +9,6 @@ from conveyor.domain.project_status import (
     must_accept_uploads,
     must_offer_files,
     shown_status,
-    status_columns,
     status_from,
 )
 from conveyor.errors import Forbidden
@@ -32,13 +31,6 @@ def test_refusal_names_the_status_and_its_reason() -> None:
         must_accept_uploads("demo", ProjectStatus("archived", "see demo2"))
     with pytest.raises(Forbidden, match="demo is quarantined: none of its files"):
         must_offer_files("demo", ProjectStatus("quarantined"))
-
-
-@pytest.mark.parametrize("name", STATUS_NAMES)
-def test_status_is_the_same_after_it_was_kept_in_columns(name: str) -> None:
-    columns = status_columns(status_from(name, "why"))
-    kept = status_from(columns["status"], columns["status_reason"])
-    assert kept == (ACTIVE if name == "active" else status_from(name, "why"))
 
 
 @pytest.mark.parametrize("word", [None, "", "limbo", "Archived"])

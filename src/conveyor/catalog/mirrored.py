@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from conveyor.catalog.project_status import status_columns
 from conveyor.catalog.tables import mirrored_files, mirrored_projects
 from conveyor.domain.mirror import MirroredFile, MirroredProject
-from conveyor.domain.project_status import status_columns, status_from
+from conveyor.domain.project_status import status_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

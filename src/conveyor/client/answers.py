@@ -12,7 +12,7 @@ from typing import Any
 from conveyor.domain.deletions import DeletedFile, Deletion
 from conveyor.domain.evidence import Evidence
 from conveyor.domain.indexes import Index
-from conveyor.domain.policy import ProjectSize
+from conveyor.domain.project_sizes import ProjectSize
 from conveyor.domain.project_status import STATUS_NAMES, ProjectStatus
 from conveyor.domain.promotions import Promotion
 from conveyor.domain.runs import Run, Step

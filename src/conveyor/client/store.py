@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from conveyor.client.http import Connection
     from conveyor.domain.deletions import Deletion
     from conveyor.domain.indexes import Index
-    from conveyor.domain.policy import ProjectSize
+    from conveyor.domain.project_sizes import ProjectSize
     from conveyor.domain.project_status import ProjectStatus, StatusName
     from conveyor.domain.promotions import Promotion
     from conveyor.domain.runs import Run

@@ -40,15 +40,6 @@ class UploadLimits:
 
 
 @dataclass(frozen=True)
-class ProjectSize:
-    """How large a project is, and may become."""
-
-    stored_bytes: int
-    limit_bytes: int | None
-    """Its own limit; ``None``: that of the store holds."""
-
-
-@dataclass(frozen=True)
 class FilenameState:
     """What the store knows of a filename and its release before an upload."""
 
@@ -207,15 +198,4 @@ def check_file_size(size_bytes: int, limits: UploadLimits) -> None:
         raise TooLarge(
             f"the file has more than {limits.file_bytes:,} bytes, the limit of this store",
             hint="make the file smaller, or ask an administrator for a higher limit",
-        )
-
-
-def check_project_size(size_bytes: int, project: ProjectSize, limits: UploadLimits) -> None:
-    """Raise TooLarge when a project with one more file is over its own limit, or else over the store's."""
-    limit_bytes = limits.project_bytes if project.limit_bytes is None else project.limit_bytes
-    if limit_bytes is not None and project.stored_bytes + size_bytes > limit_bytes:
-        raise TooLarge(
-            f"the project has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
-            f"it would have more than {limit_bytes:,}",
-            hint="ask an administrator for a higher limit",
         )

@@ -46,13 +46,6 @@ def status_from(word: str | None, reason: str | None) -> ProjectStatus:
     return next(known, ACTIVE)
 
 
-def status_columns(status: ProjectStatus) -> dict[str, str | None]:
-    """The two columns that keep a status; of an active project both are empty."""
-    if status.name == "active":
-        return {"status": None, "status_reason": None}
-    return {"status": status.name, "status_reason": status.reason}
-
-
 def shown_status(own: ProjectStatus, mirrored: Iterable[ProjectStatus]) -> ProjectStatus:
     """The status that readers see: this store's decision, else that of the nearest upstream that made one."""
     return next((status for status in (own, *mirrored) if status.name != "active"), own)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.distributions import delete_distributions, distributions_of, retire_filename
 from conveyor.catalog.placements import delete_placements_of
-from conveyor.catalog.projects import add_stored_bytes, lock_project
+from conveyor.catalog.project_sizes import add_stored_bytes
+from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import delete_empty_releases
 from conveyor.domain.access import may_administer
 from conveyor.domain.deletions import Deletion

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.projects import find_project, lock_project, project_size, set_size_limit
+from conveyor.catalog.project_sizes import project_size, set_size_limit
+from conveyor.catalog.projects import find_project, lock_project
 from conveyor.domain.access import may_administer
 from conveyor.domain.names import project_name
-from conveyor.domain.policy import ProjectSize
+from conveyor.domain.project_sizes import ProjectSize
 from conveyor.errors import NotFound
 from conveyor.operations.changes import read, record_change
 

@@ -12,7 +12,8 @@ from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.mirrored import mirrored_projects_of
 from conveyor.catalog.pages import status_of
 from conveyor.catalog.placements import releases_of_project
-from conveyor.catalog.projects import find_project, insert_project, lock_project, set_status
+from conveyor.catalog.project_status import set_status
+from conveyor.catalog.projects import find_project, insert_project, lock_project
 from conveyor.domain.access import may_administer
 from conveyor.domain.names import project_name
 from conveyor.domain.policy import readable_indexes

@@ -31,7 +31,8 @@ from conveyor.blobs.inventory import (
 )
 from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.named_blobs import mark_not_stored
-from conveyor.catalog.projects import lock_project, recount_stored_bytes
+from conveyor.catalog.project_sizes import recount_stored_bytes
+from conveyor.catalog.projects import lock_project
 from conveyor.domain.archives import ArchiveLimits
 from conveyor.domain.faults import Faults
 from conveyor.domain.filenames import distribution_filename

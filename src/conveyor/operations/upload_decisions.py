@@ -17,7 +17,7 @@ from conveyor.catalog.events import is_touched_since
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.pages import claims_on, status_of
 from conveyor.catalog.placements import placements_of_filename
-from conveyor.catalog.projects import project_size
+from conveyor.catalog.project_sizes import project_size
 from conveyor.catalog.releases import releases_among
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import may_claim, may_upload
@@ -26,11 +26,11 @@ from conveyor.domain.policy import (
     FilenameState,
     accepting_index,
     chain_of,
-    check_project_size,
     decide_filename,
     must_ask_upstream,
     readable_indexes,
 )
+from conveyor.domain.project_sizes import check_project_size
 from conveyor.domain.project_status import must_accept_uploads
 from conveyor.domain.versions import equal_spellings, parse_version
 from conveyor.operations.claims import check_claim
@@ -140,6 +140,10 @@ def _decide(connection: Connection, wanted: Application, known: _Known) -> Decis
     )
     if holder is None:
         must_accept_uploads(project, status_of(connection, project))
-        check_project_size(distribution.size_bytes, project_size(connection, project), wanted.limits)
+        check_project_size(
+            distribution.size_bytes,
+            project_size(connection, project),
+            store_limit_bytes=wanted.limits.project_bytes,
+        )
     is_claimed = any(not claim.is_prefix for claim in known.claims)
     return Decision(known.serial, holder, is_claimed=is_claimed)

@@ -25,7 +25,8 @@ from conveyor.blobs.errors import storage_errors
 from conveyor.catalog.distributions import find_distribution, insert_distribution
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.placements import insert_placement
-from conveyor.catalog.projects import add_stored_bytes, insert_project, lock_project
+from conveyor.catalog.project_sizes import add_stored_bytes
+from conveyor.catalog.projects import insert_project, lock_project
 from conveyor.catalog.releases import insert_release
 from conveyor.domain.access import may_upload
 from conveyor.domain.attestations import provenance_object

@@ -10,7 +10,7 @@ from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, TEXT, nullable, record
 
 if TYPE_CHECKING:
-    from conveyor.domain.policy import ProjectSize
+    from conveyor.domain.project_sizes import ProjectSize
     from conveyor.server.api.endpoints import Call
 
 

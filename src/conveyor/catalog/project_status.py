@@ -1,0 +1,29 @@
+"""The status of projects (PEP 792), in the two columns that keep one.
+
+What this store decided stands with its own rows of projects; what an upstream decided, with ``mirrored``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
+
+from conveyor.catalog.tables import projects
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from conveyor.domain.project_status import ProjectStatus
+
+
+def status_columns(status: ProjectStatus) -> dict[str, str | None]:
+    """The two columns of a status; of an active project both are empty."""
+    if status.name == "active":
+        return {"status": None, "status_reason": None}
+    return {"status": status.name, "status_reason": status.reason}
+
+
+def set_status(connection: Connection, name: str, status: ProjectStatus) -> None:
+    """Write the status of a project."""
+    connection.execute(update(projects).where(projects.c.name == name).values(**status_columns(status)))
