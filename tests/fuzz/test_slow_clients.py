@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import time
 from pathlib import Path
@@ -31,6 +32,8 @@ PAUSE_SECONDS = 1
 LONG_ENOUGH_SECONDS = 30
 """For anything that must happen soon."""
 SLOW_READERS = 200
+IDLE_CONNECTIONS = 1_100
+"""More than the server would accept by itself, with a backlog of 1024."""
 BYTES_OF_A_SLOW_READER = 2 * 1024 * 1024
 LARGE_BYTES = 24 * 1024 * 1024
 """More than the sockets of both sides keep."""
@@ -124,6 +127,15 @@ def test_client_that_goes_away_in_the_middle_leaves_nothing(store: RunningStore,
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     eventually(lambda: temporaries(store) == [], "the temporary is removed")
     assert store.get("/healthz").status == 200
+
+
+def test_many_idle_connections_keep_nobody_out(store: RunningStore) -> None:
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    with contextlib.ExitStack() as idle:
+        for _ in range(IDLE_CONNECTIONS):
+            idle.enter_context(connected(store.url))
+        assert store.get("/healthz").status == 200
 
 
 def resident_bytes(pid: int) -> int:
