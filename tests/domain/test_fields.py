@@ -71,6 +71,13 @@ def test_count_is_a_whole_number_and_nothing_else(value: object) -> None:
     assert fields.faults == ["passed is not a whole number of zero or more"]
 
 
+def test_count_fits_into_a_row() -> None:
+    fields = Fields({"largest": 2**63 - 1, "larger": 2**63}, what="it")
+    assert fields.count("largest") == 2**63 - 1
+    fields.count("larger")
+    assert fields.faults == [f"larger is larger than {2**63 - 1}"]
+
+
 def test_nul_and_endless_texts_are_refused() -> None:
     fields = Fields({"a": "x\0", "b": "y" * 5000}, what="it")
     fields.text("a")

@@ -19,6 +19,8 @@ from typing import Any, overload
 from conveyor.errors import InvalidInput
 
 MAX_TEXT_LENGTH = 4096
+LARGEST_COUNT = 2**63 - 1
+"""What a column of a database holds."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MISSING = object()
@@ -130,13 +132,16 @@ class Fields:
         return value
 
     def count(self, name: str) -> int:
-        """A whole number, zero or more."""
+        """A whole number, zero or more, that a row can hold."""
         value = self._get(name)
         if value is _MISSING:
             self.fault(name, "is missing")
             return 0
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             self.fault(name, "is not a whole number of zero or more")
+            return 0
+        if value > LARGEST_COUNT:
+            self.fault(name, f"is larger than {LARGEST_COUNT}")
             return 0
         return value
 
