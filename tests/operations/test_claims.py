@@ -39,6 +39,15 @@ def test_claiming_again_changes_nothing(tmp_path: Path) -> None:
     assert store.newest.read() == serial
 
 
+def test_who_may_not_claim_a_name_does_not_learn_whose_it_is(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    claim_name(store, ADMIN, "demo")
+    narrowed = Identity("cleo", frozenset({"claim", "read"}), projects=frozenset({"other"}))
+    for stranger in (READER, narrowed):
+        with pytest.raises(Forbidden):
+            claim_name(store, stranger, "demo")
+
+
 def test_prefix_touches_all_pages_and_is_written_without_its_hyphen(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     before = store.newest.read()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from conveyor.catalog import claims as rows
 from conveyor.catalog.claims import ClaimRow
 from conveyor.catalog.pages import claims_on
-from conveyor.domain.access import may_administer, may_claim, must_be_known
+from conveyor.domain.access import may_administer, may_claim
 from conveyor.domain.indexes import is_claimed
 from conveyor.domain.names import project_name
 from conveyor.domain.policy import may_claim_name, must_ask_upstream
@@ -77,7 +77,7 @@ def claim_name(
     with record_change(store, actor=identity.name) as change:
         found = rows.find_claim(change.connection, normalized, is_prefix=is_prefix)
         if found is not None:
-            must_be_known(identity, "claim")
+            may_claim(identity, normalized)  # else a token for one project could look up who has which name
             return found, False
         if not is_prefix and is_claimed(normalized, claims_on(change.connection, normalized)):
             may_claim(identity, normalized)  # by a prefix: nothing more is hidden from anybody
