@@ -49,6 +49,19 @@ def test_adopted_temporary_is_found_by_its_digest(blobs: BlobStore, tmp_path: Pa
     assert blobs.path(SHA256) == files_below(tmp_path)[0]
 
 
+def test_blobs_are_closed_to_other_users_of_the_machine(blobs: BlobStore, tmp_path: Path) -> None:
+    blobs.put(CONTENT)
+    assert (tmp_path / "blobs here").stat().st_mode & 0o777 == 0o700
+
+
+def test_folder_that_was_there_keeps_the_rights_its_owner_gave_it(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    folder.chmod(0o750)
+    open_blobs(f"file://{folder}")
+    assert folder.stat().st_mode & 0o777 == 0o750
+
+
 def test_temporary_can_be_read_back_before_it_is_adopted(blobs: BlobStore) -> None:
     with blobs.new_temporary() as temporary:
         temporary.write(CONTENT)

@@ -43,7 +43,7 @@ def prepare_shelves(root: Path) -> None:
     """Make the shelves of a folder of blobs, and bring older blobs onto them. Raises OSError."""
     if (root / READY).exists():
         return
-    make_durable_folders(root)
+    _make_root(root)
     for name in SHELVES:
         (root / name).mkdir(exist_ok=True)
     sync_folder(root)
@@ -52,6 +52,17 @@ def prepare_shelves(root: Path) -> None:
     with (root / READY).open("wb") as file:
         os.fsync(file.fileno())
     sync_folder(root)
+
+
+def _make_root(root: Path) -> None:
+    """Make the folder for its owner alone: blobs of private indexes are no other user's of the machine.
+
+    A folder that is there already is left as its owner made it.
+    """
+    if not root.parent.exists():
+        make_durable_folders(root.parent)
+    root.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(root.parent)
 
 
 def _move_up(shelf: Path) -> None:
