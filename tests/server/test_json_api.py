@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import NotFound
+from conveyor.operations.deletions import delete_files
 from conveyor.operations.project_status import set_project_status
 from conveyor.operations.yanks import yank_release
+from conveyor.server.auth import Authenticator
+from conveyor.server.json_api import JsonApi
+from conveyor.server.newest import Newest
+from conveyor.server.pages import Pages
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, reading, upload
@@ -18,7 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from packaging.utils import NormalizedName
+
     from conveyor.operations.store import Store
+    from conveyor.server.pages import FreshPage
+    from readers import Reader
 
 PROJECT, RELEASE = "/unstable/pypi/demo/json", "/unstable/pypi/demo/2.0/json"
 
@@ -71,6 +80,36 @@ def test_quarantined_project_is_not_described(store: Store) -> None:
                 assert isinstance((await reader.get(path)).error, NotFound)
             set_project_status(store, ADMINISTRATOR, "demo", "archived")
             assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
+
+    run(scenario())
+
+
+class OutrunPages(Pages):
+    """Pages whose files are deleted as soon as they were found."""
+
+    def __init__(self, store: Store, reader: Reader) -> None:
+        super().__init__(store, reader.mirroring)
+        self._emptied = store
+
+    async def find(self, index: str, project: NormalizedName) -> FreshPage:
+        found = await super().find(index, project)
+        delete_files(self._emptied, ADMINISTRATOR, project)
+        return found
+
+
+def test_file_that_is_deleted_meanwhile_does_not_fail_the_project(store: Store) -> None:
+    async def scenario() -> None:
+        async with reading(store) as reader:
+            newest = Newest(store)
+            reader.handlers["pypi"] = JsonApi(
+                store,
+                pages=OutrunPages(store, reader),
+                mirroring=reader.mirroring,
+                authenticator=Authenticator(store, newest),
+                public_url=None,
+            )
+            assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
+            newest.close()
 
     run(scenario())
 

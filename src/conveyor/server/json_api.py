@@ -85,13 +85,13 @@ class JsonApi:
     async def _metadata(self, files: list[PageFile]) -> Mapping[str, Any]:
         """Core metadata of a release, from the first file that has some; empty when none can be had."""
         for file in sorted(files, key=lambda file: not file.filename.endswith(".whl")):
-            found = await asyncio.to_thread(find_file, self._store, file.sha256, file.filename)
-            digest = found.metadata_sha256
-            if found.mirrored is not None:
-                try:
+            try:
+                found = await asyncio.to_thread(find_file, self._store, file.sha256, file.filename)
+                digest = found.metadata_sha256
+                if found.mirrored is not None:
                     digest = await self._mirroring.sidecars.metadata(found.mirrored)
-                except (NotFound, UpstreamFailed):
-                    continue
+            except (NotFound, UpstreamFailed):  # upstream has none, or the file was deleted just now
+                continue
             if digest is not None:
                 return await asyncio.to_thread(read_core_metadata, self._store, digest)
         return {}
