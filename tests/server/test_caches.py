@@ -1,20 +1,32 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.domain.indexes import Index
+from conveyor.domain.simple_api import JSON
 from conveyor.operations.changes import record_change
+from conveyor.operations.files import find_file
 from conveyor.operations.indexes import create_index
-from conveyor.operations.pages import Touched
+from conveyor.operations.pages import FoundList, Touched
 from conveyor.operations.users import add_user
 from conveyor.server.caches import OVERHEAD_BYTES, Cache, Freshness
+from conveyor.server.file_answers import ReadyFile
 from conveyor.server.newest import Newest
+from conveyor.server.simple_api import CachedPage, Variant
+from distributions_made import make_wheel
 from makers import make_store
-from readers import ADMINISTRATOR
+from readers import ADMINISTRATOR, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+PUBLIC = Index("unstable", "local", "uploads")
 
 
 @dataclass
@@ -40,6 +52,61 @@ def test_what_is_larger_than_the_cache_is_not_kept() -> None:
     cache.put("b", Page(weight_bytes=10_000))
     assert cache.get("a") is not None
     assert cache.get("b") is None
+
+
+def test_new_answer_takes_the_place_of_an_old_one_even_if_all_are_used() -> None:
+    cache: Cache[Page] = Cache(2 * OVERHEAD_BYTES)
+    for path in "ab":
+        cache.put(path, Page(is_used=True))
+    cache.put("c", Page())
+    assert [path for path in "abc" if cache.get(path) is not None] == ["b", "c"]
+
+
+def test_pages_take_no_more_memory_than_their_limit_says() -> None:
+    """Headers, keys and objects count: a page of a few files is smaller than what is kept beside it."""
+    limit_bytes = 1_000_000
+    gc.collect()
+    tracemalloc.start()
+    try:
+        cache: Cache[CachedPage] = Cache(limit_bytes)
+        for number in range(1_000):
+            page = CachedPage(FoundList((), PUBLIC, number), project=f"project-{number}", fresh_until=None)
+            for coding in ("identity", "gzip", "zstd"):
+                page.variants[JSON, coding] = Variant(
+                    bytes(number % 3000),
+                    media=JSON,
+                    coding=coding,
+                    etag=f'"{number:024x}-json-{coding}"',
+                    serial=10**6 + number,
+                    is_private=False,
+                    supplied_by="unstable",
+                )
+            cache.put(f"/unstable/simple/project-{number}/", page)
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert limit_bytes / 2 < taken < limit_bytes * 1.1
+
+
+def test_files_take_no_more_memory_than_their_limit_says(tmp_path: Path) -> None:
+    limit_bytes = 1_000_000
+    store = make_store(tmp_path)
+    made = make_wheel(extra={"demo/data.bin": bytes(range(256)) * 8}, compression=zipfile.ZIP_STORED)
+    upload(store, made)
+    find_file(store, made.sha256, made.filename)  # what is remembered once, is
+    gc.collect()
+    tracemalloc.start()
+    try:
+        cache: Cache[ReadyFile] = Cache(limit_bytes)
+        for number in range(500):
+            found = find_file(store, made.sha256, made.filename)
+            cache.put(f"/packages/{number}", ReadyFile(found, store.blobs, made.sha256, made.filename))
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert limit_bytes / 2 < taken < limit_bytes * 1.1
 
 
 def test_answer_that_has_grown_is_weighed_again() -> None:

@@ -143,7 +143,8 @@ def last_change(connection: Connection, project: NormalizedName, *, without: Col
 
 def project_names(connection: Connection, index_names: Sequence[str]) -> list[str]:
     """The projects with files in any of the indexes, sorted; of mirrors, those that were asked for."""
-    own = select(placements.c.project).where(placements.c.index_name.in_(index_names))
+    # Distinct before the union: it walks an index in order; the union alone would sort a row per file.
+    own = select(placements.c.project).where(placements.c.index_name.in_(index_names)).distinct()
     mirrored = select(mirrored_projects.c.project).where(
         mirrored_projects.c.index_name.in_(index_names), mirrored_projects.c.is_present
     )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 API_VERSION = "1.4"
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 MediaType = Literal["application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.v1+html", "text/html"]
 JSON: MediaType = "application/vnd.pypi.simple.v1+json"
 HTML: MediaType = "application/vnd.pypi.simple.v1+html"
@@ -202,7 +204,7 @@ def render_project_json(page: ProjectPage, *, index: str, public_url: str) -> by
         "versions": versions_of(page.files),
         "files": [_file_json(file, root, public_url) for file in page.files],
     }
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return _to_json(body).encode()
 
 
 def _file_json(file: PageFile, root: str, public_url: str) -> dict[str, Any]:
@@ -253,12 +255,13 @@ def _file_html(file: PageFile, root: str, public_url: str) -> str:
 
 
 def render_list_json(projects: Sequence[str], *, serial: int) -> bytes:
-    """The list of an index's projects in JSON."""
-    body = {
-        "meta": {"api-version": API_VERSION, "_last-serial": serial},
-        "projects": [{"name": name} for name in projects],
-    }
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    """The list of an index's projects in JSON.
+
+    Name by name: the encoder lets no other thread run while it is at work, and there may be 100,000.
+    """
+    meta = _to_json({"api-version": API_VERSION, "_last-serial": serial})
+    listed = ",".join([f'{{"name":{_to_json(name)}}}' for name in projects])
+    return f'{{"meta":{meta},"projects":[{listed}]}}'.encode()
 
 
 def render_list_html(projects: Sequence[str]) -> bytes:

@@ -42,13 +42,13 @@ class Kept(Protocol):
 
     @property
     def weight_bytes(self) -> int:
-        """How many bytes it holds."""
+        """How many bytes of memory it holds."""
 
 
 Answer = TypeVar("Answer", bound=Kept)
 
-OVERHEAD_BYTES = 2048
-"""What an entry weighs beside its bytes: headers, keys, objects."""
+OVERHEAD_BYTES = 1024
+"""What an entry weighs beside what it says itself: keys, marks, places in tables (measured: 790 bytes)."""
 
 
 class Cache(Generic[Answer]):
@@ -80,7 +80,7 @@ class Cache(Generic[Answer]):
         self._paths.setdefault(answer.project, set()).add(path)
         while self._weight_bytes > self._limit_bytes:
             oldest, entry = next(iter(self._entries.items()))
-            if entry.is_used:  # a second chance, once per use
+            if entry.is_used or oldest == path:  # a second chance, once per use, and never out at once
                 entry.is_used = False
                 self._entries.move_to_end(oldest)
             else:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from conveyor.server.caches import Freshness
     from conveyor.server.mirroring import Mirroring
 
-CACHE_BYTES = 64 * 1024 * 1024
-"""Of small files, per process."""
+CACHE_BYTES = 16 * 1024 * 1024
+"""Of small files and what is kept with them, per process."""
 
 
 class Files:
