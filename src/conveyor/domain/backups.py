@@ -83,7 +83,10 @@ def parse_backup(text: str) -> Backup:
             **values,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput(f"{MARKER} is damaged, or no marker of a backup: {error}") from error
+        raise InvalidInput(
+            f"{MARKER} is damaged, or no marker of a backup: {error}",
+            hint="take another backup; this folder can not be trusted",
+        ) from error
 
 
 def listing_line(sha256: str, size_bytes: int) -> str:

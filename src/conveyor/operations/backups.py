@@ -67,7 +67,8 @@ BLOBS = "blobs"
 _LOCK = "lock"
 _UNFINISHED_CATALOG, _UNFINISHED_LISTING = "unfinished-catalog", "unfinished-blobs"
 ENDINGS: dict[Database, str] = {"sqlite": ".sqlite", "postgresql": ".dump"}
-_OUR_NAMES = ("backup.json", "lock", "blobs", "catalog-", "blobs-", "unfinished-")
+_OUR_NAMES = (MARKER, _LOCK, BLOBS, "catalog-", "unfinished-")
+"""What the names in a backup begin with; those of lists begin as the folder of blobs does."""
 MOST_NAMED = 10
 """Digests that an error names."""
 
@@ -211,7 +212,10 @@ def _alone_in(folder: Path) -> Iterator[None]:
             try:
                 held.enter_context(file_locked(folder / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except BlockingIOError as error:
-                raise Conflict(f"another backup is being written to {folder}") from error
+                raise Conflict(
+                    f"another backup is being written to {folder}",
+                    hint="wait until it has ended, then try again",
+                ) from error
         yield
 
 

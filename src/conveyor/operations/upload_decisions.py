@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Application:
+class WantedUpload:
     """Somebody wants a distribution in an index."""
 
     index: str
@@ -79,7 +79,7 @@ class _Known:
     """Those that cover the project's name."""
 
 
-def decide_or_ask(connection: Connection, wanted: Application) -> Decision | None:
+def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | None:
     """The decision; ``None``: upstream has to be asked for the project's name first.
 
     Raises:
@@ -92,12 +92,12 @@ def decide_or_ask(connection: Connection, wanted: Application) -> Decision | Non
     return _decide(connection, wanted, known)
 
 
-def decide(connection: Connection, wanted: Application) -> Decision:
+def decide(connection: Connection, wanted: WantedUpload) -> Decision:
     """The decision, when upstream has been asked or need not be; raises as ``decide_or_ask``."""
     return _decide(connection, wanted, _look(connection, wanted))
 
 
-def decide_again(connection: Connection, wanted: Application, before: Decision) -> Decision:
+def decide_again(connection: Connection, wanted: WantedUpload, before: Decision) -> Decision:
     """As things stand now: a new decision only when the one made before may not hold any more."""
     project = wanted.distribution.project
     if before.is_claimed and not is_touched_since(connection, project, before.serial):
@@ -105,7 +105,7 @@ def decide_again(connection: Connection, wanted: Application, before: Decision) 
     return decide(connection, wanted)
 
 
-def _look(connection: Connection, wanted: Application) -> _Known:
+def _look(connection: Connection, wanted: WantedUpload) -> _Known:
     project = wanted.distribution.project
     known = _Known(newest_serial(connection), all_indexes(connection), claims_on(connection, project))
     accepting_index(wanted.index, known.indexes, wanted.identity)
@@ -113,7 +113,7 @@ def _look(connection: Connection, wanted: Application) -> _Known:
     return known
 
 
-def _decide(connection: Connection, wanted: Application, known: _Known) -> Decision:
+def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Decision:
     distribution, indexes = wanted.distribution, known.indexes
     project, filename = distribution.project, distribution.filename
     check_claim(connection, wanted.identity, project, known.claims, upstream_has=wanted.upstream_has)

@@ -35,8 +35,8 @@ from conveyor.domain.policy import UploadLimits, accepting_index
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.claims import claim_for_upload
 from conveyor.operations.upload_decisions import (
-    Application,
     Decision,
+    WantedUpload,
     decide,
     decide_again,
     decide_or_ask,
@@ -114,7 +114,7 @@ def accept_upload(
     # 1. the file
     distribution = _read(store, upload, limits)
     # 2. policy, before anything is written
-    wanted = Application(upload.index, distribution, identity, limits, upstream_has=None)
+    wanted = WantedUpload(upload.index, distribution, identity, limits, upstream_has=None)
     with read(store) as connection:
         decision = decide_or_ask(connection, wanted)
     if decision is None:
@@ -136,13 +136,13 @@ def accept_answered(
     Raises:
         As ``accept_upload``.
     """
-    wanted = Application(upload.index, question.distribution, identity, limits, upstream_has)
+    wanted = WantedUpload(upload.index, question.distribution, identity, limits, upstream_has)
     with read(store) as connection:
         decision = decide(connection, wanted)
     return _store(store, upload, wanted, decision)
 
 
-def _store(store: Store, upload: ReceivedUpload, wanted: Application, decision: Decision) -> AcceptedUpload:
+def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision: Decision) -> AcceptedUpload:
     distribution, identity = wanted.distribution, wanted.identity
     filename, sha256 = distribution.filename, distribution.digests.sha256
     if decision.holder is not None:

@@ -68,12 +68,11 @@ def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, fil
         lock_project(change.connection, project)
         # 1. which files, as far as the caller sees
         indexes = all_indexes(change.connection)
+        seen = readable_indexes(indexes, identity)
         chosen = [
             file
             for file in placements_of_release(change.connection, project, version)
-            if file.index in readable_indexes(indexes, identity)
-            and index in (None, file.index)
-            and filename in (None, file.filename)
+            if file.index in seen and index in (None, file.index) and filename in (None, file.filename)
         ]
         if not chosen:
             raise _nothing_there(project, version, index=index, filename=filename)

@@ -129,8 +129,8 @@ class Mirroring:
         left = (until - self._store.clock()).total_seconds()
         return UpstreamBusy(busy.message, retry_after_seconds=max(1, round(left))) if left > 0 else None
 
-    def _pause(self, index: str, project: str, time: timedelta) -> None:
-        self._pauses[index, project] = self._store.clock() + time
+    def _pause(self, index: str, project: str, duration: timedelta) -> None:
+        self._pauses[index, project] = self._store.clock() + duration
         self._pauses.move_to_end((index, project))
         if len(self._pauses) > MOST_PAUSES:
             self._pauses.popitem(last=False)

@@ -19,16 +19,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def migrate(connection: Connection, *, since: int, until: int | None = None) -> int:
-    """Run every migration after number ``since`` in this transaction; returns the number of the last.
-
-    ``until`` is the last to run, for tests that need a catalogue as an older program left it.
-    """
+def migrate(connection: Connection, *, since: int) -> int:
+    """Run every migration after number ``since`` in this transaction; returns the number of the last."""
     newest = since
     for number, name in sorted(
         (int(found.name.partition("_")[0]), found.name) for found in pkgutil.iter_modules(versions.__path__)
     ):
-        if number <= since or (until is not None and number > until):
+        if number <= since:
             continue
         module = importlib.import_module(f"{versions.__name__}.{name}")
         with Operations.context(MigrationContext.configure(connection)):
