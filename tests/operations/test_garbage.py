@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import pytest
 from conveyor.blobs.inventory import local_blobs
 from conveyor.errors import Conflict
 from conveyor.operations import garbage
+from conveyor.operations.deletions import delete_files
 from conveyor.operations.garbage import Collected, collect_garbage
 from conveyor.operations.inspection import inspect_store
 from distributions_made import make_wheel
@@ -24,6 +26,7 @@ from makers import make_store
 from operations import collect_and_upload
 from operations.stores_compared import contents_of
 from operations.stores_damaged import DAY_SECONDS, blob_path, events_of, mirror, put_garbage
+from readers import ADMINISTRATOR, upload
 from releases_made import make_release, make_worker, publish
 
 if TYPE_CHECKING:
@@ -57,6 +60,18 @@ def test_what_is_younger_than_the_grace_time_stays(tmp_path: Path) -> None:
     put_garbage(store, b"young", age_seconds=DAY_SECONDS - 60)
     assert collect_garbage(store) == Collected(0, 0)
     assert collect_garbage(store, grace_seconds=60) == Collected(1, 5)
+
+
+def test_deleted_file_stays_for_the_grace_time_however_old_it_is(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    upload(store, MADE)
+    os.utime(blob_path(store, MADE.sha256), (0, 0))
+    delete_files(store, ADMINISTRATOR, "demo")
+    collect_garbage(store)
+    assert store.blobs.has(MADE.sha256)
+    later = replace(store, clock=lambda: store.clock() + timedelta(days=1, seconds=1))
+    collect_garbage(later)
+    assert not store.blobs.has(MADE.sha256)
 
 
 def test_dry_run_removes_nothing_and_leaves_no_event(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def is_retired(connection: Connection, filename: str) -> bool:
     return connection.scalar(_FIND_RETIRED, {"filename": filename}) is not None
 
 
+def digests_retired_since(connection: Connection, moment: str) -> set[str]:
+    """The digests of the files that were deleted after a moment."""
+    return set(
+        connection.scalars(select(retired_filenames.c.sha256).where(retired_filenames.c.retired_at > moment))
+    )
+
+
 def deleted_at(connection: Connection, filename: str, sha256: str) -> str | None:
     """When the file of that name and digest was deleted from the store; ``None``: it was not."""
     found: str | None = connection.scalar(

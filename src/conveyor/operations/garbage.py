@@ -4,7 +4,8 @@ Such blobs are left by uploads that were killed or refused at the last moment, a
 upstream took back. A blob is never removed from under an upload that stores or reuses it at the same moment,
 however old it is: ``blobs.exclusion`` has the reasoning, this module its steps c1 to c4:
 
-1. list the blobs older than the grace time, each with the identity of its file;
+1. list the blobs older than the grace time, each with the identity of its file; a file that was deleted
+   through the API is as old as its deletion;
 2. wait until nobody is between bytes and row;
 3. read which digests rows name; what is named stays;
 4. write the event, then remove each file that is still the one of step 1, some at a time.
@@ -19,11 +20,14 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.inventory import listed_blobs, local_blobs, remove_listed
 from conveyor.catalog.connection import is_sqlite
+from conveyor.catalog.distributions import digests_retired_since
 from conveyor.catalog.named_blobs import named_blobs
+from conveyor.domain.times import utc_text
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
@@ -96,9 +100,16 @@ def _garbage(store: Store, blobs: FilesystemBlobs, grace_seconds: float) -> list
     """Files that no row names, old enough; steps 1 to 3. Takes memory for garbage, not for what is named."""
     least = LEAST_GRACE_SECONDS if is_sqlite(store.catalog) else LEAST_GRACE_SECONDS_POSTGRESQL
     oldest = time.time() - max(grace_seconds, least)
+    with read(store) as connection:
+        since = utc_text(store.clock() - timedelta(seconds=grace_seconds))
+        deleted_lately = digests_retired_since(connection, since)
     # 1. what there is; leaving out what was named a moment ago is no judgement, it only keeps the list short
     with closing(_names(store)) as named:
-        listed = [file for file in listed_blobs(blobs) if file.changed_at < oldest and file.name not in named]
+        listed = [
+            file
+            for file in listed_blobs(blobs)
+            if file.changed_at < oldest and file.name not in named and file.name not in deleted_lately
+        ]
     if not listed:
         return []
     # 2. whoever stored bytes before the listing has committed its row, or never will
