@@ -85,7 +85,7 @@ class FilesystemBlobs:
 
     def adopt(self, temporary: Temporary, sha256: str) -> None:
         """Make the temporary's bytes durable as the blob ``sha256``."""
-        target = self._path(sha256)
+        target = self.path(sha256)
         with storage_errors(f"blob {sha256} can not be written"):
             temporary.file.flush()
             os.fsync(temporary.file.fileno())
@@ -108,7 +108,7 @@ class FilesystemBlobs:
         """The bytes; raises NotFound when there is no such blob."""
         with storage_errors(f"blob {sha256} can not be read"):
             try:
-                return self._path(sha256).open("rb")
+                return self.path(sha256).open("rb")
             except FileNotFoundError as error:
                 raise NotFound(f"there is no blob {sha256}") from error
 
@@ -116,18 +116,18 @@ class FilesystemBlobs:
         """How many bytes the blob has; raises NotFound."""
         with storage_errors(f"blob {sha256} can not be read"):
             try:
-                return self._path(sha256).stat().st_size
+                return self.path(sha256).stat().st_size
             except FileNotFoundError as error:
                 raise NotFound(f"there is no blob {sha256}") from error
 
     def has(self, sha256: str) -> bool:
         """Whether the blob is here."""
         with storage_errors(f"blob {sha256} can not be read"):
-            return self._path(sha256).exists()
+            return self.path(sha256).exists()
 
     def path(self, sha256: str) -> Path:
         """Where the blob is, or would be."""
-        return self._path(sha256)
+        return blob_path(self._root, sha256)
 
     def remove_leftovers(self) -> int:
         """Remove temporaries that nobody has written to for an hour; returns how many."""
@@ -140,6 +140,3 @@ class FilesystemBlobs:
                         path.unlink()
                         removed += 1
         return removed
-
-    def _path(self, sha256: str) -> Path:
-        return blob_path(self._root, sha256)

@@ -13,10 +13,8 @@ from conveyor.catalog.tables import (
     events,
     mirrored_projects,
     placements,
-    projects,
 )
 from conveyor.domain.indexes import Claim, covering_prefixes
-from conveyor.domain.project_status import ACTIVE, status_from
 from conveyor.domain.simple_api import PageFile
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
     from sqlalchemy import Connection
-
-    from conveyor.domain.project_status import ProjectStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +66,6 @@ _CLAIMS_ON = select(claims.c.name, claims.c.is_prefix).where(
         and_(claims.c.name.in_(bindparam("prefixes", expanding=True)), claims.c.is_prefix),
     )
 )
-
-_STATUS = select(projects.c.status, projects.c.status_reason).where(projects.c.name == bindparam("project"))
 
 _LAST_CHANGE = select(func.max(events.c.serial)).where(
     events.c.project == bindparam("project"), events.c.action.not_in(bindparam("without", expanding=True))
@@ -128,12 +122,6 @@ def claims_on(connection: Connection, project: NormalizedName) -> list[Claim]:
     """The claims that cover a project's name: its own, and those of prefixes."""
     rows = connection.execute(_CLAIMS_ON, {"project": project, "prefixes": list(covering_prefixes(project))})
     return [Claim(name=name, is_prefix=is_prefix) for name, is_prefix in rows]
-
-
-def status_of(connection: Connection, project: str) -> ProjectStatus:
-    """The status that this store gave a project; active when it never gave one."""
-    row = connection.execute(_STATUS, {"project": project}).first()
-    return ACTIVE if row is None else status_from(*row)
 
 
 def last_change(connection: Connection, project: NormalizedName, *, without: Collection[str]) -> int:

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, select, update
 
 from conveyor.catalog.tables import projects
+from conveyor.domain.project_status import ACTIVE, status_from
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.domain.project_status import ProjectStatus
+
+
+_STATUS = select(projects.c.status, projects.c.status_reason).where(projects.c.name == bindparam("project"))
+
+
+def status_of(connection: Connection, project: str) -> ProjectStatus:
+    """The status that this store gave a project; active when it never gave one."""
+    row = connection.execute(_STATUS, {"project": project}).first()
+    return ACTIVE if row is None else status_from(*row)
 
 
 def status_columns(status: ProjectStatus) -> dict[str, str | None]:

@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 from conveyor.catalog.distributions import deleted_at
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.mirrored import mirrored_by_digest, mirrored_projects_of
-from conveyor.catalog.pages import claims_on, held_files, status_of
+from conveyor.catalog.pages import claims_on, held_files
+from conveyor.catalog.project_status import status_of
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import can_read
 from conveyor.domain.indexes import is_claimed, resolution_order

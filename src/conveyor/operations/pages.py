@@ -13,8 +13,8 @@ from conveyor.catalog.pages import (
     last_change,
     own_page_files,
     project_names,
-    status_of,
 )
+from conveyor.catalog.project_status import status_of
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.indexes import one_per_filename, resolution_order, suppliers
 from conveyor.domain.mirror import due_at, is_due, page_file

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.mirrored import mirrored_projects_of
-from conveyor.catalog.pages import status_of
 from conveyor.catalog.placements import releases_of_project
-from conveyor.catalog.project_status import set_status
+from conveyor.catalog.project_status import set_status, status_of
 from conveyor.catalog.projects import find_project, insert_project, lock_project
 from conveyor.domain.access import may_administer
 from conveyor.domain.names import project_name
@@ -92,5 +91,7 @@ def _mirrored(
 
 def _no_project(name: str) -> NotFound:
     return NotFound(
-        f'there is no project "{name}" in this store', hint="an index lists its projects at /INDEX/simple/"
+        f'there is no project "{name}" in this store',
+        hint="an index lists its projects at /INDEX/simple/; one of upstream is known here "
+        f"once its page was asked for, such as /pypi/simple/{name}/",
     )

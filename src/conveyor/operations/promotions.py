@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from conveyor.catalog import placements as rows
 from conveyor.catalog.evidence import evidence_of_release
 from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.pages import status_of
+from conveyor.catalog.project_status import status_of
 from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import close_release
 from conveyor.domain.access import Identity, can_read, may_promote

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from conveyor.catalog.distributions import is_retired
 from conveyor.catalog.events import is_touched_since
 from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.pages import claims_on, status_of
+from conveyor.catalog.pages import claims_on
 from conveyor.catalog.placements import placements_of_filename
 from conveyor.catalog.project_sizes import project_size
+from conveyor.catalog.project_status import status_of
 from conveyor.catalog.releases import releases_among
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import may_claim, may_upload

@@ -88,10 +88,9 @@ class Files:
     async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:
         """The file when its bytes are here; else it is sent as it arrives, and ``None`` comes back."""
         sha256, filename = _target(scope["path"])
-        if filename.endswith(METADATA):
-            file = await self._metadata(sha256, filename.removesuffix(METADATA), identity)
-        elif filename.endswith(PROVENANCE):
-            file = await self._provenance(sha256, filename.removesuffix(PROVENANCE), identity)
+        ending = next((one for one in (METADATA, PROVENANCE) if filename.endswith(one)), None)
+        if ending is not None:
+            file = await self._sidecar(sha256, filename.removesuffix(ending), ending, identity)
         else:
             found = await asyncio.to_thread(find_file, self._store, sha256, filename)
             may_read_file(identity, found)
@@ -107,25 +106,17 @@ class Files:
             self._cache.put(scope["path"], file)
         return file
 
-    async def _metadata(self, sha256: str, filename: str, identity: Identity) -> ReadyFile:
+    async def _sidecar(self, sha256: str, filename: str, ending: str, identity: Identity) -> ReadyFile:
+        """What stands beside a file; beside a mirrored one it is fetched first, if need be."""
         found = await asyncio.to_thread(find_file, self._store, sha256, filename)
         may_read_file(identity, found)
-        digest = found.metadata_sha256
+        sidecars, is_metadata = self._mirroring.sidecars, ending == METADATA
+        digest = found.metadata_sha256 if is_metadata else found.provenance_sha256
         if found.mirrored is not None:
-            digest = await self._mirroring.sidecars.metadata(found.mirrored)
+            digest = await (sidecars.metadata if is_metadata else sidecars.provenance)(found.mirrored)
         if digest is None:
-            raise NotFound(f"there is no metadata beside {filename}")
-        return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + METADATA)
-
-    async def _provenance(self, sha256: str, filename: str, identity: Identity) -> ReadyFile:
-        found = await asyncio.to_thread(find_file, self._store, sha256, filename)
-        may_read_file(identity, found)
-        digest = found.provenance_sha256
-        if found.mirrored is not None:
-            digest = await self._mirroring.sidecars.provenance(found.mirrored)
-        if digest is None:
-            raise NotFound(f"there is no provenance beside {filename}")
-        return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + PROVENANCE)
+            raise NotFound(f"there is no {ending.removeprefix('.')} beside {filename}")
+        return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + ending)
 
 
 def _target(path: str) -> tuple[str, str]:

@@ -78,7 +78,7 @@ class JsonApi:
             root_url=self._public_url or _root_url(scope),
             with_releases=version is None,
         )
-        scope["state"]["supplied_by"] = of_release[0].index if of_release else found.supplied_by
+        scope["state"]["supplied_by"] = of_release[0].index
         body = json.dumps(document, ensure_ascii=False).encode()
         await _send(scope, send, body, is_private=found.index.is_private)
 
