@@ -8,45 +8,67 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
-from conveyor.catalog.connection import writing
+from conveyor.catalog.connection import is_sqlite, writing
 from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases, serial
 from conveyor.domain.times import utc_text
 from conveyor.operations.store import close_store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
     from conveyor.settings import StoreSettings
 
-PROJECTS = 100_000
-FILES_PER_PROJECT = 10
-LARGE_PROJECT, LARGE_RELEASES = "many-versions", 2_000
+INDEX = "unstable"
+SMALL_PROJECTS, SMALL_RELEASES = 100_000, 10
 MIDDLE_PROJECTS, MIDDLE_RELEASES = 20, 50
-"""``middle-00`` and so on, each with so many releases."""
+LARGE_PROJECTS, LARGE_RELEASES = 5, 2_000
 AT_ONCE = 2_000
-"""Projects written by one statement."""
+"""Projects written by one statement per table."""
 
-_SUMMARY = "A synthetic package with a summary of the usual length, written to measure stores with"
-_REQUIRES = [f"dependency-{number}>=1.{number}" for number in range(12)]
+_METADATA = json.dumps(
+    {
+        "metadata_version": "2.1",
+        "summary": "A synthetic package with a summary of the usual length, written to measure stores with",
+        "requires_dist": [f"dependency-{number}>=1.{number}" for number in range(12)],
+    }
+)
 
 
-def project_name(number: int) -> str:
-    """The name of one of the small projects."""
-    return f"project-{number:06d}"
+def small_name(number: int) -> str:
+    """The name of a project of ``SMALL_RELEASES``."""
+    return f"small-{number:06d}"
 
 
 def middle_name(number: int) -> str:
-    """The name of one of the middle projects."""
+    """The name of a project of ``MIDDLE_RELEASES``."""
     return f"middle-{number:02d}"
 
 
-def fill(settings: StoreSettings, *, small_projects: int = PROJECTS) -> int:
+def large_name(number: int) -> str:
+    """The name of a project of ``LARGE_RELEASES``."""
+    return f"large-{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One wheel of the store, the only file of its release."""
+
+    id: int
+    """Also the serial of its upload."""
+    project: str
+    version: str
+    filename: str
+    sha256: str
+
+
+def fill(settings: StoreSettings, *, small_projects: int = SMALL_PROJECTS) -> int:
     """Write the rows into an initialised, empty store; returns how many files it has then."""
     store = open_store(settings)
     try:
@@ -58,98 +80,81 @@ def fill(settings: StoreSettings, *, small_projects: int = PROJECTS) -> int:
 
 
 def _write(connection: Connection, at: str, small_projects: int) -> int:
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection.engine):
         connection.exec_driver_sql("PRAGMA cache_size=-500000")
     names = itertools.chain(
-        [(LARGE_PROJECT, LARGE_RELEASES)],
+        ((large_name(number), LARGE_RELEASES) for number in range(LARGE_PROJECTS)),
         ((middle_name(number), MIDDLE_RELEASES) for number in range(MIDDLE_PROJECTS)),
-        ((project_name(number), FILES_PER_PROJECT) for number in range(small_projects)),
+        ((small_name(number), SMALL_RELEASES) for number in range(small_projects)),
     )
-    newest = int(connection.execute(select(serial.c.newest)).scalar_one())
-    numbers = itertools.count(newest + 1)
-    for batch in _batches(names):
-        files = [_file(name, number, next(numbers), at) for name, count in batch for number in range(count)]
-        connection.execute(
-            insert(projects), [{"name": name, "display_name": name, "created_at": at} for name, _ in batch]
-        )
-        connection.execute(insert(claims), [_claim(name, at) for name, _ in batch])
-        connection.execute(
-            insert(releases), [_chosen(file, "project", "version", "created_at") for file in files]
-        )
-        connection.execute(insert(distributions), [_distribution(file, at) for file in files])
-        connection.execute(insert(placements), [_placement(file) for file in files])
-        connection.execute(insert(events), [_event(file, at) for file in files])
-    last = next(numbers) - 1
-    connection.execute(update(serial).values(newest=last))
-    return last - newest
-
-
-def _batches(names: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    first = int(connection.execute(select(serial.c.newest)).scalar_one()) + 1
+    ids = itertools.count(first)
     while batch := list(itertools.islice(names, AT_ONCE)):
-        yield batch
+        files = [_file(next(ids), name, number) for name, count in batch for number in range(count)]
+        _write_projects(connection, at, [name for name, _ in batch])
+        _write_files(connection, at, files)
+    count = next(ids) - first
+    connection.execute(update(serial).values(newest=first + count - 1))
+    return count
 
 
-def _file(project: str, number: int, serial_number: int, at: str) -> dict[str, Any]:
-    version = f"{number // 10}.{number % 10}.0"
+def _file(number: int, project: str, release: int) -> _File:
+    version = f"{release // 10}.{release % 10}.0"
     filename = f"{project.replace('-', '_')}-{version}-py3-none-any.whl"
-    return {
-        "id": serial_number,
-        "project": project,
-        "version": version,
-        "created_at": at,
-        "filename": filename,
-        "sha256": hashlib.sha256(filename.encode()).hexdigest(),
+    return _File(number, project, version, filename, hashlib.sha256(filename.encode()).hexdigest())
+
+
+def _write_projects(connection: Connection, at: str, names: Sequence[str]) -> None:
+    columns = ("name", "display_name", "created_at", "stored_bytes")
+    _insert(connection, projects, columns, [(name, name, at, 0) for name in names])
+    columns = ("name", "is_prefix", "claimed_by", "claimed_at")
+    _insert(connection, claims, columns, [(name, False, "bench", at) for name in names])
+
+
+def _write_files(connection: Connection, at: str, files: Sequence[_File]) -> None:
+    _insert(
+        connection,
+        releases,
+        ("project", "version", "created_at"),
+        [(file.project, file.version, at) for file in files],
+    )
+    described = {
+        "id": [file.id for file in files],
+        "filename": [file.filename for file in files],
+        "project": [file.project for file in files],
+        "version": [file.version for file in files],
+        "packagetype": itertools.repeat("bdist_wheel"),
+        "sha256": [file.sha256 for file in files],
+        "blake2b_256": [file.sha256 for file in files],
+        "size_bytes": itertools.repeat(20_000),
+        "requires_python": itertools.repeat(">=3.8"),
+        "metadata_sha256": [file.sha256[::-1] for file in files],
+        "core_metadata": itertools.repeat(_METADATA),
+        "uploaded_at": itertools.repeat(at),
+        "uploaded_by": itertools.repeat("bench"),
+        "is_metadata_static": itertools.repeat(True),
     }
+    rows = list(zip(*described.values(), strict=False))  # the lists end those that repeat for ever
+    _insert(connection, distributions, tuple(described), rows)
+    _insert(
+        connection,
+        placements,
+        ("index_name", "project", "filename", "distribution_id", "added_serial", "is_yanked"),
+        [(INDEX, file.project, file.filename, file.id, file.id, False) for file in files],
+    )
+    _insert(
+        connection,
+        events,
+        ("serial", "at", "actor", "action", "index_name", "project", "version", "detail"),
+        [(file.id, at, "bench", "upload", INDEX, file.project, file.version, "{}") for file in files],
+    )
 
 
-def _chosen(file: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: file[name] for name in names}
-
-
-def _claim(project: str, at: str) -> dict[str, Any]:
-    return {"name": project, "is_prefix": False, "claimed_by": "bench", "claimed_at": at}
-
-
-def _distribution(file: dict[str, Any], at: str) -> dict[str, Any]:
-    metadata = {
-        "metadata_version": "2.1",
-        "name": file["project"],
-        "version": file["version"],
-        "summary": _SUMMARY,
-        "requires_dist": _REQUIRES,
-    }
-    return {
-        **_chosen(file, "id", "filename", "project", "version", "sha256"),
-        "packagetype": "bdist_wheel",
-        "blake2b_256": file["sha256"],
-        "size_bytes": 18_000 + file["id"] % 5_000,
-        "requires_python": ">=3.8",
-        "metadata_sha256": file["sha256"][::-1],
-        "core_metadata": json.dumps(metadata),
-        "uploaded_at": at,
-        "uploaded_by": "bench",
-        "is_metadata_static": True,
-    }
-
-
-def _placement(file: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "index_name": "unstable",
-        **_chosen(file, "project", "filename"),
-        "distribution_id": file["id"],
-        "added_serial": file["id"],
-        "is_yanked": False,
-    }
-
-
-def _event(file: dict[str, Any], at: str) -> dict[str, Any]:
-    return {
-        "serial": file["id"],
-        "at": at,
-        "actor": "bench",
-        "action": "upload",
-        "index_name": "unstable",
-        "project": file["project"],
-        "version": file["version"],
-        "detail": json.dumps({"filename": file["filename"], "sha256": file["sha256"]}),
-    }
+def _insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Hand rows to the driver as they are: for millions of them, statements built per row take longer."""
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    marks = ", ".join([mark] * len(columns))
+    statement = f"insert into {table.name} ({', '.join(columns)}) values ({marks})"  # noqa: S608 - names of ours
+    connection.exec_driver_sql(statement, list(rows))

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
     from benchmarks.served import Served
 
-SMALL = big_stores.project_name(1)
-LARGE = big_stores.LARGE_PROJECT
 PAGES = {
-    f"small page ({big_stores.FILES_PER_PROJECT} files)": SMALL,
-    f"page of {big_stores.LARGE_RELEASES:,} releases": LARGE,
+    f"page of {big_stores.SMALL_RELEASES} releases": big_stores.small_name(0),
+    f"page of {big_stores.LARGE_RELEASES:,} releases": big_stores.large_name(0),
 }
 SMALL_PROJECTS = 10
 
