@@ -10,7 +10,7 @@ import pytest
 from distributions_made import make_wheel
 from fuzz.sockets import ADMIN, BOUNDARY, chunked, exchange, form_part, request_head, upload_head
 from fuzz.zip_mutations import damaged
-from running_stores import RunningStore, running_store, serve_environment
+from running_stores import RunningStore, ready_url, running_store, serve_environment, start_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +243,15 @@ def test_odd_header_is_answered(store: RunningStore, name: str) -> None:
             assert reply.status in (200, 206, 304, 400, 401, 406, 416, 431), f"{value[:50]!r}: {reply}"
             if reply.status == 206:
                 assert len(reply.body) <= len(MADE.content) + 16 * 300
+
+
+def test_broken_forms_do_not_fill_the_log(tmp_path: Path) -> None:
+    """Each made a line on standard error; a pipe there that nobody reads filled up and stopped the worker."""
+    process = start_serving(tmp_path / "store", "--port", "0")
+    url = ready_url(process)
+    assert [exchange(url, upload_head(5), b"-----").status for _ in range(5)] == [400] * 5
+    process.terminate()
+    assert process.communicate(timeout=60)[1] == ""
 
 
 def test_more_headers_than_any_client_sends_are_431(store: RunningStore) -> None:

@@ -5,13 +5,18 @@ Standard output belongs to the one line that says where the store is served.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import structlog
 
 
 def configure_logs() -> None:
-    """Make every structlog logger of this process write JSON lines to standard error."""
+    """Make every structlog logger of this process write JSON lines to standard error.
+
+    The form parser would write a line there for each broken form; its sender is told already.
+    """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
