@@ -114,6 +114,21 @@ def test_signature_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
         hand_in(store, stranger, "tests", WHEEL, predicate_of_tests())
 
 
+def test_who_is_no_worker_does_not_learn_what_a_digest_is(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, WHEEL)
+    stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
+    guess = statement(
+        "build",
+        filename="guess-1.0-py3-none-any.whl",
+        sha256=WHEEL.sha256,
+        predicate=predicate_of_build(WHEEL),
+    )
+    with pytest.raises(InvalidInput) as caught:
+        add_evidence(store, ADMIN, sign_statement(guess, stranger))
+    assert all("no worker is registered" in fault for fault in caught.value.faults)
+
+
 def test_key_id_of_a_worker_on_a_strangers_signature_is_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     publish(store, WHEEL)

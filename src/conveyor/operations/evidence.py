@@ -94,8 +94,8 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         # 4. what is it about
         subjects = rows.subjects_of_digest(connection, said.sha256)
     worker, problems = _verified_worker(parsed, workers)
-    subject, faults = _subject(said, subjects)
-    faults = problems + faults
+    # Only a worker is told what the file is: to others its name may be a secret of a private index.
+    subject, faults = _subject(said, subjects) if worker is not None else (None, problems)
     if worker is None or subject is None:
         raise InvalidInput(f"the evidence is refused: {faults[0]}", faults=faults, hint=_HINT)
     may_upload(identity, project=subject.project)
