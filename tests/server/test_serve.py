@@ -154,6 +154,19 @@ def test_signal_stops_it_with_success_and_without_a_word(
     assert not any(map(is_alive, workers))
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_server_that_is_stopped_while_its_workers_start_does_not_wait_for_them(
+    tmp_path: Path, workers: int
+) -> None:
+    """A worker that starts may not hear the signal, so it is asked again."""
+    for round_number in range(3):
+        process = start_serving(tmp_path / "store", "--port", "0", "--workers", str(workers))
+        ready_url(process)  # one of them answers; the others are at any line
+        process.terminate()
+        process.communicate(timeout=WAIT_SECONDS)
+        assert process.returncode == 0, round_number
+
+
 def test_access_log_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -> None:
     process = start_serving(tmp_path / "store", "--port", "0", "--access-log", str(tmp_path / "no" / "log"))
     output, errors = process.communicate(timeout=WAIT_SECONDS)

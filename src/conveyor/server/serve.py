@@ -51,6 +51,8 @@ CONNECTIONS = 4096
 """Accepted at once by each worker; more wait. An idle one is closed after 30 seconds, and costs little."""
 STOP_SECONDS = 60
 """How long a worker may finish what is in flight before it is killed."""
+ASK_AGAIN_SECONDS = 0.5
+"""Between two requests to a worker to stop."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -192,6 +194,22 @@ class StoreServer(MPServer):
         super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]  # granian's own
         # After the fork, so that no worker inherits a thread in the middle of something.
         threading.Thread(target=self._announce, daemon=True).start()
+
+    def _stop_workers(self) -> None:
+        # A worker that has just started hears no signal: uvloop drops those that come between two runs of
+        # its loop, and granian runs it twice. It would be waited for in vain, and killed.
+        all_ended = threading.Event()
+        threading.Thread(target=self._ask_again, args=(all_ended,), daemon=True).start()
+        try:
+            super()._stop_workers()  # type: ignore[no-untyped-call]  # granian's own
+        finally:
+            all_ended.set()
+
+    def _ask_again(self, all_ended: threading.Event) -> None:
+        """Ask every worker to stop until all have; those that are about to do not mind."""
+        while not all_ended.wait(ASK_AGAIN_SECONDS):
+            for worker in self.wrks:
+                worker.terminate()  # type: ignore[no-untyped-call]  # granian's own
 
 
 def _load(settings: StoreSettings, parent: int) -> ASGIApp:
