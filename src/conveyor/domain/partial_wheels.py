@@ -24,7 +24,8 @@ TAIL_BYTES = 64 * 1024
 """What to fetch first: holds the directory and, as most wheels are built, the metadata before it."""
 
 READ_AHEAD_BYTES = 16 * 1024
-METADATA_LIMIT_BYTES = 8 * 1024 * 1024
+MIRRORED_METADATA_LIMIT_BYTES = 8 * 1024 * 1024
+"""What upstream accepted is passed on; an upload to this store is held to half of it (``domain.metadata``)."""
 
 
 _UNREADABLE = (
@@ -117,14 +118,14 @@ def read_wheel_metadata(file: BinaryIO | PartialFile, *, filename: str) -> bytes
     try:
         with zipfile.ZipFile(cast("BinaryIO", file)) as archive:
             member = _metadata_member(archive, project, filename)
-            if member.file_size > METADATA_LIMIT_BYTES:
+            if member.file_size > MIRRORED_METADATA_LIMIT_BYTES:
                 raise InvalidDistribution(f"the metadata of {filename} has {member.file_size:,} bytes")
             if isinstance(file, PartialFile):
                 # The local header repeats the name; its extra field may be longer than the directory's.
                 head = 30 + len(member.filename.encode()) + len(member.extra) + 64
                 file.require(member.header_offset, member.header_offset + head + member.compress_size)
             with archive.open(member) as stream:
-                content = stream.read(METADATA_LIMIT_BYTES + 1)
+                content = stream.read(MIRRORED_METADATA_LIMIT_BYTES + 1)
     except _UNREADABLE as error:
         raise InvalidDistribution(f"{filename} can not be read as a wheel: {error}") from error
     if len(content) != member.file_size:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import aiohttp
 
 from conveyor.domain.mirror import FileFacts, Unchanged
+from conveyor.domain.partial_wheels import MIRRORED_METADATA_LIMIT_BYTES
 from conveyor.domain.times import utc_text
 from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
 from conveyor.upstream.connections import Connections, RefusedAddress, refused_address, without_user
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from conveyor.domain.mirror import MirroredFile, UpstreamPage
 
 PAGE_LIMIT_BYTES = 128 * 1024 * 1024
-METADATA_LIMIT_BYTES = 8 * 1024 * 1024
 PROVENANCE_LIMIT_BYTES = 4 * 1024 * 1024
 """An attestation has some 10 KB, and a file has one or two."""
 CHUNK_BYTES = 256 * 1024
@@ -149,7 +149,7 @@ class Upstream:
                 return None
             _expect(answer, 206)
             start, total = _content_range(answer.headers.get("Content-Range", ""))
-            return Part(start, await _read_limited(answer, METADATA_LIMIT_BYTES), total)
+            return Part(start, await _read_limited(answer, MIRRORED_METADATA_LIMIT_BYTES), total)
 
     async def fetch_metadata(self, file: MirroredFile) -> bytes:
         """The metadata file beside a distribution (PEP 658).
@@ -159,7 +159,7 @@ class Upstream:
             UpstreamFailed: no answer, or bytes of another digest than the page said.
         """
         content = await self._beside(
-            f"{file.url}.metadata", f"metadata of {file.filename}", METADATA_LIMIT_BYTES
+            f"{file.url}.metadata", f"metadata of {file.filename}", MIRRORED_METADATA_LIMIT_BYTES
         )
         if file.metadata_sha256 and hashlib.sha256(content).hexdigest() != file.metadata_sha256:
             raise UpstreamFailed(
