@@ -20,6 +20,7 @@ from conveyor.catalog.tables import users
 from conveyor.domain.access import SCOPES
 from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
+from conveyor.operations.backups import back_up
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import list_indexes
 from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
@@ -199,6 +200,24 @@ def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="can not be made"):
         initialise_store(make_settings(tmp_path / "file" / "store"))
+
+
+def test_folder_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    back_up(make_store(tmp_path / "store"), tmp_path / "backup", threads=1)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "pyproject.toml").write_text("")
+    for name, told in (("backup", "is a backup, not a store"), ("work", "something else: pyproject.toml")):
+        before = sorted((tmp_path / name).iterdir())
+        with pytest.raises(Conflict, match=told):
+            initialise_store(make_settings(tmp_path / name))
+        assert sorted((tmp_path / name).iterdir()) == before
+
+
+def test_folder_of_a_fresh_disk_that_holds_the_access_log_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    log = tmp_path / "access.jsonl"
+    log.write_text("")
+    assert initialise_store(replace(make_settings(tmp_path), access_log=log)).is_new
 
 
 def test_database_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> None:

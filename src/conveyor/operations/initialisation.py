@@ -4,7 +4,7 @@
 completes it. Its steps, in this order:
 
 1. what can be refused is refused, before anything is made: a database that does not answer, an index that can
-   not be mirrored;
+   not be mirrored, a folder that somebody else uses;
 2. the folder, durable, no half restored one, and a catalogue file for its owner only;
 3. the blobs' folder, and the catalogue's tables in one transaction;
 4. the password of ``admin``: chosen, written to its file and fsynced *before* step 5 commits, so that no
@@ -21,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,11 +35,13 @@ from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
 from conveyor.catalog.users import insert_user
 from conveyor.domain.access import SCOPES
+from conveyor.domain.backups import MARKER
 from conveyor.domain.indexes import DEFAULT_INDEXES
-from conveyor.errors import NotFound
+from conveyor.errors import Conflict, NotFound
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.store import (
     ADMIN,
+    SERIAL_FILE,
     close_store,
     open_store,
     opened_store,
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
     from conveyor.settings import StoreSettings
 
 PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
+_OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
+"""How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ def initialise_store(settings: StoreSettings) -> InitialState:
     Raises:
         StorageFailed: the folder, the database or the blobs can not be written.
         InvalidInput: as ``planned_upstream``; nothing was made.
-        Conflict: the catalogue belongs to a newer conveyor, or a restore into the folder has not ended.
+        Conflict: the catalogue belongs to a newer conveyor, a restore into the folder has not ended, or the
+            folder holds something else, such as a backup.
     """
     # 1. what can be refused, before anything is made
     upstream = planned_upstream(settings)
@@ -105,13 +111,40 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
 
     Raises:
         InvalidInput: this machine's pip configuration names no index that can be mirrored.
-        StorageFailed, Conflict: as ``open_store``.
+        StorageFailed, Conflict: as ``open_store``; or there is no store in the folder, but something else.
     """
     try:
         with opened_store(settings) as store:
             return store_upstream(store)
     except NotFound:
+        _refuse_folder_of_others(settings)
         return settings.upstream or upstream_of_this_machine()
+
+
+def _refuse_folder_of_others(settings: StoreSettings) -> None:
+    """Raise Conflict when a store is to be made in a folder that holds something else.
+
+    A store that is made in a backup would take its blobs for garbage.
+    """
+    if not settings.data.is_dir():
+        return
+    with storage_errors(f"the store's folder {settings.data} can not be read"):
+        strange = sorted(
+            path.name
+            for path in settings.data.iterdir()
+            if not path.name.startswith(_OUR_NAMES) and path != settings.access_log
+        )
+    if MARKER in strange:
+        source = shlex.quote(str(settings.data))
+        raise Conflict(
+            f"{settings.data} is a backup, not a store",
+            hint=f"make a store of it elsewhere: conveyor store restore {source} --data DIR",
+        )
+    if strange:
+        raise Conflict(
+            f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
+            hint="give the folder of a store, or one that is new or empty",
+        )
 
 
 @contextmanager
