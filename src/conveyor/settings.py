@@ -144,7 +144,9 @@ def _limit(values: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**63):
-        raise InvalidInput(f"{name} is not a whole number above 0: {text!r}", hint="use digits: 4294967296")
+        raise InvalidInput(
+            f"{name} is not a whole number above 0: {text!r}", hint="use digits only, such as 100"
+        )
     return int(text)
 
 

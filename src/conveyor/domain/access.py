@@ -154,13 +154,19 @@ def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | 
     if not identity.has_scope(scope):
         raise Forbidden(
             f"the token or password of {identity.name} lacks the scope {scope}",
-            hint="ask an administrator: "
-            f"conveyor store token create --user {identity.name} --scope {scope} --data DIR",
+            hint=f"ask an administrator: {_remedy(identity, scope, project)}",
         )
     if index is not None and not _covers(identity.indexes, index):
         raise Forbidden(f'{identity.name} may not {scope} in index "{index}" with this token')
     if project is not None and not _covers(identity.projects, project):
         raise Forbidden(f"{identity.name} may not {scope} {project} with this token")
+
+
+def _remedy(identity: Identity, scope: Scope, project: str | None) -> str:
+    """The command that helps. They had better claim the name: a token for claiming only uploads nothing."""
+    if scope == "claim" and project is not None:
+        return f"conveyor store claim {project} --data DIR"
+    return f"conveyor store token create --user {identity.name} --scope {scope} --data DIR"
 
 
 _ACTIONS: dict[Scope, str] = {

@@ -56,7 +56,8 @@ def must_accept_uploads(project: str, status: ProjectStatus) -> None:
     if not status.accepts_uploads:
         raise Forbidden(
             f"{project} {_is(status)} and takes no new files",
-            hint=f"an administrator can set it active again: conveyor store status {project} active",
+            hint="an administrator can set it active again: "
+            f"conveyor store status {project} active --data DIR",
         )
 
 
