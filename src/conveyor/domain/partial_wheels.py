@@ -25,7 +25,7 @@ TAIL_BYTES = 64 * 1024
 
 READ_AHEAD_BYTES = 16 * 1024
 MIRRORED_METADATA_LIMIT_BYTES = 8 * 1024 * 1024
-"""What upstream accepted is passed on; an upload to this store is held to half of it (``domain.metadata``)."""
+"""What upstream accepted is passed on; an upload here is held to half of it (``domain.metadata``)."""
 
 
 _UNREADABLE = (
