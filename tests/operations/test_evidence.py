@@ -114,19 +114,21 @@ def test_signature_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
         hand_in(store, stranger, "tests", WHEEL, predicate_of_tests())
 
 
-def test_who_is_no_worker_does_not_learn_what_a_digest_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sha256", [WHEEL.sha256, "0" * 64], ids=["here", "not here"])
+def test_who_is_no_worker_does_not_learn_what_a_digest_is(tmp_path: Path, sha256: str) -> None:
     store = make_store(tmp_path)
     publish(store, WHEEL)
     stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
     guess = statement(
         "build",
         filename="guess-1.0-py3-none-any.whl",
-        sha256=WHEEL.sha256,
+        sha256=sha256,
         predicate=predicate_of_build(WHEEL),
     )
     with pytest.raises(InvalidInput) as caught:
         add_evidence(store, ADMIN, sign_statement(guess, stranger))
-    assert all("no worker is registered" in fault for fault in caught.value.faults)
+    (fault,) = caught.value.faults
+    assert "no worker is registered" in fault
 
 
 def test_key_id_of_a_worker_on_a_strangers_signature_is_refused(tmp_path: Path) -> None:
@@ -220,14 +222,6 @@ def test_what_evidence_says_of_its_file_must_agree_with_the_file(tmp_path: Path)
     said = statement("tests", filename="else.whl", sha256=WHEEL.sha256, predicate=predicate_of_tests())
     with pytest.raises(InvalidInput, match="the file with that digest is"):
         add_evidence(store, ADMIN, sign_statement(said, make_worker(store, "worker-2")))
-
-
-def test_signature_and_subject_are_both_named_when_both_are_wrong(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
-    stranger = WorkerCredentials(None, "stranger", "", make_key_pair().private_pem)
-    with pytest.raises(InvalidInput) as caught:
-        hand_in(store, stranger, "tests", WHEEL, predicate_of_tests())
-    assert len(caught.value.faults) == 2
 
 
 def test_who_may_not_upload_hands_in_no_evidence(tmp_path: Path) -> None:

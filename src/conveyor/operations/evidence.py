@@ -79,7 +79,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         Unauthorized, Forbidden: the caller may not upload for that project.
         TooLarge: the envelope is over its limit.
         InvalidInput: it is not well-formed, no valid worker signed it, or it is not about a distribution here
-            and what that says of itself; names every fault.
+            and what that says of itself; names every fault, those of the subject to workers only.
     """
     # 1. may the caller hand something in
     may_upload(identity)
