@@ -367,7 +367,7 @@ def _render(found: FoundPage | FoundList, media: MediaType, coding: str, public_
     elif coding == "gzip":
         body = gzip.compress(body, 6, mtime=0)
     elif coding == "zstd":
-        body = zstandard.compress(body, 6)
+        body = zstandard.compress(body, 3)
     etag = f'"{digest}-{_TAGS[media]}-{coding}"'
     return Variant(
         body,
