@@ -110,6 +110,18 @@ def test_several_parts_at_once(tmp_path: Path, made: Made) -> None:
     run(scenario())
 
 
+def test_rest_of_a_part_is_not_read_for_a_client_that_left(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        gone = asyncio.Event()
+        gone.set()
+        async with with_files(tmp_path) as reader:
+            answer = await reader.get(url_of(LARGE), gone=gone, range="bytes=1-")
+        assert (answer.status, answer.is_whole) == (206, False)
+        assert len(answer.body) < len(LARGE.content) / 2
+
+    run(scenario())
+
+
 def test_part_beyond_the_end_is_416_with_the_size(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with with_files(tmp_path) as reader:

@@ -6,12 +6,14 @@ included, is built and sent from here.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from starlette.types import Message, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -62,3 +64,19 @@ async def send_head(send: Send, status: int, headers: Iterable[tuple[bytes, byte
     """Send an answer that has no body."""
     await send({"type": "http.response.start", "status": status, "headers": list(headers)})
     await send(NO_BODY)
+
+
+@contextmanager
+def noticing_departure(receive: Receive, when_gone: Callable[[], None]) -> Iterator[None]:
+    """Call a function as soon as the client goes away; sending alone would not tell."""
+
+    async def wait() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        when_gone()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        yield
+    finally:
+        waiting.cancel()

@@ -7,17 +7,13 @@ its download may then end.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
-from conveyor.server.answers import NO_BODY, send_head
+from conveyor.server.answers import NO_BODY, noticing_departure, send_head
 from conveyor.server.file_answers import content_range, file_headers, length_header, without_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.mirror import MirroredFile
@@ -55,7 +51,7 @@ async def send_arriving(
         await send_head(send, 200, [*headers, *length_header(size_bytes)])
         return True
     # 2. the download, as long as the client is there
-    with mirroring.downloads.follow(file) as follower, _leaving_with(receive, follower):
+    with mirroring.downloads.follow(file) as follower, noticing_departure(receive, follower.leave):
         await follower.begun()
         wanted = asked.get(b"range") if asked.get(b"if-range", etag).strip() == etag else None
         if wanted is None:
@@ -96,19 +92,3 @@ async def _send(
     if not has_begun:
         await send(begin)
     await send(NO_BODY)
-
-
-@contextmanager
-def _leaving_with(receive: Receive, follower: Follower) -> Iterator[None]:
-    """Let a follower leave when its client does."""
-
-    async def wait() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        follower.leave()
-
-    waiting = asyncio.create_task(wait())
-    try:
-        yield
-    finally:
-        waiting.cancel()

@@ -11,12 +11,12 @@ import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
-from conveyor.server.answers import NO_BODY, Reply, send_head, send_reply
+from conveyor.server.answers import NO_BODY, Reply, noticing_departure, send_head, send_reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.types import Message, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from conveyor.blobs import BlobStore
     from conveyor.operations.files import FoundFile
@@ -132,7 +132,7 @@ class ReadyFile:
         return self.whole
 
 
-async def send_file(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore) -> None:
+async def send_file(scope: Scope, receive: Receive, send: Send, file: ReadyFile, blobs: BlobStore) -> None:
     """Answer a GET or HEAD request for a file that is here."""
     ranges = _ranges_asked(scope, file)
     reply = file.reply(scope, is_range_ignored=True) if ranges is None else None
@@ -142,7 +142,7 @@ async def send_file(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore)
     scope["state"]["supplied_by"] = file.found.supplied_by
     if ranges is None:
         parts = [(b"", 0, file.size_bytes)]
-        await _send_pieces(send, 200, file.head.start["headers"], file, blobs, parts=parts, tail=b"")
+        await _send_pieces(receive, send, 200, file.head.start["headers"], file, blobs, parts=parts, tail=b"")
     elif not ranges:
         unsatisfied = (b"content-range", f"bytes */{file.size_bytes}".encode())
         await send_head(send, 416, [unsatisfied, (b"accept-ranges", b"bytes")])
@@ -151,7 +151,7 @@ async def send_file(scope: Scope, send: Send, file: ReadyFile, blobs: BlobStore)
         if scope["method"] == "HEAD":
             await send_head(send, 206, headers)
         else:
-            await _send_pieces(send, 206, headers, file, blobs, parts=parts, tail=tail)
+            await _send_pieces(receive, send, 206, headers, file, blobs, parts=parts, tail=tail)
 
 
 def _ranges_asked(scope: Scope, file: ReadyFile) -> list[tuple[int, int]] | None:
@@ -192,6 +192,7 @@ def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers,
 
 
 async def _send_pieces(
+    receive: Receive,
     send: Send,
     status: int,
     headers: Headers,
@@ -203,21 +204,28 @@ async def _send_pieces(
 ) -> None:
     # Opened before the answer begins: a blob that can not be read is an error, not half a file.
     stream = None if file.content is not None else await asyncio.to_thread(blobs.open, file.sha256)
+    has_left = asyncio.Event()
     try:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        for before, start, end in parts:
-            if before:
-                await send({"type": "http.response.body", "body": before, "more_body": True})
-            for position, size in _steps(start, end):
-                if stream is not None:
-                    piece = await asyncio.to_thread(_read_at, stream, position, size)
-                else:
-                    piece = (file.content or b"")[position : position + size]
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": tail})
+        with noticing_departure(receive, has_left.set):
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            for before, start, end in parts:
+                if before:
+                    await send({"type": "http.response.body", "body": before, "more_body": True})
+                for position, size in _steps(start, end):
+                    if has_left.is_set():  # nobody is there to read the rest for
+                        return
+                    piece = await _piece(file, stream, position, size)
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": tail})
     finally:
         if stream is not None:
             stream.close()
+
+
+async def _piece(file: ReadyFile, stream: BinaryIO | None, position: int, size: int) -> bytes:
+    if stream is not None:
+        return await asyncio.to_thread(_read_at, stream, position, size)
+    return (file.content or b"")[position : position + size]
 
 
 def file_headers(sha256: str, name: str, *, is_public: bool) -> tuple[tuple[bytes, bytes], ...]:

@@ -83,7 +83,7 @@ class Files:
         elif not file.is_public:
             may_read_file(identity, file.found)
         # 3. the answer
-        await send_file(scope, send, file, self._store.blobs)
+        await send_file(scope, receive, send, file, self._store.blobs)
 
     async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:
         """The file when its bytes are here; else it is sent as it arrives, and ``None`` comes back."""
