@@ -95,6 +95,26 @@ def test_user_signs_in_with_the_password_read_from_standard_input(shell: Shell) 
     assert request("GET", f"{shell.url}/api/v1/runs", headers=headers).status == 200
 
 
+def test_changed_password_and_disabled_user_count_from_the_next_request(shell: Shell) -> None:
+    from urllib3 import make_headers, request
+
+    def answer_to(password: str) -> int:
+        headers = make_headers(basic_auth=f"eve:{password}")
+        return request("GET", f"{shell.url}/api/v1/runs", headers=headers).status
+
+    shell.succeeds("store", "user", "add", "eve", "--with-password", stdin="a long enough password\n")
+    assert answer_to("a long enough password") == 200
+    shell.succeeds("store", "user", "password", "eve", stdin="another good password\n")
+    assert (answer_to("a long enough password"), answer_to("another good password")) == (401, 200)
+    too_short = shell("store", "user", "password", "eve", stdin="short\n")
+    assert too_short.returncode != 0
+    assert "a password has 8 to 1024 characters" in too_short.stderr
+    shell.succeeds("store", "user", "disable", "eve")
+    assert answer_to("another good password") == 401
+    nobody = shell("store", "user", "disable", "nobody")
+    assert (nobody.returncode, nobody.stderr.split(":")[0]) == (5, "NotFound")
+
+
 def test_signer_is_added_listed_and_revoked(shell: Shell, tmp_path: Path) -> None:
     key = make_ssh_key(tmp_path)
     public = str(key.with_suffix(".pub"))

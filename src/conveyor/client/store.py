@@ -274,6 +274,15 @@ class StoreClient:
         body = {"name": name, "password": password, "scopes": list(scopes)}
         self._connection.ask("POST", "/api/v1/users", dict, json_body=body)
 
+    def set_password(self, user: str, password: str) -> None:
+        """Give a user a new password."""
+        path = f"/api/v1/users/{_part(user)}/password"
+        self._connection.send("PUT", path, json_body={"password": password}, may_repeat=True)
+
+    def disable_user(self, user: str) -> None:
+        """Let a user do nothing any more."""
+        self._connection.send("DELETE", f"/api/v1/users/{_part(user)}")
+
     def add_token(
         self,
         user: str,

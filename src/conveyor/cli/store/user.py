@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("user", context_settings=CONTEXT_SETTINGS)
 def command() -> None:
-    """Make users."""
+    """Make users, change their passwords, disable them."""
 
 
 @command.command("add")
@@ -42,6 +42,33 @@ def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -
     with place.client() as client:
         client.add_user(name, password=password, scopes=wanted)
     click.echo(f"{name} may {', '.join(wanted)}")
+
+
+@command.command("password", short_help="Give the user NAME a new password.")
+@click.argument("name")
+@on_a_store
+def password(name: str, place: Place) -> None:
+    """Give the user NAME a new password, asked for or read as one line from standard input.
+
+    The old one stops working at the next request. Tokens stay as they are.
+    """
+    new = _read_password()
+    with place.client() as client:
+        client.set_password(name, new)
+    click.echo(f"{name} has a new password")
+
+
+@command.command("disable", short_help="Let the user NAME do nothing any more.")
+@click.argument("name")
+@on_a_store
+def disable(name: str, place: Place) -> None:
+    """Let the user NAME do nothing any more: its password and its tokens stop working at the next request.
+
+    The name stays taken, as what the user did stays in the log.
+    """
+    with place.client() as client:
+        client.disable_user(name)
+    click.echo(f"{name} is disabled")
 
 
 def _read_password() -> str:

@@ -1,11 +1,17 @@
-"""Users: make one."""
+"""Users: make one, change a password, disable one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from conveyor.domain.access import SCOPES
-from conveyor.operations.users import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, add_user
+from conveyor.operations.users import (
+    MAX_PASSWORD_LENGTH,
+    MIN_PASSWORD_LENGTH,
+    add_user,
+    disable_user,
+    set_password,
+)
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import TEXT, USER, given, listed, nullable, one_of, record
 
@@ -24,6 +30,21 @@ def post_user(call: Call) -> Answer:
     return Answer({"name": name, "scopes": sorted(set(scopes))}, 201)
 
 
+def put_password(call: Call) -> Answer:
+    """Give a user a new password; the old one stops working at the next request."""
+    fields = call.fields("the password")
+    password = fields.text("password", max_length=MAX_PASSWORD_LENGTH)
+    fields.finish(is_closed=True)
+    set_password(call.store, call.identity, call.path["user"], password)
+    return Answer(None, 204)
+
+
+def delete_user(call: Call) -> Answer:
+    """Disable a user for ever: neither its password nor its tokens open anything any more."""
+    disable_user(call.store, call.identity, call.path["user"])
+    return Answer(None, 204)
+
+
 _SCOPES = listed(one_of(*SCOPES))
 _PASSWORD = given(MAX_PASSWORD_LENGTH) | {"minLength": MIN_PASSWORD_LENGTH}
 
@@ -36,4 +57,13 @@ ENDPOINTS = (
         body=record({"name": USER, "scopes": _SCOPES}, {"password": nullable(_PASSWORD)}),
         answers={201: record({"name": TEXT, "scopes": _SCOPES})},
     ),
+    Endpoint(
+        "PUT",
+        "/users/{user}/password",
+        put_password,
+        right="admin",
+        body=record({"password": _PASSWORD}),
+        answers={204: None},
+    ),
+    Endpoint("DELETE", "/users/{user}", delete_user, right="admin", answers={204: None}),
 )
