@@ -82,6 +82,26 @@ def test_own_files_and_claims_are_read(tmp_path: Path, database_url: str) -> Non
     asyncio.run(pages())
 
 
+def test_change_is_in_every_answer_that_is_asked_for_after_it(tmp_path: Path, database_url: str) -> None:
+    """Rule 3, for readers who have the page in memory and for questions about the serial that many share."""
+
+    async def scenario() -> None:
+        async with reading(store) as one, reading(store) as other:
+            for number in range(6):
+                made = make_wheel(version=str(number))
+                before = [
+                    asyncio.create_task(reader.page("demo")) for reader in (one, other) for _ in range(4)
+                ]
+                await asyncio.to_thread(upload, store, made)
+                after = [reader.page("demo") for reader in (one, other) for _ in range(4)]
+                for answer in await asyncio.gather(*after):
+                    assert made.filename in {file["filename"] for file in answer.json["files"]}
+                await asyncio.gather(*before)
+
+    store = make_store(tmp_path, database_url=database_url)
+    asyncio.run(scenario())
+
+
 def test_page_stored_by_several_processes_at_once_is_there_once(tmp_path: Path, database_url: str) -> None:
     """Each may find nothing and write all; those who are too late are told so, or find nothing to write."""
     store = make_store(tmp_path, database_url=database_url)
