@@ -67,7 +67,7 @@ def command(
             if is_repairing
             else f"conveyor store fsck --repair --data {data} mends what can be mended"
         )
-        raise StorageFailed(f"{left} fault{'s' if left > 1 else ''} in the store at {data}", hint=hint)
+        raise StorageFailed(f"{_counted(left)} in the store at {data}", hint=hint)
 
 
 def _print(found: Inspection, *, as_json: bool) -> None:
@@ -90,4 +90,8 @@ def _print(found: Inspection, *, as_json: bool) -> None:
         click.echo(f"{fault.kind}: {fault.what}{done}")
     mended = len(found.faults) - len(found.remaining)
     read = f"{found.blobs} blobs with {found.size_bytes} bytes read"
-    click.echo(f"{read}, {len(found.faults)} faults, {mended} mended", err=True)
+    click.echo(f"{read}, {_counted(len(found.faults))}, {mended} mended", err=True)
+
+
+def _counted(faults: int) -> str:
+    return f"{faults} fault" if faults == 1 else f"{faults} faults"
