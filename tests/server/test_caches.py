@@ -16,8 +16,8 @@ from conveyor.operations.pages import FoundList, Touched
 from conveyor.operations.users import add_user
 from conveyor.server.caches import OVERHEAD_BYTES, Cache, Freshness
 from conveyor.server.file_answers import ReadyFile
+from conveyor.server.kept_pages import KeptPage, Variant
 from conveyor.server.newest import Newest
-from conveyor.server.simple_api import CachedPage, Variant
 from distributions_made import make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, upload
@@ -68,9 +68,9 @@ def test_pages_take_no_more_memory_than_their_limit_says() -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        cache: Cache[CachedPage] = Cache(limit_bytes)
+        cache: Cache[KeptPage] = Cache(limit_bytes)
         for number in range(1_000):
-            page = CachedPage(FoundList((), PUBLIC, number), project=f"project-{number}", fresh_until=None)
+            page = KeptPage(FoundList((), PUBLIC, number), project=f"project-{number}", fresh_until=None)
             for coding in ("identity", "gzip", "zstd"):
                 page.variants[JSON, coding] = Variant(
                     bytes(number % 3000),

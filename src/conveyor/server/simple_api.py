@@ -9,152 +9,40 @@ credentials, redirects, mirrors that are to be asked, rendering, compressing.
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-import zstandard
-
 from conveyor.domain.access import may_read
 from conveyor.domain.names import project_name
-from conveyor.domain.ranges import etag_matches
-from conveyor.domain.simple_api import (
-    HTML,
-    JSON,
-    MEDIA_TYPES,
-    TEXT_HTML,
-    accepts_encoding,
-    negotiate,
-    render_list_html,
-    render_list_json,
-    render_project_html,
-    render_project_json,
-)
+from conveyor.domain.simple_api import MEDIA_TYPES, accepts_encoding, negotiate
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes import get_index
-from conveyor.operations.pages import FoundPage, find_list
-from conveyor.server.answers import NO_BODY, PLAIN_TEXT, Reply, send_answer, send_reply
+from conveyor.operations.pages import find_list
+from conveyor.server.answers import PLAIN_TEXT, send_answer, send_reply
+from conveyor.server.kept_pages import VARY, KeptPage, render_variant
 from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
     from packaging.utils import NormalizedName
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.access import Identity
     from conveyor.domain.simple_api import MediaType
-    from conveyor.operations.pages import FoundList
+    from conveyor.operations.pages import FoundList, FoundPage
     from conveyor.operations.store import Store
+    from conveyor.server.answers import Reply
     from conveyor.server.auth import Authenticator
     from conveyor.server.caches import Freshness
+    from conveyor.server.kept_pages import Variant
     from conveyor.server.pages import Pages
 
 CACHE_BYTES = 32 * 1024 * 1024
 """Of rendered pages and what is kept with them, per process."""
 
-VARIANT_BYTES = 2048
-"""What a variant weighs beside its body: messages, headers, keys (measured: 1,850 bytes)."""
-
-SMALLEST_COMPRESSED_BYTES = 1024
-"""A smaller page fits into one packet as it is."""
-
 REMEMBERED_HEADERS = 1024
 LONGEST_REMEMBERED_HEADER = 512
 
-_CONTENT_TYPES: dict[MediaType, bytes] = {
-    JSON: JSON.encode(),
-    HTML: HTML.encode() + b"; charset=utf-8",
-    TEXT_HTML: b"text/html; charset=utf-8",
-}
-_TAGS: dict[MediaType, str] = {JSON: "json", HTML: "html", TEXT_HTML: "text"}
-_VARY = (b"vary", b"Accept, Accept-Encoding")
 _NO_CHOICE: tuple[None, str] = (None, "")
-
-
-class Variant:
-    """A page in one form and coding, as the replies that send it."""
-
-    __slots__ = ("_etag", "_etag_bytes", "head", "not_modified", "weight_bytes", "whole")
-
-    def __init__(
-        self,
-        body: bytes,
-        *,
-        media: MediaType,
-        coding: str,
-        etag: str,
-        serial: int,
-        is_private: bool,
-        supplied_by: str | None,
-    ) -> None:
-        self._etag = etag
-        self._etag_bytes = etag.encode()
-        common = [
-            (b"etag", self._etag_bytes),
-            (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
-            _VARY,
-            (b"x-pypi-last-serial", str(serial).encode()),
-        ]
-        headers = [
-            (b"content-type", _CONTENT_TYPES[media]),
-            (b"content-length", str(len(body)).encode()),
-            *common,
-        ]
-        if coding != "identity":
-            headers.append((b"content-encoding", coding.encode()))
-        start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
-        unchanged: Message = {"type": "http.response.start", "status": 304, "headers": common}
-        self.whole = Reply(start, {"type": "http.response.body", "body": body}, supplied_by)
-        self.head = Reply(start, NO_BODY, supplied_by)
-        self.not_modified = Reply(unchanged, NO_BODY, supplied_by)
-        self.weight_bytes = len(body) + VARIANT_BYTES
-
-    def reply(self, method: str, if_none_match: bytes) -> Reply:
-        """The reply to a GET or HEAD request."""
-        if if_none_match and (
-            if_none_match == self._etag_bytes or etag_matches(if_none_match.decode("latin-1"), self._etag)
-        ):
-            return self.not_modified
-        return self.head if method == "HEAD" else self.whole
-
-
-class CachedPage:
-    """A page of one index: who may read it, until when it is fresh, and its variants so far."""
-
-    __slots__ = (
-        "fresh_until",
-        "index",
-        "is_private",
-        "is_used",
-        "project",
-        "serial",
-        "supplied_by",
-        "variants",
-    )
-
-    def __init__(
-        self, found: FoundPage | FoundList, *, project: str | None, fresh_until: datetime | None
-    ) -> None:
-        self.is_used = False
-        self.index = found.index.name
-        self.is_private = found.index.is_private
-        self.project = project
-        self.serial = found.serial
-        self.fresh_until = fresh_until
-        """When a mirror is to be asked again; ``None``: never."""
-        self.variants: dict[tuple[MediaType | None, str], Variant] = {}
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of everything rendered, and of what goes with it."""
-        return sum(variant.weight_bytes for variant in self.variants.values())
-
-    def is_fresh(self, clock: Callable[[], datetime]) -> bool:
-        """Whether no mirror is to be asked before it is shown again."""
-        return self.fresh_until is None or self.fresh_until > clock()
 
 
 class SimpleApi:
@@ -175,9 +63,9 @@ class SimpleApi:
         self._pages = pages
         self._freshness = freshness
         self._authenticator = authenticator
-        self._cache = freshness.new_cache(CachedPage, CACHE_BYTES)
+        self._cache = freshness.new_cache(KeptPage, CACHE_BYTES)
         self._choices: dict[tuple[bytes, bytes], tuple[MediaType | None, str]] = {}
-        self._making: dict[tuple[str, MediaType, str, int], asyncio.Task[tuple[CachedPage, Variant]]] = {}
+        self._making: dict[tuple[str, MediaType, str, int], asyncio.Task[tuple[KeptPage, Variant]]] = {}
 
     def at_once(self, scope: Scope) -> Reply | None:
         """The reply when memory alone has it, and everybody may have it; ``None``: see ``__call__``.
@@ -232,7 +120,7 @@ class SimpleApi:
             return
         if media is None:
             known = f"pages are served as {', '.join(MEDIA_TYPES)}\n".encode()
-            await send_answer(send, 406, known, content_type=PLAIN_TEXT, headers=[_VARY])
+            await send_answer(send, 406, known, content_type=PLAIN_TEXT, headers=[VARY])
             return
         # 2. from memory, else from the catalogue
         kept = self._kept(scope["path"], media, coding)
@@ -241,7 +129,7 @@ class SimpleApi:
         _, variant = kept or await self._make(scope, project, media, coding, identity)
         await send_reply(scope, send, variant.reply(scope["method"], if_none_match))
 
-    def _kept(self, path: str, media: MediaType, coding: str) -> tuple[CachedPage, Variant] | None:
+    def _kept(self, path: str, media: MediaType, coding: str) -> tuple[KeptPage, Variant] | None:
         """A page in one form and coding, when it is kept and no mirror is to be asked."""
         page = self._cache.get(path)
         if page is None or not page.is_fresh(self._store.clock):
@@ -269,7 +157,7 @@ class SimpleApi:
         media: MediaType,
         coding: str,
         identity: Identity,
-    ) -> tuple[CachedPage, Variant]:
+    ) -> tuple[KeptPage, Variant]:
         """Read a page from the catalogue, render it in one form and coding, and keep it.
 
         Of many clients that ask at once when a page has grown old, one makes it for all.
@@ -290,16 +178,16 @@ class SimpleApi:
 
     async def _make_now(
         self, path: str, index: str, project: NormalizedName | None, media: MediaType, coding: str
-    ) -> tuple[CachedPage, Variant]:
+    ) -> tuple[KeptPage, Variant]:
         found: FoundPage | FoundList
         if project is None:
             found = await asyncio.to_thread(find_list, self._store, index)
-            page = CachedPage(found, project=None, fresh_until=None)
+            page = KeptPage(found, project=None, fresh_until=None)
         else:
             fresh = await self._pages.find(index, project)
             found = fresh.found
-            page = CachedPage(found, project=project, fresh_until=fresh.fresh_until)
-        variant = await asyncio.to_thread(_render, found, media, coding, self._public_url)
+            page = KeptPage(found, project=project, fresh_until=fresh.fresh_until)
+        variant = await asyncio.to_thread(render_variant, found, media, coding, public_url=self._public_url)
         page.variants[media, coding] = variant
         # What is kept must be as new as what was made, before the two become one entry.
         await self._freshness.catch_up()
@@ -349,32 +237,3 @@ def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
     if slash and given == project:
         return project, None
     return project, (b"../" if slash else b"") + project.encode() + b"/" + query
-
-
-def _render(found: FoundPage | FoundList, media: MediaType, coding: str, public_url: str) -> Variant:
-    index, serial = found.index.name, found.serial
-    if isinstance(found, FoundPage):
-        render = render_project_json if media == JSON else render_project_html
-        body = render(found.page, index=index, public_url=public_url)
-        serial = found.page.serial
-    elif media == JSON:
-        body = render_list_json(found.projects, serial=found.serial)
-    else:
-        body = render_list_html(found.projects)
-    digest = hashlib.blake2b(body, digest_size=12).hexdigest()
-    if len(body) < SMALLEST_COMPRESSED_BYTES:
-        coding = "identity"
-    elif coding == "gzip":
-        body = gzip.compress(body, 6, mtime=0)
-    elif coding == "zstd":
-        body = zstandard.compress(body, 3)
-    etag = f'"{digest}-{_TAGS[media]}-{coding}"'
-    return Variant(
-        body,
-        media=media,
-        coding=coding,
-        etag=etag,
-        serial=serial,
-        is_private=found.index.is_private,
-        supplied_by=found.supplied_by if isinstance(found, FoundPage) else index,
-    )
