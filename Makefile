@@ -89,6 +89,7 @@ bench-packages: system-packages
 	@missing=""; \
 	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	command -v wrk >/dev/null || missing="$$missing wrk"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	$(INSTALL_MISSING)
 
 INSTALL_MISSING = test -z "$$missing" && exit 0; \

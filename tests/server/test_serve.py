@@ -158,7 +158,7 @@ def test_signal_stops_it_with_success_and_without_a_word(
 def test_server_that_is_stopped_while_its_workers_start_does_not_wait_for_them(
     tmp_path: Path, workers: int
 ) -> None:
-    """A worker that starts may not hear the signal, so it is asked again."""
+    """A worker that starts would not hear the signal, so it waits until it does."""
     for round_number in range(3):
         process = start_serving(tmp_path / "store", "--port", "0", "--workers", str(workers))
         ready_url(process)  # one of them answers; the others are at any line

@@ -48,6 +48,8 @@ from conveyor.server.web.front import front_page
 from conveyor.upstream import Upstream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from conveyor.operations.store import Store
@@ -60,17 +62,21 @@ INDEX_WORDS = ("simple", "legacy", "pypi")
 """Words that follow the name of an index in a path."""
 
 
-def make_app(settings: StoreSettings) -> Application:
-    """The whole server as one ASGI application; the store is opened when its lifespan begins."""
-    app = App(settings)
+def make_app(settings: StoreSettings, *, when_started: Callable[[], None] | None = None) -> Application:
+    """The whole server as one ASGI application; the store is opened when its lifespan begins.
+
+    ``when_started`` is called then, on the event loop, once requests can be answered.
+    """
+    app = App(settings, when_started=when_started)
     return AccessLog(app, settings.access_log) if settings.access_log else app
 
 
 class App:
     """Dispatches requests; holds the store between start and end of the process."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, *, when_started: Callable[[], None] | None = None) -> None:
         self._settings = settings
+        self._when_started = when_started
         self._ending = AsyncExitStack()
         self._handlers: dict[str, ASGIApp] = {}
         self._pages: AnswersAtOnce | None = None
@@ -125,6 +131,8 @@ class App:
             await send({"type": "lifespan.startup.failed", "message": message})
             return
         await send({"type": "lifespan.startup.complete"})
+        if self._when_started is not None:
+            self._when_started()
         await receive()
         await self._ending.aclose()
         await send({"type": "lifespan.shutdown.complete"})

@@ -12,6 +12,7 @@ on and hold the port.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import http.client
 import multiprocessing
@@ -51,8 +52,8 @@ CONNECTIONS = 4096
 """Accepted at once by each worker; more wait. An idle one is closed after 30 seconds, and costs little."""
 STOP_SECONDS = 60
 """How long a worker may finish what is in flight before it is killed."""
-ASK_AGAIN_SECONDS = 0.5
-"""Between two requests to a worker to stop."""
+HELD_SECONDS = 0.2
+"""For how long after its start a worker leaves the signals waiting that stop it."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -85,6 +86,7 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     multiprocessing.set_start_method("fork", force=True)
+    os.register_at_fork(before=_hold_signals, after_in_parent=_hear_signals)
     server = StoreServer(listener, settings, partial(_announce, url, ready))
     try:
         server.serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
@@ -195,30 +197,36 @@ class StoreServer(MPServer):
         # After the fork, so that no worker inherits a thread in the middle of something.
         threading.Thread(target=self._announce, daemon=True).start()
 
-    def _stop_workers(self) -> None:
-        # A worker that has just started hears no signal: uvloop drops those that come between two runs of
-        # its loop, and granian runs it twice. It would be waited for in vain, and killed.
-        all_ended = threading.Event()
-        threading.Thread(target=self._ask_again, args=(all_ended,), daemon=True).start()
-        try:
-            super()._stop_workers()  # type: ignore[no-untyped-call]  # granian's own
-        finally:
-            all_ended.set()
-
-    def _ask_again(self, all_ended: threading.Event) -> None:
-        """Ask every worker to stop until all have; those that are about to do not mind."""
-        while not all_ended.wait(ASK_AGAIN_SECONDS):
-            for worker in self.wrks:
-                worker.terminate()  # type: ignore[no-untyped-call]  # granian's own
-
 
 def _load(settings: StoreSettings, parent: int) -> ASGIApp:
     """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
     _die_with(parent)
     configure_logs()
-    app = make_app(settings)
+    app = make_app(settings, when_started=_hear_signals_soon)
     reply_at_once(app)
     return app
+
+
+def _hold_signals() -> None:
+    """Leave the signals waiting that stop a process.
+
+    A worker that has just started would not hear them, be waited for in vain and be killed: before it sets
+    its own handlers it has those of its parent, and then granian runs uvloop's loop twice, which forgets the
+    signals that come between.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+
+
+def _hear_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+
+
+def _hear_signals_soon() -> None:
+    """In a worker: hear them when the loop runs for the second time, which is within milliseconds."""
+    asyncio.get_running_loop().call_later(HELD_SECONDS, _hear_signals)
+
+
+_STOPPING = {signal.SIGTERM, signal.SIGINT}
 
 
 def _die_with(parent: int) -> None:
