@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy
 from sqlalchemy import event
@@ -89,10 +89,8 @@ def has_catalog(url: str) -> bool:
 @contextmanager
 def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """A read transaction: one consistent snapshot for all statements inside."""
-    options: dict[str, Any] = {"sqlite_begin": "BEGIN"}
-    if not is_sqlite(engine):
-        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with engine.connect().execution_options(**options) as connection:
+    readers: sqlalchemy.Engine = engine.get_execution_options()["readers"]
+    with readers.begin() as connection:
         yield connection
 
 
@@ -103,8 +101,9 @@ def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     Raises:
         StorageFailed: the turn to write can not be taken.
     """
-    turn: WriteTurn | None = engine.get_execution_options().get("write_turn")
-    writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    options = engine.get_execution_options()
+    turn: WriteTurn | None = options["write_turn"]
+    writers: sqlalchemy.Engine = options["writers"]
     with turn.taken() if turn else nullcontext(), writers.begin() as connection:
         yield connection
 
@@ -129,8 +128,9 @@ def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
             "timeout": BUSY_TIMEOUT_SECONDS,
             "cached_statements": 512,
         },
-        execution_options={"write_turn": turn},
     )
+    writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    engine.update_execution_options(readers=engine, writers=writers, write_turn=turn)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "engine_disposed", lambda _: turn.close())
@@ -171,7 +171,7 @@ def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
 
 
 def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         url.set(drivername="postgresql+psycopg"),
         isolation_level="READ COMMITTED",
         pool_size=POOL_SIZE,
@@ -179,3 +179,6 @@ def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": 10, "application_name": "conveyor"},
     )
+    readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    engine.update_execution_options(readers=readers, writers=engine, write_turn=None)
+    return engine

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, delete, insert, select, true
 
 from conveyor.catalog.rows import insert_missing
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import distributions, retired_filenames
 from conveyor.domain.deletions import DeletedFile
 
@@ -17,18 +18,20 @@ if TYPE_CHECKING:
     from conveyor.domain.distributions import Distribution
 
 
-_FIND = select(distributions.c.id).where(
-    distributions.c.filename == bindparam("filename"), distributions.c.sha256 == bindparam("sha256")
+_FIND = Statement(
+    select(distributions.c.id).where(
+        distributions.c.filename == bindparam("filename"), distributions.c.sha256 == bindparam("sha256")
+    )
 )
-_INSERT = insert(distributions).returning(distributions.c.id)
-_FIND_RETIRED = select(retired_filenames.c.filename).where(
-    retired_filenames.c.filename == bindparam("filename")
+_INSERT = Statement(insert(distributions).returning(distributions.c.id))
+_FIND_RETIRED = Statement(
+    select(retired_filenames.c.filename).where(retired_filenames.c.filename == bindparam("filename"))
 )
 
 
 def find_distribution(connection: Connection, filename: str, sha256: str) -> int | None:
     """The id of the distribution with this name and these bytes; ``None`` when there is none."""
-    found: int | None = connection.scalar(_FIND, {"filename": filename, "sha256": sha256})
+    found: int | None = _FIND.scalar(connection, {"filename": filename, "sha256": sha256})
     return found
 
 
@@ -61,7 +64,7 @@ def insert_distribution(
         "is_metadata_static": distribution.is_metadata_static,
         "provenance_sha256": provenance_sha256,
     }
-    return int(connection.execute(_INSERT, values).scalar_one())
+    return int(_INSERT.scalar(connection, values))
 
 
 def distributions_of(
@@ -105,7 +108,7 @@ def retire_filename(connection: Connection, filename: str, *, sha256: str, retir
 
 def is_retired(connection: Connection, filename: str) -> bool:
     """Whether a file of this name was deleted from the store."""
-    return connection.scalar(_FIND_RETIRED, {"filename": filename}) is not None
+    return _FIND_RETIRED.first(connection, {"filename": filename}) is not None
 
 
 def digests_retired_since(connection: Connection, moment: str) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, or_, select
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import events
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Event:
     detail: Mapping[str, Any]
 
 
-_INSERT = insert(events)
-_TOUCHING = (
+_INSERT = Statement(insert(events))
+_TOUCHING = Statement(
     select(events.c.serial)
     .where(
         events.c.serial > bindparam("serial"),
@@ -43,8 +44,8 @@ _TOUCHING = (
 
 def insert_event(connection: Connection, recorded: Event) -> None:
     """Write one event; its serial was taken with ``serials.next_serial`` in the same transaction."""
-    connection.execute(
-        _INSERT,
+    _INSERT.run(
+        connection,
         {
             "serial": recorded.serial,
             "at": recorded.at,
@@ -60,7 +61,7 @@ def insert_event(connection: Connection, recorded: Event) -> None:
 
 def is_touched_since(connection: Connection, project: str, serial: int) -> bool:
     """Whether any change after ``serial`` was about this project, or about no single one."""
-    return connection.scalar(_TOUCHING, {"serial": serial, "project": project}) is not None
+    return _TOUCHING.first(connection, {"serial": serial, "project": project}) is not None
 
 
 def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> list[Event]:

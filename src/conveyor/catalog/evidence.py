@@ -62,7 +62,7 @@ def insert_evidence(
             "received_from": received_from,
         },
     )
-    return None if written is None else int(written.id)
+    return None if written is None else int(written[0])
 
 
 def find_evidence(connection: Connection, *, project: str, version: str, envelope_sha256: str) -> int | None:

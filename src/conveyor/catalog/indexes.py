@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import insert, select
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import index_bases, indexes
 from conveyor.domain.indexes import Index, IndexKind, IndexMode
 
@@ -32,18 +33,22 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
         )
 
 
-_ALL_BASES = select(index_bases.c.index_name, index_bases.c.base_name).order_by(
-    index_bases.c.index_name, index_bases.c.position
+_ALL_BASES = Statement(
+    select(index_bases.c.index_name, index_bases.c.base_name).order_by(
+        index_bases.c.index_name, index_bases.c.position
+    )
 )
-_ALL = select(indexes.c.name, indexes.c.kind, indexes.c.mode, indexes.c.gates, indexes.c.is_private).order_by(
-    indexes.c.name
+_ALL = Statement(
+    select(indexes.c.name, indexes.c.kind, indexes.c.mode, indexes.c.gates, indexes.c.is_private).order_by(
+        indexes.c.name
+    )
 )
 
 
 def all_indexes(connection: Connection) -> dict[str, Index]:
     """Every index, keyed and ordered by name."""
     bases: dict[str, list[str]] = {}
-    for index_name, base_name in connection.execute(_ALL_BASES):
+    for index_name, base_name in _ALL_BASES.all(connection):
         bases.setdefault(index_name, []).append(base_name)
     return {
         name: Index(
@@ -52,7 +57,7 @@ def all_indexes(connection: Connection) -> dict[str, Index]:
             mode=cast("IndexMode", mode),
             bases=tuple(bases.get(name, ())),
             gates=tuple(json.loads(gates)),
-            is_private=is_private,
+            is_private=bool(is_private),
         )
-        for name, kind, mode, gates, is_private in connection.execute(_ALL)
+        for name, kind, mode, gates, is_private in _ALL.all(connection)
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, func, or_, select
 
+from conveyor.catalog.statements import Statement, is_among, numbered
 from conveyor.catalog.tables import (
     claims,
     distributions,
@@ -60,12 +62,6 @@ _OWN_PAGE_FILES = (
     .order_by(_files.id)
 )
 
-_CLAIMS_ON = select(claims.c.name, claims.c.is_prefix).where(
-    or_(
-        and_(claims.c.name == bindparam("project"), ~claims.c.is_prefix),
-        and_(claims.c.name.in_(bindparam("prefixes", expanding=True)), claims.c.is_prefix),
-    )
-)
 
 _LAST_CHANGE = select(func.max(events.c.serial)).where(
     events.c.project == bindparam("project"), events.c.action.not_in(bindparam("without", expanding=True))
@@ -120,8 +116,17 @@ def own_page_files(
 
 def claims_on(connection: Connection, project: NormalizedName) -> list[Claim]:
     """The claims that cover a project's name: its own, and those of prefixes."""
-    rows = connection.execute(_CLAIMS_ON, {"project": project, "prefixes": list(covering_prefixes(project))})
-    return [Claim(name=name, is_prefix=is_prefix) for name, is_prefix in rows]
+    prefixes = covering_prefixes(project)
+    values = {"project": project, **numbered("prefix", prefixes)}
+    rows = _claims_on(len(prefixes)).all(connection, values)
+    return [Claim(name=name, is_prefix=bool(is_prefix)) for name, is_prefix in rows]
+
+
+@cache
+def _claims_on(prefixes: int) -> Statement:
+    own = and_(claims.c.name == bindparam("project"), ~claims.c.is_prefix)
+    covering = and_(is_among(claims.c.name, "prefix", prefixes), claims.c.is_prefix)
+    return Statement(select(claims.c.name, claims.c.is_prefix).where(or_(own, covering)))
 
 
 def last_change(connection: Connection, project: NormalizedName, *, without: Collection[str]) -> int:

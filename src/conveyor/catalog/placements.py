@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from conveyor.catalog.distributions import of_project
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import distributions, placements
 
 if TYPE_CHECKING:
@@ -35,15 +36,11 @@ class PlacedFile:
     yank_reason: str | None
 
 
-_INSERT = insert(placements)
-_OF_FILENAME = (
+_INSERT = Statement(insert(placements))
+_OF_FILENAME = Statement(
     select(placements.c.index_name, distributions.c.sha256)
-    .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
-    .where(
-        placements.c.project == bindparam("project"),
-        placements.c.filename == bindparam("filename"),
-        placements.c.index_name.in_(bindparam("index_names", expanding=True)),
-    )
+    .join_from(distributions, placements, placements.c.distribution_id == distributions.c.id)
+    .where(distributions.c.filename == bindparam("filename"), distributions.c.project == bindparam("project"))
 )
 
 
@@ -57,8 +54,8 @@ def insert_placement(
     added_serial: int,
 ) -> None:
     """Put a distribution into an index; the database refuses a filename that is there already."""
-    connection.execute(
-        _INSERT,
+    _INSERT.run(
+        connection,
         {
             "index_name": index,
             "project": project,
@@ -85,8 +82,8 @@ def placements_of_filename(
     connection: Connection, project: str, filename: str, *, indexes: Collection[str]
 ) -> dict[str, str]:
     """Index name → SHA-256 of the file of that name in each of ``indexes`` that has one."""
-    values = {"project": project, "filename": filename, "index_names": sorted(indexes)}
-    return {row.index_name: row.sha256 for row in connection.execute(_OF_FILENAME, values)}
+    rows = _OF_FILENAME.all(connection, {"project": project, "filename": filename})
+    return {index_name: sha256 for index_name, sha256 in rows if index_name in indexes}
 
 
 def releases_of_project(connection: Connection, project: str) -> list[tuple[str, str, int]]:

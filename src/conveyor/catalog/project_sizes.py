@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, select, update
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import distributions, projects
 from conveyor.domain.project_sizes import ProjectSize
 
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-_SIZE = select(projects.c.stored_bytes, projects.c.size_limit_bytes).where(
-    projects.c.name == bindparam("project")
+_SIZE = Statement(
+    select(projects.c.stored_bytes, projects.c.size_limit_bytes).where(
+        projects.c.name == bindparam("project")
+    )
 )
-_ADD_STORED_BYTES = (
+_ADD_STORED_BYTES = Statement(
     update(projects)
     .where(projects.c.name == bindparam("project"))
     .values(stored_bytes=projects.c.stored_bytes + bindparam("size_bytes"))
@@ -25,13 +28,13 @@ _ADD_STORED_BYTES = (
 
 def project_size(connection: Connection, name: str) -> ProjectSize:
     """How large a project is and may become; one that is not here has nothing."""
-    row = connection.execute(_SIZE, {"project": name}).first()
+    row = _SIZE.first(connection, {"project": name})
     return ProjectSize(0, None) if row is None else ProjectSize(*row)
 
 
 def add_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
     """Count bytes to a project's stored ones; a negative number takes some away."""
-    connection.execute(_ADD_STORED_BYTES, {"project": name, "size_bytes": size_bytes})
+    _ADD_STORED_BYTES.run(connection, {"project": name, "size_bytes": size_bytes})
 
 
 def recount_stored_bytes(connection: Connection, name: str) -> None:

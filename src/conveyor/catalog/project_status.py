@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, update
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import projects
 from conveyor.domain.project_status import ACTIVE, status_from
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from conveyor.domain.project_status import ProjectStatus
 
 
-_STATUS = select(projects.c.status, projects.c.status_reason).where(projects.c.name == bindparam("project"))
+_STATUS = Statement(
+    select(projects.c.status, projects.c.status_reason).where(projects.c.name == bindparam("project"))
+)
 
 
 def status_of(connection: Connection, project: str) -> ProjectStatus:
     """The status that this store gave a project; active when it never gave one."""
-    row = connection.execute(_STATUS, {"project": project}).first()
+    row = _STATUS.first(connection, {"project": project})
     return ACTIVE if row is None else status_from(*row)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select
 
 from conveyor.catalog.rows import insert_missing
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import claims, projects
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def insert_project(connection: Connection, name: str, *, display_name: str, crea
     return insert_missing(connection, projects, values) is not None
 
 
-_LOCK = select(projects.c.name).where(projects.c.name == bindparam("project")).with_for_update()
+_LOCK = Statement(select(projects.c.name).where(projects.c.name == bindparam("project")).with_for_update())
 
 
 def lock_project(connection: Connection, name: str) -> None:
@@ -38,7 +39,7 @@ def lock_project(connection: Connection, name: str) -> None:
     PostgreSQL holds the row; SQLite's write transactions are alone anyway.
     """
     if connection.dialect.name != "sqlite":
-        connection.execute(_LOCK, {"project": name})
+        _LOCK.first(connection, {"project": name})
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:

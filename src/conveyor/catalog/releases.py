@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from conveyor.catalog.rows import insert_missing
+from conveyor.catalog.statements import Statement, is_among, numbered
 from conveyor.catalog.tables import distributions, releases
+from conveyor.domain.versions import MOST_RELEASE_NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
@@ -27,14 +29,18 @@ class ReleaseRow:
     """First promotion; ``None``: files may still be added."""
 
 
-_FIND = select(releases).where(
-    releases.c.project == bindparam("project"), releases.c.version == bindparam("version")
+_FIND = Statement(
+    select(releases).where(
+        releases.c.project == bindparam("project"), releases.c.version == bindparam("version")
+    )
 )
-_AMONG = (
+MOST_VERSIONS = MOST_RELEASE_NUMBERS + 1
+"""As many as there are spellings of one, and a version that is none of these for its many zeros."""
+_AMONG = Statement(
     select(releases)
     .where(
         releases.c.project == bindparam("project"),
-        releases.c.version.in_(bindparam("versions", expanding=True)),
+        is_among(releases.c.version, "version", MOST_VERSIONS),
     )
     .order_by(releases.c.version)
 )
@@ -42,8 +48,8 @@ _AMONG = (
 
 def find_release(connection: Connection, project: str, version: str) -> ReleaseRow | None:
     """One release; ``None`` when nothing of it was ever uploaded."""
-    row = connection.execute(_FIND, {"project": project, "version": version}).first()
-    return None if row is None else ReleaseRow(**row._mapping)
+    row = _FIND.first(connection, {"project": project, "version": version})
+    return None if row is None else ReleaseRow(*row)
 
 
 def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> bool:
@@ -52,10 +58,10 @@ def insert_release(connection: Connection, project: str, version: str, *, create
     return insert_missing(connection, releases, values) is not None
 
 
-def releases_among(connection: Connection, project: str, versions: Collection[str]) -> list[ReleaseRow]:
-    """Those releases of a project that have one of these versions, by version."""
-    rows = connection.execute(_AMONG, {"project": project, "versions": sorted(versions)})
-    return [ReleaseRow(*row) for row in rows]
+def releases_among(connection: Connection, project: str, versions: Sequence[str]) -> list[ReleaseRow]:
+    """Those releases of a project that have one of at most ``MOST_VERSIONS`` versions, by version."""
+    values = {"project": project, **numbered("version", versions, MOST_VERSIONS)}
+    return [ReleaseRow(*row) for row in _AMONG.all(connection, values)]
 
 
 def delete_empty_releases(connection: Connection, project: str) -> None:

@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.dialects import postgresql, sqlite
 
+from conveyor.catalog.statements import Statement
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import Connection, Row, Table
-    from sqlalchemy.sql.dml import ReturningInsert
+    from sqlalchemy import Connection, Table
 
 
-def insert_missing(connection: Connection, table: Table, values: Mapping[str, Any]) -> Row[Any] | None:
+def insert_missing(connection: Connection, table: Table, values: dict[str, Any]) -> tuple[Any, ...] | None:
     """Write a row unless one with its key is there, and return its primary key; ``None`` when one is there.
 
     Another transaction that is writing the same row is waited for.
     """
     # Not by rowcount: with PostgreSQL it is -1 for an insert.
-    return connection.execute(_inserting(table, connection.dialect.name), values).first()
+    return _inserting(table, connection.dialect.name).first(connection, values)
 
 
 @cache
-def _inserting(table: Table, dialect_name: str) -> ReturningInsert[Any]:
-    """Built once: that takes longer than SQLite needs to execute it."""
+def _inserting(table: Table, dialect_name: str) -> Statement:
     dialect = postgresql if dialect_name == "postgresql" else sqlite
-    statement: ReturningInsert[Any] = (
-        dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key)
-    )
-    return statement
+    return Statement(dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key))

@@ -39,6 +39,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from conveyor.catalog.connection import reading, writing
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import serial
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-_NEXT = update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest)
-_NEWEST = select(serial.c.newest)
+_NEXT = Statement(update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest))
+_NEWEST = Statement(select(serial.c.newest))
 
 _ANNOUNCED, _PUBLISHED = 0, 1
 _SIZE_BYTES = 16
@@ -56,12 +57,12 @@ _SIZE_BYTES = 16
 
 def next_serial(connection: Connection) -> int:
     """Take the next serial; its row stays locked until this transaction ends."""
-    return int(connection.execute(_NEXT).scalar_one())
+    return int(_NEXT.scalar(connection))
 
 
 def newest_serial(connection: Connection) -> int:
     """The serial of the newest change that this transaction sees; 0 in a new store."""
-    return int(connection.execute(_NEWEST).scalar_one())
+    return int(_NEWEST.scalar(connection))
 
 
 class NewestSerial(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, insert, or_, select, update
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import tokens, users, workers
 from conveyor.domain.access import scopes_from
 
@@ -80,7 +81,7 @@ def insert_token(
     return int(connection.execute(statement).scalar_one())
 
 
-_FIND = (
+_FIND = Statement(
     select(
         tokens.c.id,
         tokens.c.user_name,
@@ -103,18 +104,19 @@ _FIND = (
 
 def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
     """The token with that digest, expired ones too; ``None`` when it is revoked or its user disabled."""
-    row = connection.execute(_FIND, {"secret_sha256": secret_sha256}).first()
+    row = _FIND.first(connection, {"secret_sha256": secret_sha256})
     if row is None:
         return None
+    token_id, user, scopes, indexes, projects, expires_at, user_scopes, worker = row
     return KnownToken(
-        id=row.id,
-        user=row.user_name,
-        scopes=scopes_from(json.loads(row.scopes)),
-        user_scopes=scopes_from(json.loads(row.user_scopes)),
-        indexes=None if row.indexes is None else frozenset(json.loads(row.indexes)),
-        projects=None if row.projects is None else frozenset(json.loads(row.projects)),
-        expires_at=row.expires_at,
-        worker=row.worker,
+        id=token_id,
+        user=user,
+        scopes=scopes_from(json.loads(scopes)),
+        user_scopes=scopes_from(json.loads(user_scopes)),
+        indexes=None if indexes is None else frozenset(json.loads(indexes)),
+        projects=None if projects is None else frozenset(json.loads(projects)),
+        expires_at=expires_at,
+        worker=worker,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, insert, select, update
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import users
 from conveyor.domain.access import scopes_from
 
@@ -45,19 +46,24 @@ def insert_user(
     )
 
 
-_FIND = select(users).where(users.c.name == bindparam("user"))
+_FIND = Statement(
+    select(users.c.name, users.c.password_hash, users.c.scopes, users.c.disabled_at).where(
+        users.c.name == bindparam("user")
+    )
+)
 
 
 def find_user(connection: Connection, name: str) -> User | None:
     """One user; ``None`` when there is none of that name."""
-    row = connection.execute(_FIND, {"user": name}).first()
+    row = _FIND.first(connection, {"user": name})
     if row is None:
         return None
+    found, password_hash, scopes, disabled_at = row
     return User(
-        name=row.name,
-        password_hash=row.password_hash,
-        scopes=scopes_from(json.loads(row.scopes)),
-        is_disabled=row.disabled_at is not None,
+        name=found,
+        password_hash=password_hash,
+        scopes=scopes_from(json.loads(scopes)),
+        is_disabled=disabled_at is not None,
     )
 
 

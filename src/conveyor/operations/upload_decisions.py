@@ -118,7 +118,7 @@ def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Deci
     distribution, indexes = wanted.distribution, known.indexes
     project, filename = distribution.project, distribution.filename
     check_claim(connection, wanted.identity, project, known.claims, upstream_has=wanted.upstream_has)
-    spellings = equal_spellings(parse_version(distribution.version))
+    spellings = sorted({distribution.version, *equal_spellings(parse_version(distribution.version))})
     releases = {row.version: row for row in releases_among(connection, project, spellings)}
     release = releases.pop(distribution.version, None)
     state = FilenameState(

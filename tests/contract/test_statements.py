@@ -1,0 +1,98 @@
+"""Statements that the driver executes alone, on every database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+
+from conveyor.catalog.connection import reading, writing
+from conveyor.catalog.statements import Statement, is_among, numbered
+from conveyor.catalog.tables import claims, facts
+from makers import make_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.operations.store import Store
+
+WRITE = Statement(insert(facts))
+FIND = Statement(select(facts.c.value).where(facts.c.key == bindparam("key")))
+TWO_OF = Statement(select(facts.c.key).where(is_among(facts.c.key, "key", 2)).order_by(facts.c.key))
+
+
+@pytest.fixture
+def store(tmp_path: Path, database_url: str) -> Store:
+    return make_store(tmp_path / "store", database_url=database_url)
+
+
+def write(store: Store, **values: str) -> None:
+    with writing(store.catalog) as connection:
+        for key, value in values.items():
+            WRITE.run(connection, {"key": key, "value": value})
+
+
+def test_rows_are_tuples_in_the_order_asked_for(store: Store) -> None:
+    write(store, colour="blue", size="large", taste="of 100 %")
+    with reading(store.catalog) as connection:
+        assert FIND.all(connection, {"key": "taste"}) == [("of 100 %",)]
+        assert FIND.first(connection, {"key": "colour"}) == ("blue",)
+        assert FIND.scalar(connection, {"key": "size"}) == "large"
+        assert TWO_OF.all(connection, numbered("key", ["size", "colour"])) == [("colour",), ("size",)]
+        assert TWO_OF.all(connection, numbered("key", ["size"], 2)) == [("size",)]
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    with reading(store.catalog) as connection:
+        assert FIND.all(connection, {"key": "nothing"}) == []
+        assert FIND.first(connection, {"key": "nothing"}) is None
+        assert FIND.scalar(connection, {"key": "nothing"}) is None
+
+
+def test_values_that_stand_in_a_statement_are_kept_beside_those_that_are_given(store: Store) -> None:
+    write(store, colour="blue")
+    paint = Statement(
+        update(facts).where(facts.c.key == "colour", facts.c.value == bindparam("old")).values(value="red")
+    )
+    with writing(store.catalog) as connection:
+        paint.run(connection, {"old": "green"})
+        assert FIND.scalar(connection, {"key": "colour"}) == "blue"
+        paint.run(connection, {"old": "blue"})
+        assert FIND.scalar(connection, {"key": "colour"}) == "red"
+
+
+def test_insert_writes_the_columns_it_is_given(store: Store) -> None:
+    row = {"name": "demo", "is_prefix": True, "claimed_by": "ann", "claimed_at": "now"}
+    with writing(store.catalog) as connection:
+        Statement(insert(claims)).run(connection, row)
+        assert connection.execute(select(claims)).one()._mapping == row
+
+
+def test_snapshot_stands_while_others_write(store: Store) -> None:
+    write(store, colour="blue")
+    with reading(store.catalog) as connection:
+        assert FIND.scalar(connection, {"key": "size"}) is None
+        write(store, size="large")
+        assert FIND.scalar(connection, {"key": "size"}) is None
+
+
+def test_errors_are_those_of_sqlalchemy(store: Store) -> None:
+    write(store, colour="blue")
+    with pytest.raises(IntegrityError):
+        write(store, colour="red")
+    with pytest.raises(SQLAlchemyError) as caught, reading(store.catalog) as connection:
+        Statement(select(facts.c.value.label("x")).where(facts.c.key == bindparam("key"))).run(
+            connection, {"key": object()}
+        )
+    assert isinstance(caught.value, ProgrammingError)
+    with reading(store.catalog) as connection:
+        assert FIND.scalar(connection, {"key": "colour"}) == "blue"
+
+
+def test_error_takes_the_whole_change_back(store: Store) -> None:
+    with pytest.raises(IntegrityError):
+        write(store, size="large", **{"store-id": "mine"})
+    with reading(store.catalog) as connection:
+        assert FIND.scalar(connection, {"key": "size"}) is None
