@@ -27,7 +27,6 @@ def read(body: bytes, *, step: int | None = None) -> tuple[str, dict[str, list[s
     for start in range(0, len(body), step or len(body) or 1):
         reader.feed(body[start : start + (step or len(body))])
         file += b"".join(reader.take_file())
-        assert reader.waiting_bytes == 0
     filename, fields = reader.finish()
     return filename, {name: list(values) for name, values in fields.fields.items()}, file
 

@@ -1,10 +1,16 @@
-"""Incoming files: the bytes of one upload while they arrive, on disk and hashed."""
+"""Incoming files: the bytes of one upload while they arrive, hashed on their way.
+
+A small file stays in memory until it is stored; a larger one goes to a temporary file, and the processors
+share its digests while it is written.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.domain.forms import Digests
@@ -16,57 +22,94 @@ if TYPE_CHECKING:
     from conveyor.blobs import BlobStore, Temporary
 
 CHUNK_BYTES = 1024 * 1024
+MOST_IN_MEMORY_BYTES = 1024 * 1024
 
 
 class IncomingFile:
-    """The bytes of one upload: written to a temporary file and hashed on their way.
+    """The bytes of one upload; what is on disk is gone after ``close`` unless it became a blob.
 
-    The temporary is made with the first bytes and is gone after ``close`` unless its bytes became a blob. Not
-    for two threads at a time.
+    Not for two threads at a time.
     """
 
     def __init__(self, blobs: BlobStore, *, limits: UploadLimits) -> None:
         self._blobs = blobs
         self._limits = limits
         self._ending = ExitStack()
+        self._memory = BytesIO()
+        self._temporary: Temporary | None = None
+        self._hashers: ThreadPoolExecutor | None = None
         self._sha256 = hashlib.sha256()
         self._blake2b = hashlib.blake2b(digest_size=32)
-        self._temporary: Temporary | None = None
+        self._md5: hashlib._Hash | None = None
         self.size_bytes = 0
 
     @property
-    def temporary(self) -> Temporary:
-        """The file on disk."""
-        if self._temporary is None:
-            self._temporary = self._ending.enter_context(self._blobs.new_temporary())
-        return self._temporary
+    def stream(self) -> BinaryIO:
+        """The bytes, to seek in and read from, when all were written."""
+        return self._memory if self._temporary is None else self._temporary.file
+
+    def expect_md5(self) -> None:
+        """Compute MD5 on the way too; it is few clients' wish, and known only from their form."""
+        if not self.size_bytes:
+            self._md5 = hashlib.md5(usedforsecurity=False)
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        """Append bytes.
+        """Append bytes, best about a mebibyte at a time.
 
         Raises:
             TooLarge: the file is over its limit.
             StorageFailed: the disk is full or broken.
         """
-        for chunk in chunks:
-            self.size_bytes += len(chunk)
-            check_file_size(self.size_bytes, self._limits)
-            self.temporary.write(chunk)
-            self._sha256.update(chunk)
-            self._blake2b.update(chunk)
+        content = b"".join(chunks)
+        self.size_bytes += len(content)
+        check_file_size(self.size_bytes, self._limits)
+        if self._temporary is None and self.size_bytes <= MOST_IN_MEMORY_BYTES:
+            self._memory.write(content)
+            for digest in self._digests():
+                digest.update(content)
+            return
+        temporary, hashers = self._on_disk()
+        hashing = [hashers.submit(digest.update, content) for digest in self._digests()]
+        try:
+            temporary.write(content)
+        finally:
+            for hashed in hashing:
+                hashed.result()
 
     def digests(self, *, with_md5: bool) -> Digests:
-        """The digests of all that was written; MD5, which few clients send, is read from the file again."""
-        md5 = None
-        if with_md5:
+        """The digests of all that was written; an MD5 that nobody expected is read from the bytes again."""
+        if with_md5 and self._md5 is None:
+            self._md5 = hashlib.md5(usedforsecurity=False)
             with storage_errors("the uploaded file can not be read back"):
-                self.temporary.file.seek(0)
-                md5_hash = hashlib.md5(usedforsecurity=False)
-                while chunk := self.temporary.file.read(CHUNK_BYTES):
-                    md5_hash.update(chunk)
-                md5 = md5_hash.hexdigest()
-        return Digests(sha256=self._sha256.hexdigest(), blake2b_256=self._blake2b.hexdigest(), md5=md5)
+                self.stream.seek(0)
+                while chunk := self.stream.read(CHUNK_BYTES):
+                    self._md5.update(chunk)
+        return Digests(
+            sha256=self._sha256.hexdigest(),
+            blake2b_256=self._blake2b.hexdigest(),
+            md5=self._md5.hexdigest() if self._md5 is not None else None,
+        )
+
+    def store(self) -> None:
+        """Make the bytes a blob, durable. Raises StorageFailed."""
+        if self._temporary is None:
+            self._blobs.put(self._memory.getvalue())
+        else:
+            self._blobs.adopt(self._temporary, self._sha256.hexdigest())
 
     def close(self) -> None:
-        """Remove the temporary; doing it again does nothing."""
+        """Let go of memory, threads and what is on disk; doing it again does nothing."""
+        self._memory.close()
         self._ending.close()
+
+    def _digests(self) -> list[hashlib._Hash | hashlib.blake2b]:
+        return [self._sha256, self._blake2b, *([self._md5] if self._md5 is not None else [])]
+
+    def _on_disk(self) -> tuple[Temporary, ThreadPoolExecutor]:
+        """The temporary file, which holds by now what was in memory, and threads for hashing."""
+        if self._temporary is None or self._hashers is None:
+            self._hashers = self._ending.enter_context(ThreadPoolExecutor(2, thread_name_prefix="hashing"))
+            self._temporary = self._ending.enter_context(self._blobs.new_temporary())
+            self._temporary.write(self._memory.getvalue())
+            self._memory = BytesIO()
+        return self._temporary, self._hashers

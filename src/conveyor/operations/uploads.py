@@ -150,7 +150,7 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         return AcceptedUpload(decision.holder, filename, sha256, is_new=False)
     # 3. bytes before rows; nobody takes them for garbage until the rows are there
     with store.blobs.adding():
-        store.blobs.adopt(upload.file.temporary, sha256)
+        upload.file.store()
         metadata_sha256 = store.blobs.put(distribution.metadata)
         provenance_sha256 = _put_provenance(store, distribution, identity)
         # 4. one transaction
@@ -180,7 +180,7 @@ def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution
     """Store bytes that a row promises and the disk lost: the identical file has come again."""
     with store.blobs.adding():
         if not store.blobs.has(distribution.digests.sha256):
-            store.blobs.adopt(upload.file.temporary, distribution.digests.sha256)
+            upload.file.store()
         if not store.blobs.has(hashlib.sha256(distribution.metadata).hexdigest()):
             store.blobs.put(distribution.metadata)
 
@@ -190,7 +190,7 @@ def _read(store: Store, upload: ReceivedUpload, limits: UploadLimits) -> Distrib
     digests = file.digests(with_md5=bool(upload.form.value("md5_digest")))
     with storage_errors("the uploaded file can not be read back"):  # also its last bytes are flushed here
         return read_distribution(
-            file.temporary.file,
+            file.stream,
             filename=upload.filename,
             size_bytes=file.size_bytes,
             digests=digests,

@@ -50,8 +50,6 @@ class FormReader:
             raise InvalidInput(f"the upload form can not be read: {error}", hint=HINT) from error
         self.filename: str | None = None
         """Of the file; ``None`` as long as its part has not begun."""
-        self.waiting_bytes = 0
-        """How much of the file ``take_file`` would give now."""
         self._fields: dict[str, list[str]] = {}
         self._fields_bytes = 0
         self._parts = 0
@@ -77,9 +75,13 @@ class FormReader:
         except FormParserError as error:
             raise InvalidInput(f"the upload form can not be read: {error}", hint=HINT) from error
 
+    def has(self, name: str) -> bool:
+        """Whether a field of this name has come by now."""
+        return name in self._fields
+
     def take_file(self) -> list[bytes]:
         """The bytes of the file that have come since the last call."""
-        taken, self._file, self.waiting_bytes = self._file, [], 0
+        taken, self._file = self._file, []
         return taken
 
     def finish(self) -> tuple[str, UploadForm]:
@@ -135,7 +137,6 @@ class FormReader:
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
             self._file.append(data[start:end])
-            self.waiting_bytes += end - start
             return
         self._fields_bytes += end - start
         if self._fields_bytes > FIELDS_LIMIT_BYTES:

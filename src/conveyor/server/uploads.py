@@ -1,8 +1,9 @@
 """``POST /{index}/legacy/``: uploads, as twine, uv, poetry, pdm, flit and hatch send them.
 
-The path works with and without its last slash; a redirect would lose the body. Who asks and whether the index
-accepts anything are decided before the body is read. Then the file goes to disk piece by piece, hashed on its
-way; a small upload (below 1 MiB) takes one thread hop in all. Memory is constant.
+The path works with and without its last slash; a redirect would lose the body. Who asks is found out before
+the body is read, and whether the index accepts anything from them too, unless the body is small: a body of up
+to a mebibyte takes one hop to a thread in all. A larger one is parsed, hashed and written piece by piece, while
+the next piece arrives. Memory is constant.
 
 A refused body is read to its end all the same, unless the client waits for permission (``Expect``): most
 clients listen only when they have sent everything, and would report a broken pipe instead of the reason.
@@ -12,8 +13,10 @@ Refusals are plain text, one line per fault (``server.problems``).
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from conveyor.domain.access import ANONYMOUS
 from conveyor.domain.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.incoming_files import IncomingFile
@@ -40,8 +43,8 @@ if TYPE_CHECKING:
     from conveyor.operations.store import Store
     from conveyor.server.auth import Authenticator
 
-WRITE_BYTES = 1024 * 1024
-"""How much of a file is collected in memory before a thread writes and hashes it."""
+PIECE_BYTES = 1024 * 1024
+"""How much of a body is collected in memory before a thread parses, hashes and writes it."""
 
 
 class Uploads:
@@ -79,37 +82,48 @@ class Uploads:
 
     async def _take(self, scope: Scope, body: _Body) -> AcceptedUpload:
         headers = dict(scope["headers"])
-        # 1. who asks, and may they at all
+        # 1. who asks
         refuse_other_sites(scope["headers"])
         identity = await self._authenticator.authenticate(scope["headers"])
         scope.setdefault("state", {})["user"] = identity.name or None
-        await asyncio.to_thread(check_upload_rights, self._store, identity, scope["index"])
-        # 2. is it a form of sensible size
+        # 2. is it a form of sensible size, and may they at all
         reader = FormReader(headers.get(b"content-type", b"").decode("latin-1"))
-        announced = headers.get(b"content-length", b"0")
-        check_file_size((int(announced) if announced.isdigit() else 0) - FIELDS_LIMIT_BYTES, self._limits)
+        announced = headers.get(b"content-length", b"")
+        announced_bytes = int(announced) if announced.isdigit() else None
+        check_file_size((announced_bytes or 0) - FIELDS_LIMIT_BYTES, self._limits)
+        is_small = announced_bytes is not None and announced_bytes <= PIECE_BYTES
+        if not is_small or identity is ANONYMOUS or b"expect" in headers:
+            await asyncio.to_thread(check_upload_rights, self._store, identity, scope["index"])
         # 3. the body; 4. the decision
         file = IncomingFile(self._store.blobs, limits=self._limits)
+        thread = _OneCall()
         try:
+            piece: list[bytes] = []
+            piece_bytes = 0
             while data := await body.read():
-                reader.feed(data)
-                if reader.waiting_bytes >= WRITE_BYTES:
-                    await asyncio.to_thread(file.write, reader.take_file())
-            return await self._decide(scope["index"], reader, file, identity)
+                piece.append(data)
+                piece_bytes += len(data)
+                if piece_bytes >= PIECE_BYTES:
+                    await thread.start(_take_in, piece, reader, file)
+                    piece, piece_bytes = [], 0
+            await thread.finish()
+            return await self._decide(scope["index"], piece, reader, file, identity)
         finally:
+            with suppress(ConveyorError):  # one that is told already, or comes after one that is
+                await thread.finish()
             file.close()
 
     async def _decide(
-        self, index: str, reader: FormReader, file: IncomingFile, identity: Identity
+        self, index: str, rest: list[bytes], reader: FormReader, file: IncomingFile, identity: Identity
     ) -> AcceptedUpload:
-        filename, form = reader.finish()
-        upload = ReceivedUpload(index=index, filename=filename, form=form, file=file)
+        def take_in_and_accept() -> tuple[ReceivedUpload, AcceptedUpload | UpstreamQuestion]:
+            check_upload_rights(self._store, identity, index)
+            _take_in(rest, reader, file)
+            filename, form = reader.finish()
+            upload = ReceivedUpload(index=index, filename=filename, form=form, file=file)
+            return upload, accept_upload(self._store, upload, identity=identity, limits=self._limits)
 
-        def write_and_accept() -> AcceptedUpload | UpstreamQuestion:
-            file.write(reader.take_file())
-            return accept_upload(self._store, upload, identity=identity, limits=self._limits)
-
-        answer = await asyncio.to_thread(write_and_accept)
+        upload, answer = await asyncio.to_thread(take_in_and_accept)
         if isinstance(answer, UpstreamQuestion):
             upstream_has = await self._upstream_has_project(answer.project)
             return await asyncio.to_thread(
@@ -122,6 +136,32 @@ class Uploads:
                 upstream_has=upstream_has,
             )
         return answer
+
+
+class _OneCall:
+    """Calls a function in a thread while the caller goes on; the next call waits for the one before."""
+
+    def __init__(self) -> None:
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, function: Callable[..., None], *arguments: object) -> None:
+        """Begin a call; raises what the one before raised."""
+        await self.finish()
+        self._running = asyncio.create_task(asyncio.to_thread(function, *arguments))
+
+    async def finish(self) -> None:
+        """Wait for the call under way, if there is one; raises what it raised."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running
+
+
+def _take_in(piece: list[bytes], reader: FormReader, file: IncomingFile) -> None:
+    for data in piece:
+        reader.feed(data)
+    if reader.has("md5_digest"):
+        file.expect_md5()
+    file.write(reader.take_file())
 
 
 class _Body:
