@@ -20,7 +20,7 @@ from conveyor.domain.times import utc_text
 from conveyor.errors import Conflict, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
@@ -78,22 +78,39 @@ def record_change(store: Store, *, actor: str) -> Iterator[Change]:
         Conflict: another process wrote the same row at the same time.
         StorageFailed: the database failed; nothing of the change is visible.
     """
-    announced = False
+    with record_changes(store) as begin:
+        yield begin(actor)
+
+
+@contextmanager
+def record_changes(store: Store) -> Iterator[Callable[[str], Change]]:
+    """One write transaction for any number of changes, one after the other: begins one for an actor.
+
+    All of them are stored, or none. Raises as ``record_change``.
+    """
+    changes: list[Change] = []
+    announced: int | None = None
     with database_errors("the change was not stored"):
         try:
             with writing(store.catalog) as connection:
-                change = Change(connection, actor=actor, at=utc_text(store.clock()))
-                yield change
-                if change.serial is not None:
-                    announced = True
-                    store.newest.announce(change.serial)
+
+                def begin(actor: str) -> Change:
+                    changes.append(Change(connection, actor=actor, at=utc_text(store.clock())))
+                    return changes[-1]
+
+                yield begin
+                serials = [change.serial for change in changes if change.serial is not None]
+                if serials:
+                    announced = serials[-1]
+                    store.newest.announce(announced)
         except BaseException:
-            if announced:  # the commit failed: without this, readers ask the database until the next change
+            if announced is not None:
+                # The commit failed: without this, readers ask the database until the next change.
                 with suppress(SQLAlchemyError):
                     store.newest.repair()
             raise
-        if change.serial is not None:
-            store.newest.publish(change.serial)
+        if announced is not None:
+            store.newest.publish(announced)
 
 
 def newest_change(store: Store) -> int:

@@ -20,6 +20,7 @@ from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.errors import Conflict, NotFound, StorageFailed
 from conveyor.operations.changes import database_errors, read
 from conveyor.operations.descriptions import DescriptionRenderer
+from conveyor.operations.shared_commits import Waiting
 from conveyor.settings import Upstream
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Store:
     newest: NewestSerial
     clock: Callable[[], datetime]
     descriptions: DescriptionRenderer = field(default_factory=DescriptionRenderer)
+    waiting: Waiting = field(default_factory=Waiting)
+    """Who waits for a change of this process; see ``operations.shared_commits``."""
 
 
 def now() -> datetime:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.errors import storage_errors
@@ -32,8 +33,9 @@ from conveyor.domain.access import may_upload
 from conveyor.domain.attestations import provenance_object
 from conveyor.domain.distributions import Distribution, LibraryChecks, UploadForm, read_distribution
 from conveyor.domain.policy import UploadLimits, accepting_index
-from conveyor.operations.changes import read, record_change
+from conveyor.operations.changes import read
 from conveyor.operations.claims import claim_for_upload
+from conveyor.operations.shared_commits import record_together
 from conveyor.operations.upload_decisions import (
     Decision,
     WantedUpload,
@@ -154,26 +156,34 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         metadata_sha256 = store.blobs.put(distribution.metadata)
         provenance_sha256 = _put_provenance(store, distribution, identity)
         # 4. one transaction
-        with record_change(store, actor=identity.name) as change:
-            insert_project(
-                change.connection,
-                distribution.project,
-                display_name=distribution.display_name,
-                created_at=change.at,
-            )
-            lock_project(change.connection, distribution.project)
-            decision = decide_again(change.connection, wanted, decision)
-            if decision.holder is None:
-                _write_rows(
-                    change,
-                    upload.index,
-                    distribution,
-                    metadata_sha256,
-                    provenance_sha256,
-                    is_claimed=decision.is_claimed,
-                )
+        write = partial(_write, wanted, decision, metadata_sha256, provenance_sha256)
+        decision = record_together(store, actor=identity.name, work=write)
     # 5. the answer
     return AcceptedUpload(decision.holder or upload.index, filename, sha256, is_new=decision.holder is None)
+
+
+def _write(
+    wanted: WantedUpload,
+    before: Decision,
+    metadata_sha256: str,
+    provenance_sha256: str | None,
+    change: Change,
+) -> Decision:
+    """The decision as things stand now that nobody can come in between; the rows, if the file is new."""
+    distribution = wanted.distribution
+    insert_project(
+        change.connection,
+        distribution.project,
+        display_name=distribution.display_name,
+        created_at=change.at,
+    )
+    lock_project(change.connection, distribution.project)
+    decision = decide_again(change.connection, wanted, before)
+    if decision.holder is None:
+        if not decision.is_claimed:
+            claim_for_upload(change, distribution.project)
+        _write_rows(change, wanted.index, distribution, metadata_sha256, provenance_sha256)
+    return decision
 
 
 def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
@@ -220,8 +230,6 @@ def _write_rows(
     distribution: Distribution,
     metadata_sha256: str,
     provenance_sha256: str | None,
-    *,
-    is_claimed: bool,
 ) -> None:
     project, version, filename = distribution.project, distribution.version, distribution.filename
     sha256 = distribution.digests.sha256
@@ -238,8 +246,6 @@ def _write_rows(
             provenance_sha256=provenance_sha256,
         )
         add_stored_bytes(change.connection, project, distribution.size_bytes)
-    if not is_claimed:
-        claim_for_upload(change, project)
     serial = change.event(
         "upload",
         index=index,

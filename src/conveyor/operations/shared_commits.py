@@ -1,0 +1,154 @@
+"""Changes that share a commit: what waits for the turn to write at the same time is synced together.
+
+SQLite lets one transaction write at a time, and its commit is one sync of the log, however much it holds. So
+each brings its work as a function, and one of those who wait carries out all of them:
+
+1. it takes the turn to write;
+2. in one transaction it does the work of whoever waits by then, one after the other;
+3. it commits: all of it is durable, or none of it, and each hears how its own work ended;
+4. it wakes the first of those who came meanwhile, who leads as it did.
+
+No error of one touches another. When a work raises, for whatever reason, nothing of that transaction is kept,
+and each is done again in one of its own. When the commit fails, it has failed for all.
+
+PostgreSQL has many writers at a time, and two that each wrote for several projects could wait for each other:
+there everyone commits alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from conveyor.catalog.connection import is_sqlite
+from conveyor.errors import StorageFailed
+from conveyor.operations.changes import record_change, record_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.operations.changes import Change
+    from conveyor.operations.store import Store
+
+MOST_TOGETHER = 64
+"""How many share a commit: the first of them waits for the last."""
+
+Result = TypeVar("Result")
+
+
+def record_together(store: Store, *, actor: str, work: Callable[[Change], Result]) -> Result:
+    """What ``work`` gives in a write transaction that others may share; durable when it is returned.
+
+    ``work`` may be called twice, and does nothing but read and write with the connection of its change.
+
+    Raises:
+        Conflict, StorageFailed: as ``record_change``.
+        Exception: whatever ``work`` raises; nothing of it was stored.
+    """
+    if not is_sqlite(store.catalog):
+        with record_change(store, actor=actor) as change:
+            return work(change)
+    waiter = Waiter(actor, work)
+    if store.waiting.join(waiter):
+        _lead(store)
+    if waiter.error is not None:
+        raise waiter.error
+    return cast("Result", waiter.result)
+
+
+def _not_done() -> BaseException:
+    return StorageFailed("the change was not stored: the thread that was to write it has ended")
+
+
+@dataclass(eq=False)
+class Waiter(Generic[Result]):
+    """Somebody who waits for a change."""
+
+    actor: str
+    work: Callable[[Change], Result]
+    woken: threading.Event = field(default_factory=threading.Event)
+    """Set when its work has ended, or when it is to lead."""
+    has_ended: bool = False
+    result: Result | None = None
+    error: BaseException | None = field(default_factory=_not_done)
+    """``None`` only after the commit."""
+
+
+class Waiting:
+    """Those who wait in one process, in the order they came. One leads, as long as anybody waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiters: deque[Waiter[object]] = deque()
+        self._is_led = False
+
+    def join(self, waiter: Waiter[Result]) -> bool:
+        """Wait with the others; true: come first by now, and lead; false: the work has ended."""
+        with self._lock:
+            self._waiters.append(cast("Waiter[object]", waiter))
+            if not self._is_led:
+                self._is_led = True
+                return True
+        waiter.woken.wait()
+        return not waiter.has_ended
+
+    def take(self, most: int) -> list[Waiter[object]]:
+        """Those who wait, for the leader to do their work; the leader itself came first."""
+        with self._lock:
+            return [self._waiters.popleft() for _ in range(min(most, len(self._waiters)))]
+
+    def leave(self) -> None:
+        """End leading, and wake who is first now."""
+        with self._lock:
+            self._is_led = bool(self._waiters)
+            if self._waiters:
+                self._waiters[0].woken.set()
+
+
+class _WorkFailed(Exception):
+    """A work has raised in a shared transaction."""
+
+
+def _lead(store: Store) -> None:
+    together = store.waiting.take(1)
+    try:
+        try:
+            _do_together(store, together)
+        except _WorkFailed:
+            for waiter in together:
+                _do_alone(store, waiter)
+    except BaseException as error:  # no turn, or no commit: that is so for all of them
+        for waiter in together:
+            waiter.error = error
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        store.waiting.leave()
+        for waiter in together:
+            waiter.has_ended = True
+            waiter.woken.set()
+
+
+def _do_together(store: Store, together: list[Waiter[object]]) -> None:
+    """Take the turn, then whoever waits, and do the work of all; raises _WorkFailed."""
+    with record_changes(store) as begin:
+        together += store.waiting.take(MOST_TOGETHER - 1)
+        for waiter in together:
+            try:
+                waiter.result = waiter.work(begin(waiter.actor))
+            except Exception as error:
+                raise _WorkFailed from error
+    for waiter in together:
+        waiter.error = None
+
+
+def _do_alone(store: Store, waiter: Waiter[object]) -> None:
+    try:
+        with record_change(store, actor=waiter.actor) as change:
+            waiter.result = waiter.work(change)
+    except Exception as error:  # noqa: BLE001 - who waits raises it
+        waiter.error = error
+    else:
+        waiter.error = None
