@@ -72,7 +72,7 @@ class FilesystemBlobs:
     @contextmanager
     def new_temporary(self) -> Iterator[TemporaryFile]:
         """A fresh file on the same disk; removed on leaving unless it was adopted."""
-        path = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+        path = self._temporary_path()
         with storage_errors("a temporary file can not be made"):
             file = path.open("x+b")
         try:
@@ -85,23 +85,25 @@ class FilesystemBlobs:
 
     def adopt(self, temporary: Temporary, sha256: str) -> None:
         """Make the temporary's bytes durable as the blob ``sha256``."""
-        target = self.path(sha256)
         with storage_errors(f"blob {sha256} can not be written"):
             temporary.file.flush()
             os.fsync(temporary.file.fileno())
-            try:
-                temporary.path.rename(target)
-            except FileNotFoundError:  # somebody copied this store without its empty folders
-                make_durable_folders(target.parent)
-                temporary.path.rename(target)
-            sync_folder(target.parent)
+            self._make_visible(temporary.path, sha256)
 
     def put(self, content: bytes) -> str:
         """Store a small content; returns its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
-        with self.new_temporary() as temporary:
-            temporary.write(content)
-            self.adopt(temporary, sha256)
+        path = self._temporary_path()
+        with storage_errors(f"blob {sha256} can not be written"):
+            try:
+                with path.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._make_visible(path, sha256)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         return sha256
 
     def open(self, sha256: str) -> BinaryIO:
@@ -140,3 +142,16 @@ class FilesystemBlobs:
                         path.unlink()
                         removed += 1
         return removed
+
+    def _temporary_path(self) -> Path:
+        return self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+
+    def _make_visible(self, path: Path, sha256: str) -> None:
+        """Give a file whose bytes are on the disk the name of its blob, durably."""
+        target = self.path(sha256)
+        try:
+            path.rename(target)
+        except FileNotFoundError:  # somebody copied this store without its empty folders
+            make_durable_folders(target.parent)
+            path.rename(target)
+        sync_folder(target.parent)

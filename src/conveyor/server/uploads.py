@@ -2,7 +2,7 @@
 
 The path works with and without its last slash; a redirect would lose the body. Who asks is found out before
 the body is read, and whether the index accepts anything from them too, unless the body is small: a body of up
-to a mebibyte takes one hop to a thread in all. A larger one is parsed, hashed and written piece by piece while
+to a mebibyte takes one hop to a thread in all. A larger one is parsed, hashed and written piece by piece as
 it arrives. Memory is constant.
 
 A refused body is read to its end all the same, unless the client waits for permission (``Expect``): most
