@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .peers
 # The tools of this checkout, whatever environment the caller has active.
 RUN := env -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME PATH="$(CURDIR)/$(BIN):$$PATH"
 
@@ -36,7 +37,7 @@ docs: venv  ## build the documentation into docs/_build/html, warnings are error
 	$(RUN) python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: bench-packages venv  ## measure what is fast, each against a baseline in the same run
+bench: bench-packages $(PEERS)/devpi/.complete  ## measure what is fast, each against a baseline in the same run
 	$(RUN) python -m benchmarks
 
 requirements: venv  ## compile requirements/*.txt anew from their .in files and pyproject.toml
@@ -44,6 +45,7 @@ requirements: venv  ## compile requirements/*.txt anew from their .in files and 
 		$(COMPILE) $$target.in -o $$target.txt || exit 1; done
 	cd requirements && $(COMPILE) ../pyproject.toml --extra all -o runtime.txt
 	cd requirements && $(COMPILE) ../pyproject.toml --extra all dev.in -o dev.txt
+	cd requirements/peers && for peer in *.in; do $(COMPILE) $$peer -o $${peer%.in}.txt || exit 1; done
 	cd requirements/clients && for client in *.in; do \
 		[ $$client = installers.in ] || $(COMPILE) $$client -o $${client%.in}.txt || exit 1; done
 	cd requirements/clients && grep -v '^#' installers.in | while read -r one; do \
@@ -53,7 +55,7 @@ COMPILE = $(CURDIR)/$(BIN)/uv --no-config pip compile -q --upgrade --universal -
 	--generate-hashes --no-header --no-annotate
 
 clean:  ## remove everything these targets made
-	rm -rf $(VENV) docs/_build dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) docs/_build dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # --- the environment -------------------------------------------------------------------------------------
 
@@ -66,6 +68,13 @@ $(VENV)/.complete: requirements/bootstrap.txt requirements/dev.txt requirements/
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@$(RUN) VIRTUAL_ENV=$(VENV) uv pip sync -q --require-hashes requirements/dev.txt
 	@$(RUN) VIRTUAL_ENV=$(VENV) uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# A store that the benchmarks measure against, in an environment of its own.
+$(PEERS)/%/.complete: requirements/peers/%.txt | venv
+	@echo "installing the pinned $* into $(PEERS)/$*"
+	@$(RUN) uv venv -q --clear $(PEERS)/$*
+	@$(RUN) VIRTUAL_ENV=$(PEERS)/$* uv pip sync -q --require-hashes $<
 	@touch $@
 
 # Programs that no Python package brings: checked one by one, installed by apt when we may.
