@@ -11,6 +11,7 @@ import pytest
 from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.blobs.inventory import (
     copy_blob,
+    foreign_files,
     hash_file,
     in_parallel,
     link_blob,
@@ -18,6 +19,7 @@ from conveyor.blobs.inventory import (
     look_at,
     remove_listed,
     set_aside,
+    stray_files,
     sync_file_system,
 )
 from conveyor.errors import Conflict, StorageFailed
@@ -36,6 +38,22 @@ def test_every_blob_is_listed_in_order_and_nothing_else(blobs: FilesystemBlobs) 
     with blobs.adding(), blobs.new_temporary():
         (blobs.path(digests[0]).parent / "stray").write_text("")
         assert [listed.name for listed in listed_blobs(blobs)] == digests
+
+
+def test_everything_else_is_a_stray_or_foreign(blobs: FilesystemBlobs) -> None:
+    sha256 = blobs.put(b"content")
+    shelf = blobs.path(sha256).parent
+    for stray in (shelf / "stray", shelf / ("0" * 64), blobs.root / sha256):
+        stray.write_text("")
+    (blobs.root / "catalog.sqlite").write_text("")
+    (blobs.root / "AB").mkdir()
+    (blobs.root / "00").rmdir()
+    (blobs.root / "00").write_text("in the place of a shelf")
+    (blobs.root / "lost+found").mkdir()
+    with blobs.adding(), blobs.new_temporary(), blobs.exclusion.keeping():
+        assert [listed.name for listed in listed_blobs(blobs)] == [sha256]
+        assert sorted(listed.name for listed in stray_files(blobs)) == sorted(["0" * 64, sha256, "stray"])
+        assert [listed.name for listed in foreign_files(blobs)] == ["00", "AB", "catalog.sqlite"]
 
 
 def test_listed_file_is_removed(blobs: FilesystemBlobs) -> None:

@@ -25,7 +25,7 @@ from distributions_made import make_wheel
 from makers import make_store
 from operations import collect_and_upload
 from operations.stores_compared import contents_of
-from operations.stores_damaged import DAY_SECONDS, blob_path, events_of, mirror, put_garbage
+from operations.stores_damaged import DAY_SECONDS, blob_path, events_of, make_older, mirror, put_garbage
 from readers import ADMINISTRATOR, upload
 from releases_made import make_release, make_worker, publish
 
@@ -86,6 +86,17 @@ def test_nothing_to_remove_is_no_event(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     assert collect_garbage(store) == Collected(0, 0)
     assert events_of(store, "gc") == []
+
+
+def test_what_is_no_blob_stays(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    garbage_path = blob_path(store, put_garbage(store, b"garbage"))
+    strays = [garbage_path.with_name("notes.txt"), garbage_path.parents[1] / garbage_path.name]
+    for stray in strays:
+        stray.write_text("mine")
+        make_older(stray, 2 * DAY_SECONDS)
+    assert collect_garbage(store).blobs == 1
+    assert [stray.read_text() for stray in strays] == ["mine", "mine"]
 
 
 def test_file_that_upstream_took_back_is_garbage(tmp_path: Path) -> None:

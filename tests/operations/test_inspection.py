@@ -127,6 +127,37 @@ def test_strays_and_leftovers_are_found(store: Store) -> None:
     ]
 
 
+def test_what_lies_beside_the_shelves_is_found(store: Store) -> None:
+    blobs = blob_path(store, make_wheel().sha256).parents[1]
+    (blobs / "notes.txt").write_text("mine")
+    (blobs / "AB").mkdir()
+    (blobs / ("0" * 64)).write_text("on no shelf")
+    faults = inspect(store).faults
+    assert [(fault.kind, fault.subject) for fault in faults] == [
+        ("stray-file", "0" * 64),
+        ("foreign-file", "AB"),
+        ("foreign-file", "notes.txt"),
+    ]
+    assert "move it elsewhere" in faults[-1].what
+
+
+def test_what_others_may_read_is_warned_of(store: Store, tmp_path: Path) -> None:
+    """Older versions left modes to the umask, and nobody changes those of a folder that is there."""
+    data = tmp_path / "store"
+    data.chmod(0o755)
+    assert inspect(store).warnings == []
+    (data / "blobs").chmod(0o755)
+    (data / "catalog.sqlite").chmod(0o644)
+    found = inspect(store)
+    assert found.faults == []
+    assert [warning.partition("to keep others out: ")[2] for warning in found.warnings] == [
+        f"chmod o= {data}/blobs",
+        f"chmod o= {data}/catalog.sqlite*",
+    ]
+    data.chmod(0o700)
+    assert inspect(store).warnings == []
+
+
 WRONG_ROWS = {
     "wrong-placement": "update placements set filename = 'x.tar.gz' where filename = 'demo-1.0.tar.gz'",
     "wrong-serial": "update serial set newest = newest + 1",

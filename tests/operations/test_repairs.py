@@ -212,6 +212,22 @@ def test_garbage_leftovers_and_strays_are_cleared(store: Store) -> None:
     assert actions == {"set-aside-blobs", "remove-leftover-blobs", "collect-blobs"}
 
 
+def test_file_beside_the_shelves_is_left_to_people(store: Store) -> None:
+    notes = blob_path(store, MADE.sha256).parents[1] / "notes.txt"
+    notes.write_text("mine")
+    (fault,) = repair(store).remaining
+    assert (fault.kind, fault.repair) == ("foreign-file", None)
+    assert notes.read_text() == "mine"
+
+
+def test_lost_file_that_lies_beside_the_shelves_is_brought_back(store: Store) -> None:
+    path = blob_path(store, MADE.sha256)
+    path.rename(path.parents[1] / path.name)
+    assert [fault.kind for fault in repair(store).faults] == ["stray-file", "missing-blob"]
+    assert path.read_bytes() == MADE.content
+    assert faults_of(store) == []
+
+
 def test_wrong_bytes_that_no_row_names_are_set_aside_too(store: Store) -> None:
     sha256 = put_garbage(store, b"content")
     bad = damage(blob_path(store, sha256))

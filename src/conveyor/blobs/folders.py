@@ -1,8 +1,12 @@
-"""Folders that survive a power cut: a new name is durable when its folder has been synced."""
+"""Folders: made so that they survive a power cut, and who may read them.
+
+A new name is durable when its folder has been synced.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +19,11 @@ def make_durable_folders(folder: Path) -> None:
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether every user of the machine may read a file or folder, as far as it and its folder say."""
+    return bool(path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH)
 
 
 def sync_folder(folder: Path) -> None:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, TypeVar
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, FilesystemBlobs
 from conveyor.blobs.folders import make_durable_folders, sync_folder
-from conveyor.blobs.shelves import SHELVES, is_blob_path
+from conveyor.blobs.shelves import READY, SHELVES, is_blob_path
+from conveyor.domain.digests import is_sha256
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from conveyor.blobs import BlobStore
 
 QUARANTINE = "quarantine"
+_OURS = frozenset({*SHELVES, READY, "temporary", "locks", QUARANTINE, "lost+found"})
+"""What lies directly in a folder of blobs; the last is made by mkfs, where it is a disk of its own."""
 READ_AT_ONCE_BYTES = 1024 * 1024
 
 Item = TypeVar("Item")
@@ -85,12 +88,24 @@ def listed_blobs(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
 
 
 def stray_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
-    """Files that lie among the blobs and are none."""
+    """Files that are not where a blob of their name belongs: on a shelf, or beside them named by a digest."""
+    for path in _beside_the_shelves(blobs):
+        listed = look_at(path) if is_sha256(path.name) else None
+        if listed is not None:
+            yield listed
     for shelf in SHELVES:
         for path in _names(blobs.root / shelf):
             listed = None if is_blob_path(path) else look_at(path)
             if listed is not None:
                 yield listed
+
+
+def foreign_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
+    """Files and folders beside the shelves that were never meant as blobs; a folder counts as one."""
+    for path in _beside_the_shelves(blobs):
+        listed = None if is_sha256(path.name) else look_at(path)
+        if listed is not None:
+            yield listed
 
 
 def leftovers(blobs: FilesystemBlobs) -> list[ListedFile]:
@@ -239,6 +254,12 @@ def in_parallel(
 def default_threads() -> int:
     """As many as this machine has processors, at most eight: hashing is work, a disk likes few readers."""
     return min(8, os.cpu_count() or 1)
+
+
+def _beside_the_shelves(blobs: FilesystemBlobs) -> list[Path]:
+    """What lies directly in the folder of blobs and is nothing of ours, such as a file in a shelf's place."""
+    found = _names(blobs.root)
+    return [path for path in found if path.name not in _OURS or (path.name in SHELVES and not path.is_dir())]
 
 
 def _names(folder: Path) -> list[Path]:

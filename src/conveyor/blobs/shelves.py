@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.domain.digests import is_sha256
 from conveyor.errors import NotFound
 
 if TYPE_CHECKING:
@@ -24,19 +25,18 @@ SHELVES = tuple(f"{number:02x}" for number in range(256))
 """In the order of digests."""
 READY = "shelves-ready"
 """Lies beside the shelves when they are made, durable, and hold every blob."""
-_HEX = frozenset("0123456789abcdef")
 
 
 def blob_path(root: Path, sha256: str) -> Path:
     """Where a blob lies in a folder of blobs, or would lie; raises NotFound for what is no digest."""
-    if len(sha256) != 64 or not set(sha256) <= _HEX:
+    if not is_sha256(sha256):
         raise NotFound(f'"{sha256[:64]}" is no SHA-256 digest')
     return root / sha256[:2] / sha256
 
 
 def is_blob_path(path: Path) -> bool:
     """Whether a file lies where the blob of its name belongs."""
-    return len(path.name) == 64 and set(path.name) <= _HEX and path.parent.name == path.name[:2]
+    return is_sha256(path.name) and path.parent.name == path.name[:2]
 
 
 def prepare_shelves(root: Path) -> None:

@@ -6,7 +6,7 @@ Works while the store serves, and changes nothing. Its steps:
    list of the digests that rows name, all read before the long work begins;
 2. every blob that a row promises: is it here, and does every byte of it hash to its name?
 3. every other blob: does it hash to its name, and is it young enough to belong to an upload under way?
-4. files among the blobs that are none, and temporaries of processes that are gone;
+4. files among the blobs that are none, temporaries of processes that are gone, and who may read it all;
 5. what was found is looked at again, with the rows of now: what others did meanwhile is no fault.
 
 A blob is there before its row is committed and as long as the row is, so what step 5 still finds is one.
@@ -14,15 +14,18 @@ A blob is there before its row is committed and as long as the row is, so what s
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.folders import is_open_to_others
 from conveyor.blobs.inventory import (
     HashedFile,
     ListedFile,
+    foreign_files,
     hash_file,
     in_parallel,
     leftovers,
@@ -31,6 +34,7 @@ from conveyor.blobs.inventory import (
     look_at,
     stray_files,
 )
+from conveyor.catalog.connection import sqlite_path
 from conveyor.catalog.consistency import contents_by_filename, damage_of_database, faults_of_rows
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.named_blobs import UNPROMISED_ROLES, Namer, named_blobs, namers_of
@@ -61,7 +65,7 @@ class Fault:
 
     kind: str
     """For scripts: ``missing-blob``, ``wrong-blob``, ``wrong-size``, ``unnamed-blob``, ``stray-file``,
-    ``leftover``, ``two-contents``, or a kind of ``catalog.consistency``."""
+    ``foreign-file``, ``leftover``, ``two-contents``, or a kind of ``catalog.consistency``."""
     subject: str
     """The file, digest, project or table concerned."""
     what: str
@@ -85,6 +89,8 @@ class Inspection:
     blobs: int = 0
     """How many blobs were read to their end."""
     size_bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
+    """What is no fault, and yet may not be as the owner wants it; one sentence each."""
 
     @property
     def remaining(self) -> list[Fault]:
@@ -121,9 +127,13 @@ def inspect_store(
     for stray in stray_files(blobs):
         what = f"{stray.path} lies among the blobs and is none"
         found.faults.append(Fault("stray-file", stray.name, what, file=stray))
+    for foreign in foreign_files(blobs):
+        what = f"{foreign.path} is not of this store: move it elsewhere, a repair does not touch it"
+        found.faults.append(Fault("foreign-file", foreign.name, what, file=foreign))
     for leftover in leftovers(blobs):
         what = f"{leftover.path} was left by a process that is gone"
         found.faults.append(Fault("leftover", leftover.name, what, file=leftover))
+    found.warnings += _warnings(store, blobs)
     # 5. with the rows of now
     found.faults += _confirmed(store, blobs, suspects)
     return found
@@ -133,6 +143,15 @@ def look_again(store: Store, fault: Fault) -> Fault | None:
     """A fault of a blob with the rows and the file of now; ``None``: it is none any more."""
     confirmed = _confirmed(store, local_blobs(store.blobs), [fault])
     return replace(confirmed[0], what=fault.what) if confirmed else None
+
+
+def _warnings(store: Store, blobs: FilesystemBlobs) -> Iterator[str]:
+    """What others on this machine may read; stores are made for their owner alone, older ones were not."""
+    catalog = sqlite_path(store.catalog.url.render_as_string(hide_password=False))
+    for path, everything in ((blobs.root, ""), (catalog, "*")):
+        if path is not None and is_open_to_others(path):
+            command = f"chmod o= {shlex.quote(str(path))}{everything}"
+            yield f"every user of this machine may read {path}; to keep others out: {command}"
 
 
 def _faults_of_catalogue(connection: Connection) -> Iterator[Fault]:

@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Read every row and every byte of the store in DIR, and print one line per fault.
 
-    Exits with 0 when there is no fault, or none is left after --repair; else with 7. What --repair takes away
-    lies in blobs/quarantine afterwards, and every repair is in the audit log.
+    Exits with 0 when there is no fault, or none is left after --repair; else with 7. A warning is no fault.
+    What --repair takes away lies in blobs/quarantine afterwards, and every repair is in the audit log.
     """
     from conveyor.errors import StorageFailed
     from conveyor.operations.inspection import inspect_store
@@ -82,12 +82,19 @@ def _print(found: Inspection, *, as_json: bool) -> None:
             }
             for fault in found.faults
         ]
-        said = {"faults": faults, "blobs": found.blobs, "size_bytes": found.size_bytes}
+        said = {
+            "faults": faults,
+            "warnings": found.warnings,
+            "blobs": found.blobs,
+            "size_bytes": found.size_bytes,
+        }
         click.echo(json.dumps(said, indent=2))
         return
     for fault in found.faults:
         done = f" → {fault.repair}" if fault.repair else ""
         click.echo(f"{fault.kind}: {fault.what}{done}")
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     mended = len(found.faults) - len(found.remaining)
     read = f"{found.blobs} blobs with {found.size_bytes} bytes read"
     click.echo(f"{read}, {_counted(len(found.faults))}, {mended} mended", err=True)

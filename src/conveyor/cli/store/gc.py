@@ -21,7 +21,7 @@ def command(data: Path, grace: float, is_dry: bool) -> None:
     """Remove blobs of the store in DIR that no row names and that are older than the grace time.
 
     They are left by uploads that were broken off and by mirrored files that upstream took back. An upload
-    that uses one of them at the same moment keeps it.
+    that uses one of them at the same moment keeps it. What is no blob stays: conveyor store fsck names it.
     """
     from conveyor.operations.garbage import collect_garbage
     from conveyor.operations.store import opened_store
