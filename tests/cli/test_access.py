@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.client.credentials import load_credentials
-from conveyor.client.store import StoreClient
+from conveyor.client.store import StoreClient, connect
 from distributions_made import make_wheel
 from releases_made import make_ssh_key
 from running_stores import running_store, serve_environment
@@ -51,7 +51,7 @@ class Shell:
     def admin(self) -> StoreClient:
         """An administrator's client of the same store."""
         made = self.token or self.succeeds("store", "token", "create", "--user", "admin").strip()
-        return StoreClient(self.url, token=made)
+        return connect(self.url, token=made)
 
 
 @pytest.fixture(scope="module", params=["folder", "server"])
@@ -71,8 +71,8 @@ def test_token_stands_alone_on_standard_output_and_works(shell: Shell) -> None:
     token = output.removesuffix("\n")
     assert token.startswith("conveyor-")
     assert token.split() == [token]
-    with StoreClient(shell.url, token=token) as client:
-        assert isinstance(client.runs(), tuple)
+    with connect(shell.url, token=token) as client:
+        assert isinstance(client.runs.newest(), tuple)
 
 
 def test_token_is_listed_and_revoked(shell: Shell) -> None:
@@ -141,8 +141,8 @@ def test_worker_gets_credentials_that_the_store_knows(shell: Shell, tmp_path: Pa
     credentials = load_credentials(path)
     assert credentials.name == "worker-1"
     assert (credentials.store_url or "").rstrip("/") == shell.url
-    with StoreClient(shell.url, token=credentials.token) as client:
-        assert client.claim_run("worker-1") is None
+    with connect(shell.url, token=credentials.token) as client:
+        assert client.runs.claim("worker-1") is None
     assert "worker-1" in shell.succeeds("store", "worker", "list")
 
 
@@ -208,7 +208,7 @@ def test_claim_is_made_once(shell: Shell) -> None:
 
 def test_refused_promotion_shows_one_verdict_per_gate_and_ends_with_4(shell: Shell, tmp_path: Path) -> None:
     with shell.admin() as client:
-        client.upload("unstable", make_wheel().write(tmp_path))
+        client.files.upload("unstable", make_wheel().write(tmp_path))
     refused = shell("store", "promote", "demo", "1.0", "--to", "stable", "--from", "unstable")
     assert (refused.returncode, refused.stdout) == (4, "")
     lines = refused.stderr.splitlines()
@@ -223,9 +223,9 @@ def test_refused_promotion_shows_one_verdict_per_gate_and_ends_with_4(shell: She
 
 def test_promotion_prints_what_moved(shell: Shell, tmp_path: Path) -> None:
     with shell.admin() as client:
-        client.add_index("shared", mode="promotion-only")
-        client.add_index("dev", mode="uploads", bases=["shared"])
-        client.upload("dev", make_wheel("moving").write(tmp_path))
+        client.indexes.add("shared", mode="promotion-only")
+        client.indexes.add("dev", mode="uploads", bases=["shared"])
+        client.files.upload("dev", make_wheel("moving").write(tmp_path))
     moved = shell.succeeds("store", "promote", "moving", "1.0", "--to", "shared")
     assert moved == 'moving 1.0 moved from "dev" to "shared"\n  moving-1.0-py3-none-any.whl\n'
     again = json.loads(shell.succeeds("store", "promote", "moving", "1.0", "--to", "shared", "--json"))
@@ -234,7 +234,7 @@ def test_promotion_prints_what_moved(shell: Shell, tmp_path: Path) -> None:
 
 def test_why_says_what_each_gate_says_and_what_to_do(shell: Shell, tmp_path: Path) -> None:
     with shell.admin() as client:
-        client.upload("unstable", make_wheel("asking", "1.0rc1").write(tmp_path))
+        client.files.upload("unstable", make_wheel("asking", "1.0rc1").write(tmp_path))
     output = shell.succeeds("why", "asking", "1.0rc1")
     assert output.startswith('asking 1.0rc1 is in "unstable"; to enter "testing":\n')
     assert "waiting    tests: no tests evidence for asking-1.0rc1-py3-none-any.whl" in output
@@ -256,7 +256,7 @@ def test_why_of_nothing_is_not_found(shell: Shell) -> None:
 def test_why_of_another_version_names_those_that_are_there(shell: Shell, tmp_path: Path) -> None:
     with shell.admin() as client:
         for version in ("1.9", "1.10"):
-            client.upload("unstable", make_wheel("misspelt", version).write(tmp_path))
+            client.files.upload("unstable", make_wheel("misspelt", version).write(tmp_path))
     missing = shell("why", "misspelt", "2.0")
     assert missing.returncode == 5
     assert missing.stderr.endswith("hint: of misspelt there is 1.10, 1.9\n")

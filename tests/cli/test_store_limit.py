@@ -9,6 +9,7 @@ import pytest
 
 from conveyor.catalog.events import events_since
 from conveyor.cli import run
+from conveyor.client.connection import Request
 from conveyor.domain.access import Identity
 from conveyor.domain.distributions import UploadForm
 from conveyor.domain.policy import UploadLimits
@@ -93,7 +94,7 @@ def test_body_must_name_a_limit_or_null(store: Store) -> None:
     connection = DirectConnection(store, ADMIN, name="here")
     for body in ({}, {"limit_bytes": -1}, {"limit_bytes": "1"}, {"limit_bytes": 1, "x": 1}):
         with pytest.raises(InvalidInput):
-            connection.send("PUT", "/api/v1/projects/demo/size", json_body=body)
+            connection.send(Request("PUT", "/api/v1/projects/demo/size", json_body=body))
 
 
 def test_only_administrators_see_and_set_sizes(store: Store) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.client.http import error_of
-from conveyor.client.store import ReleaseFile, StoreClient
+from conveyor.client.answers import ReleaseFile
+from conveyor.client.problems import error_of
+from conveyor.client.store import StoreClient, connect
 from conveyor.errors import (
     Conflict,
     Forbidden,
@@ -72,35 +73,35 @@ def test_store_that_is_not_there_is_told_with_its_url() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(StoreUnreachable, match=f"127.0.0.1:{port} does not answer") as caught:
-        StoreClient(f"http://127.0.0.1:{port}").status()
+        connect(f"http://127.0.0.1:{port}").status()
     assert caught.value.hint
     assert caught.value.exit_code == 7
 
 
 def test_reading_request_that_broke_off_is_sent_again() -> None:
     with scripted(None, None, answer_of(STATUS)) as (url, requests):
-        assert StoreClient(url).status()["serial"] == 1
+        assert connect(url).status()["serial"] == 1
     assert len(requests) == 3
 
 
 def test_request_that_the_store_recognises_is_sent_again() -> None:
     body = b'{"id": 1}'
     with scripted(None, answer_of(body, status="201 Created")) as (url, requests):
-        StoreClient(url).add_evidence(b"{}")
+        connect(url).evidence.add(b"{}")
     assert len(requests) == 2
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda client: client.create_run("/srv/demo.git", "main"),
-        lambda client: client.claim_run("worker-1"),
-        lambda client: client.add_token("admin"),
+        lambda client: client.runs.create("/srv/demo.git", "main"),
+        lambda client: client.runs.claim("worker-1"),
+        lambda client: client.tokens.add("admin"),
     ],
 )
 def test_request_that_must_not_arrive_twice_is_not_sent_again(ask: Callable[[StoreClient], object]) -> None:
     with scripted(None) as (url, requests), pytest.raises(StoreUnreachable):
-        ask(StoreClient(url))
+        ask(connect(url))
     assert len(requests) == 1
 
 
@@ -120,13 +121,13 @@ def test_request_that_must_not_arrive_twice_is_not_sent_again(ask: Callable[[Sto
 )
 def test_server_that_is_no_store_is_told_from_one(answer: bytes) -> None:
     with scripted(answer) as (url, _), pytest.raises(StoreUnreachable):
-        StoreClient(url).indexes()
+        connect(url).indexes.all()
 
 
 def test_upload_that_broke_off_is_sent_again_from_its_beginning(tmp_path: Path) -> None:
     made = make_wheel()
     with scripted(None, answer_of(b"it is in", kind="text/plain")) as (url, requests):
-        StoreClient(url).upload("unstable", made.write(tmp_path))
+        connect(url).files.upload("unstable", made.write(tmp_path))
     assert len(requests) == 2
     assert all(request.startswith(b"POST /unstable/legacy/ ") for request in requests)
 
@@ -134,13 +135,13 @@ def test_upload_that_broke_off_is_sent_again_from_its_beginning(tmp_path: Path) 
 def test_download_that_breaks_off_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     file = ReleaseFile("demo-1.0.tar.gz", "sdist", "0" * 64, 10, "/packages/x", "", "", None)
     with scripted(answer_of(b"x" * 10)[:-5]) as (url, _), pytest.raises(StoreUnreachable, match="broke off"):
-        StoreClient(url).download(file, tmp_path)
+        connect(url).files.download(file, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_token_travels_in_its_header_and_nowhere_else() -> None:
     with scripted(answer_of(STATUS)) as (url, requests):
-        StoreClient(url, token="conveyor-secret").status()
+        connect(url, token="conveyor-secret").status()
     head = requests[0].decode()
     assert "Authorization: Bearer conveyor-secret\r\n" in head
     assert "secret" not in head.splitlines()[0]
@@ -148,20 +149,20 @@ def test_token_travels_in_its_header_and_nowhere_else() -> None:
 
 def test_store_below_a_path_is_asked_below_it() -> None:
     with scripted(answer_of(STATUS)) as (url, requests):
-        StoreClient(f"{url}/conveyor/").status()
+        connect(f"{url}/conveyor/").status()
     assert requests[0].startswith(b"GET /conveyor/api/v1/status ")
 
 
 def test_url_that_is_none_is_refused() -> None:
     for url in ("localhost:8080", "ftp://host", ""):
         with pytest.raises(InvalidInput):
-            StoreClient(url)
+            connect(url)
 
 
 @pytest.mark.parametrize("url", ["http://[bad/", "http://", "https:store"])
 def test_url_without_a_host_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="is not the URL of a store"):
-        StoreClient(url)
+        connect(url)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_url_without_a_host_is_refused(url: str) -> None:
 )
 def test_url_with_a_password_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        StoreClient(url)
+        connect(url)
     assert "hunter2" not in str(caught.value)
 
 

@@ -9,7 +9,7 @@ import pytest
 from urllib3.util import make_headers
 
 from conforming import faults_of
-from conveyor.client.store import StoreClient
+from conveyor.client.store import StoreClient, connect
 from conveyor.domain.project_status import ProjectStatus
 from conveyor.domain.yanks import Yank, YankedFile
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized
@@ -35,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
 @pytest.fixture(scope="module")
 def admin(store: RunningStore) -> Iterator[StoreClient]:
     made = store.request("POST", "/api/v1/tokens", json={"user": "admin"}, headers=ADMIN)
-    with StoreClient(store.url, token=made.json()["token"]) as client:
+    with connect(store.url, token=made.json()["token"]) as client:
         yield client
 
 
@@ -44,7 +44,7 @@ def project(admin: StoreClient, tmp_path: Path, request: pytest.FixtureRequest) 
     """A project of this test's own, with a wheel and an sdist in "unstable"."""
     name = "p" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
     for made in (make_wheel(name), make_sdist(name)):
-        admin.upload("unstable", made.write(tmp_path))
+        admin.files.upload("unstable", made.write(tmp_path))
     return name
 
 
@@ -55,36 +55,36 @@ def shown(store: RunningStore, project: str) -> dict[str, Any]:
 
 def test_client_yanks_and_takes_it_back(store: RunningStore, admin: StoreClient, project: str) -> None:
     wheel, sdist = make_wheel(project).filename, make_sdist(project).filename
-    yank = admin.yank(project, "1.0", filename=wheel, reason="no, <this>")
+    yank = admin.releases.yank(project, "1.0", filename=wheel, reason="no, <this>")
     assert yank == Yank(project, "1.0", True, "no, <this>", (YankedFile("unstable", wheel),))
     assert shown(store, project) == {wheel: "no, <this>", sdist: False}
-    undone = admin.unyank(project, "1.0", index="unstable", filename=wheel)
+    undone = admin.releases.unyank(project, "1.0", index="unstable", filename=wheel)
     assert (undone.is_yanked, undone.reason) == (False, None)
     assert not any(shown(store, project).values())
     with pytest.raises(NotFound):
-        admin.yank(project, "1.0", index="stable")
+        admin.releases.yank(project, "1.0", index="stable")
 
 
 def test_client_deletes(store: RunningStore, admin: StoreClient, project: str, tmp_path: Path) -> None:
     wheel, sdist = make_wheel(project), make_sdist(project)
-    deletion = admin.delete(project, "1.0", filename=wheel.filename)
+    deletion = admin.projects.delete(project, "1.0", filename=wheel.filename)
     assert [file.filename for file in deletion.files] == [wheel.filename]
     assert list(shown(store, project)) == [sdist.filename]
     assert store.get(f"/packages/{wheel.sha256}/{wheel.filename}").status == Gone.http_status
     with pytest.raises(Conflict, match="was deleted from this store"):
-        admin.upload("unstable", wheel.write(tmp_path))
-    admin.delete(project)
+        admin.files.upload("unstable", wheel.write(tmp_path))
+    admin.projects.delete(project)
     assert store.get(f"/unstable/simple/{project}/").status == 404
     with pytest.raises(InvalidInput):
-        admin.delete(project, filename=sdist.filename)
+        admin.projects.delete(project, filename=sdist.filename)
 
 
 def test_client_gives_a_status(store: RunningStore, admin: StoreClient, project: str, tmp_path: Path) -> None:
-    assert admin.project_status(project) == ProjectStatus("active")
-    assert admin.set_project_status(project, "archived", reason="done") == ProjectStatus("archived", "done")
+    assert admin.projects.status(project) == ProjectStatus("active")
+    assert admin.projects.set_status(project, "archived", reason="done") == ProjectStatus("archived", "done")
     with pytest.raises(Forbidden, match=r"is archived \(done\)"):
-        admin.upload("unstable", make_wheel(project, "2.0").write(tmp_path))
-    assert admin.project_status(project.upper()) == ProjectStatus("archived", "done")
+        admin.files.upload("unstable", make_wheel(project, "2.0").write(tmp_path))
+    assert admin.projects.status(project.upper()) == ProjectStatus("archived", "done")
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_answer_is_as_the_document_describes_it(
 
 
 def test_strangers_and_readers_yank_nothing(store: RunningStore, admin: StoreClient, project: str) -> None:
-    with StoreClient(store.url) as stranger, pytest.raises(Unauthorized):
-        stranger.yank(project, "1.0")
+    with connect(store.url) as stranger, pytest.raises(Unauthorized):
+        stranger.releases.yank(project, "1.0")
     for scopes in (["read"], ["promote"]):
-        with StoreClient(store.url, token=admin.add_token("admin", scopes=scopes)) as reader:
-            for act in (reader.yank, reader.unyank):
+        with connect(store.url, token=admin.tokens.add("admin", scopes=scopes)) as reader:
+            for act in (reader.releases.yank, reader.releases.unyank):
                 with pytest.raises(Forbidden):
                     act(project, "1.0")
-    with StoreClient(store.url, token=admin.add_token("admin", scopes=["upload"])) as uploader:
-        assert uploader.yank(project, "1.0").is_yanked
+    with connect(store.url, token=admin.tokens.add("admin", scopes=["upload"])) as uploader:
+        assert uploader.releases.yank(project, "1.0").is_yanked

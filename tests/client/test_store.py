@@ -10,7 +10,7 @@ import pytest
 
 from conforming import faults_of
 from conveyor.client.credentials import make_key_pair, sign_statement
-from conveyor.client.store import StoreClient
+from conveyor.client.store import StoreClient, connect
 from conveyor.domain.evidence import statement
 from conveyor.errors import (
     Conflict,
@@ -59,7 +59,7 @@ def admin(store: RunningStore) -> Iterator[StoreClient]:
         json={"user": "admin"},
         headers={"authorization": _basic("admin", ADMIN_PASSWORD)},
     )
-    with StoreClient(store.url + "/", token=answer.json()["token"]) as client:
+    with connect(store.url + "/", token=answer.json()["token"]) as client:
         yield client
 
 
@@ -68,14 +68,14 @@ def worker(admin: StoreClient) -> WorkerCredentials:
     from conveyor.client.credentials import WorkerCredentials
 
     pair = make_key_pair()
-    token, _ = admin.add_worker("worker-1", pair.public_pem)
+    token, _ = admin.workers.add("worker-1", pair.public_pem)
     return WorkerCredentials(admin.url, "worker-1", token, pair.private_pem)
 
 
 @pytest.fixture(scope="module")
 def machine(admin: StoreClient, worker: WorkerCredentials) -> Iterator[StoreClient]:
     """The client of the worker."""
-    with StoreClient(admin.url, token=worker.token) as client:
+    with connect(admin.url, token=worker.token) as client:
         yield client
 
 
@@ -91,27 +91,27 @@ def signed_by_worker(worker: WorkerCredentials, kind: Any, made: Made, predicate
 
 
 def test_status_names_the_store_and_its_serial(store: RunningStore) -> None:
-    status = StoreClient(store.url).status()
+    status = connect(store.url).status()
     assert set(status) == {"version", "store", "serial"}
     assert status["serial"] >= 1
 
 
 def test_indexes_come_with_bases_and_gates(store: RunningStore) -> None:
-    indexes = {index.name: index for index in StoreClient(store.url).indexes()}
+    indexes = {index.name: index for index in connect(store.url).indexes.all()}
     assert indexes["unstable"].bases == ("testing", "stable", "pypi")
     assert indexes["stable"].gates == ("tests", "qa-signature", "final-version")
 
 
 def test_uploaded_file_is_downloaded_with_the_same_bytes(admin: StoreClient, tmp_path: Path) -> None:
     made = make_wheel("updown", extra={"updown/data": bytes(3_000_000)})
-    admin.upload("unstable", made.write(tmp_path / "here"))
-    (file,) = admin.release("updown", "1.0").files
+    admin.files.upload("unstable", made.write(tmp_path / "here"))
+    (file,) = admin.releases.get("updown", "1.0").files
     assert (file.sha256, file.size_bytes, file.packagetype) == (
         made.sha256,
         len(made.content),
         "bdist_wheel",
     )
-    path = admin.download(file, tmp_path / "there")
+    path = admin.files.download(file, tmp_path / "there")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == made.sha256
     assert [one.name for one in path.parent.iterdir()] == [made.filename]
 
@@ -120,58 +120,58 @@ def test_identical_upload_again_is_a_success_and_other_bytes_are_not(
     admin: StoreClient, tmp_path: Path
 ) -> None:
     path = make_sdist("again").write(tmp_path)
-    admin.upload("unstable", path)
-    admin.upload("unstable", path)
+    admin.files.upload("unstable", path)
+    admin.files.upload("unstable", path)
     other = make_sdist("again", extra={"more.txt": b"more"}).write(tmp_path / "other")
     with pytest.raises(Conflict, match="with other content"):
-        admin.upload("unstable", other)
+        admin.files.upload("unstable", other)
 
 
 def test_refused_upload_names_all_its_faults(admin: StoreClient, tmp_path: Path) -> None:
     made = make_wheel("broken", replace={"RECORD": None, "WHEEL": None})
     with pytest.raises(InvalidInput) as caught:
-        admin.upload("unstable", made.write(tmp_path))
+        admin.files.upload("unstable", made.write(tmp_path))
     assert len(caught.value.faults) >= 2
 
 
 def test_uploads_into_promotion_only_indexes_are_forbidden(admin: StoreClient, tmp_path: Path) -> None:
     with pytest.raises(Forbidden, match="promotion-only"):
-        admin.upload("stable", make_wheel("direct").write(tmp_path))
+        admin.files.upload("stable", make_wheel("direct").write(tmp_path))
 
 
 def test_what_is_no_distribution_is_not_sent(admin: StoreClient, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no wheel")
     with pytest.raises(InvalidDistribution):
-        admin.upload("unstable", tmp_path / "notes.txt")
+        admin.files.upload("unstable", tmp_path / "notes.txt")
     with pytest.raises(InvalidInput):
-        admin.upload("unstable", tmp_path / "gone-1.0-py3-none-any.whl")
+        admin.files.upload("unstable", tmp_path / "gone-1.0-py3-none-any.whl")
 
 
 def test_download_with_another_digest_is_refused_and_leaves_nothing(
     admin: StoreClient, tmp_path: Path
 ) -> None:
-    admin.upload("unstable", make_wheel("lying").write(tmp_path / "here"))
-    (file,) = admin.release("lying", "1.0").files
+    admin.files.upload("unstable", make_wheel("lying").write(tmp_path / "here"))
+    (file,) = admin.releases.get("lying", "1.0").files
     for wrong in (replace(file, sha256="0" * 64, url=file.url), replace(file, size_bytes=10)):
         with pytest.raises(StoreUnreachable):
-            admin.download(wrong, tmp_path / "there")
+            admin.files.download(wrong, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_file_that_would_leave_its_folder_is_refused(admin: StoreClient, tmp_path: Path) -> None:
-    admin.upload("unstable", make_wheel("escaping").write(tmp_path / "here"))
-    (file,) = admin.release("escaping", "1.0").files
+    admin.files.upload("unstable", make_wheel("escaping").write(tmp_path / "here"))
+    (file,) = admin.releases.get("escaping", "1.0").files
     for name in ("../evil.whl", "/tmp/evil.whl", "..", ""):
         with pytest.raises(InvalidInput):
-            admin.download(replace(file, filename=name), tmp_path)
+            admin.files.download(replace(file, filename=name), tmp_path)
 
 
 def test_token_is_never_sent_to_another_host(admin: StoreClient, tmp_path: Path) -> None:
-    admin.upload("unstable", make_wheel("luring").write(tmp_path / "here"))
-    (file,) = admin.release("luring", "1.0").files
+    admin.files.upload("unstable", make_wheel("luring").write(tmp_path / "here"))
+    (file,) = admin.releases.get("luring", "1.0").files
     for url in ("http://evil.example/x.whl", "@evil.example/x.whl"):
         with pytest.raises(StoreUnreachable, match="no path on a store"):
-            admin.download(replace(file, url=url), tmp_path)
+            admin.files.download(replace(file, url=url), tmp_path)
 
 
 def test_whole_way_from_upload_to_stable(
@@ -179,35 +179,35 @@ def test_whole_way_from_upload_to_stable(
 ) -> None:
     repository, key = make_repository(tmp_path), make_ssh_key(tmp_path)
     commit = head(repository)
-    admin.add_claim("demo")
-    admin.add_signer("qa@team.example", public_key(key))
+    admin.claims.add("demo")
+    admin.signers.add("qa@team.example", public_key(key))
     # 1. the packaging job
     sdist, wheel = make_sdist(), make_wheel()
     for made, source in ((sdist, None), (wheel, sdist.sha256)):
-        machine.upload("unstable", made.write(tmp_path / "dist"))
+        machine.files.upload("unstable", made.write(tmp_path / "dist"))
         predicate = predicate_of_build(made, commit=commit, built_from=source)
-        machine.add_evidence(signed_by_worker(worker, "build", made, predicate))
-    assert [one.version for one in machine.releases_of_commit("demo", commit)] == ["1.0"]
-    assert machine.releases_of_commit("demo", COMMIT) == []
+        machine.evidence.add(signed_by_worker(worker, "build", made, predicate))
+    assert [one.version for one in machine.releases.of_commit("demo", commit)] == ["1.0"]
+    assert machine.releases.of_commit("demo", COMMIT) == ()
     # 2. what nobody tested is refused
     with pytest.raises(PromotionRefused) as caught:
-        machine.promote("demo", "1.0", to="testing")
+        machine.releases.promote("demo", "1.0", to="testing")
     assert [(one.gate, one.outcome) for one in caught.value.verdicts] == [("tests", "waiting")]
     assert caught.value.verdicts[0].next_step
     # 3. the testing job
     envelope = signed_by_worker(worker, "tests", wheel, predicate_of_tests())
-    machine.add_evidence(envelope)
-    machine.add_evidence(envelope)
-    promotion = machine.promote("demo", "1.0", to="testing")
+    machine.evidence.add(envelope)
+    machine.evidence.add(envelope)
+    promotion = machine.releases.promote("demo", "1.0", to="testing")
     assert (promotion.source, promotion.target, len(promotion.files)) == ("unstable", "testing", 2)
-    assert machine.promote("demo", "1.0", to="testing").source is None
+    assert machine.releases.promote("demo", "1.0", to="testing").source is None
     # 4. what nobody signed is refused
-    outcomes = {one.gate: one.outcome for one in machine.verdicts("demo", "1.0", to="stable")}
+    outcomes = {one.gate: one.outcome for one in machine.releases.verdicts("demo", "1.0", to="stable")}
     assert outcomes == {"tests": "pass", "qa-signature": "waiting", "final-version": "pass"}
     # 5. QA signs
-    machine.add_tag("demo", sign_tag(repository, key, "v1.0"))
-    assert machine.promote("demo", "1.0", to="stable", source="testing").source == "testing"
-    release = StoreClient(admin.url).release("demo", "1.0")
+    machine.evidence.add_tag("demo", sign_tag(repository, key, "v1.0"))
+    assert machine.releases.promote("demo", "1.0", to="stable", source="testing").source == "testing"
+    release = connect(admin.url).releases.get("demo", "1.0")
     assert (release.index, release.is_closed) == ("stable", True)
     assert [(one.kind, one.signed_by) for one in release.evidence] == [
         ("build", "worker-1"),
@@ -222,27 +222,29 @@ def test_evidence_that_is_refused_says_why(machine: StoreClient, worker: WorkerC
     stranger = replace(worker, private_key_pem=make_key_pair().private_pem)
     nowhere = make_wheel("nowhere")
     with pytest.raises(InvalidInput, match="no worker is registered with the key"):
-        machine.add_evidence(signed_by_worker(stranger, "tests", nowhere, predicate_of_tests()))
+        machine.evidence.add(signed_by_worker(stranger, "tests", nowhere, predicate_of_tests()))
     with pytest.raises(InvalidInput, match="no distribution"):
-        machine.add_evidence(signed_by_worker(worker, "tests", nowhere, predicate_of_tests()))
+        machine.evidence.add(signed_by_worker(worker, "tests", nowhere, predicate_of_tests()))
     with pytest.raises(InvalidInput, match="the tag object is refused"):
-        machine.add_tag("demo", b"not a tag")
+        machine.evidence.add_tag("demo", b"not a tag")
 
 
 def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machine: StoreClient) -> None:
-    requested = admin.create_run("/srv/demo.git", "refs/tags/v1.0")
-    claimed = machine.claim_run("worker-1")
+    requested = admin.runs.create("/srv/demo.git", "refs/tags/v1.0")
+    claimed = machine.runs.claim("worker-1")
     while claimed is not None and claimed.id != requested.id:  # what other tests have requested
-        claimed = machine.claim_run("worker-1")
+        claimed = machine.runs.claim("worker-1")
     assert claimed is not None
     assert claimed.state == "running"
-    assert machine.claim_run("worker-1") is None
-    machine.report_step(claimed.id, "test for testing", "running")
-    machine.report_step(claimed.id, "test for testing", "succeeded", {"summary": "3 passed", "seconds": 1.5})
-    machine.report_step(claimed.id, "told by a text", "succeeded", "done")
-    machine.update_run(claimed.id, commit=COMMIT, project="demo", version="1.0")
-    machine.update_run(claimed.id, state="succeeded", detail="demo 1.0 is in testing")
-    run = admin.run(claimed.id)
+    assert machine.runs.claim("worker-1") is None
+    machine.runs.report_step(claimed.id, "test for testing", "running")
+    machine.runs.report_step(
+        claimed.id, "test for testing", "succeeded", {"summary": "3 passed", "seconds": 1.5}
+    )
+    machine.runs.report_step(claimed.id, "told by a text", "succeeded", "done")
+    machine.runs.update(claimed.id, commit=COMMIT, project="demo", version="1.0")
+    machine.runs.update(claimed.id, state="succeeded", detail="demo 1.0 is in testing")
+    run = admin.runs.get(claimed.id)
     assert run.has_ended
     assert (run.project, run.version, run.commit) == ("demo", "1.0", COMMIT)
     assert [(step.name, step.summary) for step in run.steps] == [
@@ -250,56 +252,56 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
         ("told by a text", "done"),
     ]
     assert run.steps[0].seconds == 1.5
-    assert run in admin.runs()
+    assert run in admin.runs.newest()
     with pytest.raises(Forbidden):
-        admin.update_run(claimed.id, state="failed")
+        admin.runs.update(claimed.id, state="failed")
     with pytest.raises(Conflict):
-        machine.update_run(claimed.id, state="failed")
+        machine.runs.update(claimed.id, state="failed")
 
 
 def test_tokens_are_made_listed_and_revoked(admin: StoreClient) -> None:
-    admin.add_user("ada", password=None, scopes=["read"])
-    token = admin.add_token("ada", description="laptop")
-    (listed,) = admin.tokens("ada")
+    admin.users.add("ada", password=None, scopes=["read"])
+    token = admin.tokens.add("ada", description="laptop")
+    (listed,) = admin.tokens.all("ada")
     assert (listed["description"], listed["revoked_at"]) == ("laptop", None)
-    with StoreClient(admin.url, token=token) as client:
-        assert isinstance(client.runs(), tuple)
-        admin.revoke_token(listed["id"])
+    with connect(admin.url, token=token) as client:
+        assert isinstance(client.runs.newest(), tuple)
+        admin.tokens.revoke(listed["id"])
         with pytest.raises(Unauthorized):
-            client.runs()
+            client.runs.newest()
 
 
 def test_errors_come_back_as_they_were_raised(admin: StoreClient, tmp_path: Path) -> None:
     with pytest.raises(NotFound) as missing:
-        admin.release("nothing", "1.0")
+        admin.releases.get("nothing", "1.0")
     assert missing.value.hint
     with pytest.raises(InvalidInput) as invalid:
-        admin.add_user("Ada Lovelace", password=None, scopes=["read"])
+        admin.users.add("Ada Lovelace", password=None, scopes=["read"])
     assert type(invalid.value).__name__ == "InvalidName"
     with pytest.raises(Conflict):
-        admin.add_user("admin", password=None, scopes=["read"])
+        admin.users.add("admin", password=None, scopes=["read"])
     with pytest.raises(Unauthorized):
-        StoreClient(admin.url, token="conveyor-wrong").indexes()
+        connect(admin.url, token="conveyor-wrong").indexes.all()
     with pytest.raises(Unauthorized):
-        StoreClient(admin.url).runs()
+        connect(admin.url).runs.newest()
     for team, content in (("left", b"1"), ("right", b"2")):
-        admin.add_index(team, mode="uploads", bases=["stable"])
-        admin.upload(team, make_wheel("twice", extra={"twice/data": content}).write(tmp_path / team))
+        admin.indexes.add(team, mode="uploads", bases=["stable"])
+        admin.files.upload(team, make_wheel("twice", extra={"twice/data": content}).write(tmp_path / team))
     with pytest.raises(PromotionRefused):
-        admin.promote("twice", "1.0", to="stable", source="left")
-    admin.add_index("free", mode="promotion-only")
+        admin.releases.promote("twice", "1.0", to="stable", source="left")
+    admin.indexes.add("free", mode="promotion-only")
     for team, content in (("up", b"1"), ("down", b"2")):
-        admin.add_index(team, mode="uploads", bases=["free"])
-        admin.upload(team, make_wheel("thrice", extra={"thrice/data": content}).write(tmp_path / team))
-    admin.promote("thrice", "1.0", to="free", source="up")
+        admin.indexes.add(team, mode="uploads", bases=["free"])
+        admin.files.upload(team, make_wheel("thrice", extra={"thrice/data": content}).write(tmp_path / team))
+    admin.releases.promote("thrice", "1.0", to="free", source="up")
     with pytest.raises(DistributionExists):
-        admin.promote("thrice", "1.0", to="free", source="down")
+        admin.releases.promote("thrice", "1.0", to="free", source="down")
 
 
 def test_names_with_slashes_do_not_leave_their_place_in_a_path(admin: StoreClient) -> None:
     for project, version in (("../status", "1"), ("demo", "../../indexes"), ("demo/releases", "1.0")):
         with pytest.raises((NotFound, InvalidInput)):
-            admin.release(project, version)
+            admin.releases.get(project, version)
 
 
 def test_every_answer_is_as_the_document_says(
@@ -307,11 +309,11 @@ def test_every_answer_is_as_the_document_says(
 ) -> None:
     document = store.get("/api/v1/openapi.json").json()
     components = document["components"]["schemas"]
-    run = admin.create_run("/srv/demo.git", "main")
+    run = admin.runs.create("/srv/demo.git", "main")
     wheel = make_wheel("shown")
-    admin.upload("unstable", wheel.write(tmp_path))
+    admin.files.upload("unstable", wheel.write(tmp_path))
     predicate = predicate_of_build(wheel, name="shown")
-    admin.add_evidence(signed_by_worker(worker, "build", wheel, predicate))
+    admin.evidence.add(signed_by_worker(worker, "build", wheel, predicate))
     filled = {
         "/api/v1/projects/{project}": "/api/v1/projects/shown",
         "/api/v1/projects/{project}/status": "/api/v1/projects/shown/status",

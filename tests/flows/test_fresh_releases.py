@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from certificates import make_certificate
-from conveyor.client.store import StoreClient
+from conveyor.client.store import connect
 from distributions_made import make_wheel
 from flows.clients import installed_in, new_installer, versions_of
 from flows.fronts import running_front
@@ -41,7 +41,7 @@ def test_next_call_sees_an_upload_and_a_yank(stocked: StockedStore, tmp_path: Pa
     installer = new_installer(name, versions_of(name)[-1], folder=tmp_path / "environment", home=tmp_path)
     project, certificate = f"fresh-{name}", make_certificate(tmp_path)
     with (
-        StoreClient(stocked.running.url, token=stocked.token) as store,
+        connect(stocked.running.url, token=stocked.token) as store,
         running_front(stocked.running.url, certificate=certificate) as front,
     ):
 
@@ -50,9 +50,9 @@ def test_next_call_sees_an_upload_and_a_yank(stocked: StockedStore, tmp_path: Pa
             install = newest_with_pip if name == "pip" else newest_with_uv
             return install(installer, project, url, certificate[0])
 
-        store.upload("unstable", make_wheel(project, "1.0").write(tmp_path))
+        store.files.upload("unstable", make_wheel(project, "1.0").write(tmp_path))
         assert newest() == "1.0"
-        store.upload("unstable", make_wheel(project, "1.1").write(tmp_path))
+        store.files.upload("unstable", make_wheel(project, "1.1").write(tmp_path))
         assert newest() == "1.1"
-        store.yank(project, "1.1", reason="a mistake")
+        store.releases.yank(project, "1.1", reason="a mistake")
         assert newest() == "1.0"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.client.store import StoreClient
+from conveyor.client.store import StoreClient, connect
 from conveyor.project.environment import clean_environment_variables
 from pipeline.installed import offer_installed
 from pipeline.projects import git
@@ -42,7 +42,7 @@ class Town:
     @property
     def client(self) -> StoreClient:
         """As an administrator."""
-        return StoreClient(self.url, token=self.token)
+        return connect(self.url, token=self.token)
 
     def conveyor(
         self, *words: str | Path, expected: int = 0, **variables: str

@@ -17,7 +17,7 @@ from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.client.store import Release
+    from conveyor.client.answers import Release
     from pipeline.conftest import Town
 
 pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
@@ -67,7 +67,7 @@ def facts_of(release: Release, kind: str) -> list[dict[str, object]]:
 
 def steps_of(town: Town, ref: str) -> dict[str, str]:
     """Step → state of the newest run of a ref."""
-    run = next(run for run in town.client.runs() if run.ref == ref)
+    run = next(run for run in town.client.runs.newest() if run.ref == ref)
     return {step.name: step.state for step in run.steps}
 
 
@@ -78,13 +78,13 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     outcome = town.run(repository, "v1.0.0rc1")
     assert (outcome["state"], outcome["project"], outcome["version"]) == ("succeeded", "alpha", "1.0.0rc1")
     assert outcome["index"] == "testing"
-    candidate = town.client.release("alpha", "1.0.0rc1")
+    candidate = town.client.releases.get("alpha", "1.0.0rc1")
     built = facts_of(candidate, "build")
     assert {fact["commit"] for fact in built} == {git(repository, "rev-parse", "HEAD")}
     (tested,) = facts_of(candidate, "tests")
     assert (tested["passed"], tested["index"]) == (1, "testing")
     assert tested["origin"] == {"modules_checked": 2, "files_checked": 7, "outside": []}
-    run = town.client.runs()[0]
+    run = town.client.runs.newest()[0]
     assert (run.state, run.project, run.version) == ("succeeded", "alpha", "1.0.0rc1")
     assert {"build", "unit tests", "publish", "test for testing"} <= {step.name for step in run.steps}
 
@@ -103,7 +103,7 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     assert (outcome["state"], outcome["index"]) == ("succeeded", "stable")
     assert "build" not in steps_of(town, "v1.0.0")
 
-    final = town.client.release("alpha", "1.0.0")
+    final = town.client.releases.get("alpha", "1.0.0")
     wheels = {
         r.version: next(f for f in r.files if f.packagetype == "bdist_wheel") for r in (candidate, final)
     }
@@ -139,7 +139,7 @@ def test_model_is_never_trained_again_for_its_final(town: Town, tmp_path: Path) 
     payloads = [
         fact["payload"]
         for version in ("0.1.0rc1", "0.1.0")
-        for fact in facts_of(town.client.release("gamma", version), "build")
+        for fact in facts_of(town.client.releases.get("gamma", version), "build")
     ]
     assert len(payloads) == 4
     assert all(payload == payloads[0] for payload in payloads)
@@ -164,7 +164,7 @@ def test_version_that_leaks_into_a_file_stops_the_final(town: Town, tmp_path: Pa
     assert "delta/about.txt" in outcome["error"]["message"]
     assert [
         release.version
-        for release in town.client.releases_of_commit("delta", git(repository, "rev-parse", "HEAD"))
+        for release in town.client.releases.of_commit("delta", git(repository, "rev-parse", "HEAD"))
     ] == ["1.0.0rc1"]
 
 
@@ -180,9 +180,9 @@ def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
     git(repository, "tag", "v1.0.0rc1")
     outcome = town.run(repository, "v1.0.0rc1", expected=9)
     assert "not the installed code: epsilon" in outcome["error"]["message"]
-    release = town.client.release("epsilon", "1.0.0rc1")
+    release = town.client.releases.get("epsilon", "1.0.0rc1")
     assert release.index == "unstable"
-    verdicts = town.client.verdicts("epsilon", "1.0.0rc1", to="testing")
+    verdicts = town.client.releases.verdicts("epsilon", "1.0.0rc1", to="testing")
     assert [(verdict.gate, verdict.outcome) for verdict in verdicts] == [("tests", "fail")]
 
 
@@ -232,10 +232,10 @@ def test_killed_run_goes_on_where_it_stood(town: Town, tmp_path: Path) -> None:
 
     outcome = town.run(repository, "v1.0.0rc1")
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
-    runs = [run for run in town.client.runs() if run.project == "eta"]
+    runs = [run for run in town.client.runs.newest() if run.project == "eta"]
     assert len(runs) == 1
     trained = next(step for step in runs[0].steps if step.name == "train")
-    release = town.client.release("eta", "1.0.0rc1")
+    release = town.client.releases.get("eta", "1.0.0rc1")
     # Training writes other bytes each time, so what was published is what was trained before the kill.
     (payload,) = {fact["payload"][0]["sha256"] for fact in facts_of(release, "build")}  # type: ignore[index]
     assert trained.detail["payload"] == {"src/eta/model/weights.bin": payload}
@@ -266,9 +266,9 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
         *("pipeline", "worker", "--once", "--credentials", town.credentials, "--store", town.url),
         *("--state", town.state),
     )
-    run = town.client.runs()[0]
+    run = town.client.runs.newest()[0]
     assert (run.state, run.ref, run.project) == ("succeeded", "refs/tags/v1.0.0rc1", "theta")
-    assert town.client.release("theta", "1.0.0rc1").index == "testing"
+    assert town.client.releases.get("theta", "1.0.0rc1").index == "testing"
 
 
 def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
     files = {"tests/test_wait.py": WAIT.format(gate=str(gate))}
     repository = make_project(tmp_path / "repository", name=claimed(town, "kappa"), files=files)
     git(repository, "tag", "v1.0.0rc1")
-    asked = town.client.create_run(str(repository), "refs/tags/v1.0.0rc1")
+    asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1")
     words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     with subprocess.Popen(
         [sys.executable, "-m", "conveyor", "pipeline", "worker", *words],
@@ -289,18 +289,18 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
     (gate / "open").touch()
     said = town.conveyor("pipeline", "worker", "--once", *words).stderr
     assert "going on with" in said
-    assert town.client.run(asked.id).state == "succeeded"
-    assert town.client.release("kappa", "1.0.0rc1").index == "testing"
+    assert town.client.runs.get(asked.id).state == "succeeded"
+    assert town.client.releases.get("kappa", "1.0.0rc1").index == "testing"
 
 
 def test_run_that_was_claimed_but_never_begun_is_carried(town: Town, tmp_path: Path) -> None:
     repository = make_project(tmp_path / "repository", name=claimed(town, "mu"))
     worker = open_worker(town.credentials, store_url=town.url)
-    asked = worker.client.create_run(str(repository), git(repository, "rev-parse", "HEAD"))
-    assert worker.client.claim_run(worker.name, run_id=asked.id) is not None
+    asked = worker.client.runs.create(str(repository), git(repository, "rev-parse", "HEAD"))
+    assert worker.client.runs.claim(worker.name, run_id=asked.id) is not None
     words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     town.conveyor("pipeline", "worker", "--once", *words)
-    assert town.client.run(asked.id).state == "succeeded"
+    assert town.client.runs.get(asked.id).state == "succeeded"
 
 
 def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> None:
@@ -308,10 +308,10 @@ def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> 
     git(repository, "tag", "v1.0.0rc1")
     shared = ("--credentials", town.credentials, "--store", town.url, "--state", town.state, "--json")
     town.conveyor("pipeline", "package", "--repo", repository, "--ref", "v1.0.0rc1", *shared)
-    assert town.client.release("iota", "1.0.0rc1").index == "unstable"
+    assert town.client.releases.get("iota", "1.0.0rc1").index == "unstable"
     report = tmp_path / "junit.xml"
     town.conveyor("pipeline", "test", "iota", "1.0.0rc1", "--junit", report, *shared)
-    assert town.client.release("iota", "1.0.0rc1").index == "testing"
+    assert town.client.releases.get("iota", "1.0.0rc1").index == "testing"
     assert 'tests="1"' in report.read_text()
     assert not (town.state / "work").exists() or not list((town.state / "work").glob("package-*"))
 

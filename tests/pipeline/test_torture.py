@@ -76,7 +76,7 @@ def test_run_killed_at_any_time_does_everything_once(town: Town, tmp_path: Path,
     payloads = {
         str(one.predicate["payload"])
         for version in ("1.0.0rc1", "1.0.0")
-        for one in town.client.release(name, version).evidence
+        for one in town.client.releases.get(name, version).evidence
         if one.kind == "build"
     }
     assert len(payloads) == 1

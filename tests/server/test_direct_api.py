@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.client.connection import Request
 from conveyor.client.store import StoreClient
 from conveyor.domain.access import ANONYMOUS, Identity
 from conveyor.errors import Forbidden, InvalidInput, NotFound, Unauthorized
@@ -26,27 +27,28 @@ def store(tmp_path: Path) -> Store:
 
 
 def client_of(store: Store, identity: Identity = ADMIN) -> StoreClient:
-    return StoreClient.over(DirectConnection(store, identity, name="here"))
+    return StoreClient(DirectConnection(store, identity, name="here"))
 
 
 def test_question_is_answered_by_the_endpoint(store: Store) -> None:
-    assert {index.name for index in client_of(store).indexes()} == {"pypi", "stable", "testing", "unstable"}
+    names = {index.name for index in client_of(store).indexes.all()}
+    assert names == {"pypi", "stable", "testing", "unstable"}
 
 
 def test_change_is_written_and_seen(store: Store) -> None:
-    assert client_of(store).add_claim("demo") is True
-    assert client_of(store).add_claim("demo") is False
+    assert client_of(store).claims.add("demo") is True
+    assert client_of(store).claims.add("demo") is False
 
 
 def test_parameter_in_the_path_is_decoded_once(store: Store) -> None:
     with pytest.raises(NotFound, match="odd name/%2F"):
-        client_of(store).revoke_worker("odd name/%2F")
+        client_of(store).workers.revoke("odd name/%2F")
 
 
 def test_query_is_read(store: Store) -> None:
-    client_of(store).add_token("admin", description="mine")
-    assert [token["description"] for token in client_of(store).tokens("admin")] == ["mine"]
-    assert client_of(store).tokens("somebody else") == []
+    client_of(store).tokens.add("admin", description="mine")
+    assert [token["description"] for token in client_of(store).tokens.all("admin")] == ["mine"]
+    assert client_of(store).tokens.all("somebody else") == []
 
 
 @pytest.mark.parametrize(
@@ -54,17 +56,17 @@ def test_query_is_read(store: Store) -> None:
 )
 def test_right_of_the_endpoint_is_asked(store: Store, identity: Identity, error: type[Exception]) -> None:
     with pytest.raises(error):
-        client_of(store, identity).add_user("robot", password=None, scopes=["read"])
+        client_of(store, identity).users.add("robot", password=None, scopes=["read"])
 
 
 def test_faults_of_a_body_are_all_named(store: Store) -> None:
     connection = DirectConnection(store, ADMIN, name="here")
     with pytest.raises(InvalidInput) as raised:
-        connection.send("POST", "/api/v1/users", json_body={"name": "", "password": 5})
+        connection.send(Request("POST", "/api/v1/users", json_body={"name": "", "password": 5}))
     assert raised.value.faults == ("name is empty", "password is not a text", "scopes is missing")
 
 
 def test_what_only_a_server_answers_is_not_found(store: Store) -> None:
     connection = DirectConnection(store, ADMIN, name="here")
     with pytest.raises(NotFound, match="without a server"):
-        connection.send("GET", "/unstable/simple/")
+        connection.send(Request("GET", "/unstable/simple/"))

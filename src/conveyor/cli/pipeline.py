@@ -106,7 +106,7 @@ def package(
         if packaged is None:
             click.echo("nothing to do: the commit carries a release tag", err=True)
             return
-        where = worker.client.release(packaged.project, packaged.version).index
+        where = worker.client.releases.get(packaged.project, packaged.version).index
     facts = {"project": packaged.project, "version": packaged.version, "index": where} | asdict(
         packaged.source
     )
@@ -135,7 +135,7 @@ def test(
     from conveyor.pipeline.worker import open_worker
 
     worker = open_worker(credentials, store_url=store_url)
-    goal = to or next_index(worker.client.release(project, version).index)
+    goal = to or next_index(worker.client.releases.get(project, version).index)
     steps = DirectSteps(Reporter(None, None, say_to_stderr))
     with _workplace(_state(state), "test") as place:
         try:
@@ -185,12 +185,12 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
     A bare repository's hooks/post-receive ends in
     exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
     """
-    from conveyor.client.store import StoreClient
+    from conveyor.client.store import connect
     from conveyor.pipeline.trigger import read_pushes, request_run
 
     if hook == (ref is not None):
         raise InvalidInput("a run needs one of --ref and --hook")
-    client = StoreClient(store_url, token=os.environ.get("CONVEYOR_TOKEN"))
+    client = connect(store_url, token=os.environ.get("CONVEYOR_TOKEN"))
     place = _repository(repository)
     pushes = read_pushes(sys.stdin) if hook else []
     wanted = [push.wanted for push in pushes if push.wanted] if hook else [ref]

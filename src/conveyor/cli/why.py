@@ -26,9 +26,9 @@ def command(name: str, version: str, to: str | None, as_json: bool, place: Place
     from conveyor.domain.promotions import next_station
 
     with place.client() as client:
-        where = client.release(name, version).index
-        target = to or next_station(where, {index.name: index for index in client.indexes()})
-        verdicts = client.verdicts(name, version, to=target)
+        where = client.releases.get(name, version).index
+        target = to or next_station(where, {index.name: index for index in client.indexes.all()})
+        verdicts = client.releases.verdicts(name, version, to=target)
     if as_json:
         fields = {
             "project": name,

@@ -30,7 +30,7 @@ from conveyor.project.digests import sha256_of_file
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
-    from conveyor.client.store import Release
+    from conveyor.client.answers import Release
     from conveyor.pipeline.distributions import BuiltRelease
     from conveyor.pipeline.isolation import Workplace
     from conveyor.pipeline.sources import Source
@@ -55,7 +55,7 @@ def find(worker: Worker, place: Workplace, project: str, source: Source) -> Done
     final = source.version
     assert final is not None  # noqa: S101 - asked for tags only
     found: dict[Version, Release] = {}
-    for release in worker.client.releases_of_commit(project, source.commit):
+    for release in worker.client.releases.of_commit(project, source.commit):
         version = parse_version(release.version)
         if version.is_prerelease and not version.is_devrelease and version.base_version == final.base_version:
             found[version] = release
@@ -65,7 +65,7 @@ def find(worker: Worker, place: Workplace, project: str, source: Source) -> Done
             folder = place.fresh("candidate")
             for file in found[version].files:
                 if file.filename in (candidate.wheel, candidate.sdist):
-                    worker.client.download(file, folder)
+                    worker.client.files.download(file, folder)
             summary = f"{candidate.version} of this commit was tested: sha256 {candidate.wheel_sha256[:16]}…"
             return Done(candidate, summary, {"candidate": candidate.version})
     untested = ", ".join(str(version) for version in sorted(found))

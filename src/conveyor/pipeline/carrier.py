@@ -93,8 +93,8 @@ def carry_run(job: Job) -> Outcome:
 
 def request_run(worker: Worker, job: Job) -> int | None:
     """Ask the store for a run and claim it; its id. ``None``: another worker was faster, none is reported."""
-    run = worker.client.create_run(job.repository, job.ref)
-    claimed = worker.client.claim_run(worker.name, run_id=run.id)
+    run = worker.client.runs.create(job.repository, job.ref)
+    claimed = worker.client.runs.claim(worker.name, run_id=run.id)
     return claimed.id if claimed is not None else None
 
 

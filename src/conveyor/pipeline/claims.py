@@ -48,7 +48,7 @@ def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -
         looked_at = time.monotonic()
         while True:
             try:
-                run = worker.client.claim_run(worker.name)
+                run = worker.client.runs.claim(worker.name)
             except ConveyorError as error:
                 if once or error.http_status in (401, 403):
                     raise
@@ -113,7 +113,7 @@ class _Desk:
     def adopt(self) -> None:
         """Carry runs that are claimed in this worker's name but were never begun, and end broken ones."""
         known = {one.id: one for one in self.engine.find(f"store-{self._prefix}-")}
-        for run in self.worker.client.runs():
+        for run in self.worker.client.runs.newest():
             if run.state != "running" or run.worker != self.worker.name:
                 continue
             found = known.get(self._work_id(run))
@@ -128,7 +128,7 @@ class _Desk:
     def _give_up(self, run: Run, reason: str) -> None:
         say_to_stderr(f"run {run.id} failed: {reason}")
         try:
-            self.worker.client.update_run(run.id, state="failed", detail=reason)
+            self.worker.client.runs.update(run.id, state="failed", detail=reason)
         except ConveyorError as error:
             say_to_stderr(f"{type(error).__name__}: {error.message}")
 

@@ -85,7 +85,7 @@ def publish(
     folder = place.folder / "dist"
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
     for name in digests:  # the sdist first: a wheel alone would look like a whole release
-        worker.client.upload(ENTRY_INDEX, folder / name)
+        worker.client.files.upload(ENTRY_INDEX, folder / name)
     backend = _backend(place.folder / "source")
     for name, sha256 in digests.items():
         is_wheel = name == built.wheel

@@ -103,7 +103,7 @@ def make_release(steps: Steps, place: Workplace, worker: Worker, name: str, sour
 
 def look_up(worker: Worker, name: str, source: Source) -> Done[str | None]:
     """Step 3: the version under which this very commit and tag were published before, if they were."""
-    for release in worker.client.releases_of_commit(name, source.commit):
+    for release in worker.client.releases.of_commit(name, source.commit):
         version = parse_version(release.version)
         of_tag = source.version == version if source.version else version.is_devrelease
         described = {one.sha256 for one in release.evidence if one.kind == "build" and one.is_signer_valid}
@@ -180,7 +180,7 @@ def hand_over_tag(worker: Worker, source: Source, project: str) -> Done[None]:
     if raw is None:
         return Done(None, f"{source.tag} is a lightweight tag, so nobody signed it", is_skipped=True)
     try:
-        worker.client.add_tag(project, raw)
+        worker.client.evidence.add_tag(project, raw)
     except ConveyorError as error:
         if error.http_status >= 500:
             raise

@@ -38,11 +38,11 @@ def promote(worker: Worker, project: str, version: str, *, to: str) -> Done[Stan
         PromotionRefused: a gate says no, not just "not yet".
     """
     try:
-        worker.client.promote(project, version, to=to)
+        worker.client.releases.promote(project, version, to=to)
     except PromotionRefused as refusal:
         if any(verdict.outcome == "fail" for verdict in refusal.verdicts):
             raise
-        index = worker.client.release(project, version).index
+        index = worker.client.releases.get(project, version).index
         standing = Standing(index, refusal.verdicts)
         facts = {"to": to, "verdicts": [asdict(verdict) for verdict in refusal.verdicts]}
         return Done(standing, f"not yet: waiting for {', '.join(standing.waits_for)}", facts, is_skipped=True)

@@ -109,7 +109,7 @@ def _testing_job(
 
 def locate(worker: Worker, packaged: Packaged) -> Done[str]:
     """In which index the release is now."""
-    index = worker.client.release(packaged.project, packaged.version).index
+    index = worker.client.releases.get(packaged.project, packaged.version).index
     return Done(index, f'in "{index}"')
 
 

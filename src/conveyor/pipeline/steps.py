@@ -90,7 +90,7 @@ class Reporter:
             self.say(f"{mark} {seconds:6.1f} s  {name:<20} {detail.get('summary', '')}".rstrip())
         if self.client is not None and self.run_id is not None:
             try:
-                self.client.report_step(self.run_id, name, state, detail)
+                self.client.runs.report_step(self.run_id, name, state, detail)
             except (StoreUnreachable, StorageFailed) as error:
                 self.say(f"  (step {name} could not be reported: {error.message})")
 
@@ -98,7 +98,7 @@ class Reporter:
         """Note facts of the run; tried again while the store is away."""
         client, run_id = self.client, self.run_id
         if client is not None and run_id is not None:
-            with_patience(lambda: client.update_run(run_id, **fields))
+            with_patience(lambda: client.runs.update(run_id, **fields))
 
 
 def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Failure:

@@ -17,7 +17,7 @@ from conveyor.pipeline.steps import Done
 from conveyor.pipeline.suite import Subject, run_tests
 
 if TYPE_CHECKING:
-    from conveyor.client.store import Release, ReleaseFile
+    from conveyor.client.answers import Release, ReleaseFile
     from conveyor.pipeline.isolation import Workplace
     from conveyor.pipeline.worker import Worker
 
@@ -33,7 +33,7 @@ def run_testing_job(
         StepFailed: the facts are not good enough (they are sent all the same), no wheel fits, or the store
             has no build evidence that names a commit.
     """
-    release = worker.client.release(project, version)
+    release = worker.client.releases.get(project, version)
     wheels = [file for file in release.files if file.packagetype == "bdist_wheel" and fits(file.filename)]
     if not wheels:
         raise StepFailed(f"no wheel of {project} {version} fits this machine")

@@ -52,4 +52,4 @@ def read_pushes(lines: Iterable[str]) -> list[Push]:
 
 def request_run(client: StoreClient, *, repository: str, ref: str) -> Run:
     """Ask the store for a run; a worker claims it."""
-    return client.create_run(repository, ref)
+    return client.runs.create(repository, ref)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.client.credentials import WorkerCredentials, load_credentials, sign_statement
-from conveyor.client.store import StoreClient
+from conveyor.client.store import StoreClient, connect
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Worker:
 
     def testify(self, statement: bytes) -> None:
         """Sign a statement and hand it to the store; the same statement again is no second fact."""
-        self.client.add_evidence(sign_statement(statement, self.credentials))
+        self.client.evidence.add(sign_statement(statement, self.credentials))
 
 
 def open_worker(credentials: Path, *, store_url: str | None = None) -> Worker:
@@ -49,4 +49,4 @@ def open_worker(credentials: Path, *, store_url: str | None = None) -> Worker:
     url = (store_url or found.store_url or "").rstrip("/")
     if not url:
         raise InvalidInput(f"{credentials} names no store", hint="name it with --store URL")
-    return Worker(StoreClient(url, token=found.token), found, url)
+    return Worker(connect(url, token=found.token), found, url)

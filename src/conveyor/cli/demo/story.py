@@ -33,7 +33,7 @@ from conveyor.cli.demo.cast import (
     wait_for,
 )
 from conveyor.cli.demo.screen import Screen, station
-from conveyor.client.store import StoreClient
+from conveyor.client.store import connect
 from conveyor.errors import InvalidInput, PromotionRefused, StepFailed
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _see_promotion_refused(stage: Stage, url: str, token: str) -> None:
     """Station 5: the administrator asks for "stable" without QA's signature."""
     with station(stage.screen, f"nobody signed {CANDIDATE}: stable refuses it, even from an administrator"):
         try:
-            StoreClient(url, token=token).promote(PROJECT, CANDIDATE, to="stable")
+            connect(url, token=token).releases.promote(PROJECT, CANDIDATE, to="stable")
         except PromotionRefused as refusal:
             for verdict in refusal.verdicts:
                 stage.screen.note(f"{verdict.gate}: {verdict.outcome} ({verdict.reason})")
@@ -199,18 +199,18 @@ def _consume(stage: Stage, url: str, token: str) -> None:
         screen.note(
             f"{count['stable']} file from stable, {count['pypi']} from the mirror, none from anywhere else"
         )
-        release = StoreClient(url, token=token).release(PROJECT, FINAL)
+        release = connect(url, token=token).releases.get(PROJECT, FINAL)
         for sentence in proof.prove_custody(installed, release, stage="stable"):
             screen.note(sentence)
 
 
 def _follow_run(stage: Stage, url: str, token: str, *, ref: str) -> None:
     """Show the steps of the newest run of ``ref`` until it has ended; StepFailed unless it succeeded."""
-    client = StoreClient(url, token=token)
+    client = connect(url, token=token)
     shown: set[str] = set()
     deadline = time.monotonic() + RUN_SECONDS
     while time.monotonic() < deadline:
-        run = next((one for one in client.runs() if one.ref == ref), None)
+        run = next((one for one in client.runs.newest() if one.ref == ref), None)
         if run is not None:
             for step in run.steps:
                 if step.state != "running" and step.name not in shown:
@@ -229,7 +229,7 @@ def _follow_run(stage: Stage, url: str, token: str, *, ref: str) -> None:
 
 def _expect_index(url: str, token: str, version: str, index: str) -> None:
     """Raise StepFailed unless that release of the project is in ``index`` now."""
-    found = StoreClient(url, token=token).release(PROJECT, version).index
+    found = connect(url, token=token).releases.get(PROJECT, version).index
     if found != index:
         raise StepFailed(
             f'{PROJECT} {version} is in "{found}", not in "{index}"',

@@ -19,5 +19,5 @@ if TYPE_CHECKING:
 def command(name: str, is_prefix: bool, place: Place) -> None:
     """Claim the project name NAME for this store, for ever: no index asks upstream for it any more."""
     with place.client() as client:
-        is_new = client.add_claim(name, is_prefix=is_prefix)
+        is_new = client.claims.add(name, is_prefix=is_prefix)
     click.echo(f"{name} {'is' if is_new else 'was already'} claimed")

@@ -35,7 +35,7 @@ def command(
         what = filename or (f"{name} {version}" if version else f"every file of {name}")
         click.confirm(f"Delete {what} for ever?", abort=True, err=True)
     with place.client() as client:
-        deletion = client.delete(name, version, filename=filename)
+        deletion = client.projects.delete(name, version, filename=filename)
     if as_json:
         click.echo(json.dumps(asdict(deletion), indent=2))
         return

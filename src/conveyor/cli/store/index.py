@@ -28,7 +28,7 @@ def list_all(as_json: bool, place: Place) -> None:
     """List the indexes that you may read, with their bases and gates."""
     found: list[dict[str, Any]]
     with place.client() as client:
-        found = [asdict(index) for index in client.indexes()]
+        found = [asdict(index) for index in client.indexes.all()]
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -66,5 +66,5 @@ def create(
 ) -> None:
     """Make the index NAME, such as nightly or risk/stable."""
     with place.client() as client:
-        client.add_index(name, mode=mode, bases=bases, gates=gates, is_private=is_private)
+        client.indexes.add(name, mode=mode, bases=bases, gates=gates, is_private=is_private)
     click.echo(f'index "{name}" made')

@@ -29,9 +29,9 @@ def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, pl
         raise click.UsageError("give either BYTES or --none")
     with place.client() as client:
         if is_none or limit_bytes is not None:
-            size = client.set_project_size_limit(name, limit_bytes)
+            size = client.projects.set_size_limit(name, limit_bytes)
         else:
-            size = client.project_size(name)
+            size = client.projects.size(name)
     if as_json:
         click.echo(json.dumps({"project": name, **asdict(size)}, indent=2))
         return

@@ -42,10 +42,10 @@ class Place:
     @contextmanager
     def client(self) -> Iterator[StoreClient]:
         """A client of the store: of the server, or of the folder, opened for one command."""
-        from conveyor.client.store import StoreClient
+        from conveyor.client.store import StoreClient, connect
 
         if self.url is not None:
-            with StoreClient(self.url, token=self.token) as client:
+            with connect(self.url, token=self.token) as client:
                 yield client
             return
         from conveyor.domain.access import Identity
@@ -55,7 +55,7 @@ class Place:
         assert self.data is not None  # noqa: S101 - one of the two is set
         identity = Identity(ADMIN, frozenset({"admin"}))
         with opened_store(store_settings(self.data)) as store:
-            yield StoreClient.over(DirectConnection(store, identity, name=str(self.data)))
+            yield StoreClient(DirectConnection(store, identity, name=str(self.data)))
 
     def address(self) -> str | None:
         """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""

@@ -29,7 +29,7 @@ def command(name: str, version: str, to: str, source: str | None, as_json: bool,
     What the gates of that index do not let pass is refused with one verdict per gate and exit code 4.
     """
     with place.client() as client:
-        fields = asdict(client.promote(name, version, to=to, source=source))
+        fields = asdict(client.releases.promote(name, version, to=to, source=source))
     if as_json:
         fields["from"], fields["to"] = fields.pop("source"), fields.pop("target")
         click.echo(json.dumps(fields, indent=2))

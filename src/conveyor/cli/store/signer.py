@@ -33,7 +33,7 @@ def add(principal: str, key_file: Path, valid_until: str | None, place: Place) -
     """Let the signatures of PRINCIPAL (an e-mail address, say) count as QA's."""
     public_key = key_file.read_text(encoding="utf-8", errors="replace")
     with place.client() as client:
-        client.add_signer(principal, public_key, valid_until=valid_until)
+        client.signers.add(principal, public_key, valid_until=valid_until)
     click.echo(f"{principal} may sign releases")
 
 
@@ -45,7 +45,7 @@ def list_all(as_json: bool, place: Place) -> None:
     from conveyor.domain.signatures import fingerprint
 
     with place.client() as client:
-        found = client.signers()
+        found = client.signers.all()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -64,5 +64,5 @@ def list_all(as_json: bool, place: Place) -> None:
 def revoke(principal: str, place: Place) -> None:
     """Let no signature of PRINCIPAL count any more, earlier ones neither."""
     with place.client() as client:
-        client.revoke_signer(principal)
+        client.signers.revoke(principal)
     click.echo(f"signatures of {principal} do not count any more")

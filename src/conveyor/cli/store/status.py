@@ -32,9 +32,9 @@ def command(name: str, status: StatusName | None, reason: str | None, as_json: b
         raise click.UsageError("a reason belongs to a STATUS")
     with place.client() as client:
         if status is None:
-            found = client.project_status(name)
+            found = client.projects.status(name)
         else:
-            found = client.set_project_status(name, status, reason=reason)
+            found = client.projects.set_status(name, status, reason=reason)
     if as_json:
         fields = asdict(found)
         click.echo(json.dumps({"project": name, "status": fields.pop("name"), **fields}, indent=2))

@@ -50,7 +50,7 @@ def create(
     Clients send it as password of the user __token__, or as bearer token.
     """
     with place.client() as client:
-        token = client.add_token(
+        token = client.tokens.add(
             user,
             scopes=scopes or None,
             indexes=indexes or None,
@@ -68,7 +68,7 @@ def create(
 def list_all(user: str | None, as_json: bool, place: Place) -> None:
     """List tokens, without their secrets."""
     with place.client() as client:
-        found = client.tokens(user)
+        found = client.tokens.all(user)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -88,5 +88,5 @@ def list_all(user: str | None, as_json: bool, place: Place) -> None:
 def revoke(token_id: int, place: Place) -> None:
     """Revoke the token with this ID; it stops working at the next request."""
     with place.client() as client:
-        client.revoke_token(token_id)
+        client.tokens.revoke(token_id)
     click.echo(f"token {token_id} is revoked")

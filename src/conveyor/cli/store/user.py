@@ -40,7 +40,7 @@ def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -
     password = _read_password() if with_password else None
     wanted = scopes or ("read",)
     with place.client() as client:
-        client.add_user(name, password=password, scopes=wanted)
+        client.users.add(name, password=password, scopes=wanted)
     click.echo(f"{name} may {', '.join(wanted)}")
 
 
@@ -54,7 +54,7 @@ def password(name: str, place: Place) -> None:
     """
     new = _read_password()
     with place.client() as client:
-        client.set_password(name, new)
+        client.users.set_password(name, new)
     click.echo(f"{name} has a new password")
 
 
@@ -67,7 +67,7 @@ def disable(name: str, place: Place) -> None:
     The name stays taken, as what the user did stays in the log.
     """
     with place.client() as client:
-        client.disable_user(name)
+        client.users.disable(name)
     click.echo(f"{name} is disabled")
 
 

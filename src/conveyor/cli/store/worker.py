@@ -53,7 +53,7 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
     try:
         pair = make_key_pair()
         with place.client() as client:
-            token, key_id = client.add_worker(name, pair.public_pem)
+            token, key_id = client.workers.add(name, pair.public_pem)
         save_credentials(credentials, WorkerCredentials(url, name, token, pair.private_pem))
     except BaseException:
         credentials.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
 def list_all(as_json: bool, place: Place) -> None:
     """List workers, revoked ones too."""
     with place.client() as client:
-        found = client.workers()
+        found = client.workers.all()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -89,5 +89,5 @@ def list_all(as_json: bool, place: Place) -> None:
 def revoke(name: str, place: Place) -> None:
     """Let the evidence of NAME count no more, earlier evidence neither; its tokens open nothing."""
     with place.client() as client:
-        client.revoke_worker(name)
+        client.workers.revoke(name)
     click.echo(f"evidence of {name} does not count any more")

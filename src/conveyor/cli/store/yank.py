@@ -41,9 +41,9 @@ def command(
         raise click.UsageError("a yank is taken back without a reason")
     with place.client() as client:
         if undo:
-            yank = client.unyank(name, version, index=index, filename=filename)
+            yank = client.releases.unyank(name, version, index=index, filename=filename)
         else:
-            yank = client.yank(name, version, index=index, filename=filename, reason=reason)
+            yank = client.releases.yank(name, version, index=index, filename=filename, reason=reason)
     if as_json:
         click.echo(json.dumps(asdict(yank), indent=2))
         return

@@ -1,0 +1,95 @@
+"""Ways to a store: what is sent, what comes back, and what every connection promises.
+
+``HttpConnection`` leads to a server. The API without a network (``conveyor.server.api.direct``) is another.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from conveyor.errors import StoreUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT"})
+"""Requests of these methods may arrive twice (RFC 9110, section 9.2.2). Deleting twice is told apart here."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a store is asked, or told to do."""
+
+    method: str
+    path: str
+    """On the store, with its query; begins with a slash."""
+    json_body: object = None
+    body: bytes | Iterable[bytes] | None = None
+    """Sent when there is no ``json_body``: bytes are JSON already, anything else says in ``headers`` what it
+    is, and can be read again from its beginning."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    may_repeat: bool = False
+    """The store recognises it when it arrives twice, which its method alone does not say."""
+
+    @property
+    def content(self) -> bytes | Iterable[bytes] | None:
+        """The body as it is sent."""
+        return self.body if self.json_body is None else json.dumps(self.json_body).encode()
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent again when it is not known whether it arrived."""
+        return self.may_repeat or self.method in REPEATABLE_METHODS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request that succeeded."""
+
+    status: int
+    body: bytes
+
+
+class Connection(Protocol):
+    """A way to one store, as one caller; may be shared by threads."""
+
+    @property
+    def url(self) -> str:
+        """The store as messages name it."""
+
+    def send(self, request: Request) -> Answer:
+        """Send a request, and wait for all of its answer.
+
+        Raises:
+            StoreUnreachable: the store did not answer, or with something that is no error of a store.
+            ConveyorError: the error that the store answered with, as it was raised there.
+        """
+
+    def receive(self, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """What is at a path, piece by piece; raises as ``send``, also when it breaks off later."""
+
+    def close(self) -> None:
+        """Give back what the connection holds."""
+
+
+def ask(connection: Connection, request: Request, read: Callable[[Any], Value]) -> Value:
+    """Send a request and read its JSON answer; ``read`` makes the value, of ``None`` where nothing was sent.
+
+    Raises:
+        StoreUnreachable: as ``Connection.send``, or the answer is not what ``read`` can read.
+        ConveyorError: as ``Connection.send``.
+    """
+    answer = connection.send(request)
+    try:
+        return read(json.loads(answer.body or b"null"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreUnreachable(
+            f"{connection.url} answered {request.path} with something that is no answer of a store "
+            f"({error!r:.200})",
+            hint="is this URL that of a store, and is it as new as this conveyor?",
+        ) from error

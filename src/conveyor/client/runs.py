@@ -1,0 +1,55 @@
+"""Pipeline runs: asked for, claimed, reported on, looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conveyor.client.answers import read_run, read_runs
+from conveyor.client.connection import Request, ask
+from conveyor.client.paths import api_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conveyor.client.connection import Connection
+    from conveyor.domain.runs import Run
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The pipeline runs of a store."""
+
+    connection: Connection
+
+    def newest(self, *, limit: int = 50) -> tuple[Run, ...]:
+        """The newest runs, newest first."""
+        return ask(self.connection, Request("GET", api_path("runs", limit=limit)), read_runs)
+
+    def get(self, run_id: int) -> Run:
+        """One run with its steps; raises NotFound."""
+        return ask(self.connection, Request("GET", api_path("runs", run_id)), read_run)
+
+    def create(self, repository: str, ref: str) -> Run:
+        """Ask for a commit or tag to be carried through."""
+        body = {"repository": repository, "ref": ref}
+        return ask(self.connection, Request("POST", api_path("runs"), json_body=body), read_run)
+
+    def claim(self, worker: str, *, run_id: int | None = None) -> Run | None:
+        """Take the oldest requested run, or this one; ``None`` when none waits."""
+        body = {"worker": worker, "run": run_id}
+        request = Request("POST", api_path("runs", "claim"), json_body=body)
+        return ask(self.connection, request, lambda value: None if value is None else read_run(value))
+
+    def report_step(
+        self, run_id: int, name: str, state: str, detail: Mapping[str, Any] | str | None = None
+    ) -> Run:
+        """Write the state of one step of a run that this worker holds; a text is its summary."""
+        body = {"state": state, "detail": detail}
+        request = Request("PUT", api_path("runs", run_id, "steps", name), json_body=body)
+        return ask(self.connection, request, read_run)
+
+    def update(self, run_id: int, **fields: str | None) -> Run:
+        """Write ``commit``, ``project``, ``version``, ``state`` or ``detail`` of a run this worker holds."""
+        request = Request("PATCH", api_path("runs", run_id), json_body=fields, may_repeat=True)
+        return ask(self.connection, request, read_run)

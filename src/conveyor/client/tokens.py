@@ -1,0 +1,56 @@
+"""API tokens, which stand for a user's password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conveyor.client.connection import Request, ask
+from conveyor.client.paths import api_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.client.connection import Connection
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The API tokens of a store."""
+
+    connection: Connection
+
+    def all(self, user: str | None = None) -> list[dict[str, Any]]:
+        """Every token without its secret, or those of one user, oldest first."""
+        request = Request("GET", api_path("tokens", user=user or None))
+        return ask(self.connection, request, lambda value: list(value["tokens"]))
+
+    def add(
+        self,
+        user: str,
+        *,
+        scopes: Sequence[str] | None = None,
+        indexes: Sequence[str] | None = None,
+        projects: Sequence[str] | None = None,
+        expires_at: str | None = None,
+        description: str = "",
+    ) -> str:
+        """Make a token and return it; ``scopes`` ``None``: all that the user has."""
+        body = {
+            "user": user,
+            "scopes": _list(scopes),
+            "indexes": _list(indexes),
+            "projects": _list(projects),
+            "expires_at": expires_at,
+            "description": description or None,
+        }
+        request = Request("POST", api_path("tokens"), json_body=body)
+        return ask(self.connection, request, lambda value: str(value["token"]))
+
+    def revoke(self, token_id: int) -> None:
+        """Revoke a token."""
+        self.connection.send(Request("DELETE", api_path("tokens", token_id)))
+
+
+def _list(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
