@@ -9,12 +9,13 @@ import pytest
 
 from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.connection import open_catalog, writing
-from conveyor.errors import Conflict, MissingTool, StorageFailed
-from conveyor.operations.backups import back_up
+from conveyor.errors import Conflict, MissingTool, NotFound, StorageFailed, StorageFull
+from conveyor.operations.backups import back_up, read_backup
 from conveyor.operations.inspection import inspect_store
 from conveyor.operations.restores import restore_store
 from conveyor.operations.store import RESTORING_FILE
 from distributions_made import make_wheel
+from faulty_disks import fill, small_disk
 from makers import make_settings, make_store
 from operations.stores_compared import contents_of, rows_of
 from operations.stores_damaged import mirror
@@ -115,6 +116,17 @@ def test_restore_that_was_killed_after_its_last_row_is_completed(
     assert (settings.data / RESTORING_FILE).exists()
     restore_store(tmp_path / "backup", settings, threads=2)
     assert rows_of(make_store(tmp_path / "again", database_url=new_database_url)) == rows_of(store)
+
+
+def test_rows_that_find_no_room_make_no_backup(store: Store, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size="1m") as disk:
+        filler = fill(disk, leaving_bytes=8192)
+        with pytest.raises(StorageFull):
+            back_up(store, disk / "backup", threads=2)
+        with pytest.raises(NotFound, match="no finished backup"):
+            read_backup(disk / "backup")
+        filler.unlink()
+        assert back_up(store, disk / "backup", threads=2).backup == read_backup(disk / "backup")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

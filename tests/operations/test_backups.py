@@ -16,7 +16,7 @@ from conveyor.blobs import shelves
 from conveyor.blobs.inventory import hash_file
 from conveyor.catalog.copies import copied_catalog
 from conveyor.domain.backups import MARKER
-from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
+from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed, StorageFull
 from conveyor.operations.backups import BackedUp, back_up, read_backup
 from conveyor.operations.garbage import collect_garbage
 from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
@@ -29,6 +29,7 @@ from conveyor.operations.store import (
     opened_store,
 )
 from distributions_made import make_wheel
+from faulty_disks import enlarge, small_disk
 from makers import make_settings, make_store
 from operations.stores_compared import contents_of, rows_of
 from operations.stores_damaged import blob_path, damage, execute, make_older, mirror, put_garbage
@@ -224,10 +225,55 @@ def test_folder_with_something_else_is_refused(store: Store, tmp_path: Path) -> 
     (tmp_path / "mine" / "thesis.tex").write_text("chapter one")
     with pytest.raises(Conflict, match=r"something else than a backup: thesis\.tex"):
         backup(store, tmp_path / "mine")
-    with pytest.raises(Conflict, match="something else"):
-        backup(store, tmp_path / "store")
-    with pytest.raises(InvalidInput, match="among the store's own blobs"):
-        backup(store, tmp_path / "store" / "blobs" / "backup")
+
+
+def test_backup_in_the_store_or_around_it_is_refused_and_makes_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "house" / "blobs")  # a backup may hold a folder of that name
+    (tmp_path / "link").symlink_to(tmp_path / "house")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("house/blobs", "house/blobs/sub/backup", "house/blobs/blobs/backup", "link/blobs/backup"):
+        with pytest.raises(InvalidInput, match=r"lies in the store's own folder .*/blobs") as raised:
+            backup(store, tmp_path / name)
+        assert "beside it" in (raised.value.hint or "")
+    for name in ("house", "link"):
+        with pytest.raises(InvalidInput, match=r"holds the store's own folder .*/blobs"):
+            backup(store, tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_backup_around_blobs_that_lie_elsewhere_is_refused(tmp_path: Path) -> None:
+    """They would be the blobs of the backup, and cleared of what it does not need."""
+    settings = replace(make_settings(tmp_path / "store"), blobs_url=f"file://{tmp_path}/elsewhere/blobs")
+    initialise_store(settings)
+    with opened_store(settings) as store:
+        sha256 = store.blobs.put(b"not named yet")
+        with pytest.raises(InvalidInput, match="holds the store's own folder"):
+            backup(store, tmp_path / "elsewhere")
+        assert store.blobs.has(sha256)
+
+
+@pytest.mark.parametrize("size", ["64k", "192k", "1800k"])
+def test_full_disk_of_a_backup_is_said_and_leaves_the_one_before(
+    store: Store, tmp_path: Path, size: str
+) -> None:
+    """It is full before the catalogue is written, in the middle of it, or while blobs are."""
+    large = make_wheel("large", extra={"large/payload": os.urandom(3_000_000)})
+    with small_disk(tmp_path / "disk", size=size) as disk:
+        if size == "1800k":
+            first = backup(store, disk / "backup").backup
+        publish(store, large)
+        with pytest.raises(StorageFull, match="disk is full") as raised:
+            backup(store, disk / "backup")
+        assert "free some space" in (raised.value.hint or "")
+        if size == "1800k":
+            assert read_backup(disk / "backup") == first
+            check_whole(disk / "backup")
+        else:
+            with pytest.raises(NotFound, match="no finished backup"):
+                read_backup(disk / "backup")
+        enlarge(disk, size="16m")
+        backup(store, disk / "backup")
+        check_whole(disk / "backup")
 
 
 def test_backup_of_another_store_is_not_overwritten(store: Store, tmp_path: Path) -> None:

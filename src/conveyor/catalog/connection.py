@@ -108,6 +108,11 @@ def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
         yield connection
 
 
+def is_full_disk(reason: str) -> bool:
+    """Whether SQLite, PostgreSQL or one of their programs says that no space is left."""
+    return "disk is full" in reason or "No space left" in reason
+
+
 def is_sqlite(engine: sqlalchemy.Engine) -> bool:
     """Whether the catalogue is a SQLite file (else it is PostgreSQL)."""
     return engine.dialect.name == "sqlite"

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
-from conveyor.catalog.connection import is_sqlite, reading
+from conveyor.catalog.connection import is_full_disk, is_sqlite, reading
 from conveyor.catalog.dumps import dump_catalog
-from conveyor.errors import StorageFailed
+from conveyor.errors import StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def copied_catalog(engine: sqlalchemy.Engine, target: Path) -> Iterator[sqlalche
     Gives a connection that sees that very moment. The file is not durable before its file system is synced.
 
     Raises:
-        StorageFailed: the catalogue is damaged, or the file can not be written.
+        StorageFailed: the catalogue is damaged, or the file can not be written (StorageFull: has no room).
         MissingTool: there is no pg_dump.
     """
     if is_sqlite(engine):
@@ -61,7 +61,10 @@ def _copy_file(engine: sqlalchemy.Engine, target: Path) -> None:
             copy.execute("pragma journal_mode=delete")
             (said,) = copy.execute("pragma quick_check(1)").fetchone()
     except sqlite3.Error as error:
-        raise StorageFailed(f"the catalogue can not be copied: {error}", hint="look at the disk") from error
+        what = "the catalogue can not be copied"
+        if is_full_disk(str(error)):
+            raise StorageFull(f"{what}: the disk is full", hint="free some space, then try again") from error
+        raise StorageFailed(f"{what}: {error}", hint="look at the disk") from error
     if said != "ok":
         raise StorageFailed(
             f"the catalogue is damaged: {said}", hint="restore an older backup; this one would be worthless"

@@ -15,7 +15,8 @@ import sqlalchemy
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from conveyor.errors import MissingTool, StorageFailed
+from conveyor.catalog.connection import is_full_disk
+from conveyor.errors import MissingTool, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ def dump_catalog(connection: sqlalchemy.Connection, target: Path) -> None:
 
     Raises:
         MissingTool: there is no pg_dump.
-        StorageFailed: it failed; its own words are in the message.
+        StorageFailed: it failed; its own words are in the message (StorageFull: the disk has no room).
     """
     snapshot = connection.execute(text("select pg_export_snapshot()")).scalar_one()
     url = connection.engine.url
@@ -67,10 +68,10 @@ def _run(program: str, url: sqlalchemy.URL, *arguments: str) -> None:
         errors="replace",
     )
     if ended.returncode != 0:
-        raise StorageFailed(
-            f"{program} failed: {ended.stderr.strip() or ended.returncode}",
-            hint="look at the database and the disk, then try again",
-        )
+        said = f"{program} failed: {ended.stderr.strip() or ended.returncode}"
+        if is_full_disk(said):
+            raise StorageFull(said, hint="free some space, then try again")
+        raise StorageFailed(said, hint="look at the database and the disk, then try again")
 
 
 _PLAIN = ("--no-owner", "--no-privileges")

@@ -123,10 +123,11 @@ def back_up(
         progress: told as it goes.
 
     Raises:
-        InvalidInput: the folder lies among the store's blobs.
+        InvalidInput: the folder lies in the store's own, or the other way round.
         MissingTool: the catalogue is in PostgreSQL, and there is no pg_dump.
         Conflict: the folder holds something else, or another backup is being written there.
-        StorageFailed: a blob is missing or damaged, or a disk failed; the backup before is still there.
+        StorageFailed: a blob is missing or damaged, or a disk failed (StorageFull: has no room); the backup
+            before is still there.
     """
     _check(store, destination)
     database: Database = "sqlite" if is_sqlite(store.catalog) else "postgresql"
@@ -184,9 +185,7 @@ def read_backup(folder: Path) -> Backup:
 
 
 def _check(store: Store, destination: Path) -> None:
-    root = local_blobs(store.blobs).root.resolve()
-    if destination.resolve().is_relative_to(root):
-        raise InvalidInput(f"{destination} lies among the store's own blobs", hint="choose another folder")
+    _refuse_own_folders(store, destination)
     with storage_errors(f"{destination} can not be used"):
         make_durable_folders(destination)
         strange = [name for name in os.listdir(destination) if not name.startswith(_OUR_NAMES)]  # noqa: PTH208 - names are all that is asked for
@@ -201,6 +200,23 @@ def _check(store: Store, destination: Path) -> None:
             raise Conflict(
                 f"{destination} holds a backup of another store, {theirs}; this one is {mine}",
                 hint="give each store a folder of its own",
+            )
+
+
+def _refuse_own_folders(store: Store, destination: Path) -> None:
+    """Raise InvalidInput when a backup would lie in the store, or the store in the backup.
+
+    Whoever removes or loses the one would lose the other with it; and the store's own blobs, taken for those
+    of the backup, would be cleared away.
+    """
+    folder = destination.resolve()
+    for own in (store.data, local_blobs(store.blobs).root):
+        real = own.resolve()
+        if folder.is_relative_to(real) or real.is_relative_to(folder):
+            which = "lies in" if folder.is_relative_to(real) else "holds"
+            raise InvalidInput(
+                f"{destination} {which} the store's own folder {own}",
+                hint="give a folder beside it, best on another disk",
             )
 
 

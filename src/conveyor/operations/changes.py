@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from conveyor.catalog.connection import reading, writing
+from conveyor.catalog.connection import is_full_disk, reading, writing
 from conveyor.catalog.events import Event, insert_event
 from conveyor.catalog.serials import next_serial
 from conveyor.domain.times import utc_text
@@ -139,6 +139,6 @@ def database_errors(what: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        if "disk is full" in reason or "No space left" in reason:
+        if is_full_disk(reason):
             raise StorageFull(f"{what}: the disk is full", hint="free some space, then try again") from error
         raise StorageFailed(f"{what}: {reason}", hint="look at the database, then try again") from error

@@ -25,6 +25,7 @@ from conveyor.settings import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -43,6 +44,8 @@ SERIAL_FILE = "serial"
 class Store:
     """All that an operation needs; made by ``open_store``, ended by ``close_store``."""
 
+    data: Path
+    """The store's folder; catalogue and blobs may lie elsewhere."""
     catalog: Engine
     blobs: BlobStore
     newest: NewestSerial
@@ -78,7 +81,7 @@ def open_store(settings: StoreSettings) -> Store:
             newest = SerialQuery(catalog)
         with database_errors("the newest serial can not be read"):
             newest.repair()
-        return Store(catalog=catalog, blobs=blobs, newest=newest, clock=now)
+        return Store(data=settings.data, catalog=catalog, blobs=blobs, newest=newest, clock=now)
     except BaseException:
         catalog.dispose()
         raise
