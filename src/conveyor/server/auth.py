@@ -27,6 +27,7 @@ from conveyor.domain.times import utc_text
 from conveyor.errors import Forbidden, StorageFailed, Unauthorized
 from conveyor.operations.tokens import KnownToken, digest_of, find_token, note_last_uses
 from conveyor.operations.users import Account, find_account, is_right_password
+from conveyor.server.flights import Flights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +68,7 @@ class Authenticator:
         self._passwords: dict[bytes, tuple[str, float]] = {}
         self._key = secrets.token_bytes(32)
         self._checking = asyncio.Semaphore(PASSWORD_CHECKS_AT_ONCE)
+        self._checks = Flights()
         self._last_uses: dict[int, str] = {}
         self._written_at = time.monotonic()
         self._writing: asyncio.Task[None] | None = None
@@ -89,6 +91,7 @@ class Authenticator:
 
     async def close(self) -> None:
         """Write the last uses that were not written yet."""
+        await self._checks.close()
         if self._writing is not None:
             await self._writing
         await self._write_last_uses()
@@ -128,15 +131,17 @@ class Authenticator:
         key = hmac.digest(self._key, f"{name}\0{password}".encode(), "sha256")
         if account is not None and self._is_remembered(key, account):
             return account.identity
-        async with self._checking:
-            # Of the requests that waited here with the same password, only the first one checks it.
-            if account is not None and self._is_remembered(key, account):
-                return account.identity
-            is_right = await asyncio.to_thread(is_right_password, account, password)
+        # Requests that come together with the same password wait for one check of it.
+        check = self._checks.join((key, account), lambda: self._is_right(account, password))
+        is_right = await check.landed()  # also without an account, so that time tells nothing
         if account is None or not is_right:
             raise Unauthorized("the user name or the password is wrong")
         _remember(self._passwords, key, (account.password_hash, time.monotonic()))
         return account.identity
+
+    async def _is_right(self, account: Account | None, password: str) -> bool:
+        async with self._checking:
+            return await asyncio.to_thread(is_right_password, account, password)
 
     async def _account(self, name: str) -> Account | None:
         key = f"account {name}"
