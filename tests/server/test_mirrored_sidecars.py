@@ -10,7 +10,7 @@ import pytest
 
 from conveyor.domain.mirror import FRESH_FOR
 from conveyor.errors import NotFound, UpstreamFailed
-from conveyor.upstream import PROVENANCE_LIMIT_BYTES
+from conveyor.upstream.index import PROVENANCE_LIMIT_BYTES
 from distributions_made import Made, core_metadata, make_sdist, make_wheel, zip_of
 from mirrors import Clock, mirroring, only_file, packages_path, run, settled
 from upstreams import Served, file_entry, running_upstream
