@@ -458,6 +458,14 @@ def test_backup_is_restored_into_the_same_kind_of_database_only(store: Store, tm
     assert not settings.data.exists()
 
 
+def test_restore_to_where_no_blobs_can_be_makes_nothing(store: Store, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+    settings = replace(make_settings(tmp_path / "again"), blobs_url="s3://bucket/blobs")
+    with pytest.raises(InvalidInput, match="blobs can not live at"):
+        restore_store(tmp_path / "backup", settings, threads=2)
+    assert not settings.data.exists()
+
+
 @pytest.mark.parametrize("left", ["catalog.sqlite", "catalog.sqlite-wal"])
 def test_what_is_left_of_another_catalogue_is_not_restored_over(
     store: Store, tmp_path: Path, left: str

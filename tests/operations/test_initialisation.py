@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -228,6 +228,24 @@ def test_database_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> Non
         initialise_store(settings)
     assert "hunter2" not in str(raised.value)
     assert not settings.data.exists()
+
+
+UNUSABLE_SETTINGS: dict[str, dict[str, Any]] = {
+    "blobs can not live at a": {"blobs_url": "s3://bucket/blobs"},
+    "the catalogue can not live in": {"database_url": "mysql://127.0.0.1:9/none"},
+    "the catalogue needs a file": {"database_url": "sqlite://"},
+    "the database URL can not be read": {"database_url": "catalog.sqlite"},
+    "there is no folder": {"database_url": "sqlite:////nowhere/catalog.sqlite"},
+}
+
+
+@pytest.mark.parametrize("told", UNUSABLE_SETTINGS)
+def test_setting_that_no_store_can_have_is_refused_before_anything_is_made(tmp_path: Path, told: str) -> None:
+    settings = make_settings(tmp_path / "store")
+    with pytest.raises(InvalidInput, match=told) as raised:
+        initialise_store(replace(settings, **UNUSABLE_SETTINGS[told]))
+    assert raised.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_upstream_that_is_no_web_address_is_refused_before_anything_is_made(

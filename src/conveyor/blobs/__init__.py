@@ -7,6 +7,7 @@ returned, the bytes are durable and every process sees them; doing it again with
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +15,6 @@ from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
     from typing import BinaryIO
 
 
@@ -72,12 +72,15 @@ class BlobStore(Protocol):
 
 
 def open_blobs(url: str) -> BlobStore:
-    """The blob store at ``file:///FOLDER``; raises InvalidInput for a URL of another kind."""
+    """The blob store at ``file:///FOLDER``; raises as ``blobs_folder``, and StorageFailed."""
+    from conveyor.blobs.filesystem import FilesystemBlobs
+
+    return FilesystemBlobs(blobs_folder(url))
+
+
+def blobs_folder(url: str) -> Path:
+    """The folder that a URL of blobs names; raises InvalidInput for a URL of another kind."""
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        from pathlib import Path
-
-        from conveyor.blobs.filesystem import FilesystemBlobs
-
-        return FilesystemBlobs(Path(unquote(parts.path)))
+        return Path(unquote(parts.path))
     raise InvalidInput(f'blobs can not live at a "{parts.scheme}" URL', hint="use file:///FOLDER")

@@ -3,8 +3,8 @@
 ``initialise_store`` may run in several processes at once and may be killed at any line; running it again
 completes it. Its steps, in this order:
 
-1. what can be refused is refused, before anything is made: a database that does not answer, an index that can
-   not be mirrored, a folder that somebody else uses;
+1. what can be refused is refused, before anything is made: a database that does not answer, a place where no
+   blobs can be, an index that can not be mirrored, a folder that somebody else uses;
 2. the folder, durable, no half restored one, and a catalogue file for its owner only;
 3. the blobs' folder, and the catalogue's tables in one transaction;
 4. the password of ``admin``: chosen, written to its file and fsynced *before* step 5 commits, so that no
@@ -37,7 +37,7 @@ from conveyor.catalog.users import insert_user
 from conveyor.domain.access import SCOPES
 from conveyor.domain.backups import MARKER
 from conveyor.domain.indexes import DEFAULT_INDEXES
-from conveyor.errors import Conflict, NotFound
+from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.store import (
     ADMIN,
@@ -46,6 +46,7 @@ from conveyor.operations.store import (
     open_store,
     opened_store,
     refuse_half_restored,
+    refuse_places,
     store_id,
     store_upstream,
 )
@@ -110,15 +111,28 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
     """The index that the store reads from, or, where there is none yet, would read from; makes nothing.
 
     Raises:
-        InvalidInput: this machine's pip configuration names no index that can be mirrored.
+        InvalidInput: this machine's pip configuration names no index that can be mirrored, or the settings
+            put catalogue or blobs where they can not be.
         StorageFailed, Conflict: as ``open_store``; or there is no store in the folder, but something else.
     """
     try:
         with opened_store(settings) as store:
             return store_upstream(store)
     except NotFound:
+        refuse_places(settings)
+        _refuse_missing_folder(settings)
         _refuse_folder_of_others(settings)
         return settings.upstream or upstream_of_this_machine()
+
+
+def _refuse_missing_folder(settings: StoreSettings) -> None:
+    """Raise InvalidInput when the catalogue is to be in a folder, not the store's own, that is not there."""
+    catalog = sqlite_path(settings.database_url)
+    if catalog is not None and catalog.parent != settings.data and not catalog.parent.is_dir():
+        raise InvalidInput(
+            f"the catalogue can not be made: there is no folder {catalog.parent}",
+            hint="make it, or give another file in CONVEYOR_DATABASE_URL",
+        )
 
 
 def _refuse_folder_of_others(settings: StoreSettings) -> None:

@@ -36,7 +36,7 @@ from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup
 from conveyor.operations.changes import database_errors
 from conveyor.operations.initialisation import alone_in
-from conveyor.operations.store import RESTORING_FILE
+from conveyor.operations.store import RESTORING_FILE, refuse_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,8 @@ def restore_store(
 
     Raises:
         NotFound: there is no finished backup.
-        InvalidInput: the backup's marker or list is damaged, or the catalogue is to be in another database.
+        InvalidInput: the backup's marker or list is damaged, or the catalogue or the blobs are to be
+            where they can not be.
         MissingTool: the catalogue is to be in PostgreSQL, and there is no pg_restore.
         Conflict: folder or database are not empty, or the backup is of a newer conveyor.
         StorageFailed: the backup is damaged, or a disk failed; call again to go on.
@@ -75,6 +76,7 @@ def restore_store(
         )
     for file in (backup.catalog, backup.listing):
         _check_file(source, file)
+    refuse_places(settings)
     # 2. the folder
     with storage_errors(f"{settings.data} can not be made"):
         make_durable_folders(settings.data)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from conveyor.blobs import BlobStore, open_blobs
+from conveyor.blobs import BlobStore, blobs_folder, open_blobs
 from conveyor.blobs.errors import storage_errors
 from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog
 from conveyor.catalog.facts import read_fact
@@ -140,6 +140,12 @@ def _fact(store: Store, key: str) -> str:
     if value is None:
         raise StorageFailed("this store is not initialised", hint="conveyor store serve --data DIR")
     return value
+
+
+def refuse_places(settings: StoreSettings) -> None:
+    """Raise InvalidInput when catalogue or blobs are to be where no store can have them; makes nothing."""
+    open_catalog(settings.database_url).dispose()
+    blobs_folder(settings.blobs_url)
 
 
 def refuse_half_restored(settings: StoreSettings) -> None:
