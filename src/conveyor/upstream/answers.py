@@ -92,6 +92,6 @@ def last_modified(answer: aiohttp.ClientResponse) -> str | None:
 
 
 def sound_etag(answer: aiohttp.ClientResponse) -> str | None:
-    """The validator of an answer; ``None`` unless it is printable ASCII, which can be stored and sent back."""
+    """The validator of an answer if it can be stored and sent back: printable ASCII."""
     value = answer.headers.get("ETag")
     return value if value is not None and value.isascii() and value.isprintable() else None
