@@ -16,7 +16,6 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from conveyor.domain.access import ANONYMOUS
 from conveyor.domain.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.incoming_files import IncomingFile
@@ -86,16 +85,16 @@ class Uploads:
         refuse_other_sites(scope["headers"])
         identity = await self._authenticator.authenticate(scope["headers"])
         scope.setdefault("state", {})["user"] = identity.name or None
-        # 2. is it a form of sensible size, and may they at all
-        reader = FormReader(headers.get(b"content-type", b"").decode("latin-1"))
+        # 2. may they at all, and is it a form of sensible size; of a small body both are asked with the rest
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        upload = _Arriving(self._store, identity, scope["index"], content_type, self._limits)
         announced = headers.get(b"content-length", b"")
         announced_bytes = int(announced) if announced.isdigit() else None
-        check_file_size((announced_bytes or 0) - FIELDS_LIMIT_BYTES, self._limits)
         is_small = announced_bytes is not None and announced_bytes <= PIECE_BYTES
-        if not is_small or identity is ANONYMOUS or b"expect" in headers:
-            await asyncio.to_thread(check_upload_rights, self._store, identity, scope["index"])
+        if not is_small or identity.is_anonymous or b"expect" in headers:
+            await asyncio.to_thread(upload.begin)
+            check_file_size((announced_bytes or 0) - FIELDS_LIMIT_BYTES, self._limits)
         # 3. the body; 4. the decision
-        file = IncomingFile(self._store.blobs, limits=self._limits)
         thread = _OneCall()
         try:
             piece: list[bytes] = []
@@ -104,38 +103,76 @@ class Uploads:
                 piece.append(data)
                 piece_bytes += len(data)
                 if piece_bytes >= PIECE_BYTES:
-                    await thread.start(_take_in, piece, reader, file)
+                    await thread.start(upload.take_in, piece)
                     piece, piece_bytes = [], 0
             await thread.finish()
-            return await self._decide(scope["index"], piece, reader, file, identity)
+            return await self._decide(upload, piece)
         finally:
             with suppress(ConveyorError):  # one that is told already, or comes after one that is
                 await thread.finish()
-            file.close()
+            upload.close()
 
-    async def _decide(
-        self, index: str, rest: list[bytes], reader: FormReader, file: IncomingFile, identity: Identity
-    ) -> AcceptedUpload:
-        def take_in_and_accept() -> tuple[ReceivedUpload, AcceptedUpload | UpstreamQuestion]:
-            check_upload_rights(self._store, identity, index)
-            _take_in(rest, reader, file)
-            filename, form = reader.finish()
-            upload = ReceivedUpload(index=index, filename=filename, form=form, file=file)
-            return upload, accept_upload(self._store, upload, identity=identity, limits=self._limits)
-
-        upload, answer = await asyncio.to_thread(take_in_and_accept)
+    async def _decide(self, upload: _Arriving, rest: list[bytes]) -> AcceptedUpload:
+        received, answer = await asyncio.to_thread(upload.accept, rest)
         if isinstance(answer, UpstreamQuestion):
             upstream_has = await self._upstream_has_project(answer.project)
             return await asyncio.to_thread(
                 accept_answered,
                 self._store,
-                upload,
+                received,
                 answer,
-                identity=identity,
+                identity=upload.identity,
                 limits=self._limits,
                 upstream_has=upstream_has,
             )
         return answer
+
+
+class _Arriving:
+    """One upload while it arrives; its methods are for a thread, one at a time.
+
+    Each of them first asks whether the caller may upload into this index at all: who may not is told nothing
+    about what was sent.
+    """
+
+    def __init__(
+        self, store: Store, identity: Identity, index: str, content_type: str, limits: UploadLimits
+    ) -> None:
+        self.identity = identity
+        self._store = store
+        self._index = index
+        self._content_type = content_type
+        self._limits = limits
+        self._file = IncomingFile(store.blobs, limits=limits)
+        self._reader: FormReader | None = None
+
+    def begin(self) -> FormReader:
+        """The reader of the form, once it is known that the caller may upload; raises ConveyorError."""
+        if self._reader is None:
+            check_upload_rights(self._store, self.identity, self._index)
+            self._reader = FormReader(self._content_type)
+        return self._reader
+
+    def take_in(self, piece: list[bytes]) -> None:
+        """Parse, hash and write the next bytes of the body; raises ConveyorError."""
+        reader = self.begin()
+        for data in piece:
+            reader.feed(data)
+        if reader.has("md5_digest"):
+            self._file.expect_md5()
+        self._file.write(reader.take_file())
+
+    def accept(self, rest: list[bytes]) -> tuple[ReceivedUpload, AcceptedUpload | UpstreamQuestion]:
+        """Take in the last bytes and decide about the whole; raises ConveyorError."""
+        self.take_in(rest)
+        filename, form = self.begin().finish()
+        received = ReceivedUpload(index=self._index, filename=filename, form=form, file=self._file)
+        answer = accept_upload(self._store, received, identity=self.identity, limits=self._limits)
+        return received, answer
+
+    def close(self) -> None:
+        """Let go of what has come."""
+        self._file.close()
 
 
 class _OneCall:
@@ -151,17 +188,10 @@ class _OneCall:
 
     async def finish(self) -> None:
         """Wait for the call under way, if there is one; raises what it raised."""
-        running, self._running = self._running, None
-        if running is not None:
-            await running
-
-
-def _take_in(piece: list[bytes], reader: FormReader, file: IncomingFile) -> None:
-    for data in piece:
-        reader.feed(data)
-    if reader.has("md5_digest"):
-        file.expect_md5()
-    file.write(reader.take_file())
+        if self._running is not None:
+            await asyncio.wait([self._running])  # whoever waits may be cancelled; the thread goes on
+            running, self._running = self._running, None
+            running.result()
 
 
 class _Body:
