@@ -88,6 +88,26 @@ def test_path_of_nothing_is_a_404_problem(served: RunningStore, path: str) -> No
     problem = answer.json()
     assert (problem["title"], problem["status"]) == ("NotFound", 404)
     assert path in problem["detail"]
+    assert problem["hint"].count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/simple/foo", "did you mean /INDEX/simple/PROJECT/;"),
+        ("/unstable/simle/foo/", "did you mean /INDEX/simple/PROJECT/;"),
+        ("/unstable/simple/foo/bar/", "a project's page is /unstable/simple/PROJECT/"),
+        ("/unstable/pypi/foo", "ask for /unstable/pypi/PROJECT/json"),
+        ("/api/v1/project/foo", "did you mean /api/v1/projects/{project};"),
+        ("/api", "/api/v1/openapi.json lists all"),
+    ],
+)
+def test_hint_of_a_mistyped_path_names_the_one_that_was_meant(
+    served: RunningStore, path: str, hint: str
+) -> None:
+    answer = served.get(path)
+    assert answer.status == 404
+    assert answer.json()["hint"].startswith(hint)
 
 
 def test_head_of_an_error_has_no_body(served: RunningStore) -> None:

@@ -41,6 +41,7 @@ from conveyor.server.json_api import JsonApi
 from conveyor.server.mirroring import Mirroring
 from conveyor.server.newest import Newest
 from conveyor.server.pages import Pages
+from conveyor.server.paths import hint_of_path
 from conveyor.server.problems import as_error, method_not_allowed, send_error
 from conveyor.server.simple_api import SimpleApi
 from conveyor.server.uploads import Uploads
@@ -202,7 +203,7 @@ def _route(scope: Scope) -> str:
         return "nothing"
     if path.startswith("/packages/"):
         return "packages"
-    if path.startswith("/api/"):
+    if path.startswith("/api/") or path == "/api":
         return "api"
     if path in _SINGLE_PATHS:
         return _SINGLE_PATHS[path]
@@ -221,7 +222,7 @@ _SINGLE_PATHS = {"/": "front", "/healthz": "healthz", "/readyz": "readyz"}
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     del receive, send
-    raise NotFound(f"there is nothing at {scope['path']}", hint="see / for the indexes of this store")
+    raise NotFound(f"there is nothing at {scope['path']}", hint=hint_of_path(scope["path"]))
 
 
 async def _healthz(scope: Scope, receive: Receive, send: Send) -> None:

@@ -101,7 +101,8 @@ def _target(scope: Scope) -> tuple[NormalizedName, str | None]:
     """(project, canonical version or ``None``); raises NotFound."""
     parts = (scope["rest"] or "").rstrip("/").split("/")
     if parts[-1] != "json" or len(parts) not in (2, 3):
-        raise NotFound(f"there is nothing at {scope['path']}", hint="ask for …/pypi/PROJECT/json")
+        hint = f"ask for /{scope['index']}/pypi/PROJECT/json"
+        raise NotFound(f"there is nothing at {scope['path']}", hint=hint)
     try:
         return project_name(parts[0]), str(Version(parts[1])) if len(parts) == 3 else None
     except (InvalidName, InvalidVersion) as error:

@@ -229,7 +229,8 @@ def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
         return None, None
     given, slash, more = rest.partition("/")
     if more:
-        raise NotFound(f"there is nothing at {scope['path']}", hint="a project's page is one folder deep")
+        hint = f"a project's page is /{scope['index']}/simple/PROJECT/"
+        raise NotFound(f"there is nothing at {scope['path']}", hint=hint)
     try:
         project = project_name(given)
     except InvalidName as error:

@@ -46,6 +46,7 @@ from conveyor.server.api import (
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
 from conveyor.server.auth import refuse_other_sites
+from conveyor.server.paths import nearest_shape
 from conveyor.server.problems import as_error, method_not_allowed, problem
 
 if TYPE_CHECKING:
@@ -81,20 +82,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *claims.ENDPOINTS,
     *events.ENDPOINTS,
 )
+_PREFIX = "/api/v1"
+_SHAPES = frozenset(endpoint.path for endpoint in ENDPOINTS)
 
 
 def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream) -> ASGIApp:
     """The application that answers every path below ``/api/``."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
-        by_path.setdefault(f"/api/v1{endpoint.path}", {})[endpoint.method] = endpoint
+        by_path.setdefault(f"{_PREFIX}{endpoint.path}", {})[endpoint.method] = endpoint
     document = JSONResponse(openapi_document(ENDPOINTS, version=installed_version()))
 
     async def describe(request: Request) -> Response:
         del request
         return document
 
-    routes = [Route("/api/v1/openapi.json", describe, methods=["GET"])]
+    routes = [Route(f"{_PREFIX}/openapi.json", describe, methods=["GET"])]
     routes += [
         Route(path, _EveryMethod(_answering(store, authenticator, methods, ask_upstream)))
         for path, methods in by_path.items()
@@ -194,7 +197,10 @@ async def _of_framework(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
         return _problem(method_not_allowed(request.scope, *allowed))
-    return _problem(NotFound(f"there is nothing at {request.url.path}", hint="see /api/v1/openapi.json"))
+    path = request.url.path
+    shape = nearest_shape(path.removeprefix(_PREFIX), _SHAPES)
+    meant = f"did you mean {_PREFIX}{shape}; " if shape else ""
+    return _problem(NotFound(f"there is nothing at {path}", hint=f"{meant}{_PREFIX}/openapi.json lists all"))
 
 
 def _problem(error: ConveyorError) -> Response:
