@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 WORKERS = 2
-START_SECONDS = 10
+START_SECONDS = 60
 
 _NGINX = """
 user {user};
@@ -129,7 +129,7 @@ def nginx(pages: Mapping[str, Mapping[str, bytes]], files: Mapping[str, bytes | 
     began = time.perf_counter()
     process = subprocess.Popen([program("nginx"), "-c", folder / "nginx.conf", "-p", folder])
     try:
-        _wait_for(port, process)
+        wait_for(port, process)
         yield Served(f"http://127.0.0.1:{port}", (process.pid,), time.perf_counter() - began)
     finally:
         process.terminate()
@@ -137,7 +137,8 @@ def nginx(pages: Mapping[str, Mapping[str, bytes]], files: Mapping[str, bytes | 
         shutil.rmtree(folder)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until somebody listens; raises OSError when the process ends before, or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

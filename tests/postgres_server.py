@@ -43,8 +43,8 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """Start a server, and stop it and remove its folder on leaving."""
+def running_postgres(*, is_durable: bool = False) -> Iterator[PostgresServer]:
+    """Start a server; stop it and remove its folder on leaving. ``is_durable``: its commits are synced."""
     binaries = find_binaries()
     folder = Path(tempfile.mkdtemp(prefix="conveyor-postgres-"))
     try:
@@ -54,7 +54,8 @@ def running_postgres() -> Iterator[PostgresServer]:
             folder.chmod(0o755)
             as_user = ["runuser", "-u", "postgres", "--"]
         data, port = folder / "data", free_port()
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off -c max_connections=200"
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c max_connections=200"
+        options += "" if is_durable else " -c fsync=off"
         run(
             *as_user,
             binaries / "initdb",

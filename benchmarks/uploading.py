@@ -1,0 +1,110 @@
+"""Load of uploads: clients whose connections stay open, in rounds that take turns.
+
+A client sends a body made beforehand and reads the answer, no more: it runs on the processors that the server
+needs. That takes 0.2 ms of them.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import urllib3
+
+from benchmarks.prepared_uploads import CONTENT_TYPE
+from conveyor.domain.simple_api import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from benchmarks.prepared_uploads import Upload
+
+CLIENTS = 8
+TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that takes uploads."""
+
+    upload_url: str
+    simple_url: str
+    """Of its list of projects, with a slash at the end."""
+    authorization: Mapping[str, str]
+    """The header."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Uploads that were accepted one and all, by ``CLIENTS`` clients at a time."""
+
+    uploads: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Its rate."""
+        return self.uploads / self.seconds
+
+
+def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float = TIMEOUT_SECONDS) -> Round:
+    """Upload in this order, as many as are begun in that time; raises RuntimeError when one is refused."""
+    parts = urlsplit(index.upload_url)
+    headers = {**index.authorization, "Content-Type": CONTENT_TYPE}
+    waiting = iter(uploads)  # the clients' common heap
+    os.sync()  # what others wrote before is theirs
+    began = time.perf_counter()
+
+    def keep_uploading(_client: int) -> int:
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
+        done = 0
+        for upload in waiting:
+            connection.request("POST", parts.path, upload.body, headers)
+            answer = connection.getresponse()
+            said = answer.read()
+            if not 200 <= answer.status < 300:
+                raise RuntimeError(f"{upload.filename} was answered {answer.status}: {said[:500]!r}")
+            done += 1
+            if time.perf_counter() - began > most_seconds:
+                break
+        connection.close()
+        return done
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        done = sum(clients.map(keep_uploading, range(CLIENTS)))
+    return Round(done, time.perf_counter() - began)
+
+
+def rates_in_turn(*turns: Iterable[tuple[Index, Sequence[Upload]]]) -> list[float]:
+    """Median uploads per second of each who takes turns; a first round warms up and does not count."""
+    rounds = [[upload_all(*load) for load in loads] for loads in zip(*turns, strict=True)]
+    return [statistics.median(one.per_second for one in taken[1:]) for taken in zip(*rounds, strict=True)]
+
+
+def check_listed(index: Index, uploads: Iterable[Upload]) -> None:
+    """Read the pages of these projects; raises RuntimeError when an upload is missing there."""
+    expected: dict[str, dict[str, str]] = {}
+    for upload in uploads:
+        expected.setdefault(upload.project, {})[upload.filename] = upload.sha256
+    for project, files in expected.items():
+        listed = dict(_files_of(index, project))
+        missing = [name for name, sha256 in files.items() if listed.get(name) != sha256]
+        if missing:
+            raise RuntimeError(f"the page of {project} does not list {', '.join(missing[:5])}")
+
+
+def _files_of(index: Index, project: str) -> Iterator[tuple[str, str]]:
+    """Name and SHA-256 of every file on a page."""
+    headers = {**index.authorization, "Accept": JSON}
+    with urllib3.PoolManager(retries=False, timeout=TIMEOUT_SECONDS) as pool:
+        answer = pool.request("GET", f"{index.simple_url}{project}/", headers=headers)
+    if answer.status != 200:
+        raise RuntimeError(f"the page of {project} was answered {answer.status}")
+    for file in answer.json()["files"]:
+        yield file["filename"], file["hashes"]["sha256"]
