@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from figures import Figures
+    from upstreams import RunningUpstream
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +47,39 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Notes figures for the end of the run."""
     return noting(request.node)
+
+
+@pytest.fixture(autouse=True)
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of a test that is a coroutine, and of its fixtures; made when it is needed first."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Play a test that is a coroutine on its event loop, as the one task, for a minute at most."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    given = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+
+    async def limited() -> None:
+        async with asyncio.timeout(60):
+            await pyfuncitem.obj(**given)
+
+    running = pyfuncitem.funcargs["runner"]
+    assert isinstance(running, asyncio.Runner)
+    running.run(limited())
+    return True
+
+
+@pytest.fixture
+def upstream() -> Iterator[RunningUpstream]:
+    """An upstream on loopback that has nothing yet."""
+    from upstreams import running_upstream
+
+    with running_upstream() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,9 @@ PROMISED = {"503", "592", "629", "658", "691", "700", "714", "740", "792", "833"
 def functions_in(file: str) -> frozenset[str]:
     """The names of the test functions in a file below ``tests/``."""
     module = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
-    return frozenset(node.name for node in module.body if isinstance(node, ast.FunctionDef))
+    return frozenset(
+        node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 @pytest.mark.parametrize("row", list(page(TABLE).rows()), ids=lambda row: row[-2][:60])

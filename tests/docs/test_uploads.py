@@ -40,7 +40,9 @@ def test_every_test_that_the_page_names_exists() -> None:
     missing = []
     for file, name in sorted(_named_tests()):
         tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
-        if name not in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}:
+        if name not in {
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }:
             missing.append(f"{file}::{name}")
     assert missing == []
 

@@ -17,8 +17,6 @@ from conveyor.server.downloads import Download
 from conveyor.upstream import Upstream
 from distributions_made import make_wheel
 from makers import make_store
-from mirrors import run
-from upstreams import running_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,131 +54,105 @@ async def downloading(
         await reader.close()
 
 
-def test_download_that_nobody_follows_any_more_ends_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_download_that_nobody_follows_any_more_ends_and_leaves_nothing(
+    upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conveyor.server.downloads.LINGER_SECONDS", 0)
     monkeypatch.setattr("conveyor.server.downloads.NEARLY_DONE_BYTES", 1000)
-
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream) as (download, store, goes_on):
-                with download.followed() as follower:
-                    first = await anext(follower.chunks())
-                goes_on.set()
-                await download.task
-                assert not store.blobs.has(LARGE.sha256)
-        assert LARGE.content.startswith(first)
-        assert isinstance(download.error, UpstreamFailed)
-        assert "nobody waits" in download.error.message
-        assert list((tmp_path / "store" / "blobs" / "temporary").iterdir()) == []
-
-    run(scenario())
+    async with downloading(tmp_path, upstream) as (download, store, goes_on):
+        with download.followed() as follower:
+            first = await anext(follower.chunks())
+        goes_on.set()
+        await download.task
+        assert not store.blobs.has(LARGE.sha256)
+    assert LARGE.content.startswith(first)
+    assert isinstance(download.error, UpstreamFailed)
+    assert "nobody waits" in download.error.message
+    assert list((tmp_path / "store" / "blobs" / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("reason", ["LINGER_SECONDS", "NEARLY_DONE_BYTES"])
-def test_download_without_followers_goes_on_for_a_while_or_when_nearly_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+async def test_download_without_followers_goes_on_for_a_while_or_when_nearly_done(
+    upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     for name in {"LINGER_SECONDS", "NEARLY_DONE_BYTES"} - {reason}:
         monkeypatch.setattr(f"conveyor.server.downloads.{name}", 0)
-
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream) as (download, store, goes_on):
-                with download.followed() as follower:
-                    await follower.begun()
-                goes_on.set()
-                await download.task
-                assert store.blobs.has(LARGE.sha256)
-        assert download.error is None
-
-    run(scenario())
+    async with downloading(tmp_path, upstream) as (download, store, goes_on):
+        with download.followed() as follower:
+            await follower.begun()
+        goes_on.set()
+        await download.task
+        assert store.blobs.has(LARGE.sha256)
+    assert download.error is None
 
 
-def test_download_of_unknown_length_is_never_nearly_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_download_of_unknown_length_is_never_nearly_done(
+    upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conveyor.server.downloads.LINGER_SECONDS", 0)
-
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream, chunked=True) as (download, store, goes_on):
-                with download.followed() as follower:
-                    await follower.begun()
-                    assert follower.size_bytes is None
-                goes_on.set()
-                await download.task
-                assert not store.blobs.has(LARGE.sha256)
-
-    run(scenario())
+    async with downloading(tmp_path, upstream, chunked=True) as (download, store, goes_on):
+        with download.followed() as follower:
+            await follower.begun()
+            assert follower.size_bytes is None
+        goes_on.set()
+        await download.task
+        assert not store.blobs.has(LARGE.sha256)
 
 
-def test_download_goes_on_for_those_who_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_download_goes_on_for_those_who_stay(
+    upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("conveyor.server.downloads.LINGER_SECONDS", 0)
     monkeypatch.setattr("conveyor.server.downloads.NEARLY_DONE_BYTES", 0)
-
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream) as (download, _, goes_on):
-                with download.followed() as staying:
-                    with download.followed() as leaving:
-                        await leaving.begun()
-                        leaving.leave()
-                        assert [chunk async for chunk in leaving.chunks()] == []
-                    goes_on.set()
-                    received = b"".join([chunk async for chunk in staying.chunks()])
-        assert received == LARGE.content
-
-    run(scenario())
+    async with downloading(tmp_path, upstream) as (download, _, goes_on):
+        with download.followed() as staying:
+            with download.followed() as leaving:
+                await leaving.begun()
+                leaving.leave()
+                assert [chunk async for chunk in leaving.chunks()] == []
+            goes_on.set()
+            received = b"".join([chunk async for chunk in staying.chunks()])
+    assert received == LARGE.content
 
 
-def test_last_bytes_wait_until_the_file_is_stored(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream) as (download, store, goes_on):
-                with download.followed() as whole, download.followed() as part:
-                    middle = part.chunks(1000, 2500)
-                    first = await anext(middle)
-                    assert not store.blobs.has(LARGE.sha256)
-                    assert LARGE.content[1000:2500].startswith(first)
-                    assert len(first) < 1500
-                    goes_on.set()
-                    rest = b"".join([chunk async for chunk in middle])
-                    assert store.blobs.has(LARGE.sha256)
-                    assert first + rest == LARGE.content[1000:2500]
-                    assert b"".join([chunk async for chunk in whole.chunks()]) == LARGE.content
-
-    run(scenario())
+async def test_last_bytes_wait_until_the_file_is_stored(upstream: RunningUpstream, tmp_path: Path) -> None:
+    async with downloading(tmp_path, upstream) as (download, store, goes_on):
+        with download.followed() as whole, download.followed() as part:
+            middle = part.chunks(1000, 2500)
+            first = await anext(middle)
+            assert not store.blobs.has(LARGE.sha256)
+            assert LARGE.content[1000:2500].startswith(first)
+            assert len(first) < 1500
+            goes_on.set()
+            rest = b"".join([chunk async for chunk in middle])
+            assert store.blobs.has(LARGE.sha256)
+            assert first + rest == LARGE.content[1000:2500]
+            assert b"".join([chunk async for chunk in whole.chunks()]) == LARGE.content
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_file_over_the_limit_ends_as_soon_as_that_is_known(tmp_path: Path, chunked: bool) -> None:
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream, limit_bytes=400_000, chunked=chunked) as (
-                download,
-                store,
-                _,
-            ):
-                with download.followed() as follower, pytest.raises(UpstreamFailed, match="at most 400,000"):
-                    await follower.stored()
-                assert download.received_bytes <= 400_000
-                assert not store.blobs.has(LARGE.sha256)
-
-    run(scenario())
+async def test_file_over_the_limit_ends_as_soon_as_that_is_known(
+    upstream: RunningUpstream, tmp_path: Path, chunked: bool
+) -> None:
+    async with downloading(tmp_path, upstream, limit_bytes=400_000, chunked=chunked) as (
+        download,
+        store,
+        _,
+    ):
+        with download.followed() as follower, pytest.raises(UpstreamFailed, match="at most 400,000"):
+            await follower.stored()
+        assert download.received_bytes <= 400_000
+        assert not store.blobs.has(LARGE.sha256)
 
 
-def test_download_that_is_broken_off_tells_its_followers(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with running_upstream() as upstream:
-            async with downloading(tmp_path, upstream) as (download, _, goes_on):
-                with download.followed() as follower:
-                    waiting = asyncio.create_task(follower.stored())
-                    await follower.begun()
-                    download.task.cancel()
-                    with pytest.raises(UpstreamFailed, match="broken off"):
-                        await waiting
-                goes_on.set()
-
-    run(scenario())
+async def test_download_that_is_broken_off_tells_its_followers(
+    upstream: RunningUpstream, tmp_path: Path
+) -> None:
+    async with downloading(tmp_path, upstream) as (download, _, goes_on):
+        with download.followed() as follower:
+            waiting = asyncio.create_task(follower.stored())
+            await follower.begun()
+            download.task.cancel()
+            with pytest.raises(UpstreamFailed, match="broken off"):
+                await waiting
+        goes_on.set()
