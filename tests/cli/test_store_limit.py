@@ -6,17 +6,22 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from conveyor.catalog.events import events_since
+from conveyor.catalog.pages import claims_on
 from conveyor.cli import run
 from conveyor.client.connection import Request
 from conveyor.domain.access import Identity
 from conveyor.domain.distributions import UploadForm
 from conveyor.domain.policy import UploadLimits
-from conveyor.errors import Forbidden, InvalidInput, TooLarge
+from conveyor.errors import Forbidden, InvalidInput, NotFound, TooLarge
 from conveyor.operations.changes import read
 from conveyor.operations.incoming_files import IncomingFile
+from conveyor.operations.inspection import inspect_store
+from conveyor.operations.pages import find_list, find_page
 from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.releases import get_project
 from conveyor.operations.uploads import ReceivedUpload, accept_upload
 from conveyor.server.api.direct import DirectConnection
 from distributions_made import Made, make_sdist, make_wheel
@@ -24,6 +29,8 @@ from makers import make_store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from packaging.utils import NormalizedName
 
     from conveyor.operations.store import Store
 
@@ -83,11 +90,34 @@ def test_what_is_no_limit_is_refused(store: Store, tmp_path: Path, arguments: tu
     assert call(tmp_path, *arguments) == 2
 
 
-def test_unknown_project_is_not_found(
+def test_unknown_project_is_not_found_and_can_be_given_a_limit_before_its_first_file(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["store", "limit", "other", "--data", str(tmp_path / "store")]) == 5
-    assert 'there is no project "other" of this store\'s own' in capsys.readouterr().err
+    other = ["store", "limit", "Other", "--data", str(tmp_path / "store")]
+    assert run(other) == 5
+    said = capsys.readouterr().err
+    assert 'there is no project "other" of this store\'s own' in said
+    assert f"conveyor store limit other BYTES --data {tmp_path / 'store'}" in said
+    before = store.newest.read()
+    assert run([*other, "--none"]) == 0
+    assert store.newest.read() == before
+    assert run([*other, "10"]) == 0
+    assert capsys.readouterr().out.endswith("Other has 0 bytes and a limit of 10\n")
+    with pytest.raises(TooLarge, match="other has 0 bytes"):
+        upload(store, make_wheel("other"))
+    check_unclaimed_and_unlisted(store, canonicalize_name("other"))
+    assert run([*other, str(10**6)]) == 0
+    upload(store, make_wheel("other"))
+
+
+def check_unclaimed_and_unlisted(store: Store, project: NormalizedName) -> None:
+    assert find_list(store, "unstable").projects == ("demo",)
+    assert not find_page(store, "unstable", project).exists
+    with read(store) as connection:
+        assert claims_on(connection, project) == []
+    with pytest.raises(NotFound):
+        get_project(store, ADMIN, project)
+    assert inspect_store(store, grace_seconds=60, threads=1).faults == []
 
 
 def test_body_must_name_a_limit_or_null(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from conveyor.operations.events import list_events
 from conveyor.operations.indexes import create_index
 from conveyor.operations.inspection import inspect_store
 from conveyor.operations.mirror import store_page
-from conveyor.operations.pages import find_page
+from conveyor.operations.pages import find_list, find_page
 from conveyor.operations.project_status import get_project_status, set_project_status
 from conveyor.operations.promotions import promote_release
 from conveyor.operations.yanks import unyank_release, yank_release
@@ -37,7 +36,6 @@ from readers import ADMINISTRATOR, PUBLIC_URL, reading, upload
 from releases_made import make_release, make_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
 
     from conveyor.operations.store import Store
@@ -60,10 +58,6 @@ def store(tmp_path: Path, database_url: str) -> Store:
     return store
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, timeout=60))
-
-
 def shown(store: Store, index: str = "dev") -> dict[str, Any]:
     """Filename → what the JSON page says of its yank."""
     page = json.loads(
@@ -79,27 +73,24 @@ def url_of(made: Made) -> str:
 # --- yanks -------------------------------------------------------------------------------------------------
 
 
-def test_yanked_release_says_so_at_the_next_request_and_can_be_taken_back(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            before = await reader.page("demo", index="dev")
-            yank_release(store, UPLOADER, "Demo", "1.0", reason="breaks <everything>")
-            yanked = await reader.page("demo", index="dev")
-            html = await reader.get("/dev/simple/demo/")
-            file = await reader.get(url_of(WHEEL))
-            unyank_release(store, UPLOADER, "demo", "1.0")
-            after = await reader.page("demo", index="dev")
-        said = {file["filename"]: file["yanked"] for file in yanked.json["files"]}
-        assert said == {
-            WHEEL.filename: "breaks <everything>",
-            SDIST.filename: "breaks <everything>",
-            NEXT.filename: False,
-        }
-        assert html.body.count(b'data-yanked="breaks &lt;everything&gt;"') == 2
-        assert file.body == WHEEL.content, "a lock file still gets it"
-        assert after.json["files"] == before.json["files"]
-
-    run(scenario())
+async def test_yanked_release_says_so_at_the_next_request_and_can_be_taken_back(store: Store) -> None:
+    async with reading(store) as reader:
+        before = await reader.page("demo", index="dev")
+        yank_release(store, UPLOADER, "Demo", "1.0", reason="breaks <everything>")
+        yanked = await reader.page("demo", index="dev")
+        html = await reader.get("/dev/simple/demo/")
+        file = await reader.get(url_of(WHEEL))
+        unyank_release(store, UPLOADER, "demo", "1.0")
+        after = await reader.page("demo", index="dev")
+    said = {file["filename"]: file["yanked"] for file in yanked.json["files"]}
+    assert said == {
+        WHEEL.filename: "breaks <everything>",
+        SDIST.filename: "breaks <everything>",
+        NEXT.filename: False,
+    }
+    assert html.body.count(b'data-yanked="breaks &lt;everything&gt;"') == 2
+    assert file.body == WHEEL.content, "a lock file still gets it"
+    assert after.json["files"] == before.json["files"]
 
 
 def test_one_file_of_a_release_can_be_yanked(store: Store) -> None:
@@ -184,25 +175,22 @@ def test_reason_that_can_not_be_shown_is_refused(store: Store, reason: str) -> N
 # --- deletions ---------------------------------------------------------------------------------------------
 
 
-def test_deleted_release_is_gone_at_the_next_request(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            assert (await reader.get(url_of(WHEEL))).body == WHEEL.content
-            await reader.page("demo", index="dev")
-            delete_files(store, ADMINISTRATOR, "demo", "1.0")
-            page = await reader.page("demo", index="dev")
-            file = await reader.get(url_of(WHEEL))
-            beside = await reader.get(f"{url_of(WHEEL)}.metadata")
-            never = await reader.get(f"/packages/{'0' * 64}/{WHEEL.filename}")
-            html = await reader.get("/dev/simple/demo/")
-        assert [file["filename"] for file in page.json["files"]] == [NEXT.filename]
-        assert b"demo-1.0" not in html.body
-        assert isinstance(file.error, Gone)
-        assert isinstance(beside.error, Gone)
-        assert isinstance(never.error, NotFound)
-        assert not isinstance(never.error, Gone)
-
-    run(scenario())
+async def test_deleted_release_is_gone_at_the_next_request(store: Store) -> None:
+    async with reading(store) as reader:
+        assert (await reader.get(url_of(WHEEL))).body == WHEEL.content
+        await reader.page("demo", index="dev")
+        delete_files(store, ADMINISTRATOR, "demo", "1.0")
+        page = await reader.page("demo", index="dev")
+        file = await reader.get(url_of(WHEEL))
+        beside = await reader.get(f"{url_of(WHEEL)}.metadata")
+        never = await reader.get(f"/packages/{'0' * 64}/{WHEEL.filename}")
+        html = await reader.get("/dev/simple/demo/")
+    assert [file["filename"] for file in page.json["files"]] == [NEXT.filename]
+    assert b"demo-1.0" not in html.body
+    assert isinstance(file.error, Gone)
+    assert isinstance(beside.error, Gone)
+    assert isinstance(never.error, NotFound)
+    assert not isinstance(never.error, Gone)
 
 
 def test_deleted_filename_is_never_given_again_not_even_to_the_same_bytes(store: Store) -> None:
@@ -281,22 +269,19 @@ def test_file_without_its_version_is_not_deleted(store: Store) -> None:
 # --- project status ----------------------------------------------------------------------------------------
 
 
-def test_status_is_on_the_page_at_the_next_request(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            active = await reader.page("demo", index="dev")
-            set_project_status(store, ADMINISTRATOR, "Demo", "deprecated", reason='use "other" <now>')
-            deprecated = await reader.page("demo", index="dev")
-            html = await reader.get("/dev/simple/demo/")
-            set_project_status(store, ADMINISTRATOR, "demo", "active")
-            again = await reader.page("demo", index="dev")
-        assert active.json["project-status"] == again.json["project-status"] == {"status": "active"}
-        assert deprecated.json["project-status"] == {"status": "deprecated", "reason": 'use "other" <now>'}
-        assert deprecated.json["files"] == active.json["files"]
-        assert b'<meta name="pypi:project-status" content="deprecated">' in html.body
-        assert b'name="pypi:project-status-reason" content="use &quot;other&quot; &lt;now&gt;"' in html.body
-
-    run(scenario())
+async def test_status_is_on_the_page_at_the_next_request(store: Store) -> None:
+    async with reading(store) as reader:
+        active = await reader.page("demo", index="dev")
+        set_project_status(store, ADMINISTRATOR, "Demo", "deprecated", reason='use "other" <now>')
+        deprecated = await reader.page("demo", index="dev")
+        html = await reader.get("/dev/simple/demo/")
+        set_project_status(store, ADMINISTRATOR, "demo", "active")
+        again = await reader.page("demo", index="dev")
+    assert active.json["project-status"] == again.json["project-status"] == {"status": "active"}
+    assert deprecated.json["project-status"] == {"status": "deprecated", "reason": 'use "other" <now>'}
+    assert deprecated.json["files"] == active.json["files"]
+    assert b'<meta name="pypi:project-status" content="deprecated">' in html.body
+    assert b'name="pypi:project-status-reason" content="use &quot;other&quot; &lt;now&gt;"' in html.body
 
 
 def test_archived_project_takes_no_new_files_and_serves_what_it_has(store: Store) -> None:
@@ -310,28 +295,25 @@ def test_archived_project_takes_no_new_files_and_serves_what_it_has(store: Store
     assert upload(store, make_wheel(version="2.0"), index="dev").is_new
 
 
-def test_quarantined_project_offers_no_files_to_anybody_but_administrators(store: Store) -> None:
-    async def scenario() -> None:
-        authorization = make_headers(basic_auth=f"admin:{ADMIN_PASSWORD}")["authorization"]
-        async with reading(store) as reader:
-            assert (await reader.get(url_of(WHEEL))).body == WHEEL.content
-            set_project_status(store, ADMINISTRATOR, "demo", "quarantined", reason="steals keys")
-            for _ in range(2):  # cold, then from memory
-                page = await reader.page("demo", index="dev")
-                assert page.json["files"] == page.json["versions"] == []
-                assert page.json["project-status"] == {"status": "quarantined", "reason": "steals keys"}
-                for path in (url_of(WHEEL), f"{url_of(WHEEL)}.metadata"):
-                    file = await reader.get(path)
-                    assert isinstance(file.error, Forbidden)
-                    assert "demo is quarantined (steals keys)" in file.error.message
-                looked_into = await reader.get(url_of(WHEEL), authorization=authorization)
-                assert looked_into.body == WHEEL.content
-                assert looked_into.headers["cache-control"].startswith("private")
-            set_project_status(store, ADMINISTRATOR, "demo", "active")
-            assert (await reader.get(url_of(WHEEL))).body == WHEEL.content
-            assert len((await reader.page("demo", index="dev")).json["files"]) == 3
-
-    run(scenario())
+async def test_quarantined_project_offers_no_files_to_anybody_but_administrators(store: Store) -> None:
+    authorization = make_headers(basic_auth=f"admin:{ADMIN_PASSWORD}")["authorization"]
+    async with reading(store) as reader:
+        assert (await reader.get(url_of(WHEEL))).body == WHEEL.content
+        set_project_status(store, ADMINISTRATOR, "demo", "quarantined", reason="steals keys")
+        for _ in range(2):  # cold, then from memory
+            page = await reader.page("demo", index="dev")
+            assert page.json["files"] == page.json["versions"] == []
+            assert page.json["project-status"] == {"status": "quarantined", "reason": "steals keys"}
+            for path in (url_of(WHEEL), f"{url_of(WHEEL)}.metadata"):
+                file = await reader.get(path)
+                assert isinstance(file.error, Forbidden)
+                assert "demo is quarantined (steals keys)" in file.error.message
+            looked_into = await reader.get(url_of(WHEEL), authorization=authorization)
+            assert looked_into.body == WHEEL.content
+            assert looked_into.headers["cache-control"].startswith("private")
+        set_project_status(store, ADMINISTRATOR, "demo", "active")
+        assert (await reader.get(url_of(WHEEL))).body == WHEEL.content
+        assert len((await reader.page("demo", index="dev")).json["files"]) == 3
 
 
 def test_quarantined_project_is_neither_extended_nor_promoted(store: Store) -> None:
@@ -359,12 +341,36 @@ def test_mirrored_project_can_be_quarantined_before_upstream_has_noticed(store: 
     assert inspect_store(store, grace_seconds=60, threads=1).faults == []
 
 
-def test_only_administrators_set_a_status_and_only_of_what_is_known(store: Store) -> None:
+def test_name_that_nobody_has_asked_for_yet_can_be_quarantined(store: Store) -> None:
+    theirs = canonicalize_name("theirs")
+    listed = find_list(store, "unstable").projects
+    start = store.newest.read()
+    set_project_status(store, ADMINISTRATOR, "Theirs", "active")  # as it is: nothing to write
+    assert store.newest.read() == start
+    set_project_status(store, ADMINISTRATOR, "Theirs", "quarantined", reason="malware")
+    # neither a page nor a claim, and nothing that others are told
+    assert not find_page(store, "unstable", theirs).exists
+    assert find_list(store, "unstable").projects == listed
+    with read(store) as connection:
+        assert claims_on(connection, theirs) == []
+    with pytest.raises(NotFound):
+        get_project_status(store, ANONYMOUS, "theirs")
+    with pytest.raises(Forbidden, match=r"theirs is quarantined \(malware\) and takes no new files"):
+        upload(store, make_wheel("theirs"), index="dev")
+    # the first page that upstream gives shows no file
+    file = UpstreamFile("theirs-1.0-py3-none-any.whl", "http://files/theirs", "ab" * 32)
+    store_page(store, "pypi", theirs, UpstreamPage((file,), '"1"'))
+    found = find_page(store, "unstable", theirs)
+    assert (found.exists, found.page.files, found.page.status.name) == (True, (), "quarantined")
+    assert inspect_store(store, grace_seconds=60, threads=1).faults == []
+
+
+def test_only_administrators_set_a_status(store: Store) -> None:
     for identity in (UPLOADER, PROMOTER, ANONYMOUS):
         with pytest.raises((Forbidden, Unauthorized)):
             set_project_status(store, identity, "demo", "quarantined")
-    with pytest.raises(NotFound):
-        set_project_status(store, ADMINISTRATOR, "nobody-has-it", "archived")
+        with pytest.raises((Forbidden, Unauthorized)):
+            set_project_status(store, identity, "nobody-has-it", "archived")
     with pytest.raises(NotFound):
         get_project_status(store, ADMINISTRATOR, "nobody-has-it")
 

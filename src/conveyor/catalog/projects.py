@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProjectRow:
-    """A project that something was uploaded for."""
+    """A project that something was uploaded for, or that an administrator gave a status or a limit."""
 
     name: str
     display_name: str
@@ -43,7 +43,7 @@ def lock_project(connection: Connection, name: str) -> None:
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:
-    """One project and who claimed its name; ``None`` when nothing was ever uploaded for it."""
+    """One project and who claimed its name; ``None`` when this store has nothing of its own about it."""
     row = connection.execute(
         select(projects.c.name, projects.c.display_name, claims.c.claimed_by)
         .join_from(projects, claims, (claims.c.name == projects.c.name) & ~claims.c.is_prefix, isouter=True)

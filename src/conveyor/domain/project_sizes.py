@@ -16,15 +16,18 @@ class ProjectSize:
     """Its own limit; ``None``: that of the store holds."""
 
 
-def check_project_size(size_bytes: int, project: ProjectSize, *, store_limit_bytes: int | None) -> None:
+def check_project_size(
+    size_bytes: int, project: ProjectSize, *, name: str, store_limit_bytes: int | None
+) -> None:
     """Raise TooLarge when a project with one more file is over its own limit, or else over the store's.
 
-    ``store_limit_bytes`` is what the store allows every project; ``None``: as much as the disk has.
+    ``name`` is the project's; ``store_limit_bytes`` is what the store allows every project (``None``: as much
+    as the disk has).
     """
     limit_bytes = store_limit_bytes if project.limit_bytes is None else project.limit_bytes
     if limit_bytes is not None and project.stored_bytes + size_bytes > limit_bytes:
         raise TooLarge(
-            f"the project has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
+            f"{name} has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
             f"it would have more than {limit_bytes:,}",
-            hint="ask an administrator for a higher limit",
+            hint=f"an administrator can give it a higher limit: conveyor store limit {name} BYTES --data DIR",
         )

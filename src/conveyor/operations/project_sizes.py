@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.project_sizes import project_size, set_size_limit
-from conveyor.catalog.projects import find_project, lock_project
+from conveyor.catalog.projects import find_project, insert_project, lock_project
 from conveyor.domain.access import may_administer
 from conveyor.domain.names import project_name
 from conveyor.domain.project_sizes import ProjectSize
@@ -13,10 +13,7 @@ from conveyor.errors import NotFound
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from conveyor.domain.access import Identity
-    from conveyor.domain.names import NormalizedName
     from conveyor.operations.store import Store
 
 
@@ -30,7 +27,11 @@ def get_project_size(store: Store, identity: Identity, project: str) -> ProjectS
     may_administer(identity)
     name = project_name(project)
     with read(store) as connection:
-        _must_be_here(connection, name)
+        if find_project(connection, name) is None:
+            raise NotFound(
+                f'there is no project "{name}" of this store\'s own',
+                hint=f"it can be given a limit before its first file: conveyor store limit {name} BYTES",
+            )
         return project_size(connection, name)
 
 
@@ -39,23 +40,21 @@ def set_project_size_limit(
 ) -> ProjectSize:
     """Give a project a limit of its own, which goes before the store's; ``None``: take it away again.
 
-    Files that are here stay, whatever the limit is.
+    Files that are here stay, whatever the limit is. A project that nothing was uploaded for yet can have one;
+    that claims no name and makes no page.
 
     Raises:
-        As ``get_project_size``.
+        Unauthorized, Forbidden: the caller is no administrator.
+        InvalidName: it is no project name.
     """
     may_administer(identity)
     name = project_name(project)
     with record_change(store, actor=identity.name) as change:
-        _must_be_here(change.connection, name)
+        if limit_bytes is not None:
+            insert_project(change.connection, name, display_name=project, created_at=change.at)
         lock_project(change.connection, name)
         before = project_size(change.connection, name)
         if before.limit_bytes != limit_bytes:
             set_size_limit(change.connection, name, limit_bytes)
             change.event("set-size-limit", project=name, detail={"limit_bytes": limit_bytes})
     return ProjectSize(before.stored_bytes, limit_bytes)
-
-
-def _must_be_here(connection: Connection, name: NormalizedName) -> None:
-    if find_project(connection, name) is None:
-        raise NotFound(f'there is no project "{name}" of this store\'s own', hint="upload a file of it first")

@@ -1,7 +1,8 @@
 """Project status (PEP 792): show it, set it. What each status allows stands in ``domain.project_status``.
 
-A project that is only mirrored can be given a status too: a quarantine keeps it out before upstream
-has noticed. What this store decided goes before what upstream says.
+Any name can be given a status, also one that is only mirrored, or that nobody has asked for yet: a quarantine
+keeps it out before upstream has noticed. That claims no name and makes no page; the status is shown on the
+page that the project has, or will have. What this store decided goes before what upstream says.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from conveyor.catalog.projects import find_project, insert_project, lock_project
 from conveyor.domain.access import may_administer
 from conveyor.domain.names import project_name
 from conveyor.domain.policy import readable_indexes
-from conveyor.domain.project_status import ProjectStatus, shown_status
+from conveyor.domain.project_status import ACTIVE, ProjectStatus, shown_status
 from conveyor.domain.reasons import checked_reason
 from conveyor.errors import NotFound
 from conveyor.operations.changes import read, record_change
@@ -47,7 +48,11 @@ def get_project_status(store: Store, identity: Identity, project: str) -> Projec
         is_held = any(index in seen for _, index, _ in releases_of_project(connection, name))
         is_known = find_project(connection, name) is not None and identity.is_whole_admin
         if not (mirrored or is_held or is_known):
-            raise _no_project(name)
+            raise NotFound(
+                f'there is no project "{name}" in this store',
+                hint="an index lists its projects at /INDEX/simple/; one of upstream is known here "
+                f"once its page was asked for, such as /pypi/simple/{name}/",
+            )
         return shown_status(status_of(connection, name), [one.status for one in mirrored])
 
 
@@ -59,7 +64,6 @@ def set_project_status(
     Raises:
         Unauthorized, Forbidden: the caller is no administrator.
         InvalidName, InvalidInput: it is no project name, or no reason that can be shown.
-        NotFound: the store knows no such project, neither its own nor a mirrored one.
     """
     # 1. who asks, for what
     may_administer(identity)
@@ -67,11 +71,9 @@ def set_project_status(
     given = ProjectStatus(status, checked_reason(reason) if status != "active" else None)
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
-        # 2. a project of our own, or one that a mirror knows and gets a row now
-        if find_project(connection, name) is None:
-            if not _mirrored(connection, name, all_indexes(connection)):
-                raise _no_project(name)
-            insert_project(connection, name, display_name=name, created_at=change.at)
+        # 2. a row to write it in; without one a project is active
+        if given != ACTIVE:
+            insert_project(connection, name, display_name=project, created_at=change.at)
         lock_project(connection, name)
         # 3. row and event, where that changes something
         if status_of(connection, name) != given:
@@ -87,11 +89,3 @@ def _mirrored(
     """What mirrors among ``indexes`` know of a project that their upstream has."""
     known = mirrored_projects_of(connection, project, sorted(indexes))
     return [one for one in known.values() if one.is_present]
-
-
-def _no_project(name: str) -> NotFound:
-    return NotFound(
-        f'there is no project "{name}" in this store',
-        hint="an index lists its projects at /INDEX/simple/; one of upstream is known here "
-        f"once its page was asked for, such as /pypi/simple/{name}/",
-    )

@@ -144,6 +144,7 @@ def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Deci
         check_project_size(
             distribution.size_bytes,
             project_size(connection, project),
+            name=project,
             store_limit_bytes=wanted.limits.project_bytes,
         )
     is_claimed = any(not claim.is_prefix for claim in known.claims)

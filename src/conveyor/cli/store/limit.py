@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, place: Place) -> None:
     """Show how large project NAME is, or let all of its files together have up to BYTES (administrators).
 
-    The limit goes before that of the store, be it higher or lower. Files that are here stay.
+    The limit goes before that of the store, be it higher or lower. It may be set before the project's first
+    file is there. Files that are here stay.
     """
     if is_none and limit_bytes is not None:
         raise click.UsageError("give either BYTES or --none")

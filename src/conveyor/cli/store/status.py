@@ -26,7 +26,7 @@ def command(name: str, status: StatusName | None, reason: str | None, as_json: b
     """Show the status of project NAME, own or mirrored, or set it to STATUS (administrators).
 
     An archived project takes no new files. A deprecated one only says so. Of a quarantined one no file is
-    shown, handed out or promoted.
+    shown, handed out or promoted. Any name can be given a status, also before anybody has asked for it.
     """
     if status is None and reason is not None:
         raise click.UsageError("a reason belongs to a STATUS")
