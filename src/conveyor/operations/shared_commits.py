@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -58,8 +59,10 @@ def record_together(store: Store, *, actor: str, work: Callable[[Change], Result
     return cast("Result", waiter.result)
 
 
-def _not_done() -> BaseException:
-    return StorageFailed("the change was not stored: the thread that was to write it has ended")
+def _not_done() -> Exception:
+    return StorageFailed(
+        "the change was not stored: the thread that was to write it has ended", hint="try again"
+    )
 
 
 @dataclass(eq=False)
@@ -72,7 +75,7 @@ class Waiter(Generic[Result]):
     """Set when its work has ended, or when it is to lead."""
     has_ended: bool = False
     result: Result | None = None
-    error: BaseException | None = field(default_factory=_not_done)
+    error: Exception | None = field(default_factory=_not_done)
     """``None`` only after the commit."""
 
 
@@ -114,17 +117,15 @@ class _WorkFailed(Exception):
 def _lead(store: Store) -> None:
     together = store.waiting.take(1)
     try:
-        try:
-            _do_together(store, together)
-        except _WorkFailed:
-            for waiter in together:
-                _do_alone(store, waiter)
-    except BaseException as error:  # no turn, or no commit: that is so for all of them
+        _do_together(store, together)
+    except _WorkFailed:
         for waiter in together:
-            waiter.error = error
-        if not isinstance(error, Exception):
-            raise
-    finally:
+            _do_alone(store, waiter)
+    except Exception as error:  # noqa: BLE001 - no turn, or no commit: that is so for all of them
+        for waiter in together:
+            waiter.error = copy(error)  # each raises its own: a traceback is of one thread
+            waiter.error.__cause__ = error
+    finally:  # also when this thread is interrupted, which the others hear of as ``_not_done``
         store.waiting.leave()
         for waiter in together:
             waiter.has_ended = True
