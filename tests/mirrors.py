@@ -13,7 +13,7 @@ from makers import make_store
 from readers import Answer, Reader, reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from conveyor.blobs import BlobStore
@@ -91,17 +91,7 @@ def mirrored_file(made: Made, url: str, **more: Any) -> MirroredFile:
 
 
 async def settled() -> None:
-    """Wait until nothing is under way on this event loop but the scenario itself."""
-    scenario = asyncio.current_task()
-    while others := [task for task in asyncio.all_tasks() if task is not scenario]:
+    """Wait until nothing is under way on this event loop but the test itself."""
+    test = asyncio.current_task()
+    while others := [task for task in asyncio.all_tasks() if task is not test]:
         await asyncio.wait(others)
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    """Play a scenario on an event loop, as its one task, for a minute at most."""
-
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await test
-
-    asyncio.run(limited())

@@ -61,14 +61,7 @@ def test_mirrored_project_is_stored_changed_and_forgotten(tmp_path: Path, databa
     assert find_list(store, "unstable").projects == ()
 
 
-def test_own_files_and_claims_are_read(tmp_path: Path, database_url: str) -> None:
-    async def pages() -> None:
-        async with reading(store) as reader:
-            page = await reader.page("demo")
-            assert [file["filename"] for file in page.json["files"]] == [wheel.filename, sdist.filename]
-            file = await reader.get(f"/packages/{wheel.sha256}/{wheel.filename}")
-            assert file.body == wheel.content
-
+async def test_own_files_and_claims_are_read(tmp_path: Path, database_url: str) -> None:
     store = make_store(tmp_path, database_url=database_url)
     wheel, sdist = make_wheel(), make_sdist()
     start = store.newest.read()
@@ -79,27 +72,27 @@ def test_own_files_and_claims_are_read(tmp_path: Path, database_url: str) -> Non
     assert touched.serial == touched.everything == store.newest.read()
     assert list(touched.projects) == ["demo"]
     assert find_page(store, "unstable", canonicalize_name("risk-score")).due == ()
-    asyncio.run(pages())
+    async with reading(store) as reader:
+        page = await reader.page("demo")
+        assert [file["filename"] for file in page.json["files"]] == [wheel.filename, sdist.filename]
+        file = await reader.get(f"/packages/{wheel.sha256}/{wheel.filename}")
+        assert file.body == wheel.content
 
 
-def test_change_is_in_every_answer_that_is_asked_for_after_it(tmp_path: Path, database_url: str) -> None:
+async def test_change_is_in_every_answer_that_is_asked_for_after_it(
+    tmp_path: Path, database_url: str
+) -> None:
     """Rule 3, for readers who have the page in memory and for questions about the serial that many share."""
-
-    async def scenario() -> None:
-        async with reading(store) as one, reading(store) as other:
-            for number in range(6):
-                made = make_wheel(version=str(number))
-                before = [
-                    asyncio.create_task(reader.page("demo")) for reader in (one, other) for _ in range(4)
-                ]
-                await asyncio.to_thread(upload, store, made)
-                after = [reader.page("demo") for reader in (one, other) for _ in range(4)]
-                for answer in await asyncio.gather(*after):
-                    assert made.filename in {file["filename"] for file in answer.json["files"]}
-                await asyncio.gather(*before)
-
     store = make_store(tmp_path, database_url=database_url)
-    asyncio.run(scenario())
+    async with reading(store) as one, reading(store) as other:
+        for number in range(6):
+            made = make_wheel(version=str(number))
+            before = [asyncio.create_task(reader.page("demo")) for reader in (one, other) for _ in range(4)]
+            await asyncio.to_thread(upload, store, made)
+            after = [reader.page("demo") for reader in (one, other) for _ in range(4)]
+            for answer in await asyncio.gather(*after):
+                assert made.filename in {file["filename"] for file in answer.json["files"]}
+            await asyncio.gather(*before)
 
 
 def test_page_stored_by_several_processes_at_once_is_there_once(tmp_path: Path, database_url: str) -> None:

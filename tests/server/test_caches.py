@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import gc
 import tracemalloc
 import zipfile
@@ -139,31 +138,28 @@ def test_change_that_may_touch_everything_drops_everything_older() -> None:
     assert [path for path in ("old", "other", "new") if cache.get(path)] == ["new"]
 
 
-def test_caches_follow_the_catalogue(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        store = make_store(tmp_path)
-        freshness = Freshness(store, Newest(store))
-        cache = freshness.new_cache(Page, 10**6)
-        cache.put("page", Page(serial=freshness.applied))
-        # 1. users are on no page
-        add_user(store, ADMINISTRATOR, "somebody", password=None, scopes=["read"])
-        assert not freshness.is_current()
-        await freshness.catch_up()
-        assert freshness.is_current()
-        assert cache.get("page") is not None
-        # 2. a new index may change every page
-        create_index(store, ADMINISTRATOR, "new", mode="uploads")
-        before = freshness.applied
-        await freshness.catch_up()
-        assert cache.get("page") is None
-        # 3. what was made before that may not be kept
-        assert not freshness.may_keep(before)
-        assert freshness.may_keep(freshness.applied)
-        # 4. another project's change leaves a page alone
-        cache.put("page", Page(serial=freshness.applied))
-        with record_change(store, actor="test") as change:
-            change.event("upload", index="unstable", project="other")
-        await freshness.catch_up()
-        assert cache.get("page") is not None
-
-    asyncio.run(scenario())
+async def test_caches_follow_the_catalogue(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    freshness = Freshness(store, Newest(store))
+    cache = freshness.new_cache(Page, 10**6)
+    cache.put("page", Page(serial=freshness.applied))
+    # 1. users are on no page
+    add_user(store, ADMINISTRATOR, "somebody", password=None, scopes=["read"])
+    assert not freshness.is_current()
+    await freshness.catch_up()
+    assert freshness.is_current()
+    assert cache.get("page") is not None
+    # 2. a new index may change every page
+    create_index(store, ADMINISTRATOR, "new", mode="uploads")
+    before = freshness.applied
+    await freshness.catch_up()
+    assert cache.get("page") is None
+    # 3. what was made before that may not be kept
+    assert not freshness.may_keep(before)
+    assert freshness.may_keep(freshness.applied)
+    # 4. another project's change leaves a page alone
+    cache.put("page", Page(serial=freshness.applied))
+    with record_change(store, actor="test") as change:
+        change.event("upload", index="unstable", project="other")
+    await freshness.catch_up()
+    assert cache.get("page") is not None

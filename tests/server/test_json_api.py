@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,7 +19,6 @@ from makers import make_store
 from readers import ADMINISTRATOR, reading, upload
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
 
     from packaging.utils import NormalizedName
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
 PROJECT, RELEASE = "/unstable/pypi/demo/json", "/unstable/pypi/demo/2.0/json"
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, timeout=60))
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = make_store(tmp_path)
@@ -44,44 +38,33 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_yanked_release_is_marked_and_not_the_newest_any_more(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            before = (await reader.get(PROJECT)).json
-            yank_release(store, ADMINISTRATOR, "demo", "2.0", reason="bad")
-            after = (await reader.get(PROJECT)).json
-            release = (await reader.get(RELEASE)).json
-        assert (before["info"]["version"], before["info"]["yanked"]) == ("2.0", False)
-        assert (after["info"]["version"], after["info"]["yanked"]) == ("1.0", False)
-        assert {(file["yanked"], file["yanked_reason"]) for file in after["releases"]["2.0"]} == {
-            (True, "bad")
-        }
-        assert (release["info"]["yanked"], release["info"]["yanked_reason"]) == (True, "bad")
-
-    run(scenario())
+async def test_yanked_release_is_marked_and_not_the_newest_any_more(store: Store) -> None:
+    async with reading(store) as reader:
+        before = (await reader.get(PROJECT)).json
+        yank_release(store, ADMINISTRATOR, "demo", "2.0", reason="bad")
+        after = (await reader.get(PROJECT)).json
+        release = (await reader.get(RELEASE)).json
+    assert (before["info"]["version"], before["info"]["yanked"]) == ("2.0", False)
+    assert (after["info"]["version"], after["info"]["yanked"]) == ("1.0", False)
+    assert {(file["yanked"], file["yanked_reason"]) for file in after["releases"]["2.0"]} == {(True, "bad")}
+    assert (release["info"]["yanked"], release["info"]["yanked_reason"]) == (True, "bad")
 
 
-def test_release_of_which_one_file_is_yanked_is_not_yanked(store: Store) -> None:
-    async def scenario() -> None:
-        yank_release(store, ADMINISTRATOR, "demo", "2.0", filename=make_sdist(version="2.0").filename)
-        async with reading(store) as reader:
-            release = (await reader.get(RELEASE)).json
-        assert release["info"]["yanked"] is False
-        assert [file["yanked"] for file in release["urls"]] == [False, True]
-
-    run(scenario())
+async def test_release_of_which_one_file_is_yanked_is_not_yanked(store: Store) -> None:
+    yank_release(store, ADMINISTRATOR, "demo", "2.0", filename=make_sdist(version="2.0").filename)
+    async with reading(store) as reader:
+        release = (await reader.get(RELEASE)).json
+    assert release["info"]["yanked"] is False
+    assert [file["yanked"] for file in release["urls"]] == [False, True]
 
 
-def test_quarantined_project_is_not_described(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            set_project_status(store, ADMINISTRATOR, "demo", "quarantined")
-            for path in (PROJECT, RELEASE):
-                assert isinstance((await reader.get(path)).error, NotFound)
-            set_project_status(store, ADMINISTRATOR, "demo", "archived")
-            assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
-
-    run(scenario())
+async def test_quarantined_project_is_not_described(store: Store) -> None:
+    async with reading(store) as reader:
+        set_project_status(store, ADMINISTRATOR, "demo", "quarantined")
+        for path in (PROJECT, RELEASE):
+            assert isinstance((await reader.get(path)).error, NotFound)
+        set_project_status(store, ADMINISTRATOR, "demo", "archived")
+        assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
 
 
 class OutrunPages(Pages):
@@ -97,29 +80,23 @@ class OutrunPages(Pages):
         return found
 
 
-def test_file_that_is_deleted_meanwhile_does_not_fail_the_project(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            newest = Newest(store)
-            reader.handlers["pypi"] = JsonApi(
-                store,
-                pages=OutrunPages(store, reader),
-                mirroring=reader.mirroring,
-                authenticator=Authenticator(store, newest),
-                public_url=None,
-            )
-            assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
-            newest.close()
-
-    run(scenario())
+async def test_file_that_is_deleted_meanwhile_does_not_fail_the_project(store: Store) -> None:
+    async with reading(store) as reader:
+        newest = Newest(store)
+        reader.handlers["pypi"] = JsonApi(
+            store,
+            pages=OutrunPages(store, reader),
+            mirroring=reader.mirroring,
+            authenticator=Authenticator(store, newest),
+            public_url=None,
+        )
+        assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
+        newest.close()
 
 
-def test_head_says_what_get_would(store: Store) -> None:
-    async def scenario() -> None:
-        async with reading(store) as reader:
-            get = await reader.get(PROJECT)
-            head = await reader.get(PROJECT, method="HEAD")
-        assert (head.status, head.headers, head.body) == (200, get.headers, b"")
-        assert get.headers["cache-control"] == "no-cache"
-
-    run(scenario())
+async def test_head_says_what_get_would(store: Store) -> None:
+    async with reading(store) as reader:
+        get = await reader.get(PROJECT)
+        head = await reader.get(PROJECT, method="HEAD")
+    assert (head.status, head.headers, head.body) == (200, get.headers, b"")
+    assert get.headers["cache-control"] == "no-cache"

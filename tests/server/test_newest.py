@@ -63,67 +63,54 @@ async def has_begun(database: SlowDatabase) -> None:
     assert await asyncio.to_thread(database.begun.acquire, timeout=WAIT_SECONDS)
 
 
-def test_all_who_ask_at_once_wait_for_one_question(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with asking(tmp_path) as (database, newest):
-            database.allowed.release()
-            assert await asyncio.gather(*(newest.read() for _ in range(100))) == [1] * 100
-            assert database.questions == 1
-
-    asyncio.run(scenario())
+async def test_all_who_ask_at_once_wait_for_one_question(tmp_path: Path) -> None:
+    with asking(tmp_path) as (database, newest):
+        database.allowed.release()
+        assert await asyncio.gather(*(newest.read() for _ in range(100))) == [1] * 100
+        assert database.questions == 1
 
 
-def test_who_asks_while_a_question_is_under_way_is_not_given_its_answer(tmp_path: Path) -> None:
+async def test_who_asks_while_a_question_is_under_way_is_not_given_its_answer(tmp_path: Path) -> None:
     """It may have looked before a change that was acknowledged before the request came."""
-
-    async def scenario() -> None:
-        with asking(tmp_path) as (database, newest):
-            early = asyncio.create_task(newest.read())
-            await has_begun(database)
-            database.committed = 2
-            late = [asyncio.create_task(newest.read()) for _ in range(5)]
-            await asyncio.sleep(0)
-            database.allowed.release(2)
-            assert await early == 1
-            assert await asyncio.gather(*late) == [2] * 5
-            assert database.questions == 2
-
-    asyncio.run(scenario())
+    with asking(tmp_path) as (database, newest):
+        early = asyncio.create_task(newest.read())
+        await has_begun(database)
+        database.committed = 2
+        late = [asyncio.create_task(newest.read()) for _ in range(5)]
+        await asyncio.sleep(0)
+        database.allowed.release(2)
+        assert await early == 1
+        assert await asyncio.gather(*late) == [2] * 5
+        assert database.questions == 2
 
 
-def test_client_that_leaves_takes_nobodys_answer_away(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with asking(tmp_path) as (database, newest):
-            leaving = asyncio.create_task(newest.read())
-            staying = asyncio.create_task(newest.read())
-            await has_begun(database)
-            leaving.cancel()
-            database.allowed.release()
-            assert await staying == 1
-            assert leaving.cancelled()
-
-    asyncio.run(scenario())
+async def test_client_that_leaves_takes_nobodys_answer_away(tmp_path: Path) -> None:
+    with asking(tmp_path) as (database, newest):
+        leaving = asyncio.create_task(newest.read())
+        staying = asyncio.create_task(newest.read())
+        await has_begun(database)
+        leaving.cancel()
+        database.allowed.release()
+        assert await staying == 1
+        assert leaving.cancelled()
 
 
-def test_failure_is_told_to_all_who_wait_and_forgotten(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with asking(tmp_path) as (database, newest):
-            database.is_broken = True
-            failed = await asyncio.gather(newest.read(), newest.read(), return_exceptions=True)
-            assert [type(error) for error in failed] == [StorageFailed] * 2
-            database.is_broken = False
-            database.allowed.release()
-            assert await newest.read() == 1
-
-    asyncio.run(scenario())
+async def test_failure_is_told_to_all_who_wait_and_forgotten(tmp_path: Path) -> None:
+    with asking(tmp_path) as (database, newest):
+        database.is_broken = True
+        failed = await asyncio.gather(newest.read(), newest.read(), return_exceptions=True)
+        assert [type(error) for error in failed] == [StorageFailed] * 2
+        database.is_broken = False
+        database.allowed.release()
+        assert await newest.read() == 1
 
 
-def test_shared_memory_is_believed_without_a_question(tmp_path: Path) -> None:
+async def test_shared_memory_is_believed_without_a_question(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     newest = Newest(store)
-    assert newest.peek() == store.newest.read() == asyncio.run(newest.read())
+    assert newest.peek() == store.newest.read() == await newest.read()
     # Somebody is committing, or died while doing it: memory does not know which serial is the newest.
     store.newest.announce(store.newest.read() + 1)
     assert newest.peek() is None
-    assert asyncio.run(newest.read()) == 1
+    assert await newest.read() == 1
     newest.close()
