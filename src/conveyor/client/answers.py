@@ -1,7 +1,7 @@
 """What a store answers, as values.
 
-A field that is missing or of another kind raises ``KeyError``, ``TypeError`` or ``ValueError`` here; the
-client turns these into ``StoreUnreachable``.
+A field that is missing or of another kind raises ``KeyError``, ``TypeError`` or ``ValueError`` here;
+``connection.ask`` turns these into ``StoreUnreachable``.
 """
 
 from __future__ import annotations
