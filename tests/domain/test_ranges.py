@@ -69,3 +69,4 @@ def test_ranges_lie_within_the_file_and_never_exceed_it(header: str, size: int) 
 )
 def test_known_etag(header: str, matches: bool) -> None:
     assert etag_matches(header, '"a"') is matches
+    assert etag_matches(header, '"a"', is_strong=True) is (matches and "W/" not in header)

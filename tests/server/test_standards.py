@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 import pytest
 import zstandard
 from pypi_simple import ProjectPage
+from urllib3 import HTTPHeaderDict
 from urllib3.filepost import encode_multipart_formdata
 from urllib3.util import make_headers
 
@@ -230,6 +231,34 @@ def test_pages_are_asked_for_again_each_time_and_answered_304(store: RunningStor
     assert headers["etag"].startswith('"'), "strong"
     again = store.get(PAGE, **{"Accept": JSON, "If-None-Match": headers["etag"]})
     assert (again.status, again.data, again.headers["etag"]) == (304, b"", headers["etag"])
+
+
+CONDITIONED = [PAGE, LIST, "/unstable/pypi/demo/json", url_of(WHEEL), f"{url_of(WHEEL)}.metadata"]
+
+
+@pytest.mark.parametrize("path", CONDITIONED)
+def test_conditions_on_several_lines_are_one_list(store: RunningStore, path: str) -> None:
+    etag = store.get(path).headers["etag"]
+    for listed in ([etag, '"other"'], ['"other"', etag]):
+        lines = HTTPHeaderDict([("If-None-Match", value) for value in listed])
+        assert store.request("GET", path, headers=lines).status == 304
+    lines = HTTPHeaderDict([("If-None-Match", '"one"'), ("If-None-Match", '"other"')])
+    assert store.request("GET", path, headers=lines).status == 200
+
+
+@pytest.mark.parametrize("path", CONDITIONED)
+def test_if_match_of_another_etag_is_412(store: RunningStore, path: str) -> None:
+    answer = store.get(path)
+    etag = answer.headers["etag"]
+    for listed in ('"other"', f"W/{etag}"):  # a weak ETag is never the same
+        refused = store.get(path, **{"If-Match": listed, "If-None-Match": etag, "Range": "bytes=0-1"})
+        assert refused.status == 412
+        assert refused.json()["title"] == "PreconditionFailed"
+        assert store.request("HEAD", path, headers={"If-Match": listed}).status == 412
+    for listed in (etag, "*", f'"other", {etag}'):
+        whole = store.get(path, **{"If-Match": listed})
+        assert (whole.status, whole.data) == (200, answer.data)
+    assert store.get(path, **{"If-Match": etag, "If-None-Match": etag}).status == 304
 
 
 @pytest.mark.parametrize("made", [WHEEL, LOCAL], ids=["small", "large"])

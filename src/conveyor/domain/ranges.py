@@ -41,8 +41,12 @@ def parse_ranges(header: str, size_bytes: int) -> list[tuple[int, int]] | None:
     return found
 
 
-def etag_matches(header: str, etag: str) -> bool:
-    """Whether an ``If-None-Match`` header names the ETag, compared weakly (RFC 9110, section 13.1.2)."""
+def etag_matches(header: str, etag: str, *, is_strong: bool = False) -> bool:
+    """Whether a list of ETags names this one (RFC 9110, section 8.8.3.2), or is ``*``, which names any.
+
+    ``If-None-Match`` compares weakly, ``If-Match`` strongly: there a weak ETag names nothing.
+    """
     if header.strip() == "*":
         return True
-    return any(candidate.strip().removeprefix("W/") == etag for candidate in header.split(","))
+    candidates = (candidate.strip() for candidate in header.split(","))
+    return any((one if is_strong else one.removeprefix("W/")) == etag for one in candidates)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
 from conveyor.server.answers import NO_BODY, noticing_departure, send_head
+from conveyor.server.conditions import field_value, must_match
 from conveyor.server.file_answers import content_range, file_headers, length_header, without_type
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from conveyor.server.answers import Headers
     from conveyor.server.downloads import Follower
     from conveyor.server.mirroring import Mirroring
-
-_CONDITIONS = frozenset({b"range", b"if-range", b"if-none-match"})
 
 
 async def send_arriving(
@@ -37,13 +36,14 @@ async def send_arriving(
     """Send a file while it is received; false: it is stored now, nothing was sent, answer as for any other.
 
     Raises:
-        UpstreamFailed, NotFound, StorageFailed: before the answer begins; in its middle it is broken off.
+        UpstreamFailed, NotFound, StorageFailed, PreconditionFailed: before the answer begins; in its middle
+            it is broken off.
     """
     headers = file_headers(found.sha256, found.filename, is_public=found.is_public)
-    asked = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
-    etag = f'"{found.sha256}"'
+    asked, etag = scope["headers"], f'"{found.sha256}"'
     # 1. what needs no bytes
-    if etag_matches(asked.get(b"if-none-match", ""), etag):
+    must_match(asked, etag)
+    if etag_matches(field_value(asked, b"if-none-match"), etag):
         await send_head(send, 304, without_type(headers))
         return True
     if scope["method"] == "HEAD":  # a range means nothing here (RFC 9110, section 14.2)
@@ -53,8 +53,9 @@ async def send_arriving(
     # 2. the download, as long as the client is there
     with mirroring.downloads.follow(file) as follower, noticing_departure(receive, follower.leave):
         await follower.begun()
-        wanted = asked.get(b"range") if asked.get(b"if-range", etag).strip() == etag else None
-        if wanted is None:
+        is_the_same = (field_value(asked, b"if-range") or etag).strip() == etag
+        wanted = field_value(asked, b"range") if is_the_same else ""
+        if not wanted:
             await _send(send, follower, 200, [*headers, *length_header(follower.size_bytes)])
             return True
         # 3. one range of a known size as it arrives; anything else when the file is here

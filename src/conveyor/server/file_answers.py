@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
 from conveyor.server.answers import NO_BODY, Reply, noticing_departure, send_head, send_reply
+from conveyor.server.conditions import field_value, must_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,6 @@ _CONTENT_TYPES = (
     (".zip", b"application/zip"),
     (".tar.gz", b"application/gzip"),
 )
-_CONDITIONS = frozenset({b"range", b"if-range", b"if-none-match"})
 PATHSEND = "http.response.pathsend"
 
 
@@ -120,7 +120,7 @@ class ReadyFile:
         if_none_match = b""
         for name, value in scope["headers"]:
             if name == b"if-none-match":
-                if_none_match = value
+                if_none_match = if_none_match + b"," + value if if_none_match else value
             elif name == b"range" and not is_range_ignored:
                 return None
         if if_none_match and etag_matches(if_none_match.decode("latin-1"), self.etag):
@@ -133,7 +133,8 @@ class ReadyFile:
 
 
 async def send_file(scope: Scope, receive: Receive, send: Send, file: ReadyFile, blobs: BlobStore) -> None:
-    """Answer a GET or HEAD request for a file that is here."""
+    """Answer a GET or HEAD request for a file that is here; raises PreconditionFailed."""
+    must_match(scope["headers"], file.etag)
     ranges = _ranges_asked(scope, file)
     reply = file.reply(scope, is_range_ignored=True) if ranges is None else None
     if reply is not None:
@@ -156,14 +157,15 @@ async def send_file(scope: Scope, receive: Receive, send: Send, file: ReadyFile,
 
 def _ranges_asked(scope: Scope, file: ReadyFile) -> list[tuple[int, int]] | None:
     """The ranges to answer with, as ``parse_ranges`` gives them; ``None``: the file as a whole."""
-    asked = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
+    headers = scope["headers"]
+    wanted = field_value(headers, b"range")
     if (
-        b"range" not in asked
-        or etag_matches(asked.get(b"if-none-match", ""), file.etag)
-        or asked.get(b"if-range", file.etag).strip() != file.etag
+        not wanted
+        or etag_matches(field_value(headers, b"if-none-match"), file.etag)
+        or (field_value(headers, b"if-range") or file.etag).strip() != file.etag
     ):
         return None
-    return parse_ranges(asked[b"range"], file.size_bytes)
+    return parse_ranges(wanted, file.size_bytes)
 
 
 Part = tuple[bytes, int, int]

@@ -16,6 +16,7 @@ from conveyor.domain.digests import is_sha256
 from conveyor.errors import NotFound
 from conveyor.operations.files import find_file, may_read_file
 from conveyor.server.arriving import send_arriving
+from conveyor.server.conditions import NOT_AT_ONCE
 from conveyor.server.file_answers import (
     METADATA,
     PROVENANCE,
@@ -58,7 +59,7 @@ class Files:
         file = self._cache.get(scope["path"]) if self._freshness.is_current() else None
         if file is None or not file.is_public or scope["method"] not in ("GET", "HEAD"):
             return None
-        if any(name == b"authorization" for name, _ in scope["headers"]):
+        if any(name in NOT_AT_ONCE for name, _ in scope["headers"]):
             return None
         return file.reply(scope)
 

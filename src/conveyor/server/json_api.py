@@ -17,6 +17,7 @@ from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.files import find_file, read_core_metadata
 from conveyor.operations.indexes import get_index
 from conveyor.server.answers import JSON, send_answer, send_head
+from conveyor.server.conditions import field_value, must_match
 from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
@@ -116,12 +117,12 @@ def _root_url(scope: Scope) -> str:
 
 async def _send(scope: Scope, send: Send, body: bytes, *, is_private: bool) -> None:
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    if_none_match = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
+    must_match(scope["headers"], etag)
     common = [
         (b"etag", etag.encode()),
         (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
     ]
-    if if_none_match and etag_matches(if_none_match.decode("latin-1"), etag):
+    if etag_matches(field_value(scope["headers"], b"if-none-match"), etag):
         await send_head(send, 304, common)
         return
     await send_answer(send, 200, body, content_type=JSON, headers=common, is_head=scope["method"] == "HEAD")

@@ -48,7 +48,7 @@ VARY = (b"vary", b"Accept, Accept-Encoding")
 class Variant:
     """A page in one form and coding, as the replies that send it."""
 
-    __slots__ = ("_etag", "_etag_bytes", "head", "not_modified", "weight_bytes", "whole")
+    __slots__ = ("_etag_bytes", "etag", "head", "not_modified", "weight_bytes", "whole")
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Variant:
         is_private: bool,
         supplied_by: str | None,
     ) -> None:
-        self._etag = etag
+        self.etag = etag
         self._etag_bytes = etag.encode()
         common = [
             (b"etag", self._etag_bytes),
@@ -86,7 +86,7 @@ class Variant:
     def reply(self, method: str, if_none_match: bytes) -> Reply:
         """The reply to a GET or HEAD request."""
         if if_none_match and (
-            if_none_match == self._etag_bytes or etag_matches(if_none_match.decode("latin-1"), self._etag)
+            if_none_match == self._etag_bytes or etag_matches(if_none_match.decode("latin-1"), self.etag)
         ):
             return self.not_modified
         return self.head if method == "HEAD" else self.whole

@@ -19,6 +19,7 @@ from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes import get_index
 from conveyor.operations.pages import find_list
 from conveyor.server.answers import PLAIN_TEXT, send_answer, send_reply
+from conveyor.server.conditions import NOT_AT_ONCE, must_match
 from conveyor.server.kept_pages import VARY, KeptPage, render_variant
 from conveyor.server.problems import method_not_allowed
 
@@ -94,9 +95,9 @@ class SimpleApi:
             or scope["method"] not in ("GET", "HEAD")
         ):
             return None
-        accept, accept_encoding, if_none_match, has_credentials = _asked(scope)
+        accept, accept_encoding, if_none_match, is_for_later = _asked(scope)
         variant = page.variants.get(self._choices.get((accept, accept_encoding), _NO_CHOICE))
-        if variant is None or has_credentials:
+        if variant is None or is_for_later:
             return None
         return variant.reply(scope["method"], if_none_match)
 
@@ -127,6 +128,7 @@ class SimpleApi:
         if kept is not None:
             may_read(identity, kept[0].index, is_private=kept[0].is_private)
         _, variant = kept or await self._make(scope, project, media, coding, identity)
+        must_match(scope["headers"], variant.etag)
         await send_reply(scope, send, variant.reply(scope["method"], if_none_match))
 
     def _kept(self, path: str, media: MediaType, coding: str) -> tuple[KeptPage, Variant] | None:
@@ -200,19 +202,19 @@ class SimpleApi:
 
 
 def _asked(scope: Scope) -> tuple[bytes, bytes, bytes, bool]:
-    """``Accept``, ``Accept-Encoding`` and ``If-None-Match``, and whether there are credentials."""
+    """``Accept``, ``Accept-Encoding`` and ``If-None-Match``; whether something is to be looked at closer."""
     accept = accept_encoding = if_none_match = b""
-    has_credentials = False
+    is_for_later = False
     for name, value in scope["headers"]:
         if name == b"accept":
             accept = accept + b"," + value if accept else value
         elif name == b"accept-encoding":
             accept_encoding = accept_encoding + b"," + value if accept_encoding else value
         elif name == b"if-none-match":
-            if_none_match = value
-        elif name == b"authorization":
-            has_credentials = True
-    return accept, accept_encoding, if_none_match, has_credentials
+            if_none_match = if_none_match + b"," + value if if_none_match else value
+        elif name in NOT_AT_ONCE:
+            is_for_later = True
+    return accept, accept_encoding, if_none_match, is_for_later
 
 
 def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
