@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from conveyor.domain.evidence import (
     PAYLOAD_TYPE,
+    PREDICATE_TYPES,
     Statement,
     facts_of_build,
-    facts_of_equivalence,
     facts_of_tests,
     read_envelope,
     read_statement,
@@ -43,6 +43,16 @@ TESTS: dict[str, Any] = {
     "origin": {"modules_checked": 1, "outside": []},
     "environment": {"python": "3.11.7", "platform": "linux-x86_64"},
 }
+EQUIVALENCE: dict[str, Any] = {
+    "project": "demo",
+    "version": "1.0",
+    "rc_version": "1.0rc1",
+    "rc_sha256": SHA256,
+    "derived_sha256": SHA256,
+    "rebuilt_sha256": SHA256,
+    "proof": "identical",
+}
+FIELDS = sorted({*BUILD, *TESTS, *EQUIVALENCE})
 
 
 def envelope(**changed: Any) -> bytes:
@@ -58,6 +68,11 @@ def envelope(**changed: Any) -> bytes:
 def test_statement_is_read_as_it_was_written() -> None:
     written = statement("build", filename="demo-1.0-py3-none-any.whl", sha256=SHA256, predicate=BUILD)
     assert read_statement(written) == Statement("build", "demo-1.0-py3-none-any.whl", SHA256, BUILD)
+
+
+def test_statement_of_equivalence_is_read_as_it_was_written() -> None:
+    written = statement("equivalence", filename="f", sha256=SHA256, predicate=EQUIVALENCE)
+    assert read_statement(written).predicate == EQUIVALENCE
 
 
 def test_statement_has_one_form_whatever_the_order_of_its_facts() -> None:
@@ -137,8 +152,10 @@ def test_incomplete_facts_are_refused() -> None:
     for key in TESTS:
         with pytest.raises(InvalidInput, match=key):
             facts_of_tests({name: value for name, value in TESTS.items() if name != key})
-    with pytest.raises(InvalidInput):
-        facts_of_equivalence({"project": "demo"})
+    for key in EQUIVALENCE:
+        lacking = {name: value for name, value in EQUIVALENCE.items() if name != key}
+        with pytest.raises(InvalidInput, match=f"predicate.{key}"):
+            read_statement(statement("equivalence", filename="f", sha256=SHA256, predicate=lacking))
 
 
 def test_repository_with_a_password_is_refused_because_evidence_is_shown_for_ever() -> None:
@@ -161,15 +178,18 @@ def test_no_bytes_break_the_reader_of_envelopes(raw: bytes) -> None:
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(sorted({*BUILD, *TESTS})) | st.text(), inner, max_size=6)
+            | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=6)
         ),
         max_leaves=20,
     )
 )
 def test_no_predicate_breaks_the_reader_of_facts(value: Any) -> None:
-    for read in (facts_of_build, facts_of_tests, facts_of_equivalence):
+    for read in (facts_of_build, facts_of_tests):
         with suppress(InvalidInput):
             read(value)
+    for kind in PREDICATE_TYPES.values():
+        with suppress(InvalidInput):
+            read_statement(statement(kind, filename="f", sha256=SHA256, predicate=value))
 
 
 def test_short_commit_ids_are_no_commits() -> None:
