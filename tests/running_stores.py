@@ -19,7 +19,7 @@ import urllib3
 from makers import ADMIN_PASSWORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 START_SECONDS = 60
@@ -69,17 +69,31 @@ def serve_environment(**more: str) -> dict[str, str]:
     }
 
 
-def start_serving(
-    data: Path, *arguments: str, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
+class ServerProcess(subprocess.Popen[str]):
+    """A server whose standard error goes to a file: it never waits until somebody has read what it says."""
+
+    def __init__(self, command: Sequence[str | Path], *, environment: Mapping[str, str]) -> None:
+        self._errors: str | None = None
+        self._errors_file = os.memfd_create("standard-error")
+        super().__init__(
+            command, env=environment, stdout=subprocess.PIPE, stderr=self._errors_file, text=True, cwd="/"
+        )
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002 - its name in Popen
+        """Wait for the end; all of standard output that was not read yet, and of standard error."""
+        output, _ = super().communicate(input, timeout)
+        if self._errors is None:
+            size = os.fstat(self._errors_file).st_size
+            self._errors = os.pread(self._errors_file, size, 0).decode()
+            os.close(self._errors_file)
+        return output, self._errors
+
+
+def start_serving(data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
     """Start a server and return at once; its first line on standard output says when it is ready."""
-    return subprocess.Popen(
+    return ServerProcess(
         [sys.executable, "-m", "conveyor", "store", "serve", "--data", data, *arguments],
-        env=environment if environment is not None else serve_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
+        environment=environment if environment is not None else serve_environment(),
     )
 
 

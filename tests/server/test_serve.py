@@ -21,6 +21,7 @@ from conveyor.settings import Upstream
 from postgres_server import free_port, running_postgres
 from running_stores import (
     RunningStore,
+    ServerProcess,
     children_of,
     ready_url,
     running_store,
@@ -62,6 +63,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
 def test_line_that_says_ready_is_true(served: RunningStore) -> None:
     answer = served.get("/healthz")
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+
+def test_server_that_says_more_than_a_pipe_holds_is_not_held_up() -> None:
+    chatty = "import sys; sys.stderr.write('x' * 1_000_000); print('serving http://127.0.0.1:1/')"
+    process = ServerProcess([sys.executable, "-c", chatty], environment=serve_environment())
+    assert ready_url(process) == "http://127.0.0.1:1"
+    assert process.communicate(timeout=WAIT_SECONDS) == ("", "x" * 1_000_000)
 
 
 def test_ready_store_tells_its_serial(served: RunningStore) -> None:
