@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from conveyor.catalog.connection import reading, writing
 from conveyor.catalog.statements import Statement, is_among, numbered
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.operations.store import Store
+    from postgres_server import PostgresServer
 
 WRITE = Statement(insert(facts))
 FIND = Statement(select(facts.c.value).where(facts.c.key == bindparam("key")))
@@ -96,3 +99,39 @@ def test_error_takes_the_whole_change_back(store: Store) -> None:
         write(store, size="large", **{"store-id": "mine"})
     with reading(store.catalog) as connection:
         assert FIND.scalar(connection, {"key": "size"}) is None
+
+
+def test_connection_that_the_database_has_closed_is_told_and_not_used_again(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    store = make_store(tmp_path / "store", database_url=postgres.new_database())
+    own = Statement(select(func.pg_backend_pid()))
+
+    def write_on_a_lost_connection() -> None:
+        with writing(store.catalog) as connection:
+            WRITE.run(connection, {"key": "colour", "value": "blue"})
+            with store.catalog.connect() as other:
+                other.execute(select(func.pg_terminate_backend(own.scalar(connection))))
+            WRITE.run(connection, {"key": "size", "value": "large"})
+
+    with pytest.raises(OperationalError) as caught:
+        write_on_a_lost_connection()
+    assert caught.value.connection_invalidated
+    write(store, taste="sweet")
+    with reading(store.catalog) as connection:
+        assert TWO_OF.all(connection, numbered("key", ["colour", "size"])) == []
+        assert FIND.scalar(connection, {"key": "taste"}) == "sweet"
+
+
+def test_statement_is_compiled_by_threads_that_use_it_for_the_first_time_at_once(store: Store) -> None:
+    fresh = Statement(select(facts.c.value).where(facts.c.key == bindparam("key")))
+    write(store, **{str(number): str(number) for number in range(8)})
+    together = threading.Barrier(8)
+
+    def find(number: int) -> object:
+        with reading(store.catalog) as connection:
+            together.wait(timeout=30)
+            return fresh.scalar(connection, {"key": str(number)})
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(find, range(8))) == [str(number) for number in range(8)]
