@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, or_, select
+from sqlalchemy import bindparam, func, insert, select
 
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import events
@@ -36,7 +36,8 @@ _TOUCHING = Statement(
     select(events.c.serial)
     .where(
         events.c.serial > bindparam("serial"),
-        or_(events.c.project == bindparam("project"), events.c.project.is_(None)),
+        # Not an "or": for that SQLite reads all events of the project instead of those since the serial.
+        func.coalesce(events.c.project, bindparam("project")) == bindparam("project"),
     )
     .limit(1)
 )

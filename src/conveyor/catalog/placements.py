@@ -40,7 +40,7 @@ _INSERT = Statement(insert(placements))
 _OF_FILENAME = Statement(
     select(placements.c.index_name, distributions.c.sha256)
     .join_from(distributions, placements, placements.c.distribution_id == distributions.c.id)
-    .where(distributions.c.filename == bindparam("filename"), distributions.c.project == bindparam("project"))
+    .where(distributions.c.filename == bindparam("filename"), placements.c.project == bindparam("project"))
 )
 
 
