@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from attestations_made import certificate_of, make_attestation, make_key
 from conveyor.domain.archives import ArchiveLimits
 from conveyor.domain.distributions import Digests, Distribution, LibraryChecks, UploadForm, read_distribution
+from conveyor.domain.wheels import LARGE_BYTES
 from conveyor.errors import InvalidDistribution
 from conveyor.operations.attestations import signature_fault
 from conveyor.operations.rendering import fault_of
@@ -183,6 +184,32 @@ def test_wrong_hashes_of_many_files_are_named_in_few_sentences() -> None:
     faults = faults_of(Made("demo-1.0-py3-none-any.whl", zip_of(changed)))
     assert len(faults) == 11
     assert faults[-1] == "RECORD gives another hash than that of and 2990 more"
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_faults_of_a_large_wheel_are_found_by_the_threads_that_share_it(compression: int) -> None:
+    large = {f"demo/{number}.bin": bytes([number]) * (LARGE_BYTES // 3) for number in range(6)}
+    wrong = {"demo/1.bin": bytes(LARGE_BYTES // 3), "demo/4.bin": b"short", "demo/5.bin": None}
+    assert read(make_wheel(extra=large, compression=compression)).version == "1.0"
+    assert faults_of(make_wheel(extra=large, replace=wrong, compression=compression)) == (
+        "RECORD lists demo/5.bin, which is not in the wheel",
+        "RECORD gives another hash than that of demo/1.bin",
+        "RECORD gives another hash than that of demo/4.bin",
+        "RECORD gives another size than that of demo/4.bin",
+    )
+
+
+def test_damaged_members_of_a_large_wheel_are_named_in_the_order_of_the_file() -> None:
+    names = ["demo/b.bin", "demo/a.bin", "demo/c.bin"]
+    sound = make_wheel(
+        extra={name: name.encode() * (LARGE_BYTES // 20) for name in names}, compression=zipfile.ZIP_STORED
+    )
+    damaged = sound.content
+    for name in names:
+        damaged = damaged.replace(name.encode() * 3, name.upper().encode() * 3, 1)
+    assert faults_of(Made(sound.filename, damaged)) == tuple(
+        f"{name} is damaged: its CRC-32 is not the one listed" for name in names
+    )
 
 
 @pytest.mark.parametrize(

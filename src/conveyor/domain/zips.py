@@ -7,7 +7,7 @@ byte of the file to the directory, and nothing follows. Data descriptors, commen
 methods than stored and deflate are refused; the build tools write none of these.
 
 ``ZipArchive.of`` reads the structure; ``chunks`` inflates one member and verifies its size and CRC-32.
-Memory: the directory (``ArchiveLimits.names_bytes``) and one chunk.
+Memory: the directory (``ArchiveLimits.names_bytes``) and, for each member that is being read, one chunk.
 
 Sources: PKWARE APPNOTE 6.3.10 (sections 4.3, 4.4, 4.5.3), the packaging user guide on archives.
 """
@@ -18,6 +18,7 @@ import stat
 import zlib
 from dataclasses import dataclass
 from struct import Struct
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.archives import ArchiveLimits, Tree, Unreadable, path_fault
@@ -66,10 +67,14 @@ class ZipMember:
 
 
 class ZipArchive:
-    """The members of a zip whose structure is sound; made by ``of``."""
+    """The members of a zip whose structure is sound; made by ``of``.
+
+    Several threads may read members at a time, as long as nobody else moves the stream.
+    """
 
     def __init__(self, stream: BinaryIO, members: dict[str, ZipMember], data_offsets: dict[int, int]) -> None:
         self._stream = stream
+        self._moving = Lock()
         self.members = members
         """Files by path, in file order; directories are left out."""
         self._data_offsets = data_offsets
@@ -106,7 +111,6 @@ class ZipArchive:
         Raises:
             Unreadable: the data is damaged, or is not of the size or CRC-32 the directory says.
         """
-        self._stream.seek(self._data_offsets[member.header_offset])
         raw = self._inflated(member) if member.method == _DEFLATED else self._stored(member)
         checksum, size_bytes = 0, 0
         for chunk in raw:
@@ -127,12 +131,15 @@ class ZipArchive:
         return b"".join(self.chunks(member))
 
     def _stored(self, member: ZipMember) -> Iterator[bytes]:
-        left = member.compressed_bytes
-        while left:
-            chunk = self._stream.read(min(left, CHUNK_BYTES))
+        position = self._data_offsets[member.header_offset]
+        end = position + member.compressed_bytes
+        while position < end:
+            with self._moving:
+                self._stream.seek(position)
+                chunk = self._stream.read(min(end - position, CHUNK_BYTES))
             if not chunk:
                 raise Unreadable(f"{member.name} is cut off")
-            left -= len(chunk)
+            position += len(chunk)
             yield chunk
 
     def _inflated(self, member: ZipMember) -> Iterator[bytes]:
