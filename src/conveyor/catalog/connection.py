@@ -27,6 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
+from conveyor.catalog.statements import Statement
 from conveyor.catalog.turns import WriteTurn
 from conveyor.errors import InvalidInput
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a writer waits for the write lock of another process before it gives up."""
+
+_BEGIN, _BEGIN_IMMEDIATE = Statement(sqlalchemy.text("BEGIN")), Statement(sqlalchemy.text("BEGIN IMMEDIATE"))
 
 POOL_SIZE = 16
 """Connections kept open per process; more are opened when more threads ask at once, and closed after."""
@@ -134,7 +137,7 @@ def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
             "cached_statements": 512,
         },
     )
-    writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    writers = engine.execution_options(sqlite_begin=_BEGIN_IMMEDIATE)
     engine.update_execution_options(readers=engine, writers=writers, write_turn=turn)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -172,7 +175,8 @@ def _switch_to_wal(cursor: DBAPICursor) -> None:
 
 
 def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+    begin: Statement = connection.get_execution_options().get("sqlite_begin", _BEGIN)
+    begin.run(connection)
 
 
 def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import insert, select
 
@@ -33,31 +35,36 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
         )
 
 
-_ALL_BASES = Statement(
-    select(index_bases.c.index_name, index_bases.c.base_name).order_by(
-        index_bases.c.index_name, index_bases.c.position
-    )
-)
 _ALL = Statement(
-    select(indexes.c.name, indexes.c.kind, indexes.c.mode, indexes.c.gates, indexes.c.is_private).order_by(
-        indexes.c.name
+    select(
+        indexes.c.name,
+        indexes.c.kind,
+        indexes.c.mode,
+        indexes.c.gates,
+        indexes.c.is_private,
+        index_bases.c.base_name,
     )
+    .join_from(indexes, index_bases, indexes.c.name == index_bases.c.index_name, isouter=True)
+    .order_by(indexes.c.name, index_bases.c.position)
 )
 
 
 def all_indexes(connection: Connection) -> dict[str, Index]:
     """Every index, keyed and ordered by name."""
-    bases: dict[str, list[str]] = {}
-    for index_name, base_name in _ALL_BASES.all(connection):
-        bases.setdefault(index_name, []).append(base_name)
-    return {
-        name: Index(
+    return {index.name: index for index in _indexes_from(tuple(_ALL.all(connection)))}
+
+
+@lru_cache(maxsize=4)
+def _indexes_from(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
+    """Built once for the same rows: indexes hardly ever change, and are asked for with every upload."""
+    return tuple(
+        Index(
             name=name,
             kind=cast("IndexKind", kind),
             mode=cast("IndexMode", mode),
-            bases=tuple(bases.get(name, ())),
+            bases=tuple(base for *_, base in group if base is not None),
             gates=tuple(json.loads(gates)),
             is_private=bool(is_private),
         )
-        for name, kind, mode, gates, is_private in _ALL.all(connection)
-    }
+        for (name, kind, mode, gates, is_private), group in groupby(rows, key=lambda row: row[:5])
+    )
