@@ -10,6 +10,8 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -168,6 +170,22 @@ def test_disk_that_can_not_be_written_acknowledges_nothing(tmp_path: Path, of: s
         found = digests_on_page(again.url).keys()
         assert {make_wheel(version=version).filename for version in "02"} <= found
         check_accepts_again(again, made)
+    assert faults_of(tmp_path / "store") == []
+
+
+def test_commit_that_many_share_and_that_fails_has_failed_for_all_of_them(tmp_path: Path) -> None:
+    first, *wheels = [make_wheel(version=str(number)) for number in range(25)]
+    with running_store(tmp_path / "store") as store, ThreadPoolExecutor(8) as clients:
+        assert upload(store.url, first).status == 200
+        (worker,) = children_of(store.process)
+        with failing_syncs(worker, only=store.data / "catalog.sqlite-wal"):
+            refused = list(clients.map(partial(upload, store.url), wheels))
+            assert [answer.status for answer in refused] == [503] * 24
+            assert digests_on_page(store.url) == {first.filename: first.sha256}
+        accepted = list(clients.map(partial(upload, store.url), wheels))
+        assert [answer.status for answer in accepted] == [200] * 24
+        assert len(digests_on_page(store.url)) == 25
+        assert children_of(store.process) == [worker]
     assert faults_of(tmp_path / "store") == []
 
 
