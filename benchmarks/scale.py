@@ -23,6 +23,7 @@ import urllib3
 from benchmarks import big_stores
 from benchmarks.figures import Figure
 from benchmarks.load import Target, rates_in_turn
+from benchmarks.memory import memory_of
 from benchmarks.served import ACCEPT, WORKERS, conditions, our_store
 from conveyor.domain.simple_api import JSON
 from conveyor.operations.initialisation import initialise_store
@@ -166,12 +167,6 @@ def _memory(pair: _Pair) -> Figure:
 
     with ThreadPoolExecutor(ASKING_CLIENTS) as clients:
         list(clients.map(ask, range(ASKING_CLIENTS)))
-    large, small = (sum(map(_memory_bytes, server.process_ids)) / MB for server in (pair.large, pair.small))
+    large, small = (memory_of(server.process_ids).together_bytes / MB for server in (pair.large, pair.small))
     on = f"all processes, shared pages counted once, {ASKED_PAGES:,} pages asked for; {pair.on}"
     return Figure("memory", "MB", large, "small store", small, on)
-
-
-def _memory_bytes(process_id: int) -> int:
-    """The proportional set size of a process."""
-    lines = Path(f"/proc/{process_id}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

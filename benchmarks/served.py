@@ -21,14 +21,21 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from benchmarks.load import CONNECTIONS, ROUNDS, program
+from conveyor.domain.access import Identity
 from conveyor.domain.simple_api import JSON
+from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.store import close_store, open_store
+from conveyor.operations.tokens import create_token
 from postgres_server import free_port
 from running_stores import children_of, ready_url, serve_environment, start_serving, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from conveyor.settings import StoreSettings
+
 WORKERS = 2
+ADMINISTRATOR = Identity(name="admin", scopes=frozenset({"admin"}))
 START_SECONDS = 60
 
 _NGINX = """
@@ -83,6 +90,15 @@ class Served:
         if answer.status != 200:
             raise RuntimeError(f"{path} was answered {answer.status}: {answer.data[:200]!r}")
         return answer
+
+
+def new_store(settings: StoreSettings) -> dict[str, str]:
+    """Make an empty store; returns the header with a token of its administrator."""
+    initialise_store(settings)
+    store = open_store(settings)
+    token = create_token(store, ADMINISTRATOR, ADMINISTRATOR.name)
+    close_store(store)
+    return urllib3.util.make_headers(basic_auth=f"__token__:{token}")
 
 
 @contextmanager

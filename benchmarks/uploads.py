@@ -20,12 +20,9 @@ import urllib3
 from benchmarks.devpi import devpi
 from benchmarks.figures import Figure
 from benchmarks.prepared_uploads import make_uploads
-from benchmarks.served import WORKERS, our_store
+from benchmarks.served import ADMINISTRATOR, WORKERS, new_store, our_store
 from benchmarks.uploading import CLIENTS, Index, check_listed, rates_in_turn, upload_all
-from conveyor.domain.access import Identity
-from conveyor.operations.initialisation import initialise_store
 from conveyor.operations.store import close_store, open_store
-from conveyor.operations.tokens import create_token
 from conveyor.operations.users import add_user
 from makers import ADMIN_PASSWORD, make_settings
 from postgres_server import running_postgres
@@ -46,7 +43,6 @@ MORE_RELEASES = 200
 FILLING_SECONDS, FILLED_SECONDS = 20, 8
 """devpi is slower with each release: how long one project of it is filled, and then measured."""
 
-ADMINISTRATOR = Identity(name="admin", scopes=frozenset({"admin"}))
 UNIT = "uploads/s"
 
 
@@ -68,12 +64,8 @@ def measure() -> Iterator[Figure]:
 @contextmanager
 def _our_index(settings: StoreSettings) -> Iterator[Index]:
     """The index "unstable" of a new store, with a token."""
-    initialise_store(settings)
-    store = open_store(settings)
-    token = create_token(store, ADMINISTRATOR, ADMINISTRATOR.name)
-    close_store(store)
+    authorization = new_store(settings)
     with our_store(settings.data, database_url=settings.database_url) as served:
-        authorization = urllib3.util.make_headers(basic_auth=f"__token__:{token}")
         yield Index(f"{served.url}/unstable/legacy/", f"{served.url}/unstable/simple/", authorization)
 
 

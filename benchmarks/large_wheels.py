@@ -1,0 +1,176 @@
+"""One large wheel, uploaded with a token: against hashing or inflating it once, and the memory it takes.
+
+What is asked: a wheel of 1 GB whose members are stored within 2 times the time of ``sha256sum``, one whose
+members are deflated within 1.3 times the time of inflating and hashing them once, both within 150 MB. The
+clock stops when the answer has come: the file is checked, durable and listed. Each goes into a new store.
+
+uv names the SHA-256 of the file; twine names its MD5 and BLAKE2b too. The store computes BLAKE2b for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import statistics
+import tempfile
+import time
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection
+from pathlib import Path
+from struct import Struct
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from benchmarks.figures import Figure, run_process
+from benchmarks.load import program
+from benchmarks.memory import watched_memory
+from benchmarks.served import WORKERS, new_store, our_store
+from benchmarks.wheel_files import write_deflated_wheel, write_stored_wheel
+from conveyor.client.uploads import make_form
+from makers import make_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.memory import Memory
+    from benchmarks.served import Served
+    from conveyor.client.uploads import UploadForm
+
+ROUNDS = 3
+"""Of everybody in turn, after one that warms up and does not count. The median does."""
+BUDGET_MB = 150
+TIMEOUT_SECONDS = 120
+MB = 1e6
+CHUNK_BYTES = 1024 * 1024
+
+_LOCAL_HEADER = Struct("<26x2H")
+"""Up to the lengths of a member's name and extra field, which lie between it and the data."""
+
+
+def measure() -> Iterator[Figure]:
+    """Both wheels, as uv and as twine send them."""
+    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder:
+        stored = write_stored_wheel(Path(folder))
+        taken = _take_turns(stored, lambda: run_process([program("sha256sum"), str(stored)]))
+        yield from _figures(stored, taken, "sha256sum")
+        stored.unlink()
+        deflated = write_deflated_wheel(Path(folder))
+        taken = _take_turns(deflated, lambda: _inflate_and_hash(deflated))
+        yield from _figures(deflated, taken, "inflating and hashing")
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Median seconds of everybody, and the memory that was seen."""
+
+    baseline: float
+    uploads: dict[str, float]
+    """By the client that sends such forms."""
+    memory: list[Memory]
+    """While the last of them uploads, in the round that does not count."""
+
+
+def _take_turns(wheel: Path, baseline: Callable[[], None]) -> _Taken:
+    forms = _forms(wheel)
+    taken: dict[str, list[float]] = {name: [] for name in ("", *forms)}
+    memory: list[Memory] = []
+    for number in range(1 + ROUNDS):
+        began = time.perf_counter()
+        baseline()
+        taken[""].append(time.perf_counter() - began)
+        for client, form in forms.items():
+            with _served_store(wheel.parent) as (server, authorization):
+                if number:
+                    taken[client].append(_upload(server.url, form, authorization))
+                    continue
+                with watched_memory(server.process_ids) as memory:
+                    _upload(server.url, form, authorization)
+    medians = {name: statistics.median(seconds[-ROUNDS:]) for name, seconds in taken.items()}
+    return _Taken(medians.pop(""), medians, memory)
+
+
+def _figures(wheel: Path, taken: _Taken, baseline_name: str) -> Iterator[Figure]:
+    on = (
+        f"{wheel.stat().st_size / MB:,.0f} MB, median of {ROUNDS} rounds in turn, {WORKERS} workers, SQLite, "
+        f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}"
+    )
+    for client, seconds in taken.uploads.items():
+        what = f"upload of the {wheel.name.split('-')[0]} wheel as by {client}"
+        yield Figure(what, "s", seconds, baseline_name, taken.baseline, on)
+    yield from _memory(taken.memory)
+
+
+def _memory(seen: list[Memory]) -> Iterator[Figure]:
+    """The most of the process that took the upload, which is the one that grew, and of all together."""
+    processes = list(zip(*(memory.resident_bytes for memory in seen), strict=True))
+    worker = max(processes, key=lambda resident: max(resident) - resident[0])
+    on = f"resident set, shared pages counted too; {worker[0] / MB:.1f} MB before the upload"
+    yield Figure("memory of the worker, at most", "MB", max(worker) / MB, "budget", BUDGET_MB, on)
+    together = [memory.together_bytes / MB for memory in seen]
+    on = f"shared pages counted once; {together[0]:.1f} MB before the upload"
+    yield Figure("memory of all processes, at most", "MB", max(together), "budget", BUDGET_MB, on)
+
+
+def _inflate_and_hash(wheel: Path) -> None:
+    """Every member once, in one thread."""
+    with zipfile.ZipFile(wheel) as archive, wheel.open("rb") as file:
+        for member in archive.infolist():
+            file.seek(member.header_offset)
+            file.seek(sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))), os.SEEK_CUR)
+            inflater, digest = zlib.decompressobj(-zlib.MAX_WBITS), hashlib.sha256()
+            left = member.compress_size
+            while left:
+                compressed = file.read(min(left, CHUNK_BYTES))
+                digest.update(inflater.decompress(compressed))
+                left -= len(compressed)
+
+
+def _forms(wheel: Path) -> dict[str, UploadForm]:
+    """The form by the client that would send it so."""
+    form = make_form(wheel)  # its one digest is SHA-256
+    with wheel.open("rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+        file.seek(0)
+        blake2 = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+    head = b"".join(
+        f'--{form.boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{digest}\r\n'.encode()
+        for name, digest in {"md5_digest": md5, "blake2_256_digest": blake2}.items()
+    )
+    longer = replace(form, head=head + form.head, size_bytes=len(head) + form.size_bytes)
+    return {"uv": form, "twine": longer}
+
+
+@contextmanager
+def _served_store(folder: Path) -> Iterator[tuple[Served, dict[str, str]]]:
+    """A new store that answers, and the header of its administrator."""
+    with tempfile.TemporaryDirectory(dir=folder) as data:
+        settings = make_settings(Path(data))
+        authorization = new_store(settings)
+        with our_store(settings.data) as server:
+            yield server, authorization
+
+
+def _upload(url: str, form: UploadForm, authorization: dict[str, str]) -> float:
+    """Seconds from the connection to the answer; raises RuntimeError when it is refused."""
+    parts = urlsplit(url)
+    os.sync()  # what was written before does not count
+    began = time.perf_counter()
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
+    connection.connect()
+    connection.putrequest("POST", "/unstable/legacy/")
+    for name, value in {**form.headers, **authorization}.items():
+        connection.putheader(name, value)
+    connection.endheaders(form.head)
+    with form.path.open("rb") as file:
+        connection.sock.sendfile(file)
+    connection.send(form.tail)
+    answer = connection.getresponse()
+    said = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{form.path.name} was answered {answer.status}: {said[:500]!r}")
+    return time.perf_counter() - began
