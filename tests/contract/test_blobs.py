@@ -203,7 +203,7 @@ def test_blobs_of_a_store_with_two_levels_of_folders_are_moved_when_it_is_opened
         with blobs.open(sha256) as stream:
             assert stream.read() == content
     assert files_below(tmp_path) == sorted(tmp_path / sha256[:2] / sha256 for sha256 in made)
-    assert {path.name for path in tmp_path.iterdir()} == {*SHELVES, "temporary", READY}
+    assert {path.name for path in tmp_path.iterdir()} == {*SHELVES, "locks", "temporary", READY}
     assert not any(path.is_dir() for shelf in SHELVES for path in (tmp_path / shelf).iterdir())
 
 

@@ -64,6 +64,7 @@ class Exclusion:
     """The locks of one folder of blobs; see the module."""
 
     def __init__(self, folder: Path) -> None:
+        """``folder``: for the files that stand for the locks; it is there."""
         self._folder = folder
 
     @contextmanager
@@ -101,7 +102,6 @@ class Exclusion:
     def _locked(self, name: str, kind: int) -> Iterator[None]:
         with ExitStack() as held:
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(file_locked(self._folder / name, kind))
             except BlockingIOError as error:
                 raise Conflict(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.exclusion import Exclusion
-from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.folders import make_durable_folders, sync_folder, write_durable
 from conveyor.blobs.shelves import blob_path, prepare_shelves
 from conveyor.errors import NotFound
 
@@ -55,10 +55,12 @@ class FilesystemBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._temporary = root / "temporary"
-        self.exclusion = Exclusion(root / "locks")
+        locks = root / "locks"
+        self.exclusion = Exclusion(locks)
         with storage_errors(f"the folder of blobs {root} can not be made"):
             prepare_shelves(root)
-            self._temporary.mkdir(exist_ok=True)
+            for folder in (self._temporary, locks):
+                folder.mkdir(exist_ok=True)
 
     @property
     def root(self) -> Path:
@@ -96,10 +98,7 @@ class FilesystemBlobs:
         path = self._temporary_path()
         with storage_errors(f"blob {sha256} can not be written"):
             try:
-                with path.open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_durable(path, content)
                 self._make_visible(path, sha256)
             except BaseException:
                 path.unlink(missing_ok=True)
