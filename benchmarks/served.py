@@ -24,7 +24,7 @@ from benchmarks.load import CONNECTIONS, ROUNDS, program
 from conveyor.domain.access import Identity
 from conveyor.domain.simple_api import JSON
 from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.store import close_store, open_store
+from conveyor.operations.opening import close_store, open_store
 from conveyor.operations.tokens import create_token
 from postgres_server import free_port
 from running_stores import children_of, ready_url, serve_environment, start_serving, stop

@@ -22,7 +22,7 @@ from benchmarks.figures import Figure
 from benchmarks.prepared_uploads import make_uploads
 from benchmarks.served import ADMINISTRATOR, WORKERS, new_store, our_store
 from benchmarks.uploading import CLIENTS, Index, check_listed, rates_in_turn, upload_all
-from conveyor.operations.store import close_store, open_store
+from conveyor.operations.opening import close_store, open_store
 from conveyor.operations.users import add_user
 from makers import ADMIN_PASSWORD, make_settings
 from postgres_server import running_postgres

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.store import close_store, open_store
+from conveyor.operations.opening import close_store, open_store
 from conveyor.settings import Upstream, store_settings
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from conveyor.catalog.connection import open_catalog, writing
 from conveyor.errors import Conflict, MissingTool, NotFound, StorageFailed, StorageFull
 from conveyor.operations.backups import back_up, read_backup
 from conveyor.operations.inspection import inspect_store
+from conveyor.operations.opening import RESTORING_FILE
 from conveyor.operations.restores import restore_store
-from conveyor.operations.store import RESTORING_FILE
 from distributions_made import make_wheel
 from faulty_disks import fill, small_disk
 from makers import make_settings, make_store

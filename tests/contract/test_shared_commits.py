@@ -16,7 +16,7 @@ from makers import make_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.changes import Change
+    from conveyor.catalog.changes import Change
     from conveyor.operations.store import Store
 
 WAIT_SECONDS = 60

@@ -25,8 +25,8 @@ from conveyor.errors import Conflict, NotFound
 from conveyor.operations.backups import back_up, read_backup
 from conveyor.operations.initialisation import initialise_store
 from conveyor.operations.inspection import inspect_store
+from conveyor.operations.opening import open_store, opened_store
 from conveyor.operations.restores import restore_store
-from conveyor.operations.store import open_store, opened_store
 from distributions_made import make_wheel
 from makers import make_settings
 from operations.stores_damaged import execute

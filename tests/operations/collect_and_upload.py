@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.errors import Conflict
 from conveyor.operations import garbage
-from conveyor.operations.store import open_store
+from conveyor.operations.opening import open_store
 from distributions_made import make_wheel
 from makers import make_settings
 from operations.stores_damaged import mirror

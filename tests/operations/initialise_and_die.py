@@ -24,7 +24,7 @@ from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import list_indexes
 from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
-from conveyor.operations.store import close_store, open_store
+from conveyor.operations.opening import close_store, open_store
 from makers import make_settings
 
 if TYPE_CHECKING:

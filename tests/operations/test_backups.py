@@ -21,13 +21,8 @@ from conveyor.operations.backups import BackedUp, back_up, read_backup
 from conveyor.operations.garbage import collect_garbage
 from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
 from conveyor.operations.inspection import inspect_store
+from conveyor.operations.opening import RESTORING_FILE, close_store, open_store, opened_store
 from conveyor.operations.restores import restore_store
-from conveyor.operations.store import (
-    RESTORING_FILE,
-    close_store,
-    open_store,
-    opened_store,
-)
 from distributions_made import make_wheel
 from faulty_disks import enlarge, small_disk
 from makers import make_settings, make_store

@@ -16,7 +16,7 @@ from conveyor.catalog.serials import SerialFile, newest_serial
 from conveyor.catalog.tables import facts
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.changes import read, record_change
-from conveyor.operations.store import close_store, open_store
+from conveyor.operations.opening import close_store, open_store
 from makers import make_settings, make_store
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ DYING_WRITER = """
 import os, signal, sys
 from pathlib import Path
 from conveyor.operations.changes import record_change
-from conveyor.operations.store import open_store
+from conveyor.operations.opening import open_store
 from conveyor.settings import store_settings
 store = open_store(store_settings(Path(sys.argv[1]), environment={}))
 def die(newest=None):

@@ -22,14 +22,10 @@ from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.backups import back_up
 from conveyor.operations.changes import read
+from conveyor.operations.facts import store_id, store_upstream
 from conveyor.operations.indexes import list_indexes
 from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
-from conveyor.operations.store import (
-    close_store,
-    open_store,
-    store_id,
-    store_upstream,
-)
+from conveyor.operations.opening import close_store, open_store
 from conveyor.settings import Upstream
 from makers import ADMIN_PASSWORD, NO_UPSTREAM, make_settings, make_store
 from postgres_server import running_postgres

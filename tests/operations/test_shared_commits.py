@@ -16,15 +16,16 @@ from conveyor.catalog.facts import read_fact, write_fact
 from conveyor.catalog.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.changes import read
-from conveyor.operations.shared_commits import MOST_TOGETHER, Waiter, Waiting, record_together
+from conveyor.operations.shared_commits import MOST_TOGETHER, record_together
+from conveyor.operations.waiting import Waiter, Waiting
 from makers import make_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from conveyor.catalog.changes import Change
     from conveyor.catalog.events import Event
-    from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
 
     Work = Callable[[Change], object]

@@ -49,7 +49,7 @@ from conveyor.domain.backups import MARKER, Backup, BackupFile, listing_line, pa
 from conveyor.domain.times import utc_text
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
 from conveyor.operations.changes import database_errors
-from conveyor.operations.store import store_id
+from conveyor.operations.facts import store_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,66 +8,21 @@ rolls all of it back. Blobs are stored before the transaction begins, so that no
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from conveyor.catalog.changes import Change
 from conveyor.catalog.connection import is_full_disk, reading, writing
-from conveyor.catalog.events import Event, insert_event
-from conveyor.catalog.serials import next_serial
 from conveyor.domain.times import utc_text
 from conveyor.errors import Conflict, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection
 
     from conveyor.operations.store import Store
-
-
-@dataclass
-class Change:
-    """One write transaction: its connection, who makes it, when, and the serial of its newest event."""
-
-    connection: Connection
-    actor: str
-    at: str
-    """Moment of the change, as text; also a good value for the rows it writes."""
-    serial: int | None = field(default=None, init=False)
-    """Known after the first ``event``; ``None`` as long as nothing was recorded."""
-
-    def event(
-        self,
-        action: str,
-        *,
-        index: str | None = None,
-        project: str | None = None,
-        version: str | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Write one event to the audit log and return its serial.
-
-        Call it as late as possible: on PostgreSQL other writers wait from here on until the commit. ``index``
-        and ``project`` say which pages the change touches (``None``: it may touch all); secrets have no
-        place in ``detail``.
-        """
-        self.serial = next_serial(self.connection)
-        insert_event(
-            self.connection,
-            Event(
-                serial=self.serial,
-                at=self.at,
-                actor=self.actor,
-                action=action,
-                index=index,
-                project=project,
-                version=version,
-                detail=detail or {},
-            ),
-        )
-        return self.serial
 
 
 @contextmanager

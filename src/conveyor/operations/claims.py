@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from conveyor.catalog.changes import Change
     from conveyor.domain.access import Identity
     from conveyor.domain.indexes import Claim
     from conveyor.domain.names import NormalizedName
-    from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
 
 

@@ -39,17 +39,16 @@ from conveyor.domain.backups import MARKER
 from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.changes import read, record_change
-from conveyor.operations.store import (
-    ADMIN,
+from conveyor.operations.facts import store_id, store_upstream
+from conveyor.operations.opening import (
     SERIAL_FILE,
     close_store,
     open_store,
     opened_store,
     refuse_half_restored,
     refuse_places,
-    store_id,
-    store_upstream,
 )
+from conveyor.operations.store import ADMIN
 from conveyor.settings import Upstream, upstream_of_this_machine
 
 if TYPE_CHECKING:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from conveyor.catalog.changes import Change
     from conveyor.catalog.placements import PlacedFile
     from conveyor.domain.indexes import Index
     from conveyor.domain.project_status import ProjectStatus
     from conveyor.domain.promotions import Way
     from conveyor.domain.verdicts import Verdict
-    from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
 
 

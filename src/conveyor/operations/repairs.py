@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.blobs.filesystem import FilesystemBlobs
+    from conveyor.catalog.changes import Change
     from conveyor.catalog.named_blobs import Namer
-    from conveyor.operations.changes import Change
     from conveyor.operations.inspection import Inspection, Progress
     from conveyor.operations.store import Store
 

@@ -36,7 +36,7 @@ from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup
 from conveyor.operations.changes import database_errors
 from conveyor.operations.initialisation import alone_in
-from conveyor.operations.store import RESTORING_FILE, refuse_places
+from conveyor.operations.opening import RESTORING_FILE, refuse_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

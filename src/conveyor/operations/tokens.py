@@ -19,12 +19,13 @@ from conveyor.domain.access import Identity, may_administer, narrowed, scopes_fr
 from conveyor.domain.names import project_name
 from conveyor.domain.times import utc_text
 from conveyor.errors import Forbidden, InvalidInput, InvalidName, NotFound
-from conveyor.operations.changes import Change, database_errors, read, record_change
+from conveyor.operations.changes import database_errors, read, record_change
 from conveyor.operations.users import check_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from conveyor.catalog.changes import Change
     from conveyor.catalog.tokens import TokenRow
     from conveyor.operations.store import Store
 

@@ -45,11 +45,11 @@ from conveyor.operations.upload_decisions import (
 )
 
 if TYPE_CHECKING:
+    from conveyor.catalog.changes import Change
     from conveyor.domain.access import Identity
     from conveyor.domain.attestations import Attestation
     from conveyor.domain.indexes import Index
     from conveyor.domain.names import NormalizedName
-    from conveyor.operations.changes import Change
     from conveyor.operations.incoming_files import IncomingFile
     from conveyor.operations.store import Store
 

@@ -18,9 +18,9 @@ from conveyor.operations.changes import record_change
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from conveyor.catalog.changes import Change
     from conveyor.catalog.placements import PlacedFile
     from conveyor.domain.access import Identity
-    from conveyor.operations.changes import Change
     from conveyor.operations.store import Store
 
 

@@ -28,8 +28,9 @@ from conveyor.domain.access import ANONYMOUS
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import NotFound
 from conveyor.operations.address import reachable
+from conveyor.operations.facts import store_upstream
 from conveyor.operations.indexes import visible_indexes
-from conveyor.operations.store import close_store, open_store, store_upstream
+from conveyor.operations.opening import close_store, open_store
 from conveyor.server.access_log import AccessLog
 from conveyor.server.answers import JSON, NEVER_KEPT, send_answer
 from conveyor.server.api import make_api

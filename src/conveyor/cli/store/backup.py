@@ -26,7 +26,7 @@ def command(data: Path, destination: Path, is_verifying: bool, may_be_incomplete
     broken off leaves the one before as it was.
     """
     from conveyor.operations.backups import back_up
-    from conveyor.operations.store import opened_store
+    from conveyor.operations.opening import opened_store
 
     with opened_store(store_settings(data)) as store, progress_of("writing") as progress:
         done = back_up(

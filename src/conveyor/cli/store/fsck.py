@@ -45,8 +45,8 @@ def command(
     """
     from conveyor.errors import StorageFailed
     from conveyor.operations.inspection import inspect_store
+    from conveyor.operations.opening import opened_store
     from conveyor.operations.repairs import repair_store
-    from conveyor.operations.store import opened_store
 
     if backups and not is_repairing:
         raise click.UsageError("--from is of use with --repair only")

@@ -24,7 +24,7 @@ def command(data: Path, grace: float, is_dry: bool) -> None:
     that uses one of them at the same moment keeps it. What is no blob stays: conveyor store fsck names it.
     """
     from conveyor.operations.garbage import collect_garbage
-    from conveyor.operations.store import opened_store
+    from conveyor.operations.opening import opened_store
 
     with opened_store(store_settings(data)) as store:
         collected = collect_garbage(store, grace_seconds=grace * 3600, is_dry=is_dry)

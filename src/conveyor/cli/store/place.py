@@ -49,7 +49,8 @@ class Place:
                 yield client
             return
         from conveyor.domain.access import Identity
-        from conveyor.operations.store import ADMIN, opened_store
+        from conveyor.operations.opening import opened_store
+        from conveyor.operations.store import ADMIN
         from conveyor.server.api.direct import DirectConnection
 
         assert self.data is not None  # noqa: S101 - one of the two is set
