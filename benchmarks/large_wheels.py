@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import statistics
 import tempfile
 import time
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
+from statistics import median
 from struct import Struct
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ from benchmarks.figures import Figure, run_process
 from benchmarks.load import program
 from benchmarks.memory import watched_memory
 from benchmarks.served import WORKERS, new_store, our_store
-from benchmarks.wheel_files import write_deflated_wheel, write_stored_wheel
+from benchmarks.wheel_files import write_deflated_wheel, write_single_member_wheel, write_stored_wheel
 from conveyor.client.uploads import make_form
 from makers import make_settings
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from conveyor.client.uploads import UploadForm
 
 ROUNDS = 3
-"""Of everybody in turn, after one that warms up and does not count. The median does."""
+"""Of everybody in turn, after one upload that warms up and does not count."""
 BUDGET_MB = 150
 TIMEOUT_SECONDS = 120
 MB = 1e6
@@ -52,56 +52,40 @@ _LOCAL_HEADER = Struct("<26x2H")
 
 
 def measure() -> Iterator[Figure]:
-    """Both wheels, as uv and as twine send them."""
+    """The three wheels, as uv and as twine send them."""
+    wheels = (
+        (write_stored_wheel, "sha256sum", _sha256sum),
+        (write_deflated_wheel, "inflating and hashing", _inflate_and_hash),
+        (write_single_member_wheel, "inflating and hashing", _inflate_and_hash),
+    )
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder:
-        stored = write_stored_wheel(Path(folder))
-        taken = _take_turns(stored, lambda: run_process([program("sha256sum"), str(stored)]))
-        yield from _figures(stored, taken, "sha256sum")
-        stored.unlink()
-        deflated = write_deflated_wheel(Path(folder))
-        taken = _take_turns(deflated, lambda: _inflate_and_hash(deflated))
-        yield from _figures(deflated, taken, "inflating and hashing")
+        for write, baseline_name, baseline in wheels:
+            wheel = write(Path(folder))
+            yield from _figures(wheel, baseline_name, baseline)
+            wheel.unlink()
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """Median seconds of everybody, and the memory that was seen."""
-
-    baseline: float
-    uploads: dict[str, float]
-    """By the client that sends such forms."""
-    memory: list[Memory]
-    """While the last of them uploads, in the round that does not count."""
-
-
-def _take_turns(wheel: Path, baseline: Callable[[], None]) -> _Taken:
-    forms = _forms(wheel)
-    taken: dict[str, list[float]] = {name: [] for name in ("", *forms)}
-    memory: list[Memory] = []
-    for number in range(1 + ROUNDS):
-        began = time.perf_counter()
-        baseline()
-        taken[""].append(time.perf_counter() - began)
-        for client, form in forms.items():
-            with _served_store(wheel.parent) as (server, authorization):
-                if number:
-                    taken[client].append(_upload(server.url, form, authorization))
-                    continue
-                with watched_memory(server.process_ids) as memory:
-                    _upload(server.url, form, authorization)
-    medians = {name: statistics.median(seconds[-ROUNDS:]) for name, seconds in taken.items()}
-    return _Taken(medians.pop(""), medians, memory)
-
-
-def _figures(wheel: Path, taken: _Taken, baseline_name: str) -> Iterator[Figure]:
+def _figures(wheel: Path, baseline_name: str, baseline: Callable[[Path], None]) -> Iterator[Figure]:
     on = (
         f"{wheel.stat().st_size / MB:,.0f} MB, median of {ROUNDS} rounds in turn, {WORKERS} workers, SQLite, "
         f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}"
     )
-    for client, seconds in taken.uploads.items():
+    forms = _forms(wheel)
+    with _served_store(wheel.parent) as (server, authorization), watched_memory(server.process_ids) as seen:
+        _upload(server.url, forms["twine"], authorization)  # this warms up too
+    baselines: list[float] = []
+    uploads: dict[str, list[float]] = {client: [] for client in forms}
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        baseline(wheel)
+        baselines.append(time.perf_counter() - began)
+        for client, form in forms.items():
+            with _served_store(wheel.parent) as (server, authorization):
+                uploads[client].append(_upload(server.url, form, authorization))
+    for client, seconds in uploads.items():
         what = f"upload of the {wheel.name.split('-')[0]} wheel as by {client}"
-        yield Figure(what, "s", seconds, baseline_name, taken.baseline, on)
-    yield from _memory(taken.memory)
+        yield Figure(what, "s", median(seconds), baseline_name, median(baselines), on)
+    yield from _memory(seen)
 
 
 def _memory(seen: list[Memory]) -> Iterator[Figure]:
@@ -113,6 +97,10 @@ def _memory(seen: list[Memory]) -> Iterator[Figure]:
     together = [memory.together_bytes / MB for memory in seen]
     on = f"shared pages counted once; {together[0]:.1f} MB before the upload"
     yield Figure("memory of all processes, at most", "MB", max(together), "budget", BUDGET_MB, on)
+
+
+def _sha256sum(wheel: Path) -> None:
+    run_process([program("sha256sum"), str(wheel)])
 
 
 def _inflate_and_hash(wheel: Path) -> None:

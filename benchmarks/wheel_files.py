@@ -1,6 +1,6 @@
-"""Wheels of a gigabyte, written in seconds: one that stores its members, one that deflates them.
+"""Wheels of a gigabyte, written in seconds: one that stores its members, two that deflate them.
 
-The stored one holds random bytes. The deflated one holds what a model wheel may hold: weights of eight bits,
+The stored one holds random bytes. The deflated ones hold what a model wheel may hold: weights of eight bits,
 normally distributed, which deflate to three quarters, and text (sources of Python's standard library), which
 deflates to a third.
 """
@@ -27,6 +27,7 @@ CHUNK_BYTES = 1_000_000
 SHARDS, SHARD_CHUNKS = 8, 125
 WEIGHTS, WEIGHTS_CHUNKS = 3, 100
 TEXTS, TEXT_CHUNKS = 14, 50
+SINGLE_CHUNKS = WEIGHTS * WEIGHTS_CHUNKS + TEXTS * TEXT_CHUNKS
 DEVIATION = 12
 """Of the weights, which go from -128 to 127."""
 LEVEL = 1
@@ -46,6 +47,11 @@ def write_deflated_wheel(folder: Path) -> Path:
     weights = {f"deflated/weights-{number}.bin": (WEIGHTS_CHUNKS, _weights) for number in range(WEIGHTS)}
     texts = {f"deflated/text-{number}.py": (TEXT_CHUNKS, _text) for number in range(TEXTS)}
     return _write(folder, "deflated", weights | texts, zipfile.ZIP_DEFLATED)
+
+
+def write_single_member_wheel(folder: Path) -> Path:
+    """The same mixture in one member, which threads can not share."""
+    return _write(folder, "single", {"single/model.bin": (SINGLE_CHUNKS, _mixture)}, zipfile.ZIP_DEFLATED)
 
 
 def _write(
@@ -85,6 +91,10 @@ def _text() -> bytes:
     sources = _sources()
     start = _random.randrange(len(sources) - CHUNK_BYTES)
     return sources[start : start + CHUNK_BYTES]
+
+
+def _mixture() -> bytes:
+    return _weights() if _random.randrange(SINGLE_CHUNKS) < WEIGHTS * WEIGHTS_CHUNKS else _text()
 
 
 @cache
