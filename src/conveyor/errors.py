@@ -16,8 +16,8 @@ for the command line. Each instance says what happened, with values, and what to
     ├── MethodNotAllowed           405  2   something is here, but it does not answer this method
     ├── TooSlow                    408  7   the body of a request did not come in time
     ├── Conflict                   409  6   the state of the store does not allow it
-    │   ├── DistributionExists     409  6   same filename, other bytes
-    │   └── PreconditionFailed     412  6   it is not as the request takes for granted
+    │   └── DistributionExists     409  6   same filename, other bytes
+    ├── PreconditionFailed         412  6   it is not as the request takes for granted
     ├── TooLarge                   413  2   over a limit
     ├── StorageFailed              503  7   disk, database or object store failed; nothing was acknowledged
     │   └── StorageFull            507  7   no space is left
@@ -152,10 +152,11 @@ class DistributionExists(Conflict):
     """A file of that name exists with other bytes; published files never change."""
 
 
-class PreconditionFailed(Conflict):
+class PreconditionFailed(ConveyorError):
     """What is here is not what the request wants to have to do with (``If-Match``)."""
 
     http_status = 412
+    exit_code = 6
 
 
 class TooLarge(ConveyorError):
