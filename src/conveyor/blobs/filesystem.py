@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.exclusion import Exclusion
 from conveyor.blobs.folders import make_durable_folders, sync_folder, write_durable
-from conveyor.blobs.shelves import blob_path, prepare_shelves
+from conveyor.blobs.shelves import LOCKS, TEMPORARY, blob_path, prepare_shelves
 from conveyor.errors import NotFound
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class FilesystemBlobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._temporary = root / "temporary"
-        locks = root / "locks"
+        self._temporary = root / TEMPORARY
+        locks = root / LOCKS
         self.exclusion = Exclusion(locks)
         with storage_errors(f"the folder of blobs {root} can not be made"):
             prepare_shelves(root)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, FilesystemBlobs
 from conveyor.blobs.folders import make_durable_folders, sync_folder
-from conveyor.blobs.shelves import READY, SHELVES, is_blob_path
+from conveyor.blobs.shelves import LOCKS, READY, SHELVES, TEMPORARY, is_blob_path
 from conveyor.domain.digests import is_sha256
 from conveyor.errors import InvalidInput
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from conveyor.blobs import BlobStore
 
 QUARANTINE = "quarantine"
-_OURS = frozenset({*SHELVES, READY, "temporary", "locks", QUARANTINE, "lost+found"})
+_OURS = frozenset({*SHELVES, READY, TEMPORARY, LOCKS, QUARANTINE, "lost+found"})
 """What lies directly in a folder of blobs; the last is made by mkfs, where it is a disk of its own."""
 READ_AT_ONCE_BYTES = 1024 * 1024
 
@@ -111,7 +111,7 @@ def foreign_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
 def leftovers(blobs: FilesystemBlobs) -> list[ListedFile]:
     """Temporaries of processes that are gone: nobody has written to them for an hour."""
     oldest = time.time() - LEFTOVER_AGE_SECONDS
-    found = [look_at(path) for path in _names(blobs.root / "temporary")]
+    found = [look_at(path) for path in _names(blobs.root / TEMPORARY)]
     return [listed for listed in found if listed is not None and listed.changed_at < oldest]
 
 

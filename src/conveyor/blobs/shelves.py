@@ -25,6 +25,8 @@ SHELVES = tuple(f"{number:02x}" for number in range(256))
 """In the order of digests."""
 READY = "shelves-ready"
 """Lies beside the shelves when they are made, durable, and hold every blob."""
+TEMPORARY, LOCKS = "temporary", "locks"
+"""Folders beside the shelves: for what is being written, and for the files that locks are held on."""
 
 
 def blob_path(root: Path, sha256: str) -> Path:
