@@ -28,6 +28,17 @@ def test_hint_of_what_resembles_nothing_is_where_projects_are(path: str) -> None
     assert hint_of_path(path).startswith("a project's page is /INDEX/simple/PROJECT/; ")
 
 
+def test_of_equally_near_shapes_the_order_in_which_they_come_decides_nothing() -> None:
+    shapes = ("/{project}/size", "/{project}/status")
+    assert {nearest_shape("/size/status", order) for order in (shapes, shapes[::-1])} == {shapes[1]}
+
+
+@pytest.mark.parametrize("shape", ["/", "/INDEX/", "/{project}"])
+def test_shape_without_words_is_never_the_nearest(shape: str) -> None:
+    assert nearest_shape("/nothing", [shape]) is None
+    assert nearest_shape("/simple/demo", [shape, "/INDEX/simple/PROJECT/"]) == "/INDEX/simple/PROJECT/"
+
+
 @pytest.mark.parametrize(
     ("path", "shape"),
     [

@@ -36,14 +36,17 @@ def hint_of_path(path: str) -> str:
 def nearest_shape(path: str, shapes: Iterable[str]) -> str | None:
     """The shape whose words stand in the path, or nearly so, and that is about as long; ``None``: none."""
     parts = [part[:_LONGEST_PART] for part in path.strip("/").split("/", _MOST_PARTS)[:_MOST_PARTS]]
-    score, shape = max((_score(parts, shape), shape) for shape in shapes)
-    return shape if score >= _LEAST_SCORE else None
+    scores = {shape: _score(parts, shape) for shape in shapes}
+    # Of equals the last of the alphabet: shapes may come as a set, and the answer is the same in any order.
+    nearest = max(scores, key=lambda shape: (scores[shape], shape))
+    return nearest if scores[nearest] >= _LEAST_SCORE else None
 
 
 def _score(parts: list[str], shape: str) -> float:
     wanted = shape.strip("/").split("/")
     words = [word for word in wanted if not (word.isupper() or word.startswith("{"))]
-    found = sum(_found(word, parts) for word in words) / len(words)
+    # A shape without words, such as "/", is nothing that a path resembles.
+    found = sum(_found(word, parts) for word in words) / len(words) if words else 0.0
     return found - 0.1 * abs(len(wanted) - len(parts))
 
 
