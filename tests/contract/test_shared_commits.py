@@ -1,4 +1,4 @@
-"""Changes of many threads and two processes' stores at once, on every database."""
+"""Changes of many threads at once, by two stores on one folder as of two processes, on every database."""
 
 from __future__ import annotations
 

@@ -47,6 +47,12 @@ def test_rows_are_tuples_in_the_order_asked_for(store: Store) -> None:
         assert TWO_OF.all(connection, numbered("key", ["size"], 2)) == [("size",)]
 
 
+@pytest.mark.parametrize("values", [[], ["a", "b", "c"]])
+def test_values_that_do_not_fit_their_parameters_are_refused(values: list[str]) -> None:
+    with pytest.raises(ValueError, match="values for 2 parameters key0"):
+        numbered("key", values, 2)
+
+
 def test_what_is_not_there_is_none(store: Store) -> None:
     with reading(store.catalog) as connection:
         assert FIND.all(connection, {"key": "nothing"}) == []

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from conveyor.blobs import Temporary
     from conveyor.blobs.filesystem import TemporaryFile
     from conveyor.operations.store import Store
 
@@ -161,38 +162,38 @@ def temporaries(store: Store) -> list[Path]:
 @pytest.mark.parametrize("more_bytes", [-1, 0, 1, PIECE_BYTES, PIECE_BYTES + 1])
 @pytest.mark.parametrize("message_bytes", [65_521, PIECE_BYTES])
 @pytest.mark.parametrize("is_announced", [True, False])
-def test_body_that_ends_at_the_edge_of_a_piece_is_whole(
+async def test_body_that_ends_at_the_edge_of_a_piece_is_whole(
     store: Store, admin: str, more_bytes: int, message_bytes: int, is_announced: bool
 ) -> None:
     made = make_wheel()
     body = body_of(made, size_bytes=PIECE_BYTES + more_bytes)
     length = str(len(body)) if is_announced else None
     sent = Sent(body, token=admin, message_bytes=message_bytes, headers={"content-length": length})
-    assert asyncio.run(upload(store, sent)) == f'{made.filename} is in index "unstable"\n'
+    assert await upload(store, sent) == f'{made.filename} is in index "unstable"\n'
     check_is_stored(store, made)
 
 
 @pytest.mark.parametrize("bytes_after_the_file", [-1, 0, 1, 12, 80])
-def test_form_whose_headers_lie_across_the_edge_of_a_piece_is_understood(
+async def test_form_whose_headers_lie_across_the_edge_of_a_piece_is_understood(
     store: Store, admin: str, bytes_after_the_file: int
 ) -> None:
     small = wheel_of_size(100_000)
     before_the_file = body_of(small).index(small.content)
     made = wheel_of_size(PIECE_BYTES - before_the_file - bytes_after_the_file)
     sent = Sent(body_of(made), token=admin, message_bytes=PIECE_BYTES)
-    asyncio.run(upload(store, sent))
+    await upload(store, sent)
     check_is_stored(store, made)
 
 
 @pytest.mark.parametrize("size_bytes", [50_000, MOST_IN_MEMORY_BYTES + 1, 2 * MOST_IN_MEMORY_BYTES])
-def test_digest_that_comes_after_the_file_is_compared_with_it(
+async def test_digest_that_comes_after_the_file_is_compared_with_it(
     store: Store, admin: str, size_bytes: int
 ) -> None:
     made = wheel_of_size(size_bytes)
     right = hashlib.md5(made.content, usedforsecurity=False).hexdigest()
     with pytest.raises(InvalidDistribution, match=f"but the file received has {right}"):
-        asyncio.run(upload(store, Sent(body_of(made, md5_digest="0" * 32), token=admin)))
-    asyncio.run(upload(store, Sent(body_of(made, md5_digest=right), token=admin)))
+        await upload(store, Sent(body_of(made, md5_digest="0" * 32), token=admin))
+    await upload(store, Sent(body_of(made, md5_digest=right), token=admin))
     check_is_stored(store, made)
 
 
@@ -216,7 +217,9 @@ HEADERS: dict[str, dict[str, str | None]] = {
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("headers", HEADERS)
-def test_who_may_not_upload_hears_that_whatever_was_sent(store: Store, content: str, headers: str) -> None:
+async def test_who_may_not_upload_hears_that_whatever_was_sent(
+    store: Store, content: str, headers: str
+) -> None:
     """Not a word about the content, and no more about a private index than about any other."""
     create_index(store, ADMIN, "secret", mode="uploads", is_private=True)
     reader = create_token(store, ADMIN, "admin", scopes=["read"])
@@ -234,53 +237,69 @@ def test_who_may_not_upload_hears_that_whatever_was_sent(store: Store, content: 
     for token, index, error, said in refusals:
         sent = Sent(CONTENTS[content], token=token, index=index, headers=HEADERS[headers])
         with pytest.raises(error, match=said):
-            asyncio.run(upload(store, sent))
+            await upload(store, sent)
         assert sent.read_bytes == (0 if headers == "waiting" else len(CONTENTS[content]))
     assert temporaries(store) == []
 
 
-def test_small_file_over_the_limit_is_refused(store: Store, admin: str) -> None:
+async def test_small_file_over_the_limit_is_refused(store: Store, admin: str) -> None:
     made = make_wheel()
     limits = UploadLimits(file_bytes=len(made.content) - 1)
     with pytest.raises(TooLarge):
-        asyncio.run(upload(store, Sent(body_of(made), token=admin), limits=limits))
+        await upload(store, Sent(body_of(made), token=admin), limits=limits)
 
 
 @pytest.mark.parametrize("sent_bytes", [1000, PIECE_BYTES, 2 * PIECE_BYTES + 1])
-def test_client_that_leaves_in_the_middle_leaves_nothing(store: Store, admin: str, sent_bytes: int) -> None:
+async def test_client_that_leaves_in_the_middle_leaves_nothing(
+    store: Store, admin: str, sent_bytes: int
+) -> None:
     body = body_of(wheel_of_size(3 * PIECE_BYTES))
     sent = Sent(body[:sent_bytes], token=admin, headers={"content-length": str(len(body))}, is_whole=False)
     with pytest.raises(InvalidInput, match="broken off by its client"):
-        asyncio.run(upload(store, sent))
+        await upload(store, sent)
     assert temporaries(store) == []
 
 
 class HeldBlobs(FilesystemBlobs):
-    """Writes to temporary files when the test allows it."""
+    """Begins with a temporary file, or with making it a blob (``at``), when the test allows it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, at: str) -> None:
         super().__init__(root)
+        self._at = at
         self.is_writing = threading.Event()
         self.may_write = threading.Event()
+        self.adopted: list[str] = []
 
     @contextmanager
     def new_temporary(self) -> Iterator[TemporaryFile]:
         with super().new_temporary() as temporary:
-            self.is_writing.set()
-            assert self.may_write.wait(WAIT_SECONDS)
+            self._hold("new_temporary")
             yield temporary
 
+    def adopt(self, temporary: Temporary, sha256: str) -> None:
+        self._hold("adopt")
+        super().adopt(temporary, sha256)
+        self.adopted.append(sha256)
 
-def test_upload_that_is_cancelled_lets_go_of_its_file_when_the_thread_has(store: Store, admin: str) -> None:
+    def _hold(self, at: str) -> None:
+        if at == self._at:
+            self.is_writing.set()
+            assert self.may_write.wait(WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("at", ["new_temporary", "adopt"])
+def test_upload_that_is_cancelled_lets_go_of_its_file_when_the_thread_has(
+    store: Store, admin: str, at: str
+) -> None:
     assert isinstance(store.blobs, FilesystemBlobs)
-    blobs = HeldBlobs(store.blobs.root)
+    blobs = HeldBlobs(store.blobs.root, at)
     sent = Sent(body_of(wheel_of_size(3 * PIECE_BYTES)), token=admin)
 
     async def cancel() -> None:
         uploading = asyncio.create_task(upload(replace(store, blobs=blobs), sent))
         assert await asyncio.to_thread(blobs.is_writing.wait, WAIT_SECONDS)
         uploading.cancel()
-        done, _ = await asyncio.wait([uploading], timeout=0)
+        done, _ = await asyncio.wait([uploading], timeout=0.1)
         assert not done
         asyncio.get_running_loop().call_soon(blobs.may_write.set)
         with pytest.raises(asyncio.CancelledError):
@@ -288,3 +307,4 @@ def test_upload_that_is_cancelled_lets_go_of_its_file_when_the_thread_has(store:
 
     asyncio.run(cancel())
     assert temporaries(store) == []
+    assert len(blobs.adopted) == (at == "adopt"), "its file was there as long as the thread used it"

@@ -91,7 +91,7 @@ def has_catalog(url: str) -> bool:
 
 @contextmanager
 def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
-    """A read transaction: one consistent snapshot for all statements inside."""
+    """A read transaction on what ``open_catalog`` gave: one consistent snapshot for all statements inside."""
     readers: sqlalchemy.Engine = engine.get_execution_options()["readers"]
     with readers.begin() as connection:
         yield connection
@@ -99,7 +99,7 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 
 @contextmanager
 def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
-    """A write transaction, committed on leaving and rolled back by any exception.
+    """A write transaction on what ``open_catalog`` gave, committed on leaving, rolled back by any exception.
 
     Raises:
         StorageFailed: the turn to write can not be taken.

@@ -59,7 +59,11 @@ def insert_release(connection: Connection, project: str, version: str, *, create
 
 
 def releases_among(connection: Connection, project: str, versions: Sequence[str]) -> list[ReleaseRow]:
-    """Those releases of a project that have one of at most ``MOST_VERSIONS`` versions, by version."""
+    """Those releases of a project that have one of these versions, by version.
+
+    Raises:
+        ValueError: there are none, or more than ``MOST_VERSIONS``.
+    """
     values = {"project": project, **numbered("version", versions, MOST_VERSIONS)}
     return [ReleaseRow(*row) for row in _AMONG.all(connection, values)]
 

@@ -1,8 +1,8 @@
 """Statements of hot paths: built with SQLAlchemy, compiled once per database, executed by the driver alone.
 
-SQLAlchemy takes 20 to 60 microseconds around each execution, the driver 3; an upload executes twenty
-statements while others wait for its transaction. What a statement gives up for that: rows are plain tuples,
-and their values are the driver's own (SQLite has no booleans, but 0 and 1).
+SQLAlchemy takes 20 to 60 microseconds around each execution, the driver 3; an upload executes some twenty
+statements, nine of them while others wait for its write transaction. What a statement gives up for that: rows
+are plain tuples, and their values are the driver's own (SQLite has no booleans, but 0 and 1).
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ def is_among(column: ColumnElement[str], name: str, count: int) -> ColumnElement
 
 
 def numbered(name: str, values: Sequence[str], count: int | None = None) -> dict[str, str]:
-    """Parameters ``name0``, ``name1`` …: the values, the last one repeated until there are ``count``."""
+    """Parameters ``name0``, ``name1`` …: the values, the last one repeated until there are ``count``.
+
+    Raises:
+        ValueError: there is no value, or there are more than ``count``: none is left out silently.
+    """
+    if not 0 < len(values) <= (count or len(values)):
+        raise ValueError(f"{len(values)} values for {count} parameters {name}0 …")
     last = len(values) - 1
     return {f"{name}{number}": values[min(number, last)] for number in range(count or len(values))}
 

@@ -39,8 +39,9 @@ RECORD_LIMIT_BYTES = 32 * 1024 * 1024
 HASHES = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b"})
 """Those of ``hashlib`` that are SHA-256 or better, as the specification asks."""
 LARGE_BYTES = 8 * 1024 * 1024
-"""From this size of all members on threads are worth what they cost."""
+"""When all members together have as many, threads are worth what they cost."""
 READERS = 2
+"""Threads for one large wheel: several such uploads may come at a time."""
 _DATA_SCHEMES = frozenset({"data", "headers", "platlib", "purelib", "scripts"})
 _DATA_PATH = re.compile(r"[^/]+\.data/([^/]*)")
 _ENTRY_POINT = re.compile(r"\w+(\.\w+)*\s*:\s*\w+(\.\w+)*\s*(\[[\w,. -]*\])?")

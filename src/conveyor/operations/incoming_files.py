@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1024 * 1024
 MOST_IN_MEMORY_BYTES = 1024 * 1024
+"""The file of a body of one piece (``server.uploads``); smaller ones need no temporary."""
+HASHERS = 2
+"""SHA-256 and BLAKE2b at a time, while the thread that brings the bytes writes them."""
+
+
+@dataclass(frozen=True)
+class _OnDisk:
+    """Where a large file goes."""
+
+    temporary: Temporary
+    hashers: ThreadPoolExecutor
 
 
 class IncomingFile:
@@ -36,8 +48,8 @@ class IncomingFile:
         self._limits = limits
         self._ending = ExitStack()
         self._memory = BytesIO()
-        self._temporary: Temporary | None = None
-        self._hashers: ThreadPoolExecutor | None = None
+        self._disk: _OnDisk | None = None
+        """``None`` as long as all of it is in memory."""
         self._sha256 = hashlib.sha256()
         self._blake2b = hashlib.blake2b(digest_size=32)
         self._md5: hashlib._Hash | None = None
@@ -46,10 +58,10 @@ class IncomingFile:
     @property
     def stream(self) -> BinaryIO:
         """The bytes, to seek in and read from, when all were written."""
-        return self._memory if self._temporary is None else self._temporary.file
+        return self._memory if self._disk is None else self._disk.temporary.file
 
     def expect_md5(self) -> None:
-        """Compute MD5 on the way too; it is few clients' wish, and known only from their form."""
+        """Compute MD5 on the way too, which few forms ask for; no effect once bytes have come."""
         if not self.size_bytes:
             self._md5 = hashlib.md5(usedforsecurity=False)
 
@@ -63,15 +75,15 @@ class IncomingFile:
         content = b"".join(chunks)
         self.size_bytes += len(content)
         check_file_size(self.size_bytes, self._limits)
-        if self._temporary is None and self.size_bytes <= MOST_IN_MEMORY_BYTES:
+        if self._disk is None and self.size_bytes <= MOST_IN_MEMORY_BYTES:
             self._memory.write(content)
             for digest in self._digests():
                 digest.update(content)
             return
-        temporary, hashers = self._on_disk()
-        hashing = [hashers.submit(digest.update, content) for digest in self._digests()]
+        disk = self._disk = self._disk or self._move_to_disk()
+        hashing = [disk.hashers.submit(digest.update, content) for digest in self._digests()]
         try:
-            temporary.write(content)
+            disk.temporary.write(content)
         finally:
             for hashed in hashing:
                 hashed.result()
@@ -92,10 +104,10 @@ class IncomingFile:
 
     def store(self) -> None:
         """Make the bytes a blob, durable. Raises StorageFailed."""
-        if self._temporary is None:
+        if self._disk is None:
             self._blobs.put(self._memory.getvalue())
         else:
-            self._blobs.adopt(self._temporary, self._sha256.hexdigest())
+            self._blobs.adopt(self._disk.temporary, self._sha256.hexdigest())
 
     def close(self) -> None:
         """Let go of memory, threads and what is on disk; doing it again does nothing."""
@@ -105,11 +117,10 @@ class IncomingFile:
     def _digests(self) -> list[hashlib._Hash | hashlib.blake2b]:
         return [self._sha256, self._blake2b, *([self._md5] if self._md5 is not None else [])]
 
-    def _on_disk(self) -> tuple[Temporary, ThreadPoolExecutor]:
-        """The temporary file, which holds by now what was in memory, and threads for hashing."""
-        if self._temporary is None or self._hashers is None:
-            self._hashers = self._ending.enter_context(ThreadPoolExecutor(2, thread_name_prefix="hashing"))
-            self._temporary = self._ending.enter_context(self._blobs.new_temporary())
-            self._temporary.write(self._memory.getvalue())
-            self._memory = BytesIO()
-        return self._temporary, self._hashers
+    def _move_to_disk(self) -> _OnDisk:
+        """A temporary file, which holds by now what was in memory, and threads for hashing."""
+        hashers = self._ending.enter_context(ThreadPoolExecutor(HASHERS, thread_name_prefix="hashing"))
+        temporary = self._ending.enter_context(self._blobs.new_temporary())
+        temporary.write(self._memory.getvalue())
+        self._memory = BytesIO()
+        return _OnDisk(temporary, hashers)

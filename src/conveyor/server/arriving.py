@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.ranges import etag_matches, parse_ranges
+from conveyor.domain.ranges import parse_ranges
 from conveyor.server.answers import NO_BODY, noticing_departure, send_head
-from conveyor.server.conditions import field_value, must_match
+from conveyor.server.conditions import has_already, must_match, wanted_range
 from conveyor.server.file_answers import content_range, file_headers, length_header, without_type
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def send_arriving(
     asked, etag = scope["headers"], f'"{found.sha256}"'
     # 1. what needs no bytes
     must_match(asked, etag)
-    if etag_matches(field_value(asked, b"if-none-match"), etag):
+    if has_already(asked, etag):
         await send_head(send, 304, without_type(headers))
         return True
     if scope["method"] == "HEAD":  # a range means nothing here (RFC 9110, section 14.2)
@@ -53,8 +53,7 @@ async def send_arriving(
     # 2. the download, as long as the client is there
     with mirroring.downloads.follow(file) as follower, noticing_departure(receive, follower.leave):
         await follower.begun()
-        is_the_same = (field_value(asked, b"if-range") or etag).strip() == etag
-        wanted = field_value(asked, b"range") if is_the_same else ""
+        wanted = wanted_range(asked, etag)
         if not wanted:
             await _send(send, follower, 200, [*headers, *length_header(follower.size_bytes)])
             return True

@@ -22,6 +22,18 @@ def field_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
     return ", ".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
+def has_already(headers: Iterable[tuple[bytes, bytes]], etag: str) -> bool:
+    """Whether ``If-None-Match`` names the ETag (section 13.1.2): the answer is then 304."""
+    return etag_matches(field_value(headers, b"if-none-match"), etag)
+
+
+def wanted_range(headers: Iterable[tuple[bytes, bytes]], etag: str) -> str:
+    """The value of ``Range``; empty when there is none, or when ``If-Range`` is not this ETag (13.1.5)."""
+    asked = list(headers)
+    is_the_same = (field_value(asked, b"if-range") or etag).strip() == etag
+    return field_value(asked, b"range") if is_the_same else ""
+
+
 def must_match(headers: Iterable[tuple[bytes, bytes]], etag: str) -> None:
     """Raise PreconditionFailed when ``If-Match`` asks for other representations than that of the ETag."""
     wanted = field_value(headers, b"if-match")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.ranges import etag_matches, parse_ranges
 from conveyor.server.answers import NO_BODY, Reply, noticing_departure, send_head, send_reply
-from conveyor.server.conditions import field_value, must_match
+from conveyor.server.conditions import has_already, must_match, wanted_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,12 +158,8 @@ async def send_file(scope: Scope, receive: Receive, send: Send, file: ReadyFile,
 def _ranges_asked(scope: Scope, file: ReadyFile) -> list[tuple[int, int]] | None:
     """The ranges to answer with, as ``parse_ranges`` gives them; ``None``: the file as a whole."""
     headers = scope["headers"]
-    wanted = field_value(headers, b"range")
-    if (
-        not wanted
-        or etag_matches(field_value(headers, b"if-none-match"), file.etag)
-        or (field_value(headers, b"if-range") or file.etag).strip() != file.etag
-    ):
+    wanted = wanted_range(headers, file.etag)
+    if not wanted or has_already(headers, file.etag):
         return None
     return parse_ranges(wanted, file.size_bytes)
 

@@ -89,9 +89,9 @@ def note_failure(ended: asyncio.Task[Any]) -> None:
 
 
 def note_error(error: BaseException) -> None:
-    """Log an error on the way to upstream: one line for one of ours, a traceback for a bug."""
-    log = structlog.get_logger("conveyor.mirror")
+    """Log an error that perhaps nobody waits for: one line for one of ours, a traceback for a bug."""
+    log = structlog.get_logger("conveyor.flights")
     if isinstance(error, ConveyorError):
-        log.warning("upstream", reason=error.message)
+        log.warning("work failed", reason=error.message)
     else:
         log.error("unexpected error", exc_info=error)

@@ -12,12 +12,11 @@ from packaging.version import InvalidVersion, Version
 from conveyor.domain.access import may_read
 from conveyor.domain.json_api import chosen_version, project_document
 from conveyor.domain.names import project_name
-from conveyor.domain.ranges import etag_matches
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.files import find_file, read_core_metadata
 from conveyor.operations.indexes import get_index
 from conveyor.server.answers import JSON, send_answer, send_head
-from conveyor.server.conditions import field_value, must_match
+from conveyor.server.conditions import has_already, must_match
 from conveyor.server.problems import method_not_allowed
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ async def _send(scope: Scope, send: Send, body: bytes, *, is_private: bool) -> N
         (b"etag", etag.encode()),
         (b"cache-control", b"private, no-cache" if is_private else b"no-cache"),
     ]
-    if etag_matches(field_value(scope["headers"], b"if-none-match"), etag):
+    if has_already(scope["headers"], etag):
         await send_head(send, 304, common)
         return
     await send_answer(send, 200, body, content_type=JSON, headers=common, is_head=scope["method"] == "HEAD")

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from conveyor.domain.names import NormalizedName
     from conveyor.operations.store import Store
     from conveyor.server.auth import Authenticator
+
+Result = TypeVar("Result")
 
 PIECE_BYTES = 1024 * 1024
 """How much of a body is collected in memory before a thread parses, hashes and writes it."""
@@ -106,17 +109,17 @@ class Uploads:
                     await thread.start(upload.take_in, piece)
                     piece, piece_bytes = [], 0
             await thread.finish()
-            return await self._decide(upload, piece)
+            return await self._decide(upload, thread, piece)
         finally:
             with suppress(ConveyorError):  # one that is told already, or comes after one that is
                 await thread.finish()
             upload.close()
 
-    async def _decide(self, upload: _Arriving, rest: list[bytes]) -> AcceptedUpload:
-        received, answer = await asyncio.to_thread(upload.accept, rest)
+    async def _decide(self, upload: _Arriving, thread: _OneCall, rest: list[bytes]) -> AcceptedUpload:
+        received, answer = await thread.result(upload.accept, rest)
         if isinstance(answer, UpstreamQuestion):
             upstream_has = await self._upstream_has_project(answer.project)
-            return await asyncio.to_thread(
+            go_on = partial(
                 accept_answered,
                 self._store,
                 received,
@@ -125,6 +128,7 @@ class Uploads:
                 limits=self._limits,
                 upstream_has=upstream_has,
             )
+            return await thread.result(go_on)
         return answer
 
 
@@ -179,7 +183,7 @@ class _OneCall:
     """Calls a function in a thread while the caller goes on; the next call waits for the one before."""
 
     def __init__(self) -> None:
-        self._running: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[object] | None = None
 
     async def start(self, function: Callable[..., None], *arguments: object) -> None:
         """Begin a call; raises what the one before raised."""
@@ -192,6 +196,14 @@ class _OneCall:
             await asyncio.wait([self._running])  # whoever waits may be cancelled; the thread goes on
             running, self._running = self._running, None
             running.result()
+
+    async def result(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Make a call and wait for what it gives; raises what it raises, or the one before raised."""
+        await self.finish()
+        self._running = running = asyncio.create_task(asyncio.to_thread(function, *arguments))
+        await asyncio.wait([running])  # when this is cancelled, ``finish`` still knows of the call
+        self._running = None
+        return running.result()
 
 
 class _Body:
