@@ -55,11 +55,13 @@ def test_fsck_prints_one_line_per_fault_and_fails(
 def test_fsck_warns_and_succeeds(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in (tmp_path / "store", tmp_path / "store" / "blobs"):
         folder.chmod(0o755)
+    (tmp_path / "store" / "blobs" / ".Trash-0").mkdir()
     assert run(["store", "fsck", "--data", data]) == 0
     said = capsys.readouterr()
     assert f"warning: every user of this machine may read {data}/blobs" in said.err
+    assert f"warning: {data}/blobs/.Trash-0 is not of this store" in said.err
     assert run(["store", "fsck", "--json", "--data", data]) == 0
-    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 2
 
 
 def test_fsck_repairs_and_says_what_it_did(

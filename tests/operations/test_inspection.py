@@ -127,18 +127,23 @@ def test_strays_and_leftovers_are_found(store: Store) -> None:
     ]
 
 
-def test_what_lies_beside_the_shelves_is_found(store: Store) -> None:
+def test_what_others_keep_beside_the_shelves_is_warned_of_and_no_fault(store: Store) -> None:
     blobs = blob_path(store, make_wheel().sha256).parents[1]
     (blobs / "notes.txt").write_text("mine")
-    (blobs / "AB").mkdir()
-    (blobs / ("0" * 64)).write_text("on no shelf")
-    faults = inspect(store).faults
-    assert [(fault.kind, fault.subject) for fault in faults] == [
-        ("stray-file", "0" * 64),
-        ("foreign-file", "AB"),
-        ("foreign-file", "notes.txt"),
+    (blobs / ".snapshot").mkdir()
+    found = inspect(store)
+    assert found.faults == []
+    assert [warning.partition(":")[0] for warning in found.warnings] == [
+        f"{blobs / name} is not of this store" for name in (".snapshot", "notes.txt")
     ]
-    assert "move it elsewhere" in faults[-1].what
+
+
+def test_blob_on_no_shelf_is_a_stray(store: Store) -> None:
+    blobs = blob_path(store, make_wheel().sha256).parents[1]
+    (blobs / ("0" * 64)).write_text("on no shelf")
+    found = inspect(store)
+    assert [(fault.kind, fault.subject) for fault in found.faults] == [("stray-file", "0" * 64)]
+    assert found.warnings == []
 
 
 def test_what_others_may_read_is_warned_of(store: Store, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ Works while the store serves, and changes nothing. Its steps:
    list of the digests that rows name, all read before the long work begins;
 2. every blob that a row promises: is it here, and does every byte of it hash to its name?
 3. every other blob: does it hash to its name, and is it young enough to belong to an upload under way?
-4. files among the blobs that are none, temporaries of processes that are gone, and who may read it all;
+4. files among the blobs that are none, temporaries of processes that are gone; as warnings, what others
+   keep beside the shelves (a snapshot's folder, a desktop's bin), and who may read it all;
 5. what was found is looked at again, with the rows of now: what others did meanwhile is no fault.
 
 A blob is there before its row is committed and as long as the row is, so what step 5 still finds is one.
@@ -65,7 +66,7 @@ class Fault:
 
     kind: str
     """For scripts: ``missing-blob``, ``wrong-blob``, ``wrong-size``, ``unnamed-blob``, ``stray-file``,
-    ``foreign-file``, ``leftover``, ``two-contents``, or a kind of ``catalog.consistency``."""
+    ``leftover``, ``two-contents``, or a kind of ``catalog.consistency``."""
     subject: str
     """The file, digest, project or table concerned."""
     what: str
@@ -127,9 +128,6 @@ def inspect_store(
     for stray in stray_files(blobs):
         what = f"{stray.path} lies among the blobs and is none"
         found.faults.append(Fault("stray-file", stray.name, what, file=stray))
-    for foreign in foreign_files(blobs):
-        what = f"{foreign.path} is not of this store: move it elsewhere, a repair does not touch it"
-        found.faults.append(Fault("foreign-file", foreign.name, what, file=foreign))
     for leftover in leftovers(blobs):
         what = f"{leftover.path} was left by a process that is gone"
         found.faults.append(Fault("leftover", leftover.name, what, file=leftover))
@@ -146,7 +144,10 @@ def look_again(store: Store, fault: Fault) -> Fault | None:
 
 
 def _warnings(store: Store, blobs: FilesystemBlobs) -> Iterator[str]:
-    """What others on this machine may read; stores are made for their owner alone, older ones were not."""
+    """What is not of this store, and what others on this machine may read."""
+    for foreign in foreign_files(blobs):
+        yield f"{foreign.path} is not of this store: move it elsewhere, a repair does not touch it"
+    # Stores are made for their owner alone, older ones were not.
     catalog = sqlite_path(store.catalog.url.render_as_string(hide_password=False))
     for path, everything in ((blobs.root, ""), (catalog, "*")):
         if path is not None and is_open_to_others(path):

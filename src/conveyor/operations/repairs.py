@@ -7,7 +7,7 @@
 - Else, of our own: it is reported as lost. Its rows stay; uploading the identical file brings it back.
 - A blob that no row names, older than the grace time, is removed as ``gc`` does it.
 - A stray file among the blobs is set aside, the temporary of a process that is gone removed.
-- What lies beside the shelves and was never meant as a blob is reported only: it may be in use, such as a
+- What lies beside the shelves and was never meant as a blob is warned of only: it may be in use, such as a
   catalogue that somebody keeps there.
 - What a project's files count together is counted anew. Anything else that is wrong between rows is reported
   only: which row is right, nobody can tell by looking.
