@@ -41,6 +41,9 @@ from conveyor.operations.claims import claim_name
 from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.indexes import create_index
 from conveyor.operations.pages import find_page
+from conveyor.operations.project_sizes import set_project_size_limit
+from conveyor.operations.project_status import set_project_status
+from conveyor.operations.releases import get_project
 from conveyor.operations.uploads import (
     AcceptedUpload,
     ReceivedUpload,
@@ -383,6 +386,20 @@ def test_stored_bytes_are_counted_once_for_each_file_and_held_against_the_projec
         change.connection.execute(update(projects).values(size_limit_bytes=limit))
     assert upload(store, sdist, limits=UploadLimits(project_bytes=1)).is_new
     refused(store, make_wheel(version="2.0"), TooLarge, limits=UploadLimits(project_bytes=10**9))
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_first_file_says_how_the_name_is_spelled_whatever_was_set_beforehand(
+    tmp_path: Path, is_claimed: bool
+) -> None:
+    store = make_store(tmp_path)
+    if is_claimed:
+        claim_name(store, ADMIN, "DEMO.PKG")
+    set_project_size_limit(store, ADMIN, "demo_pkg", 10**9)
+    set_project_status(store, ADMIN, "DEMO-PKG", "deprecated")
+    for made in (make_wheel("Demo-Pkg"), make_wheel("dEMO-pKG", version="2.0")):
+        upload(store, made)
+        assert get_project(store, ADMIN, "demo-pkg").display_name == "Demo-Pkg"
 
 
 def test_unwritable_disk_is_told_and_nothing_is_visible(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import distributions, projects
@@ -19,10 +19,22 @@ _SIZE = Statement(
         projects.c.name == bindparam("project")
     )
 )
-_ADD_STORED_BYTES = Statement(
+_ADD_FILE = Statement(
     update(projects)
     .where(projects.c.name == bindparam("project"))
-    .values(stored_bytes=projects.c.stored_bytes + bindparam("size_bytes"))
+    .values(
+        stored_bytes=projects.c.stored_bytes + bindparam("size_bytes"),
+        # In the same statement, so that no upload pays one for what concerns the first: no file has 0 bytes.
+        display_name=case(
+            (projects.c.stored_bytes == 0, bindparam("display_name", type_=projects.c.display_name.type)),
+            else_=projects.c.display_name,
+        ),
+    )
+)
+_TAKE_STORED_BYTES = Statement(
+    update(projects)
+    .where(projects.c.name == bindparam("project"))
+    .values(stored_bytes=projects.c.stored_bytes - bindparam("size_bytes"))
 )
 
 
@@ -32,9 +44,18 @@ def project_size(connection: Connection, name: str) -> ProjectSize:
     return ProjectSize(0, None) if row is None else ProjectSize(*row)
 
 
-def add_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
-    """Count bytes to a project's stored ones; a negative number takes some away."""
-    _ADD_STORED_BYTES.run(connection, {"project": name, "size_bytes": size_bytes})
+def count_file(connection: Connection, name: str, size_bytes: int, *, display_name: str) -> None:
+    """Count a new file's bytes to a project's stored ones.
+
+    The first file says how the project's name is spelled: an administrator who gave the project a limit or a
+    status beforehand only typed it.
+    """
+    _ADD_FILE.run(connection, {"project": name, "size_bytes": size_bytes, "display_name": display_name})
+
+
+def take_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
+    """Take the bytes of deleted files from a project's stored ones."""
+    _TAKE_STORED_BYTES.run(connection, {"project": name, "size_bytes": size_bytes})
 
 
 def recount_stored_bytes(connection: Connection, name: str) -> None:

@@ -25,7 +25,10 @@ class ProjectRow:
 
 
 def insert_project(connection: Connection, name: str, *, display_name: str, created_at: str) -> bool:
-    """Write a project unless it is there; whether it is new."""
+    """Write a project unless it is there; whether it is new.
+
+    ``display_name`` holds until the first file says how the name is spelled (``project_sizes.count_file``).
+    """
     values = {"name": name, "display_name": display_name, "created_at": created_at}
     return insert_missing(connection, projects, values) is not None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.distributions import delete_distributions, distributions_of, retire_filename
 from conveyor.catalog.placements import delete_placements_of
-from conveyor.catalog.project_sizes import add_stored_bytes
+from conveyor.catalog.project_sizes import take_stored_bytes
 from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import delete_empty_releases
 from conveyor.domain.access import may_administer
@@ -67,7 +67,7 @@ def delete_files(
         for file in files:
             retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)
         deletion = Deletion(name, tuple(files))
-        add_stored_bytes(connection, name, -deletion.size_bytes)
+        take_stored_bytes(connection, name, deletion.size_bytes)
         # 4. who did it
         change.event(
             "delete",

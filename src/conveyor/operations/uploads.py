@@ -26,7 +26,7 @@ from conveyor.blobs.errors import storage_errors
 from conveyor.catalog.distributions import find_distribution, insert_distribution
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.placements import insert_placement
-from conveyor.catalog.project_sizes import add_stored_bytes
+from conveyor.catalog.project_sizes import count_file
 from conveyor.catalog.projects import insert_project, lock_project
 from conveyor.catalog.releases import insert_release
 from conveyor.domain.access import may_upload
@@ -245,7 +245,9 @@ def _write_rows(
             uploaded_by=change.actor,
             provenance_sha256=provenance_sha256,
         )
-        add_stored_bytes(change.connection, project, distribution.size_bytes)
+        count_file(
+            change.connection, project, distribution.size_bytes, display_name=distribution.display_name
+        )
     serial = change.event(
         "upload",
         index=index,
