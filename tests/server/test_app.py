@@ -119,6 +119,13 @@ def test_upload_clients_get_plain_text(tmp_path: Path) -> None:
     assert (start["status"], body["body"]) == (404, b"no such index\n")
 
 
+@pytest.mark.parametrize("path", ["/", "/unstable/", "/legacy/", "/unstable/demo"])
+def test_upload_to_another_path_is_told_in_plain_text_where_uploads_go(tmp_path: Path, path: str) -> None:
+    start, body = asyncio.run(answers(app_with(tmp_path), request(path, "POST")))
+    assert start["status"] in (404, 405)
+    assert body["body"].endswith(b"\nhint: uploads go to /INDEX/legacy/, such as /unstable/legacy/\n")
+
+
 def test_error_after_the_answer_began_breaks_it_off(tmp_path: Path) -> None:
     """A client must not take half a file for a whole one."""
     app = app_with(tmp_path, packages=Room(ConveyorError("gone"), after=2))

@@ -42,7 +42,7 @@ from conveyor.server.json_api import JsonApi
 from conveyor.server.mirroring import Mirroring
 from conveyor.server.newest import Newest
 from conveyor.server.pages import Pages
-from conveyor.server.paths import hint_of_path
+from conveyor.server.paths import HINT_OF_UPLOADS, hint_of_path
 from conveyor.server.problems import as_error, method_not_allowed, send_error
 from conveyor.server.simple_api import SimpleApi
 from conveyor.server.uploads import Uploads
@@ -120,7 +120,8 @@ class App:
             shown = as_error(error, path=scope["path"])
             if started:  # half an answer is broken off, so that no client takes it for a whole one
                 raise
-            await send_error(send, shown, is_plain=kind == "legacy", is_head=scope["method"] == "HEAD")
+            is_upload = kind == "legacy" or (kind != "api" and scope["method"] == "POST")
+            await send_error(send, shown, is_plain=is_upload, is_head=scope["method"] == "HEAD")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -223,7 +224,8 @@ _SINGLE_PATHS = {"/": "front", "/healthz": "healthz", "/readyz": "readyz"}
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     del receive, send
-    raise NotFound(f"there is nothing at {scope['path']}", hint=hint_of_path(scope["path"]))
+    hint = HINT_OF_UPLOADS if scope["method"] == "POST" else hint_of_path(scope["path"])
+    raise NotFound(f"there is nothing at {scope['path']}", hint=hint)
 
 
 async def _healthz(scope: Scope, receive: Receive, send: Send) -> None:

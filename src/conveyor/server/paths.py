@@ -21,6 +21,7 @@ SHAPES = (
     "/healthz",
     "/readyz",
 )
+HINT_OF_UPLOADS = "uploads go to /INDEX/legacy/, such as /unstable/legacy/"
 _MOST_PARTS, _LONGEST_PART = 8, 40
 """What is compared of a path; comparing takes time that grows with it."""
 _LEAST_SCORE = 0.6

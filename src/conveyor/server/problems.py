@@ -23,6 +23,7 @@ from conveyor.errors import (
     UpstreamBusy,
 )
 from conveyor.server.answers import NEVER_KEPT, NO_BODY, PLAIN_TEXT
+from conveyor.server.paths import HINT_OF_UPLOADS
 
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
@@ -49,7 +50,12 @@ def as_error(error: BaseException, *, path: str) -> ConveyorError:
 def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
     """The error of a request whose path answers other methods only."""
     listed = ", ".join(allowed)
-    return MethodNotAllowed(f"{scope['path']} answers {listed}, not {scope['method']}", allowed=allowed)
+    is_upload = scope["method"] == "POST" and not scope["path"].startswith("/api/")
+    return MethodNotAllowed(
+        f"{scope['path']} answers {listed}, not {scope['method']}",
+        allowed=allowed,
+        hint=HINT_OF_UPLOADS if is_upload else None,
+    )
 
 
 def problem(error: ConveyorError) -> tuple[int, Headers, bytes]:
