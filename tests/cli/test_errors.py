@@ -55,6 +55,40 @@ def test_next_step_of_a_new_project_works_when_copied(
 
 
 @pytest.mark.parametrize(
+    ("variable", "option", "said"),
+    [
+        ("hunter2\nhunter3", (), "CONVEYOR_TOKEN is no token: "),
+        ("hunter2", ("--token", "hunter2\nhunter3"), "--token is no token: "),
+        ("\r", (), "CONVEYOR_TOKEN is empty"),
+        ("", (), "CONVEYOR_TOKEN is empty"),
+        ("hunter2", ("--token", ""), "--token is empty"),
+    ],
+)
+def test_token_that_can_be_none_is_told_by_its_place_and_not_repeated(
+    variable: str,
+    option: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONVEYOR_TOKEN", variable)
+    assert run(["store", "index", "list", "--url", "http://127.0.0.1:9", *option]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"InvalidInput: {said}")
+    assert "hunter" not in captured.out + captured.err
+
+
+def test_pipeline_is_not_started_with_a_token_that_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_TOKEN", "hunter2\nhunter3")
+    assert run(["pipeline", "trigger", "--store", "http://127.0.0.1:9", "--ref", "main"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("InvalidInput: CONVEYOR_TOKEN is no token: ")
+    assert "hunter" not in said
+
+
+@pytest.mark.parametrize(
     "hint",
     [
         "see conveyor store index list",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,17 @@ def test_secrets_are_not_in_the_representation() -> None:
     assert "conveyor-x" not in repr(credentials)
     assert "PRIVATE" not in repr(credentials)
     assert "PRIVATE" not in repr(make_key_pair())
+
+
+def test_token_is_loaded_without_white_space_and_a_broken_one_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    save_credentials(path, replace(make_credentials(), token=" conveyor-x\r\n"))
+    assert load_credentials(path).token == "conveyor-x"
+    save_credentials(path, replace(make_credentials(), token="hunter2\nhunter3"))
+    with pytest.raises(InvalidInput) as caught:
+        load_credentials(path)
+    assert str(path) in caught.value.message
+    assert "hunter" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "name = 1", "not toml at all [", 'name = "x"\ntoken = "y"'])

@@ -138,6 +138,21 @@ def test_token_travels_in_its_header_and_nowhere_else() -> None:
     assert "secret" not in head.splitlines()[0]
 
 
+def test_token_is_sent_without_white_space_at_its_ends() -> None:
+    with scripted(answer_of(STATUS)) as (url, requests):
+        connect(url, token=" conveyor-secret\r\n").status()
+    assert b"Authorization: Bearer conveyor-secret\r\n" in requests[0]
+
+
+@pytest.mark.parametrize(
+    "token", ["hunter2\nhunter3", "hunter2\x00", "hunter2\x7f.", "hünter2", "hunter2\udcff"]
+)
+def test_token_that_no_header_carries_is_refused_without_repeating_it(token: str) -> None:
+    with pytest.raises(InvalidInput, match="the token is no token") as caught:
+        connect("http://127.0.0.1:9", token=token)
+    assert "nter" not in str(caught.value)
+
+
 def test_store_below_a_path_is_asked_below_it() -> None:
     with scripted(answer_of(STATUS)) as (url, requests):
         connect(f"{url}/conveyor/").status()

@@ -104,6 +104,13 @@ def test_wrong_credentials_are_never_taken_for_anonymous(tmp_path: Path, header:
         one.ask(header)
 
 
+def test_empty_token_is_called_empty(tmp_path: Path) -> None:
+    with asking(make_store(tmp_path)) as one:
+        for nothing in ("", " \r\n"):
+            with pytest.raises(Unauthorized, match="the token is empty"):
+                one.ask(basic("__token__", nothing))
+
+
 def test_two_credentials_at_once_are_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     token = bearer(create_token(store, ADMIN, "admin"))

@@ -185,12 +185,13 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
     A bare repository's hooks/post-receive ends in
     exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
     """
+    from conveyor.cli.store.place import given_token
     from conveyor.client.store import connect
     from conveyor.pipeline.trigger import read_pushes, request_run
 
     if hook == (ref is not None):
         raise InvalidInput("a run needs one of --ref and --hook")
-    client = connect(store_url, token=os.environ.get("CONVEYOR_TOKEN"))
+    client = connect(store_url, token=given_token())
     place = _repository(repository)
     pushes = read_pushes(sys.stdin) if hook else []
     wanted = [push.wanted for push in pushes if push.wanted] if hook else [ref]

@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from conveyor.client.tokens import checked_token
 from conveyor.domain.evidence import PAYLOAD_TYPE
 from conveyor.domain.keys import key_id, write_public_key
 from conveyor.errors import Conflict, InvalidInput, MissingTool, StorageFailed
@@ -98,7 +99,7 @@ def load_credentials(path: Path) -> WorkerCredentials:
         return WorkerCredentials(
             store_url=str(values["store_url"]) or None,
             name=str(values["name"]),
-            token=str(values["token"]),
+            token=checked_token(str(values["token"]), source=f"the token in {path}"),
             private_key_pem=str(values["private_key_pem"]),
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:

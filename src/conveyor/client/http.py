@@ -16,6 +16,7 @@ from urllib3.util import Retry, Timeout, Url, parse_url
 
 from conveyor.client.connection import Answer, Request
 from conveyor.client.problems import error_of
+from conveyor.client.tokens import checked_token
 from conveyor.errors import InvalidInput, StoreUnreachable, Unauthorized
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class HttpConnection:
     def __init__(self, url: str, *, token: str | None = None) -> None:
         self.url = _store_url(url)
         self._headers = {"User-Agent": "conveyor-client", "Accept": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {checked_token(token, source='the token')}"
         self._pool = urllib3.PoolManager(
             timeout=Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS), maxsize=8
         )

@@ -27,7 +27,7 @@ def connect(url: str, *, token: str | None = None) -> StoreClient:
     """A client of the store that a server serves at ``url``, with a token or as anybody.
 
     Raises:
-        InvalidInput: that is not the URL of a store.
+        InvalidInput: that is not the URL of a store, or the token is none.
     """
     return StoreClient(HttpConnection(url, token=token))
 

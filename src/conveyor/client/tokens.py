@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, ask
 from conveyor.client.paths import api_path
+from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,26 @@ class Tokens:
     def revoke(self, token_id: int) -> None:
         """Revoke a token."""
         self.connection.send(Request("DELETE", api_path("tokens", token_id)))
+
+
+def checked_token(text: str, *, source: str) -> str:
+    """The token in a text, without the white space that shells and editors leave at its ends.
+
+    ``source`` is where it was read. Errors name that and never the text: libraries for HTTP would repeat a
+    header that they refuse, and so write the secret into logs.
+
+    Raises:
+        InvalidInput: it is empty, or holds what no header can carry.
+    """
+    token = text.strip()
+    if not token:
+        raise InvalidInput(f"{source} is empty", hint="put a token there, or leave it out to ask as anybody")
+    if not (token.isascii() and token.isprintable()):
+        raise InvalidInput(
+            f"{source} is no token: it holds a line break, or another character that none has",
+            hint="copy the token again, all of it and nothing else",
+        )
+    return token
 
 
 def _list(names: Sequence[str] | None) -> list[str] | None:

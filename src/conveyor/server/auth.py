@@ -198,19 +198,25 @@ def _credentials(header: bytes) -> tuple[str | None, str]:
     """(user, password), or (``None``, token), of an ``Authorization`` header; raises Unauthorized."""
     try:
         scheme, _, value = header.decode("ascii").strip().partition(" ")
-        if scheme.lower() == "bearer" and value.strip():
-            return None, value.strip()
+        if scheme.lower() == "bearer":
+            return None, _not_empty(value.strip())
         if scheme.lower() == "basic":
             user, colon, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
             if "\0" in user:  # PostgreSQL takes no such question
                 raise _unreadable()
             if colon and user == "__token__":
-                return None, password.strip()
+                return None, _not_empty(password.strip())
             if colon and user:
                 return user, password
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise _unreadable() from error
     raise _unreadable()
+
+
+def _not_empty(token: str) -> str:
+    if not token:
+        raise Unauthorized("the token is empty", hint="send a token as password of the user __token__")
+    return token
 
 
 def _unreadable() -> Unauthorized:

@@ -8,6 +8,7 @@ Errors are raised where nobody knows which of the two it was; a command in a hin
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from contextlib import contextmanager
@@ -72,6 +73,20 @@ class Place:
         return f"{hint} {shlex.join(word for word in option if word)}"
 
 
+def given_token(option: str | None = None) -> str | None:
+    """The token of ``--token`` or, without, of ``CONVEYOR_TOKEN``; ``None``: neither is given.
+
+    Raises:
+        InvalidInput: it is empty or can not be a token; the error names where it stands, not what it is.
+    """
+    from conveyor.client.tokens import checked_token
+
+    if option is not None:
+        return checked_token(option, source="--token")
+    variable = os.environ.get("CONVEYOR_TOKEN")
+    return None if variable is None else checked_token(variable, source="CONVEYOR_TOKEN")
+
+
 def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
     """Give a command the options ``--data``, ``--url`` and ``--token``; it gets them as ``place``."""
 
@@ -82,16 +97,14 @@ def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
         help="Work on the store in this folder, as its administrator.",
     )
     @click.option("--url", metavar="URL", help="Work on the store that a server serves at this URL.")
-    @click.option(
-        "--token", envvar="CONVEYOR_TOKEN", metavar="TOKEN", help="Token for --url; better in CONVEYOR_TOKEN."
-    )
+    @click.option("--token", metavar="TOKEN", help="Token for --url; better in CONVEYOR_TOKEN.")
     @wraps(function)
     def wrapped(
         *arguments: object, data: Path | None, url: str | None, token: str | None, **options: object
     ) -> Result:
         if (data is None) == (url is None):
             raise click.UsageError("give either --data DIR or --url URL")
-        place = Place(data, url, token)
+        place = Place(data, url, None if url is None else given_token(token))
         try:
             return function(*arguments, place=place, **options)
         except ConveyorError as error:
