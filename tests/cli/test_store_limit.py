@@ -17,6 +17,7 @@ from conveyor.domain.distributions import UploadForm
 from conveyor.domain.policy import UploadLimits
 from conveyor.errors import Forbidden, InvalidInput, NotFound, TooLarge
 from conveyor.operations.changes import read
+from conveyor.operations.claims import claim_name
 from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.inspection import inspect_store
 from conveyor.operations.pages import find_list, find_page
@@ -66,7 +67,7 @@ def test_size_is_shown(store: Store, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"demo has {size:,} bytes and no limit of its own\n"
     assert call(tmp_path, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {"project": "demo", "stored_bytes": size, "limit_bytes": None}
+    assert shown == {"project": "demo", "stored_bytes": size, "limit_bytes": None, "is_known": True}
 
 
 def test_limit_holds_from_the_next_upload_on_and_can_be_taken_away(
@@ -101,13 +102,27 @@ def test_unknown_project_is_not_found_and_can_be_given_a_limit_before_its_first_
     before = store.newest.read()
     assert run([*other, "--none"]) == 0
     assert store.newest.read() == before
+    assert capsys.readouterr().err == 'note: nothing of "Other" is here yet\n'
     assert run([*other, "10"]) == 0
-    assert capsys.readouterr().out.endswith("Other has 0 bytes and a limit of 10\n")
+    shown = capsys.readouterr()
+    assert shown.out == "Other has 0 bytes and a limit of 10\n"
+    assert shown.err == 'note: nothing of "Other" is here yet\n'
     with pytest.raises(TooLarge, match="other has 0 bytes"):
         upload(store, make_wheel("other"))
     check_unclaimed_and_unlisted(store, canonicalize_name("other"))
     assert run([*other, str(10**6)]) == 0
     upload(store, make_wheel("other"))
+    capsys.readouterr()
+    assert run(other) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_noted_of_a_claimed_name_that_has_no_file_yet(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claim_name(store, ADMIN, "other")
+    assert run(["store", "limit", "Other", "10", "--data", str(tmp_path / "store")]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def check_unclaimed_and_unlisted(store: Store, project: NormalizedName) -> None:

@@ -71,8 +71,19 @@ def test_status_is_shown_and_set(data: str, tmp_path: Path, capsys: pytest.Captu
     assert run(["store", "status", "demo", "--json", "--data", data]) == 0
     first, second, *rest = capsys.readouterr().out.splitlines()
     assert (first, second) == ("demo is active", "demo is archived: see other")
-    assert json.loads("".join(rest)) == {"project": "demo", "status": "archived", "reason": "see other"}
+    said = {"project": "demo", "status": "archived", "reason": "see other", "is_known": True}
+    assert json.loads("".join(rest)) == said
     assert page(tmp_path / "store").status.name == "archived"
+
+
+def test_status_of_a_name_that_nothing_is_known_of_is_set_with_a_note(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["tpyo", "active"], ["tpyo", "quarantined"], ["tpyo"]):
+        assert run(["store", "status", *arguments, "--data", data]) == 0
+        assert capsys.readouterr().err == 'note: nothing of "tpyo" is here yet\n'
+    assert run(["store", "status", "demo", "deprecated", "--data", data]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

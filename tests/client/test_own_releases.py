@@ -9,6 +9,7 @@ import pytest
 from urllib3.util import make_headers
 
 from conforming import faults_of
+from conveyor.client.answers import OfProject
 from conveyor.client.store import StoreClient, connect
 from conveyor.domain.project_status import ProjectStatus
 from conveyor.domain.yanks import Yank, YankedFile
@@ -80,11 +81,12 @@ def test_client_deletes(store: RunningStore, admin: StoreClient, project: str, t
 
 
 def test_client_gives_a_status(store: RunningStore, admin: StoreClient, project: str, tmp_path: Path) -> None:
-    assert admin.projects.status(project) == ProjectStatus("active")
-    assert admin.projects.set_status(project, "archived", reason="done") == ProjectStatus("archived", "done")
+    assert admin.projects.status(project) == OfProject(ProjectStatus("active"), is_known=True)
+    archived = OfProject(ProjectStatus("archived", "done"), is_known=True)
+    assert admin.projects.set_status(project, "archived", reason="done") == archived
     with pytest.raises(Forbidden, match=r"is archived \(done\)"):
         admin.files.upload("unstable", make_wheel(project, "2.0").write(tmp_path))
-    assert admin.projects.status(project.upper()) == ProjectStatus("archived", "done")
+    assert admin.projects.status(project.upper()) == archived
 
 
 @pytest.mark.parametrize(

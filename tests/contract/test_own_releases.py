@@ -29,6 +29,7 @@ from conveyor.operations.mirror import store_page
 from conveyor.operations.pages import find_list, find_page
 from conveyor.operations.project_status import get_project_status, set_project_status
 from conveyor.operations.promotions import promote_release
+from conveyor.operations.releases import is_project_known
 from conveyor.operations.yanks import unyank_release, yank_release
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
@@ -330,6 +331,7 @@ def test_mirrored_project_can_be_quarantined_before_upstream_has_noticed(store: 
     theirs = canonicalize_name("theirs")
     store_page(store, "pypi", theirs, UpstreamPage((file,), '"1"', status=ProjectStatus("deprecated", "old")))
     assert get_project_status(store, ANONYMOUS, "theirs") == ProjectStatus("deprecated", "old")
+    assert is_project_known(store, "Theirs")
     assert len(find_page(store, "unstable", theirs).page.files) == 1
     set_project_status(store, ADMINISTRATOR, "theirs", "quarantined", reason="malware")
     found = find_page(store, "unstable", theirs)
@@ -343,6 +345,7 @@ def test_mirrored_project_can_be_quarantined_before_upstream_has_noticed(store: 
 
 def test_name_that_nobody_has_asked_for_yet_can_be_quarantined(store: Store) -> None:
     theirs = canonicalize_name("theirs")
+    assert not is_project_known(store, "theirs")
     listed = find_list(store, "unstable").projects
     start = store.newest.read()
     set_project_status(store, ADMINISTRATOR, "Theirs", "active")  # as it is: nothing to write

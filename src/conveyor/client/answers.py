@@ -7,7 +7,7 @@ A field that is missing or of another kind raises ``KeyError``, ``TypeError`` or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from conveyor.domain.deletions import DeletedFile, Deletion
 from conveyor.domain.evidence import Evidence
@@ -20,6 +20,7 @@ from conveyor.domain.verdicts import Verdict
 from conveyor.domain.yanks import Yank, YankedFile
 
 Json = dict[str, Any]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Release:
     is_closed: bool
     files: tuple[ReleaseFile, ...]
     evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class OfProject(Generic[Value]):
+    """What a store says of a project that it may not have: such values can be set before the first file."""
+
+    value: Value
+    is_known: bool
+    """Whether the project is here, from upstream, or at least claimed; else its name may be mistyped."""
 
 
 def read_release(value: Json) -> Release:
@@ -100,17 +110,18 @@ def read_deletion(value: Json) -> Deletion:
     return Deletion(project=str(value["project"]), files=tuple(files))
 
 
-def read_project_status(value: Json) -> ProjectStatus:
+def read_project_status(value: Json) -> OfProject[ProjectStatus]:
     """The status of a project."""
     if value["status"] not in STATUS_NAMES:
         raise ValueError(f"{value['status']!r} is no status of a project")
-    return ProjectStatus(value["status"], value["reason"])
+    return OfProject(ProjectStatus(value["status"], value["reason"]), bool(value["is_known"]))
 
 
-def read_project_size(value: Json) -> ProjectSize:
+def read_project_size(value: Json) -> OfProject[ProjectSize]:
     """How large a project is, and may become."""
     limit = value["limit_bytes"]
-    return ProjectSize(int(value["stored_bytes"]), None if limit is None else int(limit))
+    size = ProjectSize(int(value["stored_bytes"]), None if limit is None else int(limit))
+    return OfProject(size, bool(value["is_known"]))
 
 
 def read_verdicts(value: Json) -> tuple[Verdict, ...]:

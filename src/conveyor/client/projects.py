@@ -11,6 +11,7 @@ from conveyor.client.paths import api_path
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from conveyor.client.answers import OfProject
     from conveyor.client.connection import Connection
     from conveyor.domain.deletions import Deletion
     from conveyor.domain.project_sizes import ProjectSize
@@ -23,23 +24,25 @@ class Projects:
 
     connection: Connection
 
-    def status(self, project: str) -> ProjectStatus:
+    def status(self, project: str) -> OfProject[ProjectStatus]:
         """The status that readers of a project's pages see."""
         request = Request("GET", api_path("projects", project, "status"))
         return ask(self.connection, request, read_project_status)
 
-    def set_status(self, project: str, status: StatusName, *, reason: str | None = None) -> ProjectStatus:
+    def set_status(
+        self, project: str, status: StatusName, *, reason: str | None = None
+    ) -> OfProject[ProjectStatus]:
         """Archive, deprecate or quarantine a project, or set it active again."""
         body = {"status": status, "reason": reason}
         request = Request("PUT", api_path("projects", project, "status"), json_body=body)
         return ask(self.connection, request, read_project_status)
 
-    def size(self, project: str) -> ProjectSize:
+    def size(self, project: str) -> OfProject[ProjectSize]:
         """The bytes of all files of a project, and its own limit."""
         request = Request("GET", api_path("projects", project, "size"))
         return ask(self.connection, request, read_project_size)
 
-    def set_size_limit(self, project: str, limit_bytes: int | None) -> ProjectSize:
+    def set_size_limit(self, project: str, limit_bytes: int | None) -> OfProject[ProjectSize]:
         """Give a project a limit of its own; ``None``: that of the store holds."""
         body = {"limit_bytes": limit_bytes}
         request = Request("PUT", api_path("projects", project, "size"), json_body=body)

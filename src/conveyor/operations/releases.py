@@ -9,8 +9,10 @@ from urllib.parse import quote
 from packaging.version import Version
 
 from conveyor.catalog import placements as rows
+from conveyor.catalog.claims import find_claim
 from conveyor.catalog.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.indexes import all_indexes
+from conveyor.catalog.mirrored import mirrored_projects_of
 from conveyor.catalog.projects import find_project
 from conveyor.catalog.releases import find_release
 from conveyor.domain.access import Identity, can_read
@@ -104,6 +106,20 @@ def get_project(store: Store, identity: Identity, name: str) -> Project:
             ReleaseSummary(version, tuple(indexes[version]), counts[version]) for version in newest_first
         ),
     )
+
+
+def is_project_known(store: Store, name: str) -> bool:
+    """Whether a project is here, or is expected: its name is claimed, or a mirror has it from upstream.
+
+    Whatever was uploaded is claimed. Looks into private indexes too: for callers who may know the answer.
+    Raises InvalidName.
+    """
+    project = project_name(name)
+    with read(store) as connection:
+        if find_claim(connection, project, is_prefix=False) is not None:
+            return True
+        mirrored = mirrored_projects_of(connection, project, sorted(all_indexes(connection)))
+        return any(one.is_present for one in mirrored.values())
 
 
 def get_release(store: Store, identity: Identity, project: str, version: str) -> Release:

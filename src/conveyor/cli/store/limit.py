@@ -24,17 +24,21 @@ def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, pl
     """Show how large project NAME is, or let all of its files together have up to BYTES (administrators).
 
     The limit goes before that of the store, be it higher or lower. It may be set before the project's first
-    file is there. Files that are here stay.
+    file is there; a note says so, for a name may be mistyped. Files that are here stay.
     """
     if is_none and limit_bytes is not None:
         raise click.UsageError("give either BYTES or --none")
     with place.client() as client:
         if is_none or limit_bytes is not None:
-            size = client.projects.set_size_limit(name, limit_bytes)
+            found = client.projects.set_size_limit(name, limit_bytes)
         else:
-            size = client.projects.size(name)
+            found = client.projects.size(name)
+    if not found.is_known:
+        click.echo(f'note: nothing of "{name}" is here yet', err=True)
+    size = found.value
     if as_json:
-        click.echo(json.dumps({"project": name, **asdict(size)}, indent=2))
+        fields = {"project": name, **asdict(size), "is_known": found.is_known}
+        click.echo(json.dumps(fields, indent=2))
         return
     limit = "no limit of its own" if size.limit_bytes is None else f"a limit of {size.limit_bytes:,}"
     click.echo(f"{name} has {size.stored_bytes:,} bytes and {limit}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +25,8 @@ def command(name: str, status: StatusName | None, reason: str | None, as_json: b
     """Show the status of project NAME, own or mirrored, or set it to STATUS (administrators).
 
     An archived project takes no new files. A deprecated one only says so. Of a quarantined one no file is
-    shown, handed out or promoted. Any name can be given a status, also before anybody has asked for it.
+    shown, handed out or promoted. Any name can be given a status, also before anybody has asked for it; a
+    note says so, for a name may be mistyped.
     """
     if status is None and reason is not None:
         raise click.UsageError("a reason belongs to a STATUS")
@@ -35,8 +35,11 @@ def command(name: str, status: StatusName | None, reason: str | None, as_json: b
             found = client.projects.status(name)
         else:
             found = client.projects.set_status(name, status, reason=reason)
+    if not found.is_known:
+        click.echo(f'note: nothing of "{name}" is here yet', err=True)
+    status, reason = found.value.name, found.value.reason
     if as_json:
-        fields = asdict(found)
-        click.echo(json.dumps({"project": name, "status": fields.pop("name"), **fields}, indent=2))
+        fields = {"project": name, "status": status, "reason": reason, "is_known": found.is_known}
+        click.echo(json.dumps(fields, indent=2))
         return
-    click.echo(f"{name} is {found.name}" + (f": {found.reason}" if found.reason else ""))
+    click.echo(f"{name} is {status}" + (f": {reason}" if reason else ""))

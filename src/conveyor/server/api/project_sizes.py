@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.names import project_name
 from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.releases import is_project_known
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import COUNT, TEXT, nullable, record
+from conveyor.server.api.schemas import COUNT, FLAG, TEXT, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.domain.project_sizes import ProjectSize
+    from conveyor.operations.store import Store
     from conveyor.server.api.endpoints import Call
 
 
 def get_size_of_project(call: Call) -> Answer:
     """The bytes of all files of a project, and the limit that it has of its own."""
     project = call.path["project"]
-    return _answer(project, get_project_size(call.store, call.identity, project))
+    return _answer(call.store, project, get_project_size(call.store, call.identity, project))
 
 
 def put_size_of_project(call: Call) -> Answer:
@@ -27,19 +29,23 @@ def put_size_of_project(call: Call) -> Answer:
     limit_bytes = None if is_none else fields.count("limit_bytes")
     fields.finish(is_closed=True)
     project = call.path["project"]
-    return _answer(project, set_project_size_limit(call.store, call.identity, project, limit_bytes))
+    size = set_project_size_limit(call.store, call.identity, project, limit_bytes)
+    return _answer(call.store, project, size)
 
 
-def _answer(project: str, size: ProjectSize) -> Answer:
+def _answer(store: Store, project: str, size: ProjectSize) -> Answer:
     body = {
         "project": project_name(project),
         "stored_bytes": size.stored_bytes,
         "limit_bytes": size.limit_bytes,
+        "is_known": is_project_known(store, project),
     }
     return Answer(body)
 
 
-_SIZE = record({"project": TEXT, "stored_bytes": COUNT, "limit_bytes": nullable(COUNT)})
+_SIZE = record(
+    {"project": TEXT, "stored_bytes": COUNT, "limit_bytes": nullable(COUNT), "is_known": FLAG},
+)
 
 ENDPOINTS = (
     Endpoint("GET", "/projects/{project}/size", get_size_of_project, right="admin", answers={200: _SIZE}),

@@ -8,18 +8,20 @@ from conveyor.domain.names import project_name
 from conveyor.domain.project_status import STATUS_NAMES, StatusName
 from conveyor.domain.reasons import LONGEST_REASON
 from conveyor.operations.project_status import get_project_status, set_project_status
+from conveyor.operations.releases import is_project_known
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import TEXT, given, nullable, one_of, record
+from conveyor.server.api.schemas import FLAG, TEXT, given, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.domain.project_status import ProjectStatus
+    from conveyor.operations.store import Store
     from conveyor.server.api.endpoints import Call
 
 
 def get_status_of_project(call: Call) -> Answer:
     """The status of a project, own or mirrored, and the reason for it."""
     project = call.path["project"]
-    return _answer(project, get_project_status(call.store, call.identity, project))
+    return _answer(call.store, project, get_project_status(call.store, call.identity, project))
 
 
 def put_status_of_project(call: Call) -> Answer:
@@ -29,14 +31,23 @@ def put_status_of_project(call: Call) -> Answer:
     reason = fields.optional_text("reason", max_length=LONGEST_REASON)
     fields.finish(is_closed=True)
     project = call.path["project"]
-    return _answer(project, set_project_status(call.store, call.identity, project, status, reason=reason))
+    shown = set_project_status(call.store, call.identity, project, status, reason=reason)
+    return _answer(call.store, project, shown)
 
 
-def _answer(project: str, status: ProjectStatus) -> Answer:
-    return Answer({"project": project_name(project), "status": status.name, "reason": status.reason})
+def _answer(store: Store, project: str, status: ProjectStatus) -> Answer:
+    body = {
+        "project": project_name(project),
+        "status": status.name,
+        "reason": status.reason,
+        "is_known": is_project_known(store, project),
+    }
+    return Answer(body)
 
 
-_STATUS = record({"project": TEXT, "status": one_of(*STATUS_NAMES), "reason": nullable(TEXT)})
+_STATUS = record(
+    {"project": TEXT, "status": one_of(*STATUS_NAMES), "reason": nullable(TEXT), "is_known": FLAG},
+)
 
 ENDPOINTS = (
     Endpoint(
