@@ -77,6 +77,22 @@ def test_random_password_is_written_once_for_its_owner_only(tmp_path: Path) -> N
     assert not (tmp_path / PASSWORD_FILE).exists()
 
 
+@pytest.mark.parametrize("password", ["x", "x" * 1025, "long enough\n", "a tab\there", "no text \udcff"])
+def test_password_that_nobody_may_have_is_refused_before_anything_is_made(
+    tmp_path: Path, password: str
+) -> None:
+    settings = replace(make_settings(tmp_path / "store"), admin_password=password)
+    with pytest.raises(InvalidInput, match="CONVEYOR_ADMIN_PASSWORD can not be used: a password h") as caught:
+        initialise_store(settings)
+    assert password.strip() not in str(caught.value).split()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_password_of_a_first_start_does_not_hinder_the_next_ones(tmp_path: Path) -> None:
+    initialise_store(make_settings(tmp_path))
+    assert not initialise_store(replace(make_settings(tmp_path), admin_password="x")).is_new
+
+
 def test_catalog_is_for_its_owner_only(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     assert store.newest.read() == 1

@@ -4,7 +4,7 @@
 completes it. Its steps, in this order:
 
 1. what can be refused is refused, before anything is made: a database that does not answer, a place where no
-   blobs can be, an index that can not be mirrored, a folder that somebody else uses;
+   blobs can be, an index that can not be mirrored, a folder that somebody else uses, a password too short;
 2. the folder, durable, no half restored one, and a catalogue file for its owner only;
 3. the blobs' folder, and the catalogue's tables in one transaction;
 4. the password of ``admin``: chosen, written to its file and fsynced *before* step 5 commits, so that no
@@ -49,6 +49,7 @@ from conveyor.operations.opening import (
     refuse_places,
 )
 from conveyor.operations.store import ADMIN
+from conveyor.operations.users import check_password, hash_password
 from conveyor.settings import Upstream, upstream_of_this_machine
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
 
     Raises:
         InvalidInput: this machine's pip configuration names no index that can be mirrored, or the settings
-            put catalogue or blobs where they can not be.
+            put catalogue or blobs where they can not be, or give ``admin`` a password that nobody may have.
         StorageFailed, Conflict: as ``open_store``; or there is no store in the folder, but something else.
     """
     try:
@@ -121,7 +122,20 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
         refuse_places(settings)
         _refuse_missing_folder(settings)
         _refuse_folder_of_others(settings)
+        _refuse_password(settings)
         return settings.upstream or upstream_of_this_machine()
+
+
+def _refuse_password(settings: StoreSettings) -> None:
+    """Raise InvalidInput when the password that was chosen for ``admin`` is none that a user may have."""
+    if settings.admin_password is not None:
+        try:
+            check_password(settings.admin_password)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"CONVEYOR_ADMIN_PASSWORD can not be used: {error.message}",
+                hint="set another one, or none: then one is made, and written into the store's folder",
+            ) from error
 
 
 def _refuse_missing_folder(settings: StoreSettings) -> None:
@@ -170,11 +184,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _fill(store: Store, settings: StoreSettings, upstream: Upstream) -> InitialState:
-    from argon2 import PasswordHasher
-
     # 4. the password, durable before the user is
     password, password_file = _admin_password(settings)
-    password_hash = PasswordHasher().hash(password)
+    password_hash = hash_password(password)
     # 5. all rows, or none
     with record_change(store, actor=ADMIN) as change:
         connection = change.connection

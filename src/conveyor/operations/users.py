@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 from conveyor.catalog import tokens as token_rows
 from conveyor.catalog import users as user_rows
@@ -76,7 +77,7 @@ def set_password(store: Store, identity: Identity, name: str, password: str) -> 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
         NotFound: there is no such user.
-        InvalidInput: the password is too short or too long.
+        InvalidInput: the password is not allowed.
     """
     may_administer(identity)
     password_hash = hash_password(password)
@@ -128,12 +129,24 @@ def is_right_password(account: Account | None, password: str) -> bool:
 
 
 def hash_password(password: str) -> str:
-    """Argon2id of a new password; raises InvalidInput when it is too short or too long."""
+    """Argon2id of a new password; raises InvalidInput as ``check_password``."""
+    check_password(password)
+    return _hasher().hash(password)
+
+
+def check_password(password: str) -> None:
+    """Accept a new password.
+
+    Raises:
+        InvalidInput: it is too short or too long, or holds characters that nobody can type or that are no
+            text: a line break that came along unseen would lock its owner out.
+    """
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise InvalidInput(
             f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, not {len(password)}"
         )
-    return _hasher().hash(password)
+    if any(category(character) in ("Cc", "Cs") for character in password):
+        raise InvalidInput("a password holds no control characters, such as line breaks")
 
 
 def check_scopes(names: tuple[str, ...]) -> None:
