@@ -112,6 +112,19 @@ def test_gc_says_what_it_removed(store: Store, data: str, capsys: pytest.Capture
     assert not store.blobs.has(sha256)
 
 
+def test_gc_removes_what_a_killed_upload_left_and_says_so(
+    store: Store, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = store.data / "blobs" / "temporary" / "1-left"
+    left.write_bytes(b"half")
+    assert run(["store", "gc", "--dry-run", "--json", "--data", data]) == 0
+    counted = {"blobs": 0, "size_bytes": 0, "leftovers": 1, "leftover_bytes": 4}
+    assert json.loads(capsys.readouterr().out) == counted
+    assert run(["store", "gc", "--data", data]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "1 unfinished files with 4 bytes removed"
+    assert not left.exists()
+
+
 def test_backup_and_restore_say_what_they_wrote(
     store: Store, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conveyor.blobs import BlobStore, open_blobs
-from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS
 from conveyor.blobs.folders import make_durable_folders
 from conveyor.blobs.shelves import READY, SHELVES
 from conveyor.errors import InvalidInput, NotFound, StorageFailed
@@ -123,7 +122,9 @@ def test_what_is_no_digest_is_never_a_path(blobs: BlobStore, name: str) -> None:
         blobs.path(name)
 
 
-def test_old_leftovers_of_a_crash_are_removed_and_young_ones_stay(blobs: BlobStore, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_removed_at_any_age_and_what_is_being_written_stays(
+    blobs: BlobStore, tmp_path: Path
+) -> None:
     program = (
         "import os, sys\n"
         "from conveyor.blobs import open_blobs\n"
@@ -131,13 +132,32 @@ def test_old_leftovers_of_a_crash_are_removed_and_young_ones_stay(blobs: BlobSto
         "    temporary.write(b'half'); temporary.file.flush()\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", program, f"file://{tmp_path}/blobs%20here"], check=False)
-    old, young = files_below(tmp_path)
-    hour_ago = time.time() - LEFTOVER_AGE_SECONDS - 60
-    os.utime(old, (hour_ago, hour_ago))
-    assert blobs.remove_leftovers() == 1
-    assert files_below(tmp_path) == [young]
+    subprocess.run([sys.executable, "-c", program, f"file://{tmp_path}/blobs%20here"], check=False)
+    with blobs.new_temporary() as temporary:
+        temporary.write(CONTENT)
+        os.utime(temporary.path, (0, 0))  # an upload whose client sends nothing for hours
+        assert blobs.remove_leftovers() == [4]
+        assert files_below(tmp_path) == [temporary.path]
+        blobs.adopt(temporary, SHA256)
+        assert blobs.remove_leftovers() == []
+    assert blobs.has(SHA256)
+
+
+def test_temporary_removed_before_it_could_be_held_is_made_anew(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_lock = fcntl.flock
+    removed: list[int] = []
+
+    def lock_late(descriptor: int, kind: int) -> None:
+        if not removed:
+            removed.append(kind)
+            assert blobs.remove_leftovers() == [0]
+        really_lock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    assert blobs.put(CONTENT) == SHA256
+    assert blobs.has(SHA256)
 
 
 RECORDER = """

@@ -55,6 +55,18 @@ def test_only_what_no_row_names_is_removed(tmp_path: Path) -> None:
     assert (event.action, event.detail) == ("collect-blobs", {"blobs": 2, "size_bytes": 8})
 
 
+def test_what_a_killed_upload_left_half_written_goes_at_once_and_is_counted(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    left = tmp_path / "store" / "blobs" / "temporary" / "1-left"
+    left.write_bytes(b"half")
+    with store.blobs.new_temporary() as temporary:
+        assert collect_garbage(store, is_dry=True) == Collected(0, 0, leftovers=1, leftover_bytes=4)
+        assert left.exists()
+        assert collect_garbage(store) == Collected(0, 0, leftovers=1, leftover_bytes=4)
+        assert temporary.path.exists()
+    assert not left.exists()
+
+
 def test_what_is_younger_than_the_grace_time_stays(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     put_garbage(store, b"young", age_seconds=DAY_SECONDS - 60)

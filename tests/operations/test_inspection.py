@@ -8,7 +8,7 @@ import pytest
 from conveyor.operations.inspection import Inspection, inspect_store
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
-from operations.stores_damaged import DAY_SECONDS, blob_path, damage, execute, make_older, mirror, put_garbage
+from operations.stores_damaged import DAY_SECONDS, blob_path, damage, execute, mirror, put_garbage
 from releases_made import make_release, make_worker, publish
 
 if TYPE_CHECKING:
@@ -112,16 +112,11 @@ def test_digest_of_mirrored_metadata_that_was_never_fetched_is_no_fault(store: S
     assert inspect(store).faults == []
 
 
-def test_strays_and_leftovers_are_found(store: Store) -> None:
+def test_stray_files_are_found(store: Store) -> None:
     shelf = blob_path(store, make_wheel().sha256).parent
     (shelf / "notes.txt").write_text("mine")
     (shelf / ("0" * 64)).write_text("in the wrong folder")
-    for name, age in (("old", 7200.0), ("young", 60.0)):
-        left = shelf.parent / "temporary" / name
-        left.write_text("half")
-        make_older(left, age)
     assert sorted((fault.kind, fault.subject) for fault in inspect(store).faults) == [
-        ("leftover", "old"),
         ("stray-file", "0" * 64),
         ("stray-file", "notes.txt"),
     ]
@@ -136,6 +131,19 @@ def test_what_others_keep_beside_the_shelves_is_warned_of_and_no_fault(store: St
     assert [warning.partition(":")[0] for warning in found.warnings] == [
         f"{blobs / name} is not of this store" for name in (".snapshot", "notes.txt")
     ]
+
+
+def test_leftovers_of_killed_processes_are_warned_of_and_those_held_are_not(store: Store) -> None:
+    left = blob_path(store, make_wheel().sha256).parents[1] / "temporary" / "1-left"
+    left.write_text("half")
+    with store.blobs.new_temporary() as temporary:
+        temporary.write(b"being uploaded")
+        found = inspect(store)
+    assert found.faults == []
+    assert found.warnings == [
+        "1 unfinished files of processes that are gone hold 4 bytes: conveyor store gc removes them"
+    ]
+    assert left.exists()
 
 
 def test_blob_on_no_shelf_is_a_stray(store: Store) -> None:
@@ -253,7 +261,7 @@ def test_wrong_file_that_a_backup_links_meanwhile_is_found_all_the_same(
         (tmp_path / "backup").hardlink_to(path)
         return []
 
-    monkeypatch.setattr("conveyor.operations.inspection.leftovers", link_meanwhile)
+    monkeypatch.setattr("conveyor.operations.inspection.stray_files", link_meanwhile)
     assert inspect(store).kinds == {"wrong-blob": 1}
 
 

@@ -23,7 +23,6 @@ from operations.stores_damaged import (
     damage,
     events_of,
     execute,
-    make_older,
     mirror,
     put_garbage,
 )
@@ -193,23 +192,19 @@ def test_file_and_metadata_lost_together_come_back_together(store: Store, tmp_pa
     assert faults_of(store) == []
 
 
-def test_garbage_leftovers_and_strays_are_cleared(store: Store) -> None:
+def test_garbage_and_strays_are_cleared(store: Store) -> None:
     put_garbage(store, b"old")
     young = put_garbage(store, b"young", age_seconds=60)
     shelf = blob_path(store, MADE.sha256).parent
     (shelf / "notes.txt").write_text("mine")
-    left = shelf.parent / "temporary" / "left"
-    left.write_text("half")
-    make_older(left, 7200)
     found = repair(store)
-    assert len(found.faults) == 3
+    assert len(found.faults) == 2
     assert found.remaining == []
     assert store.blobs.has(young)
-    assert not left.exists()
     assert quarantine(store) == {"notes.txt.1": b"mine"}
     assert faults_of(store) == []
     actions = {event.action for event in [*events_of(store, "fsck"), *events_of(store, "gc")]}
-    assert actions == {"set-aside-blobs", "remove-leftover-blobs", "collect-blobs"}
+    assert actions == {"set-aside-blobs", "collect-blobs"}
 
 
 def test_file_beside_the_shelves_is_left_to_people(store: Store) -> None:

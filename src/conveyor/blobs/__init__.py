@@ -67,8 +67,8 @@ class BlobStore(Protocol):
         The path is computed, not looked up: the blob may not be there.
         """
 
-    def remove_leftovers(self) -> int:
-        """Remove temporaries that crashed processes left behind; returns how many."""
+    def remove_leftovers(self) -> list[int]:
+        """Remove temporaries that crashed processes left behind; the size of each, in bytes."""
 
 
 def open_blobs(url: str) -> BlobStore:

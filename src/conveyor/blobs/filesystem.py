@@ -3,6 +3,9 @@
 A blob becomes visible by one rename, after its bytes are on the disk: file written → fsync of the file →
 rename → fsync of the folder, one of those that ``blobs.shelves`` has made.
 
+Who writes a temporary holds a lock on it, which the kernel frees when its process dies, however it dies. So a
+temporary that nobody holds is one of a process that is gone, whatever its age.
+
 A blob that is here already is replaced all the same: the bytes are equal by their digest, a copy that the
 disk has damaged is mended by it, and garbage collection sees that it is another file than the one it meant to
 remove (``blobs.exclusion``). What lies here is listed and set aside by ``blobs.inventory``.
@@ -10,10 +13,10 @@ remove (``blobs.exclusion``). What lies here is listed and set aside by ``blobs.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.exclusion import Exclusion
 from conveyor.blobs.folders import make_durable_folders, sync_folder, write_durable
+from conveyor.blobs.locks import existing_file_locked, new_file_held
 from conveyor.blobs.shelves import LOCKS, TEMPORARY, blob_path, prepare_shelves
 from conveyor.errors import NotFound
 
@@ -31,9 +35,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from conveyor.blobs import Temporary
-
-LEFTOVER_AGE_SECONDS = 3600.0
-"""A temporary that nobody has written to for so long belongs to a process that is gone."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ class FilesystemBlobs:
     @contextmanager
     def new_temporary(self) -> Iterator[TemporaryFile]:
         """A fresh file on the same disk; removed on leaving unless it was adopted."""
-        path = self._temporary_path()
         with storage_errors("a temporary file can not be made"):
-            file = path.open("x+b")
+            path, descriptor = self._hold_new()
+            file = os.fdopen(descriptor, "w+b")
         try:
             yield TemporaryFile(path, file)
         finally:
@@ -95,14 +96,16 @@ class FilesystemBlobs:
     def put(self, content: bytes) -> str:
         """Store a small content; returns its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
-        path = self._temporary_path()
         with storage_errors(f"blob {sha256} can not be written"):
+            path, descriptor = self._hold_new()
             try:
-                write_durable(path, content)
+                write_durable(descriptor, content)
                 self._make_visible(path, sha256)
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+            finally:
+                os.close(descriptor)
         return sha256
 
     def open(self, sha256: str) -> BinaryIO:
@@ -130,20 +133,29 @@ class FilesystemBlobs:
         """Where the blob is, or would be."""
         return blob_path(self._root, sha256)
 
-    def remove_leftovers(self) -> int:
-        """Remove temporaries that nobody has written to for an hour; returns how many."""
-        oldest = time.time() - LEFTOVER_AGE_SECONDS
-        removed = 0
+    def remove_leftovers(self, *, is_dry: bool = False) -> list[int]:
+        """Remove the temporaries that nobody holds, or only look; the size of each, in bytes."""
+        sizes = []
         with storage_errors("leftovers of crashed processes can not be removed"):
-            for path in list(self._temporary.iterdir()):
-                with suppress(FileNotFoundError):  # another process removes leftovers too
-                    if path.stat().st_mtime < oldest:
-                        path.unlink()
-                        removed += 1
-        return removed
+            for entry in list(os.scandir(self._temporary)):
+                path = self._temporary / entry.name
+                # Not there any more: adopted meanwhile, or somebody else removes leftovers too.
+                with suppress(FileNotFoundError, BlockingIOError):
+                    if entry.is_file(follow_symlinks=False):
+                        with existing_file_locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                            size = path.lstat().st_size
+                            if not is_dry:
+                                path.unlink()
+                        sizes.append(size)
+        return sizes
 
-    def _temporary_path(self) -> Path:
-        return self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+    def _hold_new(self) -> tuple[Path, int]:
+        """A new temporary, and its descriptor, which holds it until it is closed; raises OSError."""
+        while True:
+            path = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+            descriptor = new_file_held(path)
+            if descriptor is not None:
+                return path, descriptor
 
     def _make_visible(self, path: Path, sha256: str) -> None:
         """Give a file whose bytes are on the disk the name of its blob, durably."""

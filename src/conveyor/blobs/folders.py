@@ -35,18 +35,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_durable(path: Path, content: bytes) -> None:
-    """Write a new file to the disk; its name is durable when its folder has been synced.
+def write_durable(descriptor: int, content: bytes) -> None:
+    """Write bytes to the disk, as the content of a new file; its name is durable when its folder was synced.
 
-    Raises:
-        OSError: also when it is there; what was written until then is left.
+    Raises OSError; what was written until then is left.
     """
     # No file object: it asks the system three more questions, and other threads go first after each answer.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)

@@ -11,7 +11,6 @@ import ctypes
 import errno
 import hashlib
 import os
-import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.blobs.errors import storage_errors
-from conveyor.blobs.filesystem import LEFTOVER_AGE_SECONDS, FilesystemBlobs
+from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.shelves import LOCKS, READY, SHELVES, TEMPORARY, is_blob_path
 from conveyor.domain.digests import is_sha256
@@ -106,13 +105,6 @@ def foreign_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
         listed = None if is_sha256(path.name) else look_at(path)
         if listed is not None:
             yield listed
-
-
-def leftovers(blobs: FilesystemBlobs) -> list[ListedFile]:
-    """Temporaries of processes that are gone: nobody has written to them for an hour."""
-    oldest = time.time() - LEFTOVER_AGE_SECONDS
-    found = [look_at(path) for path in _names(blobs.root / TEMPORARY)]
-    return [listed for listed in found if listed is not None and listed.changed_at < oldest]
 
 
 def look_at(path: Path) -> ListedFile | None:

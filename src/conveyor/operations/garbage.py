@@ -1,4 +1,4 @@
-"""Garbage collection: removes blobs that no row names.
+"""Garbage collection: removes blobs that no row names, and what killed processes left half written.
 
 Such blobs are left by uploads that were killed or refused at the last moment, and by mirrored files that
 upstream took back. A blob is never removed from under an upload that stores or reuses it at the same moment,
@@ -10,6 +10,8 @@ however old it is: ``blobs.exclusion`` has the reasoning, this module its steps 
 3. read which digests rows name; what is named stays;
 4. write the event, then remove each file that is still the one of step 1, some at a time.
 
+A half-written file is no blob: it goes, whatever its age, when no process holds it (``blobs.filesystem``).
+
 The grace time is not what makes this safe. It is there for people, who may want back what they deleted; for
 clients in the middle of a download; and for the one commit that outlives its process (see the module named).
 Killed at any line: some unnamed blobs are gone, others not; the next collection takes them.
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -58,10 +60,15 @@ class Collected:
 
     blobs: int
     size_bytes: int
+    leftovers: int = 0
+    """Half-written files of processes that are gone."""
+    leftover_bytes: int = 0
 
 
 def collect_garbage(store: Store, *, grace_seconds: float = GRACE_SECONDS, is_dry: bool = False) -> Collected:
-    """Remove what no row names and what is older than the grace time; with ``is_dry`` only count it.
+    """Remove what killed processes left half written, and blobs that no row names, older than the grace time.
+
+    With ``is_dry`` it is only counted.
 
     Raises:
         Conflict: a backup, a repair or another collection is under way.
@@ -70,13 +77,16 @@ def collect_garbage(store: Store, *, grace_seconds: float = GRACE_SECONDS, is_dr
     """
     blobs = local_blobs(store.blobs)
     if is_dry:
-        return _counted(_garbage(store, blobs, grace_seconds))
-    with blobs.exclusion.alone_removing():
-        return remove_garbage(store, grace_seconds=grace_seconds)
+        collected = _counted(_garbage(store, blobs, grace_seconds))
+    else:
+        with blobs.exclusion.alone_removing():
+            collected = remove_garbage(store, grace_seconds=grace_seconds)
+    left = blobs.remove_leftovers(is_dry=is_dry)
+    return replace(collected, leftovers=len(left), leftover_bytes=sum(left))
 
 
 def remove_garbage(store: Store, *, grace_seconds: float) -> Collected:
-    """What ``collect_garbage`` does, for a caller who holds ``alone_removing``."""
+    """Remove what no row names, older than the grace time, for a caller who holds ``alone_removing``."""
     blobs = local_blobs(store.blobs)
     # 1. to 3. what may go
     garbage = _garbage(store, blobs, grace_seconds)

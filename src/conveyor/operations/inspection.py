@@ -6,7 +6,7 @@ Works while the store serves, and changes nothing. Its steps:
    list of the digests that rows name, all read before the long work begins;
 2. every blob that a row promises: is it here, and does every byte of it hash to its name?
 3. every other blob: does it hash to its name, and is it young enough to belong to an upload under way?
-4. files among the blobs that are none, temporaries of processes that are gone; as warnings, what others
+4. files among the blobs that are none; as warnings, temporaries of processes that are gone, what others
    keep beside the shelves (a snapshot's folder, a desktop's bin), and who may read it all;
 5. what was found is looked at again, with the rows of now: what others did meanwhile is no fault.
 
@@ -29,7 +29,6 @@ from conveyor.blobs.inventory import (
     foreign_files,
     hash_file,
     in_parallel,
-    leftovers,
     listed_blobs,
     local_blobs,
     look_at,
@@ -66,7 +65,7 @@ class Fault:
 
     kind: str
     """For scripts: ``missing-blob``, ``wrong-blob``, ``wrong-size``, ``unnamed-blob``, ``stray-file``,
-    ``leftover``, ``two-contents``, or a kind of ``catalog.consistency``."""
+    ``two-contents``, or a kind of ``catalog.consistency``."""
     subject: str
     """The file, digest, project or table concerned."""
     what: str
@@ -128,9 +127,6 @@ def inspect_store(
     for stray in stray_files(blobs):
         what = f"{stray.path} lies among the blobs and is none"
         found.faults.append(Fault("stray-file", stray.name, what, file=stray))
-    for leftover in leftovers(blobs):
-        what = f"{leftover.path} was left by a process that is gone"
-        found.faults.append(Fault("leftover", leftover.name, what, file=leftover))
     found.warnings += _warnings(store, blobs)
     # 5. with the rows of now
     found.faults += _confirmed(store, blobs, suspects)
@@ -144,7 +140,12 @@ def look_again(store: Store, fault: Fault) -> Fault | None:
 
 
 def _warnings(store: Store, blobs: FilesystemBlobs) -> Iterator[str]:
-    """What is not of this store, and what others on this machine may read."""
+    """What was left behind, what is not of this store, and what others on this machine may read."""
+    if left := blobs.remove_leftovers(is_dry=True):
+        yield (
+            f"{len(left)} unfinished files of processes that are gone hold {sum(left)} bytes:"
+            " conveyor store gc removes them"
+        )
     for foreign in foreign_files(blobs):
         yield f"{foreign.path} is not of this store: move it elsewhere, a repair does not touch it"
     # Stores are made for their owner alone, older ones were not.

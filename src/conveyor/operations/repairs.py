@@ -6,7 +6,7 @@
 - Else, of a mirrored file: its row says that it is not stored, and the next request fetches it again.
 - Else, of our own: it is reported as lost. Its rows stay; uploading the identical file brings it back.
 - A blob that no row names, older than the grace time, is removed as ``gc`` does it.
-- A stray file among the blobs is set aside, the temporary of a process that is gone removed.
+- A stray file among the blobs is set aside.
 - What lies beside the shelves and was never meant as a blob is warned of only: it may be in use, such as a
   catalogue that somebody keeps there.
 - What a project's files count together is counted anew. Anything else that is wrong between rows is reported
@@ -109,10 +109,6 @@ def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[
             return replace(fault, repair="left alone: somebody changed it meanwhile; look at it")
         _note(store, "set-aside-blobs", {"file": fault.subject, "to": str(target)})
         return replace(fault, repair=f"set aside as {target}", is_mended=True)
-    if fault.kind == "leftover" and fault.file is not None:
-        blobs.remove_leftovers()
-        _note(store, "remove-leftover-blobs", {"file": fault.subject})
-        return replace(fault, repair="removed", is_mended=True)
     return fault
 
 

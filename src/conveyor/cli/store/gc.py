@@ -1,7 +1,9 @@
-"""``conveyor store gc``: remove blobs that no row names."""
+"""``conveyor store gc``: remove blobs that no row names, and what killed uploads left half written."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -15,18 +17,26 @@ if TYPE_CHECKING:
 
 @click.command("gc")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @with_grace
 @on_a_folder
-def command(data: Path, grace: float, is_dry: bool) -> None:
+def command(data: Path, grace: float, is_dry: bool, as_json: bool) -> None:
     """Remove blobs of the store in DIR that no row names and that are older than the grace time.
 
     They are left by uploads that were broken off and by mirrored files that upstream took back. An upload
-    that uses one of them at the same moment keeps it. What is no blob stays: conveyor store fsck names it.
+    that uses one of them at the same moment keeps it. What a killed server left half written goes too, at any
+    age: no process holds it. Other files that are no blobs stay: conveyor store fsck names them.
     """
     from conveyor.operations.garbage import collect_garbage
     from conveyor.operations.opening import opened_store
 
     with opened_store(store_settings(data)) as store:
         collected = collect_garbage(store, grace_seconds=grace * 3600, is_dry=is_dry)
+    if as_json:
+        click.echo(json.dumps(asdict(collected), indent=2))
+        return
     verb = "would be removed" if is_dry else "removed"
     click.echo(f"{collected.blobs} blobs with {collected.size_bytes} bytes {verb}")
+    if collected.leftovers:
+        size = collected.leftover_bytes
+        click.echo(f"{collected.leftovers} unfinished files with {size} bytes {verb}")
