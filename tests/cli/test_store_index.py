@@ -7,6 +7,7 @@ import pytest
 
 from conveyor.cli import run
 from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.operations.backups import back_up
 from conveyor.operations.indexes import get_index
 from conveyor.operations.initialisation import initialise_store
 from makers import make_settings, make_store
@@ -69,6 +70,28 @@ def test_command_on_a_folder_without_a_store_makes_none(
         f"hint: make one: conveyor store serve --data {tmp_path}",
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_command_on_a_backup_says_what_to_do_with_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    back_up(make_store(tmp_path / "store"), tmp_path / "backup", threads=1)
+    assert run(["store", "fsck", "--data", str(tmp_path / "backup")]) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        f"Conflict: {tmp_path}/backup is a backup, not a store",
+        f"hint: make a store of it elsewhere: conveyor store restore {tmp_path}/backup --data DIR",
+    ]
+
+
+def test_command_on_a_folder_of_something_else_does_not_advise_to_make_a_store_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    assert run(["store", "index", "list", "--data", str(tmp_path)]) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        f"Conflict: there is no store at {tmp_path}, but something else: thesis.tex",
+        "hint: give the folder of a store, or one that is new or empty",
+    ]
 
 
 @pytest.mark.parametrize("where", [[], ["--data", ".", "--url", "http://127.0.0.1:9"]])

@@ -23,8 +23,8 @@ from conveyor.catalog.tables import users
 from conveyor.domain.indexes import DEFAULT_INDEXES
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import list_indexes
-from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
-from conveyor.operations.opening import close_store, open_store
+from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.opening import PASSWORD_FILE, close_store, open_store
 from makers import make_settings
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from conveyor.operations.backups import back_up
 from conveyor.operations.changes import read
 from conveyor.operations.facts import store_id, store_upstream
 from conveyor.operations.indexes import list_indexes
-from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
-from conveyor.operations.opening import close_store, open_store
+from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.opening import PASSWORD_FILE, close_store, open_store
 from conveyor.settings import Upstream
 from makers import ADMIN_PASSWORD, NO_UPSTREAM, make_settings, make_store
 from postgres_server import running_postgres

@@ -21,7 +21,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shlex
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,13 +34,12 @@ from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
 from conveyor.catalog.users import insert_user
 from conveyor.domain.access import SCOPES
-from conveyor.domain.backups import MARKER
 from conveyor.domain.indexes import DEFAULT_INDEXES
-from conveyor.errors import Conflict, InvalidInput, NotFound
+from conveyor.errors import InvalidInput, NotFound
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.facts import store_id, store_upstream
 from conveyor.operations.opening import (
-    SERIAL_FILE,
+    PASSWORD_FILE,
     close_store,
     open_store,
     opened_store,
@@ -58,10 +56,6 @@ if TYPE_CHECKING:
 
     from conveyor.operations.store import Store
     from conveyor.settings import StoreSettings
-
-PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
-_OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
-"""How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,6 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
     except NotFound:
         refuse_places(settings)
         _refuse_missing_folder(settings)
-        _refuse_folder_of_others(settings)
         _refuse_password(settings)
         return settings.upstream or upstream_of_this_machine()
 
@@ -145,32 +138,6 @@ def _refuse_missing_folder(settings: StoreSettings) -> None:
         raise InvalidInput(
             f"the catalogue can not be made: there is no folder {catalog.parent}",
             hint="make it, or give another file in CONVEYOR_DATABASE_URL",
-        )
-
-
-def _refuse_folder_of_others(settings: StoreSettings) -> None:
-    """Raise Conflict when a store is to be made in a folder that holds something else.
-
-    A store that is made in a backup would take its blobs for garbage.
-    """
-    if not settings.data.is_dir():
-        return
-    with storage_errors(f"the store's folder {settings.data} can not be read"):
-        strange = sorted(
-            path.name
-            for path in settings.data.iterdir()
-            if not path.name.startswith(_OUR_NAMES) and path != settings.access_log
-        )
-    if MARKER in strange:
-        source = shlex.quote(str(settings.data))
-        raise Conflict(
-            f"{settings.data} is a backup, not a store",
-            hint=f"make a store of it elsewhere: conveyor store restore {source} --data DIR",
-        )
-    if strange:
-        raise Conflict(
-            f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
-            hint="give the folder of a store, or one that is new or empty",
         )
 
 

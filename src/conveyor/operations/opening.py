@@ -16,6 +16,7 @@ from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog
 from conveyor.catalog.facts import read_fact
 from conveyor.catalog.schema import prepare_schema
 from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
+from conveyor.domain.backups import MARKER
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.changes import database_errors, read
 from conveyor.operations.store import Store
@@ -29,6 +30,9 @@ RESTORING_FILE = "unfinished-restore"
 """Lies in a folder that a backup is being restored into, or was until somebody pulled the plug."""
 SERIAL_FILE = "serial"
 """Sixteen bytes of shared memory beside the catalogue; see ``catalog.serials``."""
+PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
+_OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
+"""How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
 
 
 def now() -> datetime:
@@ -76,7 +80,8 @@ def opened_store(settings: StoreSettings) -> Iterator[Store]:
 
     Raises:
         NotFound: there is no store, or one that was left half made.
-        StorageFailed, Conflict: as ``open_store``.
+        Conflict: as ``open_store``; or there is no store in the folder, but something else, such as a backup.
+        StorageFailed: as ``open_store``.
     """
     refuse_half_restored(settings)
     with database_errors("the catalogue can not be opened"):
@@ -93,7 +98,30 @@ def opened_store(settings: StoreSettings) -> Iterator[Store]:
         close_store(store)
 
 
-def _no_store(settings: StoreSettings) -> NotFound:
+def _no_store(settings: StoreSettings) -> Conflict | NotFound:
+    """What to say of a place without a store: Conflict when its folder holds something else.
+
+    A store that is made in a backup would take its blobs for garbage. Raises StorageFailed.
+    """
+    strange: list[str] = []
+    if settings.data.is_dir():
+        with storage_errors(f"the store's folder {settings.data} can not be read"):
+            strange = sorted(
+                path.name
+                for path in settings.data.iterdir()
+                if not path.name.startswith(_OUR_NAMES) and path != settings.access_log
+            )
+    if MARKER in strange:
+        source = shlex.quote(str(settings.data))
+        return Conflict(
+            f"{settings.data} is a backup, not a store",
+            hint=f"make a store of it elsewhere: conveyor store restore {source} --data DIR",
+        )
+    if strange:
+        return Conflict(
+            f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
+            hint="give the folder of a store, or one that is new or empty",
+        )
     return NotFound(
         f"there is no store at {settings.data}",
         hint=f"make one: conveyor store serve --data {shlex.quote(str(settings.data))}",
