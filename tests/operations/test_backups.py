@@ -19,9 +19,9 @@ from conveyor.domain.backups import MARKER
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed, StorageFull
 from conveyor.operations.backups import BackedUp, back_up, read_backup
 from conveyor.operations.garbage import collect_garbage
-from conveyor.operations.initialisation import PASSWORD_FILE, initialise_store
+from conveyor.operations.initialisation import initialise_store
 from conveyor.operations.inspection import inspect_store
-from conveyor.operations.opening import RESTORING_FILE, close_store, open_store, opened_store
+from conveyor.operations.opening import PASSWORD_FILE, RESTORING_FILE, close_store, open_store, opened_store
 from conveyor.operations.restores import restore_store
 from distributions_made import make_wheel
 from faulty_disks import enlarge, small_disk
@@ -407,6 +407,17 @@ def test_folder_that_is_not_empty_is_not_restored_into(store: Store, tmp_path: P
         with pytest.raises(Conflict, match="is not empty"):
             restore_store(tmp_path / "backup", make_settings(tmp_path / folder), threads=2)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("folder", ["backup", "backup/again"])
+def test_restore_into_the_backup_itself_is_refused_and_leaves_it_as_it_is(
+    folder: str, store: Store, tmp_path: Path
+) -> None:
+    backup(store, tmp_path / "backup")
+    before = sorted((tmp_path / "backup").rglob("*"))
+    with pytest.raises(InvalidInput, match="lies in the backup"):
+        restore_store(tmp_path / "backup", make_settings(tmp_path / folder), threads=2)
+    assert sorted((tmp_path / "backup").rglob("*")) == before
 
 
 def test_unfinished_restore_of_another_backup_is_not_gone_on_with(store: Store, tmp_path: Path) -> None:

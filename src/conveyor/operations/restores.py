@@ -21,7 +21,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from conveyor.blobs import open_blobs
+from conveyor.blobs import blobs_folder, open_blobs
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.inventory import copy_blob, hash_file, in_parallel, listed_blobs, local_blobs
@@ -56,7 +56,7 @@ def restore_store(
     Raises:
         NotFound: there is no finished backup.
         InvalidInput: the backup's marker or list is damaged, or the catalogue or the blobs are to be
-            where they can not be.
+            where they can not be, such as in the backup itself.
         MissingTool: the catalogue is to be in PostgreSQL, and there is no pg_restore.
         Conflict: folder or database are not empty, or the backup is of a newer conveyor.
         StorageFailed: the backup is damaged, or a disk failed; call again to go on.
@@ -77,6 +77,7 @@ def restore_store(
     for file in (backup.catalog, backup.listing):
         _check_file(source, file)
     refuse_places(settings)
+    _refuse_within_backup(source, settings)
     # 2. the folder
     with storage_errors(f"{settings.data} can not be made"):
         make_durable_folders(settings.data)
@@ -102,6 +103,16 @@ def _check_file(source: Path, file: BackupFile) -> None:
         raise StorageFailed(f"the backup at {source} is damaged: {file.name} is missing", hint=_OTHER)
     if hashed.sha256 != file.sha256:
         raise StorageFailed(f"the backup at {source} is damaged: {file.name} has other bytes", hint=_OTHER)
+
+
+def _refuse_within_backup(source: Path, settings: StoreSettings) -> None:
+    """Raise InvalidInput when the store would lie in its backup: the next backup would find it in its way."""
+    catalog = sqlite_path(settings.database_url) or settings.data
+    for place in (settings.data, blobs_folder(settings.blobs_url), catalog):
+        if place.resolve().is_relative_to(source.resolve()):
+            raise InvalidInput(
+                f"{place} lies in the backup {source}", hint="give a folder beside it, best on another disk"
+            )
 
 
 def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
