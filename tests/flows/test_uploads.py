@@ -136,7 +136,7 @@ def test_wrong_token_narrow_token_and_closed_index_are_told_apart(
     promotion_only = 'index "stable" is promotion-only: it accepts no upload, from nobody'
     for token, index, status, fact in (
         ("conveyor-wrong", "unstable", "401", "this token is not known here, or was revoked"),
-        (stocked.reading_token, "unstable", "403", "the token or password of reader lacks the scope upload"),
+        (stocked.reading_token, "unstable", "403", "the token of reader lacks the scope upload"),
         (stocked.token, "stable", "403", promotion_only),
     ):
         refused = publish(project, index=index, token=token)

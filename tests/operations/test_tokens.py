@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from conveyor.catalog.events import events_since
 from conveyor.catalog.tables import tokens
-from conveyor.domain.access import Identity
-from conveyor.errors import Forbidden, InvalidInput, NotFound
+from conveyor.domain.access import Identity, may_promote
+from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
 from conveyor.operations.changes import read
 from conveyor.operations.tokens import (
     create_token,
@@ -18,7 +18,7 @@ from conveyor.operations.tokens import (
     note_last_uses,
     revoke_token,
 )
-from conveyor.operations.users import add_user
+from conveyor.operations.users import add_user, disable_user
 from makers import make_store
 from releases_made import ADMIN, make_worker
 
@@ -93,6 +93,44 @@ def test_unknown_tokens_and_users_are_not_found(tmp_path: Path) -> None:
     assert find_token(store, digest_of("conveyor-nonsense")) is None
     with pytest.raises(NotFound):
         create_token(store, ADMIN, "nobody")
+
+
+def test_token_for_an_index_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(NotFound, match='there is no index "nope", "none"') as caught:
+        create_token(store, ADMIN, "admin", indexes=["nope", "stable", "none"])
+    assert caught.value.hint == "the indexes are pypi, stable, testing, unstable"
+    assert list_tokens(store, ADMIN) == []
+
+
+def test_disabled_user_is_called_disabled_and_not_missing(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ann", password=None, scopes=["read"])
+    disable_user(store, ADMIN, "ann")
+    with pytest.raises(Conflict, match='the user "ann" is disabled'):
+        create_token(store, ADMIN, "ann")
+
+
+def test_token_that_lacks_a_scope_of_its_user_leads_to_another_token(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ci", password=None, scopes=["read", "promote"])
+    identity = owner_of(store, create_token(store, ADMIN, "ci", scopes=["read"]))
+    with pytest.raises(Forbidden, match="the token of ci lacks the scope promote") as caught:
+        may_promote(identity, "stable", "demo")
+    assert str(caught.value.hint).endswith(
+        ": conveyor store token create --user ci --scope promote --data DIR"
+    )
+    may_promote(owner_of(store, create_token(store, ADMIN, "ci", scopes=["promote"])), "stable", "demo")
+
+
+def test_user_that_lacks_a_scope_is_not_led_to_another_token(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ci", password=None, scopes=["read"])
+    with pytest.raises(
+        Forbidden, match=r"^ci lacks the scope promote, and so does any token of ci"
+    ) as caught:
+        may_promote(owner_of(store, create_token(store, ADMIN, "ci")), "stable", "demo")
+    assert str(caught.value.hint).endswith(", conveyor store user add NAME --scope promote --data DIR")
 
 
 def test_expiry_is_kept_in_the_stores_own_form(tmp_path: Path) -> None:

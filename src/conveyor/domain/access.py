@@ -9,7 +9,7 @@ promotes past a gate is no right anybody could hold, so it is not decided here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from conveyor.errors import Forbidden, InvalidName, Unauthorized
@@ -34,6 +34,8 @@ class Identity:
     """Normalized names."""
     worker: str | None = None
     """The registered worker this identity speaks for, if any."""
+    user_scopes: frozenset[Scope] | None = field(default=None, compare=False)
+    """What the user of this token may do, to say which token would help; ``None``: no more than this."""
 
     @property
     def is_anonymous(self) -> bool:
@@ -49,6 +51,11 @@ class Identity:
     def is_whole_admin(self) -> bool:
         """Whether it may change what reaches beyond every index and project."""
         return self.is_admin and self.indexes is None and self.projects is None
+
+    def could_have_scope(self, scope: Scope) -> bool:
+        """Whether another token of the same user, or the user's password, may have the scope."""
+        of_user = self.scopes if self.user_scopes is None else self.user_scopes
+        return "admin" in of_user or scope in of_user
 
     def has_scope(self, scope: Scope) -> bool:
         """Whether the scope was given, by name or through ``admin``."""
@@ -127,10 +134,7 @@ def must_be_known(identity: Identity, action: str) -> None:
     """Allow everybody who said who they are and may read; ``action`` completes "to … say who you are"."""
     _known(identity, action)
     if not identity.has_scope("read"):
-        raise Forbidden(
-            f"the token or password of {identity.name} lacks the scope read",
-            hint="use a token with the scope read",
-        )
+        raise _lacking(identity, "read", None)
 
 
 def scopes_from(names: Iterable[str]) -> frozenset[Scope]:
@@ -152,21 +156,32 @@ def narrowed(token_scopes: frozenset[Scope], user_scopes: frozenset[Scope]) -> f
 def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | None) -> None:
     _known(identity, _ACTIONS[scope])
     if not identity.has_scope(scope):
-        raise Forbidden(
-            f"the token or password of {identity.name} lacks the scope {scope}",
-            hint=f"ask an administrator: {_remedy(identity, scope, project)}",
-        )
+        raise _lacking(identity, scope, project)
     if index is not None and not _covers(identity.indexes, index):
         raise Forbidden(f'{identity.name} may not {scope} in index "{index}" with this token')
     if project is not None and not _covers(identity.projects, project):
         raise Forbidden(f"{identity.name} may not {scope} {project} with this token")
 
 
-def _remedy(identity: Identity, scope: Scope, project: str | None) -> str:
-    """The command that helps. They had better claim the name: a token for claiming only uploads nothing."""
+def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden:
+    """The refusal, with the command that helps.
+
+    They had better claim the name: a token for claiming only uploads nothing. The scopes of a user never
+    change, so where the user lacks the scope no token of that user helps.
+    """
+    name = identity.name
+    if identity.could_have_scope(scope):
+        message = f"the token of {name} lacks the scope {scope}"
+        remedy = f"ask an administrator: conveyor store token create --user {name} --scope {scope} --data DIR"
+    else:
+        message = f"{name} lacks the scope {scope}, and so does any token of {name}"
+        remedy = (
+            "the scopes of a user never change: ask an administrator for another user, "
+            f"conveyor store user add NAME --scope {scope} --data DIR"
+        )
     if scope == "claim" and project is not None:
-        return f"conveyor store claim {project} --data DIR"
-    return f"conveyor store token create --user {identity.name} --scope {scope} --data DIR"
+        remedy = f"ask an administrator: conveyor store claim {project} --data DIR"
+    return Forbidden(message, hint=remedy)
 
 
 _ACTIONS: dict[Scope, str] = {

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog import tokens as rows
 from conveyor.catalog.connection import writing
+from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.users import find_user
 from conveyor.domain.access import Identity, may_administer, narrowed, scopes_from
 from conveyor.domain.names import project_name
 from conveyor.domain.times import utc_text
-from conveyor.errors import Forbidden, InvalidInput, InvalidName, NotFound
+from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
 from conveyor.operations.changes import database_errors, read, record_change
 from conveyor.operations.users import check_scopes
 
@@ -61,7 +62,8 @@ def create_token(
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store, or the user lacks a scope.
-        NotFound: there is no such user.
+        NotFound: there is no such user or index.
+        Conflict: the user is disabled.
         InvalidInput: a scope is unknown, a project's name is none, or the expiry is no time to come.
     """
     may_administer(identity)
@@ -88,10 +90,15 @@ def insert_new_token(
     expires_at: str | None = None,
     description: str = "",
 ) -> str:
-    """Make a token as part of a change whose values are checked; NotFound, Forbidden as ``create_token``."""
+    """Make a token as part of a change whose values are checked; raises as ``create_token``."""
     owner = find_user(change.connection, user)
-    if owner is None or owner.is_disabled:
+    if owner is None:
         raise NotFound(f'there is no user "{user}"', hint=f"make it first: conveyor store user add {user}")
+    if owner.is_disabled:
+        raise Conflict(
+            f'the user "{user}" is disabled, for ever',
+            hint="make another one: conveyor store user add NAME",
+        )
     wanted = owner.scopes if scopes is None else scopes_from(scopes)
     beyond = wanted - narrowed(wanted, owner.scopes)
     if beyond:
@@ -99,6 +106,7 @@ def insert_new_token(
             f"{user} lacks the scope {', '.join(sorted(beyond))}, and so does any token of {user}",
             hint="choose fewer scopes, or another user",
         )
+    _check_indexes(change, indexes or ())
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     token_id = rows.insert_token(
         change.connection,
@@ -152,6 +160,7 @@ def find_token(store: Store, secret_sha256: str) -> KnownToken | None:
         indexes=row.indexes,
         projects=row.projects,
         worker=row.worker,
+        user_scopes=row.user_scopes,
     )
     return KnownToken(id=row.id, identity=identity, expires_at=row.expires_at)
 
@@ -200,6 +209,16 @@ def _checked(
     if faults:
         raise InvalidInput(f"the token can not be made: {faults[0]}", faults=faults)
     return _Narrowing(projects=None if projects is None else tuple(names), expires_at=until)
+
+
+def _check_indexes(change: Change, names: Collection[str]) -> None:
+    """Accept names of indexes; raises NotFound naming each that is none: such a token would open nothing."""
+    known = all_indexes(change.connection)
+    missing = [f'"{name}"' for name in dict.fromkeys(names) if name not in known]
+    if missing:
+        raise NotFound(
+            f"there is no index {', '.join(missing)}", hint=f"the indexes are {', '.join(sorted(known))}"
+        )
 
 
 def future_text(text: str, now: datetime) -> str | None:
