@@ -87,6 +87,34 @@ def test_token_is_listed_and_revoked(shell: Shell) -> None:
     assert again.stderr.startswith("NotFound: ")
 
 
+def test_narrowed_token_is_listed_as_such_below_aligned_headings(shell: Shell) -> None:
+    shell.succeeds("store", "user", "add", "a-user-with-quite-a-long-name")
+    for user, *narrowing in (
+        ("a-user-with-quite-a-long-name",),
+        ("admin", "--scope", "upload", "--index", "unstable", "--project", "tumor", "--project", "risk"),
+    ):
+        shell.succeeds("store", "token", "create", "--user", user, *narrowing)
+    headings, *lines = shell.succeeds("store", "token", "list").splitlines()
+    whole, narrowed = lines[-2:]
+    scopes, reach, state = (headings.index(heading) for heading in ("SCOPES", "ONLY FOR", "STATE"))
+    assert (whole[scopes:reach].strip(), whole[reach:state].strip()) == ("read", "-")
+    assert narrowed[scopes:reach].strip() == "upload"
+    assert narrowed[reach:state].strip() == "index unstable; project risk,tumor"
+    assert narrowed[state:].startswith("valid  ")
+
+
+def test_initial_password_goes_from_its_file_when_admin_gets_another(tmp_path: Path) -> None:
+    with running_store(tmp_path / "store") as served:
+        initial = served.data / "initial-admin-password"
+        initial.touch()
+        there = Shell(("--data", str(served.data)), None, served.url)
+        there.succeeds("store", "user", "add", "max")
+        there.succeeds("store", "user", "password", "max", stdin="a long enough password\n")
+        assert initial.exists()
+        there.succeeds("store", "user", "password", "admin", stdin="a long enough password\n")
+        assert not initial.exists()
+
+
 def test_user_signs_in_with_the_password_read_from_standard_input(shell: Shell) -> None:
     from urllib3 import make_headers, request
 

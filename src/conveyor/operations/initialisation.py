@@ -196,6 +196,13 @@ def _admin_password(settings: StoreSettings) -> tuple[str, Path | None]:
     return password, path
 
 
+def forget_initial_password(folder: Path) -> None:
+    """Remove the file with the first password of ``admin``, if it is there: it opens nothing any more."""
+    path = folder / PASSWORD_FILE
+    with storage_errors(f"{path} can not be removed"):
+        path.unlink(missing_ok=True)
+
+
 def _make_private(catalog: Path | None) -> None:
     """Make an empty catalogue file that its owner alone may read: it holds hashes and upstream's password.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -72,14 +72,44 @@ def list_all(user: str | None, as_json: bool, place: Place) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    for token in found:
-        state = f"revoked {token['revoked_at']}" if token["revoked_at"] else "valid"
-        if token["expires_at"] and not token["revoked_at"]:
-            state = f"until {token['expires_at']}"
-        used = token["last_used_at"] or "never"
-        scopes = ",".join(token["scopes"])
-        line = f"{token['id']:>5}  {token['user']:<20} {scopes:<30} {state}, last used {used}"
-        click.echo(f"{line}  {token['description']}".rstrip())
+    if not found:
+        return
+    table = [_HEADINGS, *(_cells(token) for token in found)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+_HEADINGS = ("ID", "USER", "SCOPES", "ONLY FOR", "STATE", "LAST USED", "DESCRIPTION")
+
+
+def _cells(token: dict[str, Any]) -> tuple[str, ...]:
+    """A token as a row below the headings."""
+    state = "valid"
+    if token["revoked_at"]:
+        state = f"revoked {token['revoked_at']}"
+    elif token["expires_at"]:
+        state = f"until {token['expires_at']}"
+    return (
+        str(token["id"]),
+        token["user"],
+        ",".join(token["scopes"]),
+        _reach(token),
+        state,
+        token["last_used_at"] or "never",
+        token["description"],
+    )
+
+
+def _reach(token: dict[str, Any]) -> str:
+    """Which indexes and projects a token is narrowed to; ``-``: none. An empty list opens nothing."""
+    narrowings = [
+        f"{noun} {','.join(token[key]) or 'none'}"
+        for noun, key in (("index", "indexes"), ("project", "projects"))
+        if token[key] is not None
+    ]
+    return "; ".join(narrowings) or "-"
 
 
 @command.command("revoke", short_help="Revoke the token with this ID.")

@@ -50,11 +50,17 @@ def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -
 def password(name: str, place: Place) -> None:
     """Give the user NAME a new password, asked for or read as one line from standard input.
 
-    The old one stops working at the next request. Tokens stay as they are.
+    The old one stops working at the next request. Tokens stay as they are. With --data the file
+    initial-admin-password goes when NAME is admin.
     """
+    from conveyor.operations.initialisation import forget_initial_password
+    from conveyor.operations.store import ADMIN
+
     new = _read_password()
     with place.client() as client:
         client.users.set_password(name, new)
+    if name == ADMIN and place.data is not None:
+        forget_initial_password(place.data)
     click.echo(f"{name} has a new password")
 
 
