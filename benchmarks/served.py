@@ -96,7 +96,7 @@ def new_store(settings: StoreSettings) -> dict[str, str]:
     """Make an empty store; returns the header with a token of its administrator."""
     initialise_store(settings)
     store = open_store(settings)
-    token = create_token(store, ADMINISTRATOR, ADMINISTRATOR.name)
+    token = create_token(store, ADMINISTRATOR, ADMINISTRATOR.name).secret
     close_store(store)
     return urllib3.util.make_headers(basic_auth=f"__token__:{token}")
 

@@ -48,9 +48,15 @@ class Shell:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
+    def makes_token(self, *options: str) -> str:
+        """A new token, as it stands alone on standard output."""
+        done = self("store", "token", "create", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.removesuffix("\n")
+
     def admin(self) -> StoreClient:
         """An administrator's client of the same store."""
-        made = self.token or self.succeeds("store", "token", "create", "--user", "admin").strip()
+        made = self.token or self.makes_token("--user", "admin")
         return connect(self.url, token=made)
 
 
@@ -62,13 +68,12 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         if request.param == "folder":
             yield on_folder
         else:
-            token = on_folder.succeeds("store", "token", "create", "--user", "admin").strip()
+            token = on_folder.makes_token("--user", "admin")
             yield Shell(("--url", served.url), token, served.url)
 
 
 def test_token_stands_alone_on_standard_output_and_works(shell: Shell) -> None:
-    output = shell.succeeds("store", "token", "create", "--user", "admin", "--scope", "read")
-    token = output.removesuffix("\n")
+    token = shell.makes_token("--user", "admin", "--scope", "read")
     assert token.startswith("conveyor-")
     assert token.split() == [token]
     with connect(shell.url, token=token) as client:
@@ -77,10 +82,11 @@ def test_token_stands_alone_on_standard_output_and_works(shell: Shell) -> None:
 
 def test_token_is_listed_and_revoked(shell: Shell) -> None:
     shell.succeeds("store", "user", "add", "robot", "--scope", "upload", "--scope", "read")
-    shell.succeeds("store", "token", "create", "--user", "robot", "--description", "for CI")
+    made = shell("store", "token", "create", "--user", "robot", "--description", "for CI")
     (token,) = json.loads(shell.succeeds("store", "token", "list", "--user", "robot", "--json"))
     assert (token["scopes"], token["description"]) == (["read", "upload"], "for CI")
     assert "for CI" in shell.succeeds("store", "token", "list")
+    assert made.stderr == f"this is token {token['id']} of robot\n"
     assert shell.succeeds("store", "token", "revoke", str(token["id"])).endswith("is revoked\n")
     again = shell("store", "token", "revoke", str(token["id"]))
     assert again.returncode == 5
@@ -93,7 +99,7 @@ def test_narrowed_token_is_listed_as_such_below_aligned_headings(shell: Shell) -
         ("a-user-with-quite-a-long-name",),
         ("admin", "--scope", "upload", "--index", "unstable", "--project", "tumor", "--project", "risk"),
     ):
-        shell.succeeds("store", "token", "create", "--user", user, *narrowing)
+        shell.makes_token("--user", user, *narrowing)
     headings, *lines = shell.succeeds("store", "token", "list").splitlines()
     whole, narrowed = lines[-2:]
     scopes, reach, state = (headings.index(heading) for heading in ("SCOPES", "ONLY FOR", "STATE"))

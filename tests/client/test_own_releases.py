@@ -117,9 +117,9 @@ def test_strangers_and_readers_yank_nothing(store: RunningStore, admin: StoreCli
     with connect(store.url) as stranger, pytest.raises(Unauthorized):
         stranger.releases.yank(project, "1.0")
     for scopes in (["read"], ["promote"]):
-        with connect(store.url, token=admin.tokens.add("admin", scopes=scopes)) as reader:
+        with connect(store.url, token=admin.tokens.add("admin", scopes=scopes).secret) as reader:
             for act in (reader.releases.yank, reader.releases.unyank):
                 with pytest.raises(Forbidden):
                     act(project, "1.0")
-    with connect(store.url, token=admin.tokens.add("admin", scopes=["upload"])) as uploader:
+    with connect(store.url, token=admin.tokens.add("admin", scopes=["upload"]).secret) as uploader:
         assert uploader.releases.yank(project, "1.0").is_yanked

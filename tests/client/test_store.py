@@ -261,7 +261,7 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
 
 def test_tokens_are_made_listed_and_revoked(admin: StoreClient) -> None:
     admin.users.add("ada", password=None, scopes=["read"])
-    token = admin.tokens.add("ada", description="laptop")
+    token = admin.tokens.add("ada", description="laptop").secret
     (listed,) = admin.tokens.all("ada")
     assert (listed["description"], listed["revoked_at"]) == ("laptop", None)
     with connect(admin.url, token=token) as client:

@@ -74,7 +74,7 @@ def at_once(count: int, work: Callable[[], object]) -> list[object]:
 
 def test_users_and_tokens(store: Store) -> None:
     add_user(store, ADMIN, "ada", password="a long enough password", scopes=["read"])
-    token = create_token(store, ADMIN, "ada", indexes=["stable"], projects=["demo"])
+    token = create_token(store, ADMIN, "ada", indexes=["stable"], projects=["demo"]).secret
     found = find_token(store, digest_of(token))
     assert found is not None
     assert found.identity == Identity("ada", frozenset({"read"}), frozenset({"stable"}), frozenset({"demo"}))

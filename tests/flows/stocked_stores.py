@@ -196,7 +196,11 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str, str]:
     hidden = core_metadata("hidden", "1.0", requires_python=">=3.8", requires=needs)
     put(1, make_wheel("hidden", metadata=hidden), index=PRIVATE)
     add_user(store, ADMIN, "reader", password=None, scopes=["read", "upload", "claim"])
-    return files, create_token(store, ADMIN, "reader"), create_token(store, ADMIN, "reader", scopes=["read"])
+    return (
+        files,
+        create_token(store, ADMIN, "reader").secret,
+        create_token(store, ADMIN, "reader", scopes=["read"]).secret,
+    )
 
 
 def _promote(store: Store, folder: Path, files: dict[str, Made]) -> None:

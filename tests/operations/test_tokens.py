@@ -37,21 +37,21 @@ def owner_of(store: Store, token: str) -> Identity:
 def test_token_stands_for_its_user_with_all_their_scopes(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=None, scopes=["read", "upload"])
-    assert owner_of(store, create_token(store, ADMIN, "ada")) == Identity(
+    assert owner_of(store, create_token(store, ADMIN, "ada").secret) == Identity(
         "ada", frozenset({"read", "upload"})
     )
 
 
 def test_tokens_are_long_random_and_recognisable(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    made = {create_token(store, ADMIN, "admin") for _ in range(3)}
+    made = {create_token(store, ADMIN, "admin").secret for _ in range(3)}
     assert len(made) == 3
     assert all(token.startswith("conveyor-") and len(token) >= 9 + 43 for token in made)
 
 
 def test_store_keeps_no_secret(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin")
+    token = create_token(store, ADMIN, "admin").secret
     with read(store) as connection:
         row = connection.execute(select(tokens)).one()
         events = events_since(connection, 0)
@@ -65,7 +65,7 @@ def test_token_is_narrowed_to_scopes_indexes_and_projects(tmp_path: Path) -> Non
     store = make_store(tmp_path)
     token = create_token(
         store, ADMIN, "admin", scopes=["upload"], indexes=["unstable"], projects=["My.Project"]
-    )
+    ).secret
     assert owner_of(store, token) == Identity(
         "admin", frozenset({"upload"}), frozenset({"unstable"}), frozenset({"my-project"})
     )
@@ -80,7 +80,7 @@ def test_token_with_more_than_its_user_may_do_is_refused(tmp_path: Path) -> None
 
 def test_revoked_token_is_not_found_and_not_revoked_twice(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin")
+    token = create_token(store, ADMIN, "admin").secret
     (row,) = list_tokens(store, ADMIN)
     revoke_token(store, ADMIN, row.id)
     assert find_token(store, digest_of(token)) is None
@@ -114,13 +114,15 @@ def test_disabled_user_is_called_disabled_and_not_missing(tmp_path: Path) -> Non
 def test_token_that_lacks_a_scope_of_its_user_leads_to_another_token(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ci", password=None, scopes=["read", "promote"])
-    identity = owner_of(store, create_token(store, ADMIN, "ci", scopes=["read"]))
+    identity = owner_of(store, create_token(store, ADMIN, "ci", scopes=["read"]).secret)
     with pytest.raises(Forbidden, match="the token of ci lacks the scope promote") as caught:
         may_promote(identity, "stable", "demo")
     assert str(caught.value.hint).endswith(
         ": conveyor store token create --user ci --scope promote --data DIR"
     )
-    may_promote(owner_of(store, create_token(store, ADMIN, "ci", scopes=["promote"])), "stable", "demo")
+    may_promote(
+        owner_of(store, create_token(store, ADMIN, "ci", scopes=["promote"]).secret), "stable", "demo"
+    )
 
 
 def test_user_that_lacks_a_scope_is_not_led_to_another_token(tmp_path: Path) -> None:
@@ -129,13 +131,13 @@ def test_user_that_lacks_a_scope_is_not_led_to_another_token(tmp_path: Path) -> 
     with pytest.raises(
         Forbidden, match=r"^ci lacks the scope promote, and so does any token of ci"
     ) as caught:
-        may_promote(owner_of(store, create_token(store, ADMIN, "ci")), "stable", "demo")
+        may_promote(owner_of(store, create_token(store, ADMIN, "ci").secret), "stable", "demo")
     assert str(caught.value.hint).endswith(", conveyor store user add NAME --scope promote --data DIR")
 
 
 def test_expiry_is_kept_in_the_stores_own_form(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin", expires_at="2999-01-01T02:00:00+02:00")
+    token = create_token(store, ADMIN, "admin", expires_at="2999-01-01T02:00:00+02:00").secret
     found = find_token(store, digest_of(token))
     assert found is not None
     assert found.expires_at == "2999-01-01T00:00:00.000000Z"

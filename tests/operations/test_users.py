@@ -53,7 +53,7 @@ def test_user_without_a_password_has_no_account(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "robot", password=None, scopes=["upload"])
     assert find_account(store, "robot") is None
-    assert create_token(store, ADMIN, "robot").startswith("conveyor-")
+    assert create_token(store, ADMIN, "robot").secret.startswith("conveyor-")
 
 
 def test_changed_password_replaces_the_old_one(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_password_that_nobody_may_have_changes_nothing(tmp_path: Path, password:
 def test_disabled_user_can_do_nothing_any_more(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
-    token = create_token(store, ADMIN, "ada")
+    token = create_token(store, ADMIN, "ada").secret
     disable_user(store, ADMIN, "ada")
     assert find_account(store, "ada") is None
     assert find_token(store, digest_of(token)) is None

@@ -256,8 +256,8 @@ async def test_private_index_is_for_those_who_may_read_it(tmp_path: Path) -> Non
     create_index(store, ADMINISTRATOR, "risk/dev", mode="uploads", is_private=True)
     wheel = make_wheel()
     upload(store, wheel, index="risk/dev")
-    token = create_token(store, ADMINISTRATOR, "admin", scopes=["read"])
-    elsewhere = create_token(store, ADMINISTRATOR, "admin", scopes=["read"], indexes=["unstable"])
+    token = create_token(store, ADMINISTRATOR, "admin", scopes=["read"]).secret
+    elsewhere = create_token(store, ADMINISTRATOR, "admin", scopes=["read"], indexes=["unstable"]).secret
     page, file = "/risk/dev/simple/demo/", f"/packages/{wheel.sha256}/{wheel.filename}"
     async with reading(store) as reader:
         for _ in range(2):  # cold, then from memory

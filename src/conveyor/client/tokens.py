@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, ask
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.client.connection import Connection
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that was just made."""
+
+    id: int
+    secret: str = field(repr=False)
+    """What is sent; the store shows it this once."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class Tokens:
         projects: Sequence[str] | None = None,
         expires_at: str | None = None,
         description: str = "",
-    ) -> str:
-        """Make a token and return it; ``scopes`` ``None``: all that the user has."""
+    ) -> NewToken:
+        """Make a token; ``scopes`` ``None``: all that the user has."""
         body = {
             "user": user,
             "scopes": _list(scopes),
@@ -46,7 +55,7 @@ class Tokens:
             "description": description or None,
         }
         request = Request("POST", api_path("tokens"), json_body=body)
-        return ask(self.connection, request, lambda value: str(value["token"]))
+        return ask(self.connection, request, _new_token)
 
     def revoke(self, token_id: int) -> None:
         """Revoke a token."""
@@ -71,6 +80,10 @@ def checked_token(text: str, *, source: str) -> str:
             hint="copy the token again, all of it and nothing else",
         )
     return token
+
+
+def _new_token(value: dict[str, Any]) -> NewToken:
+    return NewToken(int(value["id"]), str(value["token"]))
 
 
 def _list(names: Sequence[str] | None) -> list[str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,15 @@ SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
+class NewToken:
+    """A token that was just made."""
+
+    id: int
+    secret: str = field(repr=False)
+    """What its user sends; nobody can read it again."""
+
+
+@dataclass(frozen=True)
 class KnownToken:
     """Whom a token stands for, and until when."""
 
@@ -55,8 +64,8 @@ def create_token(
     projects: Collection[str] | None = None,
     expires_at: str | None = None,
     description: str = "",
-) -> str:
-    """Make a token for a user and return it; nobody can read it again.
+) -> NewToken:
+    """Make a token for a user.
 
     ``scopes``: ``None`` means all that the user has. ``indexes`` and ``projects`` narrow it; ``None``: all.
 
@@ -89,7 +98,7 @@ def insert_new_token(
     projects: Collection[str] | None = None,
     expires_at: str | None = None,
     description: str = "",
-) -> str:
+) -> NewToken:
     """Make a token as part of a change whose values are checked; raises as ``create_token``."""
     owner = find_user(change.connection, user)
     if owner is None:
@@ -120,7 +129,7 @@ def insert_new_token(
         expires_at=expires_at,
     )
     change.event("create-token", detail={"token": token_id, "user": user, "scopes": sorted(wanted)})
-    return secret
+    return NewToken(token_id, secret)
 
 
 def revoke_token(store: Store, identity: Identity, token_id: int) -> None:

@@ -62,7 +62,7 @@ def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> 
             public_key=write_public_key(raw),
             registered_at=change.at,
         )
-        token = insert_new_token(change, name, scopes=WORKER_SCOPES, description="pipeline worker")
+        token = insert_new_token(change, name, scopes=WORKER_SCOPES, description="pipeline worker").secret
         change.event("add-worker", detail={"worker": name, "key_id": known_as})
     return RegisteredWorker(name=name, key_id=known_as, token=token)
 

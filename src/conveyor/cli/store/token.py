@@ -45,7 +45,7 @@ def create(
     description: str,
     place: Place,
 ) -> None:
-    """Make a token and print it, alone; it can not be shown again.
+    """Make a token and print it, alone; it can not be shown again. Its ID goes to standard error.
 
     Clients send it as password of the user __token__, or as bearer token.
     """
@@ -58,7 +58,8 @@ def create(
             expires_at=expires_at,
             description=description,
         )
-    click.echo(token)
+    click.echo(f"this is token {token.id} of {user}", err=True)
+    click.echo(token.secret)
 
 
 @command.command("list")

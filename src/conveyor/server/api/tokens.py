@@ -34,7 +34,7 @@ def post_token(call: Call) -> Answer:
         expires_at=expires_at,
         description=description or "",
     )
-    return Answer({"token": token}, 201)
+    return Answer({"id": token.id, "token": token.secret}, 201)
 
 
 def get_tokens(call: Call) -> Answer:
@@ -82,7 +82,7 @@ ENDPOINTS = (
                 "description": nullable(given(1000)),
             },
         ),
-        answers={201: record({"token": TEXT})},
+        answers={201: record({"id": COUNT, "token": TEXT})},
     ),
     Endpoint(
         "GET",
