@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.store.place import on_a_store
+from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -33,7 +35,7 @@ def command(
         raise click.UsageError("--file needs the VERSION that the file belongs to")
     if not yes:
         what = filename or (f"{name} {version}" if version else f"every file of {name}")
-        click.confirm(f"Delete {what} for ever?", abort=True, err=True)
+        _ask(f"Delete {what} for ever?")
     with place.client() as client:
         deletion = client.projects.delete(name, version, filename=filename)
     if as_json:
@@ -43,3 +45,17 @@ def command(
     click.echo(f"{count} {'file' if count == 1 else 'files'} of {deletion.project} deleted")
     for file in deletion.files:
         click.echo(f"  {file.filename}")
+
+
+def _ask(question: str) -> None:
+    """Go on when the answer is yes; raises Abort, and InvalidInput when nobody is there to answer."""
+    nobody = InvalidInput("nobody is there to say whether you are sure", hint="--yes says that you are")
+    if sys.stdin is None:  # closed before this process began
+        raise nobody
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            click.echo(err=True)  # ends the line of the question
+            raise nobody from error
+        raise
