@@ -33,7 +33,8 @@ for the command line. Each instance says what happened, with values, and what to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,3 +233,20 @@ class MissingTool(ConveyorError):
 
 class UnexpectedError(ConveyorError):
     """A bug of ours: the store's log tells what happened, the client only where in the log to look."""
+
+
+def problem_fields(error: ConveyorError) -> dict[str, Any]:
+    """A problem document (RFC 9457) of the error, with its ``hint``, ``faults`` and ``verdicts``, if any."""
+    fields: dict[str, Any] = {
+        "type": "about:blank",
+        "title": type(error).__name__,
+        "status": error.http_status,
+        "detail": error.message,
+    }
+    if error.hint:
+        fields["hint"] = error.hint
+    if isinstance(error, InvalidInput) and error.faults:
+        fields["faults"] = list(error.faults)
+    if isinstance(error, PromotionRefused):
+        fields["verdicts"] = [asdict(verdict) for verdict in error.verdicts]
+    return fields

@@ -52,13 +52,24 @@ def test_yank_says_what_it_did_and_can_be_taken_back(
     assert [file.is_yanked for file in page(tmp_path / "store").files] == [False, True]
 
 
+@pytest.mark.parametrize("stdin", [io.StringIO(""), None])
+def test_delete_without_anybody_to_ask_says_that_yes_is_needed(
+    stdin: io.StringIO | None, data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert run(["store", "delete", "demo", "1.0", "--data", data]) == 2
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "InvalidInput: nobody is there to say whether you are sure",
+        "hint: --yes says that you are",
+    ]
+
+
 def test_delete_asks_first(
     data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for answer in ("", "n\n"):
-        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-        assert run(["store", "delete", "demo", "1.0", "--data", data]) == 130
-        assert "Delete demo 1.0 for ever?" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run(["store", "delete", "demo", "1.0", "--data", data]) == 130
+    assert "Delete demo 1.0 for ever?" in capsys.readouterr().err
     assert len(page(tmp_path / "store").files) == 2
     assert run(["store", "delete", "demo", "1.0", "--file", SDIST.filename, "--yes", "--data", data]) == 0
     assert capsys.readouterr().out.splitlines() == ["1 file of demo deleted", f"  {SDIST.filename}"]
@@ -104,3 +115,21 @@ def test_what_is_not_there_is_one_clear_error(data: str, capsys: pytest.CaptureF
     assert run(["store", "delete", "other", "--yes", "--data", data]) == 5
     assert run(["store", "status", "other", "--data", data]) == 5
     assert capsys.readouterr().err.count("NotFound: there is no ") == 3
+
+
+def test_refused_promotion_writes_its_verdicts_as_the_one_json_document(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--to", "stable", "--from", "unstable", "--json", "--data", data]
+    assert run(["store", "promote", "demo", "1.0", *where]) == 4
+    captured = capsys.readouterr()
+    said = json.loads(captured.out)
+    assert (said["title"], said["status"]) == ("PromotionRefused", 403)
+    assert [verdict["gate"] for verdict in said["verdicts"]] == ["tests", "qa-signature", "final-version"]
+    assert captured.err.startswith("PromotionRefused: demo 1.0 may not enter")
+
+
+def test_what_is_not_here_is_a_json_document_too(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["why", "nothing", "1.0", "--json", "--data", data]) == 5
+    said = json.loads(capsys.readouterr().out)
+    assert (said["title"], said["status"]) == ("NotFound", 404)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,10 +16,10 @@ from conveyor.errors import (
     ConveyorError,
     InvalidInput,
     MethodNotAllowed,
-    PromotionRefused,
     Unauthorized,
     UnexpectedError,
     UpstreamBusy,
+    problem_fields,
 )
 from conveyor.server.answers import NEVER_KEPT, NO_BODY, PLAIN_TEXT
 from conveyor.server.paths import HINT_OF_UPLOADS
@@ -60,19 +59,7 @@ def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
 
 def problem(error: ConveyorError) -> tuple[int, Headers, bytes]:
     """Status, headers and body of an error as ``application/problem+json``."""
-    fields: dict[str, Any] = {
-        "type": "about:blank",
-        "title": type(error).__name__,
-        "status": error.http_status,
-        "detail": error.message,
-    }
-    if error.hint:
-        fields["hint"] = error.hint
-    if isinstance(error, InvalidInput) and error.faults:
-        fields["faults"] = list(error.faults)
-    if isinstance(error, PromotionRefused):
-        fields["verdicts"] = [asdict(verdict) for verdict in error.verdicts]
-    body = json.dumps(fields, ensure_ascii=False).encode()
+    body = json.dumps(problem_fields(error), ensure_ascii=False).encode()
     return error.http_status, _headers(error, b"application/problem+json", body), body
 
 

@@ -8,6 +8,7 @@ Errors are raised where nobody knows which of the two it was; a command in a hin
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, problem_fields
 from conveyor.settings import store_settings
 
 if TYPE_CHECKING:
@@ -87,8 +88,22 @@ def given_token(option: str | None = None) -> str | None:
     return None if variable is None else checked_token(variable, source="CONVEYOR_TOKEN")
 
 
+@contextmanager
+def _completed_hints(place: Place) -> Iterator[None]:
+    """Errors of this block say in their hints which store they mean."""
+    try:
+        yield
+    except ConveyorError as error:
+        error.hint = place.completed(error.hint)
+        raise
+
+
 def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the options ``--data``, ``--url`` and ``--token``; it gets them as ``place``."""
+    """Give a command the options ``--data``, ``--url`` and ``--token``; it gets them as ``place``.
+
+    With its own option ``--json``, an error is written as the one document that was asked for; the command
+    itself must not have written one before it raises.
+    """
 
     @click.option(
         "--data",
@@ -104,11 +119,13 @@ def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
     ) -> Result:
         if (data is None) == (url is None):
             raise click.UsageError("give either --data DIR or --url URL")
-        place = Place(data, url, None if url is None else given_token(token))
         try:
-            return function(*arguments, place=place, **options)
+            place = Place(data, url, None if url is None else given_token(token))
+            with _completed_hints(place):
+                return function(*arguments, place=place, **options)
         except ConveyorError as error:
-            error.hint = place.completed(error.hint)
+            if options.get("as_json"):
+                click.echo(json.dumps(problem_fields(error), indent=2))
             raise
 
     return wrapped
