@@ -125,9 +125,7 @@ def test_uploaded_file_is_described_placed_claimed_and_recorded(tmp_path: Path) 
     before = store.newest.read()
     metadata = core_metadata("Demo-Pkg", requires_python=">=3.9")
     made = make_wheel("Demo-Pkg", metadata=metadata)
-    assert upload(store, made) == AcceptedUpload(
-        "unstable", made.filename, made.sha256, is_new=True, claimed_unasked=project_name("demo-pkg")
-    )
+    assert upload(store, made) == AcceptedUpload("unstable", made.filename, made.sha256, is_new=True)
     with read(store) as connection:
         (row,) = connection.execute(select(distributions))
         (placed,) = connection.execute(select(placements))
@@ -318,15 +316,8 @@ def test_name_that_upstream_has_needs_an_administrator(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     error = refused(store, make_wheel(), Forbidden, identity=CLAIMER, upstream_has=True)
     assert "upstream has a project of that name" in error.message
-    assert upload(store, make_wheel(), identity=ADMIN).claimed_unasked == "demo"
-    assert upload(store, make_sdist(), identity=CLAIMER).claimed_unasked is None
-
-
-def test_upload_of_a_name_that_a_prefix_covers_hides_nothing_more(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
-    claim_name(store, ADMIN, "demo", is_prefix=True)
-    accepted = upload(store, make_wheel(), identity=ADMIN)
-    assert (accepted.is_new, accepted.claimed_unasked) == (True, None)
+    assert upload(store, make_wheel(), identity=ADMIN).is_new
+    assert upload(store, make_sdist(), identity=CLAIMER).is_new
 
 
 def test_name_that_upstream_does_not_have_is_claimed_by_the_first_upload(tmp_path: Path) -> None:

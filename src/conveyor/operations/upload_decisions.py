@@ -22,7 +22,7 @@ from conveyor.catalog.project_status import status_of
 from conveyor.catalog.releases import releases_among
 from conveyor.catalog.serials import newest_serial
 from conveyor.domain.access import may_claim, may_upload
-from conveyor.domain.indexes import is_claimed, resolution_order
+from conveyor.domain.indexes import resolution_order
 from conveyor.domain.policy import (
     FilenameState,
     accepting_index,
@@ -68,8 +68,6 @@ class Decision:
     """The index that shows the identical file already; ``None``: the file is new here."""
     is_claimed: bool
     """Whether the project's own name is claimed; else this upload claims it."""
-    is_covered: bool
-    """Whether a claim covers the name, if only that of a prefix: upstream's project is hidden already."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +147,5 @@ def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Deci
             name=project,
             store_limit_bytes=wanted.limits.project_bytes,
         )
-    has_own_claim = any(not claim.is_prefix for claim in known.claims)
-    is_covered = is_claimed(project, known.claims)
-    return Decision(known.serial, holder, is_claimed=has_own_claim, is_covered=is_covered)
+    is_claimed = any(not claim.is_prefix for claim in known.claims)
+    return Decision(known.serial, holder, is_claimed=is_claimed)

@@ -73,8 +73,6 @@ class AcceptedUpload:
     filename: str
     sha256: str
     is_new: bool
-    claimed_unasked: NormalizedName | None = None
-    """The name that it claimed without upstream being asked, as administrators may; ``None``: none."""
 
 
 @dataclass(frozen=True)
@@ -161,15 +159,7 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         write = partial(_write, wanted, decision, metadata_sha256, provenance_sha256)
         decision = record_together(store, actor=identity.name, work=write)
     # 5. the answer
-    is_new = decision.holder is None
-    is_unasked = is_new and not decision.is_covered and wanted.upstream_has is None
-    return AcceptedUpload(
-        decision.holder or upload.index,
-        filename,
-        sha256,
-        is_new=is_new,
-        claimed_unasked=distribution.project if is_unasked else None,
-    )
+    return AcceptedUpload(decision.holder or upload.index, filename, sha256, is_new=decision.holder is None)
 
 
 def _write(

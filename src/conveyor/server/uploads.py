@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.policy import UploadLimits, check_file_size
-from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow, UpstreamFailed
+from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.uploads import (
     AcceptedUpload,
@@ -47,8 +47,6 @@ Result = TypeVar("Result")
 
 PIECE_BYTES = 1024 * 1024
 """How much of a body is collected in memory before a thread parses, hashes and writes it."""
-UPSTREAM_WITHIN_SECONDS = 2.0
-"""How long an administrator's upload waits to hear whether upstream has the name that it claimed."""
 
 
 class Uploads:
@@ -81,20 +79,8 @@ class Uploads:
                 await body.drain(limit_bytes=self._limits.file_bytes + FIELDS_LIMIT_BYTES)
             raise
         what = "is in" if accepted.is_new else "was already in"
-        said = f'{accepted.filename} {what} index "{accepted.index}"\n'
-        name = accepted.claimed_unasked
-        if name is not None and await self._is_hidden_now(name):
-            said += f'"{name}" is now claimed here: upstream\'s project of that name is no longer shown\n'
-        await send_answer(send, 200, said.encode(), content_type=PLAIN_TEXT, headers=[NEVER_KEPT])
-
-    async def _is_hidden_now(self, claimed: NormalizedName) -> bool:
-        """Whether upstream has a project of a name that was just claimed; false when it does not say so soon.
-
-        The file is here and stays: nobody's upload fails or waits long for what is only told.
-        """
-        with suppress(UpstreamFailed, TimeoutError):
-            return await asyncio.wait_for(self._upstream_has_project(claimed), UPSTREAM_WITHIN_SECONDS)
-        return False
+        said = f'{accepted.filename} {what} index "{accepted.index}"\n'.encode()
+        await send_answer(send, 200, said, content_type=PLAIN_TEXT, headers=[NEVER_KEPT])
 
     async def _take(self, scope: Scope, body: _Body) -> AcceptedUpload:
         headers = dict(scope["headers"])
