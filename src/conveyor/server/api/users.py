@@ -46,7 +46,10 @@ def delete_user(call: Call) -> Answer:
 
 
 _SCOPES = listed(one_of(*SCOPES))
-_PASSWORD = given(MAX_PASSWORD_LENGTH) | {"minLength": MIN_PASSWORD_LENGTH}
+_PASSWORD = given(MAX_PASSWORD_LENGTH) | {
+    "minLength": MIN_PASSWORD_LENGTH,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",  # no control characters
+}
 
 ENDPOINTS = (
     Endpoint(
