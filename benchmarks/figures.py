@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import subprocess
 import time
@@ -33,6 +35,11 @@ class Figure:
             f"{self.what}: {self.ours:.4g} {self.unit}, "
             f"{self.baseline_name}: {self.baseline:.4g} {self.unit}, ratio {self.ratio:.2f} ({self.on})"
         )
+
+
+def machine() -> str:
+    """What everything runs on, for people who compare figures."""
+    return f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}"
 
 
 def seconds_in_turn(runs: int, *actions: Callable[[], object]) -> list[float]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import tempfile
 import time
 import zipfile
@@ -25,7 +24,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from benchmarks.figures import Figure, run_process
+from benchmarks.figures import Figure, machine, run_process
 from benchmarks.load import program
 from benchmarks.memory import watched_memory
 from benchmarks.served import WORKERS, new_store, our_store
@@ -68,7 +67,7 @@ def measure() -> Iterator[Figure]:
 def _figures(wheel: Path, baseline_name: str, baseline: Callable[[Path], None]) -> Iterator[Figure]:
     on = (
         f"{wheel.stat().st_size / MB:,.0f} MB, median of {ROUNDS} rounds in turn, {WORKERS} workers, SQLite, "
-        f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}"
+        f"{machine()}"
     )
     forms = _forms(wheel)
     with _served_store(wheel.parent) as (server, authorization), watched_memory(server.process_ids) as seen:

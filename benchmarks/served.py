@@ -6,8 +6,6 @@ connections that stay open, and chooses between two forms of a page by ``Accept`
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import urllib3
 
+from benchmarks.figures import machine
 from benchmarks.load import CONNECTIONS, ROUNDS, program
 from conveyor.domain.access import Identity
 from conveyor.domain.simple_api import JSON
@@ -171,7 +170,7 @@ def conditions() -> str:
     """What was measured on and with, for people who compare figures."""
     return (
         f"{WORKERS} workers each, wrk with {CONNECTIONS} connections, median of {ROUNDS} rounds in turn, "
-        f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}"
+        f"{machine()}"
     )
 
 

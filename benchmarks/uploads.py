@@ -7,8 +7,6 @@ else uploads, the index upstream would be asked first.
 
 from __future__ import annotations
 
-import os
-import platform
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from benchmarks.devpi import devpi
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, machine
 from benchmarks.prepared_uploads import make_uploads
 from benchmarks.served import ADMINISTRATOR, WORKERS, new_store, our_store
 from benchmarks.uploading import CLIENTS, Index, check_listed, rates_in_turn, upload_all
@@ -131,8 +129,4 @@ def _passwords(with_token: Index, with_passwords: list[Index]) -> Figure:
 
 
 def _conditions() -> str:
-    """What was measured on and with, for people who compare figures."""
-    return (
-        f"{CLIENTS} clients, {WORKERS} workers, median of {ROUNDS} rounds in turn, {os.cpu_count()} cores, "
-        f"Linux {platform.release()}, CPython {platform.python_version()}"
-    )
+    return f"{CLIENTS} clients, {WORKERS} workers, median of {ROUNDS} rounds in turn, {machine()}"

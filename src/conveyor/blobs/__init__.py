@@ -49,8 +49,8 @@ class BlobStore(Protocol):
     def adopt(self, temporary: Temporary, sha256: str) -> None:
         """Make the temporary's bytes the blob ``sha256``; the caller has hashed them while streaming."""
 
-    def put(self, content: bytes) -> str:
-        """Store a small content; returns its SHA-256."""
+    def put(self, content: bytes, sha256: str | None = None) -> str:
+        """Store a small content; returns its SHA-256, which may be handed in by who has computed it."""
 
     def open(self, sha256: str) -> BinaryIO:
         """The bytes, as a seekable stream; raises NotFound."""

@@ -93,9 +93,9 @@ class FilesystemBlobs:
             os.fsync(temporary.file.fileno())
             self._make_visible(temporary.path, sha256)
 
-    def put(self, content: bytes) -> str:
+    def put(self, content: bytes, sha256: str | None = None) -> str:
         """Store a small content; returns its SHA-256."""
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = sha256 or hashlib.sha256(content).hexdigest()
         with storage_errors(f"blob {sha256} can not be written"):
             path, descriptor = self._hold_new()
             try:

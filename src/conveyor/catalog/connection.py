@@ -29,7 +29,7 @@ from sqlalchemy.pool import QueuePool
 
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.turns import WriteTurn
-from conveyor.errors import InvalidInput
+from conveyor.errors import InvalidInput, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +114,13 @@ def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 def is_full_disk(reason: str) -> bool:
     """Whether SQLite, PostgreSQL or one of their programs says that no space is left."""
     return "disk is full" in reason or "No space left" in reason
+
+
+def storage_error(what: str, reason: str, *, hint: str) -> StorageFailed:
+    """The error to raise when a database could not do something; StorageFull, with a hint of its own."""
+    if is_full_disk(reason):
+        return StorageFull(f"{what}: the disk is full", hint="free some space, then try again")
+    return StorageFailed(f"{what}: {reason}", hint=hint)
 
 
 def is_sqlite(engine: sqlalchemy.Engine) -> bool:

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
-from conveyor.catalog.connection import is_full_disk, is_sqlite, reading
+from conveyor.catalog.connection import is_sqlite, reading, storage_error
 from conveyor.catalog.dumps import dump_catalog
-from conveyor.errors import StorageFailed, StorageFull
+from conveyor.errors import StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +62,7 @@ def _copy_file(engine: sqlalchemy.Engine, target: Path) -> None:
             (said,) = copy.execute("pragma quick_check(1)").fetchone()
     except sqlite3.Error as error:
         what = "the catalogue can not be copied"
-        if is_full_disk(str(error)):
-            raise StorageFull(f"{what}: the disk is full", hint="free some space, then try again") from error
-        raise StorageFailed(f"{what}: {error}", hint="look at the disk") from error
+        raise storage_error(what, str(error), hint="look at the disk") from error
     if said != "ok":
         raise StorageFailed(
             f"the catalogue is damaged: {said}", hint="restore an older backup; this one would be worthless"

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, ask
 from conveyor.client.paths import api_path
+from conveyor.domain.tokens import NewToken
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.client.connection import Connection
-
-
-@dataclass(frozen=True)
-class NewToken:
-    """A token that was just made."""
-
-    id: int
-    secret: str = field(repr=False)
-    """What is sent; the store shows it this once."""
 
 
 @dataclass(frozen=True)

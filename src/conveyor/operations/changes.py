@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from conveyor.catalog.changes import Change
-from conveyor.catalog.connection import is_full_disk, reading, writing
+from conveyor.catalog.connection import reading, storage_error, writing
 from conveyor.domain.times import utc_text
-from conveyor.errors import Conflict, StorageFailed, StorageFull
+from conveyor.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,6 +94,4 @@ def database_errors(what: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        if is_full_disk(reason):
-            raise StorageFull(f"{what}: the disk is full", hint="free some space, then try again") from error
-        raise StorageFailed(f"{what}: {reason}", hint="look at the database, then try again") from error
+        raise storage_error(what, reason, hint="look at the database, then try again") from error

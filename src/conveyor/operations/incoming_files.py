@@ -104,10 +104,11 @@ class IncomingFile:
 
     def store(self) -> None:
         """Make the bytes a blob, durable. Raises StorageFailed."""
+        sha256 = self._sha256.hexdigest()
         if self._disk is None:
-            self._blobs.put(self._memory.getvalue())
+            self._blobs.put(self._memory.getvalue(), sha256)
         else:
-            self._blobs.adopt(self._disk.temporary, self._sha256.hexdigest())
+            self._blobs.adopt(self._disk.temporary, sha256)
 
     def close(self) -> None:
         """Let go of memory, threads and what is on disk; doing it again does nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from conveyor.catalog.users import find_user
 from conveyor.domain.access import Identity, may_administer, narrowed, scopes_from
 from conveyor.domain.names import project_name
 from conveyor.domain.times import utc_text
+from conveyor.domain.tokens import NewToken
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
 from conveyor.operations.changes import database_errors, read, record_change
 from conveyor.operations.users import check_scopes
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
 PREFIX = "conveyor-"
 """Lets scanners of logs and repositories recognise a leaked token."""
 SECRET_BYTES = 32
-
-
-@dataclass(frozen=True)
-class NewToken:
-    """A token that was just made."""
-
-    id: int
-    secret: str = field(repr=False)
-    """What its user sends; nobody can read it again."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from conveyor.domain.ranges import etag_matches
 from conveyor.errors import PreconditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 NOT_AT_ONCE = frozenset({b"authorization", b"if-match"})
 """Fields with which a request is not answered from memory without looking closer."""
@@ -27,11 +27,10 @@ def has_already(headers: Iterable[tuple[bytes, bytes]], etag: str) -> bool:
     return etag_matches(field_value(headers, b"if-none-match"), etag)
 
 
-def wanted_range(headers: Iterable[tuple[bytes, bytes]], etag: str) -> str:
+def wanted_range(headers: Collection[tuple[bytes, bytes]], etag: str) -> str:
     """The value of ``Range``; empty when there is none, or when ``If-Range`` is not this ETag (13.1.5)."""
-    asked = list(headers)
-    is_the_same = (field_value(asked, b"if-range") or etag).strip() == etag
-    return field_value(asked, b"range") if is_the_same else ""
+    is_the_same = (field_value(headers, b"if-range") or etag).strip() == etag
+    return field_value(headers, b"range") if is_the_same else ""
 
 
 def must_match(headers: Iterable[tuple[bytes, bytes]], etag: str) -> None:

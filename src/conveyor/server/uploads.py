@@ -185,10 +185,11 @@ class _OneCall:
     def __init__(self) -> None:
         self._running: asyncio.Task[object] | None = None
 
-    async def start(self, function: Callable[..., None], *arguments: object) -> None:
+    async def start(self, function: Callable[..., Result], *arguments: object) -> asyncio.Task[Result]:
         """Begin a call; raises what the one before raised."""
         await self.finish()
-        self._running = asyncio.create_task(asyncio.to_thread(function, *arguments))
+        self._running = running = asyncio.create_task(asyncio.to_thread(function, *arguments))
+        return running
 
     async def finish(self) -> None:
         """Wait for the call under way, if there is one; raises what it raised."""
@@ -199,10 +200,8 @@ class _OneCall:
 
     async def result(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Make a call and wait for what it gives; raises what it raises, or the one before raised."""
+        running = await self.start(function, *arguments)
         await self.finish()
-        self._running = running = asyncio.create_task(asyncio.to_thread(function, *arguments))
-        await asyncio.wait([running])  # when this is cancelled, ``finish`` still knows of the call
-        self._running = None
         return running.result()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.store.notes import note_unknown
 from conveyor.cli.store.place import on_a_store
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, pl
             found = client.projects.set_size_limit(name, limit_bytes)
         else:
             found = client.projects.size(name)
-    if not found.is_known:
-        click.echo(f'note: nothing of "{name}" is here yet', err=True)
+    note_unknown(name, found)
     size = found.value
     if as_json:
         fields = {"project": name, **asdict(size), "is_known": found.is_known}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.store.notes import note_unknown
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.project_status import STATUS_NAMES
 
@@ -35,8 +36,7 @@ def command(name: str, status: StatusName | None, reason: str | None, as_json: b
             found = client.projects.status(name)
         else:
             found = client.projects.set_status(name, status, reason=reason)
-    if not found.is_known:
-        click.echo(f'note: nothing of "{name}" is here yet', err=True)
+    note_unknown(name, found)
     status, reason = found.value.name, found.value.reason
     if as_json:
         fields = {"project": name, "status": status, "reason": reason, "is_known": found.is_known}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.names import project_name
 from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
-from conveyor.operations.releases import is_project_known
-from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import COUNT, FLAG, TEXT, nullable, record
+from conveyor.server.api.endpoints import Endpoint
+from conveyor.server.api.of_project import answer_of_project, record_of_project
+from conveyor.server.api.schemas import COUNT, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.domain.project_sizes import ProjectSize
     from conveyor.operations.store import Store
-    from conveyor.server.api.endpoints import Call
+    from conveyor.server.api.endpoints import Answer, Call
 
 
 def get_size_of_project(call: Call) -> Answer:
@@ -34,18 +33,11 @@ def put_size_of_project(call: Call) -> Answer:
 
 
 def _answer(store: Store, project: str, size: ProjectSize) -> Answer:
-    body = {
-        "project": project_name(project),
-        "stored_bytes": size.stored_bytes,
-        "limit_bytes": size.limit_bytes,
-        "is_known": is_project_known(store, project),
-    }
-    return Answer(body)
+    told = {"stored_bytes": size.stored_bytes, "limit_bytes": size.limit_bytes}
+    return answer_of_project(store, project, told)
 
 
-_SIZE = record(
-    {"project": TEXT, "stored_bytes": COUNT, "limit_bytes": nullable(COUNT), "is_known": FLAG},
-)
+_SIZE = record_of_project({"stored_bytes": COUNT, "limit_bytes": nullable(COUNT)})
 
 ENDPOINTS = (
     Endpoint("GET", "/projects/{project}/size", get_size_of_project, right="admin", answers={200: _SIZE}),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from conveyor.domain.names import project_name
 from conveyor.domain.project_status import STATUS_NAMES, StatusName
 from conveyor.domain.reasons import LONGEST_REASON
 from conveyor.operations.project_status import get_project_status, set_project_status
-from conveyor.operations.releases import is_project_known
-from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import FLAG, TEXT, given, nullable, one_of, record
+from conveyor.server.api.endpoints import Endpoint
+from conveyor.server.api.of_project import answer_of_project, record_of_project
+from conveyor.server.api.schemas import TEXT, given, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.domain.project_status import ProjectStatus
     from conveyor.operations.store import Store
-    from conveyor.server.api.endpoints import Call
+    from conveyor.server.api.endpoints import Answer, Call
 
 
 def get_status_of_project(call: Call) -> Answer:
@@ -36,18 +35,10 @@ def put_status_of_project(call: Call) -> Answer:
 
 
 def _answer(store: Store, project: str, status: ProjectStatus) -> Answer:
-    body = {
-        "project": project_name(project),
-        "status": status.name,
-        "reason": status.reason,
-        "is_known": is_project_known(store, project),
-    }
-    return Answer(body)
+    return answer_of_project(store, project, {"status": status.name, "reason": status.reason})
 
 
-_STATUS = record(
-    {"project": TEXT, "status": one_of(*STATUS_NAMES), "reason": nullable(TEXT), "is_known": FLAG},
-)
+_STATUS = record_of_project({"status": one_of(*STATUS_NAMES), "reason": nullable(TEXT)})
 
 ENDPOINTS = (
     Endpoint(
