@@ -9,7 +9,7 @@ PEERS := .peers
 RUN := env -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv system-packages test-packages bench-packages demo test check format torture docs bench requirements clean
+.PHONY: help map venv system-packages test-packages bench-packages demo test check format torture docs bench requirements clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ check: venv  ## ruff, mypy strict, import-linter
 format: venv  ## let ruff mend and format the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+map: venv  ## write the module tables of docs/map.md anew, from the docstrings
+	$(RUN) python docs/_ext/room_finder.py
 
 torture: test-packages venv  ## the long rounds in full: kills, matrices, soak
 	$(RUN) python -m pytest -m torture --torture $(PYTEST_OPTIONS)
