@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 
 from conveyor.catalog.connection import is_sqlite, writing
 from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases, serial
-from conveyor.domain.times import utc_text
+from conveyor.domain.words.times import utc_text
 from conveyor.operations.opening import close_store, open_store
 
 if TYPE_CHECKING:

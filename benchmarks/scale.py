@@ -25,7 +25,7 @@ from benchmarks.figures import Figure
 from benchmarks.load import Target, rates_in_turn
 from benchmarks.memory import memory_of
 from benchmarks.served import ACCEPT, WORKERS, conditions, our_store
-from conveyor.domain.simple_api import JSON
+from conveyor.domain.indexes.simple_api import JSON
 from conveyor.operations.initialisation import initialise_store
 from makers import make_settings
 

@@ -20,8 +20,8 @@ import urllib3
 
 from benchmarks.figures import machine
 from benchmarks.load import CONNECTIONS, ROUNDS, program
-from conveyor.domain.access import Identity
-from conveyor.domain.simple_api import JSON
+from conveyor.domain.indexes.simple_api import JSON
+from conveyor.domain.people.access import Identity
 from conveyor.operations.initialisation import initialise_store
 from conveyor.operations.opening import close_store, open_store
 from conveyor.operations.tokens import create_token

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from benchmarks.prepared_uploads import CONTENT_TYPE
-from conveyor.domain.simple_api import JSON
+from conveyor.domain.indexes.simple_api import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

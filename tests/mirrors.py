@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.mirror import MirroredFile
+from conveyor.domain.indexes.mirror import MirroredFile
 from makers import make_store
 from readers import Answer, Reader, reading
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from conveyor.domain.access import Identity
-from conveyor.domain.distributions import UploadForm
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import Identity
 from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.server.app import _route

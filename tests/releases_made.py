@@ -7,10 +7,10 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
-from conveyor.domain.access import Identity
-from conveyor.domain.distributions import UploadForm
-from conveyor.domain.evidence import statement
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import Identity
+from conveyor.domain.releases.evidence import statement
 from conveyor.operations.evidence import Received, add_evidence
 from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
@@ -20,7 +20,7 @@ from distributions_made import Made, make_sdist, make_wheel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.evidence import EvidenceKind
+    from conveyor.domain.releases.evidence import EvidenceKind
     from conveyor.operations.store import Store
 
 ADMIN = Identity("admin", frozenset({"admin"}))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.archives import ArchiveLimits
+from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.errors import InvalidInput
 from conveyor.settings import (
     DEFAULT_UPSTREAM_TIMEOUT_SECONDS,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from conveyor.domain.archives import ArchiveLimits
+from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.cli import run
-from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.operations.backups import back_up
 from conveyor.operations.indexes import get_index
 from conveyor.operations.initialisation import initialise_store

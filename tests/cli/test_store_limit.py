@@ -12,9 +12,9 @@ from conveyor.catalog.events import events_since
 from conveyor.catalog.pages import claims_on
 from conveyor.cli import run
 from conveyor.client.connection import Request
-from conveyor.domain.access import Identity
-from conveyor.domain.distributions import UploadForm
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import Identity
 from conveyor.errors import Forbidden, InvalidInput, NotFound, TooLarge
 from conveyor.operations.changes import read
 from conveyor.operations.claims import claim_name

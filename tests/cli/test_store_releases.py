@@ -18,7 +18,7 @@ from readers import upload
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.simple_api import ProjectPage
+    from conveyor.domain.indexes.simple_api import ProjectPage
 
 WHEEL, SDIST = make_wheel(), make_sdist()
 

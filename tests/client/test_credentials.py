@@ -15,8 +15,8 @@ from conveyor.client.credentials import (
     save_credentials,
     sign_statement,
 )
-from conveyor.domain.evidence import PAYLOAD_TYPE
-from conveyor.domain.keys import key_id, read_public_key
+from conveyor.domain.people.keys import key_id, read_public_key
+from conveyor.domain.releases.evidence import PAYLOAD_TYPE
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 
 if TYPE_CHECKING:

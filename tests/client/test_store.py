@@ -11,7 +11,7 @@ import pytest
 from conforming import faults_of
 from conveyor.client.credentials import make_key_pair, sign_statement
 from conveyor.client.store import StoreClient, connect
-from conveyor.domain.evidence import statement
+from conveyor.domain.releases.evidence import statement
 from conveyor.errors import (
     Conflict,
     DistributionExists,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.access import WORKER_SCOPES, Identity
+from conveyor.domain.people.access import WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, ConveyorError, PromotionRefused
 from conveyor.operations.evidence import Received, add_evidence, add_tag
 from conveyor.operations.promotions import promote_release

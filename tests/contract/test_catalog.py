@@ -24,7 +24,7 @@ from conveyor.catalog.migrations import migrate, versions
 from conveyor.catalog.schema import prepare_schema
 from conveyor.catalog.serials import newest_serial, next_serial
 from conveyor.catalog.tables import SCHEMA_VERSION, index_bases, indexes, metadata
-from conveyor.domain.indexes import DEFAULT_INDEXES, Index
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
 from conveyor.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def test_password_in_a_database_url_is_not_repeated_in_the_refusal() -> None:
 
 
 def test_moment_is_written_as_utc_with_microseconds() -> None:
-    from conveyor.domain.times import from_utc_text, utc_text
+    from conveyor.domain.words.times import from_utc_text, utc_text
 
     moment = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
     assert utc_text(moment) == AT

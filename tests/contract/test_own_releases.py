@@ -14,11 +14,11 @@ from conveyor.catalog.evidence import evidence_of_release
 from conveyor.catalog.pages import claims_on
 from conveyor.catalog.project_sizes import project_size
 from conveyor.catalog.releases import find_release
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.indexes import is_claimed
-from conveyor.domain.mirror import UpstreamFile, UpstreamPage
-from conveyor.domain.project_status import ProjectStatus
-from conveyor.domain.simple_api import render_project_html, render_project_json
+from conveyor.domain.indexes.definitions import is_claimed
+from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
+from conveyor.domain.indexes.project_status import ProjectStatus
+from conveyor.domain.indexes.simple_api import render_project_html, render_project_json
+from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized
 from conveyor.operations.changes import read
 from conveyor.operations.deletions import delete_files

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.mirror import FileFacts, Unchanged, UpstreamFile, UpstreamPage
+from conveyor.domain.indexes.mirror import FileFacts, Unchanged, UpstreamFile, UpstreamPage
 from conveyor.errors import Conflict
 from conveyor.operations.claims import claim_name
 from conveyor.operations.files import find_file

@@ -12,10 +12,10 @@ from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.catalog.claims import has_lookalike
 from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases
-from conveyor.domain.access import Identity
-from conveyor.domain.distributions import UploadForm
-from conveyor.domain.names import project_name
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import Identity
+from conveyor.domain.words.names import project_name
 from conveyor.errors import ConveyorError, DistributionExists
 from conveyor.operations.changes import read
 from conveyor.operations.incoming_files import IncomingFile

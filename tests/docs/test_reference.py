@@ -13,7 +13,7 @@ import pytest
 
 from conveyor import errors
 from conveyor.cli import COMMANDS, conveyor
-from conveyor.domain.evidence import PREDICATE_TYPES, EvidenceKind
+from conveyor.domain.releases.evidence import PREDICATE_TYPES, EvidenceKind
 from docs.markdown import ROOT, page, repository_files
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from docs.markdown import ROOT, page
 
 TABLE = "docs/reference/standards.md"
 PROMISED = {"503", "592", "629", "658", "691", "700", "714", "740", "792", "833"}
-"""Of the simple API; see ``conveyor.domain.simple_api``."""
+"""Of the simple API; see ``conveyor.domain.indexes.simple_api``."""
 
 
 @cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from conveyor.domain.archives import GIBIBYTE, MEBIBYTE, ArchiveLimits
-from conveyor.domain.metadata import (
+from conveyor.domain.distributions.archives import GIBIBYTE, MEBIBYTE, ArchiveLimits
+from conveyor.domain.distributions.metadata import (
     LONGEST_VALUE,
     METADATA_LIMIT_BYTES,
     MOST_HEADERS,

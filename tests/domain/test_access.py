@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.access import (
+from conveyor.domain.people.access import (
     ANONYMOUS,
     SCOPES,
     Identity,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.addresses import AddressKind, address_kind, literal_address, may_lead_to
+from conveyor.domain.words.addresses import AddressKind, address_kind, literal_address, may_lead_to
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,12 @@ from attestations_made import (
     make_key,
     statement_about,
 )
-from conveyor.domain.attestations import ATTESTATIONS_LIMIT_BYTES, Attestation, read_attestations
-from conveyor.domain.faults import Faults
+from conveyor.domain.distributions.attestations import (
+    ATTESTATIONS_LIMIT_BYTES,
+    Attestation,
+    read_attestations,
+)
+from conveyor.domain.words.faults import Faults
 from conveyor.operations.attestations import signature_fault
 from distributions_made import make_sdist, make_wheel
 

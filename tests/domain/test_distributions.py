@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestations_made import certificate_of, make_attestation, make_key
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.distributions import Digests, Distribution, LibraryChecks, UploadForm, read_distribution
-from conveyor.domain.wheels import LARGE_BYTES
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.reading import (
+    Digests,
+    Distribution,
+    LibraryChecks,
+    UploadForm,
+    read_distribution,
+)
+from conveyor.domain.distributions.wheels import LARGE_BYTES
 from conveyor.errors import InvalidDistribution
 from conveyor.operations.attestations import signature_fault
 from conveyor.operations.rendering import fault_of

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.version import Version
 
-from conveyor.domain.equivalence import (
+from conveyor.domain.distributions.equivalence import (
     Versions,
     compare_sdists,
     compare_wheels,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.evidence import (
+from conveyor.domain.releases.evidence import (
     PAYLOAD_TYPE,
     PREDICATE_TYPES,
     Statement,

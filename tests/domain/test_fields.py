@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.fields import Fields, read_json_object
+from conveyor.domain.words.fields import Fields, read_json_object
 from conveyor.errors import InvalidInput
 
 

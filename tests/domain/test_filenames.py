@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.filenames import MOST_TAGS, count_tags, distribution_filename
+from conveyor.domain.distributions.filenames import MOST_TAGS, count_tags, distribution_filename
 from conveyor.errors import InvalidDistribution
 
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.domain import gates
-from conveyor.domain.evidence import Evidence, EvidenceKind
-from conveyor.domain.gates import JudgedFile, JudgedRelease, judge
+from conveyor.domain.releases import gates
+from conveyor.domain.releases.evidence import Evidence, EvidenceKind
+from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conveyor.domain.verdicts import Verdict
+    from conveyor.domain.releases.verdicts import Verdict
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.indexes import (
+from conveyor.domain.indexes.definitions import (
     DEFAULT_INDEXES,
     Claim,
     Index,

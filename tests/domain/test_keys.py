@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from conveyor.domain.keys import key_id, read_public_key, write_public_key
+from conveyor.domain.people.keys import key_id, read_public_key, write_public_key
 from conveyor.errors import InvalidInput
 
 

@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.metadata import InvalidMetadata, Metadata
 
-from conveyor.domain.faults import Faults
-from conveyor.domain.metadata import NEWEST_METADATA_VERSION, CoreMetadata, is_static, read_metadata
+from conveyor.domain.distributions.metadata import (
+    NEWEST_METADATA_VERSION,
+    CoreMetadata,
+    is_static,
+    read_metadata,
+)
+from conveyor.domain.words.faults import Faults
 from distributions_made import core_metadata
 
 

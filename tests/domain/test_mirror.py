@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.mirror import (
+from conveyor.domain.indexes.mirror import (
     ABSENT_FOR,
     FRESH_FOR,
     FileFacts,
@@ -21,7 +21,7 @@ from conveyor.domain.mirror import (
     unsized,
     with_facts,
 )
-from conveyor.domain.times import utc_text
+from conveyor.domain.words.times import utc_text
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 DEMO = canonicalize_name("demo")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conveyor.domain.models import ManifestFile, parse_manifest
+from conveyor.domain.distributions.models import ManifestFile, parse_manifest
 from conveyor.errors import InvalidInput
 
 DIGEST = "ab" * 32

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.names import is_standard_library, project_name, skeleton
+from conveyor.domain.words.names import is_standard_library, project_name, skeleton
 from conveyor.errors import InvalidName
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.partial_wheels import MissingPart, PartialFile, read_wheel_metadata
+from conveyor.domain.distributions.partial_wheels import MissingPart, PartialFile, read_wheel_metadata
 from conveyor.errors import InvalidDistribution
 from distributions_made import core_metadata, make_wheel, wheel_members, zip_of
 

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.indexes import DEFAULT_INDEXES, Claim, Index
-from conveyor.domain.names import project_name
-from conveyor.domain.policy import (
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Claim, Index
+from conveyor.domain.indexes.policy import (
     FilenameState,
     UploadLimits,
     accepting_index,
@@ -15,6 +13,8 @@ from conveyor.domain.policy import (
     may_claim_name,
     must_ask_upstream,
 )
+from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.words.names import project_name
 from conveyor.errors import (
     Conflict,
     ConveyorError,

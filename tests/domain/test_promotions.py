@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.indexes import DEFAULT_INDEXES, Index
-from conveyor.domain.promotions import Way, choose_source, next_station, plan_way
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
+from conveyor.domain.releases.promotions import Way, choose_source, next_station, plan_way
 from conveyor.errors import Conflict, NotFound
 
 INDEXES = {index.name: index for index in DEFAULT_INDEXES}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.ranges import etag_matches, parse_ranges
+from conveyor.domain.words.ranges import etag_matches, parse_ranges
 
 
 @pytest.mark.parametrize(

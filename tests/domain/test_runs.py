@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.runs import (
+from conveyor.domain.runs.states import (
     RUN_MOVES,
     RUN_STATES,
     STEP_MOVES,

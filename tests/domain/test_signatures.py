@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conveyor.domain.signatures import (
+from conveyor.domain.people.signatures import (
     allowed_signers_line,
     check_principal,
     fingerprint,
     parse_public_key,
     parse_signature,
 )
-from conveyor.domain.tags import MAX_TAG_OBJECT_BYTES, parse_signed_tag, version_of_tag
+from conveyor.domain.releases.tags import MAX_TAG_OBJECT_BYTES, parse_signed_tag, version_of_tag
 from conveyor.errors import InvalidInput, InvalidVersion
 from releases_made import git, head, make_repository, make_ssh_key, public_key, run, sign_tag, tag_object
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.project_status import ProjectStatus
-from conveyor.domain.simple_api import (
+from conveyor.domain.indexes.project_status import ProjectStatus
+from conveyor.domain.indexes.simple_api import (
     HTML,
     JSON,
     MEDIA_TYPES,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.faults import Faults
-from conveyor.domain.tars import TarArchive, read_tar_gz
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.tars import TarArchive, read_tar_gz
+from conveyor.domain.words.faults import Faults
 from distributions_made import tar_file, tar_gz_of
 from fuzz.archive_readers import check_tar
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conveyor.domain.archives import ArchiveLimits, Unreadable
-from conveyor.domain.faults import Faults
-from conveyor.domain.zips import ZipArchive
+from conveyor.domain.distributions.archives import ArchiveLimits, Unreadable
+from conveyor.domain.distributions.zips import ZipArchive
+from conveyor.domain.words.faults import Faults
 from distributions_made import zip_of
 from domain.archives_made import ZipEntry, ZipFileMade
 from fuzz.archive_readers import check_zip

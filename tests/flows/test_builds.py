@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.distributions import Digests, Distribution, LibraryChecks, UploadForm, read_distribution
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.reading import (
+    Digests,
+    Distribution,
+    LibraryChecks,
+    UploadForm,
+    read_distribution,
+)
 from conveyor.operations.attestations import signature_fault
 from conveyor.operations.rendering import fault_of
 from distributions_made import Made

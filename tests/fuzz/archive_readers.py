@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from uv import find_uv_bin
 
-from conveyor.domain.archives import ArchiveLimits, Unreadable
-from conveyor.domain.faults import Faults
-from conveyor.domain.tars import TarArchive, read_tar_gz
-from conveyor.domain.zips import ZipArchive
+from conveyor.domain.distributions.archives import ArchiveLimits, Unreadable
+from conveyor.domain.distributions.tars import TarArchive, read_tar_gz
+from conveyor.domain.distributions.zips import ZipArchive
+from conveyor.domain.words.faults import Faults
 
 if TYPE_CHECKING:
     from pathlib import Path

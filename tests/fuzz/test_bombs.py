@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.faults import Faults
-from conveyor.domain.zips import ZipArchive
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.zips import ZipArchive
+from conveyor.domain.words.faults import Faults
 from distributions_made import tar_file
 from domain.archives_made import ZipEntry, ZipFileMade
 
@@ -34,12 +34,12 @@ UNPACKED_BYTES = 10 * 1024 * MEBIBYTE
 READ = """
 import sys
 from pathlib import Path
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.distributions import read_distribution
-from conveyor.domain.faults import Faults
-from conveyor.domain.sdists import read_sdist
-from conveyor.domain.wheels import read_wheel
-from conveyor.domain.filenames import distribution_filename
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.reading import read_distribution
+from conveyor.domain.words.faults import Faults
+from conveyor.domain.distributions.sdists import read_sdist
+from conveyor.domain.distributions.wheels import read_wheel
+from conveyor.domain.distributions.filenames import distribution_filename
 path = Path(sys.argv[1])
 faults = Faults()
 read = read_wheel if path.suffix == ".whl" else read_sdist

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.attestations import read_attestations
-from conveyor.domain.evidence import read_envelope, read_statement, statement
-from conveyor.domain.faults import Faults
-from conveyor.domain.fields import read_json_object
-from conveyor.domain.filenames import distribution_filename
-from conveyor.domain.keys import read_public_key
-from conveyor.domain.metadata import read_metadata
-from conveyor.domain.partial_wheels import MissingPart, PartialFile, read_wheel_metadata
-from conveyor.domain.ranges import etag_matches, parse_ranges
-from conveyor.domain.signatures import parse_public_key
-from conveyor.domain.simple_api import accepts_encoding, negotiate, version_in_filename
-from conveyor.domain.tags import parse_signed_tag
-from conveyor.domain.wheels import parse_record
+from conveyor.domain.distributions.attestations import read_attestations
+from conveyor.domain.distributions.filenames import distribution_filename
+from conveyor.domain.distributions.metadata import read_metadata
+from conveyor.domain.distributions.partial_wheels import MissingPart, PartialFile, read_wheel_metadata
+from conveyor.domain.distributions.wheels import parse_record
+from conveyor.domain.indexes.simple_api import accepts_encoding, negotiate, version_in_filename
+from conveyor.domain.people.keys import read_public_key
+from conveyor.domain.people.signatures import parse_public_key
+from conveyor.domain.releases.evidence import read_envelope, read_statement, statement
+from conveyor.domain.releases.tags import parse_signed_tag
+from conveyor.domain.words.faults import Faults
+from conveyor.domain.words.fields import read_json_object
+from conveyor.domain.words.ranges import etag_matches, parse_ranges
 from conveyor.errors import ConveyorError
 from conveyor.server.auth import MAX_HEADER_LENGTH, _credentials
 from conveyor.server.forms import FormReader

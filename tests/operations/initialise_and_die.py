@@ -20,7 +20,7 @@ from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
 from conveyor.catalog.tables import users
-from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import list_indexes
 from conveyor.operations.initialisation import initialise_store

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.events import events_since
-from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Forbidden, InvalidName, Unauthorized
 from conveyor.operations.changes import read
 from conveyor.operations.claims import claim_name, list_claims, name_to_ask_for

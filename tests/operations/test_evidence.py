@@ -13,9 +13,9 @@ from conveyor.catalog.events import events_since
 from conveyor.catalog.evidence import evidence_of_release
 from conveyor.catalog.tables import evidence
 from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.evidence import MAX_ENVELOPE_BYTES, statement
-from conveyor.domain.keys import key_id, read_public_key
+from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.people.keys import key_id, read_public_key
+from conveyor.domain.releases.evidence import MAX_ENVELOPE_BYTES, statement
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized
 from conveyor.operations.changes import read
 from conveyor.operations.evidence import add_evidence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.blobs.filesystem import FilesystemBlobs
-from conveyor.domain.forms import Digests
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.distributions.forms import Digests
+from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.errors import StorageFailed, TooLarge
 from conveyor.operations.incoming_files import MOST_IN_MEMORY_BYTES, IncomingFile
 

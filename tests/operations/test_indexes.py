@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.events import events_since
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.indexes import Index
+from conveyor.domain.indexes.definitions import Index
+from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import create_index, get_index, list_indexes, visible_indexes

@@ -17,8 +17,8 @@ from conveyor.catalog.connection import open_catalog, writing
 from conveyor.catalog.events import events_since
 from conveyor.catalog.facts import write_fact
 from conveyor.catalog.tables import users
-from conveyor.domain.access import SCOPES
-from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
+from conveyor.domain.people.access import SCOPES
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.backups import back_up
 from conveyor.operations.changes import read

@@ -7,8 +7,8 @@ import pytest
 
 from conveyor.catalog.events import events_since
 from conveyor.catalog.releases import find_release
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.gates import GATES
+from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.releases.gates import GATES
 from conveyor.errors import (
     Conflict,
     ConveyorError,
@@ -46,8 +46,8 @@ from releases_made import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.gates import JudgedRelease
-    from conveyor.domain.verdicts import Verdict
+    from conveyor.domain.releases.gates import JudgedRelease
+    from conveyor.domain.releases.verdicts import Verdict
     from conveyor.operations.store import Store
 
 READER = Identity("rea", frozenset({"read"}))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.events import events_since
-from conveyor.domain.access import ANONYMOUS, WORKER_SCOPES, Identity
+from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.changes import read
 from conveyor.operations.runs import (
@@ -24,7 +24,7 @@ from releases_made import ADMIN, COMMIT, make_worker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.runs import Run
+    from conveyor.domain.runs.states import Run
     from conveyor.operations.store import Store
 
 WORKER = Identity("worker-1", WORKER_SCOPES, worker="worker-1")

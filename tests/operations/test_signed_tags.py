@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.evidence import evidence_of_release
-from conveyor.domain.access import Identity
-from conveyor.domain.tags import parse_signed_tag
+from conveyor.domain.people.access import Identity
+from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, MissingTool, NotFound
 from conveyor.operations.changes import read
 from conveyor.operations.evidence import add_tag

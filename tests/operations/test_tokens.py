@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from conveyor.catalog.events import events_since
 from conveyor.catalog.tables import tokens
-from conveyor.domain.access import Identity, may_promote
+from conveyor.domain.people.access import Identity, may_promote
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
 from conveyor.operations.changes import read
 from conveyor.operations.tokens import (

@@ -21,10 +21,10 @@ from conveyor.catalog.tables import (
     releases,
     retired_filenames,
 )
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.distributions import UploadForm
-from conveyor.domain.names import project_name
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.words.names import project_name
 from conveyor.errors import (
     Conflict,
     ConveyorError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Unauthorized
 from conveyor.operations.tokens import create_token, list_tokens, revoke_token
 from conveyor.operations.users import add_user, disable_user, set_password

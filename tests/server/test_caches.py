@@ -6,8 +6,8 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.domain.indexes import Index
-from conveyor.domain.simple_api import JSON
+from conveyor.domain.indexes.definitions import Index
+from conveyor.domain.indexes.simple_api import JSON
 from conveyor.operations.changes import record_change
 from conveyor.operations.files import find_file
 from conveyor.operations.indexes import create_index

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.client.connection import Request
 from conveyor.client.store import StoreClient
-from conveyor.domain.access import ANONYMOUS, Identity
+from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Forbidden, InvalidInput, NotFound, Unauthorized
 from conveyor.server.api.direct import DirectConnection
 from makers import make_store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.mirror import UpstreamFile, UpstreamPage
+from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.mirror import store_page
 from conveyor.server.downloads import Download

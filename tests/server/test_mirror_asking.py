@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import func, select
 
 from conveyor.catalog.tables import mirrored_projects
-from conveyor.domain.mirror import ABSENT_FOR, FRESH_FOR
+from conveyor.domain.indexes.mirror import ABSENT_FOR, FRESH_FOR
 from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
 from conveyor.operations.changes import read
 from conveyor.operations.pages import DueMirror

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.mirror import FRESH_FOR
+from conveyor.domain.indexes.mirror import FRESH_FOR
 from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.upstream.index import PROVENANCE_LIMIT_BYTES
 from distributions_made import Made, core_metadata, make_sdist, make_wheel, zip_of

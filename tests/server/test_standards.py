@@ -16,7 +16,7 @@ from urllib3.filepost import encode_multipart_formdata
 from urllib3.util import make_headers
 
 from attestations_made import make_attestation
-from conveyor.domain.simple_api import HTML, JSON, TEXT_HTML
+from conveyor.domain.indexes.simple_api import HTML, JSON, TEXT_HTML
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import ADMIN_PASSWORD
 from running_stores import running_store, serve_environment

@@ -14,7 +14,7 @@ import pytest
 from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.blobs.filesystem import FilesystemBlobs
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.errors import (
     ConveyorError,
     Forbidden,

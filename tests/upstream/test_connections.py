@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.mirror import UpstreamPage
+from conveyor.domain.indexes.mirror import UpstreamPage
 from conveyor.errors import UpstreamFailed
 from conveyor.upstream import Upstream
 from conveyor.upstream.connections import MOST_REDIRECTS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.mirror import Unchanged, UpstreamFile, UpstreamPage
+from conveyor.domain.indexes.mirror import Unchanged, UpstreamFile, UpstreamPage
 from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.upstream import Upstream
 from distributions_made import make_wheel
@@ -19,7 +19,7 @@ from upstreams import Served, file_entry, running_upstream
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.mirror import MirroredFile
+    from conveyor.domain.indexes.mirror import MirroredFile
     from upstreams import RunningUpstream
 
 DEMO = canonicalize_name("demo")

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.project_status import ACTIVE, ProjectStatus
+from conveyor.domain.indexes.project_status import ACTIVE, ProjectStatus
 from conveyor.errors import UpstreamFailed
 from conveyor.upstream.pages import ReceivedPage, parse_page
 
 if TYPE_CHECKING:
-    from conveyor.domain.mirror import UpstreamFile, UpstreamPage
+    from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 
 URL = "http://index.example/simple/demo/"
 SHA256 = "ab" * 32

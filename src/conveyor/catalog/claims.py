@@ -9,12 +9,12 @@ from sqlalchemy import bindparam, func, select, union_all
 
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import claims, mirrored_projects
-from conveyor.domain.names import LOOKALIKES, skeleton
+from conveyor.domain.words.names import LOOKALIKES, skeleton
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.words.names import NormalizedName
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ClaimRow:
 
 
 def _looks_like(name: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a name is another than the given one, and has its skeleton (``domain.names``)."""
+    """Whether a name is another than the given one, and has its skeleton (``domain.words.names``)."""
     reduced = name
     for sign, other in LOOKALIKES:
         reduced = func.replace(reduced, sign, other)

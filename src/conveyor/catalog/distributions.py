@@ -10,12 +10,12 @@ from sqlalchemy import and_, bindparam, delete, insert, select, true
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import distributions, retired_filenames
-from conveyor.domain.deletions import DeletedFile
+from conveyor.domain.indexes.deletions import DeletedFile
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-    from conveyor.domain.distributions import Distribution
+    from conveyor.domain.distributions.reading import Distribution
 
 
 _FIND = Statement(

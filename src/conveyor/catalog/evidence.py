@@ -10,12 +10,12 @@ from sqlalchemy import select
 
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.tables import distributions, evidence, signers, workers
-from conveyor.domain.evidence import Evidence
+from conveyor.domain.releases.evidence import Evidence
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from conveyor.domain.evidence import EvidenceKind
+    from conveyor.domain.releases.evidence import EvidenceKind
 
 
 @dataclass(frozen=True)

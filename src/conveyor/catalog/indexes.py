@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import index_bases, indexes
-from conveyor.domain.indexes import Index, IndexKind, IndexMode
+from conveyor.domain.indexes.definitions import Index, IndexKind, IndexMode
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

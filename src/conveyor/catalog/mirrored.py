@@ -8,8 +8,8 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from conveyor.catalog.project_status import status_columns
 from conveyor.catalog.tables import mirrored_files, mirrored_projects
-from conveyor.domain.mirror import MirroredFile, MirroredProject
-from conveyor.domain.project_status import status_from
+from conveyor.domain.indexes.mirror import MirroredFile, MirroredProject
+from conveyor.domain.indexes.project_status import status_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

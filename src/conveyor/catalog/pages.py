@@ -16,8 +16,8 @@ from conveyor.catalog.tables import (
     mirrored_projects,
     placements,
 )
-from conveyor.domain.indexes import Claim, covering_prefixes
-from conveyor.domain.simple_api import PageFile
+from conveyor.domain.indexes.definitions import Claim, covering_prefixes
+from conveyor.domain.indexes.simple_api import PageFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

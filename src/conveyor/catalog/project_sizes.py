@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, case, func, select, update
 
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import distributions, projects
-from conveyor.domain.project_sizes import ProjectSize
+from conveyor.domain.indexes.project_sizes import ProjectSize
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, exists, select, update
 from conveyor.catalog.rows import insert_missing
 from conveyor.catalog.statements import Statement, is_among, numbered
 from conveyor.catalog.tables import distributions, releases
-from conveyor.domain.versions import MOST_RELEASE_NUMBERS
+from conveyor.domain.words.versions import MOST_RELEASE_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

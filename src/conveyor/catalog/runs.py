@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import func, insert, select, true, update
 
 from conveyor.catalog.tables import run_steps, runs
-from conveyor.domain.runs import Run, RunState, Step, StepState
+from conveyor.domain.runs.states import Run, RunState, Step, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

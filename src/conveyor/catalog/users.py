@@ -10,14 +10,14 @@ from sqlalchemy import bindparam, insert, select, update
 
 from conveyor.catalog.statements import Statement
 from conveyor.catalog.tables import users
-from conveyor.domain.access import scopes_from
+from conveyor.domain.people.access import scopes_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
-    from conveyor.domain.access import Scope
+    from conveyor.domain.people.access import Scope
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @on_a_store
 def command(name: str, version: str, to: str | None, as_json: bool, place: Place) -> None:
     """Say why release VERSION of project NAME is, or is not yet, in an index."""
-    from conveyor.domain.promotions import next_station
+    from conveyor.domain.releases.promotions import next_station
 
     with place.client() as client:
         where = client.releases.get(name, version).index

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from conveyor.domain.deletions import DeletedFile, Deletion
-from conveyor.domain.evidence import Evidence
-from conveyor.domain.indexes import Index
-from conveyor.domain.project_sizes import ProjectSize
-from conveyor.domain.project_status import STATUS_NAMES, ProjectStatus
-from conveyor.domain.promotions import Promotion
-from conveyor.domain.runs import Run, Step
-from conveyor.domain.verdicts import Verdict
-from conveyor.domain.yanks import Yank, YankedFile
+from conveyor.domain.indexes.definitions import Index
+from conveyor.domain.indexes.deletions import DeletedFile, Deletion
+from conveyor.domain.indexes.project_sizes import ProjectSize
+from conveyor.domain.indexes.project_status import STATUS_NAMES, ProjectStatus
+from conveyor.domain.indexes.yanks import Yank, YankedFile
+from conveyor.domain.releases.evidence import Evidence
+from conveyor.domain.releases.promotions import Promotion
+from conveyor.domain.releases.verdicts import Verdict
+from conveyor.domain.runs.states import Run, Step
 
 Json = dict[str, Any]
 Value = TypeVar("Value")

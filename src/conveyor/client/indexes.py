@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.client.connection import Connection
-    from conveyor.domain.indexes import Index
+    from conveyor.domain.indexes.definitions import Index
 
 
 @dataclass(frozen=True)

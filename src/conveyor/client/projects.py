@@ -13,9 +13,9 @@ from conveyor.errors import InvalidInput
 if TYPE_CHECKING:
     from conveyor.client.answers import OfProject
     from conveyor.client.connection import Connection
-    from conveyor.domain.deletions import Deletion
-    from conveyor.domain.project_sizes import ProjectSize
-    from conveyor.domain.project_status import ProjectStatus, StatusName
+    from conveyor.domain.indexes.deletions import Deletion
+    from conveyor.domain.indexes.project_sizes import ProjectSize
+    from conveyor.domain.indexes.project_status import ProjectStatus, StatusName
 
 
 @dataclass(frozen=True)

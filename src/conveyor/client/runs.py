@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conveyor.client.connection import Connection
-    from conveyor.domain.runs import Run
+    from conveyor.domain.runs.states import Run
 
 
 @dataclass(frozen=True)

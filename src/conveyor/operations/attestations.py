@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import load_der_x509_certificate
 
 if TYPE_CHECKING:
-    from conveyor.domain.attestations import Attestation
+    from conveyor.domain.distributions.attestations import Attestation
 
 _HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 """Of an ECDSA signature, by the size of its curve."""

@@ -45,8 +45,8 @@ from conveyor.catalog.copies import copied_catalog
 from conveyor.catalog.facts import read_fact
 from conveyor.catalog.named_blobs import named_blobs
 from conveyor.catalog.serials import newest_serial
-from conveyor.domain.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
-from conveyor.domain.times import utc_text
+from conveyor.domain.care.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
+from conveyor.domain.words.times import utc_text
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
 from conveyor.operations.changes import database_errors
 from conveyor.operations.facts import store_id
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs
-    from conveyor.domain.backups import Database
+    from conveyor.domain.care.backups import Database
     from conveyor.operations.inspection import Progress
     from conveyor.operations.store import Store
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from conveyor.catalog.changes import Change
 from conveyor.catalog.connection import reading, storage_error, writing
-from conveyor.domain.times import utc_text
+from conveyor.domain.words.times import utc_text
 from conveyor.errors import Conflict
 
 if TYPE_CHECKING:

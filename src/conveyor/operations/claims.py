@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from conveyor.catalog import claims as rows
 from conveyor.catalog.claims import ClaimRow
 from conveyor.catalog.pages import claims_on
-from conveyor.domain.access import may_administer, may_claim
-from conveyor.domain.indexes import is_claimed
-from conveyor.domain.names import project_name
-from conveyor.domain.policy import may_claim_name, must_ask_upstream
+from conveyor.domain.indexes.definitions import is_claimed
+from conveyor.domain.indexes.policy import may_claim_name, must_ask_upstream
+from conveyor.domain.people.access import may_administer, may_claim
+from conveyor.domain.words.names import project_name
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.changes import Change
-    from conveyor.domain.access import Identity
-    from conveyor.domain.indexes import Claim
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.indexes.definitions import Claim
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store import Store
 
 

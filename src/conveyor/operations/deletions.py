@@ -14,15 +14,15 @@ from conveyor.catalog.placements import delete_placements_of
 from conveyor.catalog.project_sizes import take_stored_bytes
 from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import delete_empty_releases
-from conveyor.domain.access import may_administer
-from conveyor.domain.deletions import Deletion
-from conveyor.domain.names import project_name
-from conveyor.domain.versions import canonical_version
+from conveyor.domain.indexes.deletions import Deletion
+from conveyor.domain.people.access import may_administer
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
 from conveyor.errors import InvalidInput, NotFound
 from conveyor.operations.changes import record_change
 
 if TYPE_CHECKING:
-    from conveyor.domain.access import Identity
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.events import events_since
-from conveyor.domain.access import Identity, may_administer
+from conveyor.domain.people.access import Identity, may_administer
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:

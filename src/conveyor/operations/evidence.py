@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 from conveyor.catalog import evidence as rows
 from conveyor.catalog.signers import find_signer
 from conveyor.catalog.workers import workers_of_keys
-from conveyor.domain.access import Identity, may_upload
-from conveyor.domain.evidence import (
+from conveyor.domain.people.access import Identity, may_upload
+from conveyor.domain.people.keys import read_public_key
+from conveyor.domain.people.signatures import fingerprint
+from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     PAYLOAD_TYPE,
     canonical_envelope,
     read_envelope,
     read_statement,
 )
-from conveyor.domain.keys import read_public_key
-from conveyor.domain.names import project_name
-from conveyor.domain.signatures import fingerprint
-from conveyor.domain.tags import parse_signed_tag
-from conveyor.domain.times import utc_text
+from conveyor.domain.releases.tags import parse_signed_tag
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.times import utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.signatures import verify_tag_signature
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from conveyor.catalog.evidence import Subject
     from conveyor.catalog.signers import Signer
     from conveyor.catalog.workers import Worker
-    from conveyor.domain.evidence import Envelope, EvidenceKind, Statement
-    from conveyor.domain.tags import SignedTag
+    from conveyor.domain.releases.evidence import Envelope, EvidenceKind, Statement
+    from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store import Store
 
 

@@ -14,19 +14,19 @@ from conveyor.catalog.mirrored import mirrored_by_digest, mirrored_projects_of
 from conveyor.catalog.pages import claims_on, held_files
 from conveyor.catalog.project_status import status_of
 from conveyor.catalog.serials import newest_serial
-from conveyor.domain.access import can_read
-from conveyor.domain.indexes import is_claimed, resolution_order
-from conveyor.domain.project_status import must_offer_files, shown_status
+from conveyor.domain.indexes.definitions import is_claimed, resolution_order
+from conveyor.domain.indexes.project_status import must_offer_files, shown_status
+from conveyor.domain.people.access import can_read
 from conveyor.errors import Gone, NotFound
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conveyor.domain.access import Identity
-    from conveyor.domain.indexes import Index
-    from conveyor.domain.mirror import MirroredFile
-    from conveyor.domain.project_status import ProjectStatus
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.mirror import MirroredFile
+    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
 
 

@@ -29,7 +29,7 @@ from conveyor.blobs.inventory import listed_blobs, local_blobs, remove_listed
 from conveyor.catalog.connection import is_sqlite
 from conveyor.catalog.distributions import digests_retired_since
 from conveyor.catalog.named_blobs import named_blobs
-from conveyor.domain.times import utc_text
+from conveyor.domain.words.times import utc_text
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.blobs.errors import storage_errors
-from conveyor.domain.forms import Digests
-from conveyor.domain.policy import UploadLimits, check_file_size
+from conveyor.domain.distributions.forms import Digests
+from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

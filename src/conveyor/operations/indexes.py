@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes import all_indexes, insert_index
-from conveyor.domain.access import can_read, may_administer
-from conveyor.domain.gates import GATES
-from conveyor.domain.indexes import Index, check_new_index
+from conveyor.domain.indexes.definitions import Index, check_new_index
+from conveyor.domain.people.access import can_read, may_administer
+from conveyor.domain.releases.gates import GATES
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.domain.access import Identity
-    from conveyor.domain.indexes import IndexMode
+    from conveyor.domain.indexes.definitions import IndexMode
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
 
 

@@ -33,8 +33,8 @@ from conveyor.catalog.connection import sqlite_path
 from conveyor.catalog.facts import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes import insert_index
 from conveyor.catalog.users import insert_user
-from conveyor.domain.access import SCOPES
-from conveyor.domain.indexes import DEFAULT_INDEXES
+from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
+from conveyor.domain.people.access import SCOPES
 from conveyor.errors import InvalidInput, NotFound
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.facts import store_id, store_upstream

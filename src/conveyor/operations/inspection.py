@@ -38,7 +38,7 @@ from conveyor.catalog.connection import sqlite_path
 from conveyor.catalog.consistency import contents_by_filename, damage_of_database, faults_of_rows
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.named_blobs import UNPROMISED_ROLES, Namer, named_blobs, namers_of
-from conveyor.domain.policy import chain_of
+from conveyor.domain.indexes.policy import chain_of
 from conveyor.errors import StorageFailed
 from conveyor.operations.changes import read
 

@@ -24,12 +24,12 @@ from conveyor.catalog.mirrored import (
     put_mirrored_project,
     update_mirrored_files,
 )
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.faults import Faults
-from conveyor.domain.filenames import distribution_filename
-from conveyor.domain.metadata import is_static
-from conveyor.domain.mirror import MirroredProject, Unchanged, merge, with_facts
-from conveyor.domain.sdists import read_sdist
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.filenames import distribution_filename
+from conveyor.domain.distributions.metadata import is_static
+from conveyor.domain.distributions.sdists import read_sdist
+from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, merge, with_facts
+from conveyor.domain.words.faults import Faults
 from conveyor.errors import InvalidDistribution, UpstreamFailed
 from conveyor.operations.changes import read, record_change
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.blobs import Temporary
-    from conveyor.domain.mirror import FileFacts, MirroredFile, UpstreamPage
+    from conveyor.domain.indexes.mirror import FileFacts, MirroredFile, UpstreamPage
     from conveyor.operations.store import Store
 
 ACTOR = "mirror"
@@ -55,7 +55,7 @@ def store_page(
     """Store what upstream says of a project now (``None``: it has none); the files that are known of it now.
 
     All rows of a new project are written in one statement. Files that upstream no longer has are forgotten;
-    what was filled in for the others stays (see ``domain.mirror``).
+    what was filled in for the others stays (see ``domain.indexes.mirror``).
     """
     if page is None and not _is_remembered(store, index, project):
         return ()

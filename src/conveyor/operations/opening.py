@@ -16,7 +16,7 @@ from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog
 from conveyor.catalog.facts import read_fact
 from conveyor.catalog.schema import prepare_schema
 from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
-from conveyor.domain.backups import MARKER
+from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.changes import database_errors, read
 from conveyor.operations.store import Store

@@ -16,10 +16,10 @@ from conveyor.catalog.pages import (
 )
 from conveyor.catalog.project_status import status_of
 from conveyor.catalog.serials import newest_serial
-from conveyor.domain.indexes import one_per_filename, resolution_order, suppliers
-from conveyor.domain.mirror import due_at, is_due, page_file
-from conveyor.domain.project_status import shown_status
-from conveyor.domain.simple_api import ProjectPage
+from conveyor.domain.indexes.definitions import one_per_filename, resolution_order, suppliers
+from conveyor.domain.indexes.mirror import due_at, is_due, page_file
+from conveyor.domain.indexes.project_status import shown_status
+from conveyor.domain.indexes.simple_api import ProjectPage
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.domain.indexes import Index
-    from conveyor.domain.mirror import MirroredProject
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.mirror import MirroredProject
     from conveyor.operations.store import Store
 
 ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "mirror-provenance", "add-evidence"})

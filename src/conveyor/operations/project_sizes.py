@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.project_sizes import project_size, set_size_limit
 from conveyor.catalog.projects import find_project, insert_project, lock_project
-from conveyor.domain.access import may_administer
-from conveyor.domain.names import project_name
-from conveyor.domain.project_sizes import ProjectSize
+from conveyor.domain.indexes.project_sizes import ProjectSize
+from conveyor.domain.people.access import may_administer
+from conveyor.domain.words.names import project_name
 from conveyor.errors import NotFound
 from conveyor.operations.changes import read, record_change
 
 if TYPE_CHECKING:
-    from conveyor.domain.access import Identity
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
 
 

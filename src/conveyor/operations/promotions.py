@@ -16,13 +16,13 @@ from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.project_status import status_of
 from conveyor.catalog.projects import lock_project
 from conveyor.catalog.releases import close_release
-from conveyor.domain.access import Identity, can_read, may_promote
-from conveyor.domain.gates import JudgedFile, JudgedRelease, judge
-from conveyor.domain.indexes import resolution_order
-from conveyor.domain.names import project_name
-from conveyor.domain.project_status import must_offer_files
-from conveyor.domain.promotions import Promotion, choose_source, plan_way
-from conveyor.domain.versions import canonical_version
+from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.indexes.project_status import must_offer_files
+from conveyor.domain.people.access import Identity, can_read, may_promote
+from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
+from conveyor.domain.releases.promotions import Promotion, choose_source, plan_way
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
 from conveyor.operations.changes import read, record_change
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.changes import Change
     from conveyor.catalog.placements import PlacedFile
-    from conveyor.domain.indexes import Index
-    from conveyor.domain.project_status import ProjectStatus
-    from conveyor.domain.promotions import Way
-    from conveyor.domain.verdicts import Verdict
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.releases.promotions import Way
+    from conveyor.domain.releases.verdicts import Verdict
     from conveyor.operations.store import Store
 
 

@@ -15,10 +15,10 @@ from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.mirrored import mirrored_projects_of
 from conveyor.catalog.projects import find_project
 from conveyor.catalog.releases import find_release
-from conveyor.domain.access import Identity, can_read
-from conveyor.domain.indexes import resolution_order
-from conveyor.domain.names import project_name
-from conveyor.domain.versions import canonical_version
+from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.people.access import Identity, can_read
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
 from conveyor.errors import NotFound
 from conveyor.operations.changes import read
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.placements import PlacedFile
-    from conveyor.domain.evidence import Evidence
-    from conveyor.domain.indexes import Index
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.releases.evidence import Evidence
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store import Store
 
 _ELSEWHERE = "an index lists its projects at /INDEX/simple/"

@@ -35,11 +35,11 @@ from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.named_blobs import mark_not_stored
 from conveyor.catalog.project_sizes import recount_stored_bytes
 from conveyor.catalog.projects import lock_project
-from conveyor.domain.archives import ArchiveLimits
-from conveyor.domain.faults import Faults
-from conveyor.domain.filenames import distribution_filename
-from conveyor.domain.sdists import read_sdist
-from conveyor.domain.wheels import read_wheel
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.filenames import distribution_filename
+from conveyor.domain.distributions.sdists import read_sdist
+from conveyor.domain.distributions.wheels import read_wheel
+from conveyor.domain.words.faults import Faults
 from conveyor.errors import ConveyorError
 from conveyor.operations.changes import record_change
 from conveyor.operations.garbage import remove_garbage

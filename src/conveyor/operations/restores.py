@@ -31,7 +31,7 @@ from conveyor.catalog.dumps import load_catalog
 from conveyor.catalog.facts import read_fact
 from conveyor.catalog.serials import newest_serial
 from conveyor.catalog.tables import SCHEMA_VERSION
-from conveyor.domain.backups import parse_listing_line
+from conveyor.domain.care.backups import parse_listing_line
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup
 from conveyor.operations.changes import database_errors
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.blobs.filesystem import FilesystemBlobs
-    from conveyor.domain.backups import Backup, BackupFile, Database
+    from conveyor.domain.care.backups import Backup, BackupFile, Database
     from conveyor.operations.inspection import Progress
     from conveyor.settings import StoreSettings
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog import runs as rows
 from conveyor.catalog.workers import find_worker
-from conveyor.domain.access import Identity, may_upload, must_be_known
-from conveyor.domain.names import project_name
-from conveyor.domain.runs import (
+from conveyor.domain.people.access import Identity, may_upload, must_be_known
+from conveyor.domain.runs.states import (
     Run,
     RunState,
     StepState,
@@ -25,7 +24,8 @@ from conveyor.domain.runs import (
     check_run_move,
     check_step_move,
 )
-from conveyor.domain.versions import canonical_version
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
 from conveyor.errors import Conflict, Forbidden, NotFound
 from conveyor.operations.changes import read, record_change
 

@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conveyor.domain.signatures import GIT_NAMESPACE, allowed_signers_line
+from conveyor.domain.people.signatures import GIT_NAMESPACE, allowed_signers_line
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:
-    from conveyor.domain.tags import SignedTag
+    from conveyor.domain.releases.tags import SignedTag
 
 TIMEOUT_SECONDS = 20.0
 

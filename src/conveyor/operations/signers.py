@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog import signers as rows
-from conveyor.domain.access import Identity, may_administer
-from conveyor.domain.signatures import check_principal, fingerprint, parse_public_key
+from conveyor.domain.people.access import Identity, may_administer
+from conveyor.domain.people.signatures import check_principal, fingerprint, parse_public_key
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.tokens import future_text

@@ -16,10 +16,10 @@ from conveyor.catalog import tokens as rows
 from conveyor.catalog.connection import writing
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.users import find_user
-from conveyor.domain.access import Identity, may_administer, narrowed, scopes_from
-from conveyor.domain.names import project_name
-from conveyor.domain.times import utc_text
-from conveyor.domain.tokens import NewToken
+from conveyor.domain.people.access import Identity, may_administer, narrowed, scopes_from
+from conveyor.domain.people.tokens import NewToken
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.times import utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
 from conveyor.operations.changes import database_errors, read, record_change
 from conveyor.operations.users import check_scopes

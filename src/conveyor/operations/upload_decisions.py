@@ -21,9 +21,8 @@ from conveyor.catalog.project_sizes import project_size
 from conveyor.catalog.project_status import status_of
 from conveyor.catalog.releases import releases_among
 from conveyor.catalog.serials import newest_serial
-from conveyor.domain.access import may_claim, may_upload
-from conveyor.domain.indexes import resolution_order
-from conveyor.domain.policy import (
+from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.indexes.policy import (
     FilenameState,
     accepting_index,
     chain_of,
@@ -31,9 +30,10 @@ from conveyor.domain.policy import (
     must_ask_upstream,
     readable_indexes,
 )
-from conveyor.domain.project_sizes import check_project_size
-from conveyor.domain.project_status import must_accept_uploads
-from conveyor.domain.versions import equal_spellings, parse_version
+from conveyor.domain.indexes.project_sizes import check_project_size
+from conveyor.domain.indexes.project_status import must_accept_uploads
+from conveyor.domain.people.access import may_claim, may_upload
+from conveyor.domain.words.versions import equal_spellings, parse_version
 from conveyor.operations.claims import check_claim
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from conveyor.domain.access import Identity
-    from conveyor.domain.distributions import Distribution
-    from conveyor.domain.indexes import Claim, Index
-    from conveyor.domain.policy import UploadLimits
+    from conveyor.domain.distributions.reading import Distribution
+    from conveyor.domain.indexes.definitions import Claim, Index
+    from conveyor.domain.indexes.policy import UploadLimits
+    from conveyor.domain.people.access import Identity
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from conveyor.catalog.placements import insert_placement
 from conveyor.catalog.project_sizes import count_file
 from conveyor.catalog.projects import insert_project, lock_project
 from conveyor.catalog.releases import insert_release
-from conveyor.domain.access import may_upload
-from conveyor.domain.attestations import provenance_object
-from conveyor.domain.distributions import Distribution, LibraryChecks, UploadForm, read_distribution
-from conveyor.domain.policy import UploadLimits, accepting_index
+from conveyor.domain.distributions.attestations import provenance_object
+from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
+from conveyor.domain.indexes.policy import UploadLimits, accepting_index
+from conveyor.domain.people.access import may_upload
 from conveyor.operations.changes import read
 from conveyor.operations.claims import claim_for_upload
 from conveyor.operations.shared_commits import record_together
@@ -46,10 +46,10 @@ from conveyor.operations.upload_decisions import (
 
 if TYPE_CHECKING:
     from conveyor.catalog.changes import Change
-    from conveyor.domain.access import Identity
-    from conveyor.domain.attestations import Attestation
-    from conveyor.domain.indexes import Index
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.distributions.attestations import Attestation
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.incoming_files import IncomingFile
     from conveyor.operations.store import Store
 

@@ -13,7 +13,7 @@ from unicodedata import category
 
 from conveyor.catalog import tokens as token_rows
 from conveyor.catalog import users as user_rows
-from conveyor.domain.access import (
+from conveyor.domain.people.access import (
     Identity,
     check_user_name,
     may_administer,

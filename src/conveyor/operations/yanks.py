@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from conveyor.catalog.indexes import all_indexes
 from conveyor.catalog.placements import placements_of_release, set_yanked
 from conveyor.catalog.projects import lock_project
-from conveyor.domain.names import project_name
-from conveyor.domain.policy import readable_indexes
-from conveyor.domain.reasons import checked_reason
-from conveyor.domain.versions import canonical_version
-from conveyor.domain.yanks import Yank, YankedFile, may_yank
+from conveyor.domain.indexes.policy import readable_indexes
+from conveyor.domain.indexes.yanks import Yank, YankedFile, may_yank
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.reasons import checked_reason
+from conveyor.domain.words.versions import canonical_version
 from conveyor.errors import NotFound
 from conveyor.operations.changes import record_change
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.changes import Change
     from conveyor.catalog.placements import PlacedFile
-    from conveyor.domain.access import Identity
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
 
 

@@ -1,9 +1,9 @@
 """A final release is its tested candidate: find it, take its payload, prove that the final is the same.
 
-The tested wheel is downloaded by digest, the final is derived from it (``domain.equivalence``), and what the
-project's backend builds from the commit must be the same bytes. Where a backend compresses in another way
-the members must be the same. Anything else fails the run and names the members. The derived wheel and the
-rebuilt sdist are what gets published.
+The tested wheel is downloaded by digest, the final is derived from it (``domain.distributions.equivalence``),
+and what the project's backend builds from the commit must be the same bytes. Where a backend compresses in
+another way the members must be the same. Anything else fails the run and names the members. The derived wheel
+and the rebuilt sdist are what gets published.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.equivalence import (
+from conveyor.domain.distributions.equivalence import (
     Difference,
     Proof,
     Versions,
@@ -22,7 +22,7 @@ from conveyor.domain.equivalence import (
     compare_wheels,
     derive_wheel,
 )
-from conveyor.domain.versions import Version, parse_version
+from conveyor.domain.words.versions import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.steps import Done
 from conveyor.pipeline.testing import judge

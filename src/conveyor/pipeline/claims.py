@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from conveyor.domain.runs import Run
+    from conveyor.domain.runs.states import Run
 
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 2.0

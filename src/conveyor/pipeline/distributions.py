@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.evidence import statement
+from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
 from conveyor.pipeline.sources import clone_into
 from conveyor.pipeline.steps import Done

@@ -13,7 +13,7 @@ from conveyor.errors import Conflict, PromotionRefused
 from conveyor.pipeline.steps import Done
 
 if TYPE_CHECKING:
-    from conveyor.domain.verdicts import Verdict
+    from conveyor.domain.releases.verdicts import Verdict
     from conveyor.pipeline.worker import Worker
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
-from conveyor.domain.evidence import statement
+from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
 from conveyor.pipeline.steps import Done
 from conveyor.pipeline.suite import Subject, run_tests

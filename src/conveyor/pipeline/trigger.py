@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.client.store import StoreClient
-    from conveyor.domain.runs import Run
+    from conveyor.domain.runs.states import Run
 
 
 @dataclass(frozen=True)

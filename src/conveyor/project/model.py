@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from conveyor.domain.models import MANIFEST_NAME, ModelManifest, parse_manifest
+from conveyor.domain.distributions.models import MANIFEST_NAME, ModelManifest, parse_manifest
 from conveyor.errors import InvalidInput, ProjectError
 from conveyor.project.digests import sha256_of_file
 

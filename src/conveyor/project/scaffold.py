@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conveyor.domain.names import NormalizedName, project_name
+from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidInput, InvalidName, ProjectError
 from conveyor.project.git import configured_identity, head_commit, run_git
 

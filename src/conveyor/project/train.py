@@ -18,7 +18,7 @@ from conveyor.project.model import PayloadFile, payload_stamps, read_manifest, r
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from conveyor.domain.models import ModelManifest
+    from conveyor.domain.distributions.models import ModelManifest
     from conveyor.project.settings import Project
 
 

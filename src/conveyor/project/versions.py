@@ -1,9 +1,9 @@
 """Which git tags are releases of a project of ours, and how a version is forced on a build backend.
 
 A tag is a release when it is ``X.Y.Z`` or ``vX.Y.Z``, with an optional pre-release (``a1``, ``b1``, ``rc1``)
-or post-release (``.post1``); that is stricter than what names a version (``domain.tags``). Everything else
-never counts: moving tags (``v1``, ``latest``), experiment tags (``model-churn-7``), tags of other projects
-in the same repository. The globs that generated projects hand to ``git describe``
+or post-release (``.post1``); that is stricter than what names a version (``domain.releases.tags``).
+Everything else never counts: moving tags (``v1``, ``latest``), experiment tags (``model-churn-7``), tags of
+other projects in the same repository. The globs that generated projects hand to ``git describe``
 (``templates/common/pyproject.toml.jinja``) admit the same set; ``tests/project/test_versions.py`` holds both
 against each other.
 """
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.tags import version_of_tag
+from conveyor.domain.releases.tags import version_of_tag
 from conveyor.errors import InvalidVersion
 
 if TYPE_CHECKING:
-    from conveyor.domain.versions import Version
+    from conveyor.domain.words.versions import Version
 
 _HINT = "name a release X.Y.Z or vX.Y.Z, such as v1.2.0, v1.2.0rc1 or v1.2.0.post1"
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from conveyor.domain.access import ANONYMOUS
-from conveyor.domain.policy import UploadLimits
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import ANONYMOUS
 from conveyor.errors import NotFound
 from conveyor.operations.address import reachable
 from conveyor.operations.facts import store_upstream

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.ranges import parse_ranges
+from conveyor.domain.words.ranges import parse_ranges
 from conveyor.server.answers import NO_BODY, noticing_departure, send_head
 from conveyor.server.conditions import has_already, must_match, wanted_range
 from conveyor.server.file_answers import content_range, file_headers, length_header, without_type
@@ -17,7 +17,7 @@ from conveyor.server.file_answers import content_range, file_headers, length_hea
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from conveyor.domain.mirror import MirroredFile
+    from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.operations.files import FoundFile
     from conveyor.server.answers import Headers
     from conveyor.server.downloads import Follower

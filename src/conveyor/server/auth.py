@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from conveyor.domain.access import ANONYMOUS, Identity
-from conveyor.domain.times import utc_text
+from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.words.times import utc_text
 from conveyor.errors import Forbidden, StorageFailed, Unauthorized
 from conveyor.operations.tokens import KnownToken, digest_of, find_token, note_last_uses
 from conveyor.operations.users import Account, find_account, is_right_password

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.ranges import etag_matches
+from conveyor.domain.words.ranges import etag_matches
 from conveyor.errors import PreconditionFailed
 
 if TYPE_CHECKING:

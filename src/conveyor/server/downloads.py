@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from conveyor.blobs import Temporary
-    from conveyor.domain.mirror import MirroredFile
+    from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.operations.store import Store
     from conveyor.upstream import Upstream
 

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
-from conveyor.domain.ranges import etag_matches, parse_ranges
+from conveyor.domain.words.ranges import etag_matches, parse_ranges
 from conveyor.server.answers import NO_BODY, Reply, noticing_departure, send_head, send_reply
 from conveyor.server.conditions import has_already, must_match, wanted_range
 

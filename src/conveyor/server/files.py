@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conveyor.domain.access import ANONYMOUS
-from conveyor.domain.digests import is_sha256
+from conveyor.domain.people.access import ANONYMOUS
+from conveyor.domain.words.digests import is_sha256
 from conveyor.errors import NotFound
 from conveyor.operations.files import find_file, may_read_file
 from conveyor.server.arriving import send_arriving
@@ -28,7 +28,7 @@ from conveyor.server.problems import method_not_allowed
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from conveyor.domain.access import Identity
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
     from conveyor.server.answers import Reply
     from conveyor.server.auth import Authenticator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from conveyor.domain.distributions import UploadForm
+from conveyor.domain.distributions.reading import UploadForm
 from conveyor.errors import InvalidInput, TooLarge
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from conveyor.domain.access import may_read
-from conveyor.domain.json_api import chosen_version, project_document
-from conveyor.domain.names import project_name
+from conveyor.domain.indexes.json_api import chosen_version, project_document
+from conveyor.domain.people.access import may_read
+from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.files import find_file, read_core_metadata
 from conveyor.operations.indexes import get_index
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from starlette.types import Receive, Scope, Send
 
-    from conveyor.domain.simple_api import PageFile
+    from conveyor.domain.indexes.simple_api import PageFile
     from conveyor.operations.store import Store
     from conveyor.server.auth import Authenticator
     from conveyor.server.mirroring import Mirroring

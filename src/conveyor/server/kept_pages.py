@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from conveyor.domain.ranges import etag_matches
-from conveyor.domain.simple_api import (
+from conveyor.domain.indexes.simple_api import (
     HTML,
     JSON,
     TEXT_HTML,
@@ -18,6 +17,7 @@ from conveyor.domain.simple_api import (
     render_project_html,
     render_project_json,
 )
+from conveyor.domain.words.ranges import etag_matches
 from conveyor.operations.pages import FoundPage
 from conveyor.server.answers import NO_BODY, Reply
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
-    from conveyor.domain.simple_api import MediaType
+    from conveyor.domain.indexes.simple_api import MediaType
     from conveyor.operations.pages import FoundList
 
 VARIANT_BYTES = 2048

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from conveyor.domain.mirror import ABSENT_FOR, unsized
+from conveyor.domain.indexes.mirror import ABSENT_FOR, unsized
 from conveyor.errors import UpstreamBusy, UpstreamFailed
 from conveyor.operations.mirror import store_page
 from conveyor.server.downloads import Downloads
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.domain.mirror import MirroredFile
+    from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.operations.pages import DueMirror
     from conveyor.operations.store import Store
     from conveyor.upstream import Upstream

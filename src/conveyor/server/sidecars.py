@@ -9,7 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conveyor.domain.partial_wheels import TAIL_BYTES, MissingPart, PartialFile, read_wheel_metadata
+from conveyor.domain.distributions.partial_wheels import (
+    TAIL_BYTES,
+    MissingPart,
+    PartialFile,
+    read_wheel_metadata,
+)
 from conveyor.errors import InvalidDistribution, NotFound
 from conveyor.operations.mirror import (
     static_metadata,
@@ -19,7 +24,7 @@ from conveyor.operations.mirror import (
 )
 
 if TYPE_CHECKING:
-    from conveyor.domain.mirror import MirroredFile
+    from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.operations.store import Store
     from conveyor.server.downloads import Downloads
     from conveyor.server.flights import Flights

@@ -12,9 +12,9 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from conveyor.domain.access import may_read
-from conveyor.domain.names import project_name
-from conveyor.domain.simple_api import MEDIA_TYPES, accepts_encoding, negotiate
+from conveyor.domain.indexes.simple_api import MEDIA_TYPES, accepts_encoding, negotiate
+from conveyor.domain.people.access import may_read
+from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes import get_index
 from conveyor.operations.pages import find_list
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from starlette.types import Receive, Scope, Send
 
-    from conveyor.domain.access import Identity
-    from conveyor.domain.simple_api import MediaType
+    from conveyor.domain.indexes.simple_api import MediaType
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.pages import FoundList, FoundPage
     from conveyor.operations.store import Store
     from conveyor.server.answers import Reply

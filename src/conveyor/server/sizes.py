@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.domain.mirror import FileFacts, MirroredFile
+    from conveyor.domain.indexes.mirror import FileFacts, MirroredFile
     from conveyor.operations.store import Store
     from conveyor.server.flights import Flights
     from conveyor.upstream import Upstream

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from conveyor.domain.policy import UploadLimits, check_file_size
+from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.incoming_files import IncomingFile
 from conveyor.operations.uploads import (
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from conveyor.domain.access import Identity
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store import Store
     from conveyor.server.auth import Authenticator
 

@@ -3,9 +3,10 @@
 What holds for every request, and again for each redirect (decision 0009):
 
 1. only http and https, and an upstream of https leads nowhere by http;
-2. the address is public, or of the kind that the upstream's own address has (``domain.addresses``). It is
-   checked on the socket that is about to be connected, so a name that answers otherwise the second time it is
-   asked gains nothing. Through a proxy it is the proxy who looks names up; only addresses are checked then;
+2. the address is public, or of the kind that the upstream's own address has (``domain.words.addresses``). It
+   is checked on the socket that is about to be connected, so a name that answers otherwise the second time it
+   is asked gains nothing. Through a proxy it is the proxy who looks names up; only addresses are checked
+   then;
 3. there are at most ``MOST_REDIRECTS`` redirects;
 4. the upstream's credentials go to its own origin only. There are no cookies, and no ``.netrc``: other hosts
    are asked as a stranger.
@@ -24,13 +25,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from conveyor.domain.addresses import address_kind, literal_address, may_lead_to
+from conveyor.domain.words.addresses import address_kind, literal_address, may_lead_to
 from conveyor.errors import UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from conveyor.domain.addresses import AddressKind
+    from conveyor.domain.words.addresses import AddressKind
 
 MOST_REDIRECTS = 5
 CONNECTIONS = 128

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from conveyor.domain.mirror import FileFacts, Unchanged
-from conveyor.domain.partial_wheels import MIRRORED_METADATA_LIMIT_BYTES
+from conveyor.domain.distributions.partial_wheels import MIRRORED_METADATA_LIMIT_BYTES
+from conveyor.domain.indexes.mirror import FileFacts, Unchanged
 from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.upstream.answers import (
     CHUNK_BYTES,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.domain.mirror import MirroredFile, UpstreamPage
+    from conveyor.domain.indexes.mirror import MirroredFile, UpstreamPage
 
 PAGE_LIMIT_BYTES = 128 * 1024 * 1024
 PROVENANCE_LIMIT_BYTES = 4 * 1024 * 1024

@@ -13,7 +13,7 @@ from conveyor.cli.store.place import on_a_store
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
-    from conveyor.domain.indexes import IndexMode
+    from conveyor.domain.indexes.definitions import IndexMode
 
 
 @click.group("index", context_settings=CONTEXT_SETTINGS)

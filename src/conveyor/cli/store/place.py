@@ -50,7 +50,7 @@ class Place:
             with connect(self.url, token=self.token) as client:
                 yield client
             return
-        from conveyor.domain.access import Identity
+        from conveyor.domain.people.access import Identity
         from conveyor.operations.opening import opened_store
         from conveyor.operations.store import ADMIN
         from conveyor.server.api.direct import DirectConnection

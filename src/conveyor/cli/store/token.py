@@ -9,7 +9,7 @@ import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
 from conveyor.cli.store.place import on_a_store
-from conveyor.domain.access import SCOPES
+from conveyor.domain.people.access import SCOPES
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place

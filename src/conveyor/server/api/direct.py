@@ -13,14 +13,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from starlette.routing import compile_path
 
 from conveyor.client.connection import Answer
-from conveyor.domain.access import must_have
+from conveyor.domain.people.access import must_have
 from conveyor.errors import NotFound
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.routes import ENDPOINTS
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Request
-    from conveyor.domain.access import Identity
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
     from conveyor.server.api.endpoints import Endpoint
 

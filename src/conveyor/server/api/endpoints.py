@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from conveyor.domain.fields import Fields, read_json_object
+from conveyor.domain.words.fields import Fields, read_json_object
 from conveyor.errors import InvalidInput, UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from conveyor.domain.access import Identity, Scope
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.people.access import Identity, Scope
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store import Store
     from conveyor.server.api.schemas import Schema
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from conveyor.domain.indexes import IndexMode
+from conveyor.domain.indexes.definitions import IndexMode
 from conveyor.operations.indexes import create_index, visible_indexes
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import FLAG, INDEX_NAME, given, listed, named, nullable, one_of, record
 
 if TYPE_CHECKING:
-    from conveyor.domain.indexes import Index
+    from conveyor.domain.indexes.definitions import Index
     from conveyor.server.api.endpoints import Call
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.names import project_name
+from conveyor.domain.words.names import project_name
 from conveyor.operations.releases import is_project_known
 from conveyor.server.api.endpoints import Answer
 from conveyor.server.api.schemas import FLAG, TEXT, record

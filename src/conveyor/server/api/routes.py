@@ -22,8 +22,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, request_response
 
 from conveyor import installed_version
-from conveyor.domain.access import must_have
-from conveyor.domain.fields import MAX_TEXT_LENGTH
+from conveyor.domain.people.access import must_have
+from conveyor.domain.words.fields import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
     claims,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from conveyor.domain.names import NormalizedName
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store import Store
     from conveyor.server.api.endpoints import Endpoint
     from conveyor.server.auth import Authenticator

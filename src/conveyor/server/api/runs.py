@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from conveyor.domain.runs import RUN_STATES, STEP_STATES, Run, RunState, StepState
+from conveyor.domain.runs.states import RUN_STATES, STEP_STATES, Run, RunState, StepState
 from conveyor.operations.runs import (
     claim_run,
     create_run,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conveyor.domain.fields import MAX_TEXT_LENGTH
-from conveyor.domain.indexes import MAX_NAME_LENGTH
+from conveyor.domain.indexes.definitions import MAX_NAME_LENGTH
+from conveyor.domain.words.fields import MAX_TEXT_LENGTH
 
 Schema = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.domain.access import SCOPES
+from conveyor.domain.people.access import SCOPES
 from conveyor.operations.tokens import create_token, list_tokens, revoke_token
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, MOMENT, TEXT, given, listed, nullable, one_of, record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.access import SCOPES
+from conveyor.domain.people.access import SCOPES
 from conveyor.operations.users import (
     MAX_PASSWORD_LENGTH,
     MIN_PASSWORD_LENGTH,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conveyor.domain.indexes import Index
+    from conveyor.domain.indexes.definitions import Index
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

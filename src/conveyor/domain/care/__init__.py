@@ -1,0 +1,1 @@
+"""Care of a store: what a backup says of itself."""

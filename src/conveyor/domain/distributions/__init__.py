@@ -1,0 +1,1 @@
+"""Wheels and sdists: read, checked, compared and derived from one another."""

@@ -1,0 +1,106 @@
+"""What holds for every archive, zip or tar: limits against bombs, and paths that mean the same everywhere.
+
+The two readers, ``zips`` and ``tars``, are our own and strict: an archive that two sound readers could
+understand differently is refused, because what was checked must be what gets installed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.errors import InvalidDistribution
+
+if TYPE_CHECKING:
+    from conveyor.domain.words.faults import Faults
+
+MEBIBYTE = 1024 * 1024
+GIBIBYTE = 1024 * MEBIBYTE
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What an archive may hold; above it is taken for a bomb."""
+
+    members: int = 100_000
+    names_bytes: int = 32 * MEBIBYTE
+    """All names together (of a zip: the whole central directory)."""
+    expanded_bytes: int = 20 * GIBIBYTE
+    ratio: int = 50
+    """Expanded size over archive size, asked only above ``ratio_free_bytes``."""
+    ratio_free_bytes: int = 64 * MEBIBYTE
+
+    def bomb_fault(self, expanded_bytes: int, archive_bytes: int) -> str | None:
+        """The fault of an archive that expands to that size, or ``None``."""
+        if expanded_bytes > self.expanded_bytes:
+            return f"the archive expands to more than {self.expanded_bytes:,} bytes"
+        if expanded_bytes > self.ratio_free_bytes and expanded_bytes > self.ratio * archive_bytes:
+            return (
+                f"the archive expands to {expanded_bytes:,} bytes or more, "
+                f"over {self.ratio} times its own {archive_bytes:,} bytes"
+            )
+        return None
+
+
+class Unreadable(InvalidDistribution):
+    """The archive can not be read any further; its text is the fault, and joins the others of the file."""
+
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def path_fault(path: str) -> str | None:
+    """What is wrong with a member's path, as the end of a sentence, or ``None``.
+
+    The trailing slash of a folder is taken off before.
+    """
+    if not path:
+        return "has an empty path"
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        return "has a control character in its path"
+    if "\\" in path:
+        return "has a backslash in its path"
+    if path.startswith("/") or _DRIVE.match(path):
+        return "has an absolute path"
+    for part in path.split("/"):
+        if part == "..":
+            return "has '..' in its path"
+        if part in ("", "."):
+            return "has an empty or '.' part in its path"
+    return None
+
+
+class Tree:
+    """The paths of an archive, entered one by one; tells paths that can not all be unpacked."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._leaves: set[str] = set()
+        self._folders: set[str] = set()
+        self._entered: set[str] = set()
+
+    def enter(self, path: str, *, is_folder: bool) -> None:
+        """Enter one member; a path twice, and a file where a folder is, become faults.
+
+        Paths are compared in Unicode's NFC form: some filesystems hold both forms for one name.
+        """
+        plain = path if path.isascii() else unicodedata.normalize("NFC", path)
+        if plain in self._entered:
+            self._faults.add(f"the archive has {path} twice")
+            return
+        self._entered.add(plain)
+        parents = plain.split("/")[:-1]
+        for depth in range(len(parents), 0, -1):
+            parent = "/".join(parents[:depth])
+            if parent in self._folders:
+                break
+            self._folders.add(parent)
+        (self._folders if is_folder else self._leaves).add(plain)
+
+    def finish(self) -> None:
+        """Report the paths that are a file for one member and a folder for another."""
+        self._faults.add_each(
+            self._leaves & self._folders, "the archive has {} both as a file and as a folder"
+        )

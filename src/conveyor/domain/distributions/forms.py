@@ -1,0 +1,195 @@
+"""What an upload form says of a file, compared with what the file says of itself.
+
+The artefact is the truth: nothing of the form is stored. But a form that disagrees was made for another file,
+or by a tool that is wrong, and its uploader wants to know. Fields that are empty say nothing; unknown fields
+are ignored. Not compared is what honest clients send otherwise than the file has it: the description and the
+licence text (each folds lines in its own way), the keywords (joined in two ways), the licence files (of which
+old tools wrote what was no standard yet), ``metadata_version`` (flit always says 2.3).
+
+Source: the upload API that twine, uv, flit, hatch, pdm and poetry speak ("legacy API").
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from conveyor.domain.distributions.metadata import LONGEST_VALUE
+from conveyor.domain.words.requirements import read_requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from conveyor.domain.distributions.filenames import DistributionFilename
+    from conveyor.domain.distributions.metadata import CoreMetadata
+    from conveyor.domain.words.faults import Faults
+
+_DIGESTS = ("sha256_digest", "blake2_256_digest", "md5_digest")
+_ONCE = (":action", "protocol_version", "filetype", "pyversion", "name", "version", *_DIGESTS)
+"""Fields of which readers could take the first value or the last, beside those of the metadata."""
+_LONGEST_COMPARED = 2 * LONGEST_VALUE
+"""Of a form's values no more is looked at: no file's value is as long, and parsing takes time."""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests of a file's bytes, lower case hex, all computed while it was received."""
+
+    sha256: str
+    blake2b_256: str
+    md5: str | None = None
+    """Only compared, never stored; ``None`` when the form does not ask for it."""
+
+
+@dataclass(frozen=True)
+class UploadForm:
+    """The fields of an upload form, the file itself aside."""
+
+    fields: Mapping[str, Sequence[str]]
+
+    def value(self, name: str) -> str:
+        """The first value of a field; empty when it is missing."""
+        values = self.fields.get(name, ())
+        return values[0][:_LONGEST_COMPARED].strip() if values else ""
+
+    def values(self, name: str) -> list[str]:
+        """All values of a field that are not empty."""
+        return [value[:_LONGEST_COMPARED].strip() for value in self.fields.get(name, ()) if value.strip()]
+
+
+def check_request(form: UploadForm, faults: Faults) -> None:
+    """Whether the form asks for an upload at all, in the one protocol there is."""
+    if (action := form.value(":action")) != "file_upload":
+        faults.add(f"the form field :action is {action!r}; only 'file_upload' is known")
+    if (protocol := form.value("protocol_version")) not in ("", "1"):
+        faults.add(f"the form field protocol_version is {protocol!r}; only '1' is known")
+    repeated = [name for name in (*_ONCE, *_SINGLE) if len(set(form.values(name))) > 1]
+    faults.add_each(repeated, "the form field {} is there more than once")
+
+
+def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
+    """Compare every digest that the form gives with the bytes received; it must give one."""
+    received = dict(zip(_DIGESTS, (digests.sha256, digests.blake2b_256, digests.md5), strict=True))
+    given = {name: form.value(name) for name in received if form.value(name)}
+    if not given:
+        faults.add(f"the form gives no digest of the file ({', '.join(received)})")
+    for name, value in given.items():
+        if not hmac.compare_digest(value.lower().encode(), (received[name] or "").encode()):
+            faults.add(
+                f"the form field {name} is {value[:140]!r}, but the file received has {received[name]}"
+            )
+
+
+def check_filename_fields(form: UploadForm, filename: DistributionFilename, faults: Faults) -> None:
+    """Compare what both the form and the filename say: the type, the Python tag, name and version."""
+    if (filetype := form.value("filetype")) != filename.packagetype:
+        faults.add(
+            f"the form field filetype is {filetype!r}, but {filename.text} is a {filename.packagetype}"
+        )
+    pyversion = form.value("pyversion")
+    if pyversion and _tags(pyversion) != _tags(filename.python_tag):
+        faults.add(
+            f"the form field pyversion is {pyversion!r}, but the filename says {filename.python_tag!r}"
+        )
+    for field, said, known in (
+        ("name", canonicalize_name(form.value("name")), str(filename.project)),
+        ("version", _version(form.value("version")), str(filename.version)),
+    ):
+        if not form.value(field):
+            faults.add(f"the form field {field} is missing")
+        elif said != known:
+            faults.add(f"the form field {field} is {form.value(field)!r}, but the filename says {known!r}")
+
+
+def check_metadata_fields(form: UploadForm, metadata: CoreMetadata, faults: Faults) -> None:
+    """Compare the core metadata in the form with that in the file."""
+    for field, (key, normalized) in _SINGLE.items():
+        said, known = form.value(field), metadata.fields.get(key) or ""
+        if said and said != known and normalized(said) != normalized(known):
+            faults.add(f"the form field {field} is {said[:200]!r}, but the file says {known[:200]!r}")
+    for field, (key, normalized) in _MULTIPLE.items():
+        said_all = {normalized(value) for name in {field, key} for value in form.values(name)}
+        if not said_all:
+            continue
+        known_all = {normalized(value) for value in _listed(metadata.fields.get(key))}
+        if said_all != known_all:
+            extra = min(said_all ^ known_all)
+            faults.add(f"the form field {field} differs from the file, first in {extra[:200]!r}")
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _version(text: str) -> str:
+    try:
+        return str(Version(text))
+    except ValueError:
+        return text
+
+
+def _specifier(text: str) -> str:
+    try:
+        return str(SpecifierSet(text))
+    except InvalidSpecifier:
+        return text
+
+
+def _requirement(text: str) -> str:
+    requirement = read_requirement(text)
+    return text if requirement is None else requirement.canonical
+
+
+def _extra(text: str) -> str:
+    return str(canonicalize_name(text))
+
+
+def _link(text: str) -> str:
+    return ",".join(part.strip() for part in text.split(",", 1))
+
+
+def _tags(text: str) -> set[str]:
+    return set(re.split(r"[.\s]+", text))
+
+
+def _listed(value: object) -> list[str]:
+    """A field of many values as the form would carry it."""
+    if isinstance(value, dict):
+        return [f"{label},{url}" for label, url in value.items()]
+    return list(value) if isinstance(value, list) else []
+
+
+_SINGLE: dict[str, tuple[str, Callable[[str], str]]] = {
+    "summary": ("summary", _words),
+    "home_page": ("home_page", _words),
+    "download_url": ("download_url", _words),
+    "author": ("author", _words),
+    "author_email": ("author_email", _words),
+    "maintainer": ("maintainer", _words),
+    "maintainer_email": ("maintainer_email", _words),
+    "license_expression": ("license_expression", _words),
+    "requires_python": ("requires_python", _specifier),
+    "description_content_type": ("description_content_type", _words),
+}
+"""Form field → key of the metadata and what of it is compared."""
+
+_MULTIPLE: dict[str, tuple[str, Callable[[str], str]]] = {
+    "requires_dist": ("requires_dist", _requirement),
+    "provides_extra": ("provides_extra", _extra),
+    "classifiers": ("classifiers", _words),
+    "project_urls": ("project_urls", _link),
+    "requires_external": ("requires_external", _words),
+    "provides_dist": ("provides_dist", _requirement),
+    "obsoletes_dist": ("obsoletes_dist", _requirement),
+    "platform": ("platforms", _words),
+    "supported_platform": ("supported_platforms", _words),
+    "import_name": ("import_names", _words),
+    "import_namespace": ("import_namespaces", _words),
+    "dynamic": ("dynamic", str.lower),
+}

@@ -1,0 +1,188 @@
+"""Core metadata: a distribution's METADATA or PKG-INFO, parsed and checked, all faults at once.
+
+``packaging.metadata`` parses; a newer minor version is read as the newest known one (the specification's
+rule), and what indexes ask beyond that is in ``metadata_rules``. Fields are kept as the file has them; the
+catalogue keeps them as JSON.
+
+Sources: core metadata specification 2.6, PEP 639 (licences), PEP 685 (extras), PEP 794 (import names).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from packaging.metadata import InvalidMetadata, Metadata, RawMetadata, parse_email
+from packaging.version import InvalidVersion, Version
+
+from conveyor.domain.distributions.metadata_rules import rule_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from conveyor.domain.words.faults import Faults
+
+METADATA_LIMIT_BYTES = 4 * 1024 * 1024
+RESTRUCTURED_TEXT = "text/x-rst"
+NEWEST_METADATA_VERSION = "2.6"
+MOST_HEADERS = 20_000
+MOST_HEADER_NAMES = 200
+LONGEST_VALUE = 4096
+"""Characters of any value but the description and the licence. The parsers behind take a time that grows
+with the square of these numbers: without them, four megabytes of headers are hours of work."""
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n){2}")
+_HEADER_NAME = re.compile(rb"(?:\A|[\r\n])([^\s:][^:\r\n]*):")
+_VERSION_FORM = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
+_HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotations__) | {
+    "classifier",
+    "import-name",
+    "import-namespace",
+    "license-file",
+    "platform",
+    "project-url",
+    "supported-platform",
+}
+"""Every header of the specification; packaging has the repeatable ones in the plural."""
+_RESOLVED = frozenset({"provides-extra", "requires-dist", "requires-python"})
+"""Fields that a resolver decides by."""
+_PLACEHOLDER = "UNKNOWN"
+"""What old setuptools wrote where nothing was known."""
+
+
+@dataclass(frozen=True)
+class CoreMetadata:
+    """What a distribution says of itself; every field is checked."""
+
+    name: str
+    """As its author spells it."""
+    version: Version
+    metadata_version: str
+    """As declared; may be newer than what is known here."""
+    requires_python: str | None
+    fields: dict[str, Any]
+    """All fields by packaging's names (``requires_dist``, ``project_urls``, …), ready to be JSON."""
+
+    @property
+    def restructured_text(self) -> str | None:
+        """The description when it is reStructuredText, which it also is without a content type."""
+        content_type = str(self.fields.get("description_content_type") or RESTRUCTURED_TEXT)
+        if content_type.partition(";")[0].strip().lower() != RESTRUCTURED_TEXT:
+            return None
+        return str(self.fields.get("description") or "").strip() or None
+
+
+def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata | None:
+    """The core metadata in ``content``, of the file ``what``; ``None`` when its version can not be read."""
+    if fault := _fault_of_size(content):
+        faults.add(f"{what}: {fault}")
+        return None
+    raw, unparsed = parse_email(content)
+    if too_long := _too_long(raw):
+        faults.add_each(too_long, what + ": {} is longer than " + f"{LONGEST_VALUE} characters")
+        return None
+    declared = raw.get("metadata_version", "")
+    is_newer = _is_newer_minor(declared)
+    for field, values in sorted(unparsed.items()):
+        if field in _HEADERS:
+            faults.add(f"{what}: {field} is there {len(values)} times, or is not UTF-8, or is malformed")
+        elif not is_newer:
+            faults.add(f"{what}: {field} is not a field of core metadata {declared or '(no version)'}")
+    _drop_what_old_tools_write(raw)
+    fields = dict(cast("dict[str, Any]", raw))
+    if is_newer and unparsed:
+        fields["unknown_fields"] = unparsed
+    checked = cast(
+        "RawMetadata", {**raw, "metadata_version": NEWEST_METADATA_VERSION if is_newer else declared}
+    )
+    found = {
+        *_faults_by_packaging(checked, unparsed=unparsed),
+        *rule_faults(raw),
+    }
+    for fault in sorted(found):
+        faults.add(f"{what}: {fault}")
+    try:
+        version = Version(raw.get("version", ""))
+    except InvalidVersion:
+        return None
+    return CoreMetadata(
+        name=raw.get("name", ""),
+        version=version,
+        metadata_version=declared,
+        requires_python=raw.get("requires_python") or None,
+        fields=fields,
+    )
+
+
+def is_static(fields: Mapping[str, Any]) -> bool:
+    """Whether building an sdist with these fields can not change what a resolver asks of it (PEP 643).
+
+    Version 2.2 or newer, and none of dependencies, extras and ``Requires-Python`` is declared dynamic. Those
+    three are what pip compares between the metadata beside a file and that of the wheel built from it.
+    """
+    found = _VERSION_FORM.fullmatch(str(fields.get("metadata_version", "")))
+    if found is None or (int(found[1]), int(found[2])) < (2, 2):
+        return False
+    return _RESOLVED.isdisjoint(name.lower() for name in fields.get("dynamic", ()))
+
+
+def _fault_of_size(content: bytes) -> str | None:
+    """Too many headers to be read in sensible time, or ``None``."""
+    head = _BLANK_LINE.split(content, maxsplit=1)[0]
+    names = _HEADER_NAME.findall(head)
+    if len(names) > MOST_HEADERS or len(set(names)) > MOST_HEADER_NAMES:
+        return f"there are more than {MOST_HEADERS} lines or {MOST_HEADER_NAMES} different fields"
+    return None
+
+
+def _too_long(raw: RawMetadata) -> set[str]:
+    """Names of the fields with a value that no honest project has."""
+    return {
+        field
+        for field, value in raw.items()
+        if field not in ("description", "license") and _longest(value) > LONGEST_VALUE
+    }
+
+
+def _longest(value: object) -> int:
+    """Characters of the longest text in a value of any field."""
+    if isinstance(value, dict):
+        return max((len(label) + len(url) for label, url in value.items()), default=0)
+    return max(
+        (len(text) for text in ([value] if isinstance(value, str) else cast("list[str]", value))), default=0
+    )
+
+
+def _is_newer_minor(declared: str) -> bool:
+    """Whether this is 2.x with an x not known yet, which the specification lets us read as the newest."""
+    found = _VERSION_FORM.fullmatch(declared)
+    major, minor = (int(number) for number in NEWEST_METADATA_VERSION.split("."))
+    return found is not None and int(found[1]) == major and int(found[2]) > minor
+
+
+def _drop_what_old_tools_write(raw: RawMetadata) -> None:
+    """License-File before 2.4 (setuptools below 77) and the placeholder for nothing (setuptools below 62)."""
+    version = _VERSION_FORM.fullmatch(raw.get("metadata_version", ""))
+    if version and (int(version[1]), int(version[2])) < (2, 4):
+        raw.pop("license_files", None)
+    for field in ("home_page", "download_url", "author", "author_email", "license", "summary", "description"):
+        if raw.get(field) == _PLACEHOLDER:
+            del raw[field]  # type: ignore[misc]  # all of these keys are optional
+
+
+def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iterator[str]:
+    if not raw["metadata_version"]:
+        if "metadata-version" not in unparsed:
+            yield "metadata-version is missing"
+        raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
+    if "requires_dist" in raw:  # each of them is looked at in ``metadata_rules``
+        raw = {**raw, "requires_dist": []}
+    try:
+        Metadata.from_raw(raw)
+    except RecursionError:
+        yield "a field is nested too deeply"
+    except ExceptionGroup as group:
+        for error in group.exceptions:
+            # What could not be parsed has its fault already.
+            if not (isinstance(error, InvalidMetadata) and error.field in unparsed):
+                yield str(error)

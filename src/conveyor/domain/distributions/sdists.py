@@ -1,0 +1,58 @@
+"""Checks an sdist from the inside: its archive, its one top folder, its PKG-INFO.
+
+Sources: source distribution format (PEP 517, 625, 643, 721), PEP 639 (licence files).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from conveyor.domain.distributions.metadata import METADATA_LIMIT_BYTES
+from conveyor.domain.distributions.tars import read_tar_gz
+
+if TYPE_CHECKING:
+    from conveyor.domain.distributions.archives import ArchiveLimits
+    from conveyor.domain.distributions.filenames import DistributionFilename
+    from conveyor.domain.words.faults import Faults
+
+
+def read_sdist(
+    stream: BinaryIO,
+    filename: DistributionFilename,
+    *,
+    size_bytes: int,
+    limits: ArchiveLimits,
+    faults: Faults,
+) -> tuple[bytes, frozenset[str]] | None:
+    """(PKG-INFO, paths of all files below the top folder) of an sdist; ``None``: no use looking into it.
+
+    Every fault of the archive goes to ``faults``; what PKG-INFO says is not looked at here.
+    """
+    archive = read_tar_gz(
+        stream,
+        size_bytes=size_bytes,
+        limits=limits,
+        faults=faults,
+        wanted=_is_package_info,
+        wanted_limit_bytes=METADATA_LIMIT_BYTES,
+    )
+    if archive is None:
+        return None
+    tops = sorted({member.path.split("/", 1)[0] for member in archive.members})
+    if tops != [filename.stem]:
+        faults.add(
+            f"the sdist must have one top folder, {filename.stem}; it has: {', '.join(tops[:5]) or 'none'}"
+        )
+    contents = list(archive.contents.values())
+    if len(contents) != 1:
+        faults.add(f"the sdist must have one {filename.stem}/PKG-INFO; it has {len(contents)}")
+        return None
+    return contents[0], frozenset(
+        member.path.split("/", 1)[1]
+        for member in archive.members
+        if member.kind != "folder" and "/" in member.path
+    )
+
+
+def _is_package_info(path: str) -> bool:
+    return path.count("/") == 1 and path.endswith("/PKG-INFO")

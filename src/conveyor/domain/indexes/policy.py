@@ -1,0 +1,201 @@
+"""What the store allows to be uploaded: which index, which name, which file.
+
+Decisions on values that were read before; nothing is looked up here. Rights of the caller are decided in
+``access``, soundness of the file in ``distributions``. Three rules of the design live here:
+
+* a promotion-only index accepts no upload, from nobody (rule 6);
+* the first upload of a project claims its name for the whole store; claiming is a right of its own, and a
+  name that upstream has needs an administrator (rule 5);
+* a filename is unique along a chain of indexes, a deleted one is never given again, and a release is closed
+  by its first promotion (rule 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conveyor.domain.distributions.archives import GIBIBYTE, ArchiveLimits
+from conveyor.domain.indexes.definitions import is_claimed, resolution_order
+from conveyor.domain.people.access import can_read, may_claim
+from conveyor.domain.words.names import is_standard_library
+from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from conveyor.domain.indexes.definitions import Claim, Index
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """How large an upload may be."""
+
+    file_bytes: int = 4 * GIBIBYTE
+    project_bytes: int | None = None
+    """All files of a project that has no limit of its own; ``None``: as large as the disk."""
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+
+
+@dataclass(frozen=True)
+class FilenameState:
+    """What the store knows of a filename and its release before an upload."""
+
+    holders: Mapping[str, str]
+    """Index of the chain that has a file of this name → its SHA-256."""
+    shown: frozenset[str]
+    """Indexes whose files are seen through the index of the upload, itself among them."""
+    readable: frozenset[str]
+    """Indexes that the uploader may read: no other is named in an answer."""
+    is_retired: bool
+    """Whether a file of this name was deleted."""
+    closed_at: str | None
+    """When the release was promoted for the first time."""
+    other_spelling: str | None
+    """Version of a release that is equal but spelled otherwise (1.0 and 1.0.0)."""
+
+
+def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity) -> Index:
+    """The index of that name, when it accepts uploads; who may upload there is not decided here.
+
+    The advice in an error names only indexes that the caller may read.
+
+    Raises:
+        NotFound: there is no such index.
+        Forbidden: it is a mirror, or promotion-only: administrators are told the same.
+    """
+    index = indexes.get(name)
+    if index is None:
+        raise NotFound(f'there is no index "{name}"', hint=_where_to_upload(None, indexes, identity))
+    if index.kind == "mirror":
+        raise Forbidden(
+            f'index "{name}" is a mirror and accepts no upload',
+            hint=_where_to_upload(None, indexes, identity),
+        )
+    if index.mode != "uploads":
+        raise Forbidden(
+            f'index "{name}" is promotion-only: it accepts no upload, from nobody',
+            hint=f"{_where_to_upload(name, indexes, identity)} and promote from there",
+        )
+    return index
+
+
+def readable_indexes(indexes: Mapping[str, Index], identity: Identity) -> frozenset[str]:
+    """The names that this caller may hear."""
+    return frozenset(
+        index.name
+        for index in indexes.values()
+        if can_read(identity, index.name, is_private=index.is_private)
+    )
+
+
+def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index], identity: Identity) -> str:
+    """Advice that names the indexes that accept uploads, those that lead to an index before all others."""
+    readable = readable_indexes(indexes, identity)
+    accepting = [
+        index.name for index in indexes.values() if index.mode == "uploads" and index.name in readable
+    ]
+    leading = [name for name in accepting if leading_to in resolution_order(name, indexes)]
+    names = " or ".join(f'"{name}"' for name in leading or accepting)
+    return f"upload to {names}" if names else "make an index that accepts uploads"
+
+
+def chain_of(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
+    """The local indexes in which a filename of this index must not mean other bytes.
+
+    Those it shows, and those that show it: promotion and installation go along these.
+    """
+    below = set(resolution_order(name, indexes))
+    above = {other for other in indexes if name in resolution_order(other, indexes)}
+    return frozenset(other for other in below | above if indexes[other].kind == "local")
+
+
+def must_ask_upstream(identity: Identity, project: NormalizedName, claims: Iterable[Claim]) -> bool:
+    """Whether upstream has to be asked for this name first; an administrator claims without asking."""
+    return not is_claimed(project, claims) and not identity.is_whole_admin
+
+
+def may_claim_name(
+    identity: Identity, project: NormalizedName, *, upstream_has: bool | None, has_lookalike: bool = False
+) -> None:
+    """Allow claiming a name that nobody has claimed.
+
+    Only an administrator may claim what upstream has, and names that mislead.
+
+    Args:
+        identity: who claims.
+        project: the name.
+        upstream_has: whether upstream has a project of that name; ``None``: it was not asked.
+        has_lookalike: whether another project known here has a name that looks alike.
+
+    Raises:
+        Unauthorized, Forbidden: the caller lacks the right to claim, or may not claim this name.
+    """
+    may_claim(identity, project)
+    if identity.is_whole_admin:
+        return
+    why = None
+    if upstream_has is not False:
+        known = "has a project of that name" if upstream_has else "was not asked for that name"
+        why = f"upstream {known}, which would be hidden from everybody here"
+    elif is_standard_library(project):
+        why = "Python itself has a module of that name"
+    elif has_lookalike:
+        why = (
+            "a project known here has a name that looks alike (0 and o; 1, l and i; with and without hyphens)"
+        )
+    if why is not None:
+        raise Forbidden(
+            f"{project} can not be claimed: {why}",
+            hint="choose another name, or ask an administrator to claim it",
+        )
+
+
+def decide_filename(
+    state: FilenameState, *, index: str, filename: str, project: str, version: str, sha256: str
+) -> str | None:
+    """The index that shows the identical file already, or ``None``: the file is new here and may be stored.
+
+    The identical file in an index that builds on this one is not seen through this one: it is put here too.
+
+    Raises:
+        DistributionExists: the chain has a file of that name with other bytes.
+        Conflict: the name was retired, the release is closed, or its version is spelled otherwise here.
+    """
+    if state.is_retired:
+        raise Conflict(
+            f"{filename} was deleted from this store, and the name of a deleted file is never given again",
+            hint="release a new version and upload again",
+        )
+    for holder, held in sorted(state.holders.items()):
+        if held != sha256:
+            place = f'index "{holder}"' if holder in state.readable else "this store"
+            raise DistributionExists(
+                f"{filename} already exists in {place} with other content",
+                hint="published files never change; release a new version and upload again",
+            )
+    shown = state.shown.intersection(state.holders)
+    if shown:
+        return index if index in shown else min(shown)
+    if state.other_spelling is not None:
+        raise Conflict(
+            f"{project} {version} is here as {state.other_spelling}, which is the same version",
+            hint=f"spell it {state.other_spelling}, or release a new version",
+        )
+    if state.closed_at is not None:
+        raise Conflict(
+            f"{project} {version} was promoted at {state.closed_at} and takes no more files",
+            hint=f"make a post release, such as {version}.post1",
+        )
+    return None
+
+
+def check_file_size(size_bytes: int, limits: UploadLimits) -> None:
+    """Raise TooLarge when a file is over the limit; called while it arrives."""
+    if size_bytes > limits.file_bytes:
+        raise TooLarge(
+            f"the file has more than {limits.file_bytes:,} bytes, the limit of this store",
+            hint="make the file smaller, or ask an administrator for a higher limit",
+        )

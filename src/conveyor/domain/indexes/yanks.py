@@ -1,0 +1,49 @@
+"""Yanks (PEP 592): a file that new installations pass over, and that a lock file still gets.
+
+A yank is said of a file in an index and can be taken back. Where an index accepts uploads, it is for those to
+decide who may upload the project there; in a promotion-only index, for those who may promote it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.domain.people.access import may_promote, may_upload
+
+if TYPE_CHECKING:
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.people.access import Identity
+
+
+@dataclass(frozen=True)
+class YankedFile:
+    """A file in an index, which a yank was said of or taken back from."""
+
+    index: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class Yank:
+    """What is true of files of a release after they were yanked, or the yank was taken back."""
+
+    project: str
+    version: str
+    is_yanked: bool
+    reason: str | None
+    files: tuple[YankedFile, ...]
+    """By filename, then index; those that were so before are among them."""
+
+
+def may_yank(identity: Identity, index: Index, project: str) -> None:
+    """Allow yanking files of a project in an index, and taking that back.
+
+    Raises:
+        Unauthorized: the caller is anonymous.
+        Forbidden: the caller may not upload there or, of a promotion-only index, not promote into it.
+    """
+    if index.mode == "promotion-only":
+        may_promote(identity, index.name, project)
+    else:
+        may_upload(identity, index.name, project)

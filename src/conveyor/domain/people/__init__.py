@@ -1,0 +1,1 @@
+"""Who acts: identities and their rights, keys and signatures."""

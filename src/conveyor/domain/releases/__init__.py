@@ -1,0 +1,1 @@
+"""Releases on their way: evidence, tags, gates and promotions."""

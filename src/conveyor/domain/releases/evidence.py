@@ -1,0 +1,266 @@
+"""Evidence: signed, stored facts about one distribution.
+
+Facts travel as an in-toto Statement v1 inside a DSSE envelope, signed by a worker's Ed25519 key. The
+subject is the distribution, by its SHA-256; the predicate type says which kind of fact it is. A QA
+signature is the exception: its envelope is the raw git tag object, signed with SSH (``tags``).
+
+In this room: how statements and envelopes are written and read, and the facts of each kind as values. Whose
+signature is genuine is decided in ``operations.evidence``, what the facts are worth in ``gates``.
+
+Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from conveyor.domain.runs.states import holds_password
+from conveyor.domain.words.fields import Fields, read_json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+PREDICATE_TYPES: dict[str, EvidenceKind] = {
+    "urn:conveyor:evidence:build:1": "build",
+    "urn:conveyor:evidence:tests:1": "tests",
+    "urn:conveyor:evidence:equivalence:1": "equivalence",
+}
+MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
+"""A tests statement names every package of its environment and every module outside; 4 MiB hold 20,000."""
+MAX_SIGNATURES = 8
+"""One worker signs one statement; each further signature costs a check."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One stored fact, as the gates see it."""
+
+    kind: EvidenceKind
+    project: str
+    version: str
+    sha256: str | None
+    """The distribution it is about; ``None`` for a QA signature, which is about a commit."""
+    commit_id: str | None
+    predicate: dict[str, Any]
+    signed_by: str
+    """Name of the worker, or principal of the signer."""
+    received_at: str
+    is_signer_valid: bool
+    """Whether the worker or signer is registered and not revoked now."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a worker says of one distribution."""
+
+    kind: EvidenceKind
+    filename: str
+    sha256: str
+    predicate: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A DSSE envelope, well-formed but not verified."""
+
+    payload: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+    """(key id, signature) in the order of the envelope."""
+
+
+@dataclass(frozen=True)
+class FactsOfBuild:
+    """Which commit a distribution was built from."""
+
+    project: str
+    version: str
+    commit: str
+    tag: str | None
+    filename: str
+    built_from: str | None
+    """SHA-256 of the sdist a wheel was built from."""
+    derived_from: str | None
+    """SHA-256 of the tested release candidate's wheel that a final was derived from."""
+
+
+@dataclass(frozen=True)
+class FactsOfTests:
+    """What the tests of one installed distribution gave, in one environment."""
+
+    project: str
+    version: str
+    index: str
+    """The index that the environment was resolved against."""
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+    modules_checked: int
+    """Modules of the project that the tests imported; with none of them the tests prove nothing."""
+    outside: tuple[str, ...]
+    """Imported modules of the project that did not come from the installed distribution."""
+    python: str
+    platform: str
+
+    @property
+    def environment(self) -> tuple[str, str, str]:
+        """(index, Python without its patch number, platform): the newest result in each counts."""
+        return (self.index, ".".join(self.python.split(".")[:2]), self.platform)
+
+
+def statement(kind: EvidenceKind, *, filename: str, sha256: str, predicate: dict[str, Any]) -> bytes:
+    """The canonical bytes of an in-toto Statement about one distribution; what gets signed."""
+    predicate_type = next(name for name, known in PREDICATE_TYPES.items() if known == kind)
+    body = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": filename, "digest": {"sha256": sha256}}],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_envelope(text: bytes) -> Envelope:
+    """The envelope in ``text``.
+
+    Raises:
+        InvalidInput: it is no DSSE envelope around an in-toto statement; names every fault.
+    """
+    fields = Fields(read_json_object(text, what="the envelope"), what="the envelope")
+    fields.choice("payloadType", (PAYLOAD_TYPE,))
+    payload = _base64(fields, "payload", len(text))
+    parts = fields.parts("signatures")
+    if not 1 <= len(parts) <= MAX_SIGNATURES:
+        fields.fault("signatures", f"holds {len(parts)} signatures, not 1 to {MAX_SIGNATURES}")
+    signatures = tuple(
+        (part.text("keyid", max_length=200), _base64(part, "sig", 8192)) for part in parts[:MAX_SIGNATURES]
+    )
+    if len({key_id for key_id, _ in signatures}) < len(signatures):
+        fields.fault("signatures", "holds two signatures of one key")
+    fields.finish()
+    return Envelope(payload=payload, signatures=signatures)
+
+
+def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
+    """The envelope with the one signature of that key, in the one spelling in which evidence is kept.
+
+    Blanks, foreign signatures and unknown fields are covered by no signature. Kept with them, an old
+    statement could be handed in again in another spelling, and an old success come after a newer failure.
+    """
+    signature = dict(envelope.signatures)[key_id]
+    body = {
+        "payload": base64.b64encode(envelope.payload).decode(),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": key_id, "sig": base64.b64encode(signature).decode()}],
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def read_statement(payload: bytes) -> Statement:
+    """The statement in an envelope's payload, its predicate checked for its kind.
+
+    Raises:
+        InvalidInput: it is no statement of ours about one distribution; names every fault.
+    """
+    body = read_json_object(payload, what="the statement")
+    fields = Fields(body, what="the statement")
+    fields.choice("_type", (STATEMENT_TYPE,))
+    predicate_type = fields.choice("predicateType", tuple(PREDICATE_TYPES))
+    subjects = fields.parts("subject")
+    if len(subjects) != 1:
+        fields.fault("subject", f"names {len(subjects)} distributions, not one")
+    filename, sha256 = "", ""
+    for subject in subjects[:1]:
+        filename = subject.text("name", max_length=300)
+        sha256 = subject.part("digest").sha256("sha256")
+    predicate = fields.part("predicate")
+    checks: dict[EvidenceKind, Callable[[Fields], object]] = {
+        "build": _build,
+        "tests": _tests,
+        "equivalence": _check_equivalence,
+    }
+    if predicate_type:
+        checks[PREDICATE_TYPES[predicate_type]](predicate)
+    fields.finish()
+    return Statement(
+        kind=PREDICATE_TYPES[predicate_type], filename=filename, sha256=sha256, predicate=body["predicate"]
+    )
+
+
+def facts_of_build(predicate: dict[str, Any]) -> FactsOfBuild:
+    """The facts of build evidence; raises InvalidInput with every fault."""
+    fields = Fields(predicate, what="the build predicate")
+    facts = _build(fields)
+    fields.finish()
+    return facts
+
+
+def facts_of_tests(predicate: dict[str, Any]) -> FactsOfTests:
+    """The facts of tests evidence; raises InvalidInput with every fault."""
+    fields = Fields(predicate, what="the tests predicate")
+    facts = _tests(fields)
+    fields.finish()
+    return facts
+
+
+def _build(fields: Fields) -> FactsOfBuild:
+    repository = fields.optional_text("repository")
+    if repository is not None and holds_password(repository):
+        fields.fault("repository", "holds a password, which everybody who sees the release would see")
+    return FactsOfBuild(
+        project=fields.text("project"),
+        version=fields.text("version"),
+        commit=fields.commit("commit"),
+        tag=fields.optional_text("tag"),
+        filename=fields.text("filename"),
+        built_from=fields.optional_sha256("built_from"),
+        derived_from=fields.optional_sha256("derived_from"),
+    )
+
+
+def _tests(fields: Fields) -> FactsOfTests:
+    environment = fields.part("environment")
+    origin = fields.part("origin")
+    return FactsOfTests(
+        project=fields.text("project"),
+        version=fields.text("version"),
+        index=fields.text("index"),
+        passed=fields.count("passed"),
+        failed=fields.count("failed"),
+        errors=fields.count("errors"),
+        skipped=fields.count("skipped"),
+        modules_checked=origin.count("modules_checked"),
+        outside=origin.texts("outside"),
+        python=environment.text("python"),
+        platform=environment.text("platform"),
+    )
+
+
+def _check_equivalence(fields: Fields) -> None:
+    """Note what is wrong with an equivalence predicate. People read its facts; no gate asks for them."""
+    for name in ("project", "version", "rc_version"):
+        fields.text(name)
+    for name in ("rc_sha256", "derived_sha256", "rebuilt_sha256"):
+        fields.sha256(name)
+    fields.choice("proof", ("identical", "members-identical"))
+
+
+def _base64(fields: Fields, name: str, max_length: int) -> bytes:
+    """Standard or URL-safe alphabet; the DSSE protocol lets a signer choose either."""
+    text = fields.text(name, max_length=max_length)
+    try:
+        return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
+    except (binascii.Error, ValueError):
+        fields.fault(name, "is not base64")
+        return b""
+
+
+_TO_STANDARD = str.maketrans("-_", "+/")

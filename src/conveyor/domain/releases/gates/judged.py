@@ -1,0 +1,107 @@
+"""What gates are asked about, and what several of them read from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from conveyor.domain.releases.evidence import facts_of_build
+from conveyor.domain.releases.verdicts import Verdict
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild
+    from conveyor.domain.releases.verdicts import Outcome
+
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True)
+class JudgedFile:
+    """One distribution of the release, as far as gates look at it."""
+
+    filename: str
+    packagetype: str
+    """``bdist_wheel`` or ``sdist``."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class JudgedRelease:
+    """What gates are asked about: every distribution of a release and all evidence on it, oldest first."""
+
+    project: str
+    version: str
+    files: tuple[JudgedFile, ...]
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def wheels(self) -> tuple[JudgedFile, ...]:
+        """The wheels among the files."""
+        return tuple(file for file in self.files if file.packagetype == "bdist_wheel")
+
+    @property
+    def sources(self) -> tuple[JudgedFile, ...]:
+        """The files that are no wheels."""
+        return tuple(file for file in self.files if file.packagetype != "bdist_wheel")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a gate found about one file; a gate's verdict is the worst of its findings."""
+
+    outcome: Outcome
+    reason: str
+    next_step: str | None = None
+
+
+def evidence_about(release: JudgedRelease, kind: str, file: JudgedFile) -> list[Evidence]:
+    """The evidence of that kind on one file, oldest first, whoever signed it."""
+    return [one for one in release.evidence if one.kind == kind and one.sha256 == file.sha256]
+
+
+def builds_of(release: JudgedRelease, file: JudgedFile) -> list[FactsOfBuild]:
+    """What workers that count say the file was built from."""
+    found = []
+    for one in evidence_about(release, "build", file):
+        facts = readable(facts_of_build, one) if one.is_signer_valid else None
+        if facts is not None:
+            found.append(facts)
+    return found
+
+
+def readable(read: Callable[[dict[str, Any]], Facts], one: Evidence) -> Facts | None:
+    """The facts of the evidence; ``None`` when they can not be read: such evidence counts for nothing."""
+    try:
+        return read(one.predicate)
+    except InvalidInput:
+        return None
+
+
+def worst(gate: str, findings: Iterable[Finding]) -> Verdict:
+    """One verdict of many findings: of what failed, else of what is missing, else of what passed."""
+    found = list(findings)
+    for outcome in ("fail", "waiting", "pass"):
+        chosen = [finding for finding in found if finding.outcome == outcome]
+        if chosen:
+            break
+    reasons = "; ".join(dict.fromkeys(finding.reason for finding in chosen))
+    return Verdict(gate, chosen[0].outcome, reasons, chosen[0].next_step)
+
+
+def commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
+    """The commits that the file was built from; of an sdist also through the wheels built from it."""
+    commits = {facts.commit for facts in builds_of(release, file)}
+    if file in release.sources:
+        for wheel in release.wheels:
+            commits |= {
+                facts.commit for facts in builds_of(release, wheel) if facts.built_from == file.sha256
+            }
+    return frozenset(commits)
+
+
+def short(commits: frozenset[str]) -> str:
+    """Commits as people write them, abbreviated."""
+    return " or ".join(commit[:12] for commit in sorted(commits))

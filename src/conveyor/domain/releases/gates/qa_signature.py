@@ -1,0 +1,70 @@
+"""The gate ``qa-signature``: a registered signer signed the commit that every file was built from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.domain.releases.gates.judged import commits_of, short
+from conveyor.domain.releases.gates.next_steps import job_command, signing_step
+from conveyor.domain.releases.tags import version_of_tag
+from conveyor.domain.releases.verdicts import Verdict
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from conveyor.domain.releases.evidence import Evidence
+    from conveyor.domain.releases.gates.judged import JudgedRelease
+
+
+def judge_qa_signature(release: JudgedRelease) -> Verdict:
+    """A valid signer signed a tag of this very version on the commit that every file was built from.
+
+    A wheel needs build evidence of its own; an sdist may be known through a wheel that was built from it.
+    """
+    gate = "qa-signature"
+    missing = [file.filename for file in release.files if not commits_of(release, file)]
+    if missing:
+        return Verdict(
+            gate,
+            "waiting",
+            f"no build evidence says which commit {', '.join(missing)} was built from",
+            "let the packaging job build it, in its repository: "
+            + job_command(release, "conveyor pipeline package"),
+        )
+    commits = frozenset.intersection(*(commits_of(release, file) for file in release.files))
+    if not commits:
+        return Verdict(
+            gate,
+            "fail",
+            "its files were built from different commits: "
+            + ", ".join(f"{file.filename} from {short(commits_of(release, file))}" for file in release.files),
+            "build the whole release from one commit, under a new version",
+        )
+    signatures = [one for one in release.evidence if one.kind == "qa-signature"]
+    for one in reversed(signatures):
+        if one.is_signer_valid and one.commit_id in commits and _names_version(one, release.version):
+            return Verdict(gate, "pass", f"{one.signed_by} signed commit {one.commit_id[:12]}")
+    return _unsigned(release, commits, signatures)
+
+
+def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[Evidence]) -> Verdict:
+    """Why none of the signatures counts."""
+    commit = short(commits)
+    step = signing_step(release, min(commits)[:12])
+    if not signatures:
+        return Verdict("qa-signature", "waiting", f"nobody signed {release.version} at commit {commit}", step)
+    newest = signatures[-1]
+    if not newest.is_signer_valid:
+        reason = f"{newest.signed_by} signed it, but that key does not count any more"
+    elif newest.commit_id not in commits:
+        signed = (newest.commit_id or "?")[:12]
+        reason = f"{newest.signed_by} signed commit {signed}, but the files were built from {commit}"
+    else:
+        reason = f"{newest.signed_by} signed a tag that does not name {release.version}"
+    return Verdict("qa-signature", "fail", reason, step)
+
+
+def _names_version(signature: Evidence, version: str) -> bool:
+    try:
+        return signature.version == version == str(version_of_tag(str(signature.predicate.get("tag", ""))))
+    except InvalidInput:
+        return False

@@ -1,0 +1,1 @@
+"""Pipeline runs: their states and steps."""

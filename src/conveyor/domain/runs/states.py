@@ -1,0 +1,161 @@
+"""Pipeline runs: one commit or tag going through, and which state may follow which.
+
+The machines are the two tables below; a move that is not in them is refused. Saying the state again that a
+run or step already has is no move and always allowed: a worker that was killed between doing and noting
+reports twice.
+
+    run    requested → running → succeeded | failed | cancelled
+    step   running → succeeded | failed | skipped, and → running again when a killed worker's run is resumed
+
+Liveness is not here yet: a run whose worker dies stays ``running``. It comes as a heartbeat: the holder
+renews ``heartbeat_at`` with every report and at least every few seconds, and a claim also takes a running
+run whose heartbeat is older than a lease. That adds one move, running → running under another worker, and
+needs no new state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from conveyor.domain.words.times import from_utc_text
+from conveyor.errors import Conflict, Forbidden, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
+StepState = Literal["running", "succeeded", "failed", "skipped"]
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+STEP_STATES: tuple[StepState, ...] = get_args(StepState)
+
+RUN_MOVES: Mapping[RunState, frozenset[RunState]] = {
+    "requested": frozenset({"running", "cancelled"}),
+    "running": frozenset({"succeeded", "failed", "cancelled"}),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+STEP_MOVES: Mapping[StepState | None, frozenset[StepState]] = {
+    None: frozenset({"running", "succeeded", "failed", "skipped"}),
+    "running": frozenset({"succeeded", "failed", "skipped"}),
+    "succeeded": frozenset({"running"}),
+    "failed": frozenset({"running"}),
+    "skipped": frozenset({"running"}),
+}
+"""``None``: the step was never heard of; a report of its beginning may have been lost with its worker."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part of a run."""
+
+    name: str
+    state: StepState
+    started_at: str
+    finished_at: str | None
+    detail: Mapping[str, Any]
+    """What the step found or made; ``summary`` in it is one line for people."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people; empty when the step said none."""
+        return str(self.detail.get("summary") or "")
+
+    @property
+    def seconds(self) -> float:
+        """How long it took by its worker's clock, else by the times of its reports; 0 while it runs."""
+        measured = self.detail.get("seconds")
+        if isinstance(measured, int | float):
+            return float(measured)
+        if self.finished_at is None:
+            return 0.0
+        return (from_utc_text(self.finished_at) - from_utc_text(self.started_at)).total_seconds()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pipeline run as the store knows it. Times are text, see ``times``."""
+
+    id: int
+    repository: str
+    ref: str
+    commit: str | None
+    project: str | None
+    version: str | None
+    state: RunState
+    worker: str | None
+    requested_by: str
+    requested_at: str
+    claimed_at: str | None
+    finished_at: str | None
+    detail: str | None
+    """What failed, in one sentence."""
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no state can follow."""
+        return not RUN_MOVES[self.state]
+
+
+def check_run_move(before: RunState, after: RunState) -> bool:
+    """Whether this is a move at all (``False``: the state stays); raises Conflict when it is not allowed."""
+    if before == after:
+        return False
+    if after not in RUN_MOVES[before]:
+        raise Conflict(f"a run that is {before} can not become {after}")
+    return True
+
+
+def check_step_move(before: StepState | None, after: StepState) -> bool:
+    """Whether this is a move at all (``False``: the state stays); raises Conflict when it is not allowed."""
+    if before == after:
+        return False
+    if after not in STEP_MOVES[before]:
+        raise Conflict(f"a step that is {before} can not become {after}")
+    return True
+
+
+def check_holder(run: Run, worker: str | None) -> None:
+    """Allow reports of the worker that holds the run, while it runs or to say its last state again.
+
+    Raises:
+        Forbidden: another worker holds it, or the caller is no worker.
+        Conflict: nobody has claimed it.
+    """
+    if run.worker is None:
+        raise Conflict(f"nobody has claimed run {run.id}", hint="claim it first: POST /api/v1/runs/claim")
+    if worker != run.worker:
+        raise Forbidden(f"run {run.id} is held by {run.worker}, not by {worker or 'you'}")
+
+
+def check_request(repository: str, ref: str) -> None:
+    """Accept what a run is asked for.
+
+    Raises:
+        InvalidInput: the repository's URL holds a password, or git would read one of the two as an option;
+            names every fault.
+    """
+    faults = []
+    if repository.startswith("-") or not repository.isprintable():
+        faults.append("repository is neither a URL nor a path")
+    if holds_password(repository):
+        faults.append("repository holds a password, which everybody who may read runs would see")
+    if ref.startswith("-") or not ref.isprintable() or " " in ref:
+        faults.append("ref is no name that git gives")
+    if faults:
+        raise InvalidInput(
+            f"the run can not be requested: {faults[0]}",
+            faults=faults,
+            hint="name a repository the worker reaches with keys of its own, and a ref: refs/tags/v1.0",
+        )
+
+
+def holds_password(repository: str) -> bool:
+    """Whether a repository's URL holds a password, or can not be read well enough to tell."""
+    try:
+        return urlsplit(repository).password is not None
+    except ValueError:
+        return True
