@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from conveyor.catalog.connection import is_sqlite, writing
-from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases, serial
+from conveyor.catalog.database.connection import is_sqlite, writing
+from conveyor.catalog.database.tables import (
+    claims,
+    distributions,
+    events,
+    placements,
+    projects,
+    releases,
+    serial,
+)
 from conveyor.domain.words.times import utc_text
 from conveyor.operations.opening import close_store, open_store
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.blobs.shelves import blob_path
-from conveyor.catalog.connection import open_catalog, writing
+from conveyor.catalog.database.connection import open_catalog, writing
 from conveyor.errors import Conflict, MissingTool, NotFound, StorageFailed, StorageFull
 from conveyor.operations.backups import back_up, read_backup
 from conveyor.operations.inspection import inspect_store

@@ -16,14 +16,14 @@ from alembic.operations import Operations
 from sqlalchemy import create_engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
-from conveyor.catalog.connection import is_sqlite, open_catalog, reading, writing
-from conveyor.catalog.events import Event, events_since, insert_event
-from conveyor.catalog.facts import read_fact, write_fact
-from conveyor.catalog.indexes import all_indexes, insert_index
+from conveyor.catalog.database.connection import is_sqlite, open_catalog, reading, writing
+from conveyor.catalog.database.events import Event, events_since, insert_event
+from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.schema import prepare_schema
+from conveyor.catalog.database.serials import newest_serial, next_serial
+from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
+from conveyor.catalog.indexes.definitions import all_indexes, insert_index
 from conveyor.catalog.migrations import migrate, versions
-from conveyor.catalog.schema import prepare_schema
-from conveyor.catalog.serials import newest_serial, next_serial
-from conveyor.catalog.tables import SCHEMA_VERSION, index_bases, indexes, metadata
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
 from conveyor.errors import Conflict, InvalidInput
 
@@ -144,8 +144,8 @@ def test_catalog_that_is_up_to_date_runs_no_migration(engine: Engine) -> None:
 def test_ordinary_start_does_not_import_alembic(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from conveyor.catalog.connection import open_catalog\n"
-        "from conveyor.catalog.schema import prepare_schema\n"
+        "from conveyor.catalog.database.connection import open_catalog\n"
+        "from conveyor.catalog.database.schema import prepare_schema\n"
         "engine = open_catalog(sys.argv[1])\n"
         "prepare_schema(engine); prepare_schema(engine)\n"
         "engine.dispose()\n"

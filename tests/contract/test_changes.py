@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import insert
 
-from conveyor.catalog.events import events_since
-from conveyor.catalog.facts import read_fact, write_fact
-from conveyor.catalog.tables import facts
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.tables import facts
 from conveyor.errors import Conflict
 from conveyor.operations.changes import read, record_change
 from makers import make_store

@@ -9,11 +9,11 @@ import pytest
 from packaging.utils import canonicalize_name
 from urllib3.util import make_headers
 
-from conveyor.catalog.distributions import distributions_of
-from conveyor.catalog.evidence import evidence_of_release
-from conveyor.catalog.pages import claims_on
-from conveyor.catalog.project_sizes import project_size
-from conveyor.catalog.releases import find_release
+from conveyor.catalog.indexes.pages import claims_on
+from conveyor.catalog.releases.distributions import distributions_of
+from conveyor.catalog.releases.evidence import evidence_of_release
+from conveyor.catalog.releases.project_sizes import project_size
+from conveyor.catalog.releases.versions import find_release
 from conveyor.domain.indexes.definitions import is_claimed
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.domain.indexes.project_status import ProjectStatus

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from conveyor.catalog.connection import reading, writing
-from conveyor.catalog.statements import Statement, is_among, numbered
-from conveyor.catalog.tables import claims, facts
+from conveyor.catalog.database.connection import reading, writing
+from conveyor.catalog.database.statements import Statement, is_among, numbered
+from conveyor.catalog.database.tables import claims, facts
 from makers import make_store
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import urllib3
 from sqlalchemy import func, select
 from urllib3.filepost import encode_multipart_formdata
 
-from conveyor.catalog.claims import has_lookalike
-from conveyor.catalog.tables import claims, distributions, events, placements, projects, releases
+from conveyor.catalog.database.tables import claims, distributions, events, placements, projects, releases
+from conveyor.catalog.indexes.claims import has_lookalike
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity

@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
-from conveyor.catalog.tables import users
+from conveyor.catalog.database.tables import users
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.operations.changes import read
 from conveyor.operations.indexes import list_indexes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from conveyor.blobs.inventory import listed_blobs, local_blobs
-from conveyor.catalog.tables import metadata
+from conveyor.catalog.database.tables import metadata
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import text
 
 from conveyor.blobs.inventory import local_blobs
-from conveyor.catalog.connection import writing
-from conveyor.catalog.events import Event, events_since
+from conveyor.catalog.database.connection import writing
+from conveyor.catalog.database.events import Event, events_since
 from conveyor.domain.indexes.mirror import MirroredFile, UpstreamFile, UpstreamPage
 from conveyor.operations.changes import read
 from conveyor.operations.mirror import keep_file, store_page

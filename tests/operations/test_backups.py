@@ -14,7 +14,7 @@ import pytest
 
 from conveyor.blobs import shelves
 from conveyor.blobs.inventory import hash_file
-from conveyor.catalog.copies import copied_catalog
+from conveyor.catalog.care.copies import copied_catalog
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed, StorageFull
 from conveyor.operations.backups import BackedUp, back_up, read_backup

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import insert
 
-from conveyor.catalog.events import events_since
-from conveyor.catalog.facts import read_fact, write_fact
-from conveyor.catalog.serials import SerialFile, newest_serial
-from conveyor.catalog.tables import facts
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.serials import SerialFile, newest_serial
+from conveyor.catalog.database.tables import facts
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.changes import read, record_change
 from conveyor.operations.opening import close_store, open_store

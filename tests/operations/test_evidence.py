@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from conveyor.catalog.events import events_since
-from conveyor.catalog.evidence import evidence_of_release
-from conveyor.catalog.tables import evidence
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.tables import evidence
+from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.people.keys import key_id, read_public_key

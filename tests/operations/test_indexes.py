@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.catalog.events import events_since
+from conveyor.catalog.database.events import events_since
 from conveyor.domain.indexes.definitions import Index
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized

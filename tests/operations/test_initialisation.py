@@ -13,10 +13,10 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import select
 
-from conveyor.catalog.connection import open_catalog, writing
-from conveyor.catalog.events import events_since
-from conveyor.catalog.facts import write_fact
-from conveyor.catalog.tables import users
+from conveyor.catalog.database.connection import open_catalog, writing
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.facts import write_fact
+from conveyor.catalog.database.tables import users
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.domain.people.access import SCOPES
 from conveyor.errors import Conflict, InvalidInput, StorageFailed

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from conveyor.blobs.inventory import local_blobs
-from conveyor.catalog.tables import distributions, mirrored_files
+from conveyor.catalog.database.tables import distributions, mirrored_files
 from conveyor.errors import Conflict
 from conveyor.operations.changes import read
 from conveyor.operations.files import find_file

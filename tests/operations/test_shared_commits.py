@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from sqlalchemy import event, insert
 
-from conveyor.catalog.events import events_since
-from conveyor.catalog.facts import read_fact, write_fact
-from conveyor.catalog.tables import facts, releases
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.changes import read
 from conveyor.operations.shared_commits import MOST_TOGETHER, record_together
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from conveyor.catalog.changes import Change
-    from conveyor.catalog.events import Event
+    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Event
     from conveyor.operations.store import Store
 
     Work = Callable[[Change], object]

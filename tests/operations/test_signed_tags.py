@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.catalog.evidence import evidence_of_release
+from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, MissingTool, NotFound

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from conveyor.catalog.events import events_since
-from conveyor.catalog.tables import tokens
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.tables import tokens
 from conveyor.domain.people.access import Identity, may_promote
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
 from conveyor.operations.changes import read

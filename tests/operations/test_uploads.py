@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from attestations_made import make_attestation
-from conveyor.catalog.events import events_since
-from conveyor.catalog.releases import close_release
-from conveyor.catalog.tables import (
+from conveyor.catalog.database.events import events_since
+from conveyor.catalog.database.tables import (
     claims,
     distributions,
     mirrored_projects,
@@ -21,6 +20,7 @@ from conveyor.catalog.tables import (
     releases,
     retired_filenames,
 )
+from conveyor.catalog.releases.versions import close_release
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import ANONYMOUS, Identity

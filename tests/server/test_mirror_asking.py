@@ -11,7 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 from sqlalchemy import func, select
 
-from conveyor.catalog.tables import mirrored_projects
+from conveyor.catalog.database.tables import mirrored_projects
 from conveyor.domain.indexes.mirror import ABSENT_FOR, FRESH_FOR
 from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
 from conveyor.operations.changes import read

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.catalog.events import events_since
+from conveyor.catalog.database.events import events_since
 from conveyor.domain.indexes.mirror import FRESH_FOR
 from conveyor.errors import Forbidden, NotFound
 from conveyor.operations.changes import read

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import update
 
-from conveyor.catalog.tables import distributions
+from conveyor.catalog.database.tables import distributions
 from conveyor.errors import NotFound
 from conveyor.operations.changes import record_change
 from distributions_made import core_metadata, make_sdist, make_wheel

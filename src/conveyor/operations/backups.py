@@ -40,11 +40,11 @@ from conveyor.blobs.inventory import (
     sync_file_system,
 )
 from conveyor.blobs.locks import file_locked
-from conveyor.catalog.connection import is_sqlite
-from conveyor.catalog.copies import copied_catalog
-from conveyor.catalog.facts import read_fact
-from conveyor.catalog.named_blobs import named_blobs
-from conveyor.catalog.serials import newest_serial
+from conveyor.catalog.care.copies import copied_catalog
+from conveyor.catalog.care.named_blobs import named_blobs
+from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.serials import newest_serial
 from conveyor.domain.care.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
 from conveyor.domain.words.times import utc_text
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
-    from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs
+    from conveyor.catalog.care.named_blobs import NamedBlob, NamedBlobs
     from conveyor.domain.care.backups import Database
     from conveyor.operations.inspection import Progress
     from conveyor.operations.store import Store

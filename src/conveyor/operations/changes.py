@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from conveyor.catalog.changes import Change
-from conveyor.catalog.connection import reading, storage_error, writing
+from conveyor.catalog.database.changes import Change
+from conveyor.catalog.database.connection import reading, storage_error, writing
 from conveyor.domain.words.times import utc_text
 from conveyor.errors import Conflict
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.events import events_since
+from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import Identity, may_administer
 from conveyor.operations.changes import read
 
 if TYPE_CHECKING:
-    from conveyor.catalog.events import Event
+    from conveyor.catalog.database.events import Event
     from conveyor.operations.store import Store
 
 MAX_EVENTS_LISTED = 1000

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog import evidence as rows
-from conveyor.catalog.signers import find_signer
-from conveyor.catalog.workers import workers_of_keys
+from conveyor.catalog.people.signers import find_signer
+from conveyor.catalog.people.workers import workers_of_keys
 from conveyor.domain.people.access import Identity, may_upload
 from conveyor.domain.people.keys import read_public_key
 from conveyor.domain.people.signatures import fingerprint
@@ -36,9 +36,9 @@ from conveyor.operations.signatures import verify_tag_signature
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from conveyor.catalog.evidence import Subject
-    from conveyor.catalog.signers import Signer
-    from conveyor.catalog.workers import Worker
+    from conveyor.catalog.people.signers import Signer
+    from conveyor.catalog.people.workers import Worker
+    from conveyor.catalog.releases.evidence import Subject
     from conveyor.domain.releases.evidence import Envelope, EvidenceKind, Statement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store import Store

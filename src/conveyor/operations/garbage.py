@@ -26,9 +26,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.inventory import listed_blobs, local_blobs, remove_listed
-from conveyor.catalog.connection import is_sqlite
-from conveyor.catalog.distributions import digests_retired_since
-from conveyor.catalog.named_blobs import named_blobs
+from conveyor.catalog.care.named_blobs import named_blobs
+from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.releases.distributions import digests_retired_since
 from conveyor.domain.words.times import utc_text
 from conveyor.operations.changes import read, record_change
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs.filesystem import FilesystemBlobs
     from conveyor.blobs.inventory import ListedFile
-    from conveyor.catalog.named_blobs import NamedBlobs
+    from conveyor.catalog.care.named_blobs import NamedBlobs
     from conveyor.operations.store import Store
 
 ACTOR = "gc"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes import all_indexes, insert_index
+from conveyor.catalog.indexes.definitions import all_indexes, insert_index
 from conveyor.domain.indexes.definitions import Index, check_new_index
 from conveyor.domain.people.access import can_read, may_administer
 from conveyor.domain.releases.gates import GATES

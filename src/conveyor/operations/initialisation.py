@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.locks import folder_locked
-from conveyor.catalog.connection import sqlite_path
-from conveyor.catalog.facts import lock_facts, read_fact, write_fact
-from conveyor.catalog.indexes import insert_index
-from conveyor.catalog.users import insert_user
+from conveyor.catalog.database.connection import sqlite_path
+from conveyor.catalog.database.facts import lock_facts, read_fact, write_fact
+from conveyor.catalog.indexes.definitions import insert_index
+from conveyor.catalog.people.users import insert_user
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.domain.people.access import SCOPES
 from conveyor.errors import InvalidInput, NotFound

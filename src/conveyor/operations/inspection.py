@@ -2,8 +2,8 @@
 
 Works while the store serves, and changes nothing. Its steps:
 
-1. the rows: SQLite's own check of its file, then every rule between rows (``catalog.consistency``), and a
-   list of the digests that rows name, all read before the long work begins;
+1. the rows: SQLite's own check of its file, then every rule between rows (``catalog.care.consistency``), and
+   a list of the digests that rows name, all read before the long work begins;
 2. every blob that a row promises: is it here, and does every byte of it hash to its name?
 3. every other blob: does it hash to its name, and is it young enough to belong to an upload under way?
 4. files among the blobs that are none; as warnings, temporaries of processes that are gone, what others
@@ -34,10 +34,10 @@ from conveyor.blobs.inventory import (
     look_at,
     stray_files,
 )
-from conveyor.catalog.connection import sqlite_path
-from conveyor.catalog.consistency import contents_by_filename, damage_of_database, faults_of_rows
-from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.named_blobs import UNPROMISED_ROLES, Namer, named_blobs, namers_of
+from conveyor.catalog.care.consistency import contents_by_filename, damage_of_database, faults_of_rows
+from conveyor.catalog.care.named_blobs import UNPROMISED_ROLES, Namer, named_blobs, namers_of
+from conveyor.catalog.database.connection import sqlite_path
+from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.domain.indexes.policy import chain_of
 from conveyor.errors import StorageFailed
 from conveyor.operations.changes import read
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.blobs.filesystem import FilesystemBlobs
-    from conveyor.catalog.named_blobs import NamedBlob, NamedBlobs, Role
+    from conveyor.catalog.care.named_blobs import NamedBlob, NamedBlobs, Role
     from conveyor.operations.store import Store
 
     Progress = Callable[[int, int, int], None]
@@ -65,7 +65,7 @@ class Fault:
 
     kind: str
     """For scripts: ``missing-blob``, ``wrong-blob``, ``wrong-size``, ``unnamed-blob``, ``stray-file``,
-    ``two-contents``, or a kind of ``catalog.consistency``."""
+    ``two-contents``, or a kind of ``catalog.care.consistency``."""
     subject: str
     """The file, digest, project or table concerned."""
     what: str

@@ -15,7 +15,7 @@ from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from conveyor.catalog.mirrored import (
+from conveyor.catalog.indexes.mirrored import (
     delete_mirrored_files,
     insert_mirrored_files,
     mirrored_by_digest,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs import blobs_folder, open_blobs
 from conveyor.blobs.errors import storage_errors
-from conveyor.catalog.connection import has_catalog, is_sqlite, open_catalog
-from conveyor.catalog.facts import read_fact
-from conveyor.catalog.schema import prepare_schema
-from conveyor.catalog.serials import NewestSerial, SerialFile, SerialQuery
+from conveyor.catalog.database.connection import has_catalog, is_sqlite, open_catalog
+from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.schema import prepare_schema
+from conveyor.catalog.database.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.changes import database_errors, read
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RESTORING_FILE = "unfinished-restore"
 """Lies in a folder that a backup is being restored into, or was until somebody pulled the plug."""
 SERIAL_FILE = "serial"
-"""Sixteen bytes of shared memory beside the catalogue; see ``catalog.serials``."""
+"""Sixteen bytes of shared memory beside the catalogue; see ``catalog.database.serials``."""
 PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
 _OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
 """How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.mirrored import mirrored_page_files, mirrored_projects_of
-from conveyor.catalog.pages import (
+from conveyor.catalog.database.serials import newest_serial
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.mirrored import mirrored_page_files, mirrored_projects_of
+from conveyor.catalog.indexes.pages import (
     actions_since,
     claims_on,
     last_change,
     own_page_files,
     project_names,
 )
-from conveyor.catalog.project_status import status_of
-from conveyor.catalog.serials import newest_serial
+from conveyor.catalog.releases.project_status import status_of
 from conveyor.domain.indexes.definitions import one_per_filename, resolution_order, suppliers
 from conveyor.domain.indexes.mirror import due_at, is_due, page_file
 from conveyor.domain.indexes.project_status import shown_status

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.project_sizes import project_size, set_size_limit
-from conveyor.catalog.projects import find_project, insert_project, lock_project
+from conveyor.catalog.releases.project_sizes import project_size, set_size_limit
+from conveyor.catalog.releases.projects import find_project, insert_project, lock_project
 from conveyor.domain.indexes.project_sizes import ProjectSize
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import project_name

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.mirrored import mirrored_projects_of
-from conveyor.catalog.placements import releases_of_project
-from conveyor.catalog.project_status import set_status, status_of
-from conveyor.catalog.projects import find_project, insert_project, lock_project
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.mirrored import mirrored_projects_of
+from conveyor.catalog.releases.placements import releases_of_project
+from conveyor.catalog.releases.project_status import set_status, status_of
+from conveyor.catalog.releases.projects import find_project, insert_project, lock_project
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.project_status import ACTIVE, ProjectStatus, shown_status
 from conveyor.domain.people.access import may_administer

@@ -32,9 +32,9 @@ from conveyor.blobs.inventory import (
     set_aside,
 )
 from conveyor.blobs.shelves import blob_path
-from conveyor.catalog.named_blobs import mark_not_stored
-from conveyor.catalog.project_sizes import recount_stored_bytes
-from conveyor.catalog.projects import lock_project
+from conveyor.catalog.care.named_blobs import mark_not_stored
+from conveyor.catalog.releases.project_sizes import recount_stored_bytes
+from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.distributions.filenames import distribution_filename
 from conveyor.domain.distributions.sdists import read_sdist
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.blobs.filesystem import FilesystemBlobs
-    from conveyor.catalog.changes import Change
-    from conveyor.catalog.named_blobs import Namer
+    from conveyor.catalog.care.named_blobs import Namer
+    from conveyor.catalog.database.changes import Change
     from conveyor.operations.inspection import Inspection, Progress
     from conveyor.operations.store import Store
 

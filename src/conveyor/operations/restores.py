@@ -26,11 +26,11 @@ from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.inventory import copy_blob, hash_file, in_parallel, listed_blobs, local_blobs
 from conveyor.blobs.shelves import blob_path
-from conveyor.catalog.connection import has_catalog, open_catalog, reading, sqlite_path
-from conveyor.catalog.dumps import load_catalog
-from conveyor.catalog.facts import read_fact
-from conveyor.catalog.serials import newest_serial
-from conveyor.catalog.tables import SCHEMA_VERSION
+from conveyor.catalog.care.dumps import load_catalog
+from conveyor.catalog.database.connection import has_catalog, open_catalog, reading, sqlite_path
+from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.serials import newest_serial
+from conveyor.catalog.database.tables import SCHEMA_VERSION
 from conveyor.domain.care.backups import parse_listing_line
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.backups import BLOBS, MOST_NAMED, read_backup

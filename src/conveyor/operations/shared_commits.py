@@ -20,14 +20,14 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from conveyor.catalog.connection import is_sqlite
+from conveyor.catalog.database.connection import is_sqlite
 from conveyor.operations.changes import record_change, record_changes
 from conveyor.operations.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.catalog.changes import Change
+    from conveyor.catalog.database.changes import Change
     from conveyor.operations.store import Store
 
 MOST_TOGETHER = 64

@@ -12,7 +12,7 @@ from conveyor.operations.changes import read, record_change
 from conveyor.operations.tokens import future_text
 
 if TYPE_CHECKING:
-    from conveyor.catalog.signers import Signer
+    from conveyor.catalog.people.signers import Signer
     from conveyor.operations.store import Store
 
 ROLES = ("qa",)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from conveyor.blobs import BlobStore
-    from conveyor.catalog.serials import NewestSerial
+    from conveyor.catalog.database.serials import NewestSerial
 
 ADMIN = "admin"
 """The user that every store has: an administrator."""

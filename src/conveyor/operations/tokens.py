@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from conveyor.catalog import tokens as rows
-from conveyor.catalog.connection import writing
-from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.users import find_user
+from conveyor.catalog.database.connection import writing
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.people.users import find_user
 from conveyor.domain.people.access import Identity, may_administer, narrowed, scopes_from
 from conveyor.domain.people.tokens import NewToken
 from conveyor.domain.words.names import project_name
@@ -27,8 +27,8 @@ from conveyor.operations.users import check_scopes
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from conveyor.catalog.changes import Change
-    from conveyor.catalog.tokens import TokenRow
+    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.people.tokens import TokenRow
     from conveyor.operations.store import Store
 
 PREFIX = "conveyor-"

@@ -12,15 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.distributions import is_retired
-from conveyor.catalog.events import is_touched_since
-from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.pages import claims_on
-from conveyor.catalog.placements import placements_of_filename
-from conveyor.catalog.project_sizes import project_size
-from conveyor.catalog.project_status import status_of
-from conveyor.catalog.releases import releases_among
-from conveyor.catalog.serials import newest_serial
+from conveyor.catalog.database.events import is_touched_since
+from conveyor.catalog.database.serials import newest_serial
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.pages import claims_on
+from conveyor.catalog.releases.distributions import is_retired
+from conveyor.catalog.releases.placements import placements_of_filename
+from conveyor.catalog.releases.project_sizes import project_size
+from conveyor.catalog.releases.project_status import status_of
+from conveyor.catalog.releases.versions import releases_among
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import (
     FilenameState,

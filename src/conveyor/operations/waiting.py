@@ -12,7 +12,7 @@ from conveyor.errors import StorageFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.catalog.changes import Change
+    from conveyor.catalog.database.changes import Change
 
 Result = TypeVar("Result")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conveyor.catalog import workers as rows
-from conveyor.catalog.tokens import revoke_tokens_of
-from conveyor.catalog.users import disable_user, find_user, insert_user
+from conveyor.catalog.people.tokens import revoke_tokens_of
+from conveyor.catalog.people.users import disable_user, find_user, insert_user
 from conveyor.domain.people.access import WORKER_SCOPES, Identity, check_user_name, may_administer
 from conveyor.domain.people.keys import key_id, read_public_key, write_public_key
 from conveyor.errors import Conflict, NotFound
@@ -19,7 +19,7 @@ from conveyor.operations.changes import read, record_change
 from conveyor.operations.tokens import insert_new_token
 
 if TYPE_CHECKING:
-    from conveyor.catalog.workers import Worker
+    from conveyor.catalog.people.workers import Worker
     from conveyor.operations.store import Store
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes import all_indexes
-from conveyor.catalog.placements import placements_of_release, set_yanked
-from conveyor.catalog.projects import lock_project
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.releases.placements import placements_of_release, set_yanked
+from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.yanks import Yank, YankedFile, may_yank
 from conveyor.domain.words.names import project_name
@@ -18,8 +18,8 @@ from conveyor.operations.changes import record_change
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from conveyor.catalog.changes import Change
-    from conveyor.catalog.placements import PlacedFile
+    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.releases.placements import PlacedFile
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store import Store
 

@@ -9,7 +9,7 @@ from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import MOMENT, given, listed, named, nullable, one_of, record
 
 if TYPE_CHECKING:
-    from conveyor.catalog.signers import Signer
+    from conveyor.catalog.people.signers import Signer
     from conveyor.server.api.endpoints import Call
 
 

@@ -1,0 +1,1 @@
+"""What backup, inspection and garbage collection ask of the whole catalogue."""

@@ -1,0 +1,1 @@
+"""The database itself: connection, tables, migrations, serials, and the log of changes."""

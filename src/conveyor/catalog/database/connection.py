@@ -1,0 +1,200 @@
+"""Opens the catalogue: SQLite (one node) or PostgreSQL (any number of nodes), behind one SQLAlchemy engine.
+
+Two kinds of transaction, and no others:
+
+``reading``   one snapshot: every statement inside sees the same state. SQLite: a deferred ``BEGIN`` in WAL
+              mode; PostgreSQL: ``REPEATABLE READ, READ ONLY``.
+``writing``   SQLite: ``BEGIN IMMEDIATE``, so that a writer waits at the door instead of failing in the
+              middle; PostgreSQL: ``READ COMMITTED``, put in order by the row lock of ``serials.next_serial``.
+
+The sqlite3 driver's own implicit ``BEGIN`` is turned off: it would begin no transaction for a read and a
+deferred one for a write, which fails with "database is locked" under load.
+
+No other module of the product knows which of the two databases it speaks to. Errors of the driver pass
+through ``reading`` and ``writing`` as they are; ``operations.changes`` turns them into ours.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from conveyor.catalog.database.statements import Statement
+from conveyor.catalog.database.turns import WriteTurn
+from conveyor.errors import InvalidInput, StorageFailed, StorageFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_TIMEOUT_SECONDS = 30.0
+"""How long a writer waits for the write lock of another process before it gives up."""
+
+_BEGIN, _BEGIN_IMMEDIATE = Statement(sqlalchemy.text("BEGIN")), Statement(sqlalchemy.text("BEGIN IMMEDIATE"))
+
+POOL_SIZE = 16
+"""Connections kept open per process; more are opened when more threads ask at once, and closed after."""
+
+
+def open_catalog(url: str) -> sqlalchemy.Engine:
+    """An engine for ``sqlite:///PATH`` or ``postgresql+psycopg://…``; nothing is connected or created yet.
+
+    Raises:
+        InvalidInput: the URL is none, or names a database that is not supported.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    if parsed.get_backend_name() == "postgresql":
+        return _open_postgresql(parsed)
+    raise InvalidInput(f'the catalogue can not live in "{parsed.get_backend_name()}"', hint=_URL_HINT)
+
+
+def _parsed(url: str) -> sqlalchemy.URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise InvalidInput("the database URL can not be read", hint=_URL_HINT) from error
+
+
+_URL_HINT = "use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite catalogue; ``None`` for another database."""
+    parsed = _parsed(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def has_catalog(url: str) -> bool:
+    """Whether a catalogue was ever made at this URL; looking makes none."""
+    path = sqlite_path(url)
+    if path is not None:
+        return path.is_file()
+    engine = open_catalog(url)
+    try:
+        with engine.connect() as connection:
+            return sqlalchemy.inspect(connection).has_table("facts")
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A read transaction on what ``open_catalog`` gave: one consistent snapshot for all statements inside."""
+    readers: sqlalchemy.Engine = engine.get_execution_options()["readers"]
+    with readers.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A write transaction on what ``open_catalog`` gave, committed on leaving, rolled back by any exception.
+
+    Raises:
+        StorageFailed: the turn to write can not be taken.
+    """
+    options = engine.get_execution_options()
+    turn: WriteTurn | None = options["write_turn"]
+    writers: sqlalchemy.Engine = options["writers"]
+    with turn.taken() if turn else nullcontext(), writers.begin() as connection:
+        yield connection
+
+
+def is_full_disk(reason: str) -> bool:
+    """Whether SQLite, PostgreSQL or one of their programs says that no space is left."""
+    return "disk is full" in reason or "No space left" in reason
+
+
+def storage_error(what: str, reason: str, *, hint: str) -> StorageFailed:
+    """The error to raise when a database could not do something; StorageFull, with a hint of its own."""
+    if is_full_disk(reason):
+        return StorageFull(f"{what}: the disk is full", hint="free some space, then try again")
+    return StorageFailed(f"{what}: {reason}", hint=hint)
+
+
+def is_sqlite(engine: sqlalchemy.Engine) -> bool:
+    """Whether the catalogue is a SQLite file (else it is PostgreSQL)."""
+    return engine.dialect.name == "sqlite"
+
+
+def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
+    if not url.database or url.database == ":memory:":
+        raise InvalidInput("the catalogue needs a file", hint=_URL_HINT)
+    turn = WriteTurn(Path(url.database))
+    engine = sqlalchemy.create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        poolclass=QueuePool,
+        pool_size=POOL_SIZE,
+        max_overflow=-1,
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,
+            "timeout": BUSY_TIMEOUT_SECONDS,
+            "cached_statements": 512,
+        },
+    )
+    writers = engine.execution_options(sqlite_begin=_BEGIN_IMMEDIATE)
+    engine.update_execution_options(readers=engine, writers=writers, write_turn=turn)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "engine_disposed", lambda _: turn.close())
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    """Durable before it is acknowledged (``synchronous=FULL``), readers never blocked (WAL)."""
+    del record
+    cursor = connection.cursor()
+    try:
+        _switch_to_wal(cursor)
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        # No mmap_size: every connection of the pool maps the file anew, and a catalogue of a million files
+        # made 700 MB of resident memory out of that, per process, for pages that were no faster.
+    finally:
+        cursor.close()
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    """Two processes that open an empty file at once: SQLite answers one of them "locked" without waiting."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
+    begin: Statement = connection.get_execution_options().get("sqlite_begin", _BEGIN)
+    begin.run(connection)
+
+
+def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
+    engine = sqlalchemy.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        isolation_level="READ COMMITTED",
+        pool_size=POOL_SIZE,
+        max_overflow=2 * POOL_SIZE,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10, "application_name": "conveyor"},
+    )
+    readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    engine.update_execution_options(readers=readers, writers=engine, write_turn=None)
+    return engine

@@ -1,0 +1,85 @@
+"""The audit log: every change, in serial order, written in the transaction of the change itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, insert, select
+
+from conveyor.catalog.database.statements import Statement
+from conveyor.catalog.database.tables import events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change, as it stands in the audit log."""
+
+    serial: int
+    at: str
+    actor: str
+    action: str
+    index: str | None
+    project: str | None
+    version: str | None
+    detail: Mapping[str, Any]
+
+
+_INSERT = Statement(insert(events))
+_TOUCHING = Statement(
+    select(events.c.serial)
+    .where(
+        events.c.serial > bindparam("serial"),
+        # Not an "or": for that SQLite reads all events of the project instead of those since the serial.
+        func.coalesce(events.c.project, bindparam("project")) == bindparam("project"),
+    )
+    .limit(1)
+)
+
+
+def insert_event(connection: Connection, recorded: Event) -> None:
+    """Write one event; its serial was taken with ``serials.next_serial`` in the same transaction."""
+    _INSERT.run(
+        connection,
+        {
+            "serial": recorded.serial,
+            "at": recorded.at,
+            "actor": recorded.actor,
+            "action": recorded.action,
+            "index_name": recorded.index,
+            "project": recorded.project,
+            "version": recorded.version,
+            "detail": json.dumps(recorded.detail, sort_keys=True),
+        },
+    )
+
+
+def is_touched_since(connection: Connection, project: str, serial: int) -> bool:
+    """Whether any change after ``serial`` was about this project, or about no single one."""
+    return _TOUCHING.first(connection, {"serial": serial, "project": project}) is not None
+
+
+def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> list[Event]:
+    """The events after ``serial``, oldest first, at most ``limit``."""
+    rows = connection.execute(
+        select(events).where(events.c.serial > serial).order_by(events.c.serial).limit(limit)
+    )
+    return [
+        Event(
+            serial=row.serial,
+            at=row.at,
+            actor=row.actor,
+            action=row.action,
+            index=row.index_name,
+            project=row.project,
+            version=row.version,
+            detail=json.loads(row.detail),
+        )
+        for row in rows
+    ]

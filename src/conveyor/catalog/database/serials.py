@@ -1,0 +1,199 @@
+"""Serials: every change has one, in commit order, and everybody can ask for the newest at no cost.
+
+A serial is taken under the lock of the one row of ``serial`` and the lock is held until the commit, so the
+order of serials is the order in which changes became visible.
+
+**SerialFile** (SQLite, one node) tells all processes the newest serial through sixteen bytes of shared
+memory, so that the hot path compares two integers instead of asking the database. The bytes hold two words:
+
+    announced   the serial that a writer is about to commit; set before the commit, under the write lock
+    published   the newest serial that is known to be committed; raised after the commit
+
+A reader that finds both equal knows that nobody has committed anything since ``published``. When they
+differ, someone is committing now, or died between commit and publication: the reader asks the database
+and, if the change is there, publishes it for everybody. So a writer may be killed at any line:
+
+    killed before the announcement: nothing was committed, the words are equal and right;
+    killed after it, before the commit: the words differ, each reader asks the database and gets the old
+        serial; slower until the next change (or ``repair``, which every process calls at start), never wrong;
+    killed after the commit: the first reader of any process finds the words differ and finds the change.
+
+One published word alone would not do: the retry of a client whose server died after the commit is answered
+"already here" without a new change, and from then on every process has to show it (rule 3 of the design).
+A change that is not announced can not be missed either: the announcement precedes the commit.
+
+**SerialQuery** (PostgreSQL, many nodes) asks the database each time: memory is not shared between nodes. It
+keeps one connection for that, so that a question is one round trip.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+
+from conveyor.catalog.database.connection import reading, writing
+from conveyor.catalog.database.statements import Statement
+from conveyor.catalog.database.tables import serial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+_NEXT = Statement(update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest))
+_NEWEST = Statement(select(serial.c.newest))
+
+_ANNOUNCED, _PUBLISHED = 0, 1
+_SIZE_BYTES = 16
+
+
+def next_serial(connection: Connection) -> int:
+    """Take the next serial; its row stays locked until this transaction ends."""
+    return int(_NEXT.scalar(connection))
+
+
+def newest_serial(connection: Connection) -> int:
+    """The serial of the newest change that this transaction sees; 0 in a new store."""
+    return int(_NEWEST.scalar(connection))
+
+
+class NewestSerial(Protocol):
+    """Knows the serial of the newest committed change, of any process."""
+
+    def peek(self) -> int | None:
+        """The newest serial, if it can be told without asking the database; ``None``: ``read`` it."""
+
+    def read(self) -> int:
+        """The newest serial; a page labelled with it is as new as the database was after the call began."""
+
+    def announce(self, newest: int) -> None:
+        """About to commit this serial; called inside the write transaction."""
+
+    def publish(self, newest: int) -> None:
+        """This serial is committed; called before the change is acknowledged."""
+
+    def repair(self) -> None:
+        """Bring what is remembered outside the database back in line with it."""
+
+    def close(self) -> None:
+        """Let go of files and memory."""
+
+
+class SerialFile:
+    """The newest serial in sixteen bytes of memory shared by all processes of a node; see the module."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self._engine = engine
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._file).st_size < _SIZE_BYTES:
+            # With a block behind it: writing into a hole on a full disk would end the process (SIGBUS).
+            os.posix_fallocate(self._file, 0, _SIZE_BYTES)
+        self._map = mmap.mmap(self._file, _SIZE_BYTES)
+        # Aligned eight-byte words: a load or a store of one is a single instruction, never half of it.
+        self._words = memoryview(self._map).cast("Q")
+        self._threads = threading.Lock()
+
+    def peek(self) -> int | None:
+        """The newest serial, without a system call; ``None`` while somebody is committing."""
+        published = self._words[_PUBLISHED]
+        return published if self._words[_ANNOUNCED] == published else None
+
+    def read(self) -> int:
+        """The newest serial; asks the database only while somebody is committing."""
+        known = self.peek()
+        if known is not None:
+            return known
+        with reading(self._engine) as connection:
+            committed = newest_serial(connection)
+        self.publish(committed)
+        return committed
+
+    def announce(self, newest: int) -> None:
+        """Say that ``newest`` is about to be committed; the caller holds the database's write lock."""
+        self._words[_ANNOUNCED] = newest
+
+    def publish(self, newest: int) -> None:
+        """Raise the published serial to ``newest``; it never goes down, in whatever order processes call."""
+        if newest <= self._words[_PUBLISHED]:
+            return
+        with self._alone():
+            self._words[_PUBLISHED] = max(newest, self._words[_PUBLISHED])
+
+    def repair(self) -> None:
+        """Set both words to what the database holds; also downwards, as after restoring a backup."""
+        with writing(self._engine) as connection:
+            committed = newest_serial(connection)
+            with self._alone():
+                self._words[_ANNOUNCED] = self._words[_PUBLISHED] = committed
+
+    def close(self) -> None:
+        """Unmap and close the file."""
+        self._words.release()
+        self._map.close()
+        os.close(self._file)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else, thread or process, raises the published serial meanwhile; freed by death too."""
+        with self._threads:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+class SerialQuery:
+    """The newest serial asked of the database each time, for catalogues that several nodes share."""
+
+    def __init__(self, engine: Engine) -> None:
+        # Without a transaction around it, a question is one round trip instead of three.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None
+        self._turn = threading.Lock()
+
+    def peek(self) -> None:
+        """Never known without asking."""
+
+    def read(self) -> int:
+        """The newest serial; one short query."""
+        with self._turn:
+            try:
+                return self._ask()
+            except DBAPIError as error:
+                self._let_go()
+                if not error.connection_invalidated:
+                    raise
+                return self._ask()  # the database was restarted: what was broken is the connection
+
+    def announce(self, newest: int) -> None:
+        """Nothing to do: nobody remembers."""
+
+    def publish(self, newest: int) -> None:
+        """Nothing to do: the commit was the publication."""
+
+    def repair(self) -> None:
+        """Nothing to repair."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._turn:
+            self._let_go()
+
+    def _ask(self) -> int:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return newest_serial(self._connection)
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

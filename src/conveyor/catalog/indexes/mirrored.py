@@ -1,0 +1,167 @@
+"""Rows of mirrors: which projects were asked for, and the files that upstream has of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from conveyor.catalog.database.tables import mirrored_files, mirrored_projects
+from conveyor.catalog.releases.project_status import status_columns
+from conveyor.domain.indexes.mirror import MirroredFile, MirroredProject
+from conveyor.domain.indexes.project_status import status_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Select
+
+_files, _projects = mirrored_files.c, mirrored_projects.c
+
+_COLUMNS = (
+    _files.index_name,
+    _files.project,
+    _files.filename,
+    _files.sha256,
+    _files.url,
+    _files.size_bytes,
+    _files.upload_time,
+    _files.is_upload_time_first_seen,
+    _files.requires_python,
+    _files.is_yanked,
+    _files.yank_reason,
+    _files.upstream_has_metadata,
+    _files.metadata_sha256,
+    _files.is_stored,
+    _files.is_metadata_unreadable,
+    _files.provenance_url,
+    _files.provenance_sha256,
+)
+"""In the order of the fields of ``MirroredFile``."""
+
+
+_PROJECTS_OF = select(
+    _projects.index_name,
+    _projects.project,
+    _projects.is_present,
+    _projects.etag,
+    _projects.fetched_at,
+    _projects.status,
+    _projects.status_reason,
+).where(
+    _projects.project == bindparam("project"),
+    _projects.index_name.in_(bindparam("index_names", expanding=True)),
+)
+
+_PAGE_FILES: Select[Any] = (
+    select(*_COLUMNS)
+    .where(
+        _files.project == bindparam("project"),
+        _files.index_name.in_(bindparam("index_names", expanding=True)),
+    )
+    .order_by(_files.index_name, _files.filename)
+)
+
+_BY_DIGEST: Select[Any] = select(*_COLUMNS).where(
+    _files.sha256 == bindparam("sha256"), _files.filename == bindparam("filename")
+)
+
+
+def mirrored_projects_of(
+    connection: Connection, project: str, index_names: Sequence[str]
+) -> dict[str, MirroredProject]:
+    """What is remembered of a project, by index; indexes that never asked for it are missing."""
+    rows = connection.execute(_PROJECTS_OF, {"project": project, "index_names": list(index_names)})
+    return {
+        row.index_name: MirroredProject(*row[:-2], status=status_from(row.status, row.status_reason))
+        for row in rows
+    }
+
+
+def mirrored_page_files(
+    connection: Connection, project: str, index_names: Sequence[str]
+) -> list[MirroredFile]:
+    """The files of a project in any of the mirrors, by filename."""
+    rows = connection.execute(_PAGE_FILES, {"project": project, "index_names": list(index_names)})
+    return [MirroredFile(*row) for row in rows]
+
+
+def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> list[MirroredFile]:
+    """The file of that digest and name in every mirror that has it."""
+    rows = connection.execute(_BY_DIGEST, {"sha256": sha256, "filename": filename})
+    return [MirroredFile(*row) for row in rows]
+
+
+def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
+    """Remember that upstream was asked for a project, and what it said."""
+    values = {
+        "is_present": known.is_present,
+        "etag": known.etag,
+        "fetched_at": known.fetched_at,
+        **status_columns(known.status),
+    }
+    key = (_projects.index_name == known.index, _projects.project == known.project)
+    changed = connection.execute(update(mirrored_projects).where(*key).values(**values))
+    if changed.rowcount == 0:
+        connection.execute(
+            insert(mirrored_projects).values(index_name=known.index, project=known.project, **values)
+        )
+
+
+def insert_mirrored_files(connection: Connection, files: Sequence[MirroredFile]) -> None:
+    """Write new files, all in one statement."""
+    if files:
+        connection.execute(insert(mirrored_files), [_values(file) for file in files])
+
+
+def update_mirrored_files(connection: Connection, files: Sequence[MirroredFile]) -> None:
+    """Write changed files, all in one statement."""
+    if not files:
+        return
+    statement = (
+        update(mirrored_files)
+        .where(
+            _files.index_name == bindparam("key_index"),
+            _files.project == bindparam("key_project"),
+            _files.filename == bindparam("key_filename"),
+        )
+        .values({column.name: bindparam(column.name) for column in _COLUMNS[3:]})
+    )
+    connection.execute(statement, [_keyed(_values(file)) for file in files])
+
+
+def delete_mirrored_files(connection: Connection, index: str, project: str, filenames: Sequence[str]) -> None:
+    """Forget files that upstream no longer has."""
+    if not filenames:
+        return
+    statement = delete(mirrored_files).where(
+        _files.index_name == index, _files.project == project, _files.filename == bindparam("gone")
+    )
+    connection.execute(statement, [{"gone": filename} for filename in filenames])
+
+
+def _values(file: MirroredFile) -> dict[str, Any]:
+    return {
+        "index_name": file.index,
+        "project": file.project,
+        "filename": file.filename,
+        "sha256": file.sha256,
+        "url": file.url,
+        "size_bytes": file.size_bytes,
+        "upload_time": file.upload_time,
+        "is_upload_time_first_seen": file.is_upload_time_first_seen,
+        "requires_python": file.requires_python,
+        "is_yanked": file.is_yanked,
+        "yank_reason": file.yank_reason,
+        "upstream_has_metadata": file.upstream_has_metadata,
+        "metadata_sha256": file.metadata_sha256,
+        "is_stored": file.is_stored,
+        "is_metadata_unreadable": file.is_metadata_unreadable,
+        "provenance_url": file.provenance_url,
+        "provenance_sha256": file.provenance_sha256,
+    }
+
+
+def _keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {"index_name": "key_index", "project": "key_project", "filename": "key_filename"}
+    return {keys.get(name, name): value for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""Rows of users, tokens, signers and workers."""

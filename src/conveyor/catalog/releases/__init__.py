@@ -1,0 +1,1 @@
+"""Rows of projects, their distributions, where these are, and what is known of them."""

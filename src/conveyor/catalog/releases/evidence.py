@@ -1,0 +1,141 @@
+"""Rows of evidence: facts as they were signed and received. A row is never changed or deleted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import select
+
+from conveyor.catalog.database.rows import insert_missing
+from conveyor.catalog.database.tables import distributions, evidence, signers, workers
+from conveyor.domain.releases.evidence import Evidence
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from conveyor.domain.releases.evidence import EvidenceKind
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A distribution that evidence may be about."""
+
+    filename: str
+    project: str
+    version: str
+
+
+def insert_evidence(
+    connection: Connection,
+    *,
+    kind: str,
+    project: str,
+    version: str,
+    sha256: str | None,
+    commit_id: str | None,
+    predicate: dict[str, Any],
+    envelope: str,
+    envelope_sha256: str,
+    signed_by: str,
+    key_id: str,
+    received_at: str,
+    received_from: str,
+) -> int | None:
+    """Write one piece of evidence and return its id; ``None`` when the same envelope is there already."""
+    written = insert_missing(
+        connection,
+        evidence,
+        {
+            "kind": kind,
+            "project": project,
+            "version": version,
+            "sha256": sha256,
+            "commit_id": commit_id,
+            "predicate": json.dumps(predicate, sort_keys=True),
+            "envelope": envelope,
+            "envelope_sha256": envelope_sha256,
+            "signed_by": signed_by,
+            "key_id": key_id,
+            "received_at": received_at,
+            "received_from": received_from,
+        },
+    )
+    return None if written is None else int(written[0])
+
+
+def find_evidence(connection: Connection, *, project: str, version: str, envelope_sha256: str) -> int | None:
+    """The id of evidence that came in the very same envelope before; ``None``: it is new."""
+    found: int | None = connection.scalar(
+        select(evidence.c.id).where(
+            evidence.c.project == project,
+            evidence.c.version == version,
+            evidence.c.envelope_sha256 == envelope_sha256,
+        )
+    )
+    return found
+
+
+def evidence_of_release(connection: Connection, project: str, version: str) -> tuple[Evidence, ...]:
+    """All evidence on a release, oldest first.
+
+    Whether a signer counts is asked by the *key* that signed: a name that was registered anew with another
+    key does not make the old key good again.
+    """
+    rows = connection.execute(
+        select(
+            evidence,
+            workers.c.revoked_at.label("worker_revoked_at"),
+            workers.c.name.label("worker"),
+            signers.c.revoked_at.label("signer_revoked_at"),
+            signers.c.id.label("signer"),
+        )
+        .outerjoin(
+            workers, (workers.c.key_id == evidence.c.key_id) & (workers.c.name == evidence.c.signed_by)
+        )
+        .outerjoin(
+            signers,
+            (signers.c.public_key == evidence.c.key_id) & (signers.c.principal == evidence.c.signed_by),
+        )
+        .where(evidence.c.project == project, evidence.c.version == version)
+        .order_by(evidence.c.id)
+    )
+    return tuple(
+        Evidence(
+            kind=cast("EvidenceKind", row.kind),
+            project=row.project,
+            version=row.version,
+            sha256=row.sha256,
+            commit_id=row.commit_id,
+            predicate=json.loads(row.predicate),
+            signed_by=row.signed_by,
+            received_at=row.received_at,
+            is_signer_valid=(
+                row.signer is not None and row.signer_revoked_at is None
+                if row.kind == "qa-signature"
+                else row.worker is not None and row.worker_revoked_at is None
+            ),
+        )
+        for row in rows
+    )
+
+
+def versions_built_from(connection: Connection, project: str, commit_id: str) -> list[str]:
+    """The versions of a project with build evidence that names the commit, oldest evidence first."""
+    rows = connection.execute(
+        select(evidence.c.version, evidence.c.id)
+        .where(evidence.c.project == project, evidence.c.commit_id == commit_id, evidence.c.kind == "build")
+        .order_by(evidence.c.id)
+    )
+    return list(dict.fromkeys(row.version for row in rows))
+
+
+def subjects_of_digest(connection: Connection, sha256: str) -> list[Subject]:
+    """The distributions of this store with these bytes, by filename."""
+    rows = connection.execute(
+        select(distributions.c.filename, distributions.c.project, distributions.c.version)
+        .where(distributions.c.sha256 == sha256)
+        .order_by(distributions.c.filename)
+    )
+    return [Subject(**row._mapping) for row in rows]
