@@ -24,7 +24,7 @@ from conveyor.catalog.database.tables import (
     serial,
 )
 from conveyor.domain.words.times import utc_text
-from conveyor.operations.opening import close_store, open_store
+from conveyor.operations.care.opening import close_store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure
 from benchmarks.load import Target, rates_in_turn
 from benchmarks.served import conditions, nginx, our_store
-from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.opening import close_store, open_store
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.care.opening import close_store, open_store
 from distributions_made import make_wheel
 from makers import make_settings
 from readers import upload

@@ -11,7 +11,7 @@ from benchmarks import big_stores
 from benchmarks.figures import Figure
 from benchmarks.load import Target, rates_in_turn
 from benchmarks.served import ACCEPT, conditions, nginx, our_store
-from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.care.initialisation import initialise_store
 from makers import make_settings
 from postgres_server import running_postgres
 

@@ -26,7 +26,7 @@ from benchmarks.load import Target, rates_in_turn
 from benchmarks.memory import memory_of
 from benchmarks.served import ACCEPT, WORKERS, conditions, our_store
 from conveyor.domain.indexes.simple_api import JSON
-from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.care.initialisation import initialise_store
 from makers import make_settings
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from benchmarks.figures import machine
 from benchmarks.load import CONNECTIONS, ROUNDS, program
 from conveyor.domain.indexes.simple_api import JSON
 from conveyor.domain.people.access import Identity
-from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.opening import close_store, open_store
-from conveyor.operations.tokens import create_token
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.care.opening import close_store, open_store
+from conveyor.operations.people.tokens import create_token
 from postgres_server import free_port
 from running_stores import children_of, ready_url, serve_environment, start_serving, stop
 

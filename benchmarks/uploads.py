@@ -20,8 +20,8 @@ from benchmarks.figures import Figure, machine
 from benchmarks.prepared_uploads import make_uploads
 from benchmarks.served import ADMINISTRATOR, WORKERS, new_store, our_store
 from benchmarks.uploading import CLIENTS, Index, check_listed, rates_in_turn, upload_all
-from conveyor.operations.opening import close_store, open_store
-from conveyor.operations.users import add_user
+from conveyor.operations.care.opening import close_store, open_store
+from conveyor.operations.people.users import add_user
 from makers import ADMIN_PASSWORD, make_settings
 from postgres_server import running_postgres
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.opening import close_store, open_store
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.care.opening import close_store, open_store
 from conveyor.settings import Upstream, store_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.settings import StoreSettings
 
 ADMIN_PASSWORD = "correct horse battery staple"

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
-from conveyor.operations.incoming_files import IncomingFile
-from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
+from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.app import _route
 from conveyor.server.auth import Authenticator
 from conveyor.server.caches import Freshness
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from distributions_made import Made
 
 ADMINISTRATOR = Identity(name="admin", scopes=frozenset({"admin"}))

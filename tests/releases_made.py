@@ -11,17 +11,17 @@ from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.evidence import statement
-from conveyor.operations.evidence import Received, add_evidence
-from conveyor.operations.incoming_files import IncomingFile
-from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
-from conveyor.operations.workers import add_worker
+from conveyor.operations.people.workers import add_worker
+from conveyor.operations.releases.evidence import Received, add_evidence
+from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from distributions_made import Made, make_sdist, make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.domain.releases.evidence import EvidenceKind
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 ADMIN = Identity("admin", frozenset({"admin"}))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

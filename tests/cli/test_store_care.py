@@ -15,7 +15,7 @@ from releases_made import publish
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 MADE = make_wheel()
 

@@ -7,9 +7,9 @@ import pytest
 
 from conveyor.cli import run
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
-from conveyor.operations.backups import back_up
-from conveyor.operations.indexes import get_index
-from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.care.backups import back_up
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.indexes.definitions import get_index
 from makers import make_settings, make_store
 
 if TYPE_CHECKING:

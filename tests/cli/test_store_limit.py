@@ -16,14 +16,14 @@ from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.errors import Forbidden, InvalidInput, NotFound, TooLarge
-from conveyor.operations.changes import read
-from conveyor.operations.claims import claim_name
-from conveyor.operations.incoming_files import IncomingFile
-from conveyor.operations.inspection import inspect_store
-from conveyor.operations.pages import find_list, find_page
-from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
-from conveyor.operations.releases import get_project
-from conveyor.operations.uploads import ReceivedUpload, accept_upload
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.indexes.claims import claim_name
+from conveyor.operations.indexes.pages import find_list, find_page
+from conveyor.operations.indexes.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.releases.standing import get_project
+from conveyor.operations.store.changes import read
+from conveyor.operations.uploads.acceptance import ReceivedUpload, accept_upload
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.api.direct import DirectConnection
 from distributions_made import Made, make_sdist, make_wheel
 from makers import make_store
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 ADMIN = Identity("admin", frozenset({"admin"}))
 WHEEL = make_wheel()

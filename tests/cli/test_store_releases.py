@@ -10,7 +10,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from conveyor.cli import run
-from conveyor.operations.pages import find_page
+from conveyor.operations.indexes.pages import find_page
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from readers import upload

@@ -9,12 +9,8 @@ import pytest
 
 from conveyor.domain.people.access import WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, ConveyorError, PromotionRefused
-from conveyor.operations.evidence import Received, add_evidence, add_tag
-from conveyor.operations.promotions import promote_release
-from conveyor.operations.releases import get_project, get_release, releases_of_commit
-from conveyor.operations.runs import claim_run, create_run, list_runs, report_step, update_run
-from conveyor.operations.signers import add_signer, list_signers, revoke_signer
-from conveyor.operations.tokens import (
+from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
+from conveyor.operations.people.tokens import (
     create_token,
     digest_of,
     find_token,
@@ -22,8 +18,12 @@ from conveyor.operations.tokens import (
     note_last_uses,
     revoke_token,
 )
-from conveyor.operations.users import add_user, disable_user, find_account
-from conveyor.operations.workers import list_workers, revoke_worker
+from conveyor.operations.people.users import add_user, disable_user, find_account
+from conveyor.operations.people.workers import list_workers, revoke_worker
+from conveyor.operations.releases.evidence import Received, add_evidence, add_tag
+from conveyor.operations.releases.promotions import promote_release
+from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
+from conveyor.operations.runs.queue import claim_run, create_run, list_runs, report_step, update_run
 from makers import make_store
 from releases_made import (
     ADMIN,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 @pytest.fixture

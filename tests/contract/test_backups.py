@@ -10,10 +10,10 @@ import pytest
 from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.database.connection import open_catalog, writing
 from conveyor.errors import Conflict, MissingTool, NotFound, StorageFailed, StorageFull
-from conveyor.operations.backups import back_up, read_backup
-from conveyor.operations.inspection import inspect_store
-from conveyor.operations.opening import RESTORING_FILE
-from conveyor.operations.restores import restore_store
+from conveyor.operations.care.backups import back_up, read_backup
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.care.opening import RESTORING_FILE
+from conveyor.operations.care.restores import restore_store
 from distributions_made import make_wheel
 from faulty_disks import fill, small_disk
 from makers import make_settings, make_store
@@ -24,7 +24,7 @@ from releases_made import make_release, make_worker, publish
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.operations.garbage import Collected, collect_garbage
-from conveyor.operations.inspection import inspect_store
-from conveyor.operations.repairs import repair_store
+from conveyor.operations.care.garbage import Collected, collect_garbage
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.care.repairs import repair_store
 from distributions_made import make_wheel
 from makers import make_store
 from operations.stores_damaged import blob_path, damage, mirror, put_garbage
@@ -15,7 +15,7 @@ from releases_made import make_release, make_worker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 def make_filled_store(folder: Path, database_url: str) -> Store:

@@ -10,13 +10,13 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.facts import read_fact, write_fact
 from conveyor.catalog.database.tables import facts
 from conveyor.errors import Conflict
-from conveyor.operations.changes import read, record_change
+from conveyor.operations.store.changes import read, record_change
 from makers import make_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 def test_change_of_one_process_is_seen_by_another_when_it_is_acknowledged(

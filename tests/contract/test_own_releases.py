@@ -20,17 +20,17 @@ from conveyor.domain.indexes.project_status import ProjectStatus
 from conveyor.domain.indexes.simple_api import render_project_html, render_project_json
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized
-from conveyor.operations.changes import read
-from conveyor.operations.deletions import delete_files
-from conveyor.operations.events import list_events
-from conveyor.operations.indexes import create_index
-from conveyor.operations.inspection import inspect_store
-from conveyor.operations.mirror import store_page
-from conveyor.operations.pages import find_list, find_page
-from conveyor.operations.project_status import get_project_status, set_project_status
-from conveyor.operations.promotions import promote_release
-from conveyor.operations.releases import is_project_known
-from conveyor.operations.yanks import unyank_release, yank_release
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.indexes.mirror import store_page
+from conveyor.operations.indexes.pages import find_list, find_page
+from conveyor.operations.indexes.project_status import get_project_status, set_project_status
+from conveyor.operations.releases.deletions import delete_files
+from conveyor.operations.releases.promotions import promote_release
+from conveyor.operations.releases.standing import is_project_known
+from conveyor.operations.releases.yanks import unyank_release, yank_release
+from conveyor.operations.store.changes import read
+from conveyor.operations.store.events import list_events
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
 from readers import ADMINISTRATOR, PUBLIC_URL, reading, upload
@@ -39,7 +39,7 @@ from releases_made import make_release, make_worker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from distributions_made import Made
 
 DEMO = canonicalize_name("demo")

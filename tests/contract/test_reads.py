@@ -10,10 +10,10 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.indexes.mirror import FileFacts, Unchanged, UpstreamFile, UpstreamPage
 from conveyor.errors import Conflict
-from conveyor.operations.claims import claim_name
-from conveyor.operations.files import find_file
-from conveyor.operations.mirror import store_facts, store_metadata, store_page
-from conveyor.operations.pages import find_list, find_page, touched_since
+from conveyor.operations.indexes.claims import claim_name
+from conveyor.operations.indexes.files import find_file
+from conveyor.operations.indexes.mirror import store_facts, store_metadata, store_page
+from conveyor.operations.indexes.pages import find_list, find_page, touched_since
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, reading, upload

@@ -9,15 +9,15 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.facts import read_fact, write_fact
-from conveyor.operations.changes import read
-from conveyor.operations.shared_commits import record_together
+from conveyor.operations.store.changes import read
+from conveyor.operations.store.shared_commits import record_together
 from makers import make_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.catalog.database.changes import Change
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 WAIT_SECONDS = 60
 

@@ -18,7 +18,7 @@ from makers import make_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from postgres_server import PostgresServer
 
 WRITE = Statement(insert(facts))

@@ -17,10 +17,10 @@ from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.words.names import project_name
 from conveyor.errors import ConveyorError, DistributionExists
-from conveyor.operations.changes import read
-from conveyor.operations.incoming_files import IncomingFile
-from conveyor.operations.indexes import create_index
-from conveyor.operations.uploads import AcceptedUpload, ReceivedUpload, accept_upload
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.store.changes import read
+from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from distributions_made import Made, make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
 from running_stores import RunningStore, running_store, serve_environment
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 ADMIN = Identity("admin", frozenset({"admin"}))
 LIMITS = UploadLimits()

@@ -12,7 +12,7 @@ from conveyor.domain.distributions.metadata import (
     MOST_HEADERS,
     NEWEST_METADATA_VERSION,
 )
-from conveyor.operations.rendering import CPU_SECONDS
+from conveyor.operations.store.rendering import CPU_SECONDS
 from conveyor.server.forms import FIELDS_LIMIT_BYTES, MOST_PARTS
 from docs.markdown import ROOT, page
 

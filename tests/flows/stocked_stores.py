@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from conveyor.operations.evidence import add_tag
-from conveyor.operations.indexes import create_index
-from conveyor.operations.promotions import promote_release
-from conveyor.operations.signers import add_signer
-from conveyor.operations.tokens import create_token
-from conveyor.operations.users import add_user
-from conveyor.operations.yanks import yank_release
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.people.signers import add_signer
+from conveyor.operations.people.tokens import create_token
+from conveyor.operations.people.users import add_user
+from conveyor.operations.releases.evidence import add_tag
+from conveyor.operations.releases.promotions import promote_release
+from conveyor.operations.releases.yanks import yank_release
 from conveyor.settings import Upstream
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import close_stores, make_store
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from distributions_made import Made
     from upstreams import RunningUpstream
 

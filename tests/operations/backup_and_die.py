@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.blobs.inventory import listed_blobs, local_blobs
 from conveyor.errors import Conflict, NotFound
-from conveyor.operations.backups import back_up, read_backup
-from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.inspection import inspect_store
-from conveyor.operations.opening import open_store, opened_store
-from conveyor.operations.restores import restore_store
+from conveyor.operations.care.backups import back_up, read_backup
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.care.opening import open_store, opened_store
+from conveyor.operations.care.restores import restore_store
 from distributions_made import make_wheel
 from makers import make_settings
 from operations.stores_damaged import execute

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.errors import Conflict
-from conveyor.operations import garbage
-from conveyor.operations.opening import open_store
+from conveyor.operations.care import garbage
+from conveyor.operations.care.opening import open_store
 from distributions_made import make_wheel
 from makers import make_settings
 from operations.stores_damaged import mirror
 from releases_made import publish
 
 if TYPE_CHECKING:
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 def main(data: Path, role: str, number: int) -> None:

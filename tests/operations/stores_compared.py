@@ -8,10 +8,10 @@ from sqlalchemy import select
 
 from conveyor.blobs.inventory import listed_blobs, local_blobs
 from conveyor.catalog.database.tables import metadata
-from conveyor.operations.changes import read
+from conveyor.operations.store.changes import read
 
 if TYPE_CHECKING:
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 def rows_of(store: Store) -> dict[str, list[tuple[object, ...]]]:

@@ -13,13 +13,13 @@ from conveyor.blobs.inventory import local_blobs
 from conveyor.catalog.database.connection import writing
 from conveyor.catalog.database.events import Event, events_since
 from conveyor.domain.indexes.mirror import MirroredFile, UpstreamFile, UpstreamPage
-from conveyor.operations.changes import read
-from conveyor.operations.mirror import keep_file, store_page
+from conveyor.operations.indexes.mirror import keep_file, store_page
+from conveyor.operations.store.changes import read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from distributions_made import Made
 
 DAY_SECONDS = 24 * 3600.0

@@ -17,12 +17,18 @@ from conveyor.blobs.inventory import hash_file
 from conveyor.catalog.care.copies import copied_catalog
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed, StorageFull
-from conveyor.operations.backups import BackedUp, back_up, read_backup
-from conveyor.operations.garbage import collect_garbage
-from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.inspection import inspect_store
-from conveyor.operations.opening import PASSWORD_FILE, RESTORING_FILE, close_store, open_store, opened_store
-from conveyor.operations.restores import restore_store
+from conveyor.operations.care.backups import BackedUp, back_up, read_backup
+from conveyor.operations.care.garbage import collect_garbage
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.care.opening import (
+    PASSWORD_FILE,
+    RESTORING_FILE,
+    close_store,
+    open_store,
+    opened_store,
+)
+from conveyor.operations.care.restores import restore_store
 from distributions_made import make_wheel
 from faulty_disks import enlarge, small_disk
 from makers import make_settings, make_store
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 MADE = make_wheel()
 
@@ -309,7 +315,7 @@ def test_nothing_is_collected_while_a_backup_is_written(
         with pytest.raises(Conflict, match="under way"):
             collect_garbage(store)
 
-    monkeypatch.setattr("conveyor.operations.backups.copied_catalog", copied_and_taken_back)
+    monkeypatch.setattr("conveyor.operations.care.backups.copied_catalog", copied_and_taken_back)
     backup(store, tmp_path / "backup")
     assert collect_garbage(store).blobs == 1
     again = restored(tmp_path / "backup", tmp_path / "again")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.operations.descriptions import REMEMBERED, DescriptionRenderer
+from conveyor.operations.store.descriptions import REMEMBERED, DescriptionRenderer
 from running_stores import children_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_many_threads_get_their_own_answers(renderer: DescriptionRenderer) -> No
 
 def test_docutils_never_comes_into_the_process_that_asks() -> None:
     script = (
-        "import sys; from conveyor.operations.descriptions import DescriptionRenderer as R; r = R();"
+        "import sys; from conveyor.operations.store.descriptions import DescriptionRenderer as R; r = R();"
         "print(repr(r.fault('x')), 'docutils' in sys.modules, 'readme_renderer' in sys.modules); r.close()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -98,7 +98,7 @@ def test_docutils_never_comes_into_the_process_that_asks() -> None:
 
 def test_child_ends_with_the_process_that_asked() -> None:
     script = (
-        "import sys; from conveyor.operations.descriptions import DescriptionRenderer as R; r = R();"
+        "import sys; from conveyor.operations.store.descriptions import DescriptionRenderer as R; r = R();"
         "r.fault('x'); print('ready', flush=True); sys.stdin.read()"
     )
     asking = subprocess.Popen(

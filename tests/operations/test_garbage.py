@@ -17,10 +17,10 @@ import pytest
 
 from conveyor.blobs.inventory import local_blobs
 from conveyor.errors import Conflict
-from conveyor.operations import garbage
-from conveyor.operations.deletions import delete_files
-from conveyor.operations.garbage import Collected, collect_garbage
-from conveyor.operations.inspection import inspect_store
+from conveyor.operations.care import garbage
+from conveyor.operations.care.garbage import Collected, collect_garbage
+from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.releases.deletions import delete_files
 from distributions_made import make_wheel
 from makers import make_store
 from operations import collect_and_upload
@@ -32,7 +32,7 @@ from releases_made import make_release, make_worker, publish
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from figures import Figures
 
 MADE = make_wheel()

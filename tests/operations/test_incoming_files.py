@@ -11,7 +11,7 @@ from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.domain.distributions.forms import Digests
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.errors import StorageFailed, TooLarge
-from conveyor.operations.incoming_files import MOST_IN_MEMORY_BYTES, IncomingFile
+from conveyor.operations.uploads.incoming_files import MOST_IN_MEMORY_BYTES, IncomingFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,12 +20,12 @@ from conveyor.catalog.database.tables import users
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.domain.people.access import SCOPES
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
-from conveyor.operations.backups import back_up
-from conveyor.operations.changes import read
-from conveyor.operations.facts import store_id, store_upstream
-from conveyor.operations.indexes import list_indexes
-from conveyor.operations.initialisation import initialise_store
-from conveyor.operations.opening import PASSWORD_FILE, close_store, open_store
+from conveyor.operations.care.backups import back_up
+from conveyor.operations.care.initialisation import initialise_store
+from conveyor.operations.care.opening import PASSWORD_FILE, close_store, open_store
+from conveyor.operations.indexes.definitions import list_indexes
+from conveyor.operations.store.changes import read
+from conveyor.operations.store.facts import store_id, store_upstream
 from conveyor.settings import Upstream
 from makers import ADMIN_PASSWORD, NO_UPSTREAM, make_settings, make_store
 from postgres_server import running_postgres
@@ -120,7 +120,7 @@ INITIALISER = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.care.initialisation import initialise_store
 from conveyor.settings import Upstream, store_settings
 environment = {"CONVEYOR_DATABASE_URL": sys.argv[2]} if len(sys.argv) > 2 else {}
 settings = store_settings(Path(sys.argv[1]), environment=environment)

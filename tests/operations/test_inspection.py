@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.operations.inspection import Inspection, inspect_store
+from conveyor.operations.care.inspection import Inspection, inspect_store
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from operations.stores_damaged import DAY_SECONDS, blob_path, damage, execute, mirror, put_garbage
@@ -14,7 +14,7 @@ from releases_made import make_release, make_worker, publish
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 def inspect(store: Store, *, grace_seconds: float = DAY_SECONDS) -> Inspection:
@@ -261,7 +261,7 @@ def test_wrong_file_that_a_backup_links_meanwhile_is_found_all_the_same(
         (tmp_path / "backup").hardlink_to(path)
         return []
 
-    monkeypatch.setattr("conveyor.operations.inspection.stray_files", link_meanwhile)
+    monkeypatch.setattr("conveyor.operations.care.inspection.stray_files", link_meanwhile)
     assert inspect(store).kinds == {"wrong-blob": 1}
 
 

@@ -18,13 +18,13 @@ from conveyor.errors import (
     PromotionRefused,
     Unauthorized,
 )
-from conveyor.operations.changes import read
-from conveyor.operations.evidence import add_tag
-from conveyor.operations.indexes import create_index
-from conveyor.operations.promotions import judge_release, promote_release
-from conveyor.operations.releases import get_project, get_release, releases_of_commit
-from conveyor.operations.signers import add_signer, revoke_signer
-from conveyor.operations.workers import revoke_worker
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.people.signers import add_signer, revoke_signer
+from conveyor.operations.people.workers import revoke_worker
+from conveyor.operations.releases.evidence import add_tag
+from conveyor.operations.releases.promotions import judge_release, promote_release
+from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
+from conveyor.operations.store.changes import read
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from releases_made import (
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.releases.gates import JudgedRelease
     from conveyor.domain.releases.verdicts import Verdict
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 READER = Identity("rea", frozenset({"read"}))
 

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from conveyor.blobs.inventory import local_blobs
 from conveyor.catalog.database.tables import distributions, mirrored_files
 from conveyor.errors import Conflict
-from conveyor.operations.changes import read
-from conveyor.operations.files import find_file
-from conveyor.operations.inspection import Inspection, inspect_store
-from conveyor.operations.mirror import store_metadata
-from conveyor.operations.repairs import repair_store
+from conveyor.operations.care.inspection import Inspection, inspect_store
+from conveyor.operations.care.repairs import repair_store
+from conveyor.operations.indexes.files import find_file
+from conveyor.operations.indexes.mirror import store_metadata
+from conveyor.operations.store.changes import read
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from operations.stores_compared import contents_of
@@ -31,7 +31,7 @@ from releases_made import publish
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 MADE = make_wheel()
 

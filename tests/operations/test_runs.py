@@ -8,8 +8,8 @@ import pytest
 from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
-from conveyor.operations.changes import read
-from conveyor.operations.runs import (
+from conveyor.operations.people.workers import revoke_worker
+from conveyor.operations.runs.queue import (
     claim_run,
     create_run,
     get_run,
@@ -17,7 +17,7 @@ from conveyor.operations.runs import (
     report_step,
     update_run,
 )
-from conveyor.operations.workers import revoke_worker
+from conveyor.operations.store.changes import read
 from makers import make_store
 from releases_made import ADMIN, COMMIT, make_worker
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.domain.runs.states import Run
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 WORKER = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
 OTHER = Identity("worker-2", WORKER_SCOPES, worker="worker-2")

@@ -15,9 +15,9 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.facts import read_fact, write_fact
 from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
-from conveyor.operations.changes import read
-from conveyor.operations.shared_commits import MOST_TOGETHER, record_together
-from conveyor.operations.waiting import Waiter, Waiting
+from conveyor.operations.store.changes import read
+from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_together
+from conveyor.operations.store.waiting import Waiter, Waiting
 from makers import make_store
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.database.changes import Change
     from conveyor.catalog.database.events import Event
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
     Work = Callable[[Change], object]
 

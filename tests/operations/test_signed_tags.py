@@ -12,10 +12,10 @@ from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, MissingTool, NotFound
-from conveyor.operations.changes import read
-from conveyor.operations.evidence import add_tag
-from conveyor.operations.signatures import verify_tag_signature
-from conveyor.operations.signers import add_signer, list_signers, revoke_signer
+from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
+from conveyor.operations.releases.evidence import add_tag
+from conveyor.operations.store.changes import read
+from conveyor.operations.store.signatures import verify_tag_signature
 from makers import make_store
 from releases_made import (
     ADMIN,
@@ -32,7 +32,7 @@ from releases_made import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 QA = "qa@team.example"
 

@@ -9,8 +9,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.tables import tokens
 from conveyor.domain.people.access import Identity, may_promote
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
-from conveyor.operations.changes import read
-from conveyor.operations.tokens import (
+from conveyor.operations.people.tokens import (
     create_token,
     digest_of,
     find_token,
@@ -18,14 +17,15 @@ from conveyor.operations.tokens import (
     note_last_uses,
     revoke_token,
 )
-from conveyor.operations.users import add_user, disable_user
+from conveyor.operations.people.users import add_user, disable_user
+from conveyor.operations.store.changes import read
 from makers import make_store
 from releases_made import ADMIN, make_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 def owner_of(store: Store, token: str) -> Identity:

@@ -36,15 +36,14 @@ from conveyor.errors import (
     TooLarge,
     Unauthorized,
 )
-from conveyor.operations.changes import read, record_change
-from conveyor.operations.claims import claim_name
-from conveyor.operations.incoming_files import IncomingFile
-from conveyor.operations.indexes import create_index
-from conveyor.operations.pages import find_page
-from conveyor.operations.project_sizes import set_project_size_limit
-from conveyor.operations.project_status import set_project_status
-from conveyor.operations.releases import get_project
-from conveyor.operations.uploads import (
+from conveyor.operations.indexes.claims import claim_name
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.indexes.pages import find_page
+from conveyor.operations.indexes.project_sizes import set_project_size_limit
+from conveyor.operations.indexes.project_status import set_project_status
+from conveyor.operations.releases.standing import get_project
+from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.uploads.acceptance import (
     AcceptedUpload,
     ReceivedUpload,
     UpstreamQuestion,
@@ -52,6 +51,7 @@ from conveyor.operations.uploads import (
     accept_upload,
     check_upload_rights,
 )
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from distributions_made import Made, core_metadata, make_sdist, make_wheel
 from makers import make_store
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 ADMIN = Identity("admin", frozenset({"admin"}))
 CLAIMER = Identity("cleo", frozenset({"upload", "claim"}))

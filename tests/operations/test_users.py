@@ -7,15 +7,15 @@ import pytest
 from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, Unauthorized
-from conveyor.operations.changes import read
-from conveyor.operations.tokens import create_token, digest_of, find_token
-from conveyor.operations.users import (
+from conveyor.operations.people.tokens import create_token, digest_of, find_token
+from conveyor.operations.people.users import (
     add_user,
     disable_user,
     find_account,
     is_right_password,
     set_password,
 )
+from conveyor.operations.store.changes import read
 from makers import ADMIN_PASSWORD, make_store
 from releases_made import ADMIN
 

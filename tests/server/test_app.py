@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import ConveyorError, NotFound
-from conveyor.operations.initialisation import initialise_store
+from conveyor.operations.care.initialisation import initialise_store
 from conveyor.server.access_log import AccessLog
 from conveyor.server.answers import NO_BODY, Reply
 from conveyor.server.app import App, _route

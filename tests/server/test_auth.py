@@ -13,8 +13,8 @@ import pytest
 
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Unauthorized
-from conveyor.operations.tokens import create_token, list_tokens, revoke_token
-from conveyor.operations.users import add_user, disable_user, set_password
+from conveyor.operations.people.tokens import create_token, list_tokens, revoke_token
+from conveyor.operations.people.users import add_user, disable_user, set_password
 from conveyor.server.auth import Authenticator
 from conveyor.server.newest import Newest
 from makers import ADMIN_PASSWORD, make_store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 PASSWORD = "a long enough password"
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import Index
 from conveyor.domain.indexes.simple_api import JSON
-from conveyor.operations.changes import record_change
-from conveyor.operations.files import find_file
-from conveyor.operations.indexes import create_index
-from conveyor.operations.pages import FoundList, Touched
-from conveyor.operations.users import add_user
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.indexes.files import find_file
+from conveyor.operations.indexes.pages import FoundList, Touched
+from conveyor.operations.people.users import add_user
+from conveyor.operations.store.changes import record_change
 from conveyor.server.caches import OVERHEAD_BYTES, Cache, Freshness
 from conveyor.server.file_answers import ReadyFile
 from conveyor.server.kept_pages import KeptPage, Variant

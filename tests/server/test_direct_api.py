@@ -16,7 +16,7 @@ from makers import make_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 ADMIN = Identity("admin", frozenset({"admin"}))
 

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.errors import UpstreamFailed
-from conveyor.operations.mirror import store_page
+from conveyor.operations.indexes.mirror import store_page
 from conveyor.server.downloads import Download
 from conveyor.upstream import Upstream
 from distributions_made import make_wheel
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from upstreams import RunningUpstream
 
 LARGE = make_wheel(extra={"demo/data.bin": bytes(range(256)) * 4000}, compression=0)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import NotFound
-from conveyor.operations.deletions import delete_files
-from conveyor.operations.project_status import set_project_status
-from conveyor.operations.yanks import yank_release
+from conveyor.operations.indexes.project_status import set_project_status
+from conveyor.operations.releases.deletions import delete_files
+from conveyor.operations.releases.yanks import yank_release
 from conveyor.server.auth import Authenticator
 from conveyor.server.json_api import JsonApi
 from conveyor.server.newest import Newest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.pages import FreshPage
     from readers import Reader
 

@@ -14,8 +14,8 @@ from sqlalchemy import func, select
 from conveyor.catalog.database.tables import mirrored_projects
 from conveyor.domain.indexes.mirror import ABSENT_FOR, FRESH_FOR
 from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
-from conveyor.operations.changes import read
-from conveyor.operations.pages import DueMirror
+from conveyor.operations.indexes.pages import DueMirror
+from conveyor.operations.store.changes import read
 from conveyor.server.mirroring import MOST_PAUSES
 from conveyor.server.problems import problem
 from distributions_made import make_wheel

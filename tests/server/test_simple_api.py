@@ -11,11 +11,11 @@ import pytest
 import zstandard
 
 from conveyor.errors import Forbidden, MethodNotAllowed, NotFound, Unauthorized
-from conveyor.operations.claims import claim_name
-from conveyor.operations.indexes import create_index
-from conveyor.operations.pages import find_page
-from conveyor.operations.promotions import promote_release
-from conveyor.operations.tokens import create_token
+from conveyor.operations.indexes.claims import claim_name
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.indexes.pages import find_page
+from conveyor.operations.people.tokens import create_token
+from conveyor.operations.releases.promotions import promote_release
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from readers import ACCEPT_JSON, ADMINISTRATOR, reading, upload
@@ -23,7 +23,7 @@ from readers import ACCEPT_JSON, ADMINISTRATOR, reading, upload
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.pages import FoundPage
+    from conveyor.operations.indexes.pages import FoundPage
 
 PAGE = "/unstable/simple/demo/"
 

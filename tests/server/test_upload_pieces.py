@@ -24,9 +24,9 @@ from conveyor.errors import (
     TooLarge,
     Unauthorized,
 )
-from conveyor.operations.incoming_files import MOST_IN_MEMORY_BYTES
-from conveyor.operations.indexes import create_index
-from conveyor.operations.tokens import create_token
+from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.people.tokens import create_token
+from conveyor.operations.uploads.incoming_files import MOST_IN_MEMORY_BYTES
 from conveyor.server.auth import Authenticator
 from conveyor.server.forms import FIELDS_LIMIT_BYTES
 from conveyor.server.newest import Newest
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs import Temporary
     from conveyor.blobs.filesystem import TemporaryFile
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 LIMITS = UploadLimits(file_bytes=4 * PIECE_BYTES)
 BOUNDARY = "where-one-part-ends"

@@ -7,7 +7,7 @@ is that a blob is taken for unnamed and removed while somebody is about to name 
 
     a1 begin adding   a2 a new file is renamed to the digest's name   a3 the row is committed   a4 end
 
-**Who removes** goes through four steps (``operations.garbage``, ``operations.repairs``):
+**Who removes** goes through four steps (``operations.care.garbage``, ``operations.care.repairs``):
 
     c1 list the blobs, each with the identity of its file (number, time of change)
     c2 hold ``removing`` (exclusive) for a moment and let go: whoever was adding has ended
@@ -30,9 +30,9 @@ over the name, also when the blob is there already; and every row that promises 
 nothing; one that dies after it is covered by the cases above, since its lock is freed later than a3. Two
 databases know a moment in between, "committing": PostgreSQL may end a commit that it was sent although the
 sender is dead, and SQLite may find, when it recovers after *all* processes were killed, a transaction whose
-writer died before telling the others. Against the first stands a least grace time (``operations.garbage``);
-the second can not come back once anybody has written after it, so the remover writes its event before c4. A
-remover that dies has removed unnamed blobs only.
+writer died before telling the others. Against the first stands a least grace time
+(``operations.care.garbage``); the second can not come back once anybody has written after it, so the remover
+writes its event before c4. A remover that dies has removed unnamed blobs only.
 
 *Nobody starves*: shared holders may follow each other without end, so everybody first passes a turnstile
 (``turn``): adders for a moment, a remover until it holds the lock. ``removing`` is held for milliseconds.

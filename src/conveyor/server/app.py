@@ -27,10 +27,10 @@ import structlog
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import ANONYMOUS
 from conveyor.errors import NotFound
-from conveyor.operations.address import reachable
-from conveyor.operations.facts import store_upstream
-from conveyor.operations.indexes import visible_indexes
-from conveyor.operations.opening import close_store, open_store
+from conveyor.operations.care.opening import close_store, open_store
+from conveyor.operations.indexes.definitions import visible_indexes
+from conveyor.operations.store.address import reachable
+from conveyor.operations.store.facts import store_upstream
 from conveyor.server.access_log import AccessLog
 from conveyor.server.answers import JSON, NEVER_KEPT, send_answer
 from conveyor.server.api import make_api
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.access_log import Application
     from conveyor.server.answers import Reply
     from conveyor.server.receiving import AnswersAtOnce

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.indexes.mirror import MirroredFile
-    from conveyor.operations.files import FoundFile
+    from conveyor.operations.indexes.files import FoundFile
     from conveyor.server.answers import Headers
     from conveyor.server.downloads import Follower
     from conveyor.server.mirroring import Mirroring

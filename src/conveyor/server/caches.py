@@ -17,12 +17,12 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from conveyor.operations.changes import newest_change
-from conveyor.operations.pages import touched_since
+from conveyor.operations.indexes.pages import touched_since
+from conveyor.operations.store.changes import newest_change
 
 if TYPE_CHECKING:
-    from conveyor.operations.pages import Touched
-    from conveyor.operations.store import Store
+    from conveyor.operations.indexes.pages import Touched
+    from conveyor.operations.store.store import Store
     from conveyor.server.newest import Newest
 
 

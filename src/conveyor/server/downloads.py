@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.errors import UpstreamFailed
-from conveyor.operations.mirror import keep_file
+from conveyor.operations.indexes.mirror import keep_file
 from conveyor.server.flights import note_error
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs import Temporary
     from conveyor.domain.indexes.mirror import MirroredFile
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.upstream import Upstream
 
 HELD_BACK_BYTES = 1024

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from conveyor.blobs import BlobStore
-    from conveyor.operations.files import FoundFile
+    from conveyor.operations.indexes.files import FoundFile
     from conveyor.server.answers import Headers
 
 SMALL_FILE_BYTES = 128 * 1024

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.digests import is_sha256
 from conveyor.errors import NotFound
-from conveyor.operations.files import find_file, may_read_file
+from conveyor.operations.indexes.files import find_file, may_read_file
 from conveyor.server.arriving import send_arriving
 from conveyor.server.conditions import NOT_AT_ONCE
 from conveyor.server.file_answers import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.people.access import Identity
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.answers import Reply
     from conveyor.server.auth import Authenticator
     from conveyor.server.caches import Freshness

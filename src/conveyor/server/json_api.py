@@ -13,8 +13,8 @@ from conveyor.domain.indexes.json_api import chosen_version, project_document
 from conveyor.domain.people.access import may_read
 from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
-from conveyor.operations.files import find_file, read_core_metadata
-from conveyor.operations.indexes import get_index
+from conveyor.operations.indexes.definitions import get_index
+from conveyor.operations.indexes.files import find_file, read_core_metadata
 from conveyor.server.answers import JSON, send_answer, send_head
 from conveyor.server.conditions import has_already, must_match
 from conveyor.server.problems import method_not_allowed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.indexes.simple_api import PageFile
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.auth import Authenticator
     from conveyor.server.mirroring import Mirroring
     from conveyor.server.pages import Pages

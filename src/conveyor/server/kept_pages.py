@@ -18,7 +18,7 @@ from conveyor.domain.indexes.simple_api import (
     render_project_json,
 )
 from conveyor.domain.words.ranges import etag_matches
-from conveyor.operations.pages import FoundPage
+from conveyor.operations.indexes.pages import FoundPage
 from conveyor.server.answers import NO_BODY, Reply
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from conveyor.domain.indexes.simple_api import MediaType
-    from conveyor.operations.pages import FoundList
+    from conveyor.operations.indexes.pages import FoundList
 
 VARIANT_BYTES = 2048
 """What a variant weighs beside its body: messages, headers, keys (measured: 1,850 bytes)."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.mirror import ABSENT_FOR, unsized
 from conveyor.errors import UpstreamBusy, UpstreamFailed
-from conveyor.operations.mirror import store_page
+from conveyor.operations.indexes.mirror import store_page
 from conveyor.server.downloads import Downloads
 from conveyor.server.flights import Flights
 from conveyor.server.sidecars import Sidecars
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.domain.indexes.mirror import MirroredFile
-    from conveyor.operations.pages import DueMirror
-    from conveyor.operations.store import Store
+    from conveyor.operations.indexes.pages import DueMirror
+    from conveyor.operations.store.store import Store
     from conveyor.upstream import Upstream
 
 STALE_AFTER_SECONDS = 3.0

@@ -12,10 +12,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from conveyor.operations.changes import newest_change
+from conveyor.operations.store.changes import newest_change
 
 if TYPE_CHECKING:
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
 
 
 class Newest:

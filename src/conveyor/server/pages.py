@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.errors import NotFound
-from conveyor.operations.pages import find_page
+from conveyor.operations.indexes.pages import find_page
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from packaging.utils import NormalizedName
 
-    from conveyor.operations.pages import FoundPage
-    from conveyor.operations.store import Store
+    from conveyor.operations.indexes.pages import FoundPage
+    from conveyor.operations.store.store import Store
     from conveyor.server.mirroring import Mirroring
 
 

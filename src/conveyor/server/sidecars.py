@@ -16,7 +16,7 @@ from conveyor.domain.distributions.partial_wheels import (
     read_wheel_metadata,
 )
 from conveyor.errors import InvalidDistribution, NotFound
-from conveyor.operations.mirror import (
+from conveyor.operations.indexes.mirror import (
     static_metadata,
     store_metadata,
     store_provenance,
@@ -25,7 +25,7 @@ from conveyor.operations.mirror import (
 
 if TYPE_CHECKING:
     from conveyor.domain.indexes.mirror import MirroredFile
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.downloads import Downloads
     from conveyor.server.flights import Flights
     from conveyor.upstream import Upstream

@@ -16,8 +16,8 @@ from conveyor.domain.indexes.simple_api import MEDIA_TYPES, accepts_encoding, ne
 from conveyor.domain.people.access import may_read
 from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound
-from conveyor.operations.indexes import get_index
-from conveyor.operations.pages import find_list
+from conveyor.operations.indexes.definitions import get_index
+from conveyor.operations.indexes.pages import find_list
 from conveyor.server.answers import PLAIN_TEXT, send_answer, send_reply
 from conveyor.server.conditions import NOT_AT_ONCE, must_match
 from conveyor.server.kept_pages import VARY, KeptPage, render_variant
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.simple_api import MediaType
     from conveyor.domain.people.access import Identity
-    from conveyor.operations.pages import FoundList, FoundPage
-    from conveyor.operations.store import Store
+    from conveyor.operations.indexes.pages import FoundList, FoundPage
+    from conveyor.operations.store.store import Store
     from conveyor.server.answers import Reply
     from conveyor.server.auth import Authenticator
     from conveyor.server.caches import Freshness

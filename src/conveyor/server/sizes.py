@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from conveyor.errors import UpstreamFailed
-from conveyor.operations.mirror import store_facts
+from conveyor.operations.indexes.mirror import store_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.domain.indexes.mirror import FileFacts, MirroredFile
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.flights import Flights
     from conveyor.upstream import Upstream
 

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
-from conveyor.operations.incoming_files import IncomingFile
-from conveyor.operations.uploads import (
+from conveyor.operations.uploads.acceptance import (
     AcceptedUpload,
     ReceivedUpload,
     UpstreamQuestion,
@@ -28,6 +27,7 @@ from conveyor.operations.uploads import (
     accept_upload,
     check_upload_rights,
 )
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.answers import NEVER_KEPT, PLAIN_TEXT, send_answer
 from conveyor.server.auth import refuse_other_sites
 from conveyor.server.forms import FIELDS_LIMIT_BYTES, FormReader
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.auth import Authenticator
 
 Result = TypeVar("Result")

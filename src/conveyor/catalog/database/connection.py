@@ -11,7 +11,7 @@ The sqlite3 driver's own implicit ``BEGIN`` is turned off: it would begin no tra
 deferred one for a write, which fails with "database is locked" under load.
 
 No other module of the product knows which of the two databases it speaks to. Errors of the driver pass
-through ``reading`` and ``writing`` as they are; ``operations.changes`` turns them into ours.
+through ``reading`` and ``writing`` as they are; ``operations.store.changes`` turns them into ours.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def command(data: Path, destination: Path, is_verifying: bool, may_be_incomplete
     are written. Files are linked where DESTINATION is on the same file system, else copied. A backup that was
     broken off leaves the one before as it was.
     """
-    from conveyor.operations.backups import back_up
-    from conveyor.operations.opening import opened_store
+    from conveyor.operations.care.backups import back_up
+    from conveyor.operations.care.opening import opened_store
 
     with opened_store(store_settings(data)) as store, progress_of("writing") as progress:
         done = back_up(

@@ -13,7 +13,7 @@ from conveyor.settings import store_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.operations.inspection import Inspection
+    from conveyor.operations.care.inspection import Inspection
 
 
 @click.command("fsck")
@@ -44,9 +44,9 @@ def command(
     What --repair takes away lies in blobs/quarantine afterwards, and every repair is in the audit log.
     """
     from conveyor.errors import StorageFailed
-    from conveyor.operations.inspection import inspect_store
-    from conveyor.operations.opening import opened_store
-    from conveyor.operations.repairs import repair_store
+    from conveyor.operations.care.inspection import inspect_store
+    from conveyor.operations.care.opening import opened_store
+    from conveyor.operations.care.repairs import repair_store
 
     if backups and not is_repairing:
         raise click.UsageError("--from is of use with --repair only")

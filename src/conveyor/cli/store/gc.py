@@ -27,8 +27,8 @@ def command(data: Path, grace: float, is_dry: bool, as_json: bool) -> None:
     that uses one of them at the same moment keeps it. What a killed server left half written goes too, at any
     age: no process holds it. Other files that are no blobs stay: conveyor store fsck names them.
     """
-    from conveyor.operations.garbage import collect_garbage
-    from conveyor.operations.opening import opened_store
+    from conveyor.operations.care.garbage import collect_garbage
+    from conveyor.operations.care.opening import opened_store
 
     with opened_store(store_settings(data)) as store:
         collected = collect_garbage(store, grace_seconds=grace * 3600, is_dry=is_dry)

@@ -51,8 +51,8 @@ class Place:
                 yield client
             return
         from conveyor.domain.people.access import Identity
-        from conveyor.operations.opening import opened_store
-        from conveyor.operations.store import ADMIN
+        from conveyor.operations.care.opening import opened_store
+        from conveyor.operations.store.store import ADMIN
         from conveyor.server.api.direct import DirectConnection
 
         assert self.data is not None  # noqa: S101 - one of the two is set
@@ -62,7 +62,7 @@ class Place:
 
     def address(self) -> str | None:
         """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""
-        from conveyor.operations.address import last_address
+        from conveyor.operations.store.address import last_address
 
         return self.url if self.data is None else last_address(self.data)
 

@@ -26,7 +26,7 @@ def command(source: Path, data: Path, threads: int) -> None:
     Every byte is checked on the way. Users, passwords and tokens are those of the backup. When it was broken
     off, the same call goes on where it stood; until it has ended, no server starts on DIR.
     """
-    from conveyor.operations.restores import restore_store
+    from conveyor.operations.care.restores import restore_store
 
     with progress_of("restoring") as progress:
         backup = restore_store(source, store_settings(data), threads=threads, progress=progress)

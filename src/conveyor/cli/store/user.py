@@ -53,8 +53,8 @@ def password(name: str, place: Place) -> None:
     The old one stops working at the next request. Tokens stay as they are. With --data the file
     initial-admin-password goes when NAME is admin.
     """
-    from conveyor.operations.initialisation import forget_initial_password
-    from conveyor.operations.store import ADMIN
+    from conveyor.operations.care.initialisation import forget_initial_password
+    from conveyor.operations.store.store import ADMIN
 
     new = _read_password()
     with place.client() as client:

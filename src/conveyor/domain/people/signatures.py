@@ -1,7 +1,7 @@
 """SSH keys and signatures of people: which key a signature claims to be from, which keys and names may count.
 
 Only the form is read here. Whether a signature is genuine is decided by ``ssh-keygen`` in
-``operations.signatures``.
+``operations.store.signatures``.
 
 Sources: OpenSSH's PROTOCOL.sshsig and "ALLOWED SIGNERS" in ssh-keygen(1).
 """

@@ -5,7 +5,7 @@ subject is the distribution, by its SHA-256; the predicate type says which kind 
 signature is the exception: its envelope is the raw git tag object, signed with SSH (``tags``).
 
 In this room: how statements and envelopes are written and read, and the facts of each kind as values. Whose
-signature is genuine is decided in ``operations.evidence``, what the facts are worth in ``gates``.
+signature is genuine is decided in ``operations.releases.evidence``, what the facts are worth in ``gates``.
 
 Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.
 """

@@ -4,8 +4,8 @@ A tag object is read strictly here: the four headers of git in their order, each
 at the very end. git itself is more lenient (it verifies whatever stands before the *last* line that begins a
 signature), and each leniency would let two readers see two different tags in one object.
 
-Whether the signature is genuine is decided by ``ssh-keygen`` in ``operations.signatures``; nothing in this
-room is proof of anything.
+Whether the signature is genuine is decided by ``ssh-keygen`` in ``operations.store.signatures``; nothing in
+this room is proof of anything.
 
 Source: git's ``gitformat-signature``.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.operations.claims import claim_name, list_claims, name_to_ask_for
+from conveyor.operations.indexes.claims import claim_name, list_claims, name_to_ask_for
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import FLAG, MOMENT, PROJECT, TEXT, listed, record
 

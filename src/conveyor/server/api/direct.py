@@ -21,7 +21,7 @@ from conveyor.server.api.routes import ENDPOINTS
 if TYPE_CHECKING:
     from conveyor.client.connection import Request
     from conveyor.domain.people.access import Identity
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Endpoint
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.people.access import Identity, Scope
     from conveyor.domain.words.names import NormalizedName
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.api.schemas import Schema
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

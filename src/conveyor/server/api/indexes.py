@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from conveyor.domain.indexes.definitions import IndexMode
-from conveyor.operations.indexes import create_index, visible_indexes
+from conveyor.operations.indexes.definitions import create_index, visible_indexes
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import FLAG, INDEX_NAME, given, listed, named, nullable, one_of, record
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.words.names import project_name
-from conveyor.operations.releases import is_project_known
+from conveyor.operations.releases.standing import is_project_known
 from conveyor.server.api.endpoints import Answer
 from conveyor.server.api.schemas import FLAG, TEXT, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.api.schemas import Schema
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.operations.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.indexes.project_sizes import get_project_size, set_project_size_limit
 from conveyor.server.api.endpoints import Endpoint
 from conveyor.server.api.of_project import answer_of_project, record_of_project
 from conveyor.server.api.schemas import COUNT, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.domain.indexes.project_sizes import ProjectSize
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Answer, Call
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.operations.promotions import judge_release, promote_release
+from conveyor.operations.releases.promotions import judge_release, promote_release
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import INDEX_NAME, PROJECT, TEXT, VERSION, listed, named, nullable, record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.operations.releases import (
+from conveyor.operations.releases.standing import (
     file_url,
     get_project,
     get_release,
@@ -14,7 +14,7 @@ from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, TEXT, given, listed, named, nullable, record
 
 if TYPE_CHECKING:
-    from conveyor.operations.releases import Release
+    from conveyor.operations.releases.standing import Release
     from conveyor.server.api.endpoints import Call
 
 

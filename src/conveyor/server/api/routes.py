@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from conveyor.domain.words.names import NormalizedName
-    from conveyor.operations.store import Store
+    from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Endpoint
     from conveyor.server.auth import Authenticator
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from conveyor.domain.runs.states import RUN_STATES, STEP_STATES, Run, RunState, StepState
-from conveyor.operations.runs import (
+from conveyor.operations.runs.queue import (
     claim_run,
     create_run,
     get_run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.operations.signers import ROLES, add_signer, list_signers, revoke_signer
+from conveyor.operations.people.signers import ROLES, add_signer, list_signers, revoke_signer
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import MOMENT, given, listed, named, nullable, one_of, record
 

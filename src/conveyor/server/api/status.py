@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor import installed_version
-from conveyor.operations.facts import store_id
+from conveyor.operations.store.facts import store_id
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, TEXT, record
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from conveyor.domain.people.access import SCOPES
-from conveyor.operations.tokens import create_token, list_tokens, revoke_token
+from conveyor.operations.people.tokens import create_token, list_tokens, revoke_token
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, MOMENT, TEXT, given, listed, nullable, one_of, record
 

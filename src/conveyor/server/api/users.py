@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.people.access import SCOPES
-from conveyor.operations.users import (
+from conveyor.operations.people.users import (
     MAX_PASSWORD_LENGTH,
     MIN_PASSWORD_LENGTH,
     add_user,

@@ -1,0 +1,1 @@
+"""Care of a store: initialisation, opening, backup, restore, inspection, repair, garbage collection."""

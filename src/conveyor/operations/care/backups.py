@@ -1,0 +1,354 @@
+"""Backups: a folder from which an identical store can be made, written while the store serves.
+
+Steps of ``back_up``:
+
+1. locks: one backup at a time into that folder, and no removal of blobs meanwhile (``blobs.exclusion``);
+2. the rows, one snapshot, by SQLite's online backup or by pg_dump; **rows first**: bytes are stored before
+   their rows, so every blob that the snapshot names is there now, and step 1 keeps it there. Blobs first
+   would miss those of the uploads in between;
+3. the blobs it names: those that the folder has already stay, others become a second name of the same file
+   (hard link) or, on another disk, a copy that is hashed on its way;
+4. all of it durable, then the marker in one rename: until then the folder holds the backup before, whole;
+5. what only the backup before needed is removed.
+
+Killed at any line, the folder holds the last finished backup, and the next call goes on with what is there.
+What is in a backup: catalogue (with users, tokens, upstream) and blobs. What is not: the initial password
+file, the serial file (made anew), logs. A hard link protects against deletion, not against a broken disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor import installed_version
+from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.filesystem import FilesystemBlobs
+from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.inventory import (
+    copy_blob,
+    hash_file,
+    in_parallel,
+    link_blob,
+    listed_blobs,
+    local_blobs,
+    look_at,
+    sync_file_system,
+)
+from conveyor.blobs.locks import file_locked
+from conveyor.catalog.care.copies import copied_catalog
+from conveyor.catalog.care.named_blobs import named_blobs
+from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.serials import newest_serial
+from conveyor.domain.care.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
+from conveyor.domain.words.times import utc_text
+from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
+from conveyor.operations.store.changes import database_errors
+from conveyor.operations.store.facts import store_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Literal
+
+    from conveyor.catalog.care.named_blobs import NamedBlob, NamedBlobs
+    from conveyor.domain.care.backups import Database
+    from conveyor.operations.care.inspection import Progress
+    from conveyor.operations.store.store import Store
+
+    How = Literal["kept", "linked", "copied", "absent", "missing", "damaged"]
+
+BLOBS = "blobs"
+_LOCK = "lock"
+_UNFINISHED_CATALOG, _UNFINISHED_LISTING = "unfinished-catalog", "unfinished-blobs"
+ENDINGS: dict[Database, str] = {"sqlite": ".sqlite", "postgresql": ".dump"}
+_OUR_NAMES = (MARKER, _LOCK, BLOBS, "catalog-", "unfinished-")
+"""What the names in a backup begin with; those of lists begin as the folder of blobs does."""
+MOST_NAMED = 10
+"""Digests that an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """A backup that was just made."""
+
+    backup: Backup
+    linked: int
+    copied: int
+    kept: int
+    """Blobs that the folder had already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the copied catalogue says."""
+
+    serial: int
+    schema: int
+    named: NamedBlobs
+    """To be closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """What became of one blob."""
+
+    sha256: str
+    size_bytes: int
+    how: How
+
+
+def back_up(
+    store: Store,
+    destination: Path,
+    *,
+    threads: int,
+    is_verifying: bool = False,
+    may_be_incomplete: bool = False,
+    progress: Progress | None = None,
+) -> BackedUp:
+    """Make, or bring up to date, the backup at ``destination``.
+
+    Args:
+        store: the store; it may serve meanwhile.
+        destination: a folder that is new, empty, or holds a backup of this store.
+        threads: files handled at a time.
+        is_verifying: read every blob that the folder has already, and replace what is damaged.
+        may_be_incomplete: go on without blobs that the store has lost; the backup says which.
+        progress: told as it goes.
+
+    Raises:
+        InvalidInput: the folder lies in the store's own, or the other way round.
+        MissingTool: the catalogue is in PostgreSQL, and there is no pg_dump.
+        Conflict: the folder holds something else, or another backup is being written there.
+        StorageFailed: a blob is missing or damaged, or a disk failed (StorageFull: has no room); the backup
+            before is still there.
+    """
+    _check(store, destination)
+    database: Database = "sqlite" if is_sqlite(store.catalog) else "postgresql"
+    source, target = local_blobs(store.blobs), FilesystemBlobs(destination / BLOBS)
+    # 1. locks
+    with _alone_in(destination), source.exclusion.keeping():
+        # 2. the rows
+        copy = destination / _UNFINISHED_CATALOG
+        rows = _copy_rows(store, copy)
+        with closing(rows.named) as named:
+            # 3. the blobs
+            brought = _bring_all(source, target, named, threads, is_verifying=is_verifying)
+            listing = destination / _UNFINISHED_LISTING
+            found = _write_listing(listing, brought, of=len(named), progress=progress)
+            if found.lost and not may_be_incomplete:
+                raise _lost(found.lost)
+            # 4. durable, then valid
+            backup = Backup(
+                store=store_id(store),
+                serial=rows.serial,
+                schema=rows.schema,
+                database=database,
+                made_at=utc_text(store.clock()),
+                made_by=installed_version(),
+                catalog=_named_by_digest(copy, "catalog", ENDINGS[database]),
+                listing=_named_by_digest(listing, "blobs", ".txt"),
+                blobs=found.counts["kept"] + found.counts["linked"] + found.counts["copied"],
+                size_bytes=found.size_bytes,
+                missing=tuple(one.sha256 for one in found.lost),
+            )
+            _finish(destination, backup)
+            # 5. the rest
+            _clear(destination, backup, target, named)
+    return BackedUp(backup, found.counts["linked"], found.counts["copied"], found.counts["kept"])
+
+
+def read_backup(folder: Path) -> Backup:
+    """The finished backup in a folder.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput, Conflict: as ``parse_backup``.
+    """
+    try:
+        with storage_errors(f"{folder / MARKER} can not be read"):
+            text = (folder / MARKER).read_text(encoding="utf-8", errors="replace")
+    except StorageFailed as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise NotFound(
+                f"there is no finished backup at {folder}",
+                hint="conveyor store backup writes backup.json last; without it something is missing",
+            ) from error
+        raise
+    return parse_backup(text)
+
+
+def _check(store: Store, destination: Path) -> None:
+    _refuse_own_folders(store, destination)
+    with storage_errors(f"{destination} can not be used"):
+        make_durable_folders(destination)
+        strange = [name for name in os.listdir(destination) if not name.startswith(_OUR_NAMES)]  # noqa: PTH208 - names are all that is asked for
+    if strange:
+        raise Conflict(
+            f"{destination} holds something else than a backup: {', '.join(sorted(strange)[:5])}",
+            hint="give a new or empty folder, or one that holds a backup of this store",
+        )
+    if (destination / MARKER).exists():
+        theirs, mine = read_backup(destination).store, store_id(store)
+        if theirs != mine:
+            raise Conflict(
+                f"{destination} holds a backup of another store, {theirs}; this one is {mine}",
+                hint="give each store a folder of its own",
+            )
+
+
+def _refuse_own_folders(store: Store, destination: Path) -> None:
+    """Raise InvalidInput when a backup would lie in the store, or the store in the backup.
+
+    Whoever removes or loses the one would lose the other with it; and the store's own blobs, taken for those
+    of the backup, would be cleared away.
+    """
+    folder = destination.resolve()
+    for own in (store.data, local_blobs(store.blobs).root):
+        real = own.resolve()
+        if folder.is_relative_to(real) or real.is_relative_to(folder):
+            which = "lies in" if folder.is_relative_to(real) else "holds"
+            raise InvalidInput(
+                f"{destination} {which} the store's own folder {own}",
+                hint="give a folder beside it, best on another disk",
+            )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One backup at a time is written into a folder; a killed one frees the lock."""
+    with ExitStack() as held:
+        with storage_errors(f"{folder} can not be written"):
+            try:
+                held.enter_context(file_locked(folder / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise Conflict(
+                    f"another backup is being written to {folder}",
+                    hint="wait until it has ended, then try again",
+                ) from error
+        yield
+
+
+def _copy_rows(store: Store, copy: Path) -> _Rows:
+    with (
+        storage_errors(f"{copy} can not be written"),
+        database_errors("the catalogue can not be copied"),
+        copied_catalog(store.catalog, copy) as connection,
+    ):
+        schema = int(read_fact(connection, "schema") or 0)
+        return _Rows(newest_serial(connection), schema, named_blobs(connection))
+
+
+def _bring_all(
+    source: FilesystemBlobs, target: FilesystemBlobs, named: NamedBlobs, threads: int, *, is_verifying: bool
+) -> Iterator[_Brought]:
+    def bring(blob: NamedBlob) -> _Brought:
+        return _bring(source, target, blob, is_verifying=is_verifying)
+
+    return in_parallel(bring, named, threads=threads)
+
+
+def _bring(
+    source: FilesystemBlobs, target: FilesystemBlobs, blob: NamedBlob, *, is_verifying: bool
+) -> _Brought:
+    """Make sure that the backup has one blob."""
+    sha256 = blob.sha256
+    here, there = look_at(source.path(sha256)), look_at(target.path(sha256))
+    is_whole = here is not None and not blob.sizes - {here.size_bytes}
+    # 1. the backup has it; it may have what the store has lost, so whatever is doubtful is read
+    if there is not None:
+        is_alike = here is not None and there.size_bytes == here.size_bytes
+        if is_whole and is_alike and not is_verifying:
+            return _Brought(sha256, there.size_bytes, "kept")
+        hashed = hash_file(there.path)
+        if hashed is not None and hashed.sha256 == sha256:
+            return _Brought(sha256, hashed.size_bytes, "kept")
+        if here is not None and there.identity[:2] == here.identity[:2]:  # two names of one damaged file
+            return _Brought(sha256, here.size_bytes, "damaged")
+    # 2. the store has it
+    if here is None:
+        return _Brought(sha256, 0, "missing" if blob.must_be_here else "absent")
+    if not is_whole:
+        return _Brought(sha256, here.size_bytes, "damaged")
+    if link_blob(here.path, target, sha256):
+        return _Brought(sha256, here.size_bytes, "linked")
+    is_right = copy_blob(here.path, target, sha256)
+    return _Brought(sha256, here.size_bytes, "copied" if is_right else "damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the list of blobs was written from."""
+
+    counts: Counter[How]
+    size_bytes: int
+    lost: list[_Brought]
+
+
+def _write_listing(path: Path, brought: Iterator[_Brought], *, of: int, progress: Progress | None) -> _Found:
+    counts: Counter[How] = Counter()
+    lost: list[_Brought] = []
+    size_bytes = 0
+    with storage_errors(f"{path} can not be written"), path.open("w", encoding="ascii") as file:
+        for one in brought:
+            counts[one.how] += 1
+            if one.how in ("missing", "damaged"):
+                lost.append(one)
+            elif one.how != "absent":
+                size_bytes += one.size_bytes
+                file.write(listing_line(one.sha256, one.size_bytes))
+            if progress is not None:
+                progress(counts.total(), of, size_bytes)
+        file.flush()
+        os.fsync(file.fileno())
+    return _Found(counts, size_bytes, lost)
+
+
+def _lost(lost: list[_Brought]) -> StorageFailed:
+    named = ", ".join(f"{one.sha256} ({one.how})" for one in lost[:MOST_NAMED])
+    more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+    return StorageFailed(
+        f"no backup was made: the store has lost the bytes of {named}{more}",
+        hint="conveyor store fsck --repair mends what can be mended; --incomplete goes on without them",
+    )
+
+
+def _named_by_digest(path: Path, stem: str, ending: str) -> BackupFile:
+    hashed = hash_file(path)
+    if hashed is None:
+        raise StorageFailed(f"{path} has gone", hint="does somebody else work in that folder?")
+    return BackupFile(f"{stem}-{hashed.sha256[:16]}{ending}", hashed.sha256, hashed.size_bytes)
+
+
+def _finish(destination: Path, backup: Backup) -> None:
+    """Make everything durable, then replace the marker."""
+    with storage_errors(f"{destination} can not be written"):
+        (destination / _UNFINISHED_CATALOG).rename(destination / backup.catalog.name)
+        (destination / _UNFINISHED_LISTING).rename(destination / backup.listing.name)
+        sync_file_system(destination)
+        unfinished = destination / f"unfinished-{MARKER}"
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(backup.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(destination / MARKER)
+        sync_folder(destination)
+
+
+def _clear(destination: Path, backup: Backup, target: FilesystemBlobs, named: NamedBlobs) -> None:
+    """Remove what this backup does not need."""
+    with storage_errors(f"{destination} can not be cleared"):
+        for path in destination.iterdir():
+            is_needed = path.name in (MARKER, _LOCK, BLOBS, backup.catalog.name, backup.listing.name)
+            if path.is_file() and not is_needed:
+                path.unlink()
+        for listed in listed_blobs(target):
+            if listed.name not in named:
+                listed.path.unlink()
+    target.remove_leftovers()

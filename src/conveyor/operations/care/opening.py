@@ -1,0 +1,143 @@
+"""Opening a store that is there, for a process or for one command, and closing it again.
+
+Making one in an empty folder is ``operations.care.initialisation``.
+"""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from conveyor.blobs import blobs_folder, open_blobs
+from conveyor.blobs.errors import storage_errors
+from conveyor.catalog.database.connection import has_catalog, is_sqlite, open_catalog
+from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.schema import prepare_schema
+from conveyor.catalog.database.serials import NewestSerial, SerialFile, SerialQuery
+from conveyor.domain.care.backups import MARKER
+from conveyor.errors import Conflict, NotFound
+from conveyor.operations.store.changes import database_errors, read
+from conveyor.operations.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conveyor.settings import StoreSettings
+
+RESTORING_FILE = "unfinished-restore"
+"""Lies in a folder that a backup is being restored into, or was until somebody pulled the plug."""
+SERIAL_FILE = "serial"
+"""Sixteen bytes of shared memory beside the catalogue; see ``catalog.database.serials``."""
+PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
+_OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
+"""How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """Open an initialised store; once per process, after any fork.
+
+    Raises:
+        StorageFailed: the database or the folder can not be used.
+        Conflict: the catalogue belongs to a newer conveyor, or restoring it was not finished.
+    """
+    refuse_half_restored(settings)
+    catalog = open_catalog(settings.database_url)
+    try:
+        with database_errors("the catalogue can not be opened"):
+            prepare_schema(catalog)
+        blobs = open_blobs(settings.blobs_url)
+        newest: NewestSerial
+        if is_sqlite(catalog):
+            with storage_errors("the serial file can not be opened"):
+                newest = SerialFile(settings.data / SERIAL_FILE, catalog)
+        else:
+            newest = SerialQuery(catalog)
+        with database_errors("the newest serial can not be read"):
+            newest.repair()
+        return Store(data=settings.data, catalog=catalog, blobs=blobs, newest=newest, clock=now)
+    except BaseException:
+        catalog.dispose()
+        raise
+
+
+def close_store(store: Store) -> None:
+    """Close connections and files; the value must not be used afterwards."""
+    store.descriptions.close()
+    store.newest.close()
+    store.catalog.dispose()
+
+
+@contextmanager
+def opened_store(settings: StoreSettings) -> Iterator[Store]:
+    """The store at ``settings.data`` for the time of one command; it makes none.
+
+    Raises:
+        NotFound: there is no store, or one that was left half made.
+        Conflict: as ``open_store``; or there is no store in the folder, but something else, such as a backup.
+        StorageFailed: as ``open_store``.
+    """
+    refuse_half_restored(settings)
+    with database_errors("the catalogue can not be opened"):
+        is_there = has_catalog(settings.database_url)
+    if not is_there:
+        raise _no_store(settings)
+    store = open_store(settings)
+    try:
+        with read(store) as connection:
+            if read_fact(connection, "store-id") is None:
+                raise _no_store(settings)
+        yield store
+    finally:
+        close_store(store)
+
+
+def _no_store(settings: StoreSettings) -> Conflict | NotFound:
+    """What to say of a place without a store: Conflict when its folder holds something else.
+
+    A store that is made in a backup would take its blobs for garbage. Raises StorageFailed.
+    """
+    strange: list[str] = []
+    if settings.data.is_dir():
+        with storage_errors(f"the store's folder {settings.data} can not be read"):
+            strange = sorted(
+                path.name
+                for path in settings.data.iterdir()
+                if not path.name.startswith(_OUR_NAMES) and path != settings.access_log
+            )
+    if MARKER in strange:
+        source = shlex.quote(str(settings.data))
+        return Conflict(
+            f"{settings.data} is a backup, not a store",
+            hint=f"make a store of it elsewhere: conveyor store restore {source} --data DIR",
+        )
+    if strange:
+        return Conflict(
+            f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
+            hint="give the folder of a store, or one that is new or empty",
+        )
+    return NotFound(
+        f"there is no store at {settings.data}",
+        hint=f"make one: conveyor store serve --data {shlex.quote(str(settings.data))}",
+    )
+
+
+def refuse_places(settings: StoreSettings) -> None:
+    """Raise InvalidInput when catalogue or blobs are to be where no store can have them; makes nothing."""
+    open_catalog(settings.database_url).dispose()
+    blobs_folder(settings.blobs_url)
+
+
+def refuse_half_restored(settings: StoreSettings) -> None:
+    """Raise Conflict when a restore into the store's folder was begun and has not ended."""
+    if (settings.data / RESTORING_FILE).exists():
+        raise Conflict(
+            f"a backup was being restored to {settings.data}, and that was not finished",
+            hint=f"conveyor store restore SOURCE --data {settings.data} goes on with it",
+        )

@@ -1,0 +1,1 @@
+"""Indexes and their projects, the pages they show, and what they mirror."""

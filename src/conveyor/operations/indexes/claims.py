@@ -1,0 +1,134 @@
+"""Claims: names and prefixes of names that belong to the house, for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog import claims as rows
+from conveyor.catalog.indexes.claims import ClaimRow
+from conveyor.catalog.indexes.pages import claims_on
+from conveyor.domain.indexes.definitions import is_claimed
+from conveyor.domain.indexes.policy import may_claim_name, must_ask_upstream
+from conveyor.domain.people.access import may_administer, may_claim
+from conveyor.domain.words.names import project_name
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from conveyor.catalog.database.changes import Change
+    from conveyor.domain.indexes.definitions import Claim
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
+    from conveyor.operations.store.store import Store
+
+
+def name_to_ask_for(
+    store: Store, identity: Identity, name: str, *, is_prefix: bool = False
+) -> NormalizedName | None:
+    """The name that upstream has to be asked for before this caller may claim it; ``None``: nothing to ask.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may claim nothing.
+        InvalidName: it is no project name.
+    """
+    if is_prefix:
+        return None
+    project = project_name(name)
+    with read(store) as connection:
+        if not must_ask_upstream(identity, project, claims_on(connection, project)):
+            return None
+    may_claim(identity, project)
+    return project
+
+
+def claim_name(
+    store: Store,
+    identity: Identity,
+    name: str,
+    *,
+    is_prefix: bool = False,
+    upstream_has: bool | None = None,
+) -> tuple[ClaimRow, bool]:
+    """Claim a project's name, or every name that begins with a prefix; and whether the claim is new.
+
+    Claiming again what is claimed changes nothing and succeeds. A prefix needs an administrator: upstream can
+    not be asked for all names that it would hide.
+
+    Args:
+        store: the store.
+        identity: who claims.
+        name: of a project; of a prefix, with or without its last hyphen.
+        is_prefix: whether it is a prefix (``risk`` covers ``risk`` and ``risk-…``).
+        upstream_has: whether upstream has a project of that name; ``None``: it was not asked, which is right
+            where ``name_to_ask_for`` names nothing.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not claim this name.
+        InvalidName: it is no project name.
+    """
+    # 1. what is claimed, by whom
+    normalized = project_name(name.removesuffix("-") if is_prefix else name)
+    if is_prefix:
+        may_administer(identity)
+    # 2. the row, unless it is there
+    with record_change(store, actor=identity.name) as change:
+        found = rows.find_claim(change.connection, normalized, is_prefix=is_prefix)
+        if found is not None:
+            may_claim(identity, normalized)  # else a token for one project could look up who has which name
+            return found, False
+        if not is_prefix and is_claimed(normalized, claims_on(change.connection, normalized)):
+            may_claim(identity, normalized)  # by a prefix: nothing more is hidden from anybody
+        elif not is_prefix:
+            _check_new_name(change.connection, identity, normalized, upstream_has)
+        return _write(change, normalized, is_prefix=is_prefix), True
+
+
+def check_claim(
+    connection: Connection,
+    identity: Identity,
+    project: NormalizedName,
+    claims: Sequence[Claim],
+    *,
+    upstream_has: bool | None,
+) -> None:
+    """Allow an upload to a project whose name is claimed, or that the caller may claim with it.
+
+    ``claims``: those that cover the name.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not claim this name.
+    """
+    if not is_claimed(project, claims):
+        _check_new_name(connection, identity, project, upstream_has)
+
+
+def claim_for_upload(change: Change, project: NormalizedName) -> None:
+    """Claim the name of a project with its first upload, inside the transaction of that upload."""
+    _write(change, project, is_prefix=False)
+
+
+def list_claims(store: Store, identity: Identity) -> list[ClaimRow]:
+    """Every claim of the store, by name; for administrators."""
+    may_administer(identity)
+    with read(store) as connection:
+        return rows.list_claims(connection)
+
+
+def _check_new_name(
+    connection: Connection, identity: Identity, project: NormalizedName, upstream_has: bool | None
+) -> None:
+    has_lookalike = not identity.is_whole_admin and rows.has_lookalike(connection, project)
+    may_claim_name(identity, project, upstream_has=upstream_has, has_lookalike=has_lookalike)
+
+
+def _write(change: Change, name: NormalizedName, *, is_prefix: bool) -> ClaimRow:
+    claim = ClaimRow(name=name, is_prefix=is_prefix, claimed_by=change.actor, claimed_at=change.at)
+    if rows.insert_claim(change.connection, claim):
+        # A prefix touches pages of many projects: an event without a project touches all of them.
+        change.event(
+            "claim", project=None if is_prefix else name, detail={"name": name, "is_prefix": is_prefix}
+        )
+    return claim

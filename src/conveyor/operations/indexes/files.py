@@ -1,0 +1,139 @@
+"""Files by digest: where the bytes are, who may read them, which index they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from packaging.metadata import parse_email
+from packaging.utils import canonicalize_name
+
+from conveyor.catalog.database.serials import newest_serial
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.mirrored import mirrored_by_digest, mirrored_projects_of
+from conveyor.catalog.indexes.pages import claims_on, held_files
+from conveyor.catalog.releases.distributions import deleted_at
+from conveyor.catalog.releases.project_status import status_of
+from conveyor.domain.indexes.definitions import is_claimed, resolution_order
+from conveyor.domain.indexes.project_status import must_offer_files, shown_status
+from conveyor.domain.people.access import can_read
+from conveyor.errors import Gone, NotFound
+from conveyor.operations.store.changes import read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.mirror import MirroredFile
+    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.people.access import Identity
+    from conveyor.operations.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A distribution that an index of this store holds."""
+
+    filename: str
+    sha256: str
+    size_bytes: int | None
+    """``None``: of a mirrored file, not known yet."""
+    project: str
+    supplied_by: str
+    """Name of the index that holds it."""
+    readable_through: tuple[Index, ...]
+    """Indexes whose pages show it: who may read one of them may read the file."""
+    metadata_sha256: str | None
+    """Digest of its core metadata; ``None``: not known yet, or it has none."""
+    provenance_sha256: str | None
+    """Digest of its provenance object; ``None``: not known yet, or it has none."""
+    status: ProjectStatus
+    """Of the project: what this store decided, else the upstream that has the file."""
+    mirrored: MirroredFile | None
+    """Set when it is not ours but a mirror's; its bytes may still be upstream only."""
+    serial: int
+    """The catalogue's serial when this was read."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody may read it."""
+        return self.status.offers_files and any(not index.is_private for index in self.readable_through)
+
+
+def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
+    """The distribution of that digest and name: one of our own, else a mirror's.
+
+    Raises:
+        NotFound: no index holds it, or its name belongs to the house and only a mirror has it.
+        Gone: it was deleted.
+    """
+    with read(store) as connection:
+        serial = newest_serial(connection)
+        indexes = all_indexes(connection)
+        own = held_files(connection, sha256, filename)
+        mirrored = [] if own else mirrored_by_digest(connection, sha256, filename)
+        if mirrored:
+            project = canonicalize_name(mirrored[0].project)
+            if is_claimed(project, claims_on(connection, project)):
+                mirrored = []
+        rows = own or mirrored
+        if not rows:
+            raise _not_here(filename, deleted_at(connection, filename, sha256))
+        status = status_of(connection, rows[0].project)
+        if mirrored:
+            known = mirrored_projects_of(connection, mirrored[0].project, [row.index for row in mirrored])
+            status = shown_status(status, (state.status for state in known.values()))
+    holders = {row.index for row in rows}
+    return FoundFile(
+        filename=filename,
+        sha256=sha256,
+        size_bytes=rows[0].size_bytes,
+        project=rows[0].project,
+        supplied_by=next(name for name in indexes if name in holders),
+        readable_through=_seeing(holders, indexes),
+        metadata_sha256=rows[0].metadata_sha256,
+        provenance_sha256=rows[0].provenance_sha256,
+        status=status,
+        mirrored=mirrored[0] if mirrored else None,
+        serial=serial,
+    )
+
+
+def _not_here(filename: str, deleted: str | None) -> NotFound:
+    if deleted is None:
+        return NotFound(f"no index of this store holds {filename} with that digest")
+    return Gone(
+        f"{filename} was deleted from this store at {deleted}",
+        hint="install another version, and lock your requirements again",
+    )
+
+
+def may_read_file(identity: Identity, found: FoundFile) -> None:
+    """Allow reading a file to those who may read an index that shows it.
+
+    A quarantined one is handed to administrators only, who have to look into it.
+
+    Raises:
+        NotFound: for everybody else; that the file exists is nobody's business.
+        Forbidden: its project is quarantined.
+    """
+    if not any(
+        can_read(identity, index.name, is_private=index.is_private) for index in found.readable_through
+    ):
+        raise NotFound(f"no index of this store holds {found.filename} with that digest")
+    if not identity.is_whole_admin:
+        must_offer_files(found.project, found.status)
+
+
+def read_core_metadata(store: Store, metadata_sha256: str) -> dict[str, Any]:
+    """The fields of a core metadata blob by packaging's names; what can not be read is left out."""
+    with store.blobs.open(metadata_sha256) as stream:
+        fields, _ = parse_email(stream.read())
+    return dict(fields)
+
+
+def _seeing(holders: set[str], indexes: Mapping[str, Index]) -> tuple[Index, ...]:
+    """The indexes that hold a file or show one that does."""
+    return tuple(
+        index for index in indexes.values() if not holders.isdisjoint(resolution_order(index.name, indexes))
+    )

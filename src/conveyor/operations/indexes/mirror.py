@@ -1,0 +1,231 @@
+"""What came from an upstream: decided and stored. Fetching is the shell's work (``server.mirroring``).
+
+Each function is one change. What leaves every page as it is (the same page again) is no event: only the time
+of asking is written. Nothing here asks upstream, and no row is written for bytes that are not blobs yet; what
+is stored here and its row are one piece for garbage collection (``blobs.adding``). Of a project that upstream
+never had there is no row: anybody may ask for any name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from packaging.metadata import parse_email
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from conveyor.catalog.indexes.mirrored import (
+    delete_mirrored_files,
+    insert_mirrored_files,
+    mirrored_by_digest,
+    mirrored_page_files,
+    mirrored_projects_of,
+    put_mirrored_project,
+    update_mirrored_files,
+)
+from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.distributions.filenames import distribution_filename
+from conveyor.domain.distributions.metadata import is_static
+from conveyor.domain.distributions.sdists import read_sdist
+from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, merge, with_facts
+from conveyor.domain.words.faults import Faults
+from conveyor.errors import InvalidDistribution, UpstreamFailed
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from packaging.utils import NormalizedName
+
+    from conveyor.blobs import Temporary
+    from conveyor.domain.indexes.mirror import FileFacts, MirroredFile, UpstreamPage
+    from conveyor.operations.store.store import Store
+
+ACTOR = "mirror"
+"""Who makes these changes, in the audit log."""
+
+
+def store_page(
+    store: Store,
+    index: str,
+    project: NormalizedName,
+    page: UpstreamPage | Unchanged | None,
+) -> tuple[MirroredFile, ...]:
+    """Store what upstream says of a project now (``None``: it has none); the files that are known of it now.
+
+    All rows of a new project are written in one statement. Files that upstream no longer has are forgotten;
+    what was filled in for the others stays (see ``domain.indexes.mirror``).
+    """
+    if page is None and not _is_remembered(store, index, project):
+        return ()
+    with record_change(store, actor=ACTOR) as change:
+        connection = change.connection
+        before = mirrored_projects_of(connection, project, [index]).get(index)
+        rows = {file.filename: file for file in mirrored_page_files(connection, project, [index])}
+        if isinstance(page, Unchanged):
+            known = before or MirroredProject(index, project, True, None, change.at)
+            put_mirrored_project(connection, replace(known, is_present=True, fetched_at=change.at))
+            return tuple(rows.values())
+        known = _as_said(index, project, page, change.at)
+        put_mirrored_project(connection, known)
+        difference = merge(rows, page.files if page else (), index=index, project=project, now=store.clock())
+        delete_mirrored_files(connection, index, project, difference.removed)
+        update_mirrored_files(connection, difference.changed)
+        insert_mirrored_files(connection, difference.added)
+        is_shown_otherwise = before is not None and (
+            (before.is_present, before.status) != (known.is_present, known.status)
+        )
+        if not difference.is_empty or is_shown_otherwise:
+            detail = {
+                "added": len(difference.added),
+                "changed": len(difference.changed),
+                "removed": len(difference.removed),
+            }
+            change.event("mirror-page", index=index, project=project, detail=detail)
+        rows.update({file.filename: file for file in (*difference.added, *difference.changed)})
+        for filename in difference.removed:
+            del rows[filename]
+        return tuple(rows.values())
+
+
+def _is_remembered(store: Store, index: str, project: str) -> bool:
+    """Whether upstream had the project once; asked without waiting for writers."""
+    with read(store) as connection:
+        return index in mirrored_projects_of(connection, project, [index])
+
+
+def _as_said(index: str, project: str, page: UpstreamPage | None, at: str) -> MirroredProject:
+    if page is None:
+        return MirroredProject(index, project, False, None, at)
+    return MirroredProject(index, project, True, page.etag, at, page.status)
+
+
+def store_facts(store: Store, index: str, project: NormalizedName, facts: Sequence[FileFacts]) -> None:
+    """Fill in sizes and times of a project's files, as their servers said."""
+    with record_change(store, actor=ACTOR) as change:
+        said = {fact.filename: fact for fact in facts}
+        rows = mirrored_page_files(change.connection, project, [index])
+        filled = [(row, with_facts(row, said[row.filename])) for row in rows if row.filename in said]
+        changed = [after for before, after in filled if after != before]
+        update_mirrored_files(change.connection, changed)
+        if changed:
+            change.event("mirror-sizes", index=index, project=project, detail={"files": len(changed)})
+
+
+def store_metadata(store: Store, file: MirroredFile, content: bytes) -> str:
+    """Keep the metadata of a mirrored file; pages carry its digest from now on. Returns the digest."""
+    with store.blobs.adding():
+        digest = store.blobs.put(content)
+        _change_rows(
+            store,
+            file,
+            lambda row: replace(row, metadata_sha256=digest, is_metadata_unreadable=False),
+            action="mirror-metadata",
+            detail={"metadata_sha256": digest},
+        )
+    return digest
+
+
+def store_unreadable(store: Store, file: MirroredFile) -> None:
+    """Note that the metadata of a mirrored file can not be read: pages no longer say that there is some."""
+    _change_rows(
+        store,
+        file,
+        lambda row: replace(row, is_metadata_unreadable=True),
+        action="mirror-metadata",
+        detail={"is_metadata_unreadable": True},
+    )
+
+
+def store_provenance(store: Store, file: MirroredFile, content: bytes) -> str:
+    """Keep the provenance object of a mirrored file, as upstream has it. Returns its digest."""
+    with store.blobs.adding():
+        digest = store.blobs.put(content)
+        _change_rows(
+            store,
+            file,
+            lambda row: replace(row, provenance_sha256=digest),
+            action="mirror-provenance",
+            detail={"provenance_sha256": digest},
+        )
+    return digest
+
+
+def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
+    """What stands in a stored sdist's PKG-INFO; ``None``: building may change it, or it can not be read.
+
+    Raises:
+        NotFound, StorageFailed: the sdist is not among the blobs, or can not be read.
+    """
+    faults = Faults()
+    try:
+        filename = distribution_filename(file.filename)
+    except InvalidDistribution:
+        return None
+    size_bytes = store.blobs.size(file.sha256)
+    with store.blobs.open(file.sha256) as stream:
+        found = read_sdist(stream, filename, size_bytes=size_bytes, limits=ArchiveLimits(), faults=faults)
+    if found is None or faults:
+        return None
+    content, _ = found
+    fields, _ = parse_email(content)
+    try:
+        is_of_file = Version(fields.get("version", "")) == filename.version
+    except InvalidVersion:
+        return None
+    is_of_file &= canonicalize_name(fields.get("name", "")) == filename.project
+    return content if is_of_file and is_static(dict(fields)) else None
+
+
+def keep_file(
+    store: Store, file: MirroredFile, temporary: Temporary, *, sha256: str, size_bytes: int
+) -> None:
+    """Keep a mirrored file that was received whole; ``sha256`` and ``size_bytes`` are those of its bytes.
+
+    Raises:
+        UpstreamFailed: the bytes are not the file that upstream's page named; nothing is stored.
+    """
+    # 1. are these the bytes?
+    if sha256 != file.sha256:
+        raise UpstreamFailed(
+            f"upstream sent other bytes for {file.filename}: SHA-256 {sha256}, its page says {file.sha256}",
+            hint="nothing was stored; is a proxy in between?",
+        )
+    if file.size_bytes not in (None, size_bytes):
+        raise UpstreamFailed(
+            f"upstream sent {size_bytes} bytes for {file.filename}, {file.size_bytes} were announced"
+        )
+    with store.blobs.adding():
+        # 2. durable
+        store.blobs.adopt(temporary, sha256)
+        # 3. the rows
+        with record_change(store, actor=ACTOR) as change:
+            rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+            missing = [row for row in rows if not row.is_stored]
+            update_mirrored_files(
+                change.connection, [replace(row, is_stored=True, size_bytes=size_bytes) for row in missing]
+            )
+            for row in missing:
+                detail = {"filename": row.filename, "sha256": sha256, "size_bytes": size_bytes}
+                change.event("mirror-file", index=row.index, project=row.project, detail=detail)
+                if row.size_bytes is None:
+                    change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
+
+
+def _change_rows(
+    store: Store,
+    file: MirroredFile,
+    changed: Callable[[MirroredFile], MirroredFile],
+    *,
+    action: str,
+    detail: Mapping[str, object],
+) -> None:
+    """Write what is known now into the rows of every mirror that has the file, with one event for each."""
+    with record_change(store, actor=ACTOR) as change:
+        rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+        after = [changed(row) for row in rows if changed(row) != row]
+        update_mirrored_files(change.connection, after)
+        for row in after:
+            told = {"filename": row.filename, **detail}
+            change.event(action, index=row.index, project=row.project, detail=told)

@@ -1,0 +1,163 @@
+"""Pages of the simple API: what is on them, for whom, until when, and which changes touch them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.catalog.database.serials import newest_serial
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.mirrored import mirrored_page_files, mirrored_projects_of
+from conveyor.catalog.indexes.pages import (
+    actions_since,
+    claims_on,
+    last_change,
+    own_page_files,
+    project_names,
+)
+from conveyor.catalog.releases.project_status import status_of
+from conveyor.domain.indexes.definitions import one_per_filename, resolution_order, suppliers
+from conveyor.domain.indexes.mirror import due_at, is_due, page_file
+from conveyor.domain.indexes.project_status import shown_status
+from conveyor.domain.indexes.simple_api import ProjectPage
+from conveyor.operations.store.changes import read
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from packaging.utils import NormalizedName
+
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.mirror import MirroredProject
+    from conveyor.operations.store.store import Store
+
+ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "mirror-provenance", "add-evidence"})
+"""Actions on a project that change nothing that a page shows."""
+
+NOUNS_WITHOUT_PAGES = frozenset({"user", "token", "signer", "worker", "run", "blobs"})
+"""Of actions without a project; ``revoke-token`` and ``set-user-password`` leave every page as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueMirror:
+    """A mirror that is to be asked for a project now."""
+
+    index: str
+    known: MirroredProject | None
+    """What is remembered; ``None``: it was never asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A project page and what a cache has to know of it."""
+
+    page: ProjectPage
+    index: Index
+    exists: bool
+    """False: no index in sight has such a project."""
+    supplied_by: str | None
+    """Name of the index that its first file comes from."""
+    serial: int
+    """The catalogue's serial when it was read; the page shows every change up to it."""
+    due: tuple[DueMirror, ...]
+    fresh_until: datetime | None
+    """When a mirror is to be asked again; ``None``: no mirror supplies it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundList:
+    """The projects of an index."""
+
+    projects: tuple[str, ...]
+    index: Index
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Which pages have changed since some serial."""
+
+    serial: int
+    """The newest serial seen."""
+    projects: dict[str, int]
+    """Project → serial of its newest change."""
+    everything: int
+    """Serial of the newest change that may touch every page; 0: none."""
+
+
+def find_page(store: Store, index_name: str, project: NormalizedName) -> FoundPage:
+    """The page of a project as readers of an index see it, from one snapshot of the catalogue.
+
+    Raises:
+        NotFound: there is no such index.
+    """
+    with read(store) as connection:
+        serial = newest_serial(connection)
+        indexes = all_indexes(connection)
+        # 1. who supplies it: own names never come from a mirror
+        nearest_first = suppliers(index_name, indexes, project=project, claims=claims_on(connection, project))
+        local = [index.name for index in nearest_first if index.kind == "local"]
+        mirrors = [index.name for index in nearest_first if index.kind == "mirror"]
+        # 2. the files
+        rows = own_page_files(connection, project, local) if local else []
+        known: dict[str, MirroredProject] = {}
+        if mirrors:
+            known = mirrored_projects_of(connection, project, mirrors)
+            present = [name for name, state in known.items() if state.is_present]
+            rows += [page_file(file) for file in mirrored_page_files(connection, project, present)]
+        files = one_per_filename(rows, nearest_first)
+        changed = last_change(connection, project, without=ACTIONS_WITHOUT_PAGES) if files else 0
+        status = shown_status(
+            status_of(connection, project), (known[name].status for name in mirrors if name in known)
+        )
+    # 3. what is to be asked of upstream
+    now = store.clock()
+    return FoundPage(
+        page=ProjectPage(
+            project=project,
+            files=tuple(files) if status.offers_files else (),
+            serial=changed,
+            status=status,
+        ),
+        index=indexes[index_name],
+        exists=bool(files) or any(state.is_present for state in known.values()),
+        supplied_by=files[0].index if files else next(iter(mirrors), None),
+        serial=serial,
+        due=tuple(DueMirror(name, known.get(name)) for name in mirrors if is_due(known.get(name), now)),
+        fresh_until=min((due_at(state) for state in known.values()), default=None),
+    )
+
+
+def find_list(store: Store, index_name: str) -> FoundList:
+    """The projects that readers of an index see; of mirrors, those that somebody asked for.
+
+    Raises:
+        NotFound: there is no such index.
+    """
+    with read(store) as connection:
+        indexes = all_indexes(connection)
+        order = resolution_order(index_name, indexes)
+        return FoundList(
+            projects=tuple(project_names(connection, order)),
+            index=indexes[index_name],
+            serial=newest_serial(connection),
+        )
+
+
+def touched_since(store: Store, serial: int) -> Touched:
+    """Which pages the changes after ``serial`` touch.
+
+    A change of a project touches its pages in every index; a change of indexes, or of a claim on a prefix,
+    touches all; users, tokens, evidence and runs are on no page.
+    """
+    projects: dict[str, int] = {}
+    newest, everything = serial, 0
+    with read(store) as connection:
+        for number, action, project in actions_since(connection, serial):
+            newest = number
+            if project is not None:
+                if action not in ACTIONS_WITHOUT_PAGES:
+                    projects[project] = number
+            elif not NOUNS_WITHOUT_PAGES.intersection(action.split("-")):
+                everything = number
+    return Touched(serial=newest, projects=projects, everything=everything)

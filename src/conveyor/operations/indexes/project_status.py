@@ -1,0 +1,92 @@
+"""Project status (PEP 792): show it, set it.
+
+What each status allows stands in ``domain.indexes.project_status``. Any name can be given a status, also one
+that is only mirrored, or that nobody has asked for yet: a quarantine keeps it out before upstream has
+noticed. That claims no name and makes no page; the status is shown on the page that the project has, or will
+have. What this store decided goes before what upstream says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.mirrored import mirrored_projects_of
+from conveyor.catalog.releases.placements import releases_of_project
+from conveyor.catalog.releases.project_status import set_status, status_of
+from conveyor.catalog.releases.projects import find_project, insert_project, lock_project
+from conveyor.domain.indexes.policy import readable_indexes
+from conveyor.domain.indexes.project_status import ACTIVE, ProjectStatus, shown_status
+from conveyor.domain.people.access import may_administer
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.reasons import checked_reason
+from conveyor.errors import NotFound
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import Connection
+
+    from conveyor.domain.indexes.mirror import MirroredProject
+    from conveyor.domain.indexes.project_status import StatusName
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
+    from conveyor.operations.store.store import Store
+
+
+def get_project_status(store: Store, identity: Identity, project: str) -> ProjectStatus:
+    """The status that readers of a project's pages see.
+
+    Raises:
+        InvalidName: it is no project name.
+        NotFound: there is no such project that the caller may see.
+    """
+    name = project_name(project)
+    with read(store) as connection:
+        seen = readable_indexes(all_indexes(connection), identity)
+        mirrored = _mirrored(connection, name, seen)
+        is_held = any(index in seen for _, index, _ in releases_of_project(connection, name))
+        is_known = find_project(connection, name) is not None and identity.is_whole_admin
+        if not (mirrored or is_held or is_known):
+            raise NotFound(
+                f'there is no project "{name}" in this store',
+                hint="an index lists its projects at /INDEX/simple/; one of upstream is known here "
+                f"once its page was asked for, such as /pypi/simple/{name}/",
+            )
+        return shown_status(status_of(connection, name), [one.status for one in mirrored])
+
+
+def set_project_status(
+    store: Store, identity: Identity, project: str, status: StatusName, *, reason: str | None = None
+) -> ProjectStatus:
+    """Give a project a status; the next request sees it. The same status again changes nothing.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is no administrator.
+        InvalidName, InvalidInput: it is no project name, or no reason that can be shown.
+    """
+    # 1. who asks, for what
+    may_administer(identity)
+    name = project_name(project)
+    given = ProjectStatus(status, checked_reason(reason) if status != "active" else None)
+    with record_change(store, actor=identity.name) as change:
+        connection = change.connection
+        # 2. a row to write it in; without one a project is active
+        if given != ACTIVE:
+            insert_project(connection, name, display_name=project, created_at=change.at)
+        lock_project(connection, name)
+        # 3. row and event, where that changes something
+        if status_of(connection, name) != given:
+            set_status(connection, name, given)
+            detail = {"status": given.name, **({"reason": given.reason} if given.reason else {})}
+            change.event("set-project-status", project=name, detail=detail)
+    return given
+
+
+def _mirrored(
+    connection: Connection, project: NormalizedName, indexes: Collection[str]
+) -> list[MirroredProject]:
+    """What mirrors among ``indexes`` know of a project that their upstream has."""
+    known = mirrored_projects_of(connection, project, sorted(indexes))
+    return [one for one in known.values() if one.is_present]

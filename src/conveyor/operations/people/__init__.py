@@ -1,0 +1,1 @@
+"""Users, tokens, signers and workers."""

@@ -1,0 +1,98 @@
+"""Signers: people whose SSH signatures on tags count. Register one, revoke one, list them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog import signers as rows
+from conveyor.domain.people.access import Identity, may_administer
+from conveyor.domain.people.signatures import check_principal, fingerprint, parse_public_key
+from conveyor.errors import Conflict, InvalidInput, NotFound
+from conveyor.operations.people.tokens import future_text
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from conveyor.catalog.people.signers import Signer
+    from conveyor.operations.store.store import Store
+
+ROLES = ("qa",)
+
+
+def add_signer(
+    store: Store,
+    identity: Identity,
+    principal: str,
+    public_key: str,
+    *,
+    role: str = "qa",
+    valid_until: str | None = None,
+) -> Signer:
+    """Register a key (the line of a ``.pub`` file) for a person; ``valid_until`` ``None``: until revoked.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        InvalidInput: the name, the key, the role or the time is not allowed.
+        Conflict: the key is registered already; a revoked key never counts again.
+    """
+    may_administer(identity)
+    check_principal(principal)
+    key = parse_public_key(public_key)
+    if role not in ROLES:
+        raise InvalidInput(f'there is no role "{role[:50]}"', hint=f"the roles are {', '.join(ROLES)}")
+    until = None if valid_until is None else future_text(valid_until, store.clock())
+    if valid_until is not None and until is None:
+        raise InvalidInput(f'"{valid_until[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
+    with record_change(store, actor=identity.name) as change:
+        known = rows.find_signer(change.connection, key)
+        if known is not None:
+            state = "was revoked" if known.revoked_at else "is registered already"
+            raise Conflict(
+                f"the key {fingerprint(key)} of {known.principal} {state}",
+                hint="make a new key: ssh-keygen -t ed25519",
+            )
+        rows.insert_signer(
+            change.connection,
+            principal=principal,
+            role=role,
+            public_key=key,
+            valid_until=until,
+            registered_at=change.at,
+        )
+        change.event(
+            "add-signer",
+            detail={"principal": principal, "role": role, "key": fingerprint(key), "valid_until": until},
+        )
+        signer = rows.find_signer(change.connection, key)
+    assert signer is not None  # noqa: S101 - written above, in the same transaction
+    return signer
+
+
+def revoke_signer(store: Store, identity: Identity, principal: str, public_key: str | None = None) -> int:
+    """Let a person's key (``None``: every key) count no more, on old signatures too; returns how many.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        NotFound: there is no such signer, or all its keys were revoked before.
+    """
+    may_administer(identity)
+    key = None if public_key is None else parse_public_key(public_key)
+    with record_change(store, actor=identity.name) as change:
+        revoked = [
+            signer
+            for signer in rows.list_signers(change.connection)
+            if signer.principal == principal
+            and key in (None, signer.public_key)
+            and rows.revoke_signer(change.connection, signer.id, revoked_at=change.at)
+        ]
+        if not revoked:
+            raise NotFound(f"{principal} has no key to revoke", hint="see conveyor store signer list")
+        keys = [fingerprint(signer.public_key) for signer in revoked]
+        change.event("revoke-signer", detail={"principal": principal, "keys": keys})
+    return len(revoked)
+
+
+def list_signers(store: Store, identity: Identity) -> list[Signer]:
+    """Every signer in the order of registration, revoked ones too; raises Unauthorized, Forbidden."""
+    may_administer(identity)
+    with read(store) as connection:
+        return rows.list_signers(connection)

@@ -1,0 +1,231 @@
+"""API tokens: make one, revoke one, tell whose it is, note when it was used.
+
+A token is ``conveyor-`` and 256 random bits. The store keeps its SHA-256 only: unlike a password it can not
+be guessed, so a slow hash would protect nothing and cost every request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from conveyor.catalog import tokens as rows
+from conveyor.catalog.database.connection import writing
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.people.users import find_user
+from conveyor.domain.people.access import Identity, may_administer, narrowed, scopes_from
+from conveyor.domain.people.tokens import NewToken
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.times import utc_text
+from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
+from conveyor.operations.people.users import check_scopes
+from conveyor.operations.store.changes import database_errors, read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.people.tokens import TokenRow
+    from conveyor.operations.store.store import Store
+
+PREFIX = "conveyor-"
+"""Lets scanners of logs and repositories recognise a leaked token."""
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class KnownToken:
+    """Whom a token stands for, and until when."""
+
+    id: int
+    identity: Identity
+    expires_at: str | None
+    """UTC text; ``None``: until revoked."""
+
+
+def create_token(
+    store: Store,
+    identity: Identity,
+    user: str,
+    *,
+    scopes: Collection[str] | None = None,
+    indexes: Collection[str] | None = None,
+    projects: Collection[str] | None = None,
+    expires_at: str | None = None,
+    description: str = "",
+) -> NewToken:
+    """Make a token for a user.
+
+    ``scopes``: ``None`` means all that the user has. ``indexes`` and ``projects`` narrow it; ``None``: all.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store, or the user lacks a scope.
+        NotFound: there is no such user or index.
+        Conflict: the user is disabled.
+        InvalidInput: a scope is unknown, a project's name is none, or the expiry is no time to come.
+    """
+    may_administer(identity)
+    normalized = _checked(store, scopes=scopes, projects=projects, expires_at=expires_at)
+    with record_change(store, actor=identity.name) as change:
+        return insert_new_token(
+            change,
+            user,
+            scopes=scopes,
+            indexes=indexes,
+            projects=normalized.projects,
+            expires_at=normalized.expires_at,
+            description=description,
+        )
+
+
+def insert_new_token(
+    change: Change,
+    user: str,
+    *,
+    scopes: Collection[str] | None,
+    indexes: Collection[str] | None = None,
+    projects: Collection[str] | None = None,
+    expires_at: str | None = None,
+    description: str = "",
+) -> NewToken:
+    """Make a token as part of a change whose values are checked; raises as ``create_token``."""
+    owner = find_user(change.connection, user)
+    if owner is None:
+        raise NotFound(f'there is no user "{user}"', hint=f"make it first: conveyor store user add {user}")
+    if owner.is_disabled:
+        raise Conflict(
+            f'the user "{user}" is disabled, for ever',
+            hint="make another one: conveyor store user add NAME",
+        )
+    wanted = owner.scopes if scopes is None else scopes_from(scopes)
+    beyond = wanted - narrowed(wanted, owner.scopes)
+    if beyond:
+        raise Forbidden(
+            f"{user} lacks the scope {', '.join(sorted(beyond))}, and so does any token of {user}",
+            hint="choose fewer scopes, or another user",
+        )
+    _check_indexes(change, indexes or ())
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    token_id = rows.insert_token(
+        change.connection,
+        user=user,
+        secret_sha256=digest_of(secret),
+        scopes=wanted,
+        indexes=indexes,
+        projects=projects,
+        description=description,
+        created_at=change.at,
+        expires_at=expires_at,
+    )
+    change.event("create-token", detail={"token": token_id, "user": user, "scopes": sorted(wanted)})
+    return NewToken(token_id, secret)
+
+
+def revoke_token(store: Store, identity: Identity, token_id: int) -> None:
+    """Revoke a token; it stops working at the next request of every process.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        NotFound: there is no such token, or it was revoked before.
+    """
+    may_administer(identity)
+    with record_change(store, actor=identity.name) as change:
+        user = rows.revoke_token(change.connection, token_id, revoked_at=change.at)
+        if user is None:
+            raise NotFound(f"there is no token {token_id} to revoke", hint="see conveyor store token list")
+        change.event("revoke-token", detail={"token": token_id, "user": user})
+
+
+def list_tokens(store: Store, identity: Identity, user: str | None = None) -> list[TokenRow]:
+    """Every token, or those of one user, oldest first; their secrets are not kept and never shown."""
+    may_administer(identity)
+    with read(store) as connection:
+        return rows.list_tokens(connection, user)
+
+
+def find_token(store: Store, secret_sha256: str) -> KnownToken | None:
+    """Whom the token with that digest stands for; ``None``: there is none, or it is revoked.
+
+    An expired token is found: whether it is, is asked of the clock at each use.
+    """
+    with read(store) as connection:
+        row = rows.find_token(connection, secret_sha256)
+    if row is None:
+        return None
+    identity = Identity(
+        name=row.user,
+        scopes=narrowed(row.scopes, row.user_scopes),
+        indexes=row.indexes,
+        projects=row.projects,
+        worker=row.worker,
+        user_scopes=row.user_scopes,
+    )
+    return KnownToken(id=row.id, identity=identity, expires_at=row.expires_at)
+
+
+def note_last_uses(store: Store, last_uses: Mapping[int, str]) -> None:
+    """Write when tokens were last used (id → UTC text); no change of the store, so no event and no serial."""
+    with database_errors("the last use of tokens was not stored"), writing(store.catalog) as connection:
+        rows.write_last_uses(connection, last_uses)
+
+
+def digest_of(secret: str) -> str:
+    """What the store keeps of a token."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Narrowing:
+    projects: tuple[str, ...] | None
+    expires_at: str | None
+
+
+def _checked(
+    store: Store,
+    *,
+    scopes: Collection[str] | None,
+    projects: Collection[str] | None,
+    expires_at: str | None,
+) -> _Narrowing:
+    """Names normalized and the expiry in the store's own form; InvalidInput with every fault."""
+    faults: list[str] = []
+    try:
+        check_scopes(tuple(scopes or ()))
+    except InvalidInput as error:
+        faults += error.faults
+    names: list[str] = []
+    for project in projects or ():
+        try:
+            names.append(project_name(project))
+        except InvalidName as error:
+            faults.append(error.message)
+    until = None
+    if expires_at is not None:
+        until = future_text(expires_at, store.clock())
+        if until is None:
+            faults.append(f'"{expires_at[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
+    if faults:
+        raise InvalidInput(f"the token can not be made: {faults[0]}", faults=faults)
+    return _Narrowing(projects=None if projects is None else tuple(names), expires_at=until)
+
+
+def _check_indexes(change: Change, names: Collection[str]) -> None:
+    """Accept names of indexes; raises NotFound naming each that is none: such a token would open nothing."""
+    known = all_indexes(change.connection)
+    missing = [f'"{name}"' for name in dict.fromkeys(names) if name not in known]
+    if missing:
+        raise NotFound(
+            f"there is no index {', '.join(missing)}", hint=f"the indexes are {', '.join(sorted(known))}"
+        )
+
+
+def future_text(text: str, now: datetime) -> str | None:
+    """The time in the store's form; ``None`` when it is none with a zone, or has passed."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return utc_text(moment) if moment.tzinfo is not None and moment > now else None
+    except (ValueError, OverflowError):  # the last: a year 10000 in UTC
+        return None

@@ -1,0 +1,169 @@
+"""Users: make one, change a password, disable one, and tell whether a password is right.
+
+Passwords are kept as Argon2id with the parameters of RFC 9106 (second choice: 64 MiB, three passes), so that
+checking one takes tens of milliseconds on purpose: call :func:`is_right_password` in a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+from unicodedata import category
+
+from conveyor.catalog import tokens as token_rows
+from conveyor.catalog import users as user_rows
+from conveyor.domain.people.access import (
+    Identity,
+    check_user_name,
+    may_administer,
+    scopes_from,
+    unknown_scopes,
+)
+from conveyor.errors import Conflict, InvalidInput, NotFound
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from argon2 import PasswordHasher
+
+    from conveyor.operations.store.store import Store
+
+MIN_PASSWORD_LENGTH = 8
+MAX_PASSWORD_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user who may sign in with a password."""
+
+    identity: Identity
+    password_hash: str = field(repr=False)
+
+
+def add_user(
+    store: Store, identity: Identity, name: str, *, password: str | None, scopes: Iterable[str]
+) -> None:
+    """Make a user; without a password it can only use tokens.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        InvalidName, InvalidInput: the name, the password or a scope is not allowed.
+        Conflict: there is a user of that name.
+    """
+    may_administer(identity)
+    check_user_name(name)
+    wanted = tuple(scopes)
+    check_scopes(wanted)
+    # Before the transaction: it takes long, and a write transaction keeps others waiting.
+    password_hash = None if password is None else hash_password(password)
+    with record_change(store, actor=identity.name) as change:
+        if user_rows.find_user(change.connection, name) is not None:
+            raise Conflict(f'there is a user "{name}" already', hint="choose another name")
+        user_rows.insert_user(
+            change.connection,
+            name=name,
+            password_hash=password_hash,
+            scopes=wanted,
+            created_at=change.at,
+        )
+        change.event("add-user", detail={"user": name, "scopes": sorted(wanted)})
+
+
+def set_password(store: Store, identity: Identity, name: str, password: str) -> None:
+    """Give a user a new password; the old one stops working at the next request of every process.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        NotFound: there is no such user.
+        InvalidInput: the password is not allowed.
+    """
+    may_administer(identity)
+    password_hash = hash_password(password)
+    with record_change(store, actor=identity.name) as change:
+        if user_rows.find_user(change.connection, name) is None:
+            raise NotFound(f'there is no user "{name}"', hint="see conveyor store user add --help")
+        user_rows.update_password(change.connection, name, password_hash)
+        change.event("set-user-password", detail={"user": name})
+
+
+def disable_user(store: Store, identity: Identity, name: str) -> None:
+    """Let a user do nothing any more, by password or token.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        NotFound: there is no such user.
+        Conflict: it is the caller, who would lock the door from outside.
+    """
+    may_administer(identity)
+    if name == identity.name:
+        raise Conflict("you can not disable yourself", hint="let another administrator do it")
+    with record_change(store, actor=identity.name) as change:
+        if user_rows.find_user(change.connection, name) is None:
+            raise NotFound(f'there is no user "{name}"')
+        user_rows.disable_user(change.connection, name, disabled_at=change.at)
+        token_rows.revoke_tokens_of(change.connection, name, revoked_at=change.at)
+        change.event("disable-user", detail={"user": name})
+
+
+def find_account(store: Store, name: str) -> Account | None:
+    """A user who may sign in with a password; ``None``: there is none, it is disabled or has no password."""
+    with read(store) as connection:
+        user = user_rows.find_user(connection, name)
+    if user is None or user.is_disabled or user.password_hash is None:
+        return None
+    return Account(Identity(name=user.name, scopes=user.scopes), user.password_hash)
+
+
+def is_right_password(account: Account | None, password: str) -> bool:
+    """Whether the password is the user's; takes as long without a user, so that time tells nothing."""
+    from argon2.exceptions import Argon2Error, InvalidHashError
+
+    expected = _hash_of_nobody() if account is None else account.password_hash
+    try:
+        _hasher().verify(expected, password[:MAX_PASSWORD_LENGTH])
+    except (Argon2Error, InvalidHashError):
+        return False
+    return account is not None and len(password) <= MAX_PASSWORD_LENGTH
+
+
+def hash_password(password: str) -> str:
+    """Argon2id of a new password; raises InvalidInput as ``check_password``."""
+    check_password(password)
+    return _hasher().hash(password)
+
+
+def check_password(password: str) -> None:
+    """Accept a new password.
+
+    Raises:
+        InvalidInput: it is too short or too long, or holds characters that nobody can type or that are no
+            text: a line break that came along unseen would lock its owner out.
+    """
+    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
+        raise InvalidInput(
+            f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, not {len(password)}"
+        )
+    if any(category(character) in ("Cc", "Cs") for character in password):
+        raise InvalidInput("a password holds no control characters, such as line breaks")
+
+
+def check_scopes(names: tuple[str, ...]) -> None:
+    """Accept words that are all scopes; raises InvalidInput naming each that is none."""
+    faults = [f'"{name}" is no scope' for name in unknown_scopes(names)]
+    if faults:
+        known = ", ".join(sorted(scopes_from(("read", "upload", "claim", "promote", "admin"))))
+        raise InvalidInput(faults[0], faults=faults, hint=f"the scopes are {known}")
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher()
+
+
+@cache
+def _hash_of_nobody() -> str:
+    return _hasher().hash("nobody has this password")

@@ -1,0 +1,1 @@
+"""Releases: where they stand, promotion, evidence, and withdrawal."""

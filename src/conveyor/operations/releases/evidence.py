@@ -1,0 +1,267 @@
+"""Evidence: take in what workers and signers say, and keep it as it was signed.
+
+Both ways in have the same steps: 1. may the caller hand something in; 2. is it well-formed; 3. is the signer
+known, valid now, and is the signature genuine; 4. is it about something here; 5. write it, once. Handing in
+the same signed statement again, however its envelope is spelled, gives the same answer and changes nothing.
+
+What came in is never judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conveyor.catalog import evidence as rows
+from conveyor.catalog.people.signers import find_signer
+from conveyor.catalog.people.workers import workers_of_keys
+from conveyor.domain.people.access import Identity, may_upload
+from conveyor.domain.people.keys import read_public_key
+from conveyor.domain.people.signatures import fingerprint
+from conveyor.domain.releases.evidence import (
+    MAX_ENVELOPE_BYTES,
+    PAYLOAD_TYPE,
+    canonical_envelope,
+    read_envelope,
+    read_statement,
+)
+from conveyor.domain.releases.tags import parse_signed_tag
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.times import utc_text
+from conveyor.errors import Conflict, InvalidInput, TooLarge
+from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.signatures import verify_tag_signature
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from conveyor.catalog.people.signers import Signer
+    from conveyor.catalog.people.workers import Worker
+    from conveyor.catalog.releases.evidence import Subject
+    from conveyor.domain.releases.evidence import Envelope, EvidenceKind, Statement
+    from conveyor.domain.releases.tags import SignedTag
+    from conveyor.operations.store.store import Store
+
+
+@dataclass(frozen=True)
+class Received:
+    """Evidence that the store holds now."""
+
+    id: int
+    project: str
+    version: str
+    signed_by: str
+    is_new: bool
+    """``False``: the same signed statement came before."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row to write."""
+
+    kind: EvidenceKind
+    project: str
+    version: str
+    sha256: str | None
+    commit_id: str | None
+    predicate: dict[str, Any]
+    envelope: str
+    envelope_sha256: str
+    signed_by: str
+    key_id: str
+
+
+def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
+    """Take in a DSSE envelope with a statement about one distribution of this store.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not upload for that project.
+        TooLarge: the envelope is over its limit.
+        InvalidInput: it is not well-formed, no valid worker signed it, or it is not about a distribution here
+            and what that says of itself; names every fault, those of the subject to workers only.
+    """
+    # 1. may the caller hand something in
+    may_upload(identity)
+    if len(envelope) > MAX_ENVELOPE_BYTES:
+        raise TooLarge(f"an envelope of {len(envelope)} bytes is over the limit of {MAX_ENVELOPE_BYTES}")
+    # 2. is it well-formed
+    parsed = read_envelope(envelope)
+    said = read_statement(parsed.payload)
+    with read(store) as connection:
+        # 3. who signed it
+        workers = workers_of_keys(connection, [key_id for key_id, _ in parsed.signatures])
+        # 4. what is it about
+        subjects = rows.subjects_of_digest(connection, said.sha256)
+    worker, problems = _verified_worker(parsed, workers)
+    # Only a worker is told what the file is: to others its name may be a secret of a private index.
+    subject, faults = _subject(said, subjects) if worker is not None else (None, problems)
+    if worker is None or subject is None:
+        raise InvalidInput(f"the evidence is refused: {faults[0]}", faults=faults, hint=_HINT)
+    may_upload(identity, project=subject.project)
+    # 5. write it
+    kept = canonical_envelope(parsed, worker.key_id)
+    row = _Row(
+        kind=said.kind,
+        project=subject.project,
+        version=subject.version,
+        sha256=said.sha256,
+        commit_id=said.predicate["commit"] if said.kind == "build" else None,
+        predicate=said.predicate,
+        envelope=kept.decode(),
+        envelope_sha256=hashlib.sha256(kept).hexdigest(),
+        signed_by=worker.name,
+        key_id=worker.key_id,
+    )
+    return _write(store, identity, row)
+
+
+def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -> Received:
+    """Take in a signed tag: a signer's word that the tagged commit may become that version of the project.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not upload for that project.
+        InvalidInput: the project's name is none, the tag is not well-formed or names no version, its key
+            is not registered, revoked or expired, or its signature is not genuine.
+        MissingTool, StorageFailed: the signature could not be checked.
+    """
+    # 1. may the caller hand something in
+    name = project_name(project)
+    may_upload(identity, project=name)
+    # 2. is it well-formed
+    tag = parse_signed_tag(tag_object)
+    # 3. is the signer known and valid now, and the signature genuine
+    with read(store) as connection:
+        signer = _valid_signer(connection, tag, utc_text(store.clock()))
+    verify_tag_signature(tag, principal=signer.principal)
+    # 4. it is about a commit, which the store does not know: the gate compares it with the build evidence
+    predicate = {
+        "tag": tag.tag,
+        "tag_object": tag.object_id,
+        "commit": tag.commit,
+        "tagger": tag.tagger,
+        "message": tag.message,
+        "role": signer.role,
+        "key": fingerprint(tag.public_key),
+    }
+    # 5. write it
+    row = _Row(
+        kind="qa-signature",
+        project=name,
+        version=tag.version,
+        sha256=None,
+        commit_id=tag.commit,
+        predicate=predicate,
+        envelope=tag_object.decode(),
+        envelope_sha256=hashlib.sha256(tag_object).hexdigest(),
+        signed_by=signer.principal,
+        key_id=tag.public_key,
+    )
+    return _write(store, identity, row)
+
+
+def _verified_worker(envelope: Envelope, workers: list[Worker]) -> tuple[Worker | None, list[str]]:
+    """The registered, unrevoked worker whose signature verifies, or ``None`` and why there is none."""
+    from securesystemslib.dsse import Envelope as Dsse
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import (  # type: ignore[attr-defined] # the library's public re-exports
+        Signature,
+        SSlibKey,
+    )
+
+    signatures = {key_id: Signature(key_id, value.hex()) for key_id, value in envelope.signatures}
+    problems = []
+    for worker in workers:
+        if worker.revoked_at is not None:
+            problems.append(f"worker {worker.name} was revoked at {worker.revoked_at}")
+            continue
+        raw = read_public_key(worker.public_key)
+        key = SSlibKey(worker.key_id, "ed25519", "ed25519", {"public": raw.hex()})
+        one = {worker.key_id: signatures[worker.key_id]}
+        try:
+            Dsse(envelope.payload, PAYLOAD_TYPE, one).verify([key], 1)
+        except VerificationError:
+            problems.append(f"the signature is not that of worker {worker.name}, whose key it names")
+        else:
+            return worker, []
+    if not workers:
+        names = ", ".join(key_id[:16] for key_id, _ in envelope.signatures)
+        problems.append(f"no worker is registered with the key {names}")
+    return None, problems
+
+
+def _subject(said: Statement, subjects: list[Subject]) -> tuple[Subject | None, list[str]]:
+    """The distribution a statement is about, if both say the same of it, or ``None`` and what differs."""
+    if not subjects:
+        return None, [f"no distribution here has the digest {said.sha256}"]
+    subject = next((one for one in subjects if one.filename == said.filename), None)
+    if subject is None:
+        return None, [f'the file with that digest is {subjects[0].filename}, not "{said.filename[:100]}"']
+    actual = {"project": subject.project, "version": subject.version}
+    if said.kind == "build":
+        actual["filename"] = subject.filename
+    faults = [
+        f'predicate.{key} is "{said.predicate[key]:.100}", but the file\'s is "{value}"'
+        for key, value in actual.items()
+        if said.predicate[key] != value
+    ]
+    return (None if faults else subject), faults
+
+
+def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
+    """The registered signer of the tag's key who counts now; the tag's own date plays no part."""
+    signer = find_signer(connection, tag.public_key)
+    key = fingerprint(tag.public_key)
+    if signer is None:
+        problem = f"the key {key} that signed {tag.tag} is not registered"
+    elif signer.revoked_at is not None:
+        problem = f"the key {key} of {signer.principal} was revoked at {signer.revoked_at}"
+    elif signer.valid_until is not None and signer.valid_until <= now:
+        problem = f"the key {key} of {signer.principal} expired at {signer.valid_until}"
+    else:
+        return signer
+    raise InvalidInput(
+        problem,
+        faults=[problem],
+        hint="an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub --data DIR",
+    )
+
+
+def _write(store: Store, identity: Identity, row: _Row) -> Received:
+    """Write the row unless the same envelope is there; whoever is valid now is asked again while writing."""
+    with record_change(store, actor=identity.name) as change:
+        connection = change.connection
+        _still_valid(connection, row)
+        written = rows.insert_evidence(
+            connection, **vars(row), received_at=change.at, received_from=identity.name
+        )
+        if written is None:
+            known = rows.find_evidence(
+                connection, project=row.project, version=row.version, envelope_sha256=row.envelope_sha256
+            )
+            assert known is not None  # noqa: S101 - it is why nothing was written, and no row is ever deleted
+            return Received(known, row.project, row.version, row.signed_by, is_new=False)
+        change.event(
+            "add-evidence",
+            project=row.project,
+            version=row.version,
+            detail={
+                "kind": row.kind, "sha256": row.sha256, "commit": row.commit_id, "signed_by": row.signed_by,
+                "envelope_sha256": row.envelope_sha256,
+            },
+        )  # fmt: skip
+    return Received(written, row.project, row.version, row.signed_by, is_new=True)
+
+
+def _still_valid(connection: Connection, row: _Row) -> None:
+    """Raise Conflict when the signer was revoked since the signature was checked."""
+    if row.kind == "qa-signature":
+        signer = find_signer(connection, row.key_id)
+        valid = signer is not None and signer.revoked_at is None
+    else:
+        valid = any(worker.revoked_at is None for worker in workers_of_keys(connection, [row.key_id]))
+    if not valid:
+        raise Conflict(f"{row.signed_by} was revoked just now")
+
+
+_HINT = "evidence counts from registered workers, about files the store holds: publish first, then sign"

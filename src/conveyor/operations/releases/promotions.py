@@ -1,0 +1,238 @@
+"""Promotions: say what the gates say, and move a whole release when all of them let it pass.
+
+Only rows move. Gates are asked twice: before, so that a refusal costs no write transaction, and again inside
+it, so that nothing that was revoked, uploaded or moved in between slips through. Nobody is let past a gate:
+an administrator's right is to ask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.catalog import placements as rows
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.releases.evidence import evidence_of_release
+from conveyor.catalog.releases.project_status import status_of
+from conveyor.catalog.releases.projects import lock_project
+from conveyor.catalog.releases.versions import close_release
+from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.indexes.project_status import must_offer_files
+from conveyor.domain.people.access import Identity, can_read, may_promote
+from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
+from conveyor.domain.releases.promotions import Promotion, choose_source, plan_way
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
+from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Connection
+
+    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.releases.placements import PlacedFile
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.releases.promotions import Way
+    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.operations.store.store import Store
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gates on the way of a release to an index say now."""
+
+    project: str
+    version: str
+    target: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a promotion would do, and whether it may."""
+
+    project: str
+    version: str
+    target: str
+    way: Way | None
+    """``None``: the release is in the target already."""
+    moving: tuple[PlacedFile, ...]
+    """The release's files in the source."""
+    files: tuple[PlacedFile, ...]
+    """The release's files in source and target together."""
+    verdicts: tuple[Verdict, ...]
+    status: ProjectStatus
+
+
+def judge_release(store: Store, identity: Identity, project: str, version: str, *, to: str) -> Judgement:
+    """One verdict per gate between where a release is now and the index ``to``.
+
+    Of a release that is in ``to`` already the verdicts say whether it would still be let in.
+
+    Raises:
+        InvalidName, InvalidVersion: project or version is none.
+        NotFound: there is no such index or release that the caller may see.
+        Conflict: no way leads from where the release is to that index.
+    """
+    with read(store) as connection:
+        plan = _plan(connection, identity, project, version, to=to, source=None)
+    return Judgement(plan.project, plan.version, to, plan.verdicts)
+
+
+def promote_release(
+    store: Store, identity: Identity, project: str, version: str, *, to: str, source: str | None = None
+) -> Promotion:
+    """Move every file of a release from the index it is in to the index ``to``, all of them or none.
+
+    ``source`` names the index it leaves; ``None``: the one that leads to ``to``. A release that is there
+    already is a success without a change.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not promote the project into that index, or it is quarantined.
+        InvalidName, InvalidVersion: project or version is none.
+        NotFound: there is no such index or release that the caller may see.
+        Conflict: no way leads there, or several indexes could be left.
+        DistributionExists: the target or a base of it holds other bytes under one of the filenames.
+        PromotionRefused: a gate on the way does not let it pass; carries one verdict per gate.
+    """
+    # 1. who asks
+    may_promote(identity, to, project_name(project))
+    # 2. what would be done, and what the gates say
+    with read(store) as connection:
+        plan = _plan(connection, identity, project, version, to=to, source=source)
+    _refuse_unless_open(plan)
+    if plan.way is None:
+        return _done(plan)
+    with record_change(store, actor=identity.name) as change:
+        # 3. the same again: now nobody else can change it
+        lock_project(change.connection, plan.project)
+        plan = _plan(change.connection, identity, project, version, to=to, source=source)
+        _refuse_unless_open(plan)
+        if plan.way is not None:
+            # 4. rows, closing and event
+            _move(change, plan, plan.way)
+    return _done(plan)
+
+
+def _plan(
+    connection: Connection,
+    identity: Identity,
+    project: str,
+    version: str,
+    *,
+    to: str,
+    source: str | None,
+) -> _Plan:
+    """What a promotion would do with what this transaction sees."""
+    name, number = project_name(project), canonical_version(version)
+    indexes = all_indexes(connection)
+    for index in (to, source or to):
+        if index not in indexes or not _sees(identity, index, indexes):
+            raise NotFound(f'there is no index "{index}"', hint="see conveyor store index list")
+    placed = [
+        file
+        for file in rows.placements_of_release(connection, name, number)
+        if _sees(identity, file.index, indexes)
+    ]
+    present = {file.index for file in placed}
+    if not present:
+        raise NotFound(f"there is no {name} {number} in this store", hint="upload it first")
+    left = choose_source(present, to, wanted=source, indexes=indexes)
+    way = None if left is None else plan_way(left, to, indexes)
+    files = tuple(file for file in placed if file.index in (left, to))
+    moving = tuple(file for file in files if file.index == left)
+    _check_filenames(connection, name, moving, resolution_order(to, indexes))
+    release = JudgedRelease(
+        project=name,
+        version=number,
+        files=_judged(files),
+        evidence=evidence_of_release(connection, name, number),
+    )
+    gates = indexes[to].gates if way is None else way.gates
+    verdicts = judge(release, gates)
+    return _Plan(name, number, to, way, moving, files, verdicts, status_of(connection, name))
+
+
+def _check_filenames(
+    connection: Connection, project: str, moving: tuple[PlacedFile, ...], chain: tuple[str, ...]
+) -> None:
+    """Raise DistributionExists when target or a base has other bytes under the name of a moving file."""
+    for file in moving:
+        found = rows.placements_of_filename(connection, project, file.filename, indexes=chain)
+        for index, sha256 in found.items():
+            if sha256 != file.sha256:
+                raise DistributionExists(
+                    f'{file.filename} is in "{index}" already, with other content',
+                    hint="published files never change; release a new version",
+                )
+
+
+def _refuse_unless_open(plan: _Plan) -> None:
+    """Raise Forbidden of a quarantined project, PromotionRefused when a gate on the way is shut."""
+    must_offer_files(plan.project, plan.status)
+    shut = [verdict.gate for verdict in plan.verdicts if not verdict.lets_pass]
+    if plan.way is not None and shut:
+        raise PromotionRefused(
+            f'{plan.project} {plan.version} may not enter "{plan.target}" yet: {", ".join(shut)}',
+            verdicts=plan.verdicts,
+            hint="do what the verdicts ask for, then promote again",
+        )
+
+
+def _move(change: Change, plan: _Plan, way: Way) -> None:
+    serial = change.event(
+        "promote",
+        index=way.target,
+        project=plan.project,
+        version=plan.version,
+        detail={
+            "from": way.source,
+            "through": list(way.passed_through),
+            "files": {file.filename: file.sha256 for file in plan.moving},
+            "verdicts": [asdict(verdict) for verdict in plan.verdicts],
+        },
+    )
+    already_there = {file.filename for file in plan.files if file.index == way.target}
+    for file in plan.moving:
+        if file.filename in already_there:
+            rows.delete_placement(
+                change.connection, index=way.source, project=plan.project, filename=file.filename
+            )
+            continue
+        moved = rows.move_placement(
+            change.connection,
+            source=way.source,
+            target=way.target,
+            project=plan.project,
+            filename=file.filename,
+            added_serial=serial,
+        )
+        if not moved:
+            raise Conflict(
+                f"{file.filename} was moved by somebody else just now", hint="look, then try again"
+            )
+    close_release(change.connection, plan.project, plan.version, closed_at=change.at)
+
+
+def _done(plan: _Plan) -> Promotion:
+    return Promotion(
+        project=plan.project,
+        version=plan.version,
+        source=None if plan.way is None else plan.way.source,
+        target=plan.target,
+        files=tuple(sorted({file.filename for file in plan.files})),
+        verdicts=plan.verdicts,
+    )
+
+
+def _judged(files: Iterable[PlacedFile]) -> tuple[JudgedFile, ...]:
+    """Each file once, though it may be in source and target."""
+    judged = (JudgedFile(file.filename, file.packagetype, file.sha256) for file in files)
+    return tuple(dict.fromkeys(judged))
+
+
+def _sees(identity: Identity, index: str, indexes: Mapping[str, Index]) -> bool:
+    return can_read(identity, index, is_private=indexes[index].is_private)

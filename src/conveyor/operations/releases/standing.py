@@ -1,0 +1,201 @@
+"""Releases: what a project has, where each release is, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from packaging.version import Version
+
+from conveyor.catalog import placements as rows
+from conveyor.catalog.indexes.claims import find_claim
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.mirrored import mirrored_projects_of
+from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
+from conveyor.catalog.releases.projects import find_project
+from conveyor.catalog.releases.versions import find_release
+from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.people.access import Identity, can_read
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
+from conveyor.errors import NotFound
+from conveyor.operations.store.changes import read
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy import Connection
+
+    from conveyor.catalog.releases.placements import PlacedFile
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.releases.evidence import Evidence
+    from conveyor.domain.words.names import NormalizedName
+    from conveyor.operations.store.store import Store
+
+_ELSEWHERE = "an index lists its projects at /INDEX/simple/"
+_MOST_NAMED = 10
+"""How many versions the hint of an error names."""
+
+
+@dataclass(frozen=True)
+class ReleaseSummary:
+    """One release in the list of a project."""
+
+    version: str
+    indexes: tuple[str, ...]
+    file_count: int
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project and its releases, newest version first."""
+
+    name: str
+    display_name: str
+    claimed_by: str | None
+    releases: tuple[ReleaseSummary, ...]
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release, as far as the caller may see it."""
+
+    project: str
+    version: str
+    index: str
+    """Where it is; of several indexes, the one that the others lead to."""
+    indexes: tuple[str, ...]
+    is_closed: bool
+    files: tuple[PlacedFile, ...]
+    """Each file once."""
+    evidence: tuple[Evidence, ...]
+    """On these files and on the release as a whole, oldest first."""
+
+
+def file_url(file: PlacedFile) -> str:
+    """The path under which the store serves a file."""
+    return f"/packages/{file.sha256}/{quote(file.filename)}"
+
+
+def get_project(store: Store, identity: Identity, name: str) -> Project:
+    """A project with the releases that the caller may see.
+
+    Raises:
+        InvalidName: it is no project name.
+        NotFound: there is no such project, or nothing of it that the caller may see.
+    """
+    project = project_name(name)
+    with read(store) as connection:
+        seen = _seen_indexes(identity, all_indexes(connection))
+        found = find_project(connection, project)
+        placed = [row for row in rows.releases_of_project(connection, project) if row[1] in seen]
+    if found is None or not placed:
+        raise NotFound(f'there is no project "{project}" in this store', hint=_ELSEWHERE)
+    indexes: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    for version, index, count in placed:
+        indexes.setdefault(version, []).append(index)
+        counts[version] = counts.get(version, 0) + count
+    newest_first = sorted(indexes, key=Version, reverse=True)
+    return Project(
+        name=project,
+        display_name=found.display_name,
+        claimed_by=found.claimed_by,
+        releases=tuple(
+            ReleaseSummary(version, tuple(indexes[version]), counts[version]) for version in newest_first
+        ),
+    )
+
+
+def is_project_known(store: Store, name: str) -> bool:
+    """Whether a project is here, or is expected: its name is claimed, or a mirror has it from upstream.
+
+    Whatever was uploaded is claimed. Looks into private indexes too: for callers who may know the answer.
+    Raises InvalidName.
+    """
+    project = project_name(name)
+    with read(store) as connection:
+        if find_claim(connection, project, is_prefix=False) is not None:
+            return True
+        mirrored = mirrored_projects_of(connection, project, sorted(all_indexes(connection)))
+        return any(one.is_present for one in mirrored.values())
+
+
+def get_release(store: Store, identity: Identity, project: str, version: str) -> Release:
+    """One release.
+
+    Raises:
+        InvalidName, InvalidVersion: project or version is none.
+        NotFound: there is no such release, or none that the caller may see.
+    """
+    name, number = project_name(project), canonical_version(version)
+    with read(store) as connection:
+        found = _release(connection, identity, name, number)
+        if found is None:
+            raise _no_release(connection, identity, name, number)
+    return found
+
+
+def _no_release(
+    connection: Connection, identity: Identity, project: NormalizedName, version: str
+) -> NotFound:
+    """The error; its hint names what the caller may see of the project, newest first."""
+    seen = _seen_indexes(identity, all_indexes(connection))
+    there = {row[0] for row in rows.releases_of_project(connection, project) if row[1] in seen}
+    newest = sorted(there, key=Version, reverse=True)[:_MOST_NAMED]
+    hint = f"of {project} there is {', '.join(newest)}" if newest else _ELSEWHERE
+    return NotFound(f"there is no {project} {version} in this store", hint=hint)
+
+
+def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[Release]:
+    """The releases of a project with build evidence that names this commit, oldest evidence first.
+
+    Raises:
+        InvalidName: it is no project name.
+    """
+    name = project_name(project)
+    with read(store) as connection:
+        found = [
+            _release(connection, identity, name, version)
+            for version in versions_built_from(connection, name, commit)
+        ]
+    return [release for release in found if release is not None]
+
+
+def _release(connection: Connection, identity: Identity, project: str, version: str) -> Release | None:
+    indexes = all_indexes(connection)
+    seen = _seen_indexes(identity, indexes)
+    placed = [file for file in rows.placements_of_release(connection, project, version) if file.index in seen]
+    row = find_release(connection, project, version)
+    if row is None or not placed:
+        return None
+    present = sorted({file.index for file in placed})
+    shown = {None, *(file.sha256 for file in placed)}  # a signature on a commit is about no file
+    return Release(
+        project=project,
+        version=version,
+        index=_farthest(present, indexes),
+        indexes=tuple(present),
+        is_closed=row.closed_at is not None,
+        files=tuple({file.filename: file for file in placed}.values()),
+        evidence=tuple(
+            one for one in evidence_of_release(connection, project, version) if one.sha256 in shown
+        ),
+    )
+
+
+def _farthest(present: Collection[str], indexes: Mapping[str, Index]) -> str:
+    """The index that most of the others lead to: the farthest a release has come."""
+    return max(
+        present,
+        key=lambda name: (sum(name in resolution_order(other, indexes) for other in present), name),
+    )
+
+
+def _seen_indexes(identity: Identity, indexes: Mapping[str, Index]) -> frozenset[str]:
+    return frozenset(
+        index.name
+        for index in indexes.values()
+        if can_read(identity, index.name, is_private=index.is_private)
+    )

@@ -1,0 +1,119 @@
+"""Yanks: say that files of a release are not to be newly installed, or take that back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.releases.placements import placements_of_release, set_yanked
+from conveyor.catalog.releases.projects import lock_project
+from conveyor.domain.indexes.policy import readable_indexes
+from conveyor.domain.indexes.yanks import Yank, YankedFile, may_yank
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.reasons import checked_reason
+from conveyor.domain.words.versions import canonical_version
+from conveyor.errors import NotFound
+from conveyor.operations.store.changes import record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.releases.placements import PlacedFile
+    from conveyor.domain.people.access import Identity
+    from conveyor.operations.store.store import Store
+
+
+def yank_release(
+    store: Store,
+    identity: Identity,
+    project: str,
+    version: str,
+    *,
+    index: str | None = None,
+    filename: str | None = None,
+    reason: str | None = None,
+) -> Yank:
+    """Yank a release, or one file of it; yanking again with another reason changes the reason.
+
+    ``index`` ``None``: in every index that the caller sees it in. It is all or nothing: where the caller may
+    not yank in one of them, nothing changes.
+
+    Raises:
+        InvalidName, InvalidVersion, InvalidInput: project, version or reason is none.
+        NotFound: the caller sees no such file.
+        Unauthorized, Forbidden: the caller may not yank it in each of these indexes.
+    """
+    said = Yank(project, version, is_yanked=True, reason=checked_reason(reason), files=())
+    return _say(store, identity, said, index=index, filename=filename)
+
+
+def unyank_release(
+    store: Store,
+    identity: Identity,
+    project: str,
+    version: str,
+    *,
+    index: str | None = None,
+    filename: str | None = None,
+) -> Yank:
+    """Take a yank back; arguments and errors as of ``yank_release``."""
+    said = Yank(project, version, is_yanked=False, reason=None, files=())
+    return _say(store, identity, said, index=index, filename=filename)
+
+
+def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, filename: str | None) -> Yank:
+    project, version = project_name(said.project), canonical_version(said.version)
+    with record_change(store, actor=identity.name) as change:
+        lock_project(change.connection, project)
+        # 1. which files, as far as the caller sees
+        indexes = all_indexes(change.connection)
+        seen = readable_indexes(indexes, identity)
+        chosen = [
+            file
+            for file in placements_of_release(change.connection, project, version)
+            if file.index in seen and index in (None, file.index) and filename in (None, file.filename)
+        ]
+        if not chosen:
+            raise _nothing_there(project, version, index=index, filename=filename)
+        # 2. who asks
+        places = sorted({file.index for file in chosen})
+        for place in places:
+            may_yank(identity, indexes[place], project)
+        # 3. rows and events, where that changes something
+        for place in places:
+            _write(change, said, [file for file in chosen if file.index == place])
+    files = tuple(YankedFile(file.index, file.filename) for file in chosen)
+    return Yank(project, version, said.is_yanked, said.reason, files)
+
+
+def _write(change: Change, said: Yank, files: Collection[PlacedFile]) -> None:
+    """Write what is said of files in one index."""
+    changed = [file for file in files if (file.is_yanked, file.yank_reason) != (said.is_yanked, said.reason)]
+    if not changed:
+        return
+    index, project, version = changed[0].index, changed[0].project, changed[0].version
+    filenames = [file.filename for file in changed]
+    set_yanked(
+        change.connection,
+        index=index,
+        project=project,
+        filenames=filenames,
+        is_yanked=said.is_yanked,
+        reason=said.reason,
+    )
+    change.event(
+        "yank" if said.is_yanked else "unyank",
+        index=index,
+        project=project,
+        version=version,
+        detail={"files": filenames, **({"reason": said.reason} if said.reason else {})},
+    )
+
+
+def _nothing_there(project: str, version: str, *, index: str | None, filename: str | None) -> NotFound:
+    what = f"{project} {version}" if filename is None else f"{filename} of {project} {version}"
+    where = "this store" if index is None else f'index "{index}"'
+    return NotFound(
+        f"there is no {what} in {where}", hint="look at the project's page: /INDEX/simple/PROJECT/"
+    )

@@ -1,0 +1,1 @@
+"""Pipeline runs: ask for one, claim one, report on it."""

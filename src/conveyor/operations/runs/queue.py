@@ -1,0 +1,209 @@
+"""Pipeline runs: ask for one, claim one, report on it.
+
+A run is a row, and the store is where people look: which worker has it, which step it is in, how it ended.
+How a worker carries it through, and how it resumes after being killed, is the worker's own affair. Reports
+may come twice; saying again what is known changes nothing, not even a time.
+
+Asking for a run, claiming it and its end are events of the audit log; what is found out on the way and the
+steps are progress, shown but not logged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conveyor.catalog import runs as rows
+from conveyor.catalog.people.workers import find_worker
+from conveyor.domain.people.access import Identity, may_upload, must_be_known
+from conveyor.domain.runs.states import (
+    Run,
+    RunState,
+    StepState,
+    check_holder,
+    check_request,
+    check_run_move,
+    check_step_move,
+)
+from conveyor.domain.words.names import project_name
+from conveyor.domain.words.versions import canonical_version
+from conveyor.errors import Conflict, Forbidden, NotFound
+from conveyor.operations.store.changes import read, record_change
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+    from conveyor.operations.store.store import Store
+
+MAX_RUNS_LISTED = 200
+
+
+def create_run(store: Store, identity: Identity, *, repository: str, ref: str) -> Run:
+    """Ask for a commit or tag to be carried through; a worker claims the run later.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not upload.
+        InvalidInput: the repository or the ref is not allowed.
+    """
+    may_upload(identity)
+    check_request(repository, ref)
+    with record_change(store, actor=identity.name) as change:
+        run_id = rows.insert_run(
+            change.connection,
+            repository=repository,
+            ref=ref,
+            requested_by=identity.name,
+            requested_at=change.at,
+        )
+        change.event("request-run", detail={"run": run_id, "repository": repository, "ref": ref})
+        return _get(change.connection, run_id)
+
+
+def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | None = None) -> Run | None:
+    """Give the oldest requested run to a registered worker; ``None`` when none waits.
+
+    With ``run_id`` only that one is given: a worker that asked for a run itself takes no other.
+
+    Two workers that ask at once never get the same run: the row changes hands in one statement.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is not that worker, or the worker was revoked.
+    """
+    may_upload(identity)
+    if identity.worker != worker:
+        raise Forbidden(
+            f"{identity.name} is not the worker {worker}",
+            hint="claim with the token that conveyor store worker add wrote",
+        )
+    with read(store) as connection:  # workers poll: an empty queue must not cost a write transaction
+        if not rows.has_requested_run(connection):
+            return None
+    with record_change(store, actor=identity.name) as change:
+        registered = find_worker(change.connection, worker)
+        if registered is None or registered.revoked_at is not None:
+            raise Forbidden(f"the worker {worker} was revoked")
+        claimed = rows.claim_oldest_run(change.connection, worker=worker, claimed_at=change.at, run_id=run_id)
+        if claimed is None:
+            return None
+        change.event("claim-run", detail={"run": claimed, "worker": worker})
+        return _get(change.connection, claimed)
+
+
+def get_run(store: Store, identity: Identity, run_id: int) -> Run:
+    """One run with its steps in order.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is anonymous or may not read.
+        NotFound: there is no such run.
+    """
+    must_be_known(identity, "see a pipeline run")
+    with read(store) as connection:
+        return _get(connection, run_id)
+
+
+def list_runs(store: Store, identity: Identity, *, limit: int = 50) -> list[Run]:
+    """The newest runs, newest first, at most ``MAX_RUNS_LISTED``; raises Unauthorized, Forbidden."""
+    must_be_known(identity, "see pipeline runs")
+    with read(store) as connection:
+        return rows.newest_runs(connection, limit=min(limit, MAX_RUNS_LISTED))
+
+
+def update_run(
+    store: Store,
+    identity: Identity,
+    run_id: int,
+    *,
+    state: RunState | None = None,
+    commit: str | None = None,
+    project: str | None = None,
+    version: str | None = None,
+    detail: str | None = None,
+) -> Run:
+    """Write what the worker that holds a run found out; ``None`` leaves a fact as it is.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is not the worker that holds the run.
+        InvalidName, InvalidVersion: project or version is none.
+        NotFound: there is no such run.
+        Conflict: the run is not in a state from which it may move to the new one, or has ended.
+    """
+    may_upload(identity)
+    wanted: dict[str, str | None] = {
+        "commit_id": commit,
+        "project": None if project is None else project_name(project),
+        "version": None if version is None else canonical_version(version),
+        "detail": detail,
+    }
+    with record_change(store, actor=identity.name) as change:
+        run = _get(change.connection, run_id)
+        check_holder(run, identity.worker)
+        known = {
+            "commit_id": run.commit, "project": run.project, "version": run.version, "detail": run.detail,
+        }  # fmt: skip
+        changes = {key: value for key, value in wanted.items() if value not in (None, known[key])}
+        if state is not None and check_run_move(run.state, state):
+            changes["state"] = state
+            changes["finished_at"] = change.at
+        elif changes and run.has_ended:
+            raise Conflict(f"run {run_id} has {run.state} already, nothing more is written to it")
+        if changes:
+            rows.update_run(change.connection, run_id, changes)
+        if "state" in changes:
+            change.event("end-run", detail={"run": run_id, "state": changes["state"]})
+        return _get(change.connection, run_id)
+
+
+def report_step(
+    store: Store,
+    identity: Identity,
+    run_id: int,
+    name: str,
+    *,
+    state: StepState,
+    detail: Mapping[str, Any] | None = None,
+) -> Run:
+    """Write the state of one step of a run; ``detail`` ``None`` leaves what is known.
+
+    A step that begins anew, because a killed worker's run was resumed, loses its end and begins now.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is not the worker that holds the run.
+        NotFound: there is no such run.
+        Conflict: the run has ended, or the step may not move to that state.
+    """
+    may_upload(identity)
+    with record_change(store, actor=identity.name) as change:
+        connection = change.connection
+        run = _get(connection, run_id)
+        check_holder(run, identity.worker)
+        before = next((step for step in run.steps if step.name == name), None)
+        is_move = check_step_move(before.state if before else None, state)
+        is_news = before is not None and detail not in (None, before.detail)
+        if not is_move and not is_news:
+            return run
+        if run.has_ended:
+            raise Conflict(f"run {run_id} has {run.state} already, its steps can not change")
+        has_ended = state != "running"
+        if before is None:
+            rows.insert_step(
+                connection, run_id, name, state=state, started_at=change.at,
+                finished_at=change.at if has_ended else None, detail=detail or {},
+            )  # fmt: skip
+        else:
+            begins = is_move and state == "running"
+            ended_at = change.at if is_move else before.finished_at
+            rows.update_step(
+                connection, run_id, name, state=state,
+                started_at=change.at if begins else before.started_at,
+                finished_at=ended_at if has_ended else None,
+                detail=before.detail if detail is None else detail,
+            )  # fmt: skip
+        return _get(connection, run_id)
+
+
+def _get(connection: Connection, run_id: int) -> Run:
+    run = rows.find_run(connection, run_id)
+    if run is None:
+        raise NotFound(f"there is no run {run_id}")
+    return run

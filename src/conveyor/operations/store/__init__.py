@@ -1,0 +1,1 @@
+"""The store as one value, and what every operation needs: changes, facts, signatures."""

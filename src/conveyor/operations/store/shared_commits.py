@@ -1,0 +1,101 @@
+"""Changes that share a commit: what waits for the turn to write at the same time is synced together.
+
+SQLite lets one transaction write at a time, and its commit is one sync of the log, however much it holds. So
+each brings its work as a function, and one of those who wait carries out all of them:
+
+1. it takes the turn to write;
+2. in one transaction it does the work of whoever waits by then, one after the other;
+3. it commits: all of it is durable, or none of it, and each hears how its own work ended;
+4. it wakes the first of those who came meanwhile, who leads as it did.
+
+No error of one touches another. When a work raises, for whatever reason, nothing of that transaction is kept,
+and each is done again in one of its own. When the commit fails, it has failed for all.
+
+PostgreSQL has many writers at a time, and two that each wrote for several projects could wait for each other:
+there everyone commits alone.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from conveyor.catalog.database.connection import is_sqlite
+from conveyor.operations.store.changes import record_change, record_changes
+from conveyor.operations.store.waiting import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.catalog.database.changes import Change
+    from conveyor.operations.store.store import Store
+
+MOST_TOGETHER = 64
+"""How many share a commit: the first of them waits for the last."""
+
+Result = TypeVar("Result")
+
+
+def record_together(store: Store, *, actor: str, work: Callable[[Change], Result]) -> Result:
+    """What ``work`` gives in a write transaction that others may share; durable when it is returned.
+
+    ``work`` may be called twice, and does nothing but read and write with the connection of its change.
+
+    Raises:
+        Conflict, StorageFailed: as ``record_change``.
+        Exception: whatever ``work`` raises; nothing of it was stored.
+    """
+    if not is_sqlite(store.catalog):
+        with record_change(store, actor=actor) as change:
+            return work(change)
+    waiter = Waiter(actor, work)
+    if store.waiting.join(waiter):
+        _lead(store)
+    if waiter.error is not None:
+        raise waiter.error
+    return cast("Result", waiter.result)
+
+
+class _WorkFailed(Exception):
+    """A work has raised in a shared transaction."""
+
+
+def _lead(store: Store) -> None:
+    together = store.waiting.take(1)
+    try:
+        _do_together(store, together)
+    except _WorkFailed:
+        for waiter in together:
+            _do_alone(store, waiter)
+    except Exception as error:  # noqa: BLE001 - no turn, or no commit: that is so for all of them
+        for waiter in together:
+            waiter.error = copy(error)  # each raises its own: a traceback is of one thread
+            waiter.error.__cause__ = error
+    finally:  # also when this thread is interrupted, which the others hear of by ``Waiter.error``
+        store.waiting.leave()
+        for waiter in together:
+            waiter.has_ended = True
+            waiter.woken.set()
+
+
+def _do_together(store: Store, together: list[Waiter[object]]) -> None:
+    """Take the turn, then whoever waits, and do the work of all; raises _WorkFailed."""
+    with record_changes(store) as begin:
+        together += store.waiting.take(MOST_TOGETHER - 1)
+        for waiter in together:
+            try:
+                waiter.result = waiter.work(begin(waiter.actor))
+            except Exception as error:
+                raise _WorkFailed from error
+    for waiter in together:
+        waiter.error = None
+
+
+def _do_alone(store: Store, waiter: Waiter[object]) -> None:
+    try:
+        with record_change(store, actor=waiter.actor) as change:
+            waiter.result = waiter.work(change)
+    except Exception as error:  # noqa: BLE001 - who waits raises it
+        waiter.error = error
+    else:
+        waiter.error = None

@@ -1,0 +1,1 @@
+"""Uploads, from the first byte to the row that makes a file visible."""

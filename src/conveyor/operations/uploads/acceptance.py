@@ -1,0 +1,270 @@
+"""Uploads: a file comes in, is checked, and is in an index when its uploader hears so.
+
+``operations.uploads.incoming_files`` takes the bytes while they arrive; ``accept_upload`` decides about the
+whole. Its steps:
+
+1. read and check the file, with its form;
+2. policy (``operations.uploads.decisions``): rights on the project, the claim on its name, the filename,
+   limits; of a name that is new and whose uploader is no administrator, upstream has to be asked first: the
+   answer is then an ``UpstreamQuestion``;
+3. the bytes of the file and of its metadata into the blobs, durable;
+4. one transaction: step 2 again, now that nobody can come in between; rows, serial, events;
+5. the answer.
+
+A process killed before step 4 commits leaves at most bytes that no row names, which ``gc`` removes. Killed
+after it, the client repeats the upload and hears that the identical file is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from conveyor.blobs.errors import storage_errors
+from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.releases.distributions import find_distribution, insert_distribution
+from conveyor.catalog.releases.placements import insert_placement
+from conveyor.catalog.releases.project_sizes import count_file
+from conveyor.catalog.releases.projects import insert_project, lock_project
+from conveyor.catalog.releases.versions import insert_release
+from conveyor.domain.distributions.attestations import provenance_object
+from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
+from conveyor.domain.indexes.policy import UploadLimits, accepting_index
+from conveyor.domain.people.access import may_upload
+from conveyor.operations.indexes.claims import claim_for_upload
+from conveyor.operations.store.changes import read
+from conveyor.operations.store.shared_commits import record_together
+from conveyor.operations.uploads.decisions import (
+    Decision,
+    WantedUpload,
+    decide,
+    decide_again,
+    decide_or_ask,
+)
+
+if TYPE_CHECKING:
+    from conveyor.catalog.database.changes import Change
+    from conveyor.domain.distributions.attestations import Attestation
+    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
+    from conveyor.operations.store.store import Store
+    from conveyor.operations.uploads.incoming_files import IncomingFile
+
+
+@dataclass(frozen=True)
+class ReceivedUpload:
+    """An upload that has arrived whole, and has not been looked at."""
+
+    index: str
+    filename: str
+    form: UploadForm
+    file: IncomingFile
+
+
+@dataclass(frozen=True)
+class AcceptedUpload:
+    """A file that is in the store, durable and visible."""
+
+    index: str
+    """Where it is: the index of the upload, or another of its chain that held the identical file already."""
+    filename: str
+    sha256: str
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class UpstreamQuestion:
+    """The upload would claim a name: does upstream have such a project?"""
+
+    project: NormalizedName
+    distribution: Distribution
+    """What step 1 found, so that it is not done again."""
+
+
+def check_upload_rights(store: Store, identity: Identity, index: str) -> Index:
+    """The index, when this caller may upload something into it: what can be said before the body is read.
+
+    Raises:
+        NotFound, Forbidden, Unauthorized: as ``accept_upload``.
+    """
+    with read(store) as connection:
+        found = accepting_index(index, all_indexes(connection), identity)
+    may_upload(identity, index)
+    return found
+
+
+def accept_upload(
+    store: Store, upload: ReceivedUpload, *, identity: Identity, limits: UploadLimits
+) -> AcceptedUpload | UpstreamQuestion:
+    """Put an uploaded file into an index, or find the identical file there, or ask back.
+
+    ``limits`` says how large files, archives and projects may be. A question that comes back is answered with
+    ``accept_answered``; until then nothing is stored.
+
+    Raises:
+        NotFound: there is no such index.
+        Unauthorized, Forbidden: the index accepts no upload, the project takes no new files, or the caller
+            may not upload this project or not claim its name.
+        InvalidDistribution: the file or its form has faults; all are named.
+        DistributionExists, Conflict: the filename is taken or retired, or the release is closed.
+        TooLarge: the file or the project is over a limit.
+        StorageFailed: nothing was stored.
+    """
+    # 1. the file
+    distribution = _read(store, upload, limits)
+    # 2. policy, before anything is written
+    wanted = WantedUpload(upload.index, distribution, identity, limits, upstream_has=None)
+    with read(store) as connection:
+        decision = decide_or_ask(connection, wanted)
+    if decision is None:
+        return UpstreamQuestion(distribution.project, distribution)
+    return _store(store, upload, wanted, decision)
+
+
+def accept_answered(
+    store: Store,
+    upload: ReceivedUpload,
+    question: UpstreamQuestion,
+    *,
+    identity: Identity,
+    limits: UploadLimits,
+    upstream_has: bool,
+) -> AcceptedUpload:
+    """Go on with an upload whose question was answered: whether upstream has a project of that name.
+
+    Raises:
+        As ``accept_upload``.
+    """
+    wanted = WantedUpload(upload.index, question.distribution, identity, limits, upstream_has)
+    with read(store) as connection:
+        decision = decide(connection, wanted)
+    return _store(store, upload, wanted, decision)
+
+
+def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision: Decision) -> AcceptedUpload:
+    distribution, identity = wanted.distribution, wanted.identity
+    filename, sha256 = distribution.filename, distribution.digests.sha256
+    if decision.holder is not None:
+        _bring_back(store, upload, distribution)
+        return AcceptedUpload(decision.holder, filename, sha256, is_new=False)
+    # 3. bytes before rows; nobody takes them for garbage until the rows are there
+    with store.blobs.adding():
+        upload.file.store()
+        metadata_sha256 = store.blobs.put(distribution.metadata)
+        provenance_sha256 = _put_provenance(store, distribution, identity)
+        # 4. one transaction
+        write = partial(_write, wanted, decision, metadata_sha256, provenance_sha256)
+        decision = record_together(store, actor=identity.name, work=write)
+    # 5. the answer
+    return AcceptedUpload(decision.holder or upload.index, filename, sha256, is_new=decision.holder is None)
+
+
+def _write(
+    wanted: WantedUpload,
+    before: Decision,
+    metadata_sha256: str,
+    provenance_sha256: str | None,
+    change: Change,
+) -> Decision:
+    """The decision as things stand now that nobody can come in between; the rows, if the file is new."""
+    distribution = wanted.distribution
+    insert_project(
+        change.connection,
+        distribution.project,
+        display_name=distribution.display_name,
+        created_at=change.at,
+    )
+    lock_project(change.connection, distribution.project)
+    decision = decide_again(change.connection, wanted, before)
+    if decision.holder is None:
+        if not decision.is_claimed:
+            claim_for_upload(change, distribution.project)
+        _write_rows(change, wanted.index, distribution, metadata_sha256, provenance_sha256)
+    return decision
+
+
+def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
+    """Store bytes that a row promises and the disk lost: the identical file has come again."""
+    with store.blobs.adding():
+        if not store.blobs.has(distribution.digests.sha256):
+            upload.file.store()
+        if not store.blobs.has(hashlib.sha256(distribution.metadata).hexdigest()):
+            store.blobs.put(distribution.metadata)
+
+
+def _read(store: Store, upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
+    file = upload.file
+    digests = file.digests(with_md5=bool(upload.form.value("md5_digest")))
+    with storage_errors("the uploaded file can not be read back"):  # also its last bytes are flushed here
+        return read_distribution(
+            file.stream,
+            filename=upload.filename,
+            size_bytes=file.size_bytes,
+            digests=digests,
+            form=upload.form,
+            limits=limits.archive,
+            checks=LibraryChecks(store.descriptions.fault, _signature_fault),
+        )
+
+
+def _signature_fault(attestation: Attestation) -> str:
+    # cryptography takes 60 ms to import, which an upload without attestations need not pay.
+    from conveyor.operations.store.attestations import signature_fault
+
+    return signature_fault(attestation)
+
+
+def _put_provenance(store: Store, distribution: Distribution, identity: Identity) -> str | None:
+    """Store what attests the file, with its publisher's name; the digest, ``None`` when nothing does."""
+    if not distribution.attestations:
+        return None
+    return store.blobs.put(provenance_object(distribution.attestations, user=identity.name))
+
+
+def _write_rows(
+    change: Change,
+    index: str,
+    distribution: Distribution,
+    metadata_sha256: str,
+    provenance_sha256: str | None,
+) -> None:
+    project, version, filename = distribution.project, distribution.version, distribution.filename
+    sha256 = distribution.digests.sha256
+    insert_release(change.connection, project, version, created_at=change.at)
+    # The same bytes may have been uploaded before, into an index that is not of this chain.
+    distribution_id = find_distribution(change.connection, filename, sha256)
+    if distribution_id is None:
+        distribution_id = insert_distribution(
+            change.connection,
+            distribution,
+            metadata_sha256=metadata_sha256,
+            uploaded_at=change.at,
+            uploaded_by=change.actor,
+            provenance_sha256=provenance_sha256,
+        )
+        count_file(
+            change.connection, project, distribution.size_bytes, display_name=distribution.display_name
+        )
+    serial = change.event(
+        "upload",
+        index=index,
+        project=project,
+        version=version,
+        detail={
+            "filename": filename,
+            "packagetype": distribution.packagetype,
+            "sha256": sha256,
+            "size_bytes": distribution.size_bytes,
+        },
+    )
+    insert_placement(
+        change.connection,
+        index=index,
+        project=project,
+        filename=filename,
+        distribution_id=distribution_id,
+        added_serial=serial,
+    )
