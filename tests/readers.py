@@ -15,14 +15,14 @@ from conveyor.domain.people.access import Identity
 from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.app import _route
-from conveyor.server.auth import Authenticator
-from conveyor.server.caches import Freshness
-from conveyor.server.files import Files
-from conveyor.server.json_api import JsonApi
-from conveyor.server.mirroring import Mirroring
-from conveyor.server.newest import Newest
-from conveyor.server.pages import Pages
-from conveyor.server.simple_api import SimpleApi
+from conveyor.server.files.packages import Files
+from conveyor.server.http.auth import Authenticator
+from conveyor.server.memory.caches import Freshness
+from conveyor.server.memory.newest import Newest
+from conveyor.server.mirror.mirroring import Mirroring
+from conveyor.server.mirror.pages import Pages
+from conveyor.server.pages.json_api import JsonApi
+from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.settings import DEFAULT_FILE_LIMIT_BYTES
 from conveyor.upstream import Upstream
 

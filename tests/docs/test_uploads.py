@@ -13,7 +13,7 @@ from conveyor.domain.distributions.metadata import (
     NEWEST_METADATA_VERSION,
 )
 from conveyor.operations.store.rendering import CPU_SECONDS
-from conveyor.server.forms import FIELDS_LIMIT_BYTES, MOST_PARTS
+from conveyor.server.uploads.forms import FIELDS_LIMIT_BYTES, MOST_PARTS
 from docs.markdown import ROOT, page
 
 PAGE = "docs/reference/uploads.md"

@@ -25,8 +25,8 @@ from conveyor.domain.words.faults import Faults
 from conveyor.domain.words.fields import read_json_object
 from conveyor.domain.words.ranges import etag_matches, parse_ranges
 from conveyor.errors import ConveyorError
-from conveyor.server.auth import MAX_HEADER_LENGTH, _credentials
-from conveyor.server.forms import FormReader
+from conveyor.server.http.auth import MAX_HEADER_LENGTH, _credentials
+from conveyor.server.uploads.forms import FormReader
 from conveyor.upstream.pages import ReceivedPage, parse_page
 from distributions_made import core_metadata
 from fuzz.zip_mutations import damaged, mutated_wheel

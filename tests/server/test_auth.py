@@ -15,8 +15,8 @@ from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Unauthorized
 from conveyor.operations.people.tokens import create_token, list_tokens, revoke_token
 from conveyor.operations.people.users import add_user, disable_user, set_password
-from conveyor.server.auth import Authenticator
-from conveyor.server.newest import Newest
+from conveyor.server.http.auth import Authenticator
+from conveyor.server.memory.newest import Newest
 from makers import ADMIN_PASSWORD, make_store
 from releases_made import ADMIN, make_worker
 from running_stores import running_store

@@ -13,10 +13,10 @@ from conveyor.operations.indexes.files import find_file
 from conveyor.operations.indexes.pages import FoundList, Touched
 from conveyor.operations.people.users import add_user
 from conveyor.operations.store.changes import record_change
-from conveyor.server.caches import OVERHEAD_BYTES, Cache, Freshness
-from conveyor.server.file_answers import ReadyFile
-from conveyor.server.kept_pages import KeptPage, Variant
-from conveyor.server.newest import Newest
+from conveyor.server.files.answers import ReadyFile
+from conveyor.server.memory.caches import OVERHEAD_BYTES, Cache, Freshness
+from conveyor.server.memory.newest import Newest
+from conveyor.server.pages.kept_pages import KeptPage, Variant
 from distributions_made import make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, upload

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.indexes.mirror import store_page
-from conveyor.server.downloads import Download
+from conveyor.server.mirror.downloads import Download
 from conveyor.upstream import Upstream
 from distributions_made import make_wheel
 from makers import make_store
@@ -57,8 +57,8 @@ async def downloading(
 async def test_download_that_nobody_follows_any_more_ends_and_leaves_nothing(
     upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.server.downloads.LINGER_SECONDS", 0)
-    monkeypatch.setattr("conveyor.server.downloads.NEARLY_DONE_BYTES", 1000)
+    monkeypatch.setattr("conveyor.server.mirror.downloads.LINGER_SECONDS", 0)
+    monkeypatch.setattr("conveyor.server.mirror.downloads.NEARLY_DONE_BYTES", 1000)
     async with downloading(tmp_path, upstream) as (download, store, goes_on):
         with download.followed() as follower:
             first = await anext(follower.chunks())
@@ -76,7 +76,7 @@ async def test_download_without_followers_goes_on_for_a_while_or_when_nearly_don
     upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     for name in {"LINGER_SECONDS", "NEARLY_DONE_BYTES"} - {reason}:
-        monkeypatch.setattr(f"conveyor.server.downloads.{name}", 0)
+        monkeypatch.setattr(f"conveyor.server.mirror.downloads.{name}", 0)
     async with downloading(tmp_path, upstream) as (download, store, goes_on):
         with download.followed() as follower:
             await follower.begun()
@@ -89,7 +89,7 @@ async def test_download_without_followers_goes_on_for_a_while_or_when_nearly_don
 async def test_download_of_unknown_length_is_never_nearly_done(
     upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.server.downloads.LINGER_SECONDS", 0)
+    monkeypatch.setattr("conveyor.server.mirror.downloads.LINGER_SECONDS", 0)
     async with downloading(tmp_path, upstream, chunked=True) as (download, store, goes_on):
         with download.followed() as follower:
             await follower.begun()
@@ -102,8 +102,8 @@ async def test_download_of_unknown_length_is_never_nearly_done(
 async def test_download_goes_on_for_those_who_stay(
     upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.server.downloads.LINGER_SECONDS", 0)
-    monkeypatch.setattr("conveyor.server.downloads.NEARLY_DONE_BYTES", 0)
+    monkeypatch.setattr("conveyor.server.mirror.downloads.LINGER_SECONDS", 0)
+    monkeypatch.setattr("conveyor.server.mirror.downloads.NEARLY_DONE_BYTES", 0)
     async with downloading(tmp_path, upstream) as (download, _, goes_on):
         with download.followed() as staying:
             with download.followed() as leaving:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.errors import ConveyorError, InvalidInput, TooLarge
-from conveyor.server.forms import FIELDS_LIMIT_BYTES, MOST_PARTS, FormReader
+from conveyor.server.uploads.forms import FIELDS_LIMIT_BYTES, MOST_PARTS, FormReader
 
 BOUNDARY = "----b"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"

@@ -10,10 +10,10 @@ from conveyor.errors import NotFound
 from conveyor.operations.indexes.project_status import set_project_status
 from conveyor.operations.releases.deletions import delete_files
 from conveyor.operations.releases.yanks import yank_release
-from conveyor.server.auth import Authenticator
-from conveyor.server.json_api import JsonApi
-from conveyor.server.newest import Newest
-from conveyor.server.pages import Pages
+from conveyor.server.http.auth import Authenticator
+from conveyor.server.memory.newest import Newest
+from conveyor.server.mirror.pages import Pages
+from conveyor.server.pages.json_api import JsonApi
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, reading, upload
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.operations.store.store import Store
-    from conveyor.server.pages import FreshPage
+    from conveyor.server.mirror.pages import FreshPage
     from readers import Reader
 
 PROJECT, RELEASE = "/unstable/pypi/demo/json", "/unstable/pypi/demo/2.0/json"

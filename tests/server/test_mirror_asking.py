@@ -16,8 +16,8 @@ from conveyor.domain.indexes.mirror import ABSENT_FOR, FRESH_FOR
 from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
 from conveyor.operations.indexes.pages import DueMirror
 from conveyor.operations.store.changes import read
-from conveyor.server.mirroring import MOST_PAUSES
-from conveyor.server.problems import problem
+from conveyor.server.http.problems import problem
+from conveyor.server.mirror.mirroring import MOST_PAUSES
 from distributions_made import make_wheel
 from mirrors import mirroring
 from upstreams import Served
@@ -94,7 +94,7 @@ async def test_older_page_is_shown_while_upstream_fails(
 async def test_older_page_is_shown_while_upstream_is_slow_and_the_fresh_one_follows(
     upstream: RunningUpstream, mirror: Reader, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.server.mirroring.STALE_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr("conveyor.server.mirror.mirroring.STALE_AFTER_SECONDS", 0.05)
     upstream.add_html("demo", [make_wheel()])
     await mirror.page("demo")
     clock.pass_by(FRESH_FOR)
@@ -102,7 +102,7 @@ async def test_older_page_is_shown_while_upstream_is_slow_and_the_fresh_one_foll
     upstream.add_html("demo", [make_wheel(version="2.0")], begins_after=is_ready)
     stale = await mirror.page("demo")
     is_ready.set()
-    monkeypatch.setattr("conveyor.server.mirroring.STALE_AFTER_SECONDS", 30)
+    monkeypatch.setattr("conveyor.server.mirror.mirroring.STALE_AFTER_SECONDS", 30)
     fresh = await mirror.page("demo")
     assert upstream.asked("/simple/demo/") == 2
     assert stale.json["versions"] == ["1.0"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import OperationalError
 
 from conveyor.errors import StorageFailed
-from conveyor.server.newest import Newest
+from conveyor.server.memory.newest import Newest
 from makers import make_store
 
 if TYPE_CHECKING:

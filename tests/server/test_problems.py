@@ -12,7 +12,7 @@ from conveyor.errors import (
     StorageFailed,
     Unauthorized,
 )
-from conveyor.server.problems import as_error, plain, problem
+from conveyor.server.http.problems import as_error, plain, problem
 
 if TYPE_CHECKING:
     import pytest

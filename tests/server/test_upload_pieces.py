@@ -27,10 +27,10 @@ from conveyor.errors import (
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.tokens import create_token
 from conveyor.operations.uploads.incoming_files import MOST_IN_MEMORY_BYTES
-from conveyor.server.auth import Authenticator
-from conveyor.server.forms import FIELDS_LIMIT_BYTES
-from conveyor.server.newest import Newest
-from conveyor.server.uploads import PIECE_BYTES, Uploads
+from conveyor.server.http.auth import Authenticator
+from conveyor.server.memory.newest import Newest
+from conveyor.server.uploads.forms import FIELDS_LIMIT_BYTES
+from conveyor.server.uploads.legacy import PIECE_BYTES, Uploads
 from distributions_made import Made, make_wheel
 from makers import make_store
 from releases_made import ADMIN

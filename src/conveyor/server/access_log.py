@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from conveyor.blobs.errors import storage_errors
 from conveyor.domain.words.times import utc_text
-from conveyor.server.answers import NO_BODY
+from conveyor.server.http.answers import NO_BODY
 from conveyor.server.receiving import AnswersAtOnce
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-    from conveyor.server.answers import Reply
+    from conveyor.server.http.answers import Reply
 
 
 class Application(AnswersAtOnce, Protocol):

@@ -32,20 +32,20 @@ from conveyor.operations.indexes.definitions import visible_indexes
 from conveyor.operations.store.address import reachable
 from conveyor.operations.store.facts import store_upstream
 from conveyor.server.access_log import AccessLog
-from conveyor.server.answers import JSON, NEVER_KEPT, send_answer
 from conveyor.server.api import make_api
-from conveyor.server.auth import Authenticator
-from conveyor.server.bodies import AwaitedBody
-from conveyor.server.caches import Freshness
-from conveyor.server.files import Files
-from conveyor.server.json_api import JsonApi
-from conveyor.server.mirroring import Mirroring
-from conveyor.server.newest import Newest
-from conveyor.server.pages import Pages
-from conveyor.server.paths import HINT_OF_UPLOADS, hint_of_path
-from conveyor.server.problems import as_error, method_not_allowed, send_error
-from conveyor.server.simple_api import SimpleApi
-from conveyor.server.uploads import Uploads
+from conveyor.server.files.packages import Files
+from conveyor.server.http.answers import JSON, NEVER_KEPT, send_answer
+from conveyor.server.http.auth import Authenticator
+from conveyor.server.http.bodies import AwaitedBody
+from conveyor.server.http.paths import HINT_OF_UPLOADS, hint_of_path
+from conveyor.server.http.problems import as_error, method_not_allowed, send_error
+from conveyor.server.memory.caches import Freshness
+from conveyor.server.memory.newest import Newest
+from conveyor.server.mirror.mirroring import Mirroring
+from conveyor.server.mirror.pages import Pages
+from conveyor.server.pages.json_api import JsonApi
+from conveyor.server.pages.simple_api import SimpleApi
+from conveyor.server.uploads.legacy import Uploads
 from conveyor.server.web.front import front_page
 from conveyor.upstream import Upstream
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from conveyor.operations.store.store import Store
     from conveyor.server.access_log import Application
-    from conveyor.server.answers import Reply
+    from conveyor.server.http.answers import Reply
     from conveyor.server.receiving import AnswersAtOnce
     from conveyor.settings import StoreSettings
 

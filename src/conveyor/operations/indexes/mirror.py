@@ -1,4 +1,4 @@
-"""What came from an upstream: decided and stored. Fetching is the shell's work (``server.mirroring``).
+"""What came from an upstream: decided and stored. Fetching is the shell's work (``server.mirror.mirroring``).
 
 Each function is one change. What leaves every page as it is (the same page again) is no event: only the time
 of asking is written. Nothing here asks upstream, and no row is written for bytes that are not blobs yet; what

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1024 * 1024
 MOST_IN_MEMORY_BYTES = 1024 * 1024
-"""The file of a body of one piece (``server.uploads``); smaller ones need no temporary."""
+"""The file of a body of one piece (``server.uploads.legacy``); smaller ones need no temporary."""
 HASHERS = 2
 """SHA-256 and BLAKE2b at a time, while the thread that brings the bytes writes them."""
 

@@ -45,9 +45,9 @@ from conveyor.server.api import (
 )
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
-from conveyor.server.auth import refuse_other_sites
-from conveyor.server.paths import nearest_shape
-from conveyor.server.problems import as_error, method_not_allowed, problem
+from conveyor.server.http.auth import refuse_other_sites
+from conveyor.server.http.paths import nearest_shape
+from conveyor.server.http.problems import as_error, method_not_allowed, problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Endpoint
-    from conveyor.server.auth import Authenticator
+    from conveyor.server.http.auth import Authenticator
 
     AskUpstream = Callable[[NormalizedName], Coroutine[Any, Any, bool]]
     """Whether upstream has a project of that name; raises UpstreamFailed."""

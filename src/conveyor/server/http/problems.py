@@ -21,13 +21,13 @@ from conveyor.errors import (
     UpstreamBusy,
     problem_fields,
 )
-from conveyor.server.answers import NEVER_KEPT, NO_BODY, PLAIN_TEXT
-from conveyor.server.paths import HINT_OF_UPLOADS
+from conveyor.server.http.answers import NEVER_KEPT, NO_BODY, PLAIN_TEXT
+from conveyor.server.http.paths import HINT_OF_UPLOADS
 
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
-    from conveyor.server.answers import Headers
+    from conveyor.server.http.answers import Headers
 
 CHALLENGE = (b"www-authenticate", b'Basic realm="conveyor"')
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.mirror import FileFacts, MirroredFile
     from conveyor.operations.store.store import Store
-    from conveyor.server.flights import Flights
+    from conveyor.server.memory.flights import Flights
     from conveyor.upstream import Upstream
 
 SIZES_SECONDS = 0.4

@@ -7,7 +7,7 @@ it arrives. Memory is constant.
 
 A refused body is read to its end all the same, unless the client waits for permission (``Expect``): most
 clients listen only when they have sent everything, and would report a broken pipe instead of the reason.
-Refusals are plain text, one line per fault (``server.problems``).
+Refusals are plain text, one line per fault (``server.http.problems``).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from conveyor.operations.uploads.acceptance import (
     check_upload_rights,
 )
 from conveyor.operations.uploads.incoming_files import IncomingFile
-from conveyor.server.answers import NEVER_KEPT, PLAIN_TEXT, send_answer
-from conveyor.server.auth import refuse_other_sites
-from conveyor.server.forms import FIELDS_LIMIT_BYTES, FormReader
-from conveyor.server.problems import method_not_allowed
+from conveyor.server.http.answers import NEVER_KEPT, PLAIN_TEXT, send_answer
+from conveyor.server.http.auth import refuse_other_sites
+from conveyor.server.http.problems import method_not_allowed
+from conveyor.server.uploads.forms import FIELDS_LIMIT_BYTES, FormReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
-    from conveyor.server.auth import Authenticator
+    from conveyor.server.http.auth import Authenticator
 
 Result = TypeVar("Result")
 

@@ -27,13 +27,13 @@ from conveyor.domain.words.times import utc_text
 from conveyor.errors import Forbidden, StorageFailed, Unauthorized
 from conveyor.operations.people.tokens import KnownToken, digest_of, find_token, note_last_uses
 from conveyor.operations.people.users import Account, find_account, is_right_password
-from conveyor.server.flights import Flights
+from conveyor.server.memory.flights import Flights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.operations.store.store import Store
-    from conveyor.server.newest import Newest
+    from conveyor.server.memory.newest import Newest
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

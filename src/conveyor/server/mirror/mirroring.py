@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from conveyor.domain.indexes.mirror import ABSENT_FOR, unsized
 from conveyor.errors import UpstreamBusy, UpstreamFailed
 from conveyor.operations.indexes.mirror import store_page
-from conveyor.server.downloads import Downloads
-from conveyor.server.flights import Flights
-from conveyor.server.sidecars import Sidecars
-from conveyor.server.sizes import Sizes
+from conveyor.server.memory.flights import Flights
+from conveyor.server.mirror.downloads import Downloads
+from conveyor.server.mirror.sidecars import Sidecars
+from conveyor.server.mirror.sizes import Sizes
 
 if TYPE_CHECKING:
     from datetime import datetime

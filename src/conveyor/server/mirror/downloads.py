@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.errors import storage_errors
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.indexes.mirror import keep_file
-from conveyor.server.flights import note_error
+from conveyor.server.memory.flights import note_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

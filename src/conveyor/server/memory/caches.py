@@ -23,7 +23,7 @@ from conveyor.operations.store.changes import newest_change
 if TYPE_CHECKING:
     from conveyor.operations.indexes.pages import Touched
     from conveyor.operations.store.store import Store
-    from conveyor.server.newest import Newest
+    from conveyor.server.memory.newest import Newest
 
 
 class Kept(Protocol):

@@ -26,8 +26,8 @@ from conveyor.operations.indexes.mirror import (
 if TYPE_CHECKING:
     from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.operations.store.store import Store
-    from conveyor.server.downloads import Downloads
-    from conveyor.server.flights import Flights
+    from conveyor.server.memory.flights import Flights
+    from conveyor.server.mirror.downloads import Downloads
     from conveyor.upstream import Upstream
 
 METADATA_PARTS = 8

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from conveyor.operations.indexes.pages import FoundPage
     from conveyor.operations.store.store import Store
-    from conveyor.server.mirroring import Mirroring
+    from conveyor.server.mirror.mirroring import Mirroring
 
 
 @dataclass(frozen=True, slots=True)

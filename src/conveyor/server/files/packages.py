@@ -15,25 +15,25 @@ from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.digests import is_sha256
 from conveyor.errors import NotFound
 from conveyor.operations.indexes.files import find_file, may_read_file
-from conveyor.server.arriving import send_arriving
-from conveyor.server.conditions import NOT_AT_ONCE
-from conveyor.server.file_answers import (
+from conveyor.server.files.answers import (
     METADATA,
     PROVENANCE,
     ReadyFile,
     send_file,
 )
-from conveyor.server.problems import method_not_allowed
+from conveyor.server.http.conditions import NOT_AT_ONCE
+from conveyor.server.http.problems import method_not_allowed
+from conveyor.server.mirror.arriving import send_arriving
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
-    from conveyor.server.answers import Reply
-    from conveyor.server.auth import Authenticator
-    from conveyor.server.caches import Freshness
-    from conveyor.server.mirroring import Mirroring
+    from conveyor.server.http.answers import Reply
+    from conveyor.server.http.auth import Authenticator
+    from conveyor.server.memory.caches import Freshness
+    from conveyor.server.mirror.mirroring import Mirroring
 
 CACHE_BYTES = 16 * 1024 * 1024
 """Of small files and what is kept with them, per process."""

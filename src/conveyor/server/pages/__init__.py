@@ -1,0 +1,1 @@
+"""Pages of an index: the simple API and the JSON API."""
