@@ -20,9 +20,9 @@ import os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from conveyor.pipeline import engine
-from conveyor.pipeline.isolation import Workplace, watched
-from conveyor.pipeline.watchdog import end_children
+from conveyor.pipeline.engine import engine
+from conveyor.pipeline.engine.isolation import Workplace, watched
+from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.project.processes import run_process
 
 folder = Path(sys.argv[1])

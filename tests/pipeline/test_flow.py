@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.pipeline.worker import open_worker
+from conveyor.pipeline.engine.worker import open_worker
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.pipeline import origin
+from conveyor.pipeline.jobs import origin
 from conveyor.project.environment import Environment, make_environment, run_uv
 from pipeline.projects import build, clone_of_tag, git, make_project
 

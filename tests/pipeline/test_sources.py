@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
-from conveyor.pipeline.isolation import Workplace
-from conveyor.pipeline.sources import clone, resolve
+from conveyor.pipeline.engine.isolation import Workplace
+from conveyor.pipeline.jobs.sources import clone, resolve
 from pipeline.projects import git, make_project
 
 if TYPE_CHECKING:

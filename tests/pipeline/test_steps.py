@@ -16,7 +16,7 @@ from conveyor.errors import (
     StoreUnreachable,
 )
 from conveyor.pipeline import steps as room
-from conveyor.pipeline.steps import DirectSteps, Done, Failure, Reporter, carry_out, value_of
+from conveyor.pipeline.engine.steps import DirectSteps, Done, Failure, Reporter, carry_out, value_of
 
 
 def test_step_gives_its_value_and_tells_a_person() -> None:

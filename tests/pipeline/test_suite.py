@@ -7,8 +7,8 @@ import tomllib
 import pytest
 
 from conveyor.errors import ProjectError
-from conveyor.pipeline.suite import declared_requirements, pytest_settings
-from conveyor.pipeline.testing import fits, judge
+from conveyor.pipeline.jobs.suite import declared_requirements, pytest_settings
+from conveyor.pipeline.jobs.testing import fits, judge
 
 GOOD = {
     "passed": 2,

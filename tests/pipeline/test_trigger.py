@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conveyor.pipeline.trigger import Push, read_pushes
+from conveyor.pipeline.carrying.trigger import Push, read_pushes
 
 OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
 

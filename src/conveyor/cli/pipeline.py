@@ -24,8 +24,8 @@ from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.runs import Outcome
+    from conveyor.pipeline.carrying.runs import Outcome
+    from conveyor.pipeline.engine.isolation import Workplace
 
 WAITING = PromotionRefused.exit_code
 
@@ -76,7 +76,7 @@ def run(
     that QA signed goes on to "stable". Each step is kept: after a crash the same command goes on where it
     stood. Exit code 4: all is done, and the release waits for a gate.
     """
-    from conveyor.pipeline.carrier import run_here
+    from conveyor.pipeline.carrying.carrier import run_here
 
     _stop_like_a_crash()
     outcome = run_here(
@@ -95,9 +95,9 @@ def package(
     repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
 ) -> None:
     """The packaging job alone, for a CI host: build, check and publish to "unstable", with evidence."""
-    from conveyor.pipeline.packaging import package as package_ref
-    from conveyor.pipeline.steps import DirectSteps, Reporter, say_to_stderr
-    from conveyor.pipeline.worker import open_worker
+    from conveyor.pipeline.engine.steps import DirectSteps, Reporter, say_to_stderr
+    from conveyor.pipeline.engine.worker import open_worker
+    from conveyor.pipeline.jobs.packaging import package as package_ref
 
     worker = open_worker(credentials, store_url=store_url)
     with _workplace(_state(state), "package") as place:
@@ -128,11 +128,11 @@ def test(
 
     Exit code 4: it was tested, and the index's gates ask for more.
     """
-    from conveyor.pipeline.promotion import promote
-    from conveyor.pipeline.runs import next_index
-    from conveyor.pipeline.steps import DirectSteps, Reporter, say_to_stderr
-    from conveyor.pipeline.testing import run_testing_job
-    from conveyor.pipeline.worker import open_worker
+    from conveyor.pipeline.carrying.runs import next_index
+    from conveyor.pipeline.engine.steps import DirectSteps, Reporter, say_to_stderr
+    from conveyor.pipeline.engine.worker import open_worker
+    from conveyor.pipeline.jobs.promotion import promote
+    from conveyor.pipeline.jobs.testing import run_testing_job
 
     worker = open_worker(credentials, store_url=store_url)
     goal = to or next_index(worker.client.releases.get(project, version).index)
@@ -164,7 +164,7 @@ def worker(credentials: Path, store_url: str | None, state: Path | None, once: b
 
     It may be stopped or killed at any time: the next worker on the same state folder goes on where it stood.
     """
-    from conveyor.pipeline.claims import work
+    from conveyor.pipeline.carrying.claims import work
 
     carried = work(_state(state), credentials.absolute(), store_url=store_url, once=once)
     click.echo(f"runs carried: {carried}", err=True)
@@ -187,7 +187,7 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
     """
     from conveyor.cli.store.place import given_token
     from conveyor.client.store import connect
-    from conveyor.pipeline.trigger import read_pushes, request_run
+    from conveyor.pipeline.carrying.trigger import read_pushes, request_run
 
     if hook == (ref is not None):
         raise InvalidInput("a run needs one of --ref and --hook")
@@ -207,7 +207,7 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
 def _render(outcome: Outcome, *, as_json: bool) -> int:
     """Write where the release is now; the exit code."""
     from conveyor.domain.releases.verdicts import Verdict
-    from conveyor.pipeline.carrier import error_of
+    from conveyor.pipeline.carrying.carrier import error_of
 
     if as_json:
         click.echo(json.dumps(asdict(outcome)))
@@ -242,7 +242,7 @@ def _repository(given: str) -> str:
 @contextmanager
 def _workplace(state: Path, job: str) -> Iterator[Workplace]:
     """A place for one job without an engine; it goes when the job ended well."""
-    from conveyor.pipeline.isolation import Workplace, watched
+    from conveyor.pipeline.engine.isolation import Workplace, watched
 
     mark = f"{job}-{uuid.uuid4().hex[:12]}"
     place = Workplace(state / "work" / mark, cache=state / "cache", executor=mark)

@@ -16,14 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.errors import ConveyorError
-from conveyor.pipeline import engine
-from conveyor.pipeline.engine import Engine
-from conveyor.pipeline.isolation import Workplace, watched
-from conveyor.pipeline.runs import Outcome, carry
-from conveyor.pipeline.sources import resolve
-from conveyor.pipeline.steps import Done, Failure, Reporter, carry_out, say_to_stderr, value_of, with_patience
-from conveyor.pipeline.watchdog import end_children
-from conveyor.pipeline.worker import Worker, open_worker
+from conveyor.pipeline.carrying.runs import Outcome, carry
+from conveyor.pipeline.engine import engine
+from conveyor.pipeline.engine.engine import Engine
+from conveyor.pipeline.engine.isolation import Workplace, watched
+from conveyor.pipeline.engine.steps import (
+    Done,
+    Failure,
+    Reporter,
+    carry_out,
+    say_to_stderr,
+    value_of,
+    with_patience,
+)
+from conveyor.pipeline.engine.watchdog import end_children
+from conveyor.pipeline.engine.worker import Worker, open_worker
+from conveyor.pipeline.jobs.sources import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable

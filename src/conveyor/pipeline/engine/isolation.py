@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conveyor.pipeline import watchdog
+from conveyor.pipeline.engine import watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

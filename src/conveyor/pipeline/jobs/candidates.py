@@ -24,17 +24,17 @@ from conveyor.domain.distributions.equivalence import (
 )
 from conveyor.domain.words.versions import Version, parse_version
 from conveyor.errors import EquivalenceFailed
-from conveyor.pipeline.steps import Done
-from conveyor.pipeline.testing import judge
+from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.testing import judge
 from conveyor.project.digests import sha256_of_file
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
     from conveyor.client.answers import Release
-    from conveyor.pipeline.distributions import BuiltRelease
-    from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.sources import Source
-    from conveyor.pipeline.worker import Worker
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.jobs.distributions import BuiltRelease
+    from conveyor.pipeline.jobs.sources import Source
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
-from conveyor.pipeline.sources import clone_into
-from conveyor.pipeline.steps import Done
+from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.sources import clone_into
 from conveyor.project.build import build_distributions
 from conveyor.project.digests import sha256_of_file
 from conveyor.project.git import commit_time
@@ -26,9 +26,9 @@ from conveyor.project.settings import read_project
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.sources import Source
-    from conveyor.pipeline.worker import Worker
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.jobs.sources import Source
     from conveyor.project.build import BuiltFiles
 
 ENTRY_INDEX = "unstable"

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.words.versions import is_final, parse_version
 from conveyor.errors import Conflict, ConveyorError, Forbidden, PromotionRefused
-from conveyor.pipeline.distributions import ENTRY_INDEX
-from conveyor.pipeline.packaging import Packaged, package
-from conveyor.pipeline.promotion import Standing, is_beyond, promote
-from conveyor.pipeline.steps import Done
-from conveyor.pipeline.testing import run_testing_job
+from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.distributions import ENTRY_INDEX
+from conveyor.pipeline.jobs.packaging import Packaged, package
+from conveyor.pipeline.jobs.promotion import Standing, is_beyond, promote
+from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.steps import Steps
-    from conveyor.pipeline.worker import Worker
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.steps import Steps
+    from conveyor.pipeline.engine.worker import Worker
 
 WAY = (ENTRY_INDEX, "testing", "stable")
 

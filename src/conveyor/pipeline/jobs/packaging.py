@@ -28,20 +28,20 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.words.versions import is_final, parse_version
 from conveyor.errors import ConveyorError, StepFailed
-from conveyor.pipeline import candidates
-from conveyor.pipeline.distributions import ENTRY_INDEX, build, publish
-from conveyor.pipeline.sources import Source, clone, forced_version, resolve
-from conveyor.pipeline.steps import Done
-from conveyor.pipeline.suite import INSTALL_SECONDS, declared_requirements
+from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs import candidates
+from conveyor.pipeline.jobs.distributions import ENTRY_INDEX, build, publish
+from conveyor.pipeline.jobs.sources import Source, clone, forced_version, resolve
+from conveyor.pipeline.jobs.suite import INSTALL_SECONDS, declared_requirements
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.git import tag_object
 from conveyor.project.settings import read_project
 from conveyor.project.train import train
 
 if TYPE_CHECKING:
-    from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.steps import Steps
-    from conveyor.pipeline.worker import Worker
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.steps import Steps
+    from conveyor.pipeline.engine.worker import Worker
 
 TRAINING_SECONDS = 6 * 3600.0
 UNIT_TEST_SECONDS = 3600.0

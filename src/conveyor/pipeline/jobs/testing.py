@@ -13,13 +13,13 @@ from packaging.utils import parse_wheel_filename
 
 from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
-from conveyor.pipeline.steps import Done
-from conveyor.pipeline.suite import Subject, run_tests
+from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.suite import Subject, run_tests
 
 if TYPE_CHECKING:
     from conveyor.client.answers import Release, ReleaseFile
-    from conveyor.pipeline.isolation import Workplace
-    from conveyor.pipeline.worker import Worker
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Worker
 
 
 def run_testing_job(

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.errors import Conflict, PromotionRefused
-from conveyor.pipeline.steps import Done
+from conveyor.pipeline.engine.steps import Done
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.verdicts import Verdict
-    from conveyor.pipeline.worker import Worker
+    from conveyor.pipeline.engine.worker import Worker
 
 
 @dataclass(frozen=True)

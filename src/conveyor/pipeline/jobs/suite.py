@@ -26,13 +26,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError, StepFailed
-from conveyor.pipeline import origin
-from conveyor.pipeline.isolation import limited
+from conveyor.pipeline.engine.isolation import limited
+from conveyor.pipeline.jobs import origin
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.git import clone_commit, clone_tag, run_git
 
 if TYPE_CHECKING:
-    from conveyor.pipeline.isolation import Workplace
+    from conveyor.pipeline.engine.isolation import Workplace
 
 SUITE_SECONDS = 3600.0
 INSTALL_SECONDS = 1800.0

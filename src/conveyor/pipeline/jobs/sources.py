@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion as NotPep440
 from packaging.version import Version
 
 from conveyor.errors import InvalidInput, ProjectError
-from conveyor.pipeline.steps import Done
+from conveyor.pipeline.engine.steps import Done
 from conveyor.project.git import clone_commit, clone_tag, resolve_commit, run_git
 from conveyor.project.settings import Project, read_project
 from conveyor.project.versions import is_release_tag, override_variable, version_of_release_tag
@@ -22,7 +22,7 @@ from conveyor.project.versions import is_release_tag, override_variable, version
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.pipeline.isolation import Workplace
+    from conveyor.pipeline.engine.isolation import Workplace
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import time
 from typing import TYPE_CHECKING
 
 from conveyor.errors import ConveyorError, StepFailed
-from conveyor.pipeline.carrier import Job, carry_run
-from conveyor.pipeline.engine import Engine
-from conveyor.pipeline.isolation import watched
-from conveyor.pipeline.steps import say_to_stderr
-from conveyor.pipeline.watchdog import end_children
-from conveyor.pipeline.worker import Worker, open_worker
+from conveyor.pipeline.carrying.carrier import Job, carry_run
+from conveyor.pipeline.engine.engine import Engine
+from conveyor.pipeline.engine.isolation import watched
+from conveyor.pipeline.engine.steps import say_to_stderr
+from conveyor.pipeline.engine.watchdog import end_children
+from conveyor.pipeline.engine.worker import Worker, open_worker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""Runs from their trigger to their end."""

@@ -1,0 +1,1 @@
+"""What carries a job: durable steps, isolation, and who the worker is."""

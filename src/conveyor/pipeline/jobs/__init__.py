@@ -1,0 +1,1 @@
+"""The jobs: packaging, testing, promotion, and what they share."""
