@@ -1,4 +1,4 @@
-"""What a tag object says; whether its signature is genuine is tested with ``operations.releases.evidence``."""
+"""What a tag object says; whether its signature is genuine is tested where evidence is received."""
 
 from __future__ import annotations
 

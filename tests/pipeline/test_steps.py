@@ -15,7 +15,7 @@ from conveyor.errors import (
     StepFailed,
     StoreUnreachable,
 )
-from conveyor.pipeline import steps as room
+from conveyor.pipeline.engine import steps as room
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Failure, Reporter, carry_out, value_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog import claims as rows
+from conveyor.catalog.indexes import claims as rows
 from conveyor.catalog.indexes.claims import ClaimRow
 from conveyor.catalog.indexes.pages import claims_on
 from conveyor.domain.indexes.definitions import is_claimed

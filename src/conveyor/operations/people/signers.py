@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog import signers as rows
+from conveyor.catalog.people import signers as rows
 from conveyor.domain.people.access import Identity, may_administer
 from conveyor.domain.people.signatures import check_principal, fingerprint, parse_public_key
 from conveyor.errors import Conflict, InvalidInput, NotFound

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from conveyor.catalog import tokens as rows
 from conveyor.catalog.database.connection import writing
 from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.people import tokens as rows
 from conveyor.catalog.people.users import find_user
 from conveyor.domain.people.access import Identity, may_administer, narrowed, scopes_from
 from conveyor.domain.people.tokens import NewToken

@@ -11,8 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 from unicodedata import category
 
-from conveyor.catalog import tokens as token_rows
-from conveyor.catalog import users as user_rows
+from conveyor.catalog.people import tokens as token_rows
+from conveyor.catalog.people import users as user_rows
 from conveyor.domain.people.access import (
     Identity,
     check_user_name,

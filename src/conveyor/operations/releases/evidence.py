@@ -13,9 +13,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conveyor.catalog import evidence as rows
 from conveyor.catalog.people.signers import find_signer
 from conveyor.catalog.people.workers import workers_of_keys
+from conveyor.catalog.releases import evidence as rows
 from conveyor.domain.people.access import Identity, may_upload
 from conveyor.domain.people.keys import read_public_key
 from conveyor.domain.people.signatures import fingerprint

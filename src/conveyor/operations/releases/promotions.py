@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.catalog import placements as rows
 from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.releases import placements as rows
 from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.catalog.releases.project_status import status_of
 from conveyor.catalog.releases.projects import lock_project

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
-from conveyor.catalog import placements as rows
 from conveyor.catalog.indexes.claims import find_claim
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.indexes.mirrored import mirrored_projects_of
+from conveyor.catalog.releases import placements as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.releases.projects import find_project
 from conveyor.catalog.releases.versions import find_release

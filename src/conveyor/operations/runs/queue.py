@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.catalog import runs as rows
 from conveyor.catalog.people.workers import find_worker
+from conveyor.catalog.runs import queue as rows
 from conveyor.domain.people.access import Identity, may_upload, must_be_known
 from conveyor.domain.runs.states import (
     Run,

@@ -1,4 +1,4 @@
-"""Who waits for a change, and who of them leads; what leading means is in ``operations.store.shared_commits``."""
+"""Who waits for a change, and who of them leads (what leading means: ``operations.store.shared_commits``)."""
 
 from __future__ import annotations
 
