@@ -23,7 +23,7 @@ from conveyor.catalog.database.tables import (
     releases,
     serial,
 )
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.operations.care.opening import close_store, open_store
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
 
 
 class ConveyorError(Exception):

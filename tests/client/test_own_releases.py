@@ -11,8 +11,8 @@ from urllib3.util import make_headers
 from conforming import faults_of
 from conveyor.client.answers import OfProject
 from conveyor.client.store import StoreClient, connect
-from conveyor.domain.indexes.project_status import ProjectStatus
-from conveyor.domain.indexes.yanks import Yank, YankedFile
+from conveyor.domain.indexes.projects import ProjectStatus
+from conveyor.domain.indexes.withdrawals import Yank, YankedFile
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD

@@ -308,7 +308,7 @@ def test_password_in_a_database_url_is_not_repeated_in_the_refusal() -> None:
 
 
 def test_moment_is_written_as_utc_with_microseconds() -> None:
-    from conveyor.domain.words.times import from_utc_text, utc_text
+    from conveyor.domain.words.notation import from_utc_text, utc_text
 
     moment = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
     assert utc_text(moment) == AT

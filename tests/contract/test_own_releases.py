@@ -16,7 +16,7 @@ from conveyor.catalog.releases.project_sizes import project_size
 from conveyor.catalog.releases.versions import find_release
 from conveyor.domain.indexes.definitions import is_claimed
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
-from conveyor.domain.indexes.project_status import ProjectStatus
+from conveyor.domain.indexes.projects import ProjectStatus
 from conveyor.domain.indexes.simple_api import render_project_html, render_project_json
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized

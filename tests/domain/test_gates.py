@@ -12,7 +12,7 @@ from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40

@@ -21,7 +21,7 @@ from conveyor.domain.indexes.mirror import (
     unsized,
     with_facts,
 )
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 DEMO = canonicalize_name("demo")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.indexes.project_sizes import ProjectSize, check_project_size
+from conveyor.domain.indexes.projects import ProjectSize, check_project_size
 from conveyor.errors import TooLarge
 
 

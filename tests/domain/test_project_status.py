@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.indexes.project_status import (
+from conveyor.domain.indexes.projects import (
     ACTIVE,
     STATUS_NAMES,
     ProjectStatus,

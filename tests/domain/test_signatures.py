@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conveyor.domain.people.signatures import (
+from conveyor.domain.people.keys import (
     allowed_signers_line,
     check_principal,
     fingerprint,

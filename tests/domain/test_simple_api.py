@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.indexes.project_status import ProjectStatus
+from conveyor.domain.indexes.projects import ProjectStatus
 from conveyor.domain.indexes.simple_api import (
     HTML,
     JSON,

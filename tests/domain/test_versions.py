@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from conveyor.domain.words.versions import canonical_version, equal_spellings, is_final, parse_version
+from conveyor.domain.words.names import canonical_version, equal_spellings, is_final, parse_version
 from conveyor.errors import InvalidVersion
 
 

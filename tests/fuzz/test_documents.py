@@ -17,8 +17,7 @@ from conveyor.domain.distributions.metadata import read_metadata
 from conveyor.domain.distributions.partial_wheels import MissingPart, PartialFile, read_wheel_metadata
 from conveyor.domain.distributions.wheels import parse_record
 from conveyor.domain.indexes.simple_api import accepts_encoding, negotiate, version_in_filename
-from conveyor.domain.people.keys import read_public_key
-from conveyor.domain.people.signatures import parse_public_key
+from conveyor.domain.people.keys import parse_public_key, read_public_key
 from conveyor.domain.releases.evidence import read_envelope, read_statement, statement
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.faults import Faults

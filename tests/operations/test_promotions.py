@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.domain.releases.gates import JudgedRelease
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.operations.store.store import Store
 
 READER = Identity("rea", frozenset({"read"}))

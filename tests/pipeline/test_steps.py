@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from conveyor.domain.releases.verdicts import Verdict
+from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.errors import (
     ConveyorError,
     EquivalenceFailed,

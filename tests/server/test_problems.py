@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.verdicts import Verdict
+from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.errors import (
     DistributionExists,
     InvalidDistribution,

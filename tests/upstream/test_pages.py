@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.indexes.project_status import ACTIVE, ProjectStatus
+from conveyor.domain.indexes.projects import ACTIVE, ProjectStatus
 from conveyor.errors import UpstreamFailed
 from conveyor.upstream.pages import ReceivedPage, parse_page
 

@@ -21,7 +21,7 @@ from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.blobs.folders import make_durable_folders, sync_folder
 from conveyor.blobs.shelves import LOCKS, READY, SHELVES, TEMPORARY, is_blob_path
-from conveyor.domain.words.digests import is_sha256
+from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:

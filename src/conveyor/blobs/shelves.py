@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import make_durable_folders, sync_folder
-from conveyor.domain.words.digests import is_sha256
+from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
 
 if TYPE_CHECKING:

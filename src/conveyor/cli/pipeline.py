@@ -206,7 +206,7 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:
     """Write where the release is now; the exit code."""
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.pipeline.carrying.carrier import error_of
 
     if as_json:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from conveyor.domain.indexes.definitions import Index
-from conveyor.domain.indexes.deletions import DeletedFile, Deletion
-from conveyor.domain.indexes.project_sizes import ProjectSize
-from conveyor.domain.indexes.project_status import STATUS_NAMES, ProjectStatus
-from conveyor.domain.indexes.yanks import Yank, YankedFile
+from conveyor.domain.indexes.projects import STATUS_NAMES, ProjectSize, ProjectStatus
+from conveyor.domain.indexes.withdrawals import DeletedFile, Deletion, Yank, YankedFile
 from conveyor.domain.releases.evidence import Evidence
+from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.releases.promotions import Promotion
-from conveyor.domain.releases.verdicts import Verdict
 from conveyor.domain.runs.states import Run, Step
 
 Json = dict[str, Any]

@@ -13,9 +13,8 @@ from conveyor.errors import InvalidInput
 if TYPE_CHECKING:
     from conveyor.client.answers import OfProject
     from conveyor.client.connection import Connection
-    from conveyor.domain.indexes.deletions import Deletion
-    from conveyor.domain.indexes.project_sizes import ProjectSize
-    from conveyor.domain.indexes.project_status import ProjectStatus, StatusName
+    from conveyor.domain.indexes.projects import ProjectSize, ProjectStatus, StatusName
+    from conveyor.domain.indexes.withdrawals import Deletion
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from conveyor.client.paths import api_path
 if TYPE_CHECKING:
     from conveyor.client.answers import Release
     from conveyor.client.connection import Connection
-    from conveyor.domain.indexes.yanks import Yank
+    from conveyor.domain.indexes.withdrawals import Yank
+    from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.domain.releases.promotions import Promotion
-    from conveyor.domain.releases.verdicts import Verdict
 
 
 @dataclass(frozen=True)

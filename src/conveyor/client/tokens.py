@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, ask
 from conveyor.client.paths import api_path
-from conveyor.domain.people.tokens import NewToken
+from conveyor.domain.people.access import NewToken
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:

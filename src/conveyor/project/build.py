@@ -38,7 +38,7 @@ from conveyor.project.versions import is_release_tag, override_variable, version
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from conveyor.domain.words.versions import Version
+    from conveyor.domain.words.names import Version
 
 __all__ = ["BuiltFiles", "build_distributions", "build_tag", "check_sdist", "check_wheel"]
 

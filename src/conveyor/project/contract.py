@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from packaging.metadata import RawMetadata, parse_email
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
-from conveyor.domain.words.digests import sha256_of
+from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import ProjectError
 from conveyor.project.digests import sha256_of_file
 from conveyor.project.git import tracked_files
@@ -32,7 +32,7 @@ from conveyor.project.model import read_payload
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conveyor.domain.words.versions import Version
+    from conveyor.domain.words.names import Version
     from conveyor.project.settings import Project
 
 RAW_DATA_FOLDERS = ("data", "models", "notebooks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.digests import sha256_of
+from conveyor.domain.words.notation import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path

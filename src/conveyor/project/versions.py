@@ -18,7 +18,7 @@ from conveyor.domain.releases.tags import version_of_tag
 from conveyor.errors import InvalidVersion
 
 if TYPE_CHECKING:
-    from conveyor.domain.words.versions import Version
+    from conveyor.domain.words.names import Version
 
 _HINT = "name a release X.Y.Z or vX.Y.Z, such as v1.2.0, v1.2.0rc1 or v1.2.0.post1"
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import UpstreamBusy, UpstreamFailed
 from conveyor.upstream.connections import without_user
 from conveyor.upstream.pages import size_or_none

@@ -17,15 +17,14 @@ from urllib.parse import parse_qs, urldefrag, urljoin, urlsplit
 from packaging.version import InvalidVersion, Version
 
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage, is_sound_filename
-from conveyor.domain.indexes.project_status import status_from
-from conveyor.domain.words.digests import is_sha256
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.indexes.projects import status_from
+from conveyor.domain.words.notation import is_sha256, utc_text
 from conveyor.errors import UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 API_MAJOR = 1

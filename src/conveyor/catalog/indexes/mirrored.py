@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from conveyor.catalog.database.tables import mirrored_files, mirrored_projects
 from conveyor.catalog.releases.project_status import status_columns
 from conveyor.domain.indexes.mirror import MirroredFile, MirroredProject
-from conveyor.domain.indexes.project_status import status_from
+from conveyor.domain.indexes.projects import status_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, true
 from conveyor.catalog.database.rows import insert_missing
 from conveyor.catalog.database.statements import Statement
 from conveyor.catalog.database.tables import distributions, retired_filenames
-from conveyor.domain.indexes.deletions import DeletedFile
+from conveyor.domain.indexes.withdrawals import DeletedFile
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, case, func, select, update
 
 from conveyor.catalog.database.statements import Statement
 from conveyor.catalog.database.tables import distributions, projects
-from conveyor.domain.indexes.project_sizes import ProjectSize
+from conveyor.domain.indexes.projects import ProjectSize
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -11,12 +11,12 @@ from sqlalchemy import bindparam, select, update
 
 from conveyor.catalog.database.statements import Statement
 from conveyor.catalog.database.tables import projects
-from conveyor.domain.indexes.project_status import ACTIVE, status_from
+from conveyor.domain.indexes.projects import ACTIVE, status_from
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
 
 
 _STATUS = Statement(

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, exists, select, update
 from conveyor.catalog.database.rows import insert_missing
 from conveyor.catalog.database.statements import Statement, is_among, numbered
 from conveyor.catalog.database.tables import distributions, releases
-from conveyor.domain.words.versions import MOST_RELEASE_NUMBERS
+from conveyor.domain.words.names import MOST_RELEASE_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

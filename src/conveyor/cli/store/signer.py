@@ -42,7 +42,7 @@ def add(principal: str, key_file: Path, valid_until: str | None, place: Place) -
 @on_a_store
 def list_all(as_json: bool, place: Place) -> None:
     """List signers and their keys, revoked ones too."""
-    from conveyor.domain.people.signatures import fingerprint
+    from conveyor.domain.people.keys import fingerprint
 
     with place.client() as client:
         found = client.signers.all()

@@ -9,11 +9,11 @@ import click
 
 from conveyor.cli.store.notes import note_unknown
 from conveyor.cli.store.place import on_a_store
-from conveyor.domain.indexes.project_status import STATUS_NAMES
+from conveyor.domain.indexes.projects import STATUS_NAMES
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
-    from conveyor.domain.indexes.project_status import StatusName
+    from conveyor.domain.indexes.projects import StatusName
 
 
 @click.command("status")

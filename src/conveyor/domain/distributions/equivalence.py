@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from conveyor.domain.distributions.zip_copy import copy_archive
-from conveyor.domain.words.digests import sha256_of
+from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import InvalidDistribution
 
 if TYPE_CHECKING:

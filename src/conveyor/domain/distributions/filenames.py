@@ -22,7 +22,7 @@ from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidDistribution, InvalidName
 
 if TYPE_CHECKING:
-    from conveyor.domain.words.versions import Version
+    from conveyor.domain.words.names import Version
 
 PackageType = Literal["bdist_wheel", "sdist"]
 MOST_TAGS = 1000

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conveyor.domain.distributions.metadata import LONGEST_VALUE
-from conveyor.domain.words.requirements import read_requirement
+from conveyor.domain.distributions.metadata_rules import read_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

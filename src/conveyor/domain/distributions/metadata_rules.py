@@ -1,24 +1,35 @@
 """What an index asks of core metadata beyond its syntax: links, addresses, references, classifiers.
 
 Each rule gives sentences; ``domain.distributions.metadata`` puts the name of the file before them. The values
-are bounded in number and length before they come here.
+are bounded in number and length before they come here. The classifier ``Private :: …`` is welcome whatever
+follows: it is in no list, so that the public index refuses it, and a house puts it on what must never leave.
 
-Sources: core metadata specification 2.6, PEP 639 (License and License-Expression), PEP 643 (Dynamic); what
-the public index asks, so that a release that passes here can go there.
+Parsing requirements is what most of the time of an upload went to, and the files of a release name the same
+ones: what was found of the latest texts is remembered.
+
+Sources: core metadata specification 2.6, PEP 508 (dependency specifiers), PEP 639 (License and
+License-Expression), PEP 643 (Dynamic); what the public index asks, so that a release that passes here can go
+there; the list of classifiers is that of the package trove-classifiers.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from difflib import get_close_matches
 from email.utils import getaddresses
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from conveyor.domain.distributions.classifiers import classifier_faults
-from conveyor.domain.words.requirements import read_requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from trove_classifiers import classifiers as known
+from trove_classifiers import deprecated_classifiers as deprecated
+
+from conveyor.domain.words.faults import MOST_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from packaging.metadata import RawMetadata
 
@@ -87,3 +98,52 @@ def _is_link(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.netloc) and not re.search(r"\s", text)
+
+
+PRIVATE = "Private :: "
+_LONGEST_GUESSED = 100
+"""Characters. Looking for a similar one takes 10 ms, and grows with the text."""
+_BY_LOWER_CASE = {one.lower(): one for one in sorted(known)}
+
+
+def classifier_faults(texts: Iterable[str]) -> Iterator[str]:
+    """A sentence for each classifier that is unknown or deprecated; of very many only the first."""
+    wrong = sorted({text for text in texts if text not in known and not text.startswith(PRIVATE)})
+    for text in wrong[:MOST_NAMES]:
+        if text in deprecated:
+            yield f"the classifier {text!r} is deprecated: {_replacement(deprecated[text])}"
+        else:
+            yield f"the classifier {text!r} is unknown: {_guess(text)}"
+    if len(wrong) > MOST_NAMES:
+        yield f"{len(wrong) - MOST_NAMES} more classifiers are unknown or deprecated"
+
+
+def _replacement(others: list[str]) -> str:
+    return f"use {' or '.join(map(repr, others))}" if others else "take it out"
+
+
+def _guess(text: str) -> str:
+    if len(text) <= _LONGEST_GUESSED:
+        similar = get_close_matches(text.lower(), _BY_LOWER_CASE, n=1, cutoff=0.8)
+        if similar:
+            return f"did you mean {_BY_LOWER_CASE[similar[0]]!r}?"
+    return f"take it out, or begin it with {PRIVATE!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequirement:
+    """What a requirement says, as far as it is compared or judged."""
+
+    canonical: str
+    """In one spelling."""
+    has_url: bool
+
+
+@lru_cache(maxsize=1024)
+def read_requirement(text: str) -> ReadRequirement | None:
+    """What ``text`` requires; ``None`` when it can not be parsed."""
+    try:
+        requirement = Requirement(text)
+    except (InvalidRequirement, RecursionError):
+        return None
+    return ReadRequirement(str(requirement), requirement.url is not None)

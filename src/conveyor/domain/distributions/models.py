@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from conveyor.domain.words.digests import is_sha256
+from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import InvalidInput
 
 MANIFEST_NAME = "model.json"

@@ -18,16 +18,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from conveyor.domain.indexes.project_status import ACTIVE
+from conveyor.domain.indexes.projects import ACTIVE
 from conveyor.domain.indexes.simple_api import PageFile, version_in_filename, version_order
-from conveyor.domain.words.times import from_utc_text, utc_text
+from conveyor.domain.words.notation import from_utc_text, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from packaging.utils import NormalizedName
 
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
 
 FRESH_FOR = timedelta(seconds=600)
 """How long a page counts as fresh: PyPI's own ``max-age``."""

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 from packaging.version import InvalidVersion, Version
 
-from conveyor.domain.indexes.project_status import ACTIVE
+from conveyor.domain.indexes.projects import ACTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
 
 API_VERSION = "1.4"
 

@@ -220,3 +220,12 @@ def check_user_name(name: str) -> None:
 
 
 _USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that was just made."""
+
+    id: int
+    secret: str = field(repr=False)
+    """What its user sends; nobody can read it again."""

@@ -1,7 +1,10 @@
-"""Keys of workers: Ed25519 public keys, as PEM and as the id that an envelope names.
+"""Keys and signatures: SSH keys of people, Ed25519 keys of workers, and whom a signature claims to be from.
 
-An Ed25519 key in PEM has one form only (RFC 8410): twelve fixed bytes, then the key. Reading it here keeps
-the decision which keys count out of the libraries that compute with them.
+Only the form is read here. Whether an SSH signature is genuine is decided by ``ssh-keygen`` in
+``operations.store.signatures``. An Ed25519 key in PEM has one form only: twelve fixed bytes, then the key.
+Reading it here keeps the decision which keys count out of the libraries that compute with them.
+
+Sources: OpenSSH's PROTOCOL.sshsig and "ALLOWED SIGNERS" in ssh-keygen(1); RFC 8410 (Ed25519 in PEM).
 """
 
 from __future__ import annotations
@@ -9,8 +12,144 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 
 from conveyor.errors import InvalidInput
+
+GIT_NAMESPACE = "git"
+"""What git signs in; a signature made for another purpose (``promotion``, ``file``) is none here."""
+
+KEY_TYPES = frozenset(
+    {
+        "ssh-ed25519",
+        "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "ssh-rsa",
+    }
+)
+"""Plain keys. Certificates are refused: whom they stand for is decided elsewhere than in this store."""
+MIN_RSA_BITS = 2048
+
+BEGIN, END = b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----"
+_PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,127}")
+
+
+def parse_signature(armoured: bytes) -> tuple[str, str]:
+    """(public key as "type base64", namespace) of an armoured SSH signature.
+
+    Raises:
+        InvalidInput: it is not of the form that PROTOCOL.sshsig describes, or its key does not count.
+    """
+    lines = armoured.decode("ascii", errors="replace").splitlines()
+    try:
+        key, namespace = _signature_fields(base64.b64decode("".join(lines[1:-1]), validate=True))
+    except ValueError as error:  # what is no base64, too
+        raise InvalidInput(f"the SSH signature can not be read ({error})") from error
+    return _key_text(key), namespace.decode(errors="replace")
+
+
+def parse_public_key(text: str) -> str:
+    """The key in one line of a ``.pub`` file as "type base64", without its comment.
+
+    Raises:
+        InvalidInput: it is not one plain public key of a type that counts.
+    """
+    words = text.split()
+    if "PRIVATE KEY" in text:
+        raise InvalidInput("that is a private key", hint="hand in the file that ends in .pub")
+    if len(text.strip().splitlines()) != 1 or len(words) < 2:
+        raise InvalidInput("a signer's key is one line: type, base64, comment", hint="see the file FILE.pub")
+    try:
+        blob = base64.b64decode(words[1], validate=True)
+    except ValueError as error:
+        raise InvalidInput(
+            "the signer's key is not base64", hint="hand in the file that ends in .pub"
+        ) from error
+    key = _key_text(blob)
+    if key.split()[0] != words[0]:
+        raise InvalidInput(f'the signer\'s key says it is "{words[0][:50]}", but it is {key.split()[0]}')
+    return key
+
+
+def fingerprint(public_key: str) -> str:
+    """``SHA256:…`` of a key "type base64", as ``ssh-keygen -l`` writes it."""
+    digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def check_principal(principal: str) -> None:
+    """Accept a name such as ``qa@team.example``.
+
+    In a file of allowed signers ``*``, ``?``, ``!`` and the comma make a pattern that stands for others too,
+    and a space or quote begins another field; none of them may be in a name.
+
+    Raises:
+        InvalidInput: it holds other characters than letters, digits and ``. _ + @ -``, or is too long.
+    """
+    if not _PRINCIPAL.fullmatch(principal):
+        raise InvalidInput(
+            f'"{principal[:128]}" can not be the name of a signer',
+            hint="use an e-mail address or another name of letters, digits and . _ + @ -",
+        )
+
+
+def allowed_signers_line(principal: str, public_key: str) -> str:
+    """One line of a file of allowed signers: this key counts for this principal, for git only."""
+    return f'{principal} namespaces="{GIT_NAMESPACE}" {public_key}\n'
+
+
+def _signature_fields(blob: bytes) -> tuple[bytes, bytes]:
+    """(public key, namespace) of a signature in wire form; ValueError when it is of another form."""
+    if not blob.startswith(b"SSHSIG") or int.from_bytes(blob[6:10], "big") != 1:
+        raise ValueError("it does not begin as version 1 does")
+    key, rest = _string(blob[10:])
+    namespace, rest = _string(rest)
+    _reserved, rest = _string(rest)
+    hash_algorithm, rest = _string(rest)
+    _signature, rest = _string(rest)
+    if rest:
+        raise ValueError("something stands after it")
+    if hash_algorithm not in (b"sha256", b"sha512"):
+        raise ValueError("its hash is neither sha256 nor sha512")
+    return key, namespace
+
+
+def _key_text(blob: bytes) -> str:
+    """Key type and base64 of a public key in wire form; InvalidInput when its type does not count."""
+    try:
+        key_type, rest = _string(blob)
+    except ValueError as error:
+        raise InvalidInput("the SSH key can not be read") from error
+    name = key_type.decode("ascii", errors="replace")
+    if name not in KEY_TYPES:
+        raise InvalidInput(f'SSH keys of type "{name[:60]}" do not count here', hint=_KEY_HINT)
+    if name == "ssh-rsa" and _rsa_bits(rest) < MIN_RSA_BITS:
+        raise InvalidInput(f"an RSA key needs {MIN_RSA_BITS} bits at least", hint=_KEY_HINT)
+    return f"{name} {base64.b64encode(blob).decode()}"
+
+
+def _rsa_bits(rest: bytes) -> int:
+    try:
+        _exponent, rest = _string(rest)
+        modulus, _ = _string(rest)
+    except ValueError:
+        return 0
+    return int.from_bytes(modulus, "big").bit_length()
+
+
+def _string(data: bytes) -> tuple[bytes, bytes]:
+    """A length-prefixed string of the SSH protocol (RFC 4251, section 5) and what follows it."""
+    length = int.from_bytes(data[:4], "big")
+    if len(data) < 4 + length or len(data) < 4:
+        raise ValueError("it ends early")
+    return data[4 : 4 + length], data[4 + length :]
+
+
+_KEY_HINT = "make one with ssh-keygen -t ed25519"
+
 
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _PREFIX = bytes.fromhex("302a300506032b6570032100")

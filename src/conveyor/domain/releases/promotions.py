@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from conveyor.domain.indexes.definitions import Index
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from conveyor.domain.people.signatures import BEGIN, END, GIT_NAMESPACE, parse_signature
-from conveyor.domain.words.versions import Version, parse_version
+from conveyor.domain.people.keys import BEGIN, END, GIT_NAMESPACE, parse_signature
+from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import InvalidInput, InvalidVersion
 
 MAX_TAG_OBJECT_BYTES = 256 * 1024

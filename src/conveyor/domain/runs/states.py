@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from conveyor.domain.words.times import from_utc_text
+from conveyor.domain.words.notation import from_utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
 
 if TYPE_CHECKING:

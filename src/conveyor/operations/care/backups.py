@@ -46,7 +46,7 @@ from conveyor.catalog.database.connection import is_sqlite
 from conveyor.catalog.database.facts import read_fact
 from conveyor.catalog.database.serials import newest_serial
 from conveyor.domain.care.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
 from conveyor.operations.store.changes import database_errors
 from conveyor.operations.store.facts import store_id

@@ -29,7 +29,7 @@ from conveyor.blobs.inventory import listed_blobs, local_blobs, remove_listed
 from conveyor.catalog.care.named_blobs import named_blobs
 from conveyor.catalog.database.connection import is_sqlite
 from conveyor.catalog.releases.distributions import digests_retired_since
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.operations.store.changes import read, record_change
 
 if TYPE_CHECKING:

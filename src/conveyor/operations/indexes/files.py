@@ -15,7 +15,7 @@ from conveyor.catalog.indexes.pages import claims_on, held_files
 from conveyor.catalog.releases.distributions import deleted_at
 from conveyor.catalog.releases.project_status import status_of
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
-from conveyor.domain.indexes.project_status import must_offer_files, shown_status
+from conveyor.domain.indexes.projects import must_offer_files, shown_status
 from conveyor.domain.people.access import can_read
 from conveyor.errors import Gone, NotFound
 from conveyor.operations.store.changes import read
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.mirror import MirroredFile
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
 

@@ -18,7 +18,7 @@ from conveyor.catalog.indexes.pages import (
 from conveyor.catalog.releases.project_status import status_of
 from conveyor.domain.indexes.definitions import one_per_filename, resolution_order, suppliers
 from conveyor.domain.indexes.mirror import due_at, is_due, page_file
-from conveyor.domain.indexes.project_status import shown_status
+from conveyor.domain.indexes.projects import shown_status
 from conveyor.domain.indexes.simple_api import ProjectPage
 from conveyor.operations.store.changes import read
 

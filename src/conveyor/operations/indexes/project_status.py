@@ -1,6 +1,6 @@
 """Project status (PEP 792): show it, set it.
 
-What each status allows stands in ``domain.indexes.project_status``. Any name can be given a status, also one
+What each status allows stands in ``domain.indexes.projects``. Any name can be given a status, also one
 that is only mirrored, or that nobody has asked for yet: a quarantine keeps it out before upstream has
 noticed. That claims no name and makes no page; the status is shown on the page that the project has, or will
 have. What this store decided goes before what upstream says.
@@ -16,10 +16,10 @@ from conveyor.catalog.releases.placements import releases_of_project
 from conveyor.catalog.releases.project_status import set_status, status_of
 from conveyor.catalog.releases.projects import find_project, insert_project, lock_project
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.indexes.project_status import ACTIVE, ProjectStatus, shown_status
+from conveyor.domain.indexes.projects import ACTIVE, ProjectStatus, shown_status
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.reasons import checked_reason
+from conveyor.domain.words.notation import checked_reason
 from conveyor.errors import NotFound
 from conveyor.operations.store.changes import read, record_change
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.domain.indexes.mirror import MirroredProject
-    from conveyor.domain.indexes.project_status import StatusName
+    from conveyor.domain.indexes.projects import StatusName
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store

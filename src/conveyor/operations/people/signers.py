@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.people import signers as rows
 from conveyor.domain.people.access import Identity, may_administer
-from conveyor.domain.people.signatures import check_principal, fingerprint, parse_public_key
+from conveyor.domain.people.keys import check_principal, fingerprint, parse_public_key
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.people.tokens import future_text
 from conveyor.operations.store.changes import read, record_change

@@ -16,10 +16,9 @@ from conveyor.catalog.database.connection import writing
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people import tokens as rows
 from conveyor.catalog.people.users import find_user
-from conveyor.domain.people.access import Identity, may_administer, narrowed, scopes_from
-from conveyor.domain.people.tokens import NewToken
+from conveyor.domain.people.access import Identity, NewToken, may_administer, narrowed, scopes_from
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
 from conveyor.operations.people.users import check_scopes
 from conveyor.operations.store.changes import database_errors, read, record_change

@@ -14,10 +14,9 @@ from conveyor.catalog.releases.placements import delete_placements_of
 from conveyor.catalog.releases.project_sizes import take_stored_bytes
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.catalog.releases.versions import delete_empty_releases
-from conveyor.domain.indexes.deletions import Deletion
+from conveyor.domain.indexes.withdrawals import Deletion
 from conveyor.domain.people.access import may_administer
-from conveyor.domain.words.names import project_name
-from conveyor.domain.words.versions import canonical_version
+from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import InvalidInput, NotFound
 from conveyor.operations.store.changes import record_change
 

@@ -17,8 +17,7 @@ from conveyor.catalog.people.signers import find_signer
 from conveyor.catalog.people.workers import workers_of_keys
 from conveyor.catalog.releases import evidence as rows
 from conveyor.domain.people.access import Identity, may_upload
-from conveyor.domain.people.keys import read_public_key
-from conveyor.domain.people.signatures import fingerprint
+from conveyor.domain.people.keys import fingerprint, read_public_key
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     PAYLOAD_TYPE,
@@ -28,7 +27,7 @@ from conveyor.domain.releases.evidence import (
 )
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
 from conveyor.operations.store.changes import read, record_change
 from conveyor.operations.store.signatures import verify_tag_signature

@@ -17,12 +17,11 @@ from conveyor.catalog.releases.project_status import status_of
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.catalog.releases.versions import close_release
 from conveyor.domain.indexes.definitions import resolution_order
-from conveyor.domain.indexes.project_status import must_offer_files
+from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import Identity, can_read, may_promote
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 from conveyor.domain.releases.promotions import Promotion, choose_source, plan_way
-from conveyor.domain.words.names import project_name
-from conveyor.domain.words.versions import canonical_version
+from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
 from conveyor.operations.store.changes import read, record_change
 
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
     from conveyor.catalog.database.changes import Change
     from conveyor.catalog.releases.placements import PlacedFile
     from conveyor.domain.indexes.definitions import Index
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
+    from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.domain.releases.promotions import Way
-    from conveyor.domain.releases.verdicts import Verdict
     from conveyor.operations.store.store import Store
 
 

@@ -17,8 +17,7 @@ from conveyor.catalog.releases.projects import find_project
 from conveyor.catalog.releases.versions import find_release
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.people.access import Identity, can_read
-from conveyor.domain.words.names import project_name
-from conveyor.domain.words.versions import canonical_version
+from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import NotFound
 from conveyor.operations.store.changes import read
 

@@ -8,10 +8,9 @@ from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.releases.placements import placements_of_release, set_yanked
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.indexes.yanks import Yank, YankedFile, may_yank
-from conveyor.domain.words.names import project_name
-from conveyor.domain.words.reasons import checked_reason
-from conveyor.domain.words.versions import canonical_version
+from conveyor.domain.indexes.withdrawals import Yank, YankedFile, may_yank
+from conveyor.domain.words.names import canonical_version, project_name
+from conveyor.domain.words.notation import checked_reason
 from conveyor.errors import NotFound
 from conveyor.operations.store.changes import record_change
 

@@ -24,8 +24,7 @@ from conveyor.domain.runs.states import (
     check_run_move,
     check_step_move,
 )
-from conveyor.domain.words.names import project_name
-from conveyor.domain.words.versions import canonical_version
+from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, Forbidden, NotFound
 from conveyor.operations.store.changes import read, record_change
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from conveyor.catalog.database.changes import Change
 from conveyor.catalog.database.connection import reading, storage_error, writing
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conveyor.domain.people.signatures import GIT_NAMESPACE, allowed_signers_line
+from conveyor.domain.people.keys import GIT_NAMESPACE, allowed_signers_line
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:

@@ -30,10 +30,9 @@ from conveyor.domain.indexes.policy import (
     must_ask_upstream,
     readable_indexes,
 )
-from conveyor.domain.indexes.project_sizes import check_project_size
-from conveyor.domain.indexes.project_status import must_accept_uploads
+from conveyor.domain.indexes.projects import check_project_size, must_accept_uploads
 from conveyor.domain.people.access import may_claim, may_upload
-from conveyor.domain.words.versions import equal_spellings, parse_version
+from conveyor.domain.words.names import equal_spellings, parse_version
 from conveyor.operations.indexes.claims import check_claim
 
 if TYPE_CHECKING:

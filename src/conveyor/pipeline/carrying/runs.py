@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.words.versions import is_final, parse_version
+from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import Conflict, ConveyorError, Forbidden, PromotionRefused
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.distributions import ENTRY_INDEX

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.client.store import StoreClient
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
 
 R = TypeVar("R")
 RETRY_SECONDS = (0.5, 2.0, 5.0)

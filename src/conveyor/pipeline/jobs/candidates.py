@@ -22,7 +22,7 @@ from conveyor.domain.distributions.equivalence import (
     compare_wheels,
     derive_wheel,
 )
-from conveyor.domain.words.versions import Version, parse_version
+from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.testing import judge

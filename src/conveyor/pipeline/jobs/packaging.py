@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.words.versions import is_final, parse_version
+from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates

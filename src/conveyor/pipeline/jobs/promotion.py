@@ -13,7 +13,7 @@ from conveyor.errors import Conflict, PromotionRefused
 from conveyor.pipeline.engine.steps import Done
 
 if TYPE_CHECKING:
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.pipeline.engine.worker import Worker
 
 

@@ -10,7 +10,7 @@ from conveyor.server.api.of_project import answer_of_project, record_of_project
 from conveyor.server.api.schemas import COUNT, nullable, record
 
 if TYPE_CHECKING:
-    from conveyor.domain.indexes.project_sizes import ProjectSize
+    from conveyor.domain.indexes.projects import ProjectSize
     from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Answer, Call
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from conveyor.domain.indexes.project_status import STATUS_NAMES, StatusName
-from conveyor.domain.words.reasons import LONGEST_REASON
+from conveyor.domain.indexes.projects import STATUS_NAMES, StatusName
+from conveyor.domain.words.notation import LONGEST_REASON
 from conveyor.operations.indexes.project_status import get_project_status, set_project_status
 from conveyor.server.api.endpoints import Endpoint
 from conveyor.server.api.of_project import answer_of_project, record_of_project
 from conveyor.server.api.schemas import TEXT, given, nullable, one_of, record
 
 if TYPE_CHECKING:
-    from conveyor.domain.indexes.project_status import ProjectStatus
+    from conveyor.domain.indexes.projects import ProjectStatus
     from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Answer, Call
 

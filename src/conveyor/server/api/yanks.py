@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.reasons import LONGEST_REASON
+from conveyor.domain.words.notation import LONGEST_REASON
 from conveyor.operations.releases.yanks import unyank_release, yank_release
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import FLAG, INDEX_NAME, TEXT, given, listed, nullable, record
@@ -57,8 +57,8 @@ _YANK = record(
     }
 )
 
-# Which right it takes depends on the index (``domain.indexes.yanks``), so it is asked where the index is
-# known.
+# Which right it takes depends on the index (``domain.indexes.withdrawals``), so it is asked where the index
+# is known.
 ENDPOINTS = (
     Endpoint(
         "PUT",

@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from conveyor.domain.people.access import ANONYMOUS
-from conveyor.domain.words.digests import is_sha256
+from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
 from conveyor.operations.indexes.files import find_file, may_read_file
 from conveyor.server.files.answers import (

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.people.access import ANONYMOUS, Identity
-from conveyor.domain.words.times import utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Forbidden, StorageFailed, Unauthorized
 from conveyor.operations.people.tokens import KnownToken, digest_of, find_token, note_last_uses
 from conveyor.operations.people.users import Account, find_account, is_right_password

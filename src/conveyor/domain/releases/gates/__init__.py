@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.gates.final_version import judge_final_version
-from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease
-from conveyor.domain.releases.gates.qa_signature import judge_qa_signature
+from conveyor.domain.releases.gates.finals import judge_final_version, judge_qa_signature
+from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, Verdict
 from conveyor.domain.releases.gates.tests import judge_tests
-from conveyor.domain.releases.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

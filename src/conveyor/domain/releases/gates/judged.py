@@ -1,19 +1,21 @@
-"""What gates are asked about, and what several of them read from it."""
+"""What gates are asked about, what several of them read from it, and what they answer.
+
+A next step has a command at its end, whole, so that it can be copied.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conveyor.domain.releases.evidence import facts_of_build
-from conveyor.domain.releases.verdicts import Verdict
+from conveyor.domain.words.names import final_of, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from conveyor.domain.releases.evidence import Evidence, FactsOfBuild
-    from conveyor.domain.releases.verdicts import Outcome
 
 Facts = TypeVar("Facts")
 
@@ -105,3 +107,53 @@ def commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
 def short(commits: frozenset[str]) -> str:
     """Commits as people write them, abbreviated."""
     return " or ".join(commit[:12] for commit in sorted(commits))
+
+
+CREDENTIALS = "--credentials worker.toml"
+"""The worker's credentials file, which names the store."""
+
+
+def job_command(release: JudgedRelease, command: str) -> str:
+    """The command, told what to build: the release's tag or, by its local version, its commit."""
+    _, _, local = release.version.partition("+g")
+    ref = local.partition(".")[0] or f"v{release.version}"
+    return f"{command} --ref {ref} {CREDENTIALS}"
+
+
+def signing_step(release: JudgedRelease, commit: str) -> str:
+    """What to do so that the commit becomes a final release that QA signed."""
+    version = parse_version(release.version)
+    final = final_of(version)
+    if version.is_devrelease:
+        return (
+            "tag the commit as a release candidate and carry that tag through the pipeline: "
+            f"git tag v{final}rc1 {commit}"
+        )
+    said = f'-s -m "{release.project} {final}" v{final} {commit}'
+    if version == final:  # so the tag is there, and git would refuse to make it again
+        return (
+            "let a QA signer make this tag anew, signed, and push it with --force: "
+            f"git -c gpg.format=ssh tag -f {said}"
+        )
+    return f"let a QA signer tag that commit as the final and push the tag: git -c gpg.format=ssh tag {said}"
+
+
+Outcome = Literal["pass", "fail", "waiting", "overridden"]
+"""``waiting`` is said of what may still come, ``fail`` of what is there and not good enough."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one gate says of one release."""
+
+    gate: str
+    outcome: Outcome
+    reason: str
+    """One sentence: what was found, with values."""
+    next_step: str | None = None
+    """What to do now; ``None`` when nothing is to be done."""
+
+    @property
+    def lets_pass(self) -> bool:
+        """Whether the gate stands open."""
+        return self.outcome in ("pass", "overridden")

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.evidence import facts_of_tests
-from conveyor.domain.releases.gates.judged import Finding, builds_of, evidence_about, readable, worst
-from conveyor.domain.releases.gates.next_steps import CREDENTIALS, job_command
+from conveyor.domain.releases.gates.judged import (
+    CREDENTIALS,
+    Finding,
+    builds_of,
+    evidence_about,
+    job_command,
+    readable,
+    worst,
+)
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import FactsOfTests
-    from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease
-    from conveyor.domain.releases.verdicts import Verdict
+    from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, Verdict
 
 
 def judge_tests(release: JudgedRelease) -> Verdict:

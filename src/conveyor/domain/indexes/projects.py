@@ -1,7 +1,7 @@
-"""Project status (PEP 792): what an index may do with a project, and who decides it.
+"""Projects as a whole: their status (PEP 792), and how large they are and may become.
 
-The words and what they mean are those of the standard ("Project Status Markers"). Setting one is a decision
-of an administrator here; of a mirrored project upstream may have decided too.
+The words of a status and what they mean are those of the standard ("Project Status Markers"). Setting one is
+a decision of an administrator here; of a mirrored project upstream may have decided too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from conveyor.errors import Forbidden
+from conveyor.errors import Forbidden, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,3 +72,29 @@ def must_offer_files(project: str, status: ProjectStatus) -> None:
 
 def _is(status: ProjectStatus) -> str:
     return f"is {status.name}" + (f" ({status.reason})" if status.reason else "")
+
+
+@dataclass(frozen=True)
+class ProjectSize:
+    """How large a project is, and may become."""
+
+    stored_bytes: int
+    limit_bytes: int | None
+    """Its own limit; ``None``: that of the store holds."""
+
+
+def check_project_size(
+    size_bytes: int, project: ProjectSize, *, name: str, store_limit_bytes: int | None
+) -> None:
+    """Raise TooLarge when a project with one more file is over its own limit, or else over the store's.
+
+    ``name`` is the project's; ``store_limit_bytes`` is what the store allows every project (``None``: as much
+    as the disk has).
+    """
+    limit_bytes = store_limit_bytes if project.limit_bytes is None else project.limit_bytes
+    if limit_bytes is not None and project.stored_bytes + size_bytes > limit_bytes:
+        raise TooLarge(
+            f"{name} has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
+            f"it would have more than {limit_bytes:,}",
+            hint=f"an administrator can give it a higher limit: conveyor store limit {name} BYTES --data DIR",
+        )

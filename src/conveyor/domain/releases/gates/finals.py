@@ -1,13 +1,16 @@
-"""The gate ``qa-signature``: a registered signer signed the commit that every file was built from."""
+"""The gates of a final release: ``qa-signature`` and ``final-version``.
+
+``qa-signature``: a registered signer signed the commit that every file was built from. ``final-version``: no
+pre-release, no development version, no local version.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.gates.judged import commits_of, short
-from conveyor.domain.releases.gates.next_steps import job_command, signing_step
+from conveyor.domain.releases.gates.judged import Verdict, commits_of, job_command, short, signing_step
 from conveyor.domain.releases.tags import version_of_tag
-from conveyor.domain.releases.verdicts import Verdict
+from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -68,3 +71,23 @@ def _names_version(signature: Evidence, version: str) -> bool:
         return signature.version == version == str(version_of_tag(str(signature.predicate.get("tag", ""))))
     except InvalidInput:
         return False
+
+
+def judge_final_version(release: JudgedRelease) -> Verdict:
+    """A final or post release (PEP 440): what a user without ``--pre`` would be given."""
+    gate = "final-version"
+    try:
+        version = parse_version(release.version)
+    except InvalidInput:
+        return Verdict(
+            gate, "fail", f'"{release.version}" is not a version (PEP 440)', "release it under a version"
+        )
+    commits = {commit for file in release.files for commit in commits_of(release, file)}
+    step = signing_step(release, min(commits)[:12] if commits else f'"v{version}^{{commit}}"')
+    if is_final(version):
+        return Verdict(gate, "pass", f"{version} is a final version")
+    if version.is_devrelease:
+        return Verdict(gate, "fail", f"{version} is a development version", step)
+    if version.is_prerelease:
+        return Verdict(gate, "fail", f"{version} is a pre-release", step)
+    return Verdict(gate, "fail", f"{version} is a local version ({version.local})", step)

@@ -1,4 +1,4 @@
-"""Yanks (PEP 592): a file that new installations pass over, and that a lock file still gets.
+"""Withdrawals: files that new installations pass over (yanks, PEP 592), and files deleted for ever.
 
 A yank is said of a file in an index and can be taken back. Where an index accepts uploads, it is for those to
 decide who may upload the project there; in a promotion-only index, for those who may promote it there.
@@ -47,3 +47,27 @@ def may_yank(identity: Identity, index: Index, project: str) -> None:
         may_promote(identity, index.name, project)
     else:
         may_upload(identity, index.name, project)
+
+
+@dataclass(frozen=True)
+class DeletedFile:
+    """A distribution that was deleted; its filename is never given again."""
+
+    filename: str
+    version: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What was deleted of a project: files of one release, or of all."""
+
+    project: str
+    files: tuple[DeletedFile, ...]
+    """By version as text, then filename."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What garbage collection will give back, of bytes that nothing else holds."""
+        return sum(file.size_bytes for file in self.files)
