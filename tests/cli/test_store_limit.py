@@ -9,7 +9,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.indexes.pages import claims_on
+from conveyor.catalog.indexes.definitions import claims_on
 from conveyor.cli import run
 from conveyor.client.connection import Request
 from conveyor.domain.distributions.reading import UploadForm

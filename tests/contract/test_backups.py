@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.blobs.shelves import blob_path
+from conveyor.blobs.filesystem import blob_path
 from conveyor.catalog.database.connection import open_catalog, writing
 from conveyor.errors import Conflict, MissingTool, NotFound, StorageFailed, StorageFull
 from conveyor.operations.care.backups import back_up, read_backup

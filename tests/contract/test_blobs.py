@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.blobs import BlobStore, open_blobs
+from conveyor.blobs.filesystem import READY, SHELVES
 from conveyor.blobs.folders import make_durable_folders
-from conveyor.blobs.shelves import READY, SHELVES
 from conveyor.errors import InvalidInput, NotFound, StorageFailed
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
 from conveyor.catalog.database.connection import is_sqlite, open_catalog, reading, writing
 from conveyor.catalog.database.events import Event, events_since, insert_event
-from conveyor.catalog.database.facts import read_fact, write_fact
-from conveyor.catalog.database.schema import prepare_schema
+from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fact
 from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index

@@ -9,11 +9,10 @@ import pytest
 from packaging.utils import canonicalize_name
 from urllib3.util import make_headers
 
-from conveyor.catalog.indexes.pages import claims_on
+from conveyor.catalog.indexes.definitions import claims_on
 from conveyor.catalog.releases.distributions import distributions_of
 from conveyor.catalog.releases.evidence import evidence_of_release
-from conveyor.catalog.releases.project_sizes import project_size
-from conveyor.catalog.releases.versions import find_release
+from conveyor.catalog.releases.projects import find_release, project_size
 from conveyor.domain.indexes.definitions import is_claimed
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.domain.indexes.projects import ProjectStatus

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.operations.store.changes import read
 from conveyor.operations.store.shared_commits import record_together
 from makers import make_store
@@ -16,7 +16,7 @@ from makers import make_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
     from conveyor.operations.store.store import Store
 
 WAIT_SECONDS = 60

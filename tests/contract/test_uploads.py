@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.catalog.database.tables import claims, distributions, events, placements, projects, releases
-from conveyor.catalog.indexes.claims import has_lookalike
+from conveyor.catalog.indexes.definitions import has_lookalike
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.blobs import shelves
+from conveyor.blobs import filesystem as shelves
 from conveyor.blobs.inventory import hash_file
 from conveyor.catalog.care.copies import copied_catalog
 from conveyor.domain.care.backups import MARKER

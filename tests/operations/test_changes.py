@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.catalog.database.serials import SerialFile, newest_serial
 from conveyor.catalog.database.tables import facts
 from conveyor.errors import Conflict, StorageFailed

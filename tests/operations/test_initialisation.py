@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from conveyor.catalog.database.connection import open_catalog, writing
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.database.facts import write_fact
+from conveyor.catalog.database.schema import write_fact
 from conveyor.catalog.database.tables import users
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.domain.people.access import SCOPES

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.releases.versions import find_release
+from conveyor.catalog.releases.projects import find_release
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.releases.gates import GATES
 from conveyor.errors import (

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, insert
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.database.facts import read_fact, write_fact
+from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.store.changes import read
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from conveyor.catalog.database.changes import Change
-    from conveyor.catalog.database.events import Event
+    from conveyor.catalog.database.events import Change, Event
     from conveyor.operations.store.store import Store
 
     Work = Callable[[Change], object]

@@ -20,7 +20,7 @@ from conveyor.catalog.database.tables import (
     releases,
     retired_filenames,
 )
-from conveyor.catalog.releases.versions import close_release
+from conveyor.catalog.releases.projects import close_release
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import ANONYMOUS, Identity

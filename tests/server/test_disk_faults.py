@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.blobs.shelves import blob_path
+from conveyor.blobs.filesystem import blob_path
 from distributions_made import make_wheel
 from faulty_disks import enlarge, failing_syncs, fill, small_disk
 from running_stores import children_of, running_store, serve_environment, start_serving

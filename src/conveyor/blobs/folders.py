@@ -1,15 +1,21 @@
-"""Folders: made so that they survive a power cut, and who may read them.
+"""Folders, made so that they survive a power cut, and errors of the operating system as errors of ours.
 
-A new name is durable when its folder has been synced.
+A new name is durable when its folder has been synced. An error says what could not be done, and what to do
+now.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from conveyor.errors import StorageFailed, StorageFull
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -45,3 +51,27 @@ def write_durable(descriptor: int, content: bytes) -> None:
     while left:
         left = left[os.write(descriptor, left) :]
     os.fsync(descriptor)
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn an OSError into an error of ours; ``what`` says what could not be done.
+
+    Raises:
+        StorageFull: no space is left, or no quota.
+        StorageFailed: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"{what}: the disk is full", hint="free some space, then try again; nothing was stored"
+            ) from error
+        raise StorageFailed(f"{what}: {error.strerror or error}", hint=_hint(error)) from error
+
+
+def _hint(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "the store's process must be allowed to write there"
+    return "nothing was stored; look at the disk, then try again"

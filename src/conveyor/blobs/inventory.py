@@ -17,10 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from conveyor.blobs.errors import storage_errors
-from conveyor.blobs.filesystem import FilesystemBlobs
-from conveyor.blobs.folders import make_durable_folders, sync_folder
-from conveyor.blobs.shelves import LOCKS, READY, SHELVES, TEMPORARY, is_blob_path
+from conveyor.blobs.filesystem import LOCKS, READY, SHELVES, TEMPORARY, FilesystemBlobs, is_blob_path
+from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import InvalidInput
 

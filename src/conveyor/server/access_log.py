@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.folders import storage_errors
 from conveyor.domain.words.notation import utc_text
 from conveyor.server.http.answers import NO_BODY
 from conveyor.server.receiving import AnswersAtOnce

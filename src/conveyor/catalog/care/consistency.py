@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, exists, func, literal, not_, or_, select, text
 
 from conveyor.catalog.database.connection import is_sqlite
-from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.schema import read_fact
 from conveyor.catalog.database.tables import (
     SCHEMA_VERSION,
     claims,

@@ -3,6 +3,8 @@
 The number of the schema is the fact ``schema``. A new database gets the tables of ``tables.py`` and the
 newest number; a database with a lower number runs the migrations after it, one transaction for all. Alembic
 is imported only then: it costs a tenth of a second that no ordinary start should pay.
+
+Facts are what is true of the whole store: its id, its schema number, its upstream.
 """
 
 from __future__ import annotations
@@ -10,11 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sqlalchemy
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text, update
 
 from conveyor.catalog.database.connection import is_sqlite, reading, writing
-from conveyor.catalog.database.facts import read_fact, write_fact
-from conveyor.catalog.database.tables import SCHEMA_VERSION, metadata, serial
+from conveyor.catalog.database.tables import SCHEMA_VERSION, facts, metadata, serial
 from conveyor.errors import Conflict
 
 if TYPE_CHECKING:
@@ -67,3 +68,22 @@ def _number_inside(connection: Connection) -> int | None:
             hint="upgrade conveyor, or restore a backup that was made before the upgrade",
         )
     return found
+
+
+def read_fact(connection: Connection, key: str) -> str | None:
+    """The value of one fact; ``None`` when it was never written."""
+    value: str | None = connection.scalar(select(facts.c.value).where(facts.c.key == key))
+    return value
+
+
+def lock_facts(connection: Connection) -> None:
+    """Let no other transaction write facts until this one ends; for "if it is not there, write it"."""
+    if connection.dialect.name == "postgresql":  # SQLite's write transactions are alone anyway
+        connection.execute(text("lock table facts in share row exclusive mode"))
+
+
+def write_fact(connection: Connection, key: str, value: str) -> None:
+    """Write one fact, new or changed."""
+    changed = connection.execute(update(facts).where(facts.c.key == key).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(insert(facts).values(key=key, value=value))

@@ -7,15 +7,17 @@ are plain tuples, and their values are the driver's own (SQLite has no booleans,
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ClauseElement, ColumnElement, Connection
+    from sqlalchemy import ClauseElement, ColumnElement, Connection, Table
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -105,3 +107,18 @@ class _Compiled:
     def arguments(self, values: Values) -> Values | list[object]:
         named = self._constants | values
         return named if self._order is None else [named[name] for name in self._order]
+
+
+def insert_missing(connection: Connection, table: Table, values: dict[str, Any]) -> tuple[Any, ...] | None:
+    """Write a row unless one with its key is there, and return its primary key; ``None`` when one is there.
+
+    Another transaction that is writing the same row is waited for.
+    """
+    # Not by rowcount: with PostgreSQL it is -1 for an insert.
+    return _inserting(table, connection.dialect.name).first(connection, values)
+
+
+@cache
+def _inserting(table: Table, dialect_name: str) -> Statement:
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    return Statement(dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key))

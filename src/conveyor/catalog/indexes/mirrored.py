@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from conveyor.catalog.database.tables import mirrored_files, mirrored_projects
-from conveyor.catalog.releases.project_status import status_columns
+from conveyor.catalog.releases.projects import status_columns
 from conveyor.domain.indexes.mirror import MirroredFile, MirroredProject
 from conveyor.domain.indexes.projects import status_from
 

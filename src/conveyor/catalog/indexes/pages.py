@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import bindparam, func, select
 
-from conveyor.catalog.database.statements import Statement, is_among, numbered
 from conveyor.catalog.database.tables import (
-    claims,
     distributions,
     events,
     mirrored_projects,
     placements,
 )
-from conveyor.domain.indexes.definitions import Claim, covering_prefixes
 from conveyor.domain.indexes.simple_api import PageFile
 
 if TYPE_CHECKING:
@@ -112,21 +108,6 @@ def own_page_files(
         )
         for row in rows
     ]
-
-
-def claims_on(connection: Connection, project: NormalizedName) -> list[Claim]:
-    """The claims that cover a project's name: its own, and those of prefixes."""
-    prefixes = covering_prefixes(project)
-    values = {"project": project, **numbered("prefix", prefixes)}
-    rows = _claims_on(len(prefixes)).all(connection, values)
-    return [Claim(name=name, is_prefix=bool(is_prefix)) for name, is_prefix in rows]
-
-
-@cache
-def _claims_on(prefixes: int) -> Statement:
-    own = and_(claims.c.name == bindparam("project"), ~claims.c.is_prefix)
-    covering = and_(is_among(claims.c.name, "prefix", prefixes), claims.c.is_prefix)
-    return Statement(select(claims.c.name, claims.c.is_prefix).where(or_(own, covering)))
 
 
 def last_change(connection: Connection, project: NormalizedName, *, without: Collection[str]) -> int:

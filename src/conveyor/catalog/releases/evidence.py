@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import select
 
-from conveyor.catalog.database.rows import insert_missing
+from conveyor.catalog.database.statements import insert_missing
 from conveyor.catalog.database.tables import distributions, evidence, signers, workers
 from conveyor.domain.releases.evidence import Evidence
 

@@ -1,18 +1,28 @@
-"""Rows of projects."""
+"""Rows of projects and their releases: which versions exist and are closed, status, and size.
+
+The status (PEP 792) that this store decided stands with its own rows of projects; what an upstream decided,
+with ``mirrored``. Sizes are bytes, counted as files come and go, and the limits that some projects have of
+their own.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, case, delete, exists, func, select, update
 
-from conveyor.catalog.database.rows import insert_missing
-from conveyor.catalog.database.statements import Statement
-from conveyor.catalog.database.tables import claims, projects
+from conveyor.catalog.database.statements import Statement, insert_missing, is_among, numbered
+from conveyor.catalog.database.tables import claims, distributions, projects, releases
+from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, status_from
+from conveyor.domain.words.names import MOST_RELEASE_NUMBERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
+
+    from conveyor.domain.indexes.projects import ProjectStatus
 
 
 @dataclass(frozen=True)
@@ -53,3 +63,154 @@ def find_project(connection: Connection, name: str) -> ProjectRow | None:
         .where(projects.c.name == name)
     ).first()
     return None if row is None else ProjectRow(**row._mapping)
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    """One release."""
+
+    project: str
+    version: str
+    created_at: str
+    closed_at: str | None
+    """First promotion; ``None``: files may still be added."""
+
+
+_FIND = Statement(
+    select(releases).where(
+        releases.c.project == bindparam("project"), releases.c.version == bindparam("version")
+    )
+)
+MOST_VERSIONS = MOST_RELEASE_NUMBERS + 1
+"""As many as there are spellings of one, and a version that is none of these for its many zeros."""
+_AMONG = Statement(
+    select(releases)
+    .where(
+        releases.c.project == bindparam("project"),
+        is_among(releases.c.version, "version", MOST_VERSIONS),
+    )
+    .order_by(releases.c.version)
+)
+
+
+def find_release(connection: Connection, project: str, version: str) -> ReleaseRow | None:
+    """One release; ``None`` when nothing of it was ever uploaded."""
+    row = _FIND.first(connection, {"project": project, "version": version})
+    return None if row is None else ReleaseRow(*row)
+
+
+def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> bool:
+    """Write a release unless it is there; whether it is new."""
+    values = {"project": project, "version": version, "created_at": created_at}
+    return insert_missing(connection, releases, values) is not None
+
+
+def releases_among(connection: Connection, project: str, versions: Sequence[str]) -> list[ReleaseRow]:
+    """Those releases of a project that have one of these versions, by version.
+
+    Raises:
+        ValueError: there are none, or more than ``MOST_VERSIONS``.
+    """
+    values = {"project": project, **numbered("version", versions, MOST_VERSIONS)}
+    return [ReleaseRow(*row) for row in _AMONG.all(connection, values)]
+
+
+def delete_empty_releases(connection: Connection, project: str) -> None:
+    """Remove the releases of a project that have no files; those that were closed stay, and stay closed."""
+    has_files = exists().where(
+        distributions.c.project == releases.c.project, distributions.c.version == releases.c.version
+    )
+    connection.execute(
+        delete(releases).where(releases.c.project == project, releases.c.closed_at.is_(None), ~has_files)
+    )
+
+
+def close_release(connection: Connection, project: str, version: str, *, closed_at: str) -> None:
+    """Write that a release takes no more files; one that is closed keeps its time."""
+    connection.execute(
+        update(releases)
+        .where(releases.c.project == project, releases.c.version == version, releases.c.closed_at.is_(None))
+        .values(closed_at=closed_at)
+    )
+
+
+_STATUS = Statement(
+    select(projects.c.status, projects.c.status_reason).where(projects.c.name == bindparam("project"))
+)
+
+
+def status_of(connection: Connection, project: str) -> ProjectStatus:
+    """The status that this store gave a project; active when it never gave one."""
+    row = _STATUS.first(connection, {"project": project})
+    return ACTIVE if row is None else status_from(*row)
+
+
+def status_columns(status: ProjectStatus) -> dict[str, str | None]:
+    """The two columns of a status; of an active project both are empty."""
+    if status.name == "active":
+        return {"status": None, "status_reason": None}
+    return {"status": status.name, "status_reason": status.reason}
+
+
+def set_status(connection: Connection, name: str, status: ProjectStatus) -> None:
+    """Write the status of a project."""
+    connection.execute(update(projects).where(projects.c.name == name).values(**status_columns(status)))
+
+
+_SIZE = Statement(
+    select(projects.c.stored_bytes, projects.c.size_limit_bytes).where(
+        projects.c.name == bindparam("project")
+    )
+)
+_ADD_FILE = Statement(
+    update(projects)
+    .where(projects.c.name == bindparam("project"))
+    .values(
+        stored_bytes=projects.c.stored_bytes + bindparam("size_bytes"),
+        # In the same statement, so that no upload pays one for what concerns the first: no file has 0 bytes.
+        display_name=case(
+            (projects.c.stored_bytes == 0, bindparam("display_name", type_=projects.c.display_name.type)),
+            else_=projects.c.display_name,
+        ),
+    )
+)
+_TAKE_STORED_BYTES = Statement(
+    update(projects)
+    .where(projects.c.name == bindparam("project"))
+    .values(stored_bytes=projects.c.stored_bytes - bindparam("size_bytes"))
+)
+
+
+def project_size(connection: Connection, name: str) -> ProjectSize:
+    """How large a project is and may become; one that is not here has nothing."""
+    row = _SIZE.first(connection, {"project": name})
+    return ProjectSize(0, None) if row is None else ProjectSize(*row)
+
+
+def count_file(connection: Connection, name: str, size_bytes: int, *, display_name: str) -> None:
+    """Count a new file's bytes to a project's stored ones.
+
+    The first file says how the project's name is spelled: an administrator who gave the project a limit or a
+    status beforehand only typed it.
+    """
+    _ADD_FILE.run(connection, {"project": name, "size_bytes": size_bytes, "display_name": display_name})
+
+
+def take_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
+    """Take the bytes of deleted files from a project's stored ones."""
+    _TAKE_STORED_BYTES.run(connection, {"project": name, "size_bytes": size_bytes})
+
+
+def recount_stored_bytes(connection: Connection, name: str) -> None:
+    """Write anew how many bytes a project's distributions have together."""
+    files = select(func.coalesce(func.sum(distributions.c.size_bytes), 0)).where(
+        distributions.c.project == name
+    )
+    connection.execute(
+        update(projects).where(projects.c.name == name).values(stored_bytes=files.scalar_subquery())
+    )
+
+
+def set_size_limit(connection: Connection, name: str, limit_bytes: int | None) -> None:
+    """Write a project's own limit; ``None``: that of the store holds."""
+    connection.execute(update(projects).where(projects.c.name == name).values(size_limit_bytes=limit_bytes))

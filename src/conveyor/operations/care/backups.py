@@ -26,9 +26,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor import installed_version
-from conveyor.blobs.errors import storage_errors
 from conveyor.blobs.filesystem import FilesystemBlobs
-from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder
 from conveyor.blobs.inventory import (
     copy_blob,
     hash_file,
@@ -43,7 +42,7 @@ from conveyor.blobs.locks import file_locked
 from conveyor.catalog.care.copies import copied_catalog
 from conveyor.catalog.care.named_blobs import named_blobs
 from conveyor.catalog.database.connection import is_sqlite
-from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.schema import read_fact
 from conveyor.catalog.database.serials import newest_serial
 from conveyor.domain.care.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
 from conveyor.domain.words.notation import utc_text

@@ -26,11 +26,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.errors import storage_errors
-from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder
 from conveyor.blobs.locks import folder_locked
 from conveyor.catalog.database.connection import sqlite_path
-from conveyor.catalog.database.facts import lock_facts, read_fact, write_fact
+from conveyor.catalog.database.schema import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes.definitions import insert_index
 from conveyor.catalog.people.users import insert_user
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conveyor.blobs import blobs_folder, open_blobs
-from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.database.connection import has_catalog, is_sqlite, open_catalog
-from conveyor.catalog.database.facts import read_fact
-from conveyor.catalog.database.schema import prepare_schema
+from conveyor.catalog.database.schema import prepare_schema, read_fact
 from conveyor.catalog.database.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, NotFound

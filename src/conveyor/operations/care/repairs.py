@@ -23,6 +23,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.filesystem import blob_path
 from conveyor.blobs.inventory import (
     copy_blob,
     hash_file,
@@ -31,10 +32,8 @@ from conveyor.blobs.inventory import (
     quarantined,
     set_aside,
 )
-from conveyor.blobs.shelves import blob_path
 from conveyor.catalog.care.named_blobs import mark_not_stored
-from conveyor.catalog.releases.project_sizes import recount_stored_bytes
-from conveyor.catalog.releases.projects import lock_project
+from conveyor.catalog.releases.projects import lock_project, recount_stored_bytes
 from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.distributions.filenames import distribution_filename
 from conveyor.domain.distributions.sdists import read_sdist
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs.filesystem import FilesystemBlobs
     from conveyor.catalog.care.named_blobs import Namer
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
     from conveyor.operations.care.inspection import Inspection, Progress
     from conveyor.operations.store.store import Store
 

@@ -22,13 +22,12 @@ import shutil
 from typing import TYPE_CHECKING
 
 from conveyor.blobs import blobs_folder, open_blobs
-from conveyor.blobs.errors import storage_errors
-from conveyor.blobs.folders import make_durable_folders, sync_folder
+from conveyor.blobs.filesystem import blob_path
+from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder
 from conveyor.blobs.inventory import copy_blob, hash_file, in_parallel, listed_blobs, local_blobs
-from conveyor.blobs.shelves import blob_path
-from conveyor.catalog.care.dumps import load_catalog
+from conveyor.catalog.care.copies import load_catalog
 from conveyor.catalog.database.connection import has_catalog, open_catalog, reading, sqlite_path
-from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.schema import read_fact
 from conveyor.catalog.database.serials import newest_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION
 from conveyor.domain.care.backups import parse_listing_line

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes import claims as rows
-from conveyor.catalog.indexes.claims import ClaimRow
-from conveyor.catalog.indexes.pages import claims_on
+from conveyor.catalog.indexes import definitions as rows
+from conveyor.catalog.indexes.definitions import ClaimRow, claims_on
 from conveyor.domain.indexes.definitions import is_claimed
 from conveyor.domain.indexes.policy import may_claim_name, must_ask_upstream
 from conveyor.domain.people.access import may_administer, may_claim
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
     from conveyor.domain.indexes.definitions import Claim
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName

@@ -9,11 +9,11 @@ from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 
 from conveyor.catalog.database.serials import newest_serial
-from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.definitions import all_indexes, claims_on
 from conveyor.catalog.indexes.mirrored import mirrored_by_digest, mirrored_projects_of
-from conveyor.catalog.indexes.pages import claims_on, held_files
+from conveyor.catalog.indexes.pages import held_files
 from conveyor.catalog.releases.distributions import deleted_at
-from conveyor.catalog.releases.project_status import status_of
+from conveyor.catalog.releases.projects import status_of
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
 from conveyor.domain.people.access import can_read

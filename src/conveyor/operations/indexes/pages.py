@@ -15,7 +15,7 @@ from conveyor.catalog.indexes.pages import (
     own_page_files,
     project_names,
 )
-from conveyor.catalog.releases.project_status import status_of
+from conveyor.catalog.releases.projects import status_of
 from conveyor.domain.indexes.definitions import one_per_filename, resolution_order, suppliers
 from conveyor.domain.indexes.mirror import due_at, is_due, page_file
 from conveyor.domain.indexes.projects import shown_status

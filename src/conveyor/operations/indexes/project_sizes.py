@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.releases.project_sizes import project_size, set_size_limit
-from conveyor.catalog.releases.projects import find_project, insert_project, lock_project
+from conveyor.catalog.releases.projects import (
+    find_project,
+    insert_project,
+    lock_project,
+    project_size,
+    set_size_limit,
+)
 from conveyor.domain.indexes.projects import ProjectSize
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import project_name

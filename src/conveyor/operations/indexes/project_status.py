@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.indexes.mirrored import mirrored_projects_of
-from conveyor.catalog.releases.placements import releases_of_project
-from conveyor.catalog.releases.project_status import set_status, status_of
-from conveyor.catalog.releases.projects import find_project, insert_project, lock_project
+from conveyor.catalog.releases.distributions import releases_of_project
+from conveyor.catalog.releases.projects import (
+    find_project,
+    insert_project,
+    lock_project,
+    set_status,
+    status_of,
+)
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.projects import ACTIVE, ProjectStatus, shown_status
 from conveyor.domain.people.access import may_administer

@@ -26,7 +26,7 @@ from conveyor.operations.store.changes import database_errors, read, record_chan
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
     from conveyor.catalog.people.tokens import TokenRow
     from conveyor.operations.store.store import Store
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.people import workers as rows
+from conveyor.catalog.people import signers as rows
 from conveyor.catalog.people.tokens import revoke_tokens_of
 from conveyor.catalog.people.users import disable_user, find_user, insert_user
 from conveyor.domain.people.access import WORKER_SCOPES, Identity, check_user_name, may_administer
@@ -19,7 +19,7 @@ from conveyor.operations.people.tokens import insert_new_token
 from conveyor.operations.store.changes import read, record_change
 
 if TYPE_CHECKING:
-    from conveyor.catalog.people.workers import Worker
+    from conveyor.catalog.people.signers import Worker
     from conveyor.operations.store.store import Store
 
 

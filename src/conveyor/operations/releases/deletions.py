@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.releases.distributions import delete_distributions, distributions_of, retire_filename
-from conveyor.catalog.releases.placements import delete_placements_of
-from conveyor.catalog.releases.project_sizes import take_stored_bytes
-from conveyor.catalog.releases.projects import lock_project
-from conveyor.catalog.releases.versions import delete_empty_releases
+from conveyor.catalog.releases.distributions import (
+    delete_distributions,
+    delete_placements_of,
+    distributions_of,
+    retire_filename,
+)
+from conveyor.catalog.releases.projects import delete_empty_releases, lock_project, take_stored_bytes
 from conveyor.domain.indexes.withdrawals import Deletion
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import canonical_version, project_name

@@ -13,8 +13,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conveyor.catalog.people.signers import find_signer
-from conveyor.catalog.people.workers import workers_of_keys
+from conveyor.catalog.people.signers import find_signer, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
 from conveyor.domain.people.access import Identity, may_upload
 from conveyor.domain.people.keys import fingerprint, read_public_key
@@ -35,8 +34,7 @@ from conveyor.operations.store.signatures import verify_tag_signature
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from conveyor.catalog.people.signers import Signer
-    from conveyor.catalog.people.workers import Worker
+    from conveyor.catalog.people.signers import Signer, Worker
     from conveyor.catalog.releases.evidence import Subject
     from conveyor.domain.releases.evidence import Envelope, EvidenceKind, Statement
     from conveyor.domain.releases.tags import SignedTag

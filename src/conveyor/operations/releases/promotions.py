@@ -11,11 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.releases import placements as rows
+from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release
-from conveyor.catalog.releases.project_status import status_of
-from conveyor.catalog.releases.projects import lock_project
-from conveyor.catalog.releases.versions import close_release
+from conveyor.catalog.releases.projects import close_release, lock_project, status_of
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import Identity, can_read, may_promote
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from conveyor.catalog.database.changes import Change
-    from conveyor.catalog.releases.placements import PlacedFile
+    from conveyor.catalog.database.events import Change
+    from conveyor.catalog.releases.distributions import PlacedFile
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.projects import ProjectStatus
     from conveyor.domain.releases.gates.judged import Verdict

@@ -8,13 +8,11 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
-from conveyor.catalog.indexes.claims import find_claim
-from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.definitions import all_indexes, find_claim
 from conveyor.catalog.indexes.mirrored import mirrored_projects_of
-from conveyor.catalog.releases import placements as rows
+from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
-from conveyor.catalog.releases.projects import find_project
-from conveyor.catalog.releases.versions import find_release
+from conveyor.catalog.releases.projects import find_project, find_release
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.people.access import Identity, can_read
 from conveyor.domain.words.names import canonical_version, project_name
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from conveyor.catalog.releases.placements import PlacedFile
+    from conveyor.catalog.releases.distributions import PlacedFile
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.releases.evidence import Evidence
     from conveyor.domain.words.names import NormalizedName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.releases.placements import placements_of_release, set_yanked
+from conveyor.catalog.releases.distributions import placements_of_release, set_yanked
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.withdrawals import Yank, YankedFile, may_yank
@@ -17,8 +17,8 @@ from conveyor.operations.store.changes import record_change
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from conveyor.catalog.database.changes import Change
-    from conveyor.catalog.releases.placements import PlacedFile
+    from conveyor.catalog.database.events import Change
+    from conveyor.catalog.releases.distributions import PlacedFile
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
 

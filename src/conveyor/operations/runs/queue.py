@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.catalog.people.workers import find_worker
+from conveyor.catalog.people.signers import find_worker
 from conveyor.catalog.runs import queue as rows
 from conveyor.domain.people.access import Identity, may_upload, must_be_known
 from conveyor.domain.runs.states import (

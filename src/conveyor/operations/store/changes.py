@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from conveyor.catalog.database.changes import Change
 from conveyor.catalog.database.connection import reading, storage_error, writing
+from conveyor.catalog.database.events import Change
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict
 

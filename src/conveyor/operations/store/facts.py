@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.database.facts import read_fact
+from conveyor.catalog.database.schema import read_fact
 from conveyor.errors import StorageFailed
 from conveyor.operations.store.changes import read
 from conveyor.settings import Upstream

@@ -27,7 +27,7 @@ from conveyor.operations.store.waiting import Waiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
     from conveyor.operations.store.store import Store
 
 MOST_TOGETHER = 64

@@ -12,7 +12,7 @@ from conveyor.errors import StorageFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
 
 Result = TypeVar("Result")
 

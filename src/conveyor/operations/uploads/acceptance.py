@@ -22,13 +22,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.releases.distributions import find_distribution, insert_distribution
-from conveyor.catalog.releases.placements import insert_placement
-from conveyor.catalog.releases.project_sizes import count_file
-from conveyor.catalog.releases.projects import insert_project, lock_project
-from conveyor.catalog.releases.versions import insert_release
+from conveyor.catalog.releases.distributions import find_distribution, insert_distribution, insert_placement
+from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
 from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
 from conveyor.domain.indexes.policy import UploadLimits, accepting_index
@@ -45,7 +42,7 @@ from conveyor.operations.uploads.decisions import (
 )
 
 if TYPE_CHECKING:
-    from conveyor.catalog.database.changes import Change
+    from conveyor.catalog.database.events import Change
     from conveyor.domain.distributions.attestations import Attestation
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity

@@ -14,13 +14,9 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.database.events import is_touched_since
 from conveyor.catalog.database.serials import newest_serial
-from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.indexes.pages import claims_on
-from conveyor.catalog.releases.distributions import is_retired
-from conveyor.catalog.releases.placements import placements_of_filename
-from conveyor.catalog.releases.project_sizes import project_size
-from conveyor.catalog.releases.project_status import status_of
-from conveyor.catalog.releases.versions import releases_among
+from conveyor.catalog.indexes.definitions import all_indexes, claims_on
+from conveyor.catalog.releases.distributions import is_retired, placements_of_filename
+from conveyor.catalog.releases.projects import project_size, releases_among, status_of
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import (
     FilenameState,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.folders import storage_errors
 from conveyor.domain.distributions.forms import Digests
 from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 

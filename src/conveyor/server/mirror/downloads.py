@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.errors import storage_errors
+from conveyor.blobs.folders import storage_errors
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.indexes.mirror import keep_file
 from conveyor.server.memory.flights import note_error
