@@ -11,7 +11,7 @@ from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.evidence import statement
-from conveyor.operations.people.workers import add_worker
+from conveyor.operations.people.signers import add_worker
 from conveyor.operations.releases.evidence import Received, add_evidence
 from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.operations.uploads.incoming_files import IncomingFile

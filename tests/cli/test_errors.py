@@ -10,7 +10,7 @@ import pytest
 
 from conveyor.cli import run
 from conveyor.cli.store.place import Place
-from conveyor.operations.store.address import last_address, reachable, remember_address
+from conveyor.operations.store.facts import last_address, reachable, remember_address
 
 
 def test_everything_that_is_missing_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:

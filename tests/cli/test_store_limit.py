@@ -19,7 +19,7 @@ from conveyor.errors import Forbidden, InvalidInput, NotFound, TooLarge
 from conveyor.operations.care.inspection import inspect_store
 from conveyor.operations.indexes.claims import claim_name
 from conveyor.operations.indexes.pages import find_list, find_page
-from conveyor.operations.indexes.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.indexes.projects import get_project_size, set_project_size_limit
 from conveyor.operations.releases.standing import get_project
 from conveyor.operations.store.changes import read
 from conveyor.operations.uploads.acceptance import ReceivedUpload, accept_upload

@@ -9,7 +9,13 @@ import pytest
 
 from conveyor.domain.people.access import WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, ConveyorError, PromotionRefused
-from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
+from conveyor.operations.people.signers import (
+    add_signer,
+    list_signers,
+    list_workers,
+    revoke_signer,
+    revoke_worker,
+)
 from conveyor.operations.people.tokens import (
     create_token,
     digest_of,
@@ -19,7 +25,6 @@ from conveyor.operations.people.tokens import (
     revoke_token,
 )
 from conveyor.operations.people.users import add_user, disable_user, find_account
-from conveyor.operations.people.workers import list_workers, revoke_worker
 from conveyor.operations.releases.evidence import Received, add_evidence, add_tag
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit

@@ -23,13 +23,12 @@ from conveyor.operations.care.inspection import inspect_store
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.indexes.mirror import store_page
 from conveyor.operations.indexes.pages import find_list, find_page
-from conveyor.operations.indexes.project_status import get_project_status, set_project_status
-from conveyor.operations.releases.deletions import delete_files
+from conveyor.operations.indexes.projects import get_project_status, set_project_status
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.releases.standing import is_project_known
-from conveyor.operations.releases.yanks import unyank_release, yank_release
+from conveyor.operations.releases.withdrawals import delete_files, unyank_release, yank_release
 from conveyor.operations.store.changes import read
-from conveyor.operations.store.events import list_events
+from conveyor.operations.store.facts import list_events
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
 from readers import ADMINISTRATOR, PUBLIC_URL, reading, upload

@@ -23,7 +23,7 @@ from conveyor.domain.distributions.attestations import (
     read_attestations,
 )
 from conveyor.domain.words.faults import Faults
-from conveyor.operations.store.attestations import signature_fault
+from conveyor.operations.store.signatures import signature_fault
 from distributions_made import make_sdist, make_wheel
 
 MADE = make_wheel()

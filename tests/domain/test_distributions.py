@@ -21,8 +21,8 @@ from conveyor.domain.distributions.reading import (
 )
 from conveyor.domain.distributions.wheels import LARGE_BYTES
 from conveyor.errors import InvalidDistribution
-from conveyor.operations.store.attestations import signature_fault
 from conveyor.operations.store.rendering import fault_of
+from conveyor.operations.store.signatures import signature_fault
 from distributions_made import (
     Made,
     core_metadata,

@@ -26,7 +26,7 @@ from conveyor.operations.people.tokens import create_token
 from conveyor.operations.people.users import add_user
 from conveyor.operations.releases.evidence import add_tag
 from conveyor.operations.releases.promotions import promote_release
-from conveyor.operations.releases.yanks import yank_release
+from conveyor.operations.releases.withdrawals import yank_release
 from conveyor.settings import Upstream
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import close_stores, make_store

@@ -19,8 +19,8 @@ from conveyor.domain.distributions.reading import (
     UploadForm,
     read_distribution,
 )
-from conveyor.operations.store.attestations import signature_fault
 from conveyor.operations.store.rendering import fault_of
+from conveyor.operations.store.signatures import signature_fault
 from distributions_made import Made
 from flows.projects_made import make_project
 

@@ -17,7 +17,7 @@ from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.people.keys import key_id, read_public_key
 from conveyor.domain.releases.evidence import MAX_ENVELOPE_BYTES, statement
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized
-from conveyor.operations.people.workers import add_worker, list_workers, revoke_worker
+from conveyor.operations.people.signers import add_worker, list_workers, revoke_worker
 from conveyor.operations.releases.evidence import add_evidence
 from conveyor.operations.store.changes import read
 from distributions_made import make_sdist, make_wheel

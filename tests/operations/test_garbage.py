@@ -20,7 +20,7 @@ from conveyor.errors import Conflict
 from conveyor.operations.care import garbage
 from conveyor.operations.care.garbage import Collected, collect_garbage
 from conveyor.operations.care.inspection import inspect_store
-from conveyor.operations.releases.deletions import delete_files
+from conveyor.operations.releases.withdrawals import delete_files
 from distributions_made import make_wheel
 from makers import make_store
 from operations import collect_and_upload

@@ -19,8 +19,7 @@ from conveyor.errors import (
     Unauthorized,
 )
 from conveyor.operations.indexes.definitions import create_index
-from conveyor.operations.people.signers import add_signer, revoke_signer
-from conveyor.operations.people.workers import revoke_worker
+from conveyor.operations.people.signers import add_signer, revoke_signer, revoke_worker
 from conveyor.operations.releases.evidence import add_tag
 from conveyor.operations.releases.promotions import judge_release, promote_release
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit

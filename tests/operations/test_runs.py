@@ -8,7 +8,7 @@ import pytest
 from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
-from conveyor.operations.people.workers import revoke_worker
+from conveyor.operations.people.signers import revoke_worker
 from conveyor.operations.runs.queue import (
     claim_run,
     create_run,

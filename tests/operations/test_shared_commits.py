@@ -17,7 +17,7 @@ from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.store.changes import read
 from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_together
-from conveyor.operations.store.waiting import Waiter, Waiting
+from conveyor.operations.store.store import Waiter, Waiting
 from makers import make_store
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import NotFound
-from conveyor.operations.indexes.project_status import set_project_status
-from conveyor.operations.releases.deletions import delete_files
-from conveyor.operations.releases.yanks import yank_release
+from conveyor.operations.indexes.projects import set_project_status
+from conveyor.operations.releases.withdrawals import delete_files, yank_release
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.newest import Newest
 from conveyor.server.mirror.pages import Pages

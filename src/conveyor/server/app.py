@@ -29,8 +29,7 @@ from conveyor.domain.people.access import ANONYMOUS
 from conveyor.errors import NotFound
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import visible_indexes
-from conveyor.operations.store.address import reachable
-from conveyor.operations.store.facts import store_upstream
+from conveyor.operations.store.facts import reachable, store_upstream
 from conveyor.server.access_log import AccessLog
 from conveyor.server.api import make_api
 from conveyor.server.files.packages import Files

@@ -34,7 +34,7 @@ from granian.server.mp import MPServer
 
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.care.initialisation import initialise_store, planned_upstream
-from conveyor.operations.store.address import reachable, remember_address
+from conveyor.operations.store.facts import reachable, remember_address
 from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
 from conveyor.server.logs import configure_logs

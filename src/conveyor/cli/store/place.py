@@ -62,7 +62,7 @@ class Place:
 
     def address(self) -> str | None:
         """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""
-        from conveyor.operations.store.address import last_address
+        from conveyor.operations.store.facts import last_address
 
         return self.url if self.data is None else last_address(self.data)
 

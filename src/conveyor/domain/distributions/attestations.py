@@ -2,7 +2,7 @@
 
 Here it is decided what an attestation says, and that it says it of this very file: name and SHA-256 are in
 its statement. That the signature is made with the key of the certificate beside it is checked in
-``operations.store.attestations``. Whose certificate that is, and whether a log knows it, is left to whoever
+``operations.store.signatures``. Whose certificate that is, and whether a log knows it, is left to whoever
 trusts an authority (decision record 0012).
 
 Sources: PEP 740 and the specification of index hosted attestations, in-toto Statement v1, DSSE 1.0.2.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conveyor.blobs import blobs_folder, open_blobs
@@ -18,7 +17,7 @@ from conveyor.catalog.database.serials import NewestSerial, SerialFile, SerialQu
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.changes import database_errors, read
-from conveyor.operations.store.store import Store
+from conveyor.operations.store.store import Store, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +31,6 @@ SERIAL_FILE = "serial"
 PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
 _OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
 """How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
-
-
-def now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
 
 
 def open_store(settings: StoreSettings) -> Store:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.database.serials import newest_serial
-from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.definitions import all_indexes, claims_on
 from conveyor.catalog.indexes.mirrored import mirrored_page_files, mirrored_projects_of
 from conveyor.catalog.indexes.pages import (
     actions_since,
-    claims_on,
     last_change,
     own_page_files,
     project_names,

@@ -1,18 +1,32 @@
-"""Signers: people whose SSH signatures on tags count. Register one, revoke one, list them."""
+"""Those whose signatures count, people with SSH keys and pipeline workers: register, revoke, list them.
+
+A worker is a machine whose evidence counts: it signs with an Ed25519 key and asks with a token of a user,
+both its own. The private key never comes here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.people import signers as rows
-from conveyor.domain.people.access import Identity, may_administer
-from conveyor.domain.people.keys import check_principal, fingerprint, parse_public_key
+from conveyor.catalog.people.tokens import revoke_tokens_of
+from conveyor.catalog.people.users import disable_user, find_user, insert_user
+from conveyor.domain.people.access import WORKER_SCOPES, Identity, check_user_name, may_administer
+from conveyor.domain.people.keys import (
+    check_principal,
+    fingerprint,
+    key_id,
+    parse_public_key,
+    read_public_key,
+    write_public_key,
+)
 from conveyor.errors import Conflict, InvalidInput, NotFound
-from conveyor.operations.people.tokens import future_text
+from conveyor.operations.people.tokens import future_text, insert_new_token
 from conveyor.operations.store.changes import read, record_change
 
 if TYPE_CHECKING:
-    from conveyor.catalog.people.signers import Signer
+    from conveyor.catalog.people.signers import Signer, Worker
     from conveyor.operations.store.store import Store
 
 ROLES = ("qa",)
@@ -96,3 +110,70 @@ def list_signers(store: Store, identity: Identity) -> list[Signer]:
     may_administer(identity)
     with read(store) as connection:
         return rows.list_signers(connection)
+
+
+@dataclass(frozen=True)
+class RegisteredWorker:
+    """What a new worker needs to know."""
+
+    name: str
+    key_id: str
+    token: str = field(repr=False)
+    """Shown once."""
+
+
+def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> RegisteredWorker:
+    """Register a worker with its public key (PEM, Ed25519), a user of the same name and a token.
+
+    The token may read, upload and promote, not claim names: that is a decision of people.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        InvalidName, InvalidInput: the name is not allowed, or the key is none.
+        Conflict: the name or the key is registered already, be it revoked.
+    """
+    may_administer(identity)
+    check_user_name(name)
+    raw = read_public_key(public_key)
+    known_as = key_id(raw)
+    with record_change(store, actor=identity.name) as change:
+        connection = change.connection
+        if find_user(connection, name) is not None:
+            raise Conflict(f'there is a user or worker "{name}" already', hint="choose another name")
+        if rows.workers_of_keys(connection, [known_as]):
+            raise Conflict("this key is registered already", hint="make a key of its own for each worker")
+        insert_user(connection, name=name, password_hash=None, scopes=WORKER_SCOPES, created_at=change.at)
+        rows.insert_worker(
+            connection,
+            name=name,
+            user=name,
+            key_id=known_as,
+            public_key=write_public_key(raw),
+            registered_at=change.at,
+        )
+        token = insert_new_token(change, name, scopes=WORKER_SCOPES, description="pipeline worker").secret
+        change.event("add-worker", detail={"worker": name, "key_id": known_as})
+    return RegisteredWorker(name=name, key_id=known_as, token=token)
+
+
+def revoke_worker(store: Store, identity: Identity, name: str) -> None:
+    """Let a worker's evidence count no more, also what it gave before, and its tokens open nothing.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        NotFound: there is no such worker, or it was revoked before.
+    """
+    may_administer(identity)
+    with record_change(store, actor=identity.name) as change:
+        if not rows.revoke_worker(change.connection, name, revoked_at=change.at):
+            raise NotFound(f'there is no worker "{name}" to revoke')
+        disable_user(change.connection, name, disabled_at=change.at)
+        revoke_tokens_of(change.connection, name, revoked_at=change.at)
+        change.event("revoke-worker", detail={"worker": name})
+
+
+def list_workers(store: Store, identity: Identity) -> list[Worker]:
+    """Every worker by name, revoked ones too; raises Unauthorized, Forbidden."""
+    may_administer(identity)
+    with read(store) as connection:
+        return rows.list_workers(connection)

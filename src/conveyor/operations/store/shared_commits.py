@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.catalog.database.connection import is_sqlite
 from conveyor.operations.store.changes import record_change, record_changes
-from conveyor.operations.store.waiting import Waiter
+from conveyor.operations.store.store import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,9 +1,11 @@
-"""Whether an SSH signature is genuine, asked of ``ssh-keygen``; only its exit code is believed.
+"""Whether signatures are genuine: SSH signatures of people, and those of attestations.
 
-Its text is no answer: for a key that nobody registered it prints ``Good "git" signature`` all the same.
-The file of allowed signers is written for each call, into a folder of its own, and holds the one key that
-the store knows and that counts now: revoked and expired keys never come this far
-(``operations.releases.evidence``).
+``ssh-keygen`` is asked about the first, and only its exit code is believed: for a key that nobody registered
+it prints ``Good "git" signature`` all the same. The file of allowed signers is written for each call, into a
+folder of its own, and holds the one key that the store knows and that counts now: revoked and expired keys
+never come this far (``operations.releases.evidence``). The signature of an attestation must be made with the
+key of the certificate that comes with it; cryptography is imported with the first one, because it takes its
+time.
 """
 
 from __future__ import annotations
@@ -15,10 +17,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.x509 import load_der_x509_certificate
+
 from conveyor.domain.people.keys import GIT_NAMESPACE, allowed_signers_line
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:
+    from conveyor.domain.distributions.attestations import Attestation
     from conveyor.domain.releases.tags import SignedTag
 
 TIMEOUT_SECONDS = 20.0
@@ -66,3 +75,25 @@ def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) ->
         check=False,
     )
     return done.returncode
+
+
+_HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+"""Of an ECDSA signature, by the size of its curve."""
+
+
+def signature_fault(attestation: Attestation) -> str:
+    """What is wrong with the signature, as a part of a sentence; empty when it verifies."""
+    try:
+        key = load_der_x509_certificate(attestation.certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return "its certificate is no X.509 certificate"
+    try:
+        if isinstance(key, EllipticCurvePublicKey) and key.key_size in _HASHES:
+            key.verify(attestation.signature, attestation.signed_bytes, ECDSA(_HASHES[key.key_size]))
+        elif isinstance(key, Ed25519PublicKey):
+            key.verify(attestation.signature, attestation.signed_bytes)
+        else:
+            return "its certificate is for neither an ECDSA nor an Ed25519 key"
+    except InvalidSignature:
+        return "its signature is not made with the key of its certificate"
+    return ""

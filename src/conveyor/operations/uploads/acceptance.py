@@ -209,7 +209,7 @@ def _read(store: Store, upload: ReceivedUpload, limits: UploadLimits) -> Distrib
 
 def _signature_fault(attestation: Attestation) -> str:
     # cryptography takes 60 ms to import, which an upload without attestations need not pay.
-    from conveyor.operations.store.attestations import signature_fault
+    from conveyor.operations.store.signatures import signature_fault
 
     return signature_fault(attestation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.operations.releases.deletions import delete_files
+from conveyor.operations.releases.withdrawals import delete_files
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, SHA256, TEXT, listed, record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.operations.store.events import list_events
+from conveyor.operations.store.facts import list_events
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import ANY_OBJECT, COUNT, MOMENT, TEXT, listed, nullable, record
 

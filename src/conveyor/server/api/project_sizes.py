@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.operations.indexes.project_sizes import get_project_size, set_project_size_limit
+from conveyor.operations.indexes.projects import get_project_size, set_project_size_limit
 from conveyor.server.api.endpoints import Endpoint
 from conveyor.server.api.of_project import answer_of_project, record_of_project
 from conveyor.server.api.schemas import COUNT, nullable, record

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from conveyor.domain.indexes.projects import STATUS_NAMES, StatusName
 from conveyor.domain.words.notation import LONGEST_REASON
-from conveyor.operations.indexes.project_status import get_project_status, set_project_status
+from conveyor.operations.indexes.projects import get_project_status, set_project_status
 from conveyor.server.api.endpoints import Endpoint
 from conveyor.server.api.of_project import answer_of_project, record_of_project
 from conveyor.server.api.schemas import TEXT, given, nullable, one_of, record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.operations.people.workers import add_worker, list_workers, revoke_worker
+from conveyor.operations.people.signers import add_worker, list_workers, revoke_worker
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import MOMENT, TEXT, given, listed, nullable, record
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from conveyor.domain.words.notation import LONGEST_REASON
-from conveyor.operations.releases.yanks import unyank_release, yank_release
+from conveyor.operations.releases.withdrawals import unyank_release, yank_release
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import FLAG, INDEX_NAME, TEXT, given, listed, nullable, record
 

@@ -1,17 +1,30 @@
-"""Yanks: say that files of a release are not to be newly installed, or take that back."""
+"""Withdrawals: have installers pass over files of a release (yanks), or take files out of the store for ever.
+
+What stays of a deleted file: the claim on the project's name, the evidence, the events, and the filename as
+one that is never given again. A release that was promoted stays closed, so that nothing else can appear under
+a version that people have installed (decision record 0010). The bytes are left to garbage collection.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.releases.distributions import placements_of_release, set_yanked
-from conveyor.catalog.releases.projects import lock_project
+from conveyor.catalog.releases.distributions import (
+    delete_distributions,
+    delete_placements_of,
+    distributions_of,
+    placements_of_release,
+    retire_filename,
+    set_yanked,
+)
+from conveyor.catalog.releases.projects import delete_empty_releases, lock_project, take_stored_bytes
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.indexes.withdrawals import Yank, YankedFile, may_yank
+from conveyor.domain.indexes.withdrawals import Deletion, Yank, YankedFile, may_yank
+from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import checked_reason
-from conveyor.errors import NotFound
+from conveyor.errors import InvalidInput, NotFound
 from conveyor.operations.store.changes import record_change
 
 if TYPE_CHECKING:
@@ -116,3 +129,58 @@ def _nothing_there(project: str, version: str, *, index: str | None, filename: s
     return NotFound(
         f"there is no {what} in {where}", hint="look at the project's page: /INDEX/simple/PROJECT/"
     )
+
+
+def delete_files(
+    store: Store,
+    identity: Identity,
+    project: str,
+    version: str | None = None,
+    *,
+    filename: str | None = None,
+) -> Deletion:
+    """Delete a file, a release (``filename`` ``None``) or all files of a project (``version`` ``None`` too).
+
+    They leave every index at once.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is no administrator.
+        InvalidName, InvalidVersion: project or version is none.
+        InvalidInput: a file was named without its version.
+        NotFound: there is no such file.
+    """
+    # 1. who asks, for what
+    may_administer(identity)
+    name = project_name(project)
+    number = None if version is None else canonical_version(version)
+    if filename is not None and number is None:
+        raise InvalidInput("a file is deleted out of a release: name its version too")
+    with record_change(store, actor=identity.name) as change:
+        connection = change.connection
+        lock_project(connection, name)
+        # 2. what there is
+        files = distributions_of(connection, name, number, filename)
+        if not files:
+            what = " ".join(part for part in (name, number, filename) if part)
+            raise NotFound(
+                f"there is no {what} in this store", hint="only what was uploaded here is deleted here"
+            )
+        # 3. rows go, names stay taken
+        delete_placements_of(connection, name, number, filename)
+        delete_distributions(connection, name, number, filename)
+        delete_empty_releases(connection, name)
+        for file in files:
+            retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)
+        deletion = Deletion(name, tuple(files))
+        take_stored_bytes(connection, name, deletion.size_bytes)
+        # 4. who did it
+        change.event(
+            "delete",
+            project=name,
+            version=number,
+            detail={
+                "files": [{"filename": file.filename, "sha256": file.sha256} for file in files],
+                "size_bytes": deletion.size_bytes,
+            },
+        )
+    return deletion

@@ -1,9 +1,9 @@
-"""Project status (PEP 792): show it, set it.
+"""Projects as a whole: their status (PEP 792), how large they are and may become. Show it, set it.
 
-What each status allows stands in ``domain.indexes.projects``. Any name can be given a status, also one
-that is only mirrored, or that nobody has asked for yet: a quarantine keeps it out before upstream has
-noticed. That claims no name and makes no page; the status is shown on the page that the project has, or will
-have. What this store decided goes before what upstream says.
+What each status allows stands in ``domain.indexes.projects``. Any name can be given a status, also one that
+is only mirrored, or that nobody has asked for yet: a quarantine keeps it out before upstream has noticed.
+That claims no name and makes no page; the status is shown on the page that the project has, or will have.
+What this store decided goes before what upstream says.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from conveyor.catalog.releases.projects import (
     find_project,
     insert_project,
     lock_project,
+    project_size,
+    set_size_limit,
     set_status,
     status_of,
 )
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.indexes.projects import ACTIVE, ProjectStatus, shown_status
+from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, ProjectStatus, shown_status
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import checked_reason
@@ -95,3 +97,46 @@ def _mirrored(
     """What mirrors among ``indexes`` know of a project that their upstream has."""
     known = mirrored_projects_of(connection, project, sorted(indexes))
     return [one for one in known.values() if one.is_present]
+
+
+def get_project_size(store: Store, identity: Identity, project: str) -> ProjectSize:
+    """The bytes of all files of a project, and its own limit.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is no administrator.
+        InvalidName, NotFound: it is no name of a project that was uploaded here.
+    """
+    may_administer(identity)
+    name = project_name(project)
+    with read(store) as connection:
+        if find_project(connection, name) is None:
+            raise NotFound(
+                f'there is no project "{name}" of this store\'s own',
+                hint=f"it can be given a limit before its first file: conveyor store limit {name} BYTES",
+            )
+        return project_size(connection, name)
+
+
+def set_project_size_limit(
+    store: Store, identity: Identity, project: str, limit_bytes: int | None
+) -> ProjectSize:
+    """Give a project a limit of its own, which goes before the store's; ``None``: take it away again.
+
+    Files that are here stay, whatever the limit is. A project that nothing was uploaded for yet can have one;
+    that claims no name and makes no page.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is no administrator.
+        InvalidName: it is no project name.
+    """
+    may_administer(identity)
+    name = project_name(project)
+    with record_change(store, actor=identity.name) as change:
+        if limit_bytes is not None:
+            insert_project(change.connection, name, display_name=project, created_at=change.at)
+        lock_project(change.connection, name)
+        before = project_size(change.connection, name)
+        if before.limit_bytes != limit_bytes:
+            set_size_limit(change.connection, name, limit_bytes)
+            change.event("set-size-limit", project=name, detail={"limit_bytes": limit_bytes})
+    return ProjectSize(before.stored_bytes, limit_bytes)
