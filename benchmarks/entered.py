@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
-    from conveyor.server.access_log import Application
+    from conveyor.server.logs import Application
 
 PACKAGE = str(Path(conveyor.__file__).parent)
 MOST_SECONDS = 60

@@ -29,7 +29,7 @@ from benchmarks.load import program
 from benchmarks.memory import watched_memory
 from benchmarks.served import WORKERS, new_store, our_store
 from benchmarks.wheel_files import write_deflated_wheel, write_single_member_wheel, write_stored_wheel
-from conveyor.client.uploads import make_form
+from conveyor.client.files import make_form
 from makers import make_settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from benchmarks.memory import Memory
     from benchmarks.served import Served
-    from conveyor.client.uploads import UploadForm
+    from conveyor.client.files import UploadForm
 
 ROUNDS = 3
 """Of everybody in turn, after one upload that warms up and does not count."""

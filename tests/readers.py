@@ -19,8 +19,7 @@ from conveyor.server.files.packages import Files
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.caches import Freshness
 from conveyor.server.memory.newest import Newest
-from conveyor.server.mirror.mirroring import Mirroring
-from conveyor.server.mirror.pages import Pages
+from conveyor.server.mirror.mirroring import Mirroring, Pages
 from conveyor.server.pages.json_api import JsonApi
 from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.settings import DEFAULT_FILE_LIMIT_BYTES

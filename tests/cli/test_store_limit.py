@@ -21,7 +21,7 @@ from conveyor.operations.indexes.claims import claim_name
 from conveyor.operations.indexes.pages import find_list, find_page
 from conveyor.operations.indexes.projects import get_project_size, set_project_size_limit
 from conveyor.operations.releases.standing import get_project
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from conveyor.operations.uploads.acceptance import ReceivedUpload, accept_upload
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.api.direct import DirectConnection

@@ -10,7 +10,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.catalog.database.tables import facts
 from conveyor.errors import Conflict
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 from makers import make_store
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from conveyor.operations.indexes.projects import get_project_status, set_project
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.releases.standing import is_project_known
 from conveyor.operations.releases.withdrawals import delete_files, unyank_release, yank_release
-from conveyor.operations.store.changes import read
 from conveyor.operations.store.facts import list_events
+from conveyor.operations.store.store import read
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD, make_store
 from readers import ADMINISTRATOR, PUBLIC_URL, reading, upload

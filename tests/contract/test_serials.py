@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from conveyor.operations.store.changes import record_change
+from conveyor.operations.store.store import record_change
 from makers import make_store
 
 if TYPE_CHECKING:

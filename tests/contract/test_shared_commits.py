@@ -9,8 +9,8 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact, write_fact
-from conveyor.operations.store.changes import read
 from conveyor.operations.store.shared_commits import record_together
+from conveyor.operations.store.store import read
 from makers import make_store
 
 if TYPE_CHECKING:

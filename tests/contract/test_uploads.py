@@ -18,7 +18,7 @@ from conveyor.domain.people.access import Identity
 from conveyor.domain.words.names import project_name
 from conveyor.errors import ConveyorError, DistributionExists
 from conveyor.operations.indexes.definitions import create_index
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from distributions_made import Made, make_sdist, make_wheel

@@ -24,7 +24,7 @@ from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.operations.care.initialisation import initialise_store
 from conveyor.operations.care.opening import PASSWORD_FILE, close_store, open_store
 from conveyor.operations.indexes.definitions import list_indexes
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from makers import make_settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from conveyor.blobs.inventory import listed_blobs, local_blobs
 from conveyor.catalog.database.tables import metadata
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
     from conveyor.operations.store.store import Store

@@ -14,7 +14,7 @@ from conveyor.catalog.database.connection import writing
 from conveyor.catalog.database.events import Event, events_since
 from conveyor.domain.indexes.mirror import MirroredFile, UpstreamFile, UpstreamPage
 from conveyor.operations.indexes.mirror import keep_file, store_page
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
     from pathlib import Path

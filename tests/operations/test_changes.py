@@ -16,7 +16,7 @@ from conveyor.catalog.database.serials import SerialFile, newest_serial
 from conveyor.catalog.database.tables import facts
 from conveyor.errors import Conflict, StorageFailed
 from conveyor.operations.care.opening import close_store, open_store
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 from makers import make_settings, make_store
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_turn_that_can_not_be_taken_is_one_clear_error(tmp_path: Path) -> None:
 DYING_WRITER = """
 import os, signal, sys
 from pathlib import Path
-from conveyor.operations.store.changes import record_change
+from conveyor.operations.store.store import record_change
 from conveyor.operations.care.opening import open_store
 from conveyor.settings import store_settings
 store = open_store(store_settings(Path(sys.argv[1]), environment={}))

@@ -8,7 +8,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Forbidden, InvalidName, Unauthorized
 from conveyor.operations.indexes.claims import claim_name, list_claims, name_to_ask_for
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from makers import make_store
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from conveyor.domain.releases.evidence import MAX_ENVELOPE_BYTES, statement
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized
 from conveyor.operations.people.signers import add_worker, list_workers, revoke_worker
 from conveyor.operations.releases.evidence import add_evidence
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from releases_made import (

@@ -9,7 +9,7 @@ from conveyor.domain.indexes.definitions import Index
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index, get_index, list_indexes, visible_indexes
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from makers import make_store
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from conveyor.operations.care.backups import back_up
 from conveyor.operations.care.initialisation import initialise_store
 from conveyor.operations.care.opening import PASSWORD_FILE, close_store, open_store
 from conveyor.operations.indexes.definitions import list_indexes
-from conveyor.operations.store.changes import read
 from conveyor.operations.store.facts import store_id, store_upstream
+from conveyor.operations.store.store import read
 from conveyor.settings import Upstream
 from makers import ADMIN_PASSWORD, NO_UPSTREAM, make_settings, make_store
 from postgres_server import running_postgres

@@ -23,7 +23,7 @@ from conveyor.operations.people.signers import add_signer, revoke_signer, revoke
 from conveyor.operations.releases.evidence import add_tag
 from conveyor.operations.releases.promotions import judge_release, promote_release
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from releases_made import (

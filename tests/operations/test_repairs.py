@@ -13,7 +13,7 @@ from conveyor.operations.care.inspection import Inspection, inspect_store
 from conveyor.operations.care.repairs import repair_store
 from conveyor.operations.indexes.files import find_file
 from conveyor.operations.indexes.mirror import store_metadata
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
 from operations.stores_compared import contents_of

@@ -17,7 +17,7 @@ from conveyor.operations.runs.queue import (
     report_step,
     update_run,
 )
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from makers import make_store
 from releases_made import ADMIN, COMMIT, make_worker
 

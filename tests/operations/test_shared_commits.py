@@ -15,9 +15,8 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
-from conveyor.operations.store.changes import read
 from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_together
-from conveyor.operations.store.store import Waiter, Waiting
+from conveyor.operations.store.store import Waiter, Waiting, read
 from makers import make_store
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, MissingTool, NotFound
 from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
 from conveyor.operations.releases.evidence import add_tag
-from conveyor.operations.store.changes import read
 from conveyor.operations.store.signatures import verify_tag_signature
+from conveyor.operations.store.store import read
 from makers import make_store
 from releases_made import (
     ADMIN,

@@ -18,7 +18,7 @@ from conveyor.operations.people.tokens import (
     revoke_token,
 )
 from conveyor.operations.people.users import add_user, disable_user
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from makers import make_store
 from releases_made import ADMIN, make_worker
 

@@ -41,7 +41,7 @@ from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.indexes.pages import find_page
 from conveyor.operations.indexes.projects import set_project_size_limit, set_project_status
 from conveyor.operations.releases.standing import get_project
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 from conveyor.operations.uploads.acceptance import (
     AcceptedUpload,
     ReceivedUpload,

@@ -15,7 +15,7 @@ from conveyor.operations.people.users import (
     is_right_password,
     set_password,
 )
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from makers import ADMIN_PASSWORD, make_store
 from releases_made import ADMIN
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine.isolation import Workplace, watched
 from conveyor.pipeline.engine.watchdog import end_children
-from conveyor.project.processes import run_process
+from conveyor.project.environment import run_process
 
 folder = Path(sys.argv[1])
 threads = ThreadPoolExecutor(2)

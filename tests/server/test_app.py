@@ -8,9 +8,9 @@ import pytest
 
 from conveyor.errors import ConveyorError, NotFound
 from conveyor.operations.care.initialisation import initialise_store
-from conveyor.server.access_log import AccessLog
 from conveyor.server.app import App, _route
-from conveyor.server.http.answers import NO_BODY, Reply
+from conveyor.server.http.messages import NO_BODY, Reply
+from conveyor.server.logs import AccessLog
 from makers import make_settings
 
 if TYPE_CHECKING:

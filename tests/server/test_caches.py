@@ -12,7 +12,7 @@ from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.indexes.files import find_file
 from conveyor.operations.indexes.pages import FoundList, Touched
 from conveyor.operations.people.users import add_user
-from conveyor.operations.store.changes import record_change
+from conveyor.operations.store.store import record_change
 from conveyor.server.files.answers import ReadyFile
 from conveyor.server.memory.caches import OVERHEAD_BYTES, Cache, Freshness
 from conveyor.server.memory.newest import Newest

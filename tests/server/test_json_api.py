@@ -11,7 +11,7 @@ from conveyor.operations.indexes.projects import set_project_status
 from conveyor.operations.releases.withdrawals import delete_files, yank_release
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.newest import Newest
-from conveyor.server.mirror.pages import Pages
+from conveyor.server.mirror.mirroring import Pages
 from conveyor.server.pages.json_api import JsonApi
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.operations.store.store import Store
-    from conveyor.server.mirror.pages import FreshPage
+    from conveyor.server.mirror.mirroring import FreshPage
     from readers import Reader
 
 PROJECT, RELEASE = "/unstable/pypi/demo/json", "/unstable/pypi/demo/2.0/json"

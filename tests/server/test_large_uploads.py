@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 
-from conveyor.client.uploads import make_form
+from conveyor.client.files import make_form
 from distributions_made import make_wheel, wheel_members
 from makers import ADMIN_PASSWORD
 from running_stores import RunningStore, children_of, running_store

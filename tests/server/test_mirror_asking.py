@@ -15,7 +15,7 @@ from conveyor.catalog.database.tables import mirrored_projects
 from conveyor.domain.indexes.mirror import ABSENT_FOR, FRESH_FOR
 from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
 from conveyor.operations.indexes.pages import DueMirror
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from conveyor.server.http.problems import problem
 from conveyor.server.mirror.mirroring import MOST_PAUSES
 from distributions_made import make_wheel

@@ -10,7 +10,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.domain.indexes.mirror import FRESH_FOR
 from conveyor.errors import Forbidden, NotFound
 from conveyor.operations.indexes.claims import claim_name
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from distributions_made import core_metadata, make_wheel
 from mirrors import only_file, packages_path
 from readers import ADMINISTRATOR, upload

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from conveyor.server.api.routes import ENDPOINTS
-from conveyor.server.http.paths import hint_of_path, nearest_shape
+from conveyor.server.http.problems import hint_of_path, nearest_shape
 
 
 @pytest.mark.parametrize(

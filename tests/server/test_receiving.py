@@ -9,7 +9,7 @@ import pytest
 from granian import _futures
 from granian._futures import _new_cbscheduler
 
-from conveyor.server.http.answers import NO_BODY, Reply
+from conveyor.server.http.messages import NO_BODY, Reply
 from conveyor.server.receiving import reply_at_once
 
 if TYPE_CHECKING:

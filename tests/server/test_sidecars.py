@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from conveyor.catalog.database.tables import distributions
 from conveyor.errors import NotFound
-from conveyor.operations.store.changes import record_change
+from conveyor.operations.store.store import record_change
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import make_store
 from readers import PUBLIC_URL, reading, upload

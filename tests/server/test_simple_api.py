@@ -75,7 +75,7 @@ async def test_upload_while_a_page_is_made_leaves_no_form_of_it_behind(
 
     async with reading(store) as reader:
         await reader.get(PAGE, accept="text/html")
-        monkeypatch.setattr("conveyor.server.mirror.pages.find_page", find_after_upload)
+        monkeypatch.setattr("conveyor.server.mirror.mirroring.find_page", find_after_upload)
         made = await reader.page("demo")
         html = await reader.get(PAGE, accept="text/html")
     assert made.json["versions"] == ["1.0", "2.0"]
@@ -91,7 +91,7 @@ async def test_page_is_made_once_for_many_clients(tmp_path: Path, monkeypatch: p
         made.append("page")
         return find_page(*arguments)
 
-    monkeypatch.setattr("conveyor.server.mirror.pages.find_page", counted)
+    monkeypatch.setattr("conveyor.server.mirror.mirroring.find_page", counted)
     async with reading(store) as reader:
         answers = await asyncio.gather(*(reader.page("demo") for _ in range(20)))
     assert {answer.status for answer in answers} == {200}

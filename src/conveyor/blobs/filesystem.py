@@ -27,9 +27,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.blobs.exclusion import Exclusion
+from conveyor.blobs.exclusion import Exclusion, existing_file_locked, new_file_held
 from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder, write_durable
-from conveyor.blobs.locks import existing_file_locked, new_file_held
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
 

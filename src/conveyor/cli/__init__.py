@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
-from conveyor.cli.verdicts import verdict_lines
+from conveyor.cli.output import verdict_lines
 from conveyor.errors import ConveyorError, PromotionRefused, StorageFailed
 
 if TYPE_CHECKING:

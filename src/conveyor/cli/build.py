@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from conveyor.project.build import build_distributions, build_tag
-from conveyor.project.digests import sha256_of_file
+from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import find_project
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conveyor.cli.verdicts import verdict_lines
+from conveyor.cli.output import verdict_lines
 from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.output import verdict_lines
 from conveyor.cli.store.place import on_a_store
-from conveyor.cli.verdicts import verdict_lines
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place

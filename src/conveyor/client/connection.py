@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import quote, urlencode
 
 from conveyor.errors import StoreUnreachable
 
@@ -93,3 +94,13 @@ def ask(connection: Connection, request: Request, read: Callable[[Any], Value]) 
             f"({error!r:.200})",
             hint="is this URL that of a store, and is it as new as this conveyor?",
         ) from error
+
+
+def api_path(*parts: str | int, **query: str | int | None) -> str:
+    """The path of these parts; what is ``None`` is left out of the query.
+
+    A slash in a name begins no other part.
+    """
+    path = "/".join(["/api/v1", *(quote(str(part), safe="") for part in parts)])
+    asked = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(asked)}" if asked else path

@@ -1,18 +1,29 @@
-"""Files on their way: distributions to a store, and from it."""
+"""Files on their way: distributions to a store, and from it.
+
+Uploads speak the legacy API, as twine does, and are streamed: a wheel of any size takes no memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
 from conveyor.client.connection import Request
-from conveyor.client.uploads import make_form
-from conveyor.errors import InvalidInput, StorageFailed, StoreUnreachable
+from conveyor.errors import InvalidDistribution, InvalidInput, StorageFailed, StoreUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from conveyor.client.answers import ReleaseFile
@@ -74,3 +85,81 @@ class Files:
                 f"{file.filename} came with other bytes than {file.sha256}",
                 hint="is there a proxy in between?",
             )
+
+
+CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class UploadForm:
+    """A multipart form around one file."""
+
+    path: Path
+    head: bytes
+    tail: bytes
+    boundary: str
+    size_bytes: int
+    """Of the whole form."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that describe the form."""
+        return {
+            "Content-Type": f"multipart/form-data; boundary={self.boundary}",
+            "Content-Length": str(self.size_bytes),
+        }
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes of the form; can be read again from the beginning."""
+        yield self.head
+        with self.path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+        yield self.tail
+
+
+def make_form(path: Path) -> UploadForm:
+    """The form that uploads a wheel or sdist.
+
+    Raises:
+        InvalidDistribution: its filename is neither a wheel's nor an sdist's.
+        InvalidInput: the file can not be read.
+    """
+    fields = _fields(path)
+    try:
+        with path.open("rb") as file:
+            fields["sha256_digest"] = hashlib.file_digest(file, "sha256").hexdigest()
+        file_size = path.stat().st_size
+    except OSError as error:
+        raise InvalidInput(f"{path} can not be read: {error.strerror}") from error
+    boundary = secrets.token_hex(16)
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{path.name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    head, tail = "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
+    return UploadForm(path, head, tail, boundary, len(head) + file_size + len(tail))
+
+
+def _fields(path: Path) -> dict[str, str]:
+    try:
+        if path.name.endswith(".whl"):
+            name, version, _, _ = parse_wheel_filename(path.name)
+            kind, python = "bdist_wheel", path.name.removesuffix(".whl").split("-")[-3]
+        else:
+            name, version = parse_sdist_filename(path.name)
+            kind, python = "sdist", "source"
+    except (InvalidWheelFilename, InvalidSdistFilename) as error:
+        raise InvalidDistribution(f"{path.name} is neither a wheel nor an sdist: {error}") from error
+    return {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "name": name,
+        "version": str(version),
+        "filetype": kind,
+        "pyversion": python,
+    }

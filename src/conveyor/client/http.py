@@ -15,8 +15,8 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, Timeout, Url, parse_url
 
 from conveyor.client.connection import Answer, Request
+from conveyor.client.people import checked_token
 from conveyor.client.problems import error_of
-from conveyor.client.tokens import checked_token
 from conveyor.errors import InvalidInput, StoreUnreachable, Unauthorized
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Indexes: which there are, and new ones."""
+"""Indexes: which there are, and new ones; and names that belong to the house."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.client.answers import read_indexes
-from conveyor.client.connection import Request, ask
-from conveyor.client.paths import api_path
+from conveyor.client.connection import Request, api_path, ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,3 +43,16 @@ class Indexes:
             "is_private": is_private,
         }
         ask(self.connection, Request("POST", api_path("indexes"), json_body=body), dict)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claims of a store."""
+
+    connection: Connection
+
+    def add(self, name: str, *, is_prefix: bool = False) -> bool:
+        """Claim a name or a prefix; whether the claim is new."""
+        body = {"name": name, "is_prefix": is_prefix}
+        request = Request("POST", api_path("claims"), json_body=body, may_repeat=True)
+        return self.connection.send(request).status == 201

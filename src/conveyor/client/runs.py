@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conveyor.client.answers import read_run, read_runs
-from conveyor.client.connection import Request, ask
-from conveyor.client.paths import api_path
+from conveyor.client.connection import Request, api_path, ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

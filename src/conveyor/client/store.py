@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from conveyor.client.claims import Claims
-from conveyor.client.connection import Request, ask
-from conveyor.client.evidence import Evidence
+from conveyor.client.connection import Request, api_path, ask
 from conveyor.client.files import Files
 from conveyor.client.http import HttpConnection
-from conveyor.client.indexes import Indexes
-from conveyor.client.paths import api_path
-from conveyor.client.projects import Projects
-from conveyor.client.releases import Releases
+from conveyor.client.indexes import Claims, Indexes
+from conveyor.client.people import Signers, Tokens, Users, Workers
+from conveyor.client.releases import Evidence, Projects, Releases
 from conveyor.client.runs import Runs
-from conveyor.client.signers import Signers
-from conveyor.client.tokens import Tokens
-from conveyor.client.users import Users
-from conveyor.client.workers import Workers
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Connection

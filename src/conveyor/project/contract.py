@@ -25,9 +25,8 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 
 from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import ProjectError
-from conveyor.project.digests import sha256_of_file
 from conveyor.project.git import tracked_files
-from conveyor.project.model import read_payload
+from conveyor.project.model import read_payload, sha256_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

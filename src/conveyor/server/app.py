@@ -30,18 +30,21 @@ from conveyor.errors import NotFound
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import visible_indexes
 from conveyor.operations.store.facts import reachable, store_upstream
-from conveyor.server.access_log import AccessLog
 from conveyor.server.api import make_api
 from conveyor.server.files.packages import Files
-from conveyor.server.http.answers import JSON, NEVER_KEPT, send_answer
 from conveyor.server.http.auth import Authenticator
-from conveyor.server.http.bodies import AwaitedBody
-from conveyor.server.http.paths import HINT_OF_UPLOADS, hint_of_path
-from conveyor.server.http.problems import as_error, method_not_allowed, send_error
+from conveyor.server.http.messages import JSON, NEVER_KEPT, AwaitedBody, send_answer
+from conveyor.server.http.problems import (
+    HINT_OF_UPLOADS,
+    as_error,
+    hint_of_path,
+    method_not_allowed,
+    send_error,
+)
+from conveyor.server.logs import AccessLog
 from conveyor.server.memory.caches import Freshness
 from conveyor.server.memory.newest import Newest
-from conveyor.server.mirror.mirroring import Mirroring
-from conveyor.server.mirror.pages import Pages
+from conveyor.server.mirror.mirroring import Mirroring, Pages
 from conveyor.server.pages.json_api import JsonApi
 from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.server.uploads.legacy import Uploads
@@ -54,8 +57,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from conveyor.operations.store.store import Store
-    from conveyor.server.access_log import Application
-    from conveyor.server.http.answers import Reply
+    from conveyor.server.http.messages import Reply
+    from conveyor.server.logs import Application
     from conveyor.server.receiving import AnswersAtOnce
     from conveyor.settings import StoreSettings
 

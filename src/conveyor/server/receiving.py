@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Scope
 
-    from conveyor.server.http.answers import Reply
+    from conveyor.server.http.messages import Reply
 
 
 class AnswersAtOnce(Protocol):

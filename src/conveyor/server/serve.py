@@ -35,9 +35,8 @@ from granian.server.mp import MPServer
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.care.initialisation import initialise_store, planned_upstream
 from conveyor.operations.store.facts import reachable, remember_address
-from conveyor.server.access_log import AccessLog
 from conveyor.server.app import make_app
-from conveyor.server.logs import configure_logs
+from conveyor.server.logs import AccessLog, configure_logs
 from conveyor.server.receiving import reply_at_once
 
 if TYPE_CHECKING:

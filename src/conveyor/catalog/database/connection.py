@@ -11,7 +11,7 @@ The sqlite3 driver's own implicit ``BEGIN`` is turned off: it would begin no tra
 deferred one for a write, which fails with "database is locked" under load.
 
 No other module of the product knows which of the two databases it speaks to. Errors of the driver pass
-through ``reading`` and ``writing`` as they are; ``operations.store.changes`` turns them into ours.
+through ``reading`` and ``writing`` as they are; ``operations.store.store`` turns them into ours.
 
 Whose turn it is to write: SQLite lets one transaction write at a time, and its own waiting is a poll with
 growing sleeps: of two processes that write all the time, one sleeps while nobody writes. So threads and

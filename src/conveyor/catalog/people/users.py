@@ -1,4 +1,7 @@
-"""Rows of users."""
+"""Rows of users and their API tokens.
+
+A secret is never here, only its SHA-256: what these tables hold opens nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 
 from conveyor.catalog.database.statements import Statement
-from conveyor.catalog.database.tables import users
+from conveyor.catalog.database.tables import tokens, users, workers
 from conveyor.domain.people.access import scopes_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection
 
@@ -75,3 +78,158 @@ def update_password(connection: Connection, name: str, password_hash: str) -> No
 def disable_user(connection: Connection, name: str, *, disabled_at: str) -> None:
     """Write that a user may do nothing any more."""
     connection.execute(update(users).where(users.c.name == name).values(disabled_at=disabled_at))
+
+
+@dataclass(frozen=True)
+class KnownToken:
+    """A token with what its user may do now; one of a revoked token or a disabled user is never found."""
+
+    id: int
+    user: str
+    scopes: frozenset[Scope]
+    user_scopes: frozenset[Scope]
+    indexes: frozenset[str] | None
+    projects: frozenset[str] | None
+    expires_at: str | None
+    worker: str | None
+    """The registered worker whose user this is."""
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A token as people see it in a list."""
+
+    id: int
+    user: str
+    scopes: tuple[str, ...]
+    indexes: tuple[str, ...] | None
+    projects: tuple[str, ...] | None
+    description: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+def insert_token(
+    connection: Connection,
+    *,
+    user: str,
+    secret_sha256: str,
+    scopes: Iterable[str],
+    indexes: Iterable[str] | None,
+    projects: Iterable[str] | None,
+    description: str,
+    created_at: str,
+    expires_at: str | None,
+) -> int:
+    """Write a new token and return its id."""
+    statement = (
+        insert(tokens)
+        .values(
+            user_name=user,
+            secret_sha256=secret_sha256,
+            scopes=json.dumps(sorted(scopes)),
+            indexes=None if indexes is None else json.dumps(sorted(indexes)),
+            projects=None if projects is None else json.dumps(sorted(projects)),
+            description=description,
+            created_at=created_at,
+            expires_at=expires_at,
+        )
+        .returning(tokens.c.id)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+_FIND_TOKEN = Statement(
+    select(
+        tokens.c.id,
+        tokens.c.user_name,
+        tokens.c.scopes,
+        tokens.c.indexes,
+        tokens.c.projects,
+        tokens.c.expires_at,
+        users.c.scopes.label("user_scopes"),
+        workers.c.name.label("worker"),
+    )
+    .join_from(tokens, users, users.c.name == tokens.c.user_name)
+    .outerjoin(workers, (workers.c.user_name == users.c.name) & workers.c.revoked_at.is_(None))
+    .where(
+        tokens.c.secret_sha256 == bindparam("secret_sha256"),
+        tokens.c.revoked_at.is_(None),
+        users.c.disabled_at.is_(None),
+    )
+)
+
+
+def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
+    """The token with that digest, expired ones too; ``None`` when it is revoked or its user disabled."""
+    row = _FIND_TOKEN.first(connection, {"secret_sha256": secret_sha256})
+    if row is None:
+        return None
+    token_id, user, scopes, indexes, projects, expires_at, user_scopes, worker = row
+    return KnownToken(
+        id=token_id,
+        user=user,
+        scopes=scopes_from(json.loads(scopes)),
+        user_scopes=scopes_from(json.loads(user_scopes)),
+        indexes=None if indexes is None else frozenset(json.loads(indexes)),
+        projects=None if projects is None else frozenset(json.loads(projects)),
+        expires_at=expires_at,
+        worker=worker,
+    )
+
+
+def list_tokens(connection: Connection, user: str | None = None) -> list[TokenRow]:
+    """Every token, or those of one user, oldest first, revoked ones too."""
+    statement = select(tokens).order_by(tokens.c.id)
+    if user is not None:
+        statement = statement.where(tokens.c.user_name == user)
+    return [
+        TokenRow(
+            id=row.id,
+            user=row.user_name,
+            scopes=tuple(json.loads(row.scopes)),
+            indexes=None if row.indexes is None else tuple(json.loads(row.indexes)),
+            projects=None if row.projects is None else tuple(json.loads(row.projects)),
+            description=row.description,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+            last_used_at=row.last_used_at,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def revoke_token(connection: Connection, token_id: int, *, revoked_at: str) -> str | None:
+    """Revoke a token; returns its user, ``None`` when there is no such token or it was revoked before."""
+    user: str | None = connection.scalar(
+        update(tokens)
+        .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=revoked_at)
+        .returning(tokens.c.user_name)
+    )
+    return user
+
+
+def revoke_tokens_of(connection: Connection, user: str, *, revoked_at: str) -> None:
+    """Revoke every token of a user."""
+    connection.execute(
+        update(tokens)
+        .where(tokens.c.user_name == user, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=revoked_at)
+    )
+
+
+def write_last_uses(connection: Connection, last_uses: Mapping[int, str]) -> None:
+    """Write when tokens were last used; an older time never replaces a newer one of another process."""
+    connection.execute(
+        update(tokens)
+        .where(
+            tokens.c.id == bindparam("token_id"),
+            or_(tokens.c.last_used_at.is_(None), tokens.c.last_used_at < bindparam("used_at")),
+        )
+        .values(last_used_at=bindparam("used_at")),
+        [{"token_id": token_id, "used_at": used_at} for token_id, used_at in sorted(last_uses.items())],
+    )

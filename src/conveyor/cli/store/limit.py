@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conveyor.cli.store.notes import note_unknown
+from conveyor.cli.output import note_unknown
 from conveyor.cli.store.place import on_a_store
 
 if TYPE_CHECKING:

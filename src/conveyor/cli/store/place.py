@@ -80,7 +80,7 @@ def given_token(option: str | None = None) -> str | None:
     Raises:
         InvalidInput: it is empty or can not be a token; the error names where it stands, not what it is.
     """
-    from conveyor.client.tokens import checked_token
+    from conveyor.client.people import checked_token
 
     if option is not None:
         return checked_token(option, source="--token")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conveyor.cli.store.notes import note_unknown
+from conveyor.cli.output import note_unknown
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.indexes.projects import STATUS_NAMES
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from conveyor.errors import Forbidden, InvalidName, Unauthorized
+from conveyor.errors import Forbidden, InvalidInput, InvalidName, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,9 +143,11 @@ def scopes_from(names: Iterable[str]) -> frozenset[Scope]:
     return frozenset(scope for scope in SCOPES if scope in wanted)
 
 
-def unknown_scopes(names: Iterable[str]) -> tuple[str, ...]:
-    """The words among ``names`` that are no scopes, in their order."""
-    return tuple(name for name in names if name not in SCOPES)
+def check_scopes(names: Iterable[str]) -> None:
+    """Accept words that are all scopes; raises InvalidInput naming each that is not."""
+    faults = [f'"{name}" is not a scope' for name in names if name not in SCOPES]
+    if faults:
+        raise InvalidInput(faults[0], faults=faults, hint=f"the scopes are {', '.join(sorted(SCOPES))}")
 
 
 def narrowed(token_scopes: frozenset[Scope], user_scopes: frozenset[Scope]) -> frozenset[Scope]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor import installed_version
+from conveyor.blobs.exclusion import file_locked
 from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder
 from conveyor.blobs.inventory import (
@@ -38,7 +39,6 @@ from conveyor.blobs.inventory import (
     look_at,
     sync_file_system,
 )
-from conveyor.blobs.locks import file_locked
 from conveyor.catalog.care.copies import copied_catalog
 from conveyor.catalog.care.named_blobs import named_blobs
 from conveyor.catalog.database.connection import is_sqlite
@@ -47,8 +47,8 @@ from conveyor.catalog.database.serials import newest_serial
 from conveyor.domain.care.backups import MARKER, Backup, BackupFile, listing_line, parse_backup
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
-from conveyor.operations.store.changes import database_errors
 from conveyor.operations.store.facts import store_id
+from conveyor.operations.store.store import database_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

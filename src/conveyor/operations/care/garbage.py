@@ -30,7 +30,7 @@ from conveyor.catalog.care.named_blobs import named_blobs
 from conveyor.catalog.database.connection import is_sqlite
 from conveyor.catalog.releases.distributions import digests_retired_since
 from conveyor.domain.words.notation import utc_text
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,8 +26,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.blobs.exclusion import folder_locked
 from conveyor.blobs.folders import make_durable_folders, storage_errors, sync_folder
-from conveyor.blobs.locks import folder_locked
 from conveyor.catalog.database.connection import sqlite_path
 from conveyor.catalog.database.schema import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes.definitions import insert_index
@@ -44,9 +44,8 @@ from conveyor.operations.care.opening import (
     refuse_places,
 )
 from conveyor.operations.people.users import check_password, hash_password
-from conveyor.operations.store.changes import read, record_change
 from conveyor.operations.store.facts import store_id, store_upstream
-from conveyor.operations.store.store import ADMIN
+from conveyor.operations.store.store import ADMIN, read, record_change
 from conveyor.settings import Upstream, upstream_of_this_machine
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from conveyor.catalog.database.connection import sqlite_path
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.domain.indexes.policy import chain_of
 from conveyor.errors import StorageFailed
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

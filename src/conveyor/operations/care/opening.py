@@ -16,8 +16,7 @@ from conveyor.catalog.database.schema import prepare_schema, read_fact
 from conveyor.catalog.database.serials import NewestSerial, SerialFile, SerialQuery
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, NotFound
-from conveyor.operations.store.changes import database_errors, read
-from conveyor.operations.store.store import Store, now
+from conveyor.operations.store.store import Store, database_errors, now, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -42,7 +42,7 @@ from conveyor.domain.words.faults import Faults
 from conveyor.errors import ConveyorError
 from conveyor.operations.care.garbage import remove_garbage
 from conveyor.operations.care.inspection import Fault, inspect_store, look_again
-from conveyor.operations.store.changes import record_change
+from conveyor.operations.store.store import record_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

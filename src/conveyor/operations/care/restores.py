@@ -35,7 +35,7 @@ from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.care.backups import BLOBS, MOST_NAMED, read_backup
 from conveyor.operations.care.initialisation import alone_in
 from conveyor.operations.care.opening import RESTORING_FILE, refuse_places
-from conveyor.operations.store.changes import database_errors
+from conveyor.operations.store.store import database_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,15 +10,12 @@ from conveyor.domain.indexes.definitions import is_claimed
 from conveyor.domain.indexes.policy import may_claim_name, must_ask_upstream
 from conveyor.domain.people.access import may_administer, may_claim
 from conveyor.domain.words.names import project_name
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import Connection
 
     from conveyor.catalog.database.events import Change
-    from conveyor.domain.indexes.definitions import Claim
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
@@ -81,27 +78,20 @@ def claim_name(
         if not is_prefix and is_claimed(normalized, claims_on(change.connection, normalized)):
             may_claim(identity, normalized)  # by a prefix: nothing more is hidden from anybody
         elif not is_prefix:
-            _check_new_name(change.connection, identity, normalized, upstream_has)
+            check_new_name(change.connection, identity, normalized, upstream_has=upstream_has)
         return _write(change, normalized, is_prefix=is_prefix), True
 
 
-def check_claim(
-    connection: Connection,
-    identity: Identity,
-    project: NormalizedName,
-    claims: Sequence[Claim],
-    *,
-    upstream_has: bool | None,
+def check_new_name(
+    connection: Connection, identity: Identity, project: NormalizedName, *, upstream_has: bool | None
 ) -> None:
-    """Allow an upload to a project whose name is claimed, or that the caller may claim with it.
-
-    ``claims``: those that cover the name.
+    """Allow an upload that claims the name of its project, which no claim covers yet.
 
     Raises:
         Unauthorized, Forbidden: the caller may not claim this name.
     """
-    if not is_claimed(project, claims):
-        _check_new_name(connection, identity, project, upstream_has)
+    has_lookalike = not identity.is_whole_admin and rows.has_lookalike(connection, project)
+    may_claim_name(identity, project, upstream_has=upstream_has, has_lookalike=has_lookalike)
 
 
 def claim_for_upload(change: Change, project: NormalizedName) -> None:
@@ -114,13 +104,6 @@ def list_claims(store: Store, identity: Identity) -> list[ClaimRow]:
     may_administer(identity)
     with read(store) as connection:
         return rows.list_claims(connection)
-
-
-def _check_new_name(
-    connection: Connection, identity: Identity, project: NormalizedName, upstream_has: bool | None
-) -> None:
-    has_lookalike = not identity.is_whole_admin and rows.has_lookalike(connection, project)
-    may_claim_name(identity, project, upstream_has=upstream_has, has_lookalike=has_lookalike)
 
 
 def _write(change: Change, name: NormalizedName, *, is_prefix: bool) -> ClaimRow:

@@ -9,7 +9,7 @@ from conveyor.domain.indexes.definitions import Index, check_new_index
 from conveyor.domain.people.access import can_read, may_administer
 from conveyor.domain.releases.gates import GATES
 from conveyor.errors import Conflict, NotFound
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
 from conveyor.domain.people.access import can_read
 from conveyor.errors import Gone, NotFound
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,7 +31,7 @@ from conveyor.domain.distributions.sdists import read_sdist
 from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, merge, with_facts
 from conveyor.domain.words.faults import Faults
 from conveyor.errors import InvalidDistribution, UpstreamFailed
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -19,7 +19,7 @@ from conveyor.domain.indexes.definitions import one_per_filename, resolution_ord
 from conveyor.domain.indexes.mirror import due_at, is_due, page_file
 from conveyor.domain.indexes.projects import shown_status
 from conveyor.domain.indexes.simple_api import ProjectPage
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -28,7 +28,7 @@ from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import checked_reason
 from conveyor.errors import NotFound
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Collection

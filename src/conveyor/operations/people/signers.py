@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.people import signers as rows
-from conveyor.catalog.people.tokens import revoke_tokens_of
-from conveyor.catalog.people.users import disable_user, find_user, insert_user
+from conveyor.catalog.people.users import disable_user, find_user, insert_user, revoke_tokens_of
 from conveyor.domain.people.access import WORKER_SCOPES, Identity, check_user_name, may_administer
 from conveyor.domain.people.keys import (
     check_principal,
@@ -23,7 +22,7 @@ from conveyor.domain.people.keys import (
 )
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.people.tokens import future_text, insert_new_token
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from conveyor.catalog.people.signers import Signer, Worker

@@ -14,20 +14,26 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.database.connection import writing
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.people import tokens as rows
+from conveyor.catalog.people import users as rows
 from conveyor.catalog.people.users import find_user
-from conveyor.domain.people.access import Identity, NewToken, may_administer, narrowed, scopes_from
+from conveyor.domain.people.access import (
+    Identity,
+    NewToken,
+    check_scopes,
+    may_administer,
+    narrowed,
+    scopes_from,
+)
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
-from conveyor.operations.people.users import check_scopes
-from conveyor.operations.store.changes import database_errors, read, record_change
+from conveyor.operations.store.store import database_errors, read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from conveyor.catalog.database.events import Change
-    from conveyor.catalog.people.tokens import TokenRow
+    from conveyor.catalog.people.users import TokenRow
     from conveyor.operations.store.store import Store
 
 PREFIX = "conveyor-"

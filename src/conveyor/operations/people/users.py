@@ -11,17 +11,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 from unicodedata import category
 
-from conveyor.catalog.people import tokens as token_rows
-from conveyor.catalog.people import users as user_rows
+from conveyor.catalog.people import users as rows
 from conveyor.domain.people.access import (
     Identity,
+    check_scopes,
     check_user_name,
     may_administer,
-    scopes_from,
-    unknown_scopes,
 )
 from conveyor.errors import Conflict, InvalidInput, NotFound
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,9 +57,9 @@ def add_user(
     # Before the transaction: it takes long, and a write transaction keeps others waiting.
     password_hash = None if password is None else hash_password(password)
     with record_change(store, actor=identity.name) as change:
-        if user_rows.find_user(change.connection, name) is not None:
+        if rows.find_user(change.connection, name) is not None:
             raise Conflict(f'there is a user "{name}" already', hint="choose another name")
-        user_rows.insert_user(
+        rows.insert_user(
             change.connection,
             name=name,
             password_hash=password_hash,
@@ -82,9 +80,9 @@ def set_password(store: Store, identity: Identity, name: str, password: str) -> 
     may_administer(identity)
     password_hash = hash_password(password)
     with record_change(store, actor=identity.name) as change:
-        if user_rows.find_user(change.connection, name) is None:
+        if rows.find_user(change.connection, name) is None:
             raise NotFound(f'there is no user "{name}"', hint="see conveyor store user add --help")
-        user_rows.update_password(change.connection, name, password_hash)
+        rows.update_password(change.connection, name, password_hash)
         change.event("set-user-password", detail={"user": name})
 
 
@@ -100,17 +98,17 @@ def disable_user(store: Store, identity: Identity, name: str) -> None:
     if name == identity.name:
         raise Conflict("you can not disable yourself", hint="let another administrator do it")
     with record_change(store, actor=identity.name) as change:
-        if user_rows.find_user(change.connection, name) is None:
+        if rows.find_user(change.connection, name) is None:
             raise NotFound(f'there is no user "{name}"')
-        user_rows.disable_user(change.connection, name, disabled_at=change.at)
-        token_rows.revoke_tokens_of(change.connection, name, revoked_at=change.at)
+        rows.disable_user(change.connection, name, disabled_at=change.at)
+        rows.revoke_tokens_of(change.connection, name, revoked_at=change.at)
         change.event("disable-user", detail={"user": name})
 
 
 def find_account(store: Store, name: str) -> Account | None:
     """A user who may sign in with a password; ``None``: there is none, it is disabled or has no password."""
     with read(store) as connection:
-        user = user_rows.find_user(connection, name)
+        user = rows.find_user(connection, name)
     if user is None or user.is_disabled or user.password_hash is None:
         return None
     return Account(Identity(name=user.name, scopes=user.scopes), user.password_hash)
@@ -147,14 +145,6 @@ def check_password(password: str) -> None:
         )
     if any(category(character) in ("Cc", "Cs") for character in password):
         raise InvalidInput("a password holds no control characters, such as line breaks")
-
-
-def check_scopes(names: tuple[str, ...]) -> None:
-    """Accept words that are all scopes; raises InvalidInput naming each that is none."""
-    faults = [f'"{name}" is no scope' for name in unknown_scopes(names)]
-    if faults:
-        known = ", ".join(sorted(scopes_from(("read", "upload", "claim", "promote", "admin"))))
-        raise InvalidInput(faults[0], faults=faults, hint=f"the scopes are {known}")
 
 
 @cache

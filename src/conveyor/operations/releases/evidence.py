@@ -28,8 +28,8 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
-from conveyor.operations.store.changes import read, record_change
 from conveyor.operations.store.signatures import verify_tag_signature
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -21,7 +21,7 @@ from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 from conveyor.domain.releases.promotions import Promotion, choose_source, plan_way
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,7 +17,7 @@ from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.people.access import Identity, can_read
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import NotFound
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

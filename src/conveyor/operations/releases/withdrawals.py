@@ -25,7 +25,7 @@ from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import checked_reason
 from conveyor.errors import InvalidInput, NotFound
-from conveyor.operations.store.changes import record_change
+from conveyor.operations.store.store import record_change
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -26,7 +26,7 @@ from conveyor.domain.runs.states import (
 )
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, Forbidden, NotFound
-from conveyor.operations.store.changes import read, record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact
 from conveyor.domain.people.access import Identity, may_administer
 from conveyor.errors import StorageFailed
-from conveyor.operations.store.changes import read
+from conveyor.operations.store.store import read
 from conveyor.settings import Upstream
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from copy import copy
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.catalog.database.connection import is_sqlite
-from conveyor.operations.store.changes import record_change, record_changes
-from conveyor.operations.store.store import Waiter
+from conveyor.operations.store.store import Waiter, record_change, record_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,8 +31,8 @@ from conveyor.domain.distributions.reading import Distribution, LibraryChecks, U
 from conveyor.domain.indexes.policy import UploadLimits, accepting_index
 from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
-from conveyor.operations.store.changes import read
 from conveyor.operations.store.shared_commits import record_together
+from conveyor.operations.store.store import read
 from conveyor.operations.uploads.decisions import (
     Decision,
     WantedUpload,

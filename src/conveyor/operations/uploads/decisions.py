@@ -17,7 +17,7 @@ from conveyor.catalog.database.serials import newest_serial
 from conveyor.catalog.indexes.definitions import all_indexes, claims_on
 from conveyor.catalog.releases.distributions import is_retired, placements_of_filename
 from conveyor.catalog.releases.projects import project_size, releases_among, status_of
-from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.policy import (
     FilenameState,
     accepting_index,
@@ -29,7 +29,7 @@ from conveyor.domain.indexes.policy import (
 from conveyor.domain.indexes.projects import check_project_size, must_accept_uploads
 from conveyor.domain.people.access import may_claim, may_upload
 from conveyor.domain.words.names import equal_spellings, parse_version
-from conveyor.operations.indexes.claims import check_claim
+from conveyor.operations.indexes.claims import check_new_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,8 @@ def _look(connection: Connection, wanted: WantedUpload) -> _Known:
 def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Decision:
     distribution, indexes = wanted.distribution, known.indexes
     project, filename = distribution.project, distribution.filename
-    check_claim(connection, wanted.identity, project, known.claims, upstream_has=wanted.upstream_has)
+    if not is_claimed(project, known.claims):
+        check_new_name(connection, wanted.identity, project, upstream_has=wanted.upstream_has)
     spellings = sorted({distribution.version, *equal_spellings(parse_version(distribution.version))})
     releases = {row.version: row for row in releases_among(connection, project, spellings)}
     release = releases.pop(distribution.version, None)
@@ -142,5 +143,5 @@ def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Deci
             name=project,
             store_limit_bytes=wanted.limits.project_bytes,
         )
-    is_claimed = any(not claim.is_prefix for claim in known.claims)
-    return Decision(known.serial, holder, is_claimed=is_claimed)
+    has_own_claim = any(not claim.is_prefix for claim in known.claims)
+    return Decision(known.serial, holder, is_claimed=has_own_claim)

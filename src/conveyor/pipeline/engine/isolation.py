@@ -1,9 +1,10 @@
 """What keeps the children of a job apart from the worker, and from outliving it.
 
-Each child runs in a session of its own (``project.processes``), with clean variables, a home and a temporary
-folder of its own, and limits. All children of one executor carry its id in their environment: whatever is
-left of them when the executor dies is found by that mark and ended by a *watchdog*, a tiny process that waits
-for the executor's end of a pipe to close. The kernel closes it on any death, ``kill -9`` included.
+Each child runs in a session of its own (``project.environment``), with clean variables, a home and a
+temporary folder of its own, and limits. All children of one executor carry its id in their environment:
+whatever is left of them when the executor dies is found by that mark and ended by a *watchdog*, a tiny
+process that waits for the executor's end of a pipe to close. The kernel closes it on any death, ``kill -9``
+included.
 
 Not here yet: namespaces and control groups. A child that clears its environment escapes the mark, and it
 runs as the worker's user.

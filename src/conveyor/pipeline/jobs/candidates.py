@@ -26,7 +26,7 @@ from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.testing import judge
-from conveyor.project.digests import sha256_of_file
+from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.sources import clone_into
 from conveyor.project.build import build_distributions
-from conveyor.project.digests import sha256_of_file
 from conveyor.project.git import commit_time
-from conveyor.project.model import read_payload
+from conveyor.project.model import read_payload, sha256_of_file
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:

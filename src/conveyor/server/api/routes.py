@@ -26,13 +26,9 @@ from conveyor.domain.people.access import must_have
 from conveyor.domain.words.fields import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
-    claims,
-    deletions,
-    events,
     evidence,
     indexes,
-    project_sizes,
-    project_status,
+    projects,
     promotions,
     releases,
     runs,
@@ -40,14 +36,12 @@ from conveyor.server.api import (
     status,
     tokens,
     users,
-    workers,
-    yanks,
+    withdrawals,
 )
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
 from conveyor.server.http.auth import refuse_other_sites
-from conveyor.server.http.paths import nearest_shape
-from conveyor.server.http.problems import as_error, method_not_allowed, problem
+from conveyor.server.http.problems import as_error, method_not_allowed, nearest_shape, problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -68,19 +62,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *indexes.ENDPOINTS,
     *releases.ENDPOINTS,
-    *yanks.ENDPOINTS,
-    *deletions.ENDPOINTS,
-    *project_status.ENDPOINTS,
-    *project_sizes.ENDPOINTS,
+    *withdrawals.ENDPOINTS,
+    *projects.ENDPOINTS,
     *evidence.ENDPOINTS,
     *promotions.ENDPOINTS,
     *runs.ENDPOINTS,
     *users.ENDPOINTS,
     *tokens.ENDPOINTS,
     *signers.ENDPOINTS,
-    *workers.ENDPOINTS,
-    *claims.ENDPOINTS,
-    *events.ENDPOINTS,
 )
 _PREFIX = "/api/v1"
 _SHAPES = frozenset(endpoint.path for endpoint in ENDPOINTS)

@@ -11,8 +11,16 @@ import secrets
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.domain.words.ranges import etag_matches, parse_ranges
-from conveyor.server.http.answers import NO_BODY, Reply, noticing_departure, send_head, send_reply
-from conveyor.server.http.conditions import has_already, must_match, wanted_range
+from conveyor.server.http.messages import (
+    NO_BODY,
+    Reply,
+    has_already,
+    must_match,
+    noticing_departure,
+    send_head,
+    send_reply,
+    wanted_range,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
     from conveyor.blobs import BlobStore
     from conveyor.operations.indexes.files import FoundFile
-    from conveyor.server.http.answers import Headers
+    from conveyor.server.http.messages import Headers
 
 SMALL_FILE_BYTES = 128 * 1024
 """Up to here a file is kept in memory; a larger one is worth a system call of its own."""

@@ -21,7 +21,7 @@ from conveyor.server.files.answers import (
     ReadyFile,
     send_file,
 )
-from conveyor.server.http.conditions import NOT_AT_ONCE
+from conveyor.server.http.messages import NOT_AT_ONCE
 from conveyor.server.http.problems import method_not_allowed
 from conveyor.server.mirror.arriving import send_arriving
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
-    from conveyor.server.http.answers import Reply
     from conveyor.server.http.auth import Authenticator
+    from conveyor.server.http.messages import Reply
     from conveyor.server.memory.caches import Freshness
     from conveyor.server.mirror.mirroring import Mirroring
 

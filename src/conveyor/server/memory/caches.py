@@ -18,7 +18,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from conveyor.operations.indexes.pages import touched_since
-from conveyor.operations.store.changes import newest_change
+from conveyor.operations.store.store import newest_change
 
 if TYPE_CHECKING:
     from conveyor.operations.indexes.pages import Touched

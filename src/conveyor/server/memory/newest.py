@@ -12,7 +12,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from conveyor.operations.store.changes import newest_change
+from conveyor.operations.store.store import newest_change
 
 if TYPE_CHECKING:
     from conveyor.operations.store.store import Store

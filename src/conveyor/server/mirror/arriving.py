@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.words.ranges import parse_ranges
 from conveyor.server.files.answers import content_range, file_headers, length_header, without_type
-from conveyor.server.http.answers import NO_BODY, noticing_departure, send_head
-from conveyor.server.http.conditions import has_already, must_match, wanted_range
+from conveyor.server.http.messages import (
+    NO_BODY,
+    has_already,
+    must_match,
+    noticing_departure,
+    send_head,
+    wanted_range,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.operations.indexes.files import FoundFile
-    from conveyor.server.http.answers import Headers
+    from conveyor.server.http.messages import Headers
     from conveyor.server.mirror.downloads import Follower
     from conveyor.server.mirror.mirroring import Mirroring
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.mirror import ABSENT_FOR, unsized
-from conveyor.errors import UpstreamBusy, UpstreamFailed
+from conveyor.errors import NotFound, UpstreamBusy, UpstreamFailed
 from conveyor.operations.indexes.mirror import store_page
+from conveyor.operations.indexes.pages import find_page
 from conveyor.server.memory.flights import Flights
 from conveyor.server.mirror.downloads import Downloads
 from conveyor.server.mirror.sidecars import Sidecars
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.domain.indexes.mirror import MirroredFile
-    from conveyor.operations.indexes.pages import DueMirror
+    from conveyor.operations.indexes.pages import DueMirror, FoundPage
     from conveyor.operations.store.store import Store
     from conveyor.upstream import Upstream
 
@@ -137,3 +139,40 @@ class Mirroring:
 
     def _look_into_stored(self, file: MirroredFile) -> None:
         self._flights.behind(self.sidecars.note_stored(file))
+
+
+@dataclass(frozen=True, slots=True)
+class FreshPage:
+    """A page that was brought up to date as far as that was possible."""
+
+    found: FoundPage
+    fresh_until: datetime | None
+    """When a mirror is to be asked again; ``None``: no mirror supplies the project."""
+
+
+class Pages:
+    """Finds project pages; one per process."""
+
+    def __init__(self, store: Store, mirroring: Mirroring) -> None:
+        self._store = store
+        self._mirroring = mirroring
+
+    async def find(self, index: str, project: NormalizedName) -> FreshPage:
+        """The page of a project as readers of an index see it; that the caller is one, is checked before.
+
+        Raises:
+            NotFound: there is no such index, or no such project in sight of it.
+            UpstreamFailed: a mirror was never asked for the project and can not be asked now.
+        """
+        found = await asyncio.to_thread(find_page, self._store, index, project)
+        asked = [due for due in found.due if self._mirroring.paused_until(due.index, project) is None]
+        if asked:
+            await asyncio.gather(*(self._mirroring.freshen(project, due) for due in asked))
+            found = await asyncio.to_thread(find_page, self._store, index, project)
+        if not found.exists:
+            raise NotFound(f'there is no project {project} in index "{index}"')
+        if not found.due:
+            return FreshPage(found, found.fresh_until)
+        # What is shown is older than it should be: ask again as soon as that makes sense.
+        again = [self._mirroring.paused_until(due.index, project) or self._store.clock() for due in found.due]
+        return FreshPage(found, min(again))

@@ -15,8 +15,7 @@ from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.indexes.definitions import get_index
 from conveyor.operations.indexes.files import find_file, read_core_metadata
-from conveyor.server.http.answers import JSON, send_answer, send_head
-from conveyor.server.http.conditions import has_already, must_match
+from conveyor.server.http.messages import JSON, has_already, must_match, send_answer, send_head
 from conveyor.server.http.problems import method_not_allowed
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from conveyor.domain.indexes.simple_api import PageFile
     from conveyor.operations.store.store import Store
     from conveyor.server.http.auth import Authenticator
-    from conveyor.server.mirror.mirroring import Mirroring
-    from conveyor.server.mirror.pages import Pages
+    from conveyor.server.mirror.mirroring import Mirroring, Pages
 
 
 class JsonApi:

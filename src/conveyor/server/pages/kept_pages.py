@@ -19,7 +19,7 @@ from conveyor.domain.indexes.simple_api import (
 )
 from conveyor.domain.words.ranges import etag_matches
 from conveyor.operations.indexes.pages import FoundPage
-from conveyor.server.http.answers import NO_BODY, Reply
+from conveyor.server.http.messages import NO_BODY, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

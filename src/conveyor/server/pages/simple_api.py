@@ -18,8 +18,7 @@ from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes.definitions import get_index
 from conveyor.operations.indexes.pages import find_list
-from conveyor.server.http.answers import PLAIN_TEXT, send_answer, send_reply
-from conveyor.server.http.conditions import NOT_AT_ONCE, must_match
+from conveyor.server.http.messages import NOT_AT_ONCE, PLAIN_TEXT, must_match, send_answer, send_reply
 from conveyor.server.http.problems import method_not_allowed
 from conveyor.server.pages.kept_pages import VARY, KeptPage, render_variant
 
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
     from conveyor.domain.people.access import Identity
     from conveyor.operations.indexes.pages import FoundList, FoundPage
     from conveyor.operations.store.store import Store
-    from conveyor.server.http.answers import Reply
     from conveyor.server.http.auth import Authenticator
+    from conveyor.server.http.messages import Reply
     from conveyor.server.memory.caches import Freshness
-    from conveyor.server.mirror.pages import Pages
+    from conveyor.server.mirror.mirroring import Pages
     from conveyor.server.pages.kept_pages import Variant
 
 CACHE_BYTES = 32 * 1024 * 1024

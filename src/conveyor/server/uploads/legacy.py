@@ -28,8 +28,8 @@ from conveyor.operations.uploads.acceptance import (
     check_upload_rights,
 )
 from conveyor.operations.uploads.incoming_files import IncomingFile
-from conveyor.server.http.answers import NEVER_KEPT, PLAIN_TEXT, send_answer
 from conveyor.server.http.auth import refuse_other_sites
+from conveyor.server.http.messages import NEVER_KEPT, PLAIN_TEXT, send_answer
 from conveyor.server.http.problems import method_not_allowed
 from conveyor.server.uploads.forms import FIELDS_LIMIT_BYTES, FormReader
 

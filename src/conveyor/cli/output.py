@@ -1,12 +1,15 @@
-"""How the verdicts of gates are shown to people."""
+"""What several commands print: the verdicts of gates, and notes on standard error."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from conveyor.client.answers import OfProject
     from conveyor.domain.releases.gates.judged import Verdict
 
 
@@ -18,3 +21,9 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
         if verdict.next_step:
             lines.append(f"             → {verdict.next_step}")
     return lines
+
+
+def note_unknown(name: str, found: OfProject[Any]) -> None:
+    """Say that nothing is known of a project: its name may be mistyped."""
+    if not found.is_known:
+        click.echo(f'note: nothing of "{name}" is here yet', err=True)

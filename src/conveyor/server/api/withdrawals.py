@@ -1,4 +1,4 @@
-"""Yanks: say that files of a release are not to be newly installed, or take that back."""
+"""Withdrawals: have installers pass over files of a release, or delete them, everywhere and for ever."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from conveyor.domain.words.notation import LONGEST_REASON
-from conveyor.operations.releases.withdrawals import unyank_release, yank_release
+from conveyor.operations.releases.withdrawals import delete_files, unyank_release, yank_release
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import FLAG, INDEX_NAME, TEXT, given, listed, nullable, record
+from conveyor.server.api.schemas import COUNT, FLAG, INDEX_NAME, SHA256, TEXT, given, listed, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -57,6 +57,55 @@ _YANK = record(
     }
 )
 
+
+def delete_file(call: Call) -> Answer:
+    """Delete one file of a release; its name is never given again."""
+    return _delete(call)
+
+
+def delete_release(call: Call) -> Answer:
+    """Delete every file of a release."""
+    return _delete(call)
+
+
+def delete_project(call: Call) -> Answer:
+    """Delete every file of a project; the claim on its name stays."""
+    return _delete(call)
+
+
+def _delete(call: Call) -> Answer:
+    deletion = delete_files(
+        call.store,
+        call.identity,
+        call.path["project"],
+        call.path.get("version"),
+        filename=call.path.get("filename"),
+    )
+    return Answer(
+        {
+            "project": deletion.project,
+            "size": deletion.size_bytes,
+            "files": [
+                {
+                    "filename": file.filename,
+                    "version": file.version,
+                    "sha256": file.sha256,
+                    "size": file.size_bytes,
+                }
+                for file in deletion.files
+            ],
+        }
+    )
+
+
+_DELETION = record(
+    {
+        "project": TEXT,
+        "size": COUNT,
+        "files": listed(record({"filename": TEXT, "version": TEXT, "sha256": SHA256, "size": COUNT})),
+    }
+)
+
 # Which right it takes depends on the index (``domain.indexes.withdrawals``), so it is asked where the index
 # is known.
 ENDPOINTS = (
@@ -82,5 +131,20 @@ ENDPOINTS = (
         right="read",
         query={"index": INDEX_NAME, "filename": given()},
         answers={200: _YANK},
+    ),
+    Endpoint("DELETE", "/projects/{project}", delete_project, right="admin", answers={200: _DELETION}),
+    Endpoint(
+        "DELETE",
+        "/projects/{project}/releases/{version}",
+        delete_release,
+        right="admin",
+        answers={200: _DELETION},
+    ),
+    Endpoint(
+        "DELETE",
+        "/projects/{project}/releases/{version}/files/{filename}",
+        delete_file,
+        right="admin",
+        answers={200: _DELETION},
     ),
 )

@@ -1,0 +1,165 @@
+"""Requests and answers, as far as every handler has to do with them.
+
+*Short answers*: a status, a few headers and all of the body at once. Pages and files are kept as replies: the
+messages that send them, built beforehand. Everything else, errors included, is built and sent from here.
+
+*Bodies of requests*: a client that stops sending holds a connection and perhaps a temporary file; one that
+sends a byte now and then does so too. So a body may neither pause for longer than a limit nor come more
+slowly, from its begin until now, than any line that a person would use. The server below waits for ever. The
+rule is that of Apache's ``mod_reqtimeout`` (``body=20,MinRate=500``).
+
+*Conditions* (RFC 9110, section 13), where no time is to be saved: ``If-None-Match`` of the hot path is read
+there; a request with ``If-Match`` takes the ordinary one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from conveyor.domain.words.ranges import etag_matches
+from conveyor.errors import PreconditionFailed, TooSlow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from starlette.types import Message, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+PLAIN_TEXT = b"text/plain; charset=utf-8"
+NEVER_KEPT = (b"cache-control", b"no-store")
+NO_BODY: Message = {"type": "http.response.body", "body": b""}
+
+
+class Reply(NamedTuple):
+    """A whole answer, as the two messages that send it."""
+
+    start: Message
+    body: Message
+    supplied_by: str | None
+    """Name of the index that the page or file came from."""
+
+
+async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+    """Send a reply, and note for the access log where it came from."""
+    scope["state"]["supplied_by"] = reply.supplied_by
+    await send(reply.start)
+    await send(reply.body)
+
+
+async def send_answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    content_type: bytes,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    is_head: bool = False,
+) -> None:
+    """Send a whole answer with its length; to a HEAD request everything but the body."""
+    length = str(len(body)).encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", content_type), (b"content-length", length), *headers],
+        }
+    )
+    await send(NO_BODY if is_head else {"type": "http.response.body", "body": body})
+
+
+async def send_head(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Send an answer that has no body."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send(NO_BODY)
+
+
+@contextmanager
+def noticing_departure(receive: Receive, when_gone: Callable[[], None]) -> Iterator[None]:
+    """Call a function as soon as the client goes away; sending alone would not tell."""
+
+    async def wait() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        when_gone()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+SLOWEST_BYTES_PER_SECOND = 500
+"""On the average since the body began; asked only after the time that it may pause."""
+
+LETTING_GO_SECONDS = 0.05
+"""The server below lets go of a body a moment after we do. Answered within that moment, it would wait for
+the rest of the body before it closes the connection: measured, in 3 of 200 cases."""
+
+
+class AwaitedBody:
+    """An ASGI ``receive`` that does not wait for ever."""
+
+    def __init__(self, receive: Receive, *, pause_seconds: float) -> None:
+        """``pause_seconds``: how long no byte may come."""
+        self._receive = receive
+        self._pause_seconds = pause_seconds
+        self._began_at: float | None = None
+        self._received_bytes = 0
+
+    async def __call__(self) -> Message:
+        """The next message.
+
+        Raises:
+            TooSlow: it did not come in time.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._began_at is None:
+            self._began_at = now
+        earned_seconds = self._received_bytes / SLOWEST_BYTES_PER_SECOND
+        until = min(now, self._began_at + earned_seconds) + self._pause_seconds
+        try:
+            async with asyncio.timeout_at(until):
+                message = await self._receive()
+        except TimeoutError as error:
+            await asyncio.sleep(LETTING_GO_SECONDS)
+            raise TooSlow(
+                f"the request's body stopped after {self._received_bytes:,} bytes, or came too slowly",
+                hint="send it again, without pauses",
+            ) from error
+        self._received_bytes += len(message.get("body", b""))
+        return message
+
+
+NOT_AT_ONCE = frozenset({b"authorization", b"if-match"})
+"""Fields with which a request is not answered from memory without looking closer."""
+
+
+def field_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+    """The value of a field, its lines combined to one list (section 5.3); empty when there is none."""
+    return ", ".join(value.decode("latin-1") for key, value in headers if key == name)
+
+
+def has_already(headers: Iterable[tuple[bytes, bytes]], etag: str) -> bool:
+    """Whether ``If-None-Match`` names the ETag (section 13.1.2): the answer is then 304."""
+    return etag_matches(field_value(headers, b"if-none-match"), etag)
+
+
+def wanted_range(headers: Collection[tuple[bytes, bytes]], etag: str) -> str:
+    """The value of ``Range``; empty when there is none, or when ``If-Range`` is not this ETag (13.1.5)."""
+    is_the_same = (field_value(headers, b"if-range") or etag).strip() == etag
+    return field_value(headers, b"range") if is_the_same else ""
+
+
+def must_match(headers: Iterable[tuple[bytes, bytes]], etag: str) -> None:
+    """Raise PreconditionFailed when ``If-Match`` asks for other representations than that of the ETag."""
+    wanted = field_value(headers, b"if-match")
+    if wanted and not etag_matches(wanted, etag, is_strong=True):
+        raise PreconditionFailed(
+            f"what is here has the ETag {etag}, and not the one of If-Match",
+            hint="it has changed since; ask for it without If-Match",
+        )
