@@ -16,7 +16,7 @@ from conveyor.client.credentials import (
     sign_statement,
 )
 from conveyor.domain.people.keys import key_id, read_public_key
-from conveyor.domain.releases.evidence import PAYLOAD_TYPE
+from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 
 if TYPE_CHECKING:

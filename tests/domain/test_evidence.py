@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor.domain.releases.evidence import (
-    PAYLOAD_TYPE,
     PREDICATE_TYPES,
     Statement,
     facts_of_build,
@@ -19,6 +18,7 @@ from conveyor.domain.releases.evidence import (
     read_statement,
     statement,
 )
+from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.errors import InvalidInput
 
 SHA256 = "a" * 64

@@ -13,7 +13,7 @@ from conveyor.operations.indexes.files import find_file
 from conveyor.operations.indexes.pages import FoundList, Touched
 from conveyor.operations.people.users import add_user
 from conveyor.operations.store.store import record_change
-from conveyor.server.files.answers import ReadyFile
+from conveyor.server.http.file_answers import ReadyFile
 from conveyor.server.memory.caches import OVERHEAD_BYTES, Cache, Freshness
 from conveyor.server.memory.newest import Newest
 from conveyor.server.pages.kept_pages import KeptPage, Variant

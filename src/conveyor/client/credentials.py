@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.client.people import checked_token
 from conveyor.domain.people.keys import key_id, write_public_key
-from conveyor.domain.releases.evidence import PAYLOAD_TYPE
+from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.errors import Conflict, InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from conveyor.domain.runs.states import holds_password
 from conveyor.domain.words.fields import Fields, read_json_object
+from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPES: dict[str, EvidenceKind] = {
     "urn:conveyor:evidence:build:1": "build",
     "urn:conveyor:evidence:tests:1": "tests",

@@ -1,4 +1,4 @@
-"""How facts are written down: SHA-256 digests, moments of time, and the reasons that people give.
+"""How facts are written down: digests, moments of time, signed statements, and the reasons that people give.
 
 Digests are lower case hex. Times are UTC in ISO 8601 with microseconds and ``Z``, so that the order of texts
 is that of moments. A reason is said for a yank or a change of status, and shown to everybody who reads pages.
@@ -13,6 +13,10 @@ from typing import IO
 
 from conveyor.errors import InvalidInput
 
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+"""What a statement says that it is (in-toto attestation framework)."""
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+"""What an envelope (DSSE) says that it holds."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -19,14 +19,13 @@ from conveyor.domain.people.access import Identity, may_upload
 from conveyor.domain.people.keys import fingerprint, read_public_key
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
-    PAYLOAD_TYPE,
     canonical_envelope,
     read_envelope,
     read_statement,
 )
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.notation import utc_text
+from conveyor.domain.words.notation import PAYLOAD_TYPE, utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
 from conveyor.operations.store.signatures import verify_tag_signature
 from conveyor.operations.store.store import read, record_change

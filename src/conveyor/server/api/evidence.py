@@ -6,8 +6,9 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.evidence import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE
+from conveyor.domain.releases.evidence import MAX_ENVELOPE_BYTES
 from conveyor.domain.releases.tags import MAX_TAG_OBJECT_BYTES
+from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.operations.releases.evidence import add_evidence, add_tag
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import BASE64, COUNT, PROJECT, TEXT, given, listed, one_of, record

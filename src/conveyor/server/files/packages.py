@@ -15,7 +15,7 @@ from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
 from conveyor.operations.indexes.files import find_file, may_read_file
-from conveyor.server.files.answers import (
+from conveyor.server.http.file_answers import (
     METADATA,
     PROVENANCE,
     ReadyFile,

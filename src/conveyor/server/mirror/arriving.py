@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.words.ranges import parse_ranges
-from conveyor.server.files.answers import content_range, file_headers, length_header, without_type
+from conveyor.server.http.file_answers import content_range, file_headers, length_header, without_type
 from conveyor.server.http.messages import (
     NO_BODY,
     has_already,
