@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.operations.care.initialisation import initialise_store
@@ -10,8 +15,6 @@ from conveyor.operations.care.opening import close_store, open_store
 from conveyor.settings import Upstream, store_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conveyor.operations.store.store import Store
     from conveyor.settings import StoreSettings
 
@@ -31,12 +34,28 @@ def make_settings(
     return replace(settings, upstream=upstream)
 
 
+def copy_prepared_store(folder: Path, *, upstream: Upstream = NO_UPSTREAM) -> None:
+    """Make ``folder`` a store as the first start of a server leaves one, on SQLite."""
+    shutil.copytree(_prepared(upstream), folder, dirs_exist_ok=True)
+
+
+@cache
+def _prepared(upstream: Upstream) -> Path:
+    """A new store that is only ever copied: hashing the first password takes longer than all the rest."""
+    folder = Path(tempfile.mkdtemp(prefix="prepared-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    initialise_store(make_settings(folder / "data", upstream=upstream))
+    return folder / "data"
+
+
 _opened: list[Store] = []
 
 
 def make_store(folder: Path, *, database_url: str | None = None, upstream: Upstream = NO_UPSTREAM) -> Store:
-    """A real store, initialised, with the default indexes and the user ``admin``; closed after the test."""
+    """A real store, new or the one that is there, with the default indexes and the user ``admin``; closed after the test."""
     settings = make_settings(folder, database_url=database_url, upstream=upstream)
+    if database_url is None and not (folder.exists() and any(folder.iterdir())):
+        copy_prepared_store(folder, upstream=upstream)
     initialise_store(settings)
     store = open_store(settings)
     _opened.append(store)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 
-from makers import ADMIN_PASSWORD
+from makers import ADMIN_PASSWORD, copy_prepared_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +102,8 @@ def running_store(
     data: Path, *, workers: int = 1, port: int = 0, environment: Mapping[str, str] | None = None
 ) -> Iterator[RunningStore]:
     """A store that answers; on leaving it is told to stop, and must do so without an error."""
+    if environment is None and not data.exists():
+        copy_prepared_store(data)
     log = data.with_name(f"{data.name}-access.log")
     process = start_serving(
         data,
