@@ -52,7 +52,10 @@ _opened: list[Store] = []
 
 
 def make_store(folder: Path, *, database_url: str | None = None, upstream: Upstream = NO_UPSTREAM) -> Store:
-    """A real store, new or the one that is there, with the default indexes and the user ``admin``; closed after the test."""
+    """A real store with the default indexes and the user ``admin``, new or the one that is there.
+
+    It is closed after the test.
+    """
     settings = make_settings(folder, database_url=database_url, upstream=upstream)
     if database_url is None and not (folder.exists() and any(folder.iterdir())):
         copy_prepared_store(folder, upstream=upstream)
