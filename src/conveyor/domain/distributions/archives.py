@@ -75,8 +75,13 @@ def path_fault(path: str) -> str | None:
 class Tree:
     """The paths of an archive, entered one by one; tells paths that can not all be unpacked."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, *, is_unpacked_anywhere: bool = False) -> None:
+        """With ``is_unpacked_anywhere``, paths that differ only in case are a fault as well.
+
+        Some filesystems hold one file for both, so that what is installed would depend on the machine.
+        """
         self._faults = faults
+        self._folded: dict[str, str] | None = {} if is_unpacked_anywhere else None
         self._leaves: set[str] = set()
         self._folders: set[str] = set()
         self._entered: set[str] = set()
@@ -91,6 +96,8 @@ class Tree:
             self._faults.add(f"the archive has {path} twice")
             return
         self._entered.add(plain)
+        if self._folded is not None and (other := self._folded.setdefault(plain.casefold(), path)) != path:
+            self._faults.add(f"the archive has {other} and {path}, which are one file where case is not told")
         parents = plain.split("/")[:-1]
         for depth in range(len(parents), 0, -1):
             parent = "/".join(parents[:depth])

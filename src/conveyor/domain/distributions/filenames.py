@@ -8,25 +8,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
     NormalizedName,
     parse_sdist_filename,
     parse_wheel_filename,
 )
 
-from conveyor.domain.words.names import project_name
+from conveyor.domain.words.names import Version, project_name
 from conveyor.errors import InvalidDistribution, InvalidName
-
-if TYPE_CHECKING:
-    from conveyor.domain.words.names import Version
 
 PackageType = Literal["bdist_wheel", "sdist"]
 MOST_TAGS = 1000
 """A filename of full length could stand for 50,000."""
+_IMPLICIT_POST = re.compile(r"(.+?)-([0-9]{1,9}(?:\.[0-9]{1,9})*-[0-9]{1,9})\.tar\.gz")
 _CHARACTERS = re.compile(r"[A-Za-z0-9._+!-]+")
 LONGEST_FILENAME = 240
 """Characters; filesystems end at 255 bytes, and ``.metadata`` or ``.provenance`` is put behind."""
@@ -75,7 +71,7 @@ def _wheel(text: str) -> DistributionFilename:
     try:
         _, version, _, _ = parse_wheel_filename(text)
         project = project_name(text.split("-", 1)[0])
-    except (InvalidWheelFilename, InvalidName) as error:
+    except (ValueError, InvalidName) as error:  # the first also of thousands of digits
         raise InvalidDistribution(f"{text} is not a wheel filename: {_reason(error)}") from error
     python_tag, abi_tag, platform_tag = text.removesuffix(".whl").rsplit("-", 3)[1:]
     name = DistributionFilename(
@@ -99,8 +95,10 @@ def _sdist(text: str) -> DistributionFilename:
     try:
         _, version = parse_sdist_filename(text)
         project = project_name(text.removesuffix(".tar.gz").rpartition("-")[0])
-    except (InvalidSdistFilename, InvalidName) as error:
+    except (ValueError, InvalidName) as error:
         raise InvalidDistribution(f"{text} is not an sdist filename: {_reason(error)}") from error
+    if post := _IMPLICIT_POST.fullmatch(text):  # "3.2.3-2" is one version, 3.2.3.post2 (PEP 440)
+        project, version = project_name(post[1]), Version(post[2])
     name = DistributionFilename(text, project, version, "sdist", "source", "")
     if text != f"{name.stem}.tar.gz":
         raise InvalidDistribution(

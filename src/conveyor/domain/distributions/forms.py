@@ -14,9 +14,11 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -127,6 +129,14 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
+def _people(text: str) -> str:
+    """Names and addresses as they are read: some clients decode what a header encodes (RFC 2047)."""
+    try:
+        return _words(str(make_header(decode_header(text))))
+    except (HeaderParseError, LookupError, ValueError):
+        return _words(text)
+
+
 def _version(text: str) -> str:
     try:
         return str(Version(text))
@@ -137,7 +147,7 @@ def _version(text: str) -> str:
 def _specifier(text: str) -> str:
     try:
         return str(SpecifierSet(text))
-    except InvalidSpecifier:
+    except ValueError:  # also of thousands of digits
         return text
 
 
@@ -169,10 +179,10 @@ _SINGLE: dict[str, tuple[str, Callable[[str], str]]] = {
     "summary": ("summary", _words),
     "home_page": ("home_page", _words),
     "download_url": ("download_url", _words),
-    "author": ("author", _words),
-    "author_email": ("author_email", _words),
-    "maintainer": ("maintainer", _words),
-    "maintainer_email": ("maintainer_email", _words),
+    "author": ("author", _people),
+    "author_email": ("author_email", _people),
+    "maintainer": ("maintainer", _people),
+    "maintainer_email": ("maintainer_email", _people),
     "license_expression": ("license_expression", _words),
     "requires_python": ("requires_python", _specifier),
     "description_content_type": ("description_content_type", _words),

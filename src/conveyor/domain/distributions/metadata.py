@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from packaging.metadata import InvalidMetadata, Metadata, RawMetadata, parse_email
 from packaging.version import InvalidVersion, Version
@@ -46,6 +46,7 @@ _HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotation
 """Every header of the specification; packaging has the repeatable ones in the plural."""
 _RESOLVED = frozenset({"provides-extra", "requires-dist", "requires-python"})
 """Fields that a resolver decides by."""
+_INDENTATIONS = (" " * 8, " " * 7 + "|")
 _PLACEHOLDER = "UNKNOWN"
 """What old setuptools wrote where nothing was known."""
 
@@ -89,6 +90,7 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
         elif not is_newer:
             faults.add(f"{what}: {field} is not a field of core metadata {declared or '(no version)'}")
     _drop_what_old_tools_write(raw)
+    _unfold(raw, content)
     fields = dict(cast("dict[str, Any]", raw))
     if is_newer and unparsed:
         fields["unknown_fields"] = unparsed
@@ -103,7 +105,9 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
         faults.add(f"{what}: {fault}")
     try:
         version = Version(raw.get("version", ""))
-    except InvalidVersion:
+    except ValueError as error:  # also of thousands of digits, which packaging lets out as it is
+        if not isinstance(error, InvalidVersion):
+            faults.add(f"{what}: the version is not one that can be read")
         return None
     return CoreMetadata(
         name=raw.get("name", ""),
@@ -168,6 +172,26 @@ def _drop_what_old_tools_write(raw: RawMetadata) -> None:
     for field in ("home_page", "download_url", "author", "author_email", "license", "summary", "description"):
         if raw.get(field) == _PLACEHOLDER:
             del raw[field]  # type: ignore[misc]  # all of these keys are optional
+
+
+def _unfold(raw: RawMetadata, content: bytes) -> None:
+    """Take the indentation of their header out of a description and a licence of several lines.
+
+    distutils and setuptools wrote both into headers until 2022, each line after the first behind eight
+    blanks; the core metadata specification names an older form, seven blanks and ``|``.
+    """
+    head = _BLANK_LINE.split(content, maxsplit=1)[0]
+    fields: tuple[Literal["description", "license"], ...] = ("description", "license")
+    for field in fields:
+        text = raw.get(field)
+        if text is None or re.search(rb"(?mi)^" + field.encode() + rb":", head) is None:
+            continue
+        first, *rest = text.split("\n")
+        for indentation in _INDENTATIONS:
+            if rest and all(not line.strip() or line.startswith(indentation) for line in rest):
+                lines = [line[len(indentation) :] if line.strip() else "" for line in rest]
+                raw[field] = "\n".join([first, *lines])
+                break
 
 
 def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iterator[str]:

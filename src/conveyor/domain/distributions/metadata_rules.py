@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from trove_classifiers import classifiers as known
 from trove_classifiers import deprecated_classifiers as deprecated
 
@@ -73,7 +73,8 @@ def _address_faults(raw: RawMetadata) -> Iterator[str]:
         ("author-email", raw.get("author_email")),
         ("maintainer-email", raw.get("maintainer_email")),
     ):
-        if addresses and not all(_is_address(address) for _, address in getaddresses([addresses])):
+        listed = getaddresses([(addresses or "").strip().removesuffix(",")])
+        if addresses and not all(_is_address(address) for _, address in listed):
             yield f"{addresses!r} is invalid for {field!r}: not a list of mail addresses"
 
 
@@ -144,6 +145,6 @@ def read_requirement(text: str) -> ReadRequirement | None:
     """What ``text`` requires; ``None`` when it can not be parsed."""
     try:
         requirement = Requirement(text)
-    except (InvalidRequirement, RecursionError):
+    except (ValueError, RecursionError):  # the first also of versions with thousands of digits
         return None
     return ReadRequirement(str(requirement), requirement.url is not None)

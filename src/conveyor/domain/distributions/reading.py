@@ -63,6 +63,8 @@ class Distribution:
     core_metadata: dict[str, Any]
     """The same, parsed; ready to be JSON."""
     attestations: tuple[Attestation, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is odd about the file and accepted all the same, a sentence each."""
 
     @property
     def is_metadata_static(self) -> bool:
@@ -134,6 +136,7 @@ def read_distribution(
         metadata=content,
         core_metadata=metadata.fields,
         attestations=attestations,
+        notes=faults.notes,
     )
 
 

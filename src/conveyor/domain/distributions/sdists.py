@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
+from packaging.utils import canonicalize_name
+
 from conveyor.domain.distributions.metadata import METADATA_LIMIT_BYTES
 from conveyor.domain.distributions.tars import read_tar_gz
+from conveyor.domain.words.names import Version
 
 if TYPE_CHECKING:
     from conveyor.domain.distributions.archives import ArchiveLimits
@@ -39,7 +42,7 @@ def read_sdist(
     if archive is None:
         return None
     tops = sorted({member.path.split("/", 1)[0] for member in archive.members})
-    if tops != [filename.stem]:
+    if len(tops) != 1 or not _is_stem(tops[0], filename):
         faults.add(
             f"the sdist must have one top folder, {filename.stem}; it has: {', '.join(tops[:5]) or 'none'}"
         )
@@ -52,6 +55,15 @@ def read_sdist(
         for member in archive.members
         if member.kind != "folder" and "/" in member.path
     )
+
+
+def _is_stem(folder: str, filename: DistributionFilename) -> bool:
+    """Whether a folder bears the project and version of the file, in any spelling."""
+    name, _, version = folder.rpartition("-")
+    try:
+        return canonicalize_name(name) == filename.project and Version(version) == filename.version
+    except ValueError:
+        return False
 
 
 def _is_package_info(path: str) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from packaging.tags import Tag, parse_tag
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conveyor.domain.distributions.archives import ArchiveLimits, Unreadable, path_fault
 from conveyor.domain.distributions.filenames import MOST_TAGS, count_tags
@@ -40,6 +40,7 @@ HASHES = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_
 """Those of ``hashlib`` that are SHA-256 or better, as the specification asks."""
 LARGE_BYTES = 8 * 1024 * 1024
 """When all members together have as many, threads are worth what they cost."""
+MOST_NOTED_TAGS = 5
 READERS = 2
 """Threads for one large wheel: several such uploads may come at a time."""
 _DATA_SCHEMES = frozenset({"data", "headers", "platlib", "purelib", "scripts"})
@@ -103,6 +104,7 @@ def parse_record(content: bytes, faults: Faults) -> dict[str, RecordLine]:
     for row in rows:
         if not row:
             continue
+        row[0] = row[0].replace("\\", "/")  # written on Windows by old tools; no member has one in its path
         match = re.fullmatch(r"(?:(\w+)=([A-Za-z0-9_-]+)=*)?,(\d{1,15})?", ",".join(row[1:]))
         if len(row) != 3 or match is None:
             malformed.append(",".join(row)[:200])
@@ -225,8 +227,10 @@ def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Fa
     tags = {str(tag) for text in headers.get_all("Tag", ()) for tag in _expanded(text.strip())}
     if not tags:
         faults.add("WHEEL: there is no Tag")
-    elif different := tags ^ {str(tag) for tag in _expanded(filename.tags)}:
-        faults.add_each(different, "WHEEL and the filename differ in the tag {}: wheels must not be renamed")
+    elif tags != {
+        str(tag) for tag in _expanded(filename.tags)
+    }:  # installers go by the filename (record 0023)
+        faults.note(f"WHEEL names other tags than the filename: {', '.join(sorted(tags)[:MOST_NOTED_TAGS])}")
 
 
 def _check_entry_points(content: bytes, faults: Faults) -> None:
@@ -260,5 +264,5 @@ def _unpadded(digest: bytes) -> str:
 def _canonical(version: str) -> str:
     try:
         return str(Version(version))
-    except InvalidVersion:
+    except ValueError:  # also of thousands of digits
         return version

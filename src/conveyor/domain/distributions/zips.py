@@ -94,7 +94,7 @@ class ZipArchive:
         except Unreadable as unreadable:
             faults.add(str(unreadable))
             return None
-        tree = Tree(faults)
+        tree = Tree(faults, is_unpacked_anywhere=True)
         for member in listed:
             tree.enter(member.name, is_folder=member.is_folder)
         tree.finish()

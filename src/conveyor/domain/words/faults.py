@@ -1,4 +1,4 @@
-"""Collects every fault of one file, so that an upload is refused once and mended once."""
+"""Collects every fault of one file, so that an upload is refused once and mended once; and notes on it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._sentences: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
 
     def add(self, sentence: str) -> None:
         """Keep one fault; control characters in it (from a hostile name) are shown escaped."""
@@ -32,6 +33,16 @@ class Faults:
             self.add(sentence.format(name))
         if len(listed) > MOST_NAMES:
             self.add(sentence.format(f"and {len(listed) - MOST_NAMES} more"))
+
+    def note(self, sentence: str) -> None:
+        """Keep what is odd and accepted all the same: its uploader is told."""
+        if len(self._notes) < MOST_NAMES:
+            self._notes[printable(sentence)] = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All notes, whether or not there are faults."""
+        return tuple(self._notes)
 
     @property
     def sentences(self) -> tuple[str, ...]:

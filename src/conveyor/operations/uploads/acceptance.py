@@ -70,6 +70,8 @@ class AcceptedUpload:
     filename: str
     sha256: str
     is_new: bool
+    notes: tuple[str, ...] = ()
+    """What is odd about the file, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,13 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         write = partial(_write, wanted, decision, metadata_sha256, provenance_sha256)
         decision = record_together(store, actor=identity.name, work=write)
     # 5. the answer
-    return AcceptedUpload(decision.holder or upload.index, filename, sha256, is_new=decision.holder is None)
+    return AcceptedUpload(
+        decision.holder or upload.index,
+        filename,
+        sha256,
+        is_new=decision.holder is None,
+        notes=distribution.notes,
+    )
 
 
 def _write(

@@ -1,0 +1,128 @@
+"""What old and odd tools write is accepted as the public index accepts it, or refused by a rule of ours."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.domain.distributions.filenames import distribution_filename
+from conveyor.domain.distributions.reading import (
+    ArchiveLimits,
+    Digests,
+    Distribution,
+    LibraryChecks,
+    UploadForm,
+    read_distribution,
+)
+from conveyor.errors import InvalidDistribution
+from conveyor.operations.store.descriptions import DescriptionRenderer
+from distributions_made import Made, core_metadata, make_sdist, make_wheel, wheel_members, zip_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIGITS = "1" * 6000
+TEXT = "Title\n=====\n\nHello *world*.\n\nPart\n----\n\n- a\n- b\n"
+
+
+@pytest.fixture
+def renderer() -> Iterator[DescriptionRenderer]:
+    found = DescriptionRenderer()
+    yield found
+    found.close()
+
+
+def read(made: Made, renderer: DescriptionRenderer | None = None, **form: str) -> Distribution:
+    """Read a file with its form, some fields of which are others."""
+    fields = {**made.form, **{name: [value] for name, value in form.items()}}
+    return read_distribution(
+        io.BytesIO(made.content),
+        filename=made.filename,
+        size_bytes=len(made.content),
+        digests=Digests(made.sha256, made.sha256, None),
+        form=UploadForm(
+            {
+                name: list(values)
+                for name, values in fields.items()
+                if "digest" not in name or name == "sha256_digest"
+            }
+        ),
+        limits=ArchiveLimits(),
+        checks=LibraryChecks(renderer.fault if renderer else lambda _: "", lambda _: ""),
+    )
+
+
+@pytest.mark.parametrize("indentation", [8 * " ", 7 * " " + "|"])
+def test_description_folded_in_its_header_is_unfolded(
+    indentation: str, renderer: DescriptionRenderer
+) -> None:
+    first, *rest = TEXT.splitlines()
+    folded = "\n".join([first, *(indentation + line for line in rest)])
+    metadata = core_metadata("demo", "1.0", fields=[("Description", folded)])
+    found = read(make_sdist("demo", "1.0", metadata=metadata), renderer)
+    assert found.core_metadata["description"].strip() == TEXT.strip()
+
+
+def test_indented_description_in_the_body_stays_as_it_is() -> None:
+    text = "An example:\n        one\n        two\n"
+    found = read(make_sdist("demo", "1.0", metadata=core_metadata("demo", "1.0", description=text)))
+    assert found.core_metadata["description"] == text
+
+
+def test_tags_inside_a_wheel_may_differ_with_a_note() -> None:
+    members = wheel_members("demo", "1.0", tag="py3-none-win32")
+    found = read(Made("demo-1.0-py3-none-any.whl", zip_of(members)))
+    assert found.notes == ("WHEEL names other tags than the filename: py3-none-win32",)
+
+
+def test_record_with_backslashes_is_read() -> None:
+    members = wheel_members("demo", "1.0")
+    record = next(content for path, content in members.items() if path.endswith("/RECORD"))
+    lines = record.replace(b"dist-info/", b"dist-info\\")
+    assert lines != record
+    assert read(make_wheel("demo", "1.0", replace={"RECORD": lines})).notes == ()
+
+
+def test_members_that_differ_only_in_case_are_refused() -> None:
+    made = make_wheel("demo", "1.0", extra={"demo/Table.py": b"a = 1\n", "demo/table.py": b"a = 2\n"})
+    with pytest.raises(InvalidDistribution) as refused:
+        read(made)
+    assert "demo/Table.py and demo/table.py" in str(
+        refused.value
+    ) or "demo/table.py and demo/Table.py" in str(refused.value)
+
+
+def test_comma_behind_the_last_author_is_passed_over() -> None:
+    fields = [("Author-email", "Ada <ada@example.org>, Bo <bo@example.org>,")]
+    made = make_sdist("demo", "1.0", metadata=core_metadata("demo", "1.0", fields=fields))
+    assert read(made).core_metadata["author_email"] == fields[0][1]
+
+
+def test_author_that_a_client_decoded_is_the_one_in_the_file() -> None:
+    fields = [("Author-email", "=?utf-8?q?Zo=C3=AB?= <z@example.org>")]
+    made = make_sdist("demo", "1.0", metadata=core_metadata("demo", "1.0", fields=fields))
+    assert read(made, author_email="Zo\u00eb <z@example.org>").version == "1.0"
+    with pytest.raises(InvalidDistribution, match="author_email"):
+        read(made, author_email="Zo\u00e9 <z@example.org>")
+
+
+def test_sdist_of_a_post_release_without_its_word_is_told_its_name() -> None:
+    with pytest.raises(InvalidDistribution, match=r"must be functools32-3\.2\.3\.post2\.tar\.gz"):
+        distribution_filename("functools32-3.2.3-2.tar.gz")
+
+
+def test_requirement_with_a_version_of_thousands_of_digits_is_judged() -> None:
+    fields = [("Requires-Dist", f"other>={DIGITS[:4000]}"), ("Requires-Dist", f"other=={DIGITS}")]
+    made = make_sdist("demo", "1.0", metadata=core_metadata("demo", "1.0", fields=fields))
+    with pytest.raises(InvalidDistribution, match="longer than"):
+        read(made)
+
+
+def test_metadata_with_a_version_of_thousands_of_digits_is_refused() -> None:
+    made = make_sdist("demo", "1.0", metadata=core_metadata("demo", DIGITS))
+    with pytest.raises(InvalidDistribution):
+        read(made)
+    with pytest.raises(InvalidDistribution):
+        read(make_sdist("demo", "1.0"), version=DIGITS)
