@@ -13,7 +13,7 @@ from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.newest import Newest
 from conveyor.server.mirror.mirroring import Pages
 from conveyor.server.pages.json_api import JsonApi
-from distributions_made import make_sdist, make_wheel
+from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, reading, upload
 
@@ -99,3 +99,19 @@ async def test_head_says_what_get_would(store: Store) -> None:
         head = await reader.get(PROJECT, method="HEAD")
     assert (head.status, head.headers, head.body) == (200, get.headers, b"")
     assert get.headers["cache-control"] == "no-cache"
+
+
+async def test_version_of_thousands_of_digits_is_not_there(store: Store) -> None:
+    async with reading(store) as reader:
+        answer = await reader.get(f"/unstable/pypi/demo/{'1' * 6000}/json")
+    assert isinstance(answer.error, NotFound)
+
+
+async def test_description_folded_in_its_header_is_shown_unfolded(store: Store) -> None:
+    metadata = core_metadata(
+        "demo", "3.0", fields=[("Description", "Title\n        =====\n        \n        End")]
+    )
+    upload(store, make_sdist(version="3.0", metadata=metadata))
+    async with reading(store) as reader:
+        shown = (await reader.get(PROJECT)).json["info"]["description"]
+    assert shown == "Title\n=====\n\nEnd"

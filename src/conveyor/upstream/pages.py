@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urldefrag, urljoin, urlsplit
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage, is_sound_filename
 from conveyor.domain.indexes.projects import status_from
@@ -189,7 +189,7 @@ def _check_version(declared: object, url: str) -> None:
     """Refuse a page of another major version (PEP 629); a page without a version is of the first one."""
     try:
         is_readable = declared is None or Version(str(declared)).major == API_MAJOR
-    except InvalidVersion:
+    except ValueError:  # also of thousands of digits
         is_readable = False
     if not is_readable:
         raise UpstreamFailed(

@@ -118,6 +118,13 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
     )
 
 
+def read_fields(content: bytes) -> dict[str, Any]:
+    """The fields of core metadata that was checked before, by packaging's names."""
+    raw, _ = parse_email(content)
+    _unfold(raw, content)
+    return dict(raw)
+
+
 def is_static(fields: Mapping[str, Any]) -> bool:
     """Whether building an sdist with these fields can not change what a resolver asks of it (PEP 643).
 

@@ -17,7 +17,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conveyor.domain.indexes.projects import ACTIVE
 
@@ -177,7 +177,7 @@ def version_order(version: str | None) -> tuple[bool, Version]:
     """Sort key of a version's text; what is no version comes first."""
     try:
         return True, Version(version or "")
-    except InvalidVersion:
+    except ValueError:  # also of thousands of digits
         return False, Version("0")
 
 

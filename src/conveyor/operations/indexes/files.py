@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 
 from conveyor.catalog.database.serials import newest_serial
@@ -14,6 +13,7 @@ from conveyor.catalog.indexes.mirrored import mirrored_by_digest, mirrored_proje
 from conveyor.catalog.indexes.pages import held_files
 from conveyor.catalog.releases.distributions import deleted_at
 from conveyor.catalog.releases.projects import status_of
+from conveyor.domain.distributions.metadata import read_fields
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
 from conveyor.domain.people.access import can_read
@@ -128,8 +128,7 @@ def may_read_file(identity: Identity, found: FoundFile) -> None:
 def read_core_metadata(store: Store, metadata_sha256: str) -> dict[str, Any]:
     """The fields of a core metadata blob by packaging's names; what can not be read is left out."""
     with store.blobs.open(metadata_sha256) as stream:
-        fields, _ = parse_email(stream.read())
-    return dict(fields)
+        return read_fields(stream.read())
 
 
 def _seeing(holders: set[str], indexes: Mapping[str, Index]) -> tuple[Index, ...]:

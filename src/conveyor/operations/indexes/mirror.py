@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conveyor.catalog.indexes.mirrored import (
     delete_mirrored_files,
@@ -172,7 +172,7 @@ def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
     fields, _ = parse_email(content)
     try:
         is_of_file = Version(fields.get("version", "")) == filename.version
-    except InvalidVersion:
+    except ValueError:  # also of thousands of digits
         return None
     is_of_file &= canonicalize_name(fields.get("name", "")) == filename.project
     return content if is_of_file and is_static(dict(fields)) else None

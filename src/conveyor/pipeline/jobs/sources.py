@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion as NotPep440
 from packaging.version import Version
 
 from conveyor.errors import InvalidInput, ProjectError
@@ -67,7 +66,7 @@ def _looks_like_version(ref: str) -> bool:
         return False
     try:
         Version(ref.removeprefix("v"))
-    except NotPep440:
+    except ValueError:  # also of thousands of digits
         return False
     return True
 

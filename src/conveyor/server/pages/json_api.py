@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conveyor.domain.indexes.json_api import chosen_version, project_document
 from conveyor.domain.people.access import may_read
@@ -103,7 +103,7 @@ def _target(scope: Scope) -> tuple[NormalizedName, str | None]:
         raise NotFound(f"there is nothing at {scope['path']}", hint=hint)
     try:
         return project_name(parts[0]), str(Version(parts[1])) if len(parts) == 3 else None
-    except (InvalidName, InvalidVersion) as error:
+    except (InvalidName, ValueError) as error:  # the second also of thousands of digits
         raise NotFound(f"there is nothing at {scope['path']}") from error
 
 
