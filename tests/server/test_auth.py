@@ -80,6 +80,15 @@ def test_password_may_hold_colons_and_any_letters(tmp_path: Path) -> None:
         assert one.ask(basic("ada", "pass:wörd:日本語")).name == "ada"
 
 
+def test_password_in_latin_1_is_the_one_in_utf_8(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "zoe", password="pässword: größer", scopes=["read"])
+    sent_by_requests = b"Basic " + base64.b64encode("zoe:pässword: größer".encode("latin-1"))
+    with asking(store) as one:
+        assert one.ask(sent_by_requests).name == "zoe"
+        assert one.ask(basic("zoe", "pässword: größer")).name == "zoe"
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.errors import MethodNotAllowed, NotFound
+from conveyor.errors import MethodNotAllowed, NotFound, StorageFailed
 from distributions_made import Made, core_metadata, make_sdist, make_wheel
 from makers import make_store
 from readers import Reader, reading, upload
@@ -54,6 +54,18 @@ async def test_file_is_sent_whole_with_its_digest_as_etag(tmp_path: Path, made: 
     assert (head.headers, head.body) == (answer.headers, b"")
     assert (known.status, known.body) == (304, b"")
     assert known.headers["etag"] == answer.headers["etag"]
+
+
+@pytest.mark.parametrize("made", [SMALL, LARGE], ids=["from memory", "from disk"])
+async def test_listed_file_whose_bytes_are_lost_is_a_failure_of_the_store(tmp_path: Path, made: Made) -> None:
+    async with with_files(tmp_path) as reader:
+        path = reader.store.blobs.path(made.sha256)
+        assert path is not None
+        path.unlink()
+        answer = await reader.get(url_of(made))
+    assert isinstance(answer.error, StorageFailed)
+    assert f"the bytes of {made.filename} are lost" in answer.error.message
+    assert "fsck --repair" in str(answer.error)
 
 
 @pytest.mark.parametrize("made", [SMALL, LARGE], ids=["from memory", "from disk"])

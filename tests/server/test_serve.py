@@ -81,6 +81,8 @@ def test_ready_store_tells_its_serial(served: RunningStore) -> None:
 def test_front_page_shows_each_index_with_its_pip_line(served: RunningStore) -> None:
     answer = served.get("/")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
     page = answer.data.decode()
     for name in ("pypi", "stable", "testing", "unstable"):
         assert f"pip install --index-url {served.url}/{name}/simple/ NAME" in page

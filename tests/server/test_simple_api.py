@@ -309,3 +309,16 @@ async def test_json_api_describes_our_own_release(tmp_path: Path) -> None:
     assert same.status == 304
     assert isinstance(written.error, MethodNotAllowed)
     assert isinstance(nowhere.error, NotFound)
+
+
+async def test_page_for_browsers_runs_nothing_and_stands_in_no_frame(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    upload(store, make_wheel())
+    async with reading(store) as reader:
+        html = await reader.get(PAGE, accept="text/html")
+        names = await reader.get("/unstable/simple/", accept="text/html")
+    for answer in (html, names):
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"

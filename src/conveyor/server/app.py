@@ -33,7 +33,7 @@ from conveyor.operations.store.facts import reachable, store_upstream
 from conveyor.server.api import make_api
 from conveyor.server.files.packages import Files
 from conveyor.server.http.auth import Authenticator
-from conveyor.server.http.messages import JSON, NEVER_KEPT, AwaitedBody, send_answer
+from conveyor.server.http.messages import JSON, LOCKED_PAGE, NEVER_KEPT, AwaitedBody, send_answer
 from conveyor.server.http.problems import (
     HINT_OF_UPLOADS,
     as_error,
@@ -263,4 +263,5 @@ class FrontPage:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         base_url = f"{scope['scheme']}://{host.decode('latin-1')}"
         page = front_page(indexes, base_url=base_url)
-        await send_answer(send, 200, page, content_type=b"text/html; charset=utf-8", headers=[NEVER_KEPT])
+        headers = [NEVER_KEPT, *LOCKED_PAGE]
+        await send_answer(send, 200, page, content_type=b"text/html; charset=utf-8", headers=headers)

@@ -201,7 +201,7 @@ def _credentials(header: bytes) -> tuple[str | None, str]:
         if scheme.lower() == "bearer":
             return None, _not_empty(value.strip())
         if scheme.lower() == "basic":
-            user, colon, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+            user, colon, password = _text(base64.b64decode(value.strip(), validate=True)).partition(":")
             if "\0" in user:  # PostgreSQL takes no such question
                 raise _unreadable()
             if colon and user == "__token__":
@@ -211,6 +211,17 @@ def _credentials(header: bytes) -> tuple[str | None, str]:
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise _unreadable() from error
     raise _unreadable()
+
+
+def _text(credentials: bytes) -> str:
+    """What a client encoded: UTF-8 (uv, pip), else Latin-1 (twine, poetry, flit, through requests).
+
+    Bytes that are UTF-8 are never read as Latin-1, so that one header is one password.
+    """
+    try:
+        return credentials.decode("utf-8")
+    except UnicodeDecodeError:
+        return credentials.decode("latin-1")
 
 
 def _not_empty(token: str) -> str:

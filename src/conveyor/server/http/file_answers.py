@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from conveyor.domain.words.ranges import etag_matches, parse_ranges
+from conveyor.errors import NotFound, StorageFailed
 from conveyor.server.http.messages import (
     NO_BODY,
     Reply,
@@ -23,13 +24,15 @@ from conveyor.server.http.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import Message, Receive, Scope, Send
 
     from conveyor.blobs import BlobStore
     from conveyor.operations.indexes.files import FoundFile
     from conveyor.server.http.messages import Headers
+
+Result = TypeVar("Result")
 
 SMALL_FILE_BYTES = 128 * 1024
 """Up to here a file is kept in memory; a larger one is worth a system call of its own."""
@@ -71,13 +74,17 @@ class ReadyFile:
     )
 
     def __init__(self, found: FoundFile, blobs: BlobStore, sha256: str, name: str) -> None:
-        """Read what is needed to answer with a blob, small blobs whole. Raises NotFound, StorageFailed."""
+        """Read what is needed to answer with a blob, small blobs whole.
+
+        Raises:
+            StorageFailed: the blob cannot be read, or is lost: a row promises it and it is not there.
+        """
         self.is_used = False
         self.found = found
         """Who may read it, and where it came from."""
         self.is_public = found.is_public
         self.sha256 = sha256
-        self.size_bytes = blobs.size(sha256)
+        self.size_bytes = _promised(name, blobs.size, sha256)
         self.headers = file_headers(sha256, name, is_public=found.is_public)
         """All but length and range."""
         self.content: bytes | None = None
@@ -85,7 +92,7 @@ class ReadyFile:
         self.path = blobs.path(sha256)
         """Where they are on a local disk."""
         if self.size_bytes <= SMALL_FILE_BYTES:
-            with blobs.open(sha256) as stream:
+            with _promised(name, blobs.open, sha256) as stream:
                 self.content = stream.read()
         headers = [*self.headers, *length_header(self.size_bytes)]
         start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
@@ -195,6 +202,18 @@ def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers,
     size_bytes = sum(len(before) + end - start for before, start, end in parts) + len(tail)
     kind = (b"content-type", b"multipart/byteranges; boundary=" + boundary)
     return [*without_type(file.headers), kind, *length_header(size_bytes)], parts, tail
+
+
+def _promised(name: str, read: Callable[[str], Result], sha256: str) -> Result:
+    """What a blob gives that a row promises; raises StorageFailed when it is not there."""
+    try:
+        return read(sha256)
+    except NotFound as error:
+        raise StorageFailed(
+            f"the bytes of {name} are lost: the catalogue lists it, but there is no blob {sha256}",
+            hint="upload the identical file again, or ask an administrator to call: "
+            "conveyor store fsck --repair --from BACKUP --data DIR",
+        ) from error
 
 
 async def _send_pieces(

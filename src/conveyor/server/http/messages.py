@@ -30,6 +30,13 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 PLAIN_TEXT = b"text/plain; charset=utf-8"
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+LOCKED_PAGE = (NO_SNIFFING, (b"content-security-policy", _POLICY.encode()))
+"""Headers of every page for browsers: names and reasons on it come from strangers; nothing on it runs."""
 NEVER_KEPT = (b"cache-control", b"no-store")
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
 

@@ -19,7 +19,7 @@ from conveyor.domain.indexes.simple_api import (
 )
 from conveyor.domain.words.ranges import etag_matches
 from conveyor.operations.indexes.pages import FoundPage
-from conveyor.server.http.messages import NO_BODY, Reply
+from conveyor.server.http.messages import LOCKED_PAGE, NO_BODY, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +74,8 @@ class Variant:
             (b"content-length", str(len(body)).encode()),
             *common,
         ]
+        if media == TEXT_HTML:
+            headers.extend(LOCKED_PAGE)
         if coding != "identity":
             headers.append((b"content-encoding", coding.encode()))
         start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
