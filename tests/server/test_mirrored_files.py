@@ -236,3 +236,25 @@ async def test_full_disk_is_an_error_and_nothing_is_visible(
     assert not answer.is_whole
     assert head.status == 200, "upstream still has it"
     assert list((tmp_path / "blobs" / "temporary").iterdir()) == []
+
+
+SIGNED = "?X-Signature=a%2Fb%2Bc%3D&by=ada%40example.org&empty=&plain=a/b@c=~"
+
+
+@pytest.mark.parametrize("is_redirected", [False, True], ids=["by the page", "by a redirect"])
+async def test_signed_addresses_are_asked_for_to_the_letter(
+    upstream: RunningUpstream, mirror: Reader, is_redirected: bool
+) -> None:
+    wheel = make_wheel()
+    signed = f"/files/%7Esigned/a%2Fb/../{wheel.filename}{SIGNED}"
+    upstream.paths[signed] = Served(wheel.content)
+    link = upstream.root + signed
+    if is_redirected:
+        upstream.paths["/begin/" + wheel.filename] = Served(status=302, headers={"Location": link})
+        link = f"{upstream.root}/begin/{wheel.filename}"
+    upstream.add_json("demo", [{"filename": wheel.filename, "url": link, "hashes": {"sha256": wheel.sha256}}])
+    await mirror.page("demo")
+    assert upstream.asked(signed, "HEAD") == 1  # for its size, which the page does not say
+    answer = await mirror.get(packages_path(wheel))
+    assert (answer.status, answer.body) == (200, wheel.content)
+    assert upstream.asked(signed) >= 1

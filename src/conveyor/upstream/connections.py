@@ -20,10 +20,11 @@ import ssl
 from base64 import b64encode
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from conveyor.domain.words.addresses import address_kind, literal_address, may_lead_to
 from conveyor.errors import UpstreamFailed
@@ -92,7 +93,7 @@ class Connections:
             session = await self._session(is_proxied=proxy is not None)
             async with session.request(
                 method,
-                url,
+                as_written(url),
                 headers=self._headers(url, headers),
                 timeout=timeout,
                 proxy=proxy,
@@ -103,7 +104,7 @@ class Connections:
                 if answer.status not in _REDIRECTS or target is None:
                     yield answer
                     return
-                url = urljoin(str(answer.url), target)
+                url = joined(url, target)
         raise UpstreamFailed(f"upstream sent us on more than {MOST_REDIRECTS} times, to {without_user(url)}")
 
     def _headers(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
@@ -164,6 +165,25 @@ class Connections:
         if not may_lead_to(str(address[0]), home=self._home):
             raise RefusedAddress("an address that the upstream may not lead to")
         return socket.socket(family, kind, protocol)
+
+
+def joined(base_url: str, link: str) -> str:
+    """Where a link on a page, or of a redirect, leads; one with a scheme is kept to the letter."""
+    link = link.strip()
+    return link if urlsplit(link).scheme else urljoin(base_url, link)
+
+
+def as_written(url: str) -> URL:
+    """A URL that is requested as it is spelled: signatures cover the spelling (``%2F``, ``%40``, ``%3D``).
+
+    Only what no request line can hold is encoded, and the fragment stays here.
+    """
+    if not (urlsplit(url).hostname or "").isascii():  # spelled for the name system, and the rest with it
+        return URL(url)
+    return URL(quote(urldefrag(url).url, safe=_SENDABLE), encoded=True)
+
+
+_SENDABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"<>')
 
 
 def refused_address(where: str) -> UpstreamFailed:

@@ -20,6 +20,7 @@ from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage, is_sound_
 from conveyor.domain.indexes.projects import status_from
 from conveyor.domain.words.notation import is_sha256, utc_text
 from conveyor.errors import UpstreamFailed
+from conveyor.upstream.connections import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -220,7 +221,7 @@ def _link(value: object, base_url: str) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     try:
-        url = urljoin(base_url, value)
+        url = joined(base_url, value)
         is_http = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
     except ValueError:
         return None
