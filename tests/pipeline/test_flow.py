@@ -179,7 +179,7 @@ def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
     repository = make_project(tmp_path / "repository", name=claimed(town, "epsilon"), files=files)
     git(repository, "tag", "v1.0.0rc1")
     outcome = town.run(repository, "v1.0.0rc1", expected=9)
-    assert "not the installed code: epsilon" in outcome["error"]["message"]
+    assert "did not test the installed file: epsilon" in outcome["error"]["message"]
     release = town.client.releases.get("epsilon", "1.0.0rc1")
     assert release.index == "unstable"
     verdicts = town.client.releases.verdicts("epsilon", "1.0.0rc1", to="testing")

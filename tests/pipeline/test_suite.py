@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import platform
+import sysconfig
 import tomllib
+from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.client.answers import Release, ReleaseFile
 from conveyor.errors import ProjectError
+from conveyor.pipeline.jobs.candidates import candidate_of
 from conveyor.pipeline.jobs.suite import declared_requirements, pytest_settings
-from conveyor.pipeline.jobs.testing import fits, judge
+from conveyor.pipeline.jobs.testing import earlier_success, environment_here, fits
+from domain.test_gates import SDIST, WHEEL, built, with_tests
 
-GOOD = {
-    "passed": 2,
-    "failed": 0,
-    "errors": 0,
-    "origin": {"modules_checked": 3, "outside": []},
-}
+if TYPE_CHECKING:
+    from conveyor.domain.releases.evidence import Evidence
 
 
 @pytest.mark.parametrize(
@@ -64,17 +66,41 @@ def test_settings_of_the_suite_come_along_but_not_those_of_the_checkout() -> Non
     assert tomllib.loads(pytest_settings({})) == {"tool": {"pytest": {"ini_options": {}}}}
 
 
-def test_facts_are_good_only_with_tests_that_ran_on_installed_modules() -> None:
-    assert judge(GOOD) == []
-    assert judge(GOOD | {"failed": 1}) == ["1 tests failed, 0 could not run"]
-    assert judge(GOOD | {"passed": 0}) == ["no test ran"]
-    assert judge(GOOD | {"origin": {"modules_checked": 1, "outside": ["demo: elsewhere"]}}) == [
-        "not the installed code: demo: elsewhere"
-    ]
-    assert "no module of the project was imported" in judge(GOOD | {"origin": {"outside": []}})[0]
-    assert judge({"passed": 1}) != []
-
-
 def test_wheels_of_other_machines_do_not_fit() -> None:
     assert fits("demo-1.0-py3-none-any.whl")
     assert not fits("demo-1.0-cp27-cp27m-win32.whl")
+
+
+def test_file_is_tested_again_after_a_failure_and_in_each_environment_for_itself() -> None:
+    environment = environment_here("testing")
+    python = platform.python_version()
+
+    def result(*, failed: int = 0, python: str = python, index: str = "testing") -> Evidence:
+        one = with_tests(WHEEL, failed=failed, python=python, index=index)
+        one.predicate["environment"]["platform"] = sysconfig.get_platform()
+        return one
+
+    def is_skipped(*evidence: Evidence) -> bool:
+        return earlier_success(evidence, WHEEL.sha256, environment) is not None
+
+    assert is_skipped(result())
+    assert is_skipped(result(failed=1), result())
+    assert not is_skipped(result(), result(failed=1)), "an earlier success hides a later failure"
+    assert not is_skipped(result(python="3.9.1")), "a second Python is never tested"
+    assert not is_skipped(result(index="stable"))
+
+
+def test_candidate_that_failed_after_it_had_passed_is_not_a_candidate_of() -> None:
+    evidence = (built(WHEEL, source=SDIST), with_tests(WHEEL))
+    assert candidate_of(released(*evidence)) is not None
+    assert candidate_of(released(*evidence, with_tests(WHEEL, failed=1))) is None
+    assert candidate_of(released(*evidence, with_tests(WHEEL, failed=1, python="3.12.0"))) is None
+
+
+def released(*evidence: Evidence) -> Release:
+    """Release 1.0 of demo with a wheel and an sdist, as a client sees it."""
+    files = tuple(
+        ReleaseFile(one.filename, one.packagetype, one.sha256, 1, f"/files/{one.filename}", "", "ann", None)
+        for one in (WHEEL, SDIST)
+    )
+    return Release("demo", "1.0", "unstable", is_closed=False, files=files, evidence=evidence)

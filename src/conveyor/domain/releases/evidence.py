@@ -112,7 +112,12 @@ class FactsOfTests:
     @property
     def environment(self) -> tuple[str, str, str]:
         """(index, Python without its patch number, platform): the newest result in each counts."""
-        return (self.index, ".".join(self.python.split(".")[:2]), self.platform)
+        return environment_of(index=self.index, python=self.python, platform=self.platform)
+
+
+def environment_of(*, index: str, python: str, platform: str) -> tuple[str, str, str]:
+    """What names the environment of a test: (index, Python without its patch number, platform)."""
+    return (index, ".".join(python.split(".")[:2]), platform)
 
 
 def statement(kind: EvidenceKind, *, filename: str, sha256: str, predicate: dict[str, Any]) -> bytes:

@@ -22,10 +22,10 @@ from conveyor.domain.distributions.equivalence import (
     compare_wheels,
     derive_wheel,
 )
+from conveyor.domain.releases.tested import results_of
 from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.testing import judge
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project
 
@@ -60,7 +60,7 @@ def find(worker: Worker, place: Workplace, project: str, source: Source) -> Done
         if version.is_prerelease and not version.is_devrelease and version.base_version == final.base_version:
             found[version] = release
     for version in sorted(found, reverse=True):
-        candidate = _tested(found[version])
+        candidate = candidate_of(found[version])
         if candidate is not None:
             folder = place.fresh("candidate")
             for file in found[version].files:
@@ -177,17 +177,17 @@ def _refuse(old: str, new: str, differences: list[Difference]) -> None:
         )
 
 
-def _tested(release: Release) -> Candidate | None:
-    """The release as a candidate; ``None`` without a wheel and sdist that carry good evidence."""
+def candidate_of(release: Release) -> Candidate | None:
+    """The release as a candidate; ``None`` without a tested wheel and the sdist it was built from."""
     wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
     sdists = [file for file in release.files if file.packagetype == "sdist"]
     counting = [one for one in release.evidence if one.is_signer_valid]
-    tested = {one.sha256 for one in counting if one.kind == "tests" and not judge(one.predicate)}
     built = {one.sha256: one.predicate for one in counting if one.kind == "build"}
     for wheel in wheels:
         for sdist in sdists:
             facts = built.get(wheel.sha256, {})
-            if wheel.sha256 in tested and facts.get("built_from") == sdist.sha256:
+            is_tested = results_of(release.evidence, wheel.sha256).are_good
+            if is_tested and facts.get("built_from") == sdist.sha256:
                 payload = tuple((file["path"], file["sha256"]) for file in facts.get("payload", ()))
                 return Candidate(
                     release.version, wheel.filename, wheel.sha256, sdist.filename, sdist.sha256, payload

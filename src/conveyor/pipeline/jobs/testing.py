@@ -1,23 +1,30 @@
 """The testing job: each wheel of a release, as the store serves it, against the tests of its commit.
 
-The facts are sent as evidence whatever they say; the job fails when they are not good enough. What was tested
-against this index with these very bytes is not tested again.
+The facts are sent as evidence whatever they say; the job fails when they are not good enough. A file is not
+tested again when its newest result for this index, Python and platform is good (``domain.releases.tested``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import platform
+import sysconfig
+from typing import TYPE_CHECKING
 
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
-from conveyor.domain.releases.evidence import statement
+from conveyor.domain.releases.evidence import environment_of, facts_of_tests, statement
+from conveyor.domain.releases.tested import faults_of, results_of
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.suite import Subject, run_tests
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conveyor.client.answers import Release, ReleaseFile
+    from conveyor.domain.releases.evidence import Evidence, FactsOfTests
+    from conveyor.domain.releases.tested import TestedEnvironment
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Worker
 
@@ -39,13 +46,16 @@ def run_testing_job(
         raise StepFailed(f"no wheel of {project} {version} fits this machine")
     lines: list[str] = []
     for file in wheels:
-        facts = tested_before(release, file, index)
+        facts = earlier_success(release.evidence, file.sha256, environment_here(index))
         if facts is None:
             subject = _subject(worker, release, file, repository)
-            facts = run_tests(place, subject, index_url=worker.index_url(index), name=f"test for {index}")
-            facts["index"] = index
-            worker.testify(statement("tests", filename=file.filename, sha256=file.sha256, predicate=facts))
-        faults = judge(facts)
+            predicate = run_tests(place, subject, index_url=worker.index_url(index), name=f"test for {index}")
+            predicate["index"] = index
+            worker.testify(
+                statement("tests", filename=file.filename, sha256=file.sha256, predicate=predicate)
+            )
+            facts = facts_of_tests(predicate)
+        faults = faults_of(facts)
         if faults:
             raise StepFailed(
                 f"{file.filename} failed its tests: {'; '.join(faults)}",
@@ -53,35 +63,23 @@ def run_testing_job(
                 hint="mend it and make a new release: published files never change",
             )
         lines.append(
-            f"{facts['passed']} passed, {facts['skipped']} skipped; "
-            f"{facts['origin']['modules_checked']} imported modules are the installed ones"
+            f"{facts.passed} passed, {facts.skipped} skipped; "
+            f"{facts.modules_checked} imported modules are the installed ones"
         )
     return Done(None, "; ".join(lines), {"index": index})
 
 
-def judge(facts: dict[str, Any]) -> list[str]:
-    """Why these facts are not good enough, one sentence each; empty when they are."""
-    faults = []
-    passed, failed, errors = (facts.get(name, 0) for name in ("passed", "failed", "errors"))
-    proof = facts.get("origin", {})
-    if failed or errors:
-        faults.append(f"{failed} tests failed, {errors} could not run")
-    elif not passed:
-        faults.append("no test ran")
-    faults += [f"not the installed code: {sentence}" for sentence in proof.get("outside", ("no proof",))]
-    if passed and not proof.get("modules_checked"):
-        faults.append("no module of the project was imported, so the tests say nothing about it")
-    return faults
+def earlier_success(
+    evidence: Iterable[Evidence], sha256: str, environment: TestedEnvironment
+) -> FactsOfTests | None:
+    """The result that counts for these bytes in this environment; ``None`` when it is missing or bad."""
+    facts = results_of(evidence, sha256).newest.get(environment)
+    return facts if facts is not None and not faults_of(facts) else None
 
 
-def tested_before(release: Release, file: ReleaseFile, index: str) -> dict[str, Any] | None:
-    """The facts of an earlier test of these bytes against this index, if they are good."""
-    for one in release.evidence:
-        counts = one.kind == "tests" and one.sha256 == file.sha256 and one.is_signer_valid
-        if counts and one.predicate.get("index") == index and not judge(one.predicate):
-            facts: dict[str, Any] = one.predicate
-            return facts
-    return None
+def environment_here(index: str) -> TestedEnvironment:
+    """The environment in which this process tests against ``index``."""
+    return environment_of(index=index, python=platform.python_version(), platform=sysconfig.get_platform())
 
 
 def fits(filename: str) -> bool:

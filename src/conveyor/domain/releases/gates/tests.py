@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.evidence import facts_of_tests
 from conveyor.domain.releases.gates.judged import (
     CREDENTIALS,
     Finding,
     builds_of,
-    evidence_about,
     job_command,
-    readable,
     worst,
 )
+from conveyor.domain.releases.tested import faults_of, results_of
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import FactsOfTests
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
 def judge_tests(release: JudgedRelease) -> Verdict:
     """Every wheel has passing tests; an sdist too, or there is a tested wheel that was built from it.
 
-    In each environment (index, Python, platform) the newest result counts, and every environment must pass: a
-    later failure is not outvoted by an earlier success, and a result for another platform is not hidden.
+    Which results count is told in ``tested``: a later failure is not outvoted by an earlier success, and a
+    result for another platform is not hidden.
     """
     findings = {file: _tests_of(release, file) for file in release.wheels}
     for file in release.sources:
@@ -36,44 +34,25 @@ def judge_tests(release: JudgedRelease) -> Verdict:
 
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
-    newest: dict[tuple[str, str, str], FactsOfTests] = {}
-    ignored: set[str] = set()
-    for one in evidence_about(release, "tests", file):
-        facts = readable(facts_of_tests, one)
-        if facts is None or not one.is_signer_valid:
-            ignored.add(one.signed_by)
-        else:
-            newest[facts.environment] = facts
-    command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
-    if not newest:
-        because = f" that counts (only by {', '.join(sorted(ignored))})" if ignored else ""
+    results = results_of(release.evidence, file.sha256)
+    command = f"conveyor pipeline test {release.project} {release.version}"
+    if not results.newest:
+        ignored = ", ".join(sorted(results.ignored_signers))
+        because = f" that counts (only by {ignored})" if ignored else ""
         return Finding(
-            "waiting", f"no tests evidence{because} for {file.filename}", f"run the testing job: {command}"
+            "waiting",
+            f"no tests evidence{because} for {file.filename}",
+            f"run the testing job: {command} {CREDENTIALS}",
         )
-    for facts in newest.values():
-        fault = _tests_fault(facts)
-        if fault is not None:
-            return Finding(
-                "fail",
-                f"{file.filename}: {fault} ({_place(facts)})",
-                f"mend it and release anew, or run the testing job again: {command}",
-            )
-    said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in newest.values())
+    for facts in results.failing:
+        return Finding(
+            "fail",
+            f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
+            f"mend it and release anew, or run the testing job again with Python {facts.python} on "
+            f"{facts.platform}: {command} --to {facts.index} {CREDENTIALS}",
+        )
+    said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in results.newest.values())
     return Finding("pass", f"{file.filename}: {said}")
-
-
-def _tests_fault(facts: FactsOfTests) -> str | None:
-    if facts.failed or facts.errors:
-        return f"{facts.failed} tests failed and {facts.errors} broke"
-    if facts.passed < 1:
-        return "not one test passed"
-    if facts.modules_checked < 1:
-        return "the tests imported no module of the installed file"
-    if facts.outside:
-        return (
-            f"the tests did not test the installed file: {', '.join(facts.outside[:3])} came from elsewhere"
-        )
-    return None
 
 
 def _tests_of_wheels_from(

@@ -1,0 +1,76 @@
+"""Which test results of a distribution count, and what is wrong with one: the rule, and its only home.
+
+The gate ``tests``, the testing job and the search for candidates ask here, so that what one of them calls
+tested no other calls untested. A result counts when a registered, unrevoked worker signed it and its facts
+can be read. In each environment (index, Python without its patch number, platform) the newest one counts, and
+a distribution is tested when there is a result and every environment passes (decision 0006).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.domain.releases.evidence import facts_of_tests
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from conveyor.domain.releases.evidence import Evidence, FactsOfTests
+
+TestedEnvironment = tuple[str, str, str]
+"""(index resolved against, Python without its patch number, platform)."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The test results of one distribution."""
+
+    newest: Mapping[TestedEnvironment, FactsOfTests]
+    """The result that counts in each environment, in the order in which environments were first heard of."""
+    ignored_signers: frozenset[str]
+    """Who signed results that do not count."""
+
+    @property
+    def failing(self) -> tuple[FactsOfTests, ...]:
+        """The results that count and are not good enough."""
+        return tuple(facts for facts in self.newest.values() if faults_of(facts))
+
+    @property
+    def are_good(self) -> bool:
+        """Whether the distribution is tested: there is a result, and every environment passes."""
+        return bool(self.newest) and not self.failing
+
+
+def results_of(evidence: Iterable[Evidence], sha256: str) -> Results:
+    """The results of the distribution with that digest; ``evidence`` is that of its release, oldest first."""
+    newest: dict[TestedEnvironment, FactsOfTests] = {}
+    ignored: set[str] = set()
+    for one in evidence:
+        if one.kind != "tests" or one.sha256 != sha256:
+            continue
+        try:
+            facts = facts_of_tests(one.predicate) if one.is_signer_valid else None
+        except InvalidInput:
+            facts = None
+        if facts is None:
+            ignored.add(one.signed_by)
+        else:
+            newest[facts.environment] = facts
+    return Results(newest, frozenset(ignored))
+
+
+def faults_of(facts: FactsOfTests) -> tuple[str, ...]:
+    """Why a result is not good enough, each fault once; empty when it is."""
+    faults = []
+    if facts.failed or facts.errors:
+        faults.append(f"{facts.failed} tests failed and {facts.errors} broke")
+    elif facts.passed < 1:
+        faults.append("not one test passed")
+    if facts.passed and facts.modules_checked < 1:
+        faults.append("the tests imported no module of the installed file")
+    if facts.outside:
+        listed = ", ".join(facts.outside[:3])
+        faults.append(f"the tests did not test the installed file: {listed} came from elsewhere")
+    return tuple(faults)
