@@ -141,6 +141,21 @@ def test_changes_are_refused_and_named(tmp_path: Path) -> None:
     assert "src/demo/new.py" in caught.value.message
 
 
+@pytest.mark.parametrize("folder", ["dist", "wheels"])
+def test_second_build_is_not_refused_for_what_the_first_one_left(tmp_path: Path, folder: str) -> None:
+    root = new_project(tmp_path)
+    (root / ".gitignore").write_text("__pycache__/\n")
+    commit(root)
+    first = build_distributions(root, root / folder)
+    second = build_distributions(root, root / folder)
+    assert sha256(second.wheel) == sha256(first.wheel)
+    with tarfile.open(second.sdist) as archive:
+        assert not [name for name in archive.getnames() if f"/{folder}/" in name]
+    (root / folder / "other-1.0.tar.gz").touch()
+    with pytest.raises(ProjectError, match=r"other-1\.0\.tar\.gz"):
+        build_distributions(root, root / folder)
+
+
 def test_blind_shallow_clone_is_refused(tmp_path: Path) -> None:
     root = new_project(tmp_path)
     git(root, "tag", "v1.0.0")

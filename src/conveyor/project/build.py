@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.errors import ProjectError
-from conveyor.project.contract import check_sdist, check_wheel
+from conveyor.project.contract import built_before, check_sdist, check_wheel
 from conveyor.project.environment import run_uv
 from conveyor.project.git import (
     all_tags,
@@ -76,7 +76,7 @@ def build_distributions(
             built file that breaks the contract; the message names the files.
     """
     project = read_project(checkout)
-    _refuse_changes(project)
+    _refuse_changes(project, out)
     if version is None:
         _refuse_blind_history(project)
     read_payload(project)
@@ -126,25 +126,27 @@ def build_tag(
         clone_tag(project.root, tag, clone)
         cloned = read_project(clone)
         if cloned.payload:
-            _take_payload(project, cloned, tag, commit)
+            _take_payload(project, cloned, tag, commit, out)
         return build_distributions(clone, out, version=version, index_url=index_url, on_line=on_line)
 
 
-def _take_payload(project: Project, cloned: Project, tag: str, commit: str) -> None:
+def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out: Path) -> None:
     if head_commit(project.root) != commit:
         raise ProjectError(
             f"the model of {tag} can not be taken from {project.root}: another commit is checked out there",
             hint=f"git checkout {tag} && conveyor train",
         )
-    _refuse_changes(project)
+    _refuse_changes(project, out)
     for file in read_payload(project):
         target = cloned.root / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project.root / file.path, target)
 
 
-def _refuse_changes(project: Project) -> None:
-    changed = changed_files(project.root)
+def _refuse_changes(project: Project, out: Path) -> None:
+    """Refuse what differs from the commit, but not what earlier builds left in ``out``, ignored or not."""
+    built = built_before(project, out)
+    changed = [path for path in changed_files(project.root) if path not in built]
     if changed:
         listed = "".join(f"\n  - {path}" for path in changed[:20])
         more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""

@@ -21,7 +21,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from packaging.metadata import RawMetadata, parse_email
-from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 
 from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import ProjectError
@@ -79,6 +85,31 @@ def check_sdist(sdist: Path, project: Project, *, version: Version | None = None
     faults += _source_faults(project, digests)
     _raise(sdist, faults)
     return filename_version
+
+
+def built_before(project: Project, out: Path) -> frozenset[str]:
+    """The distributions of this project in a folder of its checkout that git does not track: earlier builds.
+
+    Relative to the checkout; empty for a folder elsewhere.
+    """
+    folder = out.resolve()
+    if not folder.is_dir() or not folder.is_relative_to(project.root):
+        return frozenset()
+    found = {
+        str(PurePosixPath(file.relative_to(project.root)))
+        for file in folder.iterdir()
+        if file.is_file() and _is_distribution_of(project, file.name)
+    }
+    return frozenset(found - set(tracked_files(project.root)))
+
+
+def _is_distribution_of(project: Project, filename: str) -> bool:
+    try:
+        if filename.endswith(".whl"):
+            return parse_wheel_filename(filename)[0] == project.name
+        return parse_sdist_filename(filename)[0] == project.name
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return False
 
 
 def _identity_faults(
