@@ -64,3 +64,9 @@ def test_all_faults_are_named_at_once() -> None:
 def test_what_is_no_object_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidInput):
         parse_manifest(content)
+
+
+@pytest.mark.parametrize("content", [document()[:-1], document()[:40], b"", b"[" * 100_000])
+def test_manifest_that_is_cut_off_is_called_so(content: bytes) -> None:
+    with pytest.raises(InvalidInput, match=rf"model\.json \({len(content)} bytes\) is cut off or damaged"):
+        parse_manifest(content)

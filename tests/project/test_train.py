@@ -100,6 +100,20 @@ def test_manifest_that_vouches_for_other_bytes_is_refused(tmp_path: Path, enviro
         train(read_project(root), environment, variables=SOURCE)
 
 
+def test_manifest_that_is_cut_off_names_its_path_and_the_next_step(
+    tmp_path: Path, environment: Environment
+) -> None:
+    root = small_model(
+        tmp_path, training=TRAINING + "(folder / 'model.json').write_text('{\"format\": 1, ')\n"
+    )
+    pyproject = (root / "pyproject.toml").read_text()
+    both = 'payload = ["src/small/model/weights.bin", "src/small/model/model.json"]'
+    (root / "pyproject.toml").write_text(pyproject.replace('payload = ["src/small/model/weights.bin"]', both))
+    with pytest.raises(ProjectError, match=r"src/small/model/model\.json: .* cut off or damaged") as caught:
+        train(read_project(root), environment, variables=SOURCE)
+    assert caught.value.hint == "train again: conveyor train"
+
+
 def test_environment_of_the_project_is_made_and_found_again(
     tmp_path: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

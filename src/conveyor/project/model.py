@@ -70,7 +70,7 @@ def read_manifest(project: Project) -> ModelManifest | None:
     try:
         manifest = parse_manifest((project.root / path).read_bytes())
     except InvalidInput as error:
-        raise ProjectError(f"{path}: {error.message}") from error
+        raise ProjectError(f"{path}: {error.message}", hint="train again: conveyor train") from error
     there = {file.path: file.sha256 for file in read_payload(project)}
     for file in manifest.files:
         named = str(PurePosixPath(path).parent / file.path)

@@ -50,8 +50,10 @@ def parse_manifest(content: bytes) -> ModelManifest:
     """
     try:
         document = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"{MANIFEST_NAME} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"{MANIFEST_NAME} ({len(content)} bytes) is cut off or damaged: it is not JSON ({error})"
+        ) from error
     faults = _faults_of(document)
     if faults:
         raise InvalidInput(f"{MANIFEST_NAME} is not a manifest: {'; '.join(faults)}", faults=faults)
