@@ -19,6 +19,7 @@ from conveyor.project.environment import (
     run_in,
     run_uv,
 )
+from distributions_made import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,25 @@ def test_environment_replaces_an_environment_but_nothing_else(tmp_path: Path) ->
     with pytest.raises(ProjectError, match="not empty"):
         make_environment(tmp_path / "mine")
     assert (tmp_path / "mine/file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_installed_files_are_copies_so_that_changing_one_does_not_change_the_cache(
+    tmp_path: Path, is_clean: bool
+) -> None:
+    wheel = make_wheel("linked")
+    (tmp_path / wheel.filename).write_bytes(wheel.content)
+    variables = {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_LINK_MODE": "hardlink"}
+    found = []
+    for name in ("first", "second"):
+        environment = make_environment(tmp_path / name)
+        words = ["pip", "install", "--offline", "--no-deps", "--python", str(environment.python)]
+        run_uv([*words, str(tmp_path / wheel.filename)], is_clean=is_clean, variables=variables)
+        found += environment.path.glob("lib/python*/site-packages/linked*/METADATA")
+    assert len(found) == 2
+    assert {file.stat().st_nlink for file in found} == {1}
+    found[0].write_text("changed")
+    assert found[1].read_text() != "changed"
 
 
 def test_children_see_no_secret_and_no_configuration_of_this_machine(

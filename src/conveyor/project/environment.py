@@ -163,6 +163,9 @@ def run_uv(
 ) -> Completed:
     """Run uv; with an ``index_url``, or when ``is_clean``, without any configuration of this machine.
 
+    uv always copies packages out of its cache. Linked to it, a file that a test or a training changes would
+    be changed in the cache and in every environment of every later run.
+
     Raises:
         ProjectError: uv ended with an error; the message is its last lines.
         MissingTool: there is no uv.
@@ -175,7 +178,7 @@ def run_uv(
     done = run_process(
         command,
         folder=folder,
-        variables=base | dict(variables or {}),
+        variables=base | dict(variables or {}) | {"UV_LINK_MODE": "copy"},
         on_line=on_line,
         timeout_seconds=timeout_seconds,
     )

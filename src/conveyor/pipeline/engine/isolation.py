@@ -58,6 +58,7 @@ class Workplace:
             "HOME": str(home),
             "TMPDIR": str(temporary),
             "UV_CACHE_DIR": str(self.cache / "uv"),
+            "UV_LINK_MODE": "copy",  # also for a uv that a child calls: runs share the cache, not its files
             "XDG_CACHE_HOME": str(home / ".cache"),
         }
         return variables | ({watchdog.MARK: self.executor} if self.executor else {})
