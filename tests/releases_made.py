@@ -13,6 +13,8 @@ from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.evidence import statement
 from conveyor.operations.people.signers import add_worker
 from conveyor.operations.releases.evidence import Received, add_evidence
+from conveyor.operations.runs.queue import create_run
+from conveyor.operations.runs.repositories import add_repository
 from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from distributions_made import Made, make_sdist, make_wheel
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.domain.releases.evidence import EvidenceKind
+    from conveyor.domain.runs.states import Run
     from conveyor.operations.store.store import Store
 
+REPOSITORY = "/srv/demo.git"
 ADMIN = Identity("admin", frozenset({"admin"}))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -45,6 +49,13 @@ def make_worker(store: Store, name: str = "worker-1") -> WorkerCredentials:
     pair = make_key_pair()
     registered = add_worker(store, ADMIN, name, pair.public_pem)
     return WorkerCredentials(None, name, registered.token, pair.private_pem)
+
+
+def request_run(store: Store, *, ref: str = "main") -> Run:
+    """A run that an administrator asked for, of a repository that is registered for demo and my-demo."""
+    for project in ("demo", "my-demo"):
+        add_repository(store, ADMIN, project, REPOSITORY, is_local=True)
+    return create_run(store, ADMIN, repository=REPOSITORY, ref=ref)
 
 
 def predicate_of_build(

@@ -230,6 +230,7 @@ def test_evidence_that_is_refused_says_why(machine: StoreClient, worker: WorkerC
 
 
 def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machine: StoreClient) -> None:
+    admin.repositories.add("demo", "/srv/demo.git", is_local=True)
     requested = admin.runs.create("/srv/demo.git", "refs/tags/v1.0")
     claimed = machine.runs.claim("worker-1")
     while claimed is not None and claimed.id != requested.id:  # what other tests have requested
@@ -309,6 +310,8 @@ def test_every_answer_is_as_the_document_says(
 ) -> None:
     document = store.get("/api/v1/openapi.json").json()
     components = document["components"]["schemas"]
+    admin.repositories.add("demo", "/srv/demo.git", is_local=True)
+    assert [one["url"] for one in admin.repositories.all()] == ["/srv/demo.git"]
     run = admin.runs.create("/srv/demo.git", "main")
     wheel = make_wheel("shown")
     admin.files.upload("unstable", wheel.write(tmp_path))

@@ -28,7 +28,7 @@ from conveyor.operations.people.users import add_user, disable_user, find_accoun
 from conveyor.operations.releases.evidence import Received, add_evidence, add_tag
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
-from conveyor.operations.runs.queue import claim_run, create_run, list_runs, report_step, update_run
+from conveyor.operations.runs.queue import claim_run, list_runs, report_step, update_run
 from makers import make_store
 from releases_made import (
     ADMIN,
@@ -41,6 +41,7 @@ from releases_made import (
     make_worker,
     predicate_of_tests,
     public_key,
+    request_run,
     sign_tag,
 )
 
@@ -141,7 +142,7 @@ def test_promotions_at_once_move_it_once(store: Store) -> None:
 def test_every_run_is_claimed_by_one_worker(store: Store) -> None:
     make_worker(store)
     identity = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
-    made = {create_run(store, ADMIN, repository="/srv/demo.git", ref=f"r{n}").id for n in range(8)}
+    made = {request_run(store, ref=f"r{n}").id for n in range(8)}
 
     def claim_all() -> list[int]:
         claimed = []
@@ -157,7 +158,7 @@ def test_every_run_is_claimed_by_one_worker(store: Store) -> None:
 def test_run_with_its_steps(store: Store) -> None:
     make_worker(store)
     identity = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
-    run_id = create_run(store, ADMIN, repository="/srv/demo.git", ref="main").id
+    run_id = request_run(store, ref="main").id
     assert claim_run(store, identity, "worker-1") is not None
     for name in ("clone", "build"):
         report_step(store, identity, run_id, name, state="running")

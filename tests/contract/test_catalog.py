@@ -126,6 +126,34 @@ def test_migration_tells_the_new_columns_from_the_old_rows(database_url: str) ->
         assert connection.scalar(text("select stored_bytes from projects")) == 50
 
 
+def test_workers_that_are_known_may_still_start_runs_after_the_migration(database_url: str) -> None:
+    with opened(database_url) as engine, writing(engine) as connection:
+        for name in ("0001_initial", "0002_standards"):
+            module = importlib.import_module(f"{versions.__name__}.{name}")
+            with Operations.context(MigrationContext.configure(connection)):
+                module.upgrade()
+        for user in ("worker-1", "ann"):
+            connection.execute(
+                text("insert into users (name, scopes, created_at) values (:name, :scopes, '')"),
+                {"name": user, "scopes": '["read", "upload"]'},
+            )
+            connection.execute(
+                text(
+                    "insert into tokens (user_name, secret_sha256, scopes, description, created_at)"
+                    " values (:name, :name, :scopes, '', '')"
+                ),
+                {"name": user, "scopes": '["read", "upload"]'},
+            )
+        connection.execute(text("insert into workers values ('worker-1', 'worker-1', 'k', 'p', '', null)"))
+        assert migrate(connection, since=2) == SCHEMA_VERSION
+        for asked in ("select name as who, scopes from users", "select user_name as who, scopes from tokens"):
+            found = connection.execute(text(asked))
+            assert {row.who: json.loads(row.scopes) for row in found} == {
+                "worker-1": ["read", "run", "upload"],
+                "ann": ["read", "upload"],
+            }
+
+
 def test_catalog_of_a_newer_program_is_refused(engine: Engine) -> None:
     with writing(engine) as connection:
         write_fact(connection, "schema", str(SCHEMA_VERSION + 1))

@@ -20,6 +20,7 @@ from conveyor.domain.people.access import (
     must_have,
     narrowed,
 )
+from conveyor.domain.runs.repositories import may_start_run
 from conveyor.errors import Forbidden, InvalidName, Unauthorized
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def test_each_scope_opens_its_own_door_only(scope: Scope) -> None:
         "upload": lambda: may_upload(identity, "unstable", "demo"),
         "claim": lambda: may_claim(identity, "demo"),
         "promote": lambda: may_promote(identity, "stable", "demo"),
+        "run": lambda: may_start_run(identity, "/srv/demo.git", {"demo"}),
         "admin": lambda: may_administer(identity),
     }
     for name, ask in doors.items():
@@ -69,7 +71,9 @@ def test_each_scope_opens_its_own_door_only(scope: Scope) -> None:
         except Forbidden:
             continue
         opened.add(name)
-    assert opened == ({"upload", "claim", "promote", "admin"} if scope == "admin" else {scope} - {"read"})
+    assert opened == (
+        {"upload", "claim", "promote", "run", "admin"} if scope == "admin" else {scope} - {"read"}
+    )
 
 
 def test_anonymous_is_asked_who_it_is_before_everything_else() -> None:

@@ -17,9 +17,10 @@ from conveyor.operations.runs.queue import (
     report_step,
     update_run,
 )
+from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
 from conveyor.operations.store.store import read
 from makers import make_store
-from releases_made import ADMIN, COMMIT, make_worker
+from releases_made import ADMIN, COMMIT, REPOSITORY, make_worker, request_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ READER = Identity("rea", frozenset({"read"}))
 def make_claimed_run(folder: Path) -> tuple[Store, Run]:
     store = make_store(folder)
     make_worker(store)
-    create_run(store, ADMIN, repository="/srv/demo.git", ref="refs/tags/v1.0")
+    request_run(store, ref="refs/tags/v1.0")
     run = claim_run(store, WORKER, "worker-1")
     assert run is not None
     return store, run
@@ -43,7 +44,7 @@ def make_claimed_run(folder: Path) -> tuple[Store, Run]:
 
 def test_requested_run_waits_for_a_worker(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    run = create_run(store, ADMIN, repository="/srv/demo.git", ref="refs/tags/v1.0")
+    run = request_run(store, ref="refs/tags/v1.0")
     assert (run.state, run.worker, run.requested_by, run.steps) == ("requested", None, "admin", ())
     assert get_run(store, READER, run.id) == run
 
@@ -51,7 +52,7 @@ def test_requested_run_waits_for_a_worker(tmp_path: Path) -> None:
 def test_oldest_run_is_claimed_first_and_then_none_is_left(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     make_worker(store)
-    made = [create_run(store, ADMIN, repository="/srv/demo.git", ref=ref).id for ref in ("a", "b")]
+    made = [request_run(store, ref=ref).id for ref in ("a", "b")]
     claimed = [claim_run(store, WORKER, "worker-1") for _ in range(3)]
     assert [run.id if run else None for run in claimed] == [*made, None]
     assert claimed[0] is not None
@@ -64,7 +65,7 @@ def test_every_run_is_claimed_by_one_worker_however_many_ask(tmp_path: Path) -> 
     names = [f"worker-{number}" for number in range(4)]
     for name in names:
         make_worker(store, name)
-    expected = {create_run(store, ADMIN, repository="/srv/demo.git", ref=f"r{n}").id for n in range(12)}
+    expected = {request_run(store, ref=f"r{n}").id for n in range(12)}
     claimed: list[int] = []
     barrier = threading.Barrier(len(names))
 
@@ -85,7 +86,7 @@ def test_every_run_is_claimed_by_one_worker_however_many_ask(tmp_path: Path) -> 
 def test_only_a_registered_worker_claims_and_only_for_itself(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     make_worker(store)
-    create_run(store, ADMIN, repository="/srv/demo.git", ref="main")
+    request_run(store, ref="main")
     for identity in (ADMIN, OTHER):
         with pytest.raises(Forbidden, match="is not the worker"):
             claim_run(store, identity, "worker-1")
@@ -134,7 +135,7 @@ def test_only_the_holder_reports(tmp_path: Path) -> None:
             update_run(store, identity, run.id, state="succeeded")
         with pytest.raises(Forbidden):
             report_step(store, identity, run.id, "build", state="running")
-    waiting = create_run(store, ADMIN, repository="/srv/demo.git", ref="main")
+    waiting = request_run(store, ref="main")
     with pytest.raises(Conflict, match="nobody has claimed"):
         update_run(store, WORKER, waiting.id, state="running")
 
@@ -185,13 +186,13 @@ def test_request_claim_and_end_are_events_and_steps_are_not(tmp_path: Path) -> N
 
 def test_newest_runs_come_first(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    made = [create_run(store, ADMIN, repository="/srv/demo.git", ref=f"r{n}").id for n in range(4)]
+    made = [request_run(store, ref=f"r{n}").id for n in range(4)]
     assert [run.id for run in list_runs(store, READER, limit=3)] == made[:0:-1]
 
 
 def test_runs_are_shown_to_known_readers_only(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    run = create_run(store, ADMIN, repository="/srv/demo.git", ref="main")
+    run = request_run(store, ref="main")
     with pytest.raises(Unauthorized):
         get_run(store, ANONYMOUS, run.id)
     with pytest.raises(Unauthorized):
@@ -202,10 +203,46 @@ def test_runs_are_shown_to_known_readers_only(tmp_path: Path) -> None:
         get_run(store, READER, run.id + 1)
 
 
-def test_runs_are_requested_by_uploaders_and_without_secrets(tmp_path: Path) -> None:
+def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    starter = Identity("hook", frozenset({"run"}), projects=frozenset({"demo"}))
+    with pytest.raises(Forbidden, match="no administrator registered"):
+        create_run(store, starter, repository=REPOSITORY, ref="main")
+    with pytest.raises(Forbidden):
+        add_repository(store, starter, "demo", REPOSITORY, is_local=True)
+    add_repository(store, ADMIN, "Other", REPOSITORY, is_local=True)
+    with pytest.raises(Forbidden, match="may not start runs of other"):
+        create_run(store, starter, repository=REPOSITORY, ref="main")
+    add_repository(store, ADMIN, "Demo", f"{REPOSITORY}/", is_local=True)
+    run = create_run(store, starter, repository=REPOSITORY, ref="main")
+    assert claim_run(store, WORKER, "worker-1") is not None
+    with pytest.raises(Forbidden, match="not registered for third"):
+        update_run(store, WORKER, run.id, project="third")
+    assert update_run(store, WORKER, run.id, project="demo").project == "demo"
+    remove_repository(store, ADMIN, "demo", REPOSITORY)
+    assert [one.project for one in list_repositories(store, ADMIN)] == ["other"]
+    with pytest.raises(NotFound):
+        remove_repository(store, ADMIN, "demo", REPOSITORY)
+
+
+def test_run_of_a_worker_needs_no_registration_and_goes_to_no_other_worker(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    make_worker(store, "worker-2")
+    run = create_run(store, WORKER, repository=REPOSITORY, ref="main")
+    assert claim_run(store, OTHER, "worker-2") is None
+    assert claim_run(store, OTHER, "worker-2", run_id=run.id) is None
+    assert claim_run(store, WORKER, "worker-1", run_id=run.id) is not None
+    assert update_run(store, WORKER, run.id, project="demo").project == "demo"
+
+
+def test_runs_are_requested_by_starters_and_without_secrets(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(Forbidden):
         create_run(store, READER, repository="/srv/demo.git", ref="main")
+    with pytest.raises(Forbidden, match="run"):
+        create_run(store, Identity("up", frozenset({"upload"})), repository="/srv/demo.git", ref="main")
     with pytest.raises(InvalidInput, match="password"):
         create_run(store, ADMIN, repository="https://a:b@host/demo.git", ref="main")
 

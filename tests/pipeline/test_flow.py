@@ -246,6 +246,7 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
     repository = make_project(tmp_path / "repository", name=claimed(town, "theta"))
     bare = tmp_path / "theta.git"
     git(tmp_path, "init", "-q", "--bare", str(bare))
+    town.conveyor("store", "repository", "add", "theta", bare, "--local", "--data", town.data)
     hook = bare / "hooks" / "post-receive"
     hook.write_text(
         f"#!/bin/sh\nexec '{sys.executable}' -m conveyor pipeline trigger"
@@ -277,6 +278,7 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
     files = {"tests/test_wait.py": WAIT.format(gate=str(gate))}
     repository = make_project(tmp_path / "repository", name=claimed(town, "kappa"), files=files)
     git(repository, "tag", "v1.0.0rc1")
+    town.client.repositories.add("kappa", str(repository), is_local=True)
     asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1")
     words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     with subprocess.Popen(

@@ -77,7 +77,7 @@ def test_installed_files_are_copies_so_that_changing_one_does_not_change_the_cac
     wheel = make_wheel("linked")
     (tmp_path / wheel.filename).write_bytes(wheel.content)
     variables = {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_LINK_MODE": "hardlink"}
-    found = []
+    found: list[Path] = []
     for name in ("first", "second"):
         environment = make_environment(tmp_path / name)
         words = ["pip", "install", "--offline", "--no-deps", "--python", str(environment.python)]

@@ -52,3 +52,25 @@ class Runs:
         """Write ``commit``, ``project``, ``version``, ``state`` or ``detail`` of a run this worker holds."""
         request = Request("PATCH", api_path("runs", run_id), json_body=fields, may_repeat=True)
         return ask(self.connection, request, read_run)
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """The repositories whose runs may be asked for."""
+
+    connection: Connection
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every registered repository, by project."""
+        request = Request("GET", api_path("repositories"))
+        return ask(self.connection, request, lambda value: list(value["repositories"]))
+
+    def add(self, project: str, url: str, *, is_local: bool = False) -> None:
+        """Let runs of a repository be asked for, and release this project."""
+        body = {"project": project, "url": url, "is_local": is_local}
+        ask(self.connection, Request("POST", api_path("repositories"), json_body=body), dict)
+
+    def remove(self, project: str, url: str) -> None:
+        """Let no further run of a repository release this project."""
+        body = {"project": project, "url": url}
+        self.connection.send(Request("POST", api_path("repositories", "removals"), json_body=body))

@@ -10,7 +10,7 @@ from conveyor.client.http import HttpConnection
 from conveyor.client.indexes import Claims, Indexes
 from conveyor.client.people import Signers, Tokens, Users, Workers
 from conveyor.client.releases import Evidence, Projects, Releases
-from conveyor.client.runs import Runs
+from conveyor.client.runs import Repositories, Runs
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Connection
@@ -41,6 +41,7 @@ class StoreClient:
         self.indexes = Indexes(connection)
         self.projects = Projects(connection)
         self.releases = Releases(connection)
+        self.repositories = Repositories(connection)
         self.runs = Runs(connection)
         self.signers = Signers(connection)
         self.tokens = Tokens(connection)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -310,6 +310,17 @@ runs = Table(
     Column("detail", Text, comment="what failed, in one sentence"),
     Index(None, "state", "id"),
     comment="pipeline runs: one commit or tag going through",
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("is_local", Boolean, nullable=False),
+    Column("registered_by", Text, nullable=False),
+    Column("registered_at", Text, nullable=False),
+    comment="repositories that runs may be asked for, by the project that they release",
 )
 
 run_steps = Table(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import func, insert, select, true, update
+from sqlalchemy import func, insert, or_, select, true, update
 
-from conveyor.catalog.database.tables import run_steps, runs
+from conveyor.catalog.database.tables import run_steps, runs, workers
 from conveyor.domain.runs.states import Run, RunState, Step, StepState
 
 if TYPE_CHECKING:
@@ -39,12 +39,17 @@ def claim_oldest_run(
 ) -> int | None:
     """Give the oldest requested run to a worker and return its id; ``None`` when there is none.
 
-    With ``run_id`` only that run is given. On PostgreSQL the inner select skips rows that another worker is
+    What a worker asked for itself needs no registered repository, so no other worker gets it. With ``run_id``
+    only that run is given. On PostgreSQL the inner select skips rows that another worker is
     just taking (SQLite has one writer).
     """
     oldest = (
         select(runs.c.id)
-        .where(runs.c.state == "requested", true() if run_id is None else runs.c.id == run_id)
+        .where(
+            runs.c.state == "requested",
+            true() if run_id is None else runs.c.id == run_id,
+            or_(runs.c.requested_by == worker, runs.c.requested_by.not_in(select(workers.c.name))),
+        )
         .order_by(runs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)

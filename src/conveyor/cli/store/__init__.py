@@ -13,6 +13,7 @@ COMMANDS = {
     "token": ("conveyor.cli.store.token", "Make, list and revoke API tokens."),
     "signer": ("conveyor.cli.store.signer", "Register, list and revoke the keys of QA signers."),
     "worker": ("conveyor.cli.store.worker", "Register, list and revoke pipeline workers."),
+    "repository": ("conveyor.cli.store.repository", "Register the repositories whose runs may be asked for."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
     "fsck": ("conveyor.cli.store.fsck", "Prove that catalogue and blobs agree; mend what can be mended."),
     "gc": ("conveyor.cli.store.gc", "Remove blobs that no row names."),

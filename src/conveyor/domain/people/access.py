@@ -17,9 +17,9 @@ from conveyor.errors import Forbidden, InvalidInput, InvalidName, Unauthorized
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Scope = Literal["read", "upload", "claim", "promote", "admin"]
+Scope = Literal["read", "upload", "claim", "promote", "run", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote"})
+WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote", "run"})
 """What a pipeline worker's token may do: not claim names, which is a decision of people."""
 
 
@@ -191,6 +191,7 @@ _ACTIONS: dict[Scope, str] = {
     "upload": "upload",
     "claim": "claim a name",
     "promote": "promote a release",
+    "run": "start a pipeline run",
     "admin": "administer the store",
 }
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog.people.signers import find_worker
 from conveyor.catalog.runs import queue as rows
-from conveyor.domain.people.access import Identity, may_upload, must_be_known
+from conveyor.catalog.runs.repositories import projects_of
+from conveyor.domain.people.access import Identity, may_upload, must_be_known, must_have
+from conveyor.domain.runs.repositories import canonical_url, may_start_run
 from conveyor.domain.runs.states import (
     Run,
     RunState,
@@ -42,12 +44,14 @@ def create_run(store: Store, identity: Identity, *, repository: str, ref: str) -
     """Ask for a commit or tag to be carried through; a worker claims the run later.
 
     Raises:
-        Unauthorized, Forbidden: the caller may not upload.
+        Unauthorized, Forbidden: the caller may not start runs, or no administrator registered the repository;
+            a worker, which asks by itself, needs no registration.
         InvalidInput: the repository or the ref is not allowed.
     """
-    may_upload(identity)
+    must_have(identity, "run")
     check_request(repository, ref)
     with record_change(store, actor=identity.name) as change:
+        may_start_run(identity, repository, projects_of(change.connection, canonical_url(repository)))
         run_id = rows.insert_run(
             change.connection,
             repository=repository,
@@ -137,6 +141,7 @@ def update_run(
     with record_change(store, actor=identity.name) as change:
         run = _get(change.connection, run_id)
         check_holder(run, identity.worker)
+        _must_be_registered(change.connection, run, wanted["project"])
         known = {
             "commit_id": run.commit, "project": run.project, "version": run.version, "detail": run.detail,
         }  # fmt: skip
@@ -199,6 +204,18 @@ def report_step(
                 detail=before.detail if detail is None else detail,
             )  # fmt: skip
         return _get(connection, run_id)
+
+
+def _must_be_registered(connection: Connection, run: Run, project: str | None) -> None:
+    """Refuse a project that the repository was not registered for, unless a worker asked for the run."""
+    if project is None or find_worker(connection, run.requested_by) is not None:
+        return
+    registered = projects_of(connection, canonical_url(run.repository))
+    if project not in registered:
+        raise Forbidden(
+            f"run {run.id} is of a repository that is not registered for {project}",
+            hint=f"ask an administrator: conveyor store repository add {project} URL --data DIR",
+        )
 
 
 def _get(connection: Connection, run_id: int) -> Run:

@@ -125,7 +125,7 @@ ENDPOINTS = (
         "POST",
         "/runs",
         post_run,
-        right="upload",
+        right="run",
         body=record({"repository": given(), "ref": given(300)}),
         answers={201: named("Run")},
     ),

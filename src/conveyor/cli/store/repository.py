@@ -1,0 +1,65 @@
+"""``conveyor store repository``: the repositories whose runs may be asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.store.place import on_a_store
+
+if TYPE_CHECKING:
+    from conveyor.cli.store.place import Place
+
+
+@click.group("repository", context_settings=CONTEXT_SETTINGS)
+def command() -> None:
+    """Register, list and remove the repositories whose runs may be asked for."""
+
+
+@command.command("add", short_help="Let runs of the repository URL be asked for, and release PROJECT.")
+@click.argument("project")
+@click.argument("repository", metavar="URL")
+@click.option("--local", "is_local", is_flag=True, help="It may be a path, or at a private address.")
+@on_a_store
+def add(project: str, repository: str, is_local: bool, place: Place) -> None:
+    """Let runs of the repository URL be asked for, and release PROJECT (administrators).
+
+    URL is the repository as a worker reaches it, without credentials.
+    """
+    with place.client() as client:
+        client.repositories.add(project, _absolute(repository), is_local=is_local)
+    click.echo(f"runs of {_absolute(repository)} may release {project}")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def list_all(as_json: bool, place: Place) -> None:
+    """List the registered repositories, by project."""
+    with place.client() as client:
+        found = client.repositories.all()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for one in found:
+        click.echo(f"{one['project']:<30} {one['url']}{'  local' if one['is_local'] else ''}")
+
+
+@command.command("remove", short_help="Let no further run of the repository URL release PROJECT.")
+@click.argument("project")
+@click.argument("repository", metavar="URL")
+@on_a_store
+def remove(project: str, repository: str, place: Place) -> None:
+    """Let no further run of the repository URL release PROJECT (administrators)."""
+    with place.client() as client:
+        client.repositories.remove(project, _absolute(repository))
+    click.echo(f"runs of {_absolute(repository)} release {project} no more")
+
+
+def _absolute(url: str) -> str:
+    """A path as a worker elsewhere in the file system finds it; a URL as it is."""
+    return str(Path(url).resolve()) if Path(url).exists() else url

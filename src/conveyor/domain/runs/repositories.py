@@ -1,0 +1,114 @@
+"""Repositories that runs may be asked for: what such a URL may be, and who may start a run of which.
+
+The tests of a run are programs of its repository, on the worker's machine. So administrators say which
+repository belongs to which project; somebody who holds a worker's credentials needs no such leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from conveyor.domain.people.access import must_have
+from conveyor.domain.words.addresses import address_kind, literal_address
+from conveyor.errors import Forbidden, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from conveyor.domain.people.access import Identity
+
+SCHEMES = ("https", "http", "ssh", "git", "file")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository that administrators registered for a project."""
+
+    project: str
+    """Normalized name."""
+    url: str
+    is_local: bool
+    """Whether it may be a path, or at a loopback or private address."""
+    registered_by: str
+    registered_at: str
+
+
+def canonical_url(url: str) -> str:
+    """The spelling in which a repository is registered and looked for: without slashes at its end."""
+    return url.rstrip("/") or url
+
+
+def check_repository(url: str, *, is_local: bool) -> None:
+    """Accept the URL or path of a repository; raises InvalidInput with every fault."""
+    faults = []
+    if url.startswith("-") or not url.isprintable() or "::" in url.partition("[")[0]:
+        faults.append("it is neither a URL nor a path")
+    elif _holds_credentials(url):
+        faults.append("it holds credentials, which everybody who may see runs would see")
+    elif not is_local and _is_local(url):
+        faults.append("it is a path, or at a loopback or private address")
+    if faults:
+        hint = (
+            "if the worker shall read it there, register it with --local"
+            if faults[0].startswith("it is a path")
+            else "name it as a worker reaches it with keys of its own: https://HOST/PATH, ssh://git@HOST/PATH"
+        )
+        raise InvalidInput(f'"{url[:200]}" cannot be registered: {faults[0]}', faults=faults, hint=hint)
+
+
+def may_start_run(identity: Identity, repository: str, registered: Collection[str]) -> None:
+    """Allow starting a run; ``registered``: the projects that the repository is registered for.
+
+    Raises:
+        Unauthorized, Forbidden: the scope ``run`` is missing, or the repository is not registered for a
+            project that the token reaches.
+    """
+    must_have(identity, "run")
+    if identity.worker is not None:
+        return
+    if not registered:
+        raise Forbidden(
+            f"no administrator registered the repository {repository[:200]}",
+            hint="ask an administrator: conveyor store repository add PROJECT URL --data DIR",
+        )
+    if identity.projects is not None and not identity.projects.intersection(registered):
+        raise Forbidden(
+            f"{identity.name} may not start runs of {', '.join(sorted(registered))} with this token",
+            hint="use a token that is not narrowed to other projects",
+        )
+
+
+def _holds_credentials(url: str) -> bool:
+    """A user alone is one for SSH, which then asks for a key; over HTTP it may be a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True
+    return parts.password is not None or (parts.username is not None and parts.scheme != "ssh")
+
+
+def _is_local(url: str) -> bool:
+    host = _host_of(url)
+    if host is None:
+        return True
+    host = host.rstrip(".").lower()
+    is_single_word = not {".", ":"} & set(host)  # such a name is known in a local network only
+    if is_single_word or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    address = literal_address(host)
+    if address is not None:
+        return address_kind(address) != "public"
+    return host.rpartition(".")[2].isdigit()  # 127.1 and its like, which resolvers take for addresses
+
+
+def _host_of(url: str) -> str | None:
+    """The host that a URL, or ``user@host:path``, names; ``None`` for a path or an unknown scheme."""
+    if "://" in url:
+        parts = urlsplit(url)
+        return parts.hostname if parts.scheme in SCHEMES and parts.scheme != "file" else None
+    place, colon, _ = url.partition(":")
+    if not colon or "/" in place:
+        return None
+    return place.rpartition("@")[2]
