@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import sqlite3
 import tempfile
+import uuid
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -37,6 +40,12 @@ def make_settings(
 def copy_prepared_store(folder: Path, *, upstream: Upstream = NO_UPSTREAM) -> None:
     """Make ``folder`` a store as the first start of a server leaves one, on SQLite."""
     shutil.copytree(_prepared(upstream), folder, dirs_exist_ok=True)
+    own_id = str(uuid.uuid4())  # no two stores have one
+    with closing(sqlite3.connect(folder / "catalog.sqlite")) as catalog, catalog:
+        catalog.execute("pragma synchronous=off")
+        (copied_id,) = catalog.execute("select value from facts where key = 'store-id'").fetchone()
+        catalog.execute("update facts set value = ? where key = 'store-id'", (own_id,))
+        catalog.execute("update events set detail = replace(detail, ?, ?)", (copied_id, own_id))
 
 
 @cache

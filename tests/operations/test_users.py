@@ -102,7 +102,7 @@ def test_bad_names_passwords_and_scopes_are_refused(tmp_path: Path) -> None:
         add_user(store, ADMIN, "ada", password="", scopes=[])
     with pytest.raises(InvalidInput) as caught:
         add_user(store, ADMIN, "ada", password=None, scopes=["read", "write", "own"])
-    assert caught.value.faults == ('"write" is no scope', '"own" is no scope')
+    assert caught.value.faults == ('"write" is not a scope', '"own" is not a scope')
 
 
 def test_only_administrators_change_users(tmp_path: Path) -> None:
