@@ -50,7 +50,7 @@ def write_deflated_wheel(folder: Path) -> Path:
 
 
 def write_single_member_wheel(folder: Path) -> Path:
-    """The same mixture in one member, which threads can not share."""
+    """The same mixture in one member, which threads cannot share."""
     return _write(folder, "single", {"single/model.bin": (SINGLE_CHUNKS, _mixture)}, zipfile.ZIP_DEFLATED)
 
 

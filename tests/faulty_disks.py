@@ -99,7 +99,7 @@ def _state(thread: Path) -> str:
 
 @contextmanager
 def failing_syncs(pid: int, *, only: Path | None = None, when: str = "1+") -> Iterator[None]:
-    """Calls by which a process asks for durability fail with EIO, as on a disk that can not be written.
+    """Calls by which a process asks for durability fail with EIO, as on a disk that cannot be written.
 
     Args:
         pid: a running process.

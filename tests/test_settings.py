@@ -115,7 +115,7 @@ def test_extra_indexes_are_ignored(home: dict[str, str], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("url", ["file:///somewhere", "ftp://127.0.0.1/", "simple", "http://"])
 def test_index_that_is_no_web_address_is_refused(url: str) -> None:
-    with pytest.raises(InvalidInput, match="can not be mirrored"):
+    with pytest.raises(InvalidInput, match="cannot be mirrored"):
         upstream_of_this_machine({"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url})
 
 

@@ -1,7 +1,7 @@
 """Puts the help of every command into the command reference while the documentation is built.
 
 The page `reference/commands.md` holds a marker line; here it becomes one heading and one block per command,
-exactly what `conveyor COMMAND --help` prints. So the page can not say anything the program does not.
+exactly what `conveyor COMMAND --help` prints. So the page cannot say anything the program does not.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ for the command line. Each instance says what happened, with values, and what to
     ├── UpstreamFailed             502  7   another index did not answer as it should
     │   └── UpstreamBusy           503  7   it wants to be left alone for a while
     ├── StoreUnreachable           502  7   the store did not answer a client
-    ├── ProjectError               400  8   a checkout that can not be packaged as it is
+    ├── ProjectError               400  8   a checkout that cannot be packaged as it is
     ├── StepFailed                 500  9   a step of a pipeline run failed
     │   └── EquivalenceFailed      500  9   the final is not the tested release candidate
     ├── MissingTool                500 10   a program or an extra is not installed
@@ -205,7 +205,7 @@ class StoreUnreachable(ConveyorError):
 
 
 class ProjectError(ConveyorError):
-    """A checkout that can not be packaged, trained or released as it stands."""
+    """A checkout that cannot be packaged, trained or released as it stands."""
 
     http_status = 400
     exit_code = 8

@@ -167,7 +167,7 @@ def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Up
     Without any of it: ``PYPI_SIMPLE_ENDPOINT`` of pypi-simple, with the system's certificates.
 
     Raises:
-        InvalidInput: the index URL is not HTTP, a timeout is no number, or a file can not be parsed.
+        InvalidInput: the index URL is not HTTP, a timeout is no number, or a file cannot be parsed.
     """
     values = os.environ if environment is None else environment
     options = _pip_options(values)
@@ -178,7 +178,7 @@ def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Up
         url = PYPI_SIMPLE_ENDPOINT
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise InvalidInput(
-            f'the index "{redacted(url)}" of this machine\'s pip can not be mirrored',
+            f'the index "{redacted(url)}" of this machine\'s pip cannot be mirrored',
             hint="set PIP_INDEX_URL to an http or https URL of a simple index, then start again",
         )
     return Upstream(
@@ -235,7 +235,7 @@ def _parse(path: Path) -> dict[str, dict[str, str]]:
     try:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise InvalidInput(f"pip's configuration file {path} can not be read") from error
+        raise InvalidInput(f"pip's configuration file {path} cannot be read") from error
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
 

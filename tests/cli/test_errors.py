@@ -1,4 +1,4 @@
-"""What a person at a terminal is told when a command can not do its work."""
+"""What a person at a terminal is told when a command cannot do its work."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ INIT = "demo/__init__.py"
             "has a path in its name",
         ),
         ({"demo-1.0.dist-info/entry_points.txt": b"[console_scripts]\nx = a b\n"}, "is not MODULE:FUNCTION"),
-        ({"demo-1.0.dist-info/entry_points.txt": b"x = 1"}, "entry_points.txt can not be parsed"),
+        ({"demo-1.0.dist-info/entry_points.txt": b"x = 1"}, "entry_points.txt cannot be parsed"),
         ({"../x": b""}, "has '..' in its path"),
     ],
 )

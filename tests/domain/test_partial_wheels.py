@@ -75,7 +75,7 @@ def test_directory_that_would_begin_before_the_file_is_refused() -> None:
     """Found by the fuzzer below: zipfile raises a bare ValueError."""
     content = bytearray(zip_of(wheel_members()))
     content[-22 + 12 : -22 + 16] = len(content).to_bytes(4, "little")
-    with pytest.raises(InvalidDistribution, match="can not be read"):
+    with pytest.raises(InvalidDistribution, match="cannot be read"):
         read_wheel_metadata(io.BytesIO(bytes(content)), filename=FILENAME)
 
 
@@ -85,7 +85,7 @@ def test_member_that_would_begin_before_the_file_is_refused() -> None:
     content[-22 + 16 : -22 + 20] = (len(content) + 200).to_bytes(4, "little")
     partial = PartialFile(len(content))
     partial.add(0, bytes(content))
-    with pytest.raises(InvalidDistribution, match="can not be read"):
+    with pytest.raises(InvalidDistribution, match="cannot be read"):
         read_wheel_metadata(partial, filename=FILENAME)
 
 

@@ -37,7 +37,7 @@ def running_front(store_url: str, *, certificate: tuple[str, str] | None = None)
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*certificate)
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        # A name under TLS: pip 24.2 to 26.0 can not check the certificate of an address.
+        # A name under TLS: pip 24.2 to 26.0 cannot check the certificate of an address.
         place = "http://127.0.0.1" if tls is None else "https://localhost"
         front = Front(f"{place}:{listener.getsockname()[1]}")
         accepting = threading.Thread(target=_accept, args=(listener, address, tls, front))

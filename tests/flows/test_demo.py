@@ -56,7 +56,7 @@ def test_demo_carries_a_model_from_commit_to_pip_install_and_leaves_nothing_runn
 
 
 def test_demo_fails_at_the_first_station_that_fails_and_ends_its_processes(tmp_path: Path) -> None:
-    """The name tumor can not become a project: a file stands where its folder has to be."""
+    """The name tumor cannot become a project: a file stands where its folder has to be."""
     folder = tmp_path / "demo"
     with subprocess.Popen(
         [*DEMO, "--folder", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -35,7 +35,7 @@ JUDGED_BEYOND_THEIR_FORM = frozenset(
     }
 )
 """A well-formed request to these may be refused with 400: a signature, a key, a time that is past, a
-reason that can not be shown, a number written as 1.0."""
+reason that cannot be shown, a number written as 1.0."""
 
 
 @pytest.fixture(scope="module")

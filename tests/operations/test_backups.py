@@ -465,7 +465,7 @@ def test_backup_and_restore_killed_before_any_of_their_steps_are_completed_by_th
 def test_backup_is_restored_into_the_same_kind_of_database_only(store: Store, tmp_path: Path) -> None:
     backup(store, tmp_path / "backup")
     settings = make_settings(tmp_path / "again", database_url="postgresql+psycopg://nobody@127.0.0.1:9/none")
-    with pytest.raises(InvalidInput, match="was in SQLite, and can not go elsewhere"):
+    with pytest.raises(InvalidInput, match="was in SQLite, and cannot go elsewhere"):
         restore_store(tmp_path / "backup", settings, threads=2)
     assert not settings.data.exists()
 
@@ -473,7 +473,7 @@ def test_backup_is_restored_into_the_same_kind_of_database_only(store: Store, tm
 def test_restore_to_where_no_blobs_can_be_makes_nothing(store: Store, tmp_path: Path) -> None:
     backup(store, tmp_path / "backup")
     settings = replace(make_settings(tmp_path / "again"), blobs_url="s3://bucket/blobs")
-    with pytest.raises(InvalidInput, match="blobs can not live at"):
+    with pytest.raises(InvalidInput, match="blobs cannot live at"):
         restore_store(tmp_path / "backup", settings, threads=2)
     assert not settings.data.exists()
 

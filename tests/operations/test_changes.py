@@ -146,7 +146,7 @@ def test_turn_that_can_not_be_taken_is_one_clear_error(tmp_path: Path) -> None:
     store.catalog.dispose()
     (tmp_path / "catalog.sqlite-turn").unlink()
     (tmp_path / "catalog.sqlite-turn").mkdir()
-    with pytest.raises(StorageFailed, match="the turn to write the catalogue can not be taken"):
+    with pytest.raises(StorageFailed, match="the turn to write the catalogue cannot be taken"):
         change(store)
 
 

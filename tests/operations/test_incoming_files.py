@@ -122,7 +122,7 @@ def test_disk_that_takes_no_file_is_one_clear_error(blobs: FilesystemBlobs, size
 
     with (
         closing(IncomingFile(blobs, limits=LIMITS)) as file,
-        pytest.raises(StorageFailed, match=r"can not be (made|written)"),
+        pytest.raises(StorageFailed, match=r"cannot be (made|written)"),
     ):
         write_and_store(file)
     assert not blobs.has(hashlib.sha256(some_bytes(size_bytes)).hexdigest())

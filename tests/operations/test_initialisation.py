@@ -82,7 +82,7 @@ def test_password_that_nobody_may_have_is_refused_before_anything_is_made(
     tmp_path: Path, password: str
 ) -> None:
     settings = replace(make_settings(tmp_path / "store"), admin_password=password)
-    with pytest.raises(InvalidInput, match="CONVEYOR_ADMIN_PASSWORD can not be used: a password h") as caught:
+    with pytest.raises(InvalidInput, match="CONVEYOR_ADMIN_PASSWORD cannot be used: a password h") as caught:
         initialise_store(settings)
     assert password.strip() not in str(caught.value).split()
     assert list(tmp_path.iterdir()) == []
@@ -210,7 +210,7 @@ def test_store_of_a_newer_conveyor_is_refused(tmp_path: Path) -> None:
 
 def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageFailed, match="can not be made"):
+    with pytest.raises(StorageFailed, match="cannot be made"):
         initialise_store(make_settings(tmp_path / "file" / "store"))
 
 
@@ -236,17 +236,17 @@ def test_database_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> Non
     settings = make_settings(
         tmp_path / "store", database_url="postgresql+psycopg://u:hunter2@127.0.0.1:9/none"
     )
-    with pytest.raises(StorageFailed, match="can not be opened") as raised:
+    with pytest.raises(StorageFailed, match="cannot be opened") as raised:
         initialise_store(settings)
     assert "hunter2" not in str(raised.value)
     assert not settings.data.exists()
 
 
 UNUSABLE_SETTINGS: dict[str, dict[str, Any]] = {
-    "blobs can not live at a": {"blobs_url": "s3://bucket/blobs"},
-    "the catalogue can not live in": {"database_url": "mysql://127.0.0.1:9/none"},
+    "blobs cannot live at a": {"blobs_url": "s3://bucket/blobs"},
+    "the catalogue cannot live in": {"database_url": "mysql://127.0.0.1:9/none"},
     "the catalogue needs a file": {"database_url": "sqlite://"},
-    "the database URL can not be read": {"database_url": "catalog.sqlite"},
+    "the database URL cannot be read": {"database_url": "catalog.sqlite"},
     "there is no folder": {"database_url": "sqlite:////nowhere/catalog.sqlite"},
 }
 
@@ -265,7 +265,7 @@ def test_upstream_that_is_no_web_address_is_refused_before_anything_is_made(
 ) -> None:
     settings = replace(make_settings(tmp_path / "store"), upstream=None)
     monkeypatch.setenv("PIP_INDEX_URL", "ftp://127.0.0.1/simple")
-    with pytest.raises(InvalidInput, match="can not be mirrored"):
+    with pytest.raises(InvalidInput, match="cannot be mirrored"):
         initialise_store(settings)
     assert not settings.data.exists()
     assert initialise_store(make_settings(tmp_path / "store")).is_new

@@ -228,7 +228,7 @@ def test_turn_that_can_not_be_taken_is_told_to_everybody_and_stops_nobody_later(
         ]
         errors = [call.exception(WAIT_SECONDS) for call in calls]
     assert {type(error) for error in errors} == {StorageFailed}
-    assert "the turn to write the catalogue can not be taken" in str(errors[0])
+    assert "the turn to write the catalogue cannot be taken" in str(errors[0])
     turn.rmdir()
     assert record_together(store, actor="ann", work=partial(paint, "red")) == store.newest.peek()
 

@@ -408,7 +408,7 @@ def test_unwritable_disk_is_told_and_nothing_is_visible(tmp_path: Path) -> None:
     folder.rmdir()
     folder.write_bytes(b"a file where a folder must be")
     error = refused(store, made, StorageFailed)
-    assert "can not be written" in error.message
+    assert "cannot be written" in error.message
     folder.unlink()
     assert upload(store, made).is_new
 

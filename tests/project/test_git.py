@@ -81,7 +81,7 @@ def test_clone_needs_an_empty_folder(repository: Path, tmp_path: Path) -> None:
 
 
 def test_missing_tag_is_named(repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match=r'tag "v9\.9\.9" can not be fetched'):
+    with pytest.raises(ProjectError, match=r'tag "v9\.9\.9" cannot be fetched'):
         own.clone_tag(repository, "v9.9.9", tmp_path / "clone")
 
 

@@ -72,7 +72,7 @@ def test_name_is_not_claimed_while_upstream_can_not_be_asked(
 ) -> None:
     failed = claim(store, claimer, "broken")
     assert failed.status == 502
-    assert "can not be asked for that name" in failed.json()["detail"]
+    assert "cannot be asked for that name" in failed.json()["detail"]
 
 
 def test_administrator_claims_without_asking_upstream(store: RunningStore, upstream: RunningUpstream) -> None:

@@ -1,4 +1,4 @@
-"""Rule 2 of the design on disks that fail: full ones, and ones that can not be written, under a real server.
+"""Rule 2 of the design on disks that fail: full ones, and ones that cannot be written, under a real server.
 
 Whatever fails: the client hears of it, nothing half stored is visible, and the server goes on.
 """
@@ -75,7 +75,7 @@ def test_full_disk_of_blobs_refuses_uploads_and_serves_on(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("leaving_bytes", [0, 4096, 20_480])
 def test_full_disk_of_the_catalogue_refuses_uploads_and_serves_on(tmp_path: Path, leaving_bytes: int) -> None:
-    """The bytes have been stored, on another disk, when the row can not be written."""
+    """The bytes have been stored, on another disk, when the row cannot be written."""
     with small_disk(tmp_path / "disk", size="8m") as disk:
         environment = serve_environment(CONVEYOR_BLOBS_URL=f"file://{tmp_path}/blobs")
         with running_store(disk / "store", environment=environment) as store:

@@ -71,7 +71,7 @@ def test_other_bodies_than_multipart_forms_are_refused(content_type: str) -> Non
 
 
 def test_boundary_that_is_too_long_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="can not be read"):
+    with pytest.raises(InvalidInput, match="cannot be read"):
         FormReader(f"multipart/form-data; boundary={'x' * 500}")
 
 
@@ -90,13 +90,13 @@ FILE = part("content", b"x", filename="demo-1.0.tar.gz")
         (form(), "has no file"),
         (form(FILE, FILE), "has two files"),
         (form(FILE.replace(b"\r\n\r\n", b"\r\nContent-Type: Image/PNG\r\n\r\n")), "sent as an image"),
-        (b"no form at all", "can not be read"),
+        (b"no form at all", "cannot be read"),
         (form(f"--{BOUNDARY}\r\nX: y\r\n\r\nv\r\n".encode()), "a part without a name"),
         (
             form(f"--{BOUNDARY}\r\nContent-Disposition: form-data\r\n\r\nv\r\n".encode()),
             "a part without a name",
         ),
-        (form(f"--{BOUNDARY}\r\nX: {'y' * 99_999}\r\n\r\nv\r\n".encode()), "can not be read"),
+        (form(f"--{BOUNDARY}\r\nX: {'y' * 99_999}\r\n\r\nv\r\n".encode()), "cannot be read"),
         (
             form(b"--" + BOUNDARY.encode() + b'\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n\r\n'),
             "UTF-8",

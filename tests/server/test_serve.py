@@ -201,7 +201,7 @@ def test_access_log_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -
     process = start_serving(tmp_path / "store", "--port", "0", "--access-log", str(tmp_path / "no" / "log"))
     output, errors = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, output) == (7, "")
-    assert errors.startswith(f"StorageFailed: the access log {tmp_path}/no/log can not be written")
+    assert errors.startswith(f"StorageFailed: the access log {tmp_path}/no/log cannot be written")
     assert len(errors.splitlines()) == 2
 
 
@@ -216,7 +216,7 @@ def test_workers_that_can_not_start_any_more_end_the_server_with_an_error(tmp_pa
     output, errors = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, output) == (7, "")
     assert "Traceback" not in errors
-    assert "a worker can not start" in errors
+    assert "a worker cannot start" in errors
     assert "StorageFailed: the server's workers ended" in errors
 
 
@@ -267,7 +267,7 @@ def test_host_of_another_machine_is_one_clear_error(tmp_path: Path) -> None:
     process = start_serving(tmp_path / "store", "--host", "192.0.2.1", "--port", "0")
     output, errors = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, output) == (2, "")
-    assert errors.startswith("InvalidInput: can not listen on 192.0.2.1")
+    assert errors.startswith("InvalidInput: cannot listen on 192.0.2.1")
     assert len(errors.splitlines()) == 2
     assert not (tmp_path / "store").exists()
 

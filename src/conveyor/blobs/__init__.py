@@ -83,4 +83,4 @@ def blobs_folder(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return Path(unquote(parts.path))
-    raise InvalidInput(f'blobs can not live at a "{parts.scheme}" URL', hint="use file:///FOLDER")
+    raise InvalidInput(f'blobs cannot live at a "{parts.scheme}" URL', hint="use file:///FOLDER")

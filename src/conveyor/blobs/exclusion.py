@@ -20,7 +20,7 @@ Every interleaving of the two, by the moment of a3:
 - *a3 after c3*: then a4 is after c2. ``adding`` and ``removing`` exclude each other, so a1 is after c2 too,
   and with it a2 after c1: the name leads to another file than the one listed. Either a2 is before c4, then c4
   finds another file and leaves it; or c4 is before a1, then it removes the old file and a2 stores the bytes
-  anew. (c4 can not lie between a1 and a4.)
+  anew. (c4 cannot lie between a1 and a4.)
 
 That holds for any grace time, any delay, any clock. It rests on two things: storing always renames a new file
 over the name, also when the blob is there already; and every row that promises bytes is committed inside the
@@ -31,7 +31,7 @@ nothing; one that dies after it is covered by the cases above, since its lock is
 databases know a moment in between, "committing": PostgreSQL may end a commit that it was sent although the
 sender is dead, and SQLite may find, when it recovers after *all* processes were killed, a transaction whose
 writer died before telling the others. Against the first stands a least grace time
-(``operations.care.garbage``); the second can not come back once anybody has written after it, so the remover
+(``operations.care.garbage``); the second cannot come back once anybody has written after it, so the remover
 writes its event before c4. A remover that dies has removed unnamed blobs only.
 
 *Nobody starves*: shared holders may follow each other without end, so everybody first passes a turnstile
@@ -110,7 +110,7 @@ class Exclusion:
                 ) from error
             except OSError as error:
                 raise StorageFailed(
-                    f"the lock {self._folder / name} can not be taken: {error.strerror or error}",
+                    f"the lock {self._folder / name} cannot be taken: {error.strerror or error}",
                     hint="this process must be allowed to write there, and the file system must know flock",
                 ) from error
             yield
@@ -122,7 +122,7 @@ def file_locked(path: Path, kind: int) -> Iterator[None]:
 
     Raises:
         BlockingIOError: with ``LOCK_NB``, when somebody else holds it.
-        OSError: it can not be opened or locked.
+        OSError: it cannot be opened or locked.
     """
     yield from _held(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), kind)
 

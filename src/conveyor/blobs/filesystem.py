@@ -50,7 +50,7 @@ class TemporaryFile:
 
     def write(self, chunk: bytes) -> None:
         """Append a chunk; raises StorageFailed, as when the disk is full."""
-        with storage_errors("a file can not be written to disk"):
+        with storage_errors("a file cannot be written to disk"):
             self.file.write(chunk)
 
 
@@ -62,7 +62,7 @@ class FilesystemBlobs:
         self._temporary = root / TEMPORARY
         locks = root / LOCKS
         self.exclusion = Exclusion(locks)
-        with storage_errors(f"the folder of blobs {root} can not be made"):
+        with storage_errors(f"the folder of blobs {root} cannot be made"):
             prepare_shelves(root)
             for folder in (self._temporary, locks):
                 folder.mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ class FilesystemBlobs:
     @contextmanager
     def new_temporary(self) -> Iterator[TemporaryFile]:
         """A fresh file on the same disk; removed on leaving unless it was adopted."""
-        with storage_errors("a temporary file can not be made"):
+        with storage_errors("a temporary file cannot be made"):
             path, descriptor = self._hold_new()
             file = os.fdopen(descriptor, "w+b")
         try:
@@ -92,7 +92,7 @@ class FilesystemBlobs:
 
     def adopt(self, temporary: Temporary, sha256: str) -> None:
         """Make the temporary's bytes durable as the blob ``sha256``."""
-        with storage_errors(f"blob {sha256} can not be written"):
+        with storage_errors(f"blob {sha256} cannot be written"):
             temporary.file.flush()
             os.fsync(temporary.file.fileno())
             self._make_visible(temporary.path, sha256)
@@ -100,7 +100,7 @@ class FilesystemBlobs:
     def put(self, content: bytes, sha256: str | None = None) -> str:
         """Store a small content; returns its SHA-256."""
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
-        with storage_errors(f"blob {sha256} can not be written"):
+        with storage_errors(f"blob {sha256} cannot be written"):
             path, descriptor = self._hold_new()
             try:
                 write_durable(descriptor, content)
@@ -114,7 +114,7 @@ class FilesystemBlobs:
 
     def open(self, sha256: str) -> BinaryIO:
         """The bytes; raises NotFound when there is no such blob."""
-        with storage_errors(f"blob {sha256} can not be read"):
+        with storage_errors(f"blob {sha256} cannot be read"):
             try:
                 return self.path(sha256).open("rb")
             except FileNotFoundError as error:
@@ -122,7 +122,7 @@ class FilesystemBlobs:
 
     def size(self, sha256: str) -> int:
         """How many bytes the blob has; raises NotFound."""
-        with storage_errors(f"blob {sha256} can not be read"):
+        with storage_errors(f"blob {sha256} cannot be read"):
             try:
                 return self.path(sha256).stat().st_size
             except FileNotFoundError as error:
@@ -130,7 +130,7 @@ class FilesystemBlobs:
 
     def has(self, sha256: str) -> bool:
         """Whether the blob is here."""
-        with storage_errors(f"blob {sha256} can not be read"):
+        with storage_errors(f"blob {sha256} cannot be read"):
             return self.path(sha256).exists()
 
     def path(self, sha256: str) -> Path:
@@ -140,7 +140,7 @@ class FilesystemBlobs:
     def remove_leftovers(self, *, is_dry: bool = False) -> list[int]:
         """Remove the temporaries that nobody holds, or only look; the size of each, in bytes."""
         sizes = []
-        with storage_errors("leftovers of crashed processes can not be removed"):
+        with storage_errors("leftovers of crashed processes cannot be removed"):
             for entry in list(os.scandir(self._temporary)):
                 path = self._temporary / entry.name
                 # Not there any more: adopted meanwhile, or somebody else removes leftovers too.

@@ -107,7 +107,7 @@ def foreign_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
 
 def look_at(path: Path) -> ListedFile | None:
     """The file at a path as it is now; ``None``: there is none."""
-    with storage_errors(f"{path} can not be looked at"):
+    with storage_errors(f"{path} cannot be looked at"):
         try:
             found = path.lstat()
         except FileNotFoundError:
@@ -119,9 +119,9 @@ def hash_file(path: Path) -> HashedFile | None:
     """Digest and length of a file's bytes, in constant memory; ``None``: there is none.
 
     Raises:
-        StorageFailed: the disk can not read it.
+        StorageFailed: the disk cannot read it.
     """
-    with storage_errors(f"{path} can not be read"):
+    with storage_errors(f"{path} cannot be read"):
         try:
             file = path.open("rb", buffering=0)
         except FileNotFoundError:
@@ -141,7 +141,7 @@ def remove_listed(file: ListedFile) -> bool:
     """Remove a file if it is still the one that was listed; whether it was. Needs ``removing``."""
     if look_at(file.path) != file:
         return False
-    with storage_errors(f"{file.path} can not be removed"), suppress(FileNotFoundError):
+    with storage_errors(f"{file.path} cannot be removed"), suppress(FileNotFoundError):
         file.path.unlink()
     return True
 
@@ -154,7 +154,7 @@ def set_aside(blobs: FilesystemBlobs, file: ListedFile) -> Path | None:
     if look_at(file.path) != file:
         return None
     folder = blobs.root / QUARANTINE
-    with storage_errors(f"{file.path} can not be set aside"):
+    with storage_errors(f"{file.path} cannot be set aside"):
         make_durable_folders(folder)
         number = 1
         while (target := folder / f"{file.name}.{number}").exists():
@@ -174,9 +174,9 @@ def copy_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
     """Store the bytes of a file as the blob ``sha256``, if they are that; whether they are.
 
     Raises:
-        StorageFailed: they can not be read or written.
+        StorageFailed: they cannot be read or written.
     """
-    with storage_errors(f"{source} can not be read"):
+    with storage_errors(f"{source} cannot be read"):
         try:
             file = source.open("rb", buffering=0)
         except FileNotFoundError:
@@ -185,7 +185,7 @@ def copy_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(READ_AT_ONCE_BYTES))
         while True:
-            with storage_errors(f"{source} can not be read"):
+            with storage_errors(f"{source} cannot be read"):
                 count = file.readinto(buffer)
             if not count:
                 break
@@ -203,7 +203,7 @@ def link_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
     Not durable before the whole file system is (``sync_file_system``). Raises StorageFailed.
     """
     path = target.path(sha256)
-    with storage_errors(f"{path} can not be made"):
+    with storage_errors(f"{path} cannot be made"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         try:
@@ -217,7 +217,7 @@ def link_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
 
 def sync_file_system(folder: Path) -> None:
     """Make everything durable that was written to the file system of a folder. Raises StorageFailed."""
-    with storage_errors(f"the disk of {folder} can not be written"):
+    with storage_errors(f"the disk of {folder} cannot be written"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
@@ -254,7 +254,7 @@ def _beside_the_shelves(blobs: FilesystemBlobs) -> list[Path]:
 
 def _names(folder: Path) -> list[Path]:
     """What a folder holds, in order; nothing when it is not there."""
-    with storage_errors(f"{folder} can not be read"):
+    with storage_errors(f"{folder} cannot be read"):
         try:
             return [folder / name for name in sorted(os.listdir(folder))]  # noqa: PTH208 - a tenth of the time
         except (FileNotFoundError, NotADirectoryError):

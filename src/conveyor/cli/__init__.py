@@ -56,10 +56,10 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         sys.stderr.write("stopped\n")
         return 130
-    except OSError as error:  # a folder that can not be written, a full disk: no bug of ours
+    except OSError as error:  # a folder that cannot be written, a full disk: no bug of ours
         if error.filename is None:
             raise
-        problem = f"{os.fsdecode(error.filename)} can not be used: {error.strerror}"
+        problem = f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
         render_error(
             StorageFailed(problem, hint="look at its folder, its rights and the disk, then try again")
         )

@@ -1,7 +1,7 @@
 """A worker's credentials: its token and its private key in one file, and what is signed with them.
 
 The file is TOML with mode 0600. It is made before the worker is registered, so that no registered key is
-lost to a folder that can not be written, and an existing file is never written over.
+lost to a folder that cannot be written, and an existing file is never written over.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def reserve_credentials(path: Path) -> None:
 
     Raises:
         Conflict: there is a file already.
-        StorageFailed: it can not be made.
+        StorageFailed: it cannot be made.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
         raise Conflict(f"{path} exists already", hint="name another file, or remove this one") from error
     except OSError as error:
-        raise StorageFailed(f"{path} can not be written: {error.strerror}") from error
+        raise StorageFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
@@ -89,11 +89,11 @@ def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
-        raise StorageFailed(f"{path} can not be written: {error.strerror}") from error
+        raise StorageFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 def load_credentials(path: Path) -> WorkerCredentials:
-    """What ``save_credentials`` wrote; raises InvalidInput when the file can not be read as that."""
+    """What ``save_credentials`` wrote; raises InvalidInput when the file cannot be read as that."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         return WorkerCredentials(
@@ -143,7 +143,7 @@ def _private_key(credentials: WorkerCredentials) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(credentials.private_key_pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InvalidInput(f"the private key of {credentials.name} can not be read") from error
+        raise InvalidInput(f"the private key of {credentials.name} cannot be read") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InvalidInput(f"the private key of {credentials.name} is not an Ed25519 key")
     return key

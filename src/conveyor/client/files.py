@@ -41,7 +41,7 @@ class Files:
 
         Raises:
             InvalidDistribution: its filename is neither a wheel's nor an sdist's.
-            InvalidInput: the file can not be read.
+            InvalidInput: the file cannot be read.
         """
         form = make_form(path)
         self.connection.send(
@@ -53,7 +53,7 @@ class Files:
 
         Raises:
             StoreUnreachable: the connection broke off, or other bytes came.
-            StorageFailed: the file can not be written.
+            StorageFailed: the file cannot be written.
         """
         if file.filename != os.path.basename(file.filename) or file.filename in ("", ".", ".."):  # noqa: PTH119 - text, no path
             raise InvalidInput(f'"{file.filename}" is no filename')
@@ -67,7 +67,7 @@ class Files:
             finally:
                 unfinished.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageFailed(f"{target} can not be written: {error.strerror or error}") from error
+            raise StorageFailed(f"{target} cannot be written: {error.strerror or error}") from error
         return target
 
     def _fetch(self, file: ReleaseFile, path: Path) -> None:
@@ -123,7 +123,7 @@ def make_form(path: Path) -> UploadForm:
 
     Raises:
         InvalidDistribution: its filename is neither a wheel's nor an sdist's.
-        InvalidInput: the file can not be read.
+        InvalidInput: the file cannot be read.
     """
     fields = _fields(path)
     try:
@@ -131,7 +131,7 @@ def make_form(path: Path) -> UploadForm:
             fields["sha256_digest"] = hashlib.file_digest(file, "sha256").hexdigest()
         file_size = path.stat().st_size
     except OSError as error:
-        raise InvalidInput(f"{path} can not be read: {error.strerror}") from error
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     boundary = secrets.token_hex(16)
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

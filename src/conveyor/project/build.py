@@ -133,7 +133,7 @@ def build_tag(
 def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out: Path) -> None:
     if head_commit(project.root) != commit:
         raise ProjectError(
-            f"the model of {tag} can not be taken from {project.root}: another commit is checked out there",
+            f"the model of {tag} cannot be taken from {project.root}: another commit is checked out there",
             hint=f"git checkout {tag} && conveyor train",
         )
     _refuse_changes(project, out)
@@ -160,7 +160,7 @@ def _refuse_blind_history(project: Project) -> None:
     """A shallow clone without a release in reach would count from nothing, and give a version far too low."""
     if is_shallow(project.root) and not any(is_release_tag(tag) for tag in tags_in_reach(project.root)):
         raise ProjectError(
-            f"history in {project.root} is cut off before the last release: the version can not be counted",
+            f"history in {project.root} is cut off before the last release: the version cannot be counted",
             hint="git fetch --unshallow --tags",
         )
 

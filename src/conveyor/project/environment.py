@@ -241,7 +241,7 @@ def run_process(
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, umask=0o022,
         )  # fmt: skip
     except (FileNotFoundError, PermissionError) as error:
-        raise MissingTool(f"{command[0]} can not be run: {error.strerror}") from error
+        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
     kept: deque[str] = deque(maxlen=_KEPT_LINES)
     expired = threading.Event()
     alarm = threading.Timer(timeout_seconds or 0, _expire, (child, expired))

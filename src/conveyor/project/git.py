@@ -98,7 +98,7 @@ def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
         # --no-tags: git would bring the other tags of the same commit along.
         run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), refspec], folder=into)
     except ProjectError as error:
-        raise ProjectError(f'tag "{tag}" can not be fetched from {repository}: {error.message}') from error
+        raise ProjectError(f'tag "{tag}" cannot be fetched from {repository}: {error.message}') from error
     run_git(["checkout", "-q", "--detach", f"refs/tags/{tag}"], folder=into)
 
 

@@ -71,7 +71,7 @@ def create_project(new: NewProject) -> CreatedProject:
     """Make a project: files, repository on branch ``main``, first commit.
 
     Raises:
-        InvalidName: the name can not be that of a project and a package, or the folder is in use; all
+        InvalidName: the name cannot be that of a project and a package, or the folder is in use; all
             faults are named.
         InvalidInput: the description or the author has line breaks.
         ProjectError: git could not make the commit; nothing is left behind.
@@ -83,7 +83,7 @@ def create_project(new: NewProject) -> CreatedProject:
         borrowed, commit = _write_project(folder, files, new)
     except OSError as error:
         raise ProjectError(
-            f"{folder} can not be made: {error.strerror or error}",
+            f"{folder} cannot be made: {error.strerror or error}",
             hint="name a folder that you may write with --path",
         ) from error
     return CreatedProject(folder, package, tuple(sorted(files)), commit, borrowed)
@@ -152,12 +152,12 @@ def _checked(new: NewProject, folder: Path) -> tuple[NormalizedName, str]:
     named_badly = bool(faults)
     for what, text in (("description", new.description), ("author", new.author)):
         if text is not None and not text.isprintable():
-            faults.append(f"the {what} has characters that can not be printed, or several lines")
+            faults.append(f"the {what} has characters that cannot be printed, or several lines")
     if faults:
         kind = InvalidName if named_badly else InvalidInput
         said = faults[0] if len(faults) == 1 else f"{len(faults)} faults"
         raise kind(
-            f'"{new.name}" can not be made: {said}',
+            f'"{new.name}" cannot be made: {said}',
             faults=faults,
             hint="choose another name, or another folder with --path" if named_badly else None,
         )
@@ -167,7 +167,7 @@ def _checked(new: NewProject, folder: Path) -> tuple[NormalizedName, str]:
 def _package_faults(name: NormalizedName, package: str, kind: ProjectKind) -> list[str]:
     faults = []
     if not package.isidentifier():
-        faults.append(f'"{package}" can not be imported: a package begins with a letter')
+        faults.append(f'"{package}" cannot be imported: a package begins with a letter')
     if keyword.iskeyword(package):
         faults.append(f'"{package}" is a keyword of Python')
     if package in sys.stdlib_module_names:

@@ -56,7 +56,7 @@ def read_project(checkout: Path) -> Project:
     """What ``pyproject.toml`` of a checkout declares.
 
     Raises:
-        ProjectError: no such file, not TOML, or a declaration that can not be; all faults are named.
+        ProjectError: no such file, not TOML, or a declaration that cannot be; all faults are named.
     """
     root = checkout.resolve()
     document = _read_document(root)
@@ -73,7 +73,7 @@ def read_project(checkout: Path) -> Project:
     faults = _faults_of(table, root, name)
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
-        raise ProjectError(f"[tool.conveyor] in {root / 'pyproject.toml'} can not be:{listed}")
+        raise ProjectError(f"[tool.conveyor] in {root / 'pyproject.toml'} cannot be:{listed}")
     package = _package(table, name)
     return Project(
         root=root,

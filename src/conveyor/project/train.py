@@ -102,7 +102,7 @@ def training_environment(project: Project, *, on_line: Callable[[str], None] | N
     3. else a new ``.venv``.
 
     Raises:
-        ProjectError: the project declares no training command, so none is needed; or it can not be installed.
+        ProjectError: the project declares no training command, so none is needed; or it cannot be installed.
     """
     _refuse_untrainable(project)
     own = Environment(project.root / ".venv")

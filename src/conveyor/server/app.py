@@ -132,7 +132,7 @@ class App:
         except Exception as error:  # noqa: BLE001 - granian would go on without a store
             await self._ending.aclose()
             message = str(as_error(error, path="startup"))
-            structlog.get_logger("conveyor.server").error("a worker can not start", reason=message)
+            structlog.get_logger("conveyor.server").error("a worker cannot start", reason=message)
             await send({"type": "lifespan.startup.failed", "message": message})
             return
         await send({"type": "lifespan.startup.complete"})

@@ -67,7 +67,7 @@ class AccessLog:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Make the file if it is not there; raises StorageFailed when it can not be written."""
+        """Make the file if it is not there; raises StorageFailed when it cannot be written."""
         os.close(_open(path))
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class AccessLog:
 
 
 def _open(path: Path) -> int:
-    with storage_errors(f"the access log {path} can not be written"):
+    with storage_errors(f"the access log {path} cannot be written"):
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 

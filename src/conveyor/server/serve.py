@@ -61,7 +61,7 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     """Serve until SIGTERM or SIGINT; ``when_ready`` gets the URL once the server answers.
 
     Raises:
-        StorageFailed: the store's folder or database can not be used, or the workers can not start.
+        StorageFailed: the store's folder or database cannot be used, or the workers cannot start.
         Conflict: the port is taken, the store belongs to a newer conveyor or would mirror itself.
         InvalidInput: the host is no address of this machine.
     """
@@ -115,7 +115,7 @@ def listen(host: str, port: int) -> socket.socket:
                 f"port {port} on {host} is taken", hint="end the other server, or choose another --port"
             ) from error
         raise InvalidInput(
-            f"can not listen on {host} port {port}: {error.strerror or error}",
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
             hint="give an address of this machine as --host, and a port above 1023",
         ) from error
     return listener
@@ -183,7 +183,7 @@ class StoreServer(MPServer):
             super().signal_handler_reload(*arguments, **named)  # type: ignore[no-untyped-call]  # granian's own
 
     def _init_shared_socket(self) -> None:
-        # As granian does itself where the kernel can not balance several listeners: one socket, inherited.
+        # As granian does itself where the kernel cannot balance several listeners: one socket, inherited.
         self._listener.set_inheritable(True)
         self._ssp = None
         self._sso = self._listener

@@ -149,7 +149,7 @@ class Connections:
         return session
 
     async def _kinds_at_home(self) -> frozenset[AddressKind]:
-        """None at all when its name can not be looked up now; whoever asks the upstream is told why."""
+        """None at all when its name cannot be looked up now; whoever asks the upstream is told why."""
         parts = urlsplit(self.root)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
         loop = asyncio.get_running_loop()

@@ -45,7 +45,7 @@ class ReceivedPage:
 
 
 def parse_page(received: ReceivedPage) -> UpstreamPage:
-    """What a page says; files without a SHA-256 can not be served by digest and are left out.
+    """What a page says; files without a SHA-256 cannot be served by digest and are left out.
 
     A page on which every link is left out is somebody's page, but not of this API (a login form, say): it
     must not pass for a project without files.

@@ -88,4 +88,4 @@ def _foreign_errors(what: str) -> Iterator[None]:
 
 
 def _not_had(what: str, error: Exception) -> UpstreamFailed:
-    return UpstreamFailed(f"{what} can not be had: {type(error).__name__}", hint="is the upstream reachable?")
+    return UpstreamFailed(f"{what} cannot be had: {type(error).__name__}", hint="is the upstream reachable?")

@@ -36,7 +36,7 @@ def copied_catalog(engine: sqlalchemy.Engine, target: Path) -> Iterator[sqlalche
     Gives a connection that sees that very moment. The file is not durable before its file system is synced.
 
     Raises:
-        StorageFailed: the catalogue is damaged, or the file can not be written (StorageFull: has no room).
+        StorageFailed: the catalogue is damaged, or the file cannot be written (StorageFull: has no room).
         MissingTool: there is no pg_dump.
     """
     if is_sqlite(engine):
@@ -67,7 +67,7 @@ def _copy_file(engine: sqlalchemy.Engine, target: Path) -> None:
             copy.execute("pragma journal_mode=delete")
             (said,) = copy.execute("pragma quick_check(1)").fetchone()
     except sqlite3.Error as error:
-        what = "the catalogue can not be copied"
+        what = "the catalogue cannot be copied"
         raise storage_error(what, str(error), hint="look at the disk") from error
     if said != "ok":
         raise StorageFailed(

@@ -66,14 +66,14 @@ def open_catalog(url: str) -> sqlalchemy.Engine:
         return _open_sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
         return _open_postgresql(parsed)
-    raise InvalidInput(f'the catalogue can not live in "{parsed.get_backend_name()}"', hint=_URL_HINT)
+    raise InvalidInput(f'the catalogue cannot live in "{parsed.get_backend_name()}"', hint=_URL_HINT)
 
 
 def _parsed(url: str) -> sqlalchemy.URL:
     try:
         return make_url(url)
     except ArgumentError as error:
-        raise InvalidInput("the database URL can not be read", hint=_URL_HINT) from error
+        raise InvalidInput("the database URL cannot be read", hint=_URL_HINT) from error
 
 
 _URL_HINT = "use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
@@ -111,7 +111,7 @@ def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """A write transaction on what ``open_catalog`` gave, committed on leaving, rolled back by any exception.
 
     Raises:
-        StorageFailed: the turn to write can not be taken.
+        StorageFailed: the turn to write cannot be taken.
     """
     options = engine.get_execution_options()
     turn: WriteTurn | None = options["write_turn"]
@@ -253,7 +253,7 @@ class _FileLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         except OSError as error:
             raise StorageFailed(
-                f"the turn to write the catalogue can not be taken: {self._path}: {error.strerror or error}",
+                f"the turn to write the catalogue cannot be taken: {self._path}: {error.strerror or error}",
                 hint="this process must be allowed to write there, and the file system must know flock",
             ) from error
 

@@ -20,7 +20,7 @@ and, if the change is there, publishes it for everybody. So a writer may be kill
 
 One published word alone would not do: the retry of a client whose server died after the commit is answered
 "already here" without a new change, and from then on every process has to show it (rule 3 of the design).
-A change that is not announced can not be missed either: the announcement precedes the commit.
+A change that is not announced cannot be missed either: the announcement precedes the commit.
 
 **SerialQuery** (PostgreSQL, many nodes) asks the database each time: memory is not shared between nodes. It
 keeps one connection for that, so that a question is one round trip.

@@ -145,7 +145,7 @@ distributions = Table(
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="building can not change what it says of dependencies: true of every wheel",
+        comment="building cannot change what it says of dependencies: true of every wheel",
     ),
     Column(
         "provenance_sha256", Text, comment="digest of the provenance object (PEP 740), a blob; null: none"

@@ -78,7 +78,7 @@ def given_token(option: str | None = None) -> str | None:
     """The token of ``--token`` or, without, of ``CONVEYOR_TOKEN``; ``None``: neither is given.
 
     Raises:
-        InvalidInput: it is empty or can not be a token; the error names where it stands, not what it is.
+        InvalidInput: it is empty or cannot be a token; the error names where it stands, not what it is.
     """
     from conveyor.client.people import checked_token
 

@@ -45,7 +45,7 @@ def create(
     description: str,
     place: Place,
 ) -> None:
-    """Make a token and print it, alone; it can not be shown again. Its ID goes to standard error.
+    """Make a token and print it, alone; it cannot be shown again. Its ID goes to standard error.
 
     Clients send it as password of the user __token__, or as bearer token.
     """

@@ -85,7 +85,7 @@ def parse_backup(text: str) -> Backup:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             f"{MARKER} is damaged, or no marker of a backup: {error}",
-            hint="take another backup; this folder can not be trusted",
+            hint="take another backup; this folder cannot be trusted",
         ) from error
 
 

@@ -45,7 +45,7 @@ class ArchiveLimits:
 
 
 class Unreadable(InvalidDistribution):
-    """The archive can not be read any further; its text is the fault, and joins the others of the file."""
+    """The archive cannot be read any further; its text is the fault, and joins the others of the file."""
 
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -73,7 +73,7 @@ def path_fault(path: str) -> str | None:
 
 
 class Tree:
-    """The paths of an archive, entered one by one; tells paths that can not all be unpacked."""
+    """The paths of an archive, entered one by one; tells paths that cannot all be unpacked."""
 
     def __init__(self, faults: Faults, *, is_unpacked_anywhere: bool = False) -> None:
         """With ``is_unpacked_anywhere``, paths that differ only in case are a fault as well.

@@ -74,7 +74,7 @@ class CoreMetadata:
 
 
 def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata | None:
-    """The core metadata in ``content``, of the file ``what``; ``None`` when its version can not be read."""
+    """The core metadata in ``content``, of the file ``what``; ``None`` when its version cannot be read."""
     if fault := _fault_of_size(content):
         faults.add(f"{what}: {fault}")
         return None
@@ -126,7 +126,7 @@ def read_fields(content: bytes) -> dict[str, Any]:
 
 
 def is_static(fields: Mapping[str, Any]) -> bool:
-    """Whether building an sdist with these fields can not change what a resolver asks of it (PEP 643).
+    """Whether building an sdist with these fields cannot change what a resolver asks of it (PEP 643).
 
     Version 2.2 or newer, and none of dependencies, extras and ``Requires-Python`` is declared dynamic. Those
     three are what pip compares between the metadata beside a file and that of the wheel built from it.

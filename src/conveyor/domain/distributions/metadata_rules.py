@@ -142,7 +142,7 @@ class ReadRequirement:
 
 @lru_cache(maxsize=1024)
 def read_requirement(text: str) -> ReadRequirement | None:
-    """What ``text`` requires; ``None`` when it can not be parsed."""
+    """What ``text`` requires; ``None`` when it cannot be parsed."""
     try:
         requirement = Requirement(text)
     except (ValueError, RecursionError):  # the first also of versions with thousands of digits

@@ -112,7 +112,7 @@ def read_wheel_metadata(file: BinaryIO | PartialFile, *, filename: str) -> bytes
 
     Raises:
         MissingPart: of a ``PartialFile``.
-        InvalidDistribution: there is none, or the archive can not be read.
+        InvalidDistribution: there is none, or the archive cannot be read.
     """
     project = canonicalize_name(filename.partition("-")[0])
     try:
@@ -127,7 +127,7 @@ def read_wheel_metadata(file: BinaryIO | PartialFile, *, filename: str) -> bytes
             with archive.open(member) as stream:
                 content = stream.read(MIRRORED_METADATA_LIMIT_BYTES + 1)
     except _UNREADABLE as error:
-        raise InvalidDistribution(f"{filename} can not be read as a wheel: {error}") from error
+        raise InvalidDistribution(f"{filename} cannot be read as a wheel: {error}") from error
     if len(content) != member.file_size:
         raise InvalidDistribution(f"the metadata of {filename} is not of the size that is listed")
     return content

@@ -78,7 +78,7 @@ def read_tar_gz(
     wanted: Callable[[str], bool],
     wanted_limit_bytes: int,
 ) -> TarArchive | None:
-    """Read a whole gzipped tar from its beginning; ``None`` when it can not be read to its end.
+    """Read a whole gzipped tar from its beginning; ``None`` when it cannot be read to its end.
 
     Args:
         stream: read forward only.

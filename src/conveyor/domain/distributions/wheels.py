@@ -150,7 +150,7 @@ def _check_record(archive: ZipArchive, folder: str, lines: dict[str, RecordLine]
 
 
 def _read_all(archive: ZipArchive, lines: dict[str, RecordLine]) -> tuple[dict[str, str], set[str]]:
-    """(Path → fault of members that can not be read, paths of those of another hash than RECORD gives).
+    """(Path → fault of members that cannot be read, paths of those of another hash than RECORD gives).
 
     Threads share the members of a large wheel: zlib and hashlib let each other run.
     """
@@ -240,7 +240,7 @@ def _check_entry_points(content: bytes, faults: Faults) -> None:
     try:
         parser.read_string(content.decode("utf-8"))
     except (configparser.Error, UnicodeDecodeError) as error:
-        faults.add(f"entry_points.txt can not be parsed: {str(error).splitlines()[0]}")
+        faults.add(f"entry_points.txt cannot be parsed: {str(error).splitlines()[0]}")
         return
     for section in ("console_scripts", "gui_scripts"):
         for name, value in parser.items(section) if parser.has_section(section) else ():

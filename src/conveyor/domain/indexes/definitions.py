@@ -80,7 +80,7 @@ def check_index_name(name: str) -> None:
     parts = name.split("/")
     if len(parts) > 2 or len(name) > MAX_NAME_LENGTH or not all(_PART.fullmatch(part) for part in parts):
         raise InvalidName(
-            f'"{name[: MAX_NAME_LENGTH + 1]}" can not be the name of an index',
+            f'"{name[: MAX_NAME_LENGTH + 1]}" cannot be the name of an index',
             hint="use lower case letters, digits and hyphens, at most one team prefix: stable, risk/stable",
         )
     taken = parts[0] in RESERVED_NAMES or (len(parts) == 2 and parts[1] in RESERVED_BELOW_A_TEAM)
@@ -135,7 +135,7 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
     if index.mode == "uploads" and index.gates:
         faults.append("gates guard promotions; an index that accepts uploads has none")
     if faults:
-        raise InvalidInput(f'index "{index.name}" can not be made: {faults[0]}', faults=faults)
+        raise InvalidInput(f'index "{index.name}" cannot be made: {faults[0]}', faults=faults)
 
 
 def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:

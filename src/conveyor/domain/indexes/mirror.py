@@ -8,7 +8,7 @@ filled in from what can be known, in this order:
 - size: upstream's; else what the file's server says of its length; unknown until then;
 - metadata: every wheel has some, read out of the wheel if need be; its digest is known once it was read. An
   sdist has what upstream has beside it, else what stands in it, once it is stored and says that it is static.
-  What was asked for and can not be read is no longer advertised;
+  What was asked for and cannot be read is no longer advertised;
 - provenance: upstream's, advertised at an address of ours and fetched when somebody asks for it.
 """
 

@@ -148,7 +148,7 @@ def may_claim_name(
         )
     if why is not None:
         raise Forbidden(
-            f"{project} can not be claimed: {why}",
+            f"{project} cannot be claimed: {why}",
             hint="choose another name, or ask an administrator to claim it",
         )
 

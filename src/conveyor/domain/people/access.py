@@ -217,7 +217,7 @@ def check_user_name(name: str) -> None:
     """
     if not _USER_NAME.fullmatch(name):
         raise InvalidName(
-            f'"{name[:65]}" can not be the name of a user',
+            f'"{name[:65]}" cannot be the name of a user',
             hint="use lower case letters, digits and . _ @ -, at most 64, a letter or digit at both ends",
         )
 

@@ -47,7 +47,7 @@ def parse_signature(armoured: bytes) -> tuple[str, str]:
     try:
         key, namespace = _signature_fields(base64.b64decode("".join(lines[1:-1]), validate=True))
     except ValueError as error:  # what is no base64, too
-        raise InvalidInput(f"the SSH signature can not be read ({error})") from error
+        raise InvalidInput(f"the SSH signature cannot be read ({error})") from error
     return _key_text(key), namespace.decode(errors="replace")
 
 
@@ -91,7 +91,7 @@ def check_principal(principal: str) -> None:
     """
     if not _PRINCIPAL.fullmatch(principal):
         raise InvalidInput(
-            f'"{principal[:128]}" can not be the name of a signer',
+            f'"{principal[:128]}" cannot be the name of a signer',
             hint="use an e-mail address or another name of letters, digits and . _ + @ -",
         )
 
@@ -122,7 +122,7 @@ def _key_text(blob: bytes) -> str:
     try:
         key_type, rest = _string(blob)
     except ValueError as error:
-        raise InvalidInput("the SSH key can not be read") from error
+        raise InvalidInput("the SSH key cannot be read") from error
     name = key_type.decode("ascii", errors="replace")
     if name not in KEY_TYPES:
         raise InvalidInput(f'SSH keys of type "{name[:60]}" do not count here', hint=_KEY_HINT)

@@ -76,7 +76,7 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
     stations = _stations(source, target, indexes)
     if source == target or not stations:
         raise Conflict(
-            f'a release in "{source}" can not move to "{target}", which is no base of it',
+            f'a release in "{source}" cannot move to "{target}", which is no base of it',
             hint=f'what can be installed through "{source}" must stay installable: its bases are '
             + (", ".join(indexes[source].bases) or "none"),
         )

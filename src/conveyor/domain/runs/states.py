@@ -105,7 +105,7 @@ def check_run_move(before: RunState, after: RunState) -> bool:
     if before == after:
         return False
     if after not in RUN_MOVES[before]:
-        raise Conflict(f"a run that is {before} can not become {after}")
+        raise Conflict(f"a run that is {before} cannot become {after}")
     return True
 
 
@@ -114,7 +114,7 @@ def check_step_move(before: StepState | None, after: StepState) -> bool:
     if before == after:
         return False
     if after not in STEP_MOVES[before]:
-        raise Conflict(f"a step that is {before} can not become {after}")
+        raise Conflict(f"a step that is {before} cannot become {after}")
     return True
 
 
@@ -147,14 +147,14 @@ def check_request(repository: str, ref: str) -> None:
         faults.append("ref is no name that git gives")
     if faults:
         raise InvalidInput(
-            f"the run can not be requested: {faults[0]}",
+            f"the run cannot be requested: {faults[0]}",
             faults=faults,
             hint="name a repository the worker reaches with keys of its own, and a ref: refs/tags/v1.0",
         )
 
 
 def holds_password(repository: str) -> bool:
-    """Whether a repository's URL holds a password, or can not be read well enough to tell."""
+    """Whether a repository's URL holds a password, or cannot be read well enough to tell."""
     try:
         return urlsplit(repository).password is not None
     except ValueError:

@@ -54,7 +54,7 @@ def checked_reason(text: str | None) -> str | None:
     reason = (text or "").strip()
     if len(reason) > LONGEST_REASON or not reason.isprintable():
         raise InvalidInput(
-            f"the reason can not be shown: one line of at most {LONGEST_REASON} printable characters can",
+            f"the reason cannot be shown: one line of at most {LONGEST_REASON} printable characters can",
             hint="say it shorter, and put the details where they can be looked up",
         )
     return reason or None

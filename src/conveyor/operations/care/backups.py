@@ -171,7 +171,7 @@ def read_backup(folder: Path) -> Backup:
         InvalidInput, Conflict: as ``parse_backup``.
     """
     try:
-        with storage_errors(f"{folder / MARKER} can not be read"):
+        with storage_errors(f"{folder / MARKER} cannot be read"):
             text = (folder / MARKER).read_text(encoding="utf-8", errors="replace")
     except StorageFailed as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
@@ -185,7 +185,7 @@ def read_backup(folder: Path) -> Backup:
 
 def _check(store: Store, destination: Path) -> None:
     _refuse_own_folders(store, destination)
-    with storage_errors(f"{destination} can not be used"):
+    with storage_errors(f"{destination} cannot be used"):
         make_durable_folders(destination)
         strange = [name for name in os.listdir(destination) if not name.startswith(_OUR_NAMES)]  # noqa: PTH208 - names are all that is asked for
     if strange:
@@ -223,7 +223,7 @@ def _refuse_own_folders(store: Store, destination: Path) -> None:
 def _alone_in(folder: Path) -> Iterator[None]:
     """One backup at a time is written into a folder; a killed one frees the lock."""
     with ExitStack() as held:
-        with storage_errors(f"{folder} can not be written"):
+        with storage_errors(f"{folder} cannot be written"):
             try:
                 held.enter_context(file_locked(folder / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except BlockingIOError as error:
@@ -236,8 +236,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _copy_rows(store: Store, copy: Path) -> _Rows:
     with (
-        storage_errors(f"{copy} can not be written"),
-        database_errors("the catalogue can not be copied"),
+        storage_errors(f"{copy} cannot be written"),
+        database_errors("the catalogue cannot be copied"),
         copied_catalog(store.catalog, copy) as connection,
     ):
         schema = int(read_fact(connection, "schema") or 0)
@@ -294,7 +294,7 @@ def _write_listing(path: Path, brought: Iterator[_Brought], *, of: int, progress
     counts: Counter[How] = Counter()
     lost: list[_Brought] = []
     size_bytes = 0
-    with storage_errors(f"{path} can not be written"), path.open("w", encoding="ascii") as file:
+    with storage_errors(f"{path} cannot be written"), path.open("w", encoding="ascii") as file:
         for one in brought:
             counts[one.how] += 1
             if one.how in ("missing", "damaged"):
@@ -327,7 +327,7 @@ def _named_by_digest(path: Path, stem: str, ending: str) -> BackupFile:
 
 def _finish(destination: Path, backup: Backup) -> None:
     """Make everything durable, then replace the marker."""
-    with storage_errors(f"{destination} can not be written"):
+    with storage_errors(f"{destination} cannot be written"):
         (destination / _UNFINISHED_CATALOG).rename(destination / backup.catalog.name)
         (destination / _UNFINISHED_LISTING).rename(destination / backup.listing.name)
         sync_file_system(destination)
@@ -342,7 +342,7 @@ def _finish(destination: Path, backup: Backup) -> None:
 
 def _clear(destination: Path, backup: Backup, target: FilesystemBlobs, named: NamedBlobs) -> None:
     """Remove what this backup does not need."""
-    with storage_errors(f"{destination} can not be cleared"):
+    with storage_errors(f"{destination} cannot be cleared"):
         for path in destination.iterdir():
             is_needed = path.name in (MARKER, _LOCK, BLOBS, backup.catalog.name, backup.listing.name)
             if path.is_file() and not is_needed:

@@ -72,7 +72,7 @@ def collect_garbage(store: Store, *, grace_seconds: float = GRACE_SECONDS, is_dr
 
     Raises:
         Conflict: a backup, a repair or another collection is under way.
-        StorageFailed: the catalogue can not be read, or a blob not be removed.
+        StorageFailed: the catalogue cannot be read, or a blob not be removed.
         InvalidInput: the blobs are in no folder of this machine.
     """
     blobs = local_blobs(store.blobs)

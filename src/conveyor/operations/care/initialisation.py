@@ -4,7 +4,7 @@
 completes it. Its steps, in this order:
 
 1. what can be refused is refused, before anything is made: a database that does not answer, a place where no
-   blobs can be, an index that can not be mirrored, a folder that somebody else uses, a password too short;
+   blobs can be, an index that cannot be mirrored, a folder that somebody else uses, a password too short;
 2. the folder, durable, no half restored one, and a catalogue file for its owner only;
 3. the blobs' folder, and the catalogue's tables in one transaction;
 4. the password of ``admin``: chosen, written to its file and fsynced *before* step 5 commits, so that no
@@ -72,7 +72,7 @@ def initialise_store(settings: StoreSettings) -> InitialState:
     """Make the store at ``settings.data`` if it is not there, or complete one that was left half made.
 
     Raises:
-        StorageFailed: the folder, the database or the blobs can not be written.
+        StorageFailed: the folder, the database or the blobs cannot be written.
         InvalidInput: as ``planned_upstream``; nothing was made.
         Conflict: the catalogue belongs to a newer conveyor, a restore into the folder has not ended, or the
             folder holds something else, such as a backup.
@@ -80,11 +80,11 @@ def initialise_store(settings: StoreSettings) -> InitialState:
     # 1. what can be refused, before anything is made
     upstream = planned_upstream(settings)
     # 2. the folder
-    with storage_errors(f"the store's folder {settings.data} can not be made"):
+    with storage_errors(f"the store's folder {settings.data} cannot be made"):
         make_durable_folders(settings.data)
     with alone_in(settings.data):
         refuse_half_restored(settings)
-        with storage_errors("the catalogue can not be made"):
+        with storage_errors("the catalogue cannot be made"):
             _make_private(sqlite_path(settings.database_url))
         # 3. blobs and tables
         store = open_store(settings)
@@ -104,7 +104,7 @@ def planned_upstream(settings: StoreSettings) -> Upstream:
 
     Raises:
         InvalidInput: this machine's pip configuration names no index that can be mirrored, or the settings
-            put catalogue or blobs where they can not be, or give ``admin`` a password that nobody may have.
+            put catalogue or blobs where they cannot be, or give ``admin`` a password that nobody may have.
         StorageFailed, Conflict: as ``open_store``; or there is no store in the folder, but something else.
     """
     try:
@@ -124,7 +124,7 @@ def _refuse_password(settings: StoreSettings) -> None:
             check_password(settings.admin_password)
         except InvalidInput as error:
             raise InvalidInput(
-                f"CONVEYOR_ADMIN_PASSWORD can not be used: {error.message}",
+                f"CONVEYOR_ADMIN_PASSWORD cannot be used: {error.message}",
                 hint="set another one, or none: then one is made, and written into the store's folder",
             ) from error
 
@@ -134,7 +134,7 @@ def _refuse_missing_folder(settings: StoreSettings) -> None:
     catalog = sqlite_path(settings.database_url)
     if catalog is not None and catalog.parent != settings.data and not catalog.parent.is_dir():
         raise InvalidInput(
-            f"the catalogue can not be made: there is no folder {catalog.parent}",
+            f"the catalogue cannot be made: there is no folder {catalog.parent}",
             hint="make it, or give another file in CONVEYOR_DATABASE_URL",
         )
 
@@ -143,7 +143,7 @@ def _refuse_missing_folder(settings: StoreSettings) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """One process at a time initialises or restores this folder; a killed one frees the lock."""
     with ExitStack() as held:
-        with storage_errors(f"{folder} can not be locked"):
+        with storage_errors(f"{folder} cannot be locked"):
             held.enter_context(folder_locked(folder, fcntl.LOCK_EX))
         yield
 
@@ -178,7 +178,7 @@ def _fill(store: Store, settings: StoreSettings, upstream: Upstream) -> InitialS
 def _admin_password(settings: StoreSettings) -> tuple[str, Path | None]:
     """The password to give ``admin``, and the file it was durably written to, when it is a random one."""
     path = settings.data / PASSWORD_FILE
-    with storage_errors(f"{path} can not be written"):
+    with storage_errors(f"{path} cannot be written"):
         if settings.admin_password is not None:
             path.unlink(missing_ok=True)  # left by an initialisation that was killed
             return settings.admin_password, None
@@ -197,7 +197,7 @@ def _admin_password(settings: StoreSettings) -> tuple[str, Path | None]:
 def forget_initial_password(folder: Path) -> None:
     """Remove the file with the first password of ``admin``, if it is there: it opens nothing any more."""
     path = folder / PASSWORD_FILE
-    with storage_errors(f"{path} can not be removed"):
+    with storage_errors(f"{path} cannot be removed"):
         path.unlink(missing_ok=True)
 
 

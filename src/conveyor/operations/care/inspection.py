@@ -109,7 +109,7 @@ def inspect_store(
     """Look at everything; ``grace_seconds``: how old a blob without a row may be.
 
     Raises:
-        StorageFailed: the catalogue or the folder of blobs can not be read at all.
+        StorageFailed: the catalogue or the folder of blobs cannot be read at all.
         InvalidInput: the blobs are in no folder of this machine.
     """
     blobs = local_blobs(store.blobs)

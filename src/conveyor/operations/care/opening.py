@@ -36,22 +36,22 @@ def open_store(settings: StoreSettings) -> Store:
     """Open an initialised store; once per process, after any fork.
 
     Raises:
-        StorageFailed: the database or the folder can not be used.
+        StorageFailed: the database or the folder cannot be used.
         Conflict: the catalogue belongs to a newer conveyor, or restoring it was not finished.
     """
     refuse_half_restored(settings)
     catalog = open_catalog(settings.database_url)
     try:
-        with database_errors("the catalogue can not be opened"):
+        with database_errors("the catalogue cannot be opened"):
             prepare_schema(catalog)
         blobs = open_blobs(settings.blobs_url)
         newest: NewestSerial
         if is_sqlite(catalog):
-            with storage_errors("the serial file can not be opened"):
+            with storage_errors("the serial file cannot be opened"):
                 newest = SerialFile(settings.data / SERIAL_FILE, catalog)
         else:
             newest = SerialQuery(catalog)
-        with database_errors("the newest serial can not be read"):
+        with database_errors("the newest serial cannot be read"):
             newest.repair()
         return Store(data=settings.data, catalog=catalog, blobs=blobs, newest=newest, clock=now)
     except BaseException:
@@ -76,7 +76,7 @@ def opened_store(settings: StoreSettings) -> Iterator[Store]:
         StorageFailed: as ``open_store``.
     """
     refuse_half_restored(settings)
-    with database_errors("the catalogue can not be opened"):
+    with database_errors("the catalogue cannot be opened"):
         is_there = has_catalog(settings.database_url)
     if not is_there:
         raise _no_store(settings)
@@ -97,7 +97,7 @@ def _no_store(settings: StoreSettings) -> Conflict | NotFound:
     """
     strange: list[str] = []
     if settings.data.is_dir():
-        with storage_errors(f"the store's folder {settings.data} can not be read"):
+        with storage_errors(f"the store's folder {settings.data} cannot be read"):
             strange = sorted(
                 path.name
                 for path in settings.data.iterdir()

@@ -55,7 +55,7 @@ def restore_store(
     Raises:
         NotFound: there is no finished backup.
         InvalidInput: the backup's marker or list is damaged, or the catalogue or the blobs are to be
-            where they can not be, such as in the backup itself.
+            where they cannot be, such as in the backup itself.
         MissingTool: the catalogue is to be in PostgreSQL, and there is no pg_restore.
         Conflict: folder or database are not empty, or the backup is of a newer conveyor.
         StorageFailed: the backup is damaged, or a disk failed; call again to go on.
@@ -65,7 +65,7 @@ def restore_store(
     catalog = sqlite_path(settings.database_url)
     if (backup.database == "sqlite") != (catalog is not None):
         raise InvalidInput(
-            f"the catalogue of this backup was in {_NAMES[backup.database]}, and can not go elsewhere",
+            f"the catalogue of this backup was in {_NAMES[backup.database]}, and cannot go elsewhere",
             hint="CONVEYOR_DATABASE_URL says where the catalogue is; without it, in SQLite",
         )
     if backup.schema > SCHEMA_VERSION:
@@ -78,7 +78,7 @@ def restore_store(
     refuse_places(settings)
     _refuse_within_backup(source, settings)
     # 2. the folder
-    with storage_errors(f"{settings.data} can not be made"):
+    with storage_errors(f"{settings.data} cannot be made"):
         make_durable_folders(settings.data)
     with alone_in(settings.data):
         blobs = _begin(settings, backup)
@@ -90,7 +90,7 @@ def restore_store(
         else:
             _load(source, backup, settings.database_url)
         # 5. it is a store
-        with storage_errors(f"{settings.data} can not be written"):
+        with storage_errors(f"{settings.data} cannot be written"):
             (settings.data / RESTORING_FILE).unlink()
             sync_folder(settings.data)
     return backup
@@ -119,7 +119,7 @@ def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
     note = settings.data / RESTORING_FILE
     unfinished = note.with_name(f"{note.name}.new")
     mine = hashlib.sha256(backup.to_json().encode()).hexdigest()
-    with storage_errors(f"{settings.data} can not be written"):
+    with storage_errors(f"{settings.data} cannot be written"):
         if note.exists():
             if note.read_text(encoding="ascii", errors="replace").strip() != mine:
                 raise Conflict(
@@ -149,7 +149,7 @@ def _is_catalog_begun(url: str) -> bool:
     """Whether there is a catalogue, or the log of one: SQLite would replay that over what is restored."""
     catalog = sqlite_path(url)
     if catalog is None:
-        with database_errors("the database can not be opened"):
+        with database_errors("the database cannot be opened"):
             return has_catalog(url)
     return any(catalog.with_name(f"{catalog.name}{ending}").exists() for ending in ("", "-wal", "-journal"))
 
@@ -194,7 +194,7 @@ def _bring(source: Path, blobs: FilesystemBlobs, sha256: str) -> bool:
 
 def _listing(source: Path, backup: Backup) -> Iterator[tuple[str, int]]:
     with (
-        storage_errors(f"{backup.listing.name} can not be read"),
+        storage_errors(f"{backup.listing.name} cannot be read"),
         (source / backup.listing.name).open(encoding="ascii", errors="replace") as file,
     ):
         for line in file:
@@ -205,7 +205,7 @@ def _load(source: Path, backup: Backup, url: str) -> None:
     """Load the catalogue's dump, unless a restore that was killed after that has done it."""
     if not has_catalog(url):
         load_catalog(source / backup.catalog.name, url)
-    with database_errors("the restored catalogue can not be read"):
+    with database_errors("the restored catalogue cannot be read"):
         engine = open_catalog(url)
         try:
             with reading(engine) as connection:
@@ -222,7 +222,7 @@ def _load(source: Path, backup: Backup, url: str) -> None:
 def _place_file(source: Path, file: BackupFile, catalog: Path) -> None:
     """Copy the catalogue beside its place, durable and checked, then rename it."""
     unfinished = catalog.with_name(f"{catalog.name}.restoring")
-    with storage_errors(f"{catalog} can not be written"):
+    with storage_errors(f"{catalog} cannot be written"):
         make_durable_folders(catalog.parent)
         unfinished.unlink(missing_ok=True)
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -126,7 +126,7 @@ def may_read_file(identity: Identity, found: FoundFile) -> None:
 
 
 def read_core_metadata(store: Store, metadata_sha256: str) -> dict[str, Any]:
-    """The fields of a core metadata blob by packaging's names; what can not be read is left out."""
+    """The fields of a core metadata blob by packaging's names; what cannot be read is left out."""
     with store.blobs.open(metadata_sha256) as stream:
         return read_fields(stream.read())
 

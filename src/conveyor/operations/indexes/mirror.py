@@ -128,7 +128,7 @@ def store_metadata(store: Store, file: MirroredFile, content: bytes) -> str:
 
 
 def store_unreadable(store: Store, file: MirroredFile) -> None:
-    """Note that the metadata of a mirrored file can not be read: pages no longer say that there is some."""
+    """Note that the metadata of a mirrored file cannot be read: pages no longer say that there is some."""
     _change_rows(
         store,
         file,
@@ -153,10 +153,10 @@ def store_provenance(store: Store, file: MirroredFile, content: bytes) -> str:
 
 
 def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
-    """What stands in a stored sdist's PKG-INFO; ``None``: building may change it, or it can not be read.
+    """What stands in a stored sdist's PKG-INFO; ``None``: building may change it, or it cannot be read.
 
     Raises:
-        NotFound, StorageFailed: the sdist is not among the blobs, or can not be read.
+        NotFound, StorageFailed: the sdist is not among the blobs, or cannot be read.
     """
     faults = Faults()
     try:

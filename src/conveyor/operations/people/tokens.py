@@ -1,6 +1,6 @@
 """API tokens: make one, revoke one, tell whose it is, note when it was used.
 
-A token is ``conveyor-`` and 256 random bits. The store keeps its SHA-256 only: unlike a password it can not
+A token is ``conveyor-`` and 256 random bits. The store keeps its SHA-256 only: unlike a password it cannot
 be guessed, so a slow hash would protect nothing and cost every request.
 """
 
@@ -213,7 +213,7 @@ def _checked(
         if until is None:
             faults.append(f'"{expires_at[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
     if faults:
-        raise InvalidInput(f"the token can not be made: {faults[0]}", faults=faults)
+        raise InvalidInput(f"the token cannot be made: {faults[0]}", faults=faults)
     return _Narrowing(projects=None if projects is None else tuple(names), expires_at=until)
 
 

@@ -96,7 +96,7 @@ def disable_user(store: Store, identity: Identity, name: str) -> None:
     """
     may_administer(identity)
     if name == identity.name:
-        raise Conflict("you can not disable yourself", hint="let another administrator do it")
+        raise Conflict("you cannot disable yourself", hint="let another administrator do it")
     with record_change(store, actor=identity.name) as change:
         if rows.find_user(change.connection, name) is None:
             raise NotFound(f'there is no user "{name}"')

@@ -187,7 +187,7 @@ def report_step(
         if not is_move and not is_news:
             return run
         if run.has_ended:
-            raise Conflict(f"run {run_id} has {run.state} already, its steps can not change")
+            raise Conflict(f"run {run_id} has {run.state} already, its steps cannot change")
         has_ended = state != "running"
         if before is None:
             rows.insert_step(

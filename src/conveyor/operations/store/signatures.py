@@ -39,7 +39,7 @@ def verify_tag_signature(tag: SignedTag, *, principal: str) -> None:
     Raises:
         InvalidInput: ``ssh-keygen`` does not verify it.
         MissingTool: there is no ``ssh-keygen``.
-        StorageFailed: it gave no answer, or its files can not be written.
+        StorageFailed: it gave no answer, or its files cannot be written.
     """
     program = shutil.which("ssh-keygen")
     if program is None:

@@ -156,14 +156,14 @@ def record_changes(store: Store) -> Iterator[Callable[[str], Change]]:
 
 def newest_change(store: Store) -> int:
     """The serial of the newest change; may ask the database. Raises StorageFailed."""
-    with database_errors("the newest serial can not be read"):
+    with database_errors("the newest serial cannot be read"):
         return store.newest.read()
 
 
 @contextmanager
 def read(store: Store) -> Iterator[Connection]:
     """A read transaction: one snapshot for all statements inside. Raises StorageFailed."""
-    with database_errors("the catalogue can not be read"), reading(store.catalog) as connection:
+    with database_errors("the catalogue cannot be read"), reading(store.catalog) as connection:
         yield connection
 
 

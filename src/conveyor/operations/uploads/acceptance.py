@@ -203,7 +203,7 @@ def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution
 def _read(store: Store, upload: ReceivedUpload, limits: UploadLimits) -> Distribution:
     file = upload.file
     digests = file.digests(with_md5=bool(upload.form.value("md5_digest")))
-    with storage_errors("the uploaded file can not be read back"):  # also its last bytes are flushed here
+    with storage_errors("the uploaded file cannot be read back"):  # also its last bytes are flushed here
         return read_distribution(
             file.stream,
             filename=upload.filename,

@@ -92,7 +92,7 @@ class IncomingFile:
         """The digests of all that was written; an MD5 that nobody expected is read from the bytes again."""
         if with_md5 and self._md5 is None:
             self._md5 = hashlib.md5(usedforsecurity=False)
-            with storage_errors("the uploaded file can not be read back"):
+            with storage_errors("the uploaded file cannot be read back"):
                 self.stream.seek(0)
                 while chunk := self.stream.read(CHUNK_BYTES):
                     self._md5.update(chunk)

@@ -158,7 +158,7 @@ def say_to_stderr(line: str) -> None:
 
 
 def with_patience(function: Callable[[], R]) -> R:
-    """The function's value; it is called again after a pause while the store can not be reached."""
+    """The function's value; it is called again after a pause while the store cannot be reached."""
     for pause in RETRY_SECONDS:
         try:
             return function()

@@ -63,7 +63,7 @@ def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, 
     which of its tags is meant is never guessed; each has a run of its own.
 
     Raises:
-        ProjectError: the project can not be packaged as it is.
+        ProjectError: the project cannot be packaged as it is.
         StepFailed: training, the unit tests or the proof failed.
         Conflict: the store has other files under that version.
     """

@@ -25,7 +25,7 @@ MAX_BODY_BYTES = 1024 * 1024
 def nobody_to_ask(project: NormalizedName) -> bool:
     """Raises UpstreamFailed: without a server nobody reads from upstream."""
     raise UpstreamFailed(
-        f"upstream can not be asked for {project} without a server",
+        f"upstream cannot be asked for {project} without a server",
         hint="ask a server: --url URL",
     )
 

@@ -77,7 +77,7 @@ class Authenticator:
         """The identity behind a request's raw ASGI headers; ``ANONYMOUS`` without an ``Authorization``.
 
         Raises:
-            Unauthorized: the credentials are wrong, expired, revoked or can not be read.
+            Unauthorized: the credentials are wrong, expired, revoked or cannot be read.
         """
         given = [value for name, value in headers if name == b"authorization"]
         if not given:
@@ -232,7 +232,7 @@ def _not_empty(token: str) -> str:
 
 def _unreadable() -> Unauthorized:
     return Unauthorized(
-        "the credentials can not be read",
+        "the credentials cannot be read",
         hint="send basic authentication (user and password, or __token__ and a token), or a bearer token",
     )
 

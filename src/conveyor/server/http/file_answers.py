@@ -227,7 +227,7 @@ async def _send_pieces(
     parts: list[Part],
     tail: bytes,
 ) -> None:
-    # Opened before the answer begins: a blob that can not be read is an error, not half a file.
+    # Opened before the answer begins: a blob that cannot be read is an error, not half a file.
     stream = None if file.content is not None else await asyncio.to_thread(blobs.open, file.sha256)
     has_left = asyncio.Event()
     try:

@@ -141,7 +141,7 @@ class Download:
             with self._store.blobs.open(self.file.sha256) as blob:
                 blob.seek(position)
                 return blob.read(size)
-        with storage_errors(f"{self.file.filename} can not be read"):
+        with storage_errors(f"{self.file.filename} cannot be read"):
             return os.pread(self._reader, size, position)
 
     async def _run(self) -> None:
@@ -162,7 +162,7 @@ class Download:
 
         def write(chunk: bytes) -> None:
             temporary.write(chunk)
-            with storage_errors(f"{self.file.filename} can not be written to disk"):
+            with storage_errors(f"{self.file.filename} cannot be written to disk"):
                 temporary.file.flush()  # what is received can be read by followers
             digest.update(chunk)
 

@@ -95,7 +95,7 @@ class Mirroring:
         """Whether upstream has a project of that name, which somebody wants to claim.
 
         Raises:
-            UpstreamFailed: it can not be asked.
+            UpstreamFailed: it cannot be asked.
         """
         busy = self._busy()
         if busy is not None:
@@ -105,7 +105,7 @@ class Mirroring:
             return await flight.landed()
         except UpstreamFailed as error:
             raise UpstreamFailed(
-                f"{project} is new here, and upstream can not be asked for that name: {error.message}",
+                f"{project} is new here, and upstream cannot be asked for that name: {error.message}",
                 hint="try again later, or ask an administrator to claim the name",
             ) from error
 
@@ -162,7 +162,7 @@ class Pages:
 
         Raises:
             NotFound: there is no such index, or no such project in sight of it.
-            UpstreamFailed: a mirror was never asked for the project and can not be asked now.
+            UpstreamFailed: a mirror was never asked for the project and cannot be asked now.
         """
         found = await asyncio.to_thread(find_page, self._store, index, project)
         asked = [due for due in found.due if self._mirroring.paused_until(due.index, project) is None]

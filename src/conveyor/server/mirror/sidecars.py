@@ -48,7 +48,7 @@ class Sidecars:
 
         Raises:
             NotFound: it has none, or none that can be read; its page no longer says that it has.
-            UpstreamFailed: it can not be had now.
+            UpstreamFailed: it cannot be had now.
         """
         if await self._is_here(file.metadata_sha256):
             return str(file.metadata_sha256)
@@ -62,7 +62,7 @@ class Sidecars:
 
         Raises:
             NotFound: it has none.
-            UpstreamFailed: it can not be had now.
+            UpstreamFailed: it cannot be had now.
         """
         if await self._is_here(file.provenance_sha256):
             return str(file.provenance_sha256)
@@ -70,7 +70,7 @@ class Sidecars:
         return await self._flights.join(key, lambda: self._fetch_provenance(file)).landed()
 
     async def note_stored(self, file: MirroredFile) -> None:
-        """Take the metadata out of an sdist that has just been stored, if building can not change it."""
+        """Take the metadata out of an sdist that has just been stored, if building cannot change it."""
         if file.is_wheel or file.has_metadata:
             return
         content = await asyncio.to_thread(static_metadata, self._store, file)

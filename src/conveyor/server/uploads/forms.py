@@ -47,7 +47,7 @@ class FormReader:
         try:
             self._parser = MultipartParser(boundary, callbacks)
         except FormParserError as error:
-            raise InvalidInput(f"the upload form can not be read: {error}", hint=HINT) from error
+            raise InvalidInput(f"the upload form cannot be read: {error}", hint=HINT) from error
         self.filename: str | None = None
         """Of the file; ``None`` as long as its part has not begun."""
         self._fields: dict[str, list[str]] = {}
@@ -73,7 +73,7 @@ class FormReader:
         try:
             self._parser.write(data)
         except FormParserError as error:
-            raise InvalidInput(f"the upload form can not be read: {error}", hint=HINT) from error
+            raise InvalidInput(f"the upload form cannot be read: {error}", hint=HINT) from error
 
     def has(self, name: str) -> bool:
         """Whether a field of this name has come by now."""

@@ -75,7 +75,7 @@ def _new_columns() -> Iterator[tuple[str, sa.Column[Any]]]:
             sa.Boolean(),
             nullable=False,
             server_default=sa.text("false"),
-            comment="building can not change what it says of dependencies: true of every wheel",
+            comment="building cannot change what it says of dependencies: true of every wheel",
         ),
     )
     yield (

@@ -75,7 +75,7 @@ def builds_of(release: JudgedRelease, file: JudgedFile) -> list[FactsOfBuild]:
 
 
 def readable(read: Callable[[dict[str, Any]], Facts], one: Evidence) -> Facts | None:
-    """The facts of the evidence; ``None`` when they can not be read: such evidence counts for nothing."""
+    """The facts of the evidence; ``None`` when they cannot be read: such evidence counts for nothing."""
     try:
         return read(one.predicate)
     except InvalidInput:
