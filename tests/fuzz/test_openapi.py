@@ -31,11 +31,12 @@ SCHEMA = schemathesis.openapi.from_dict(openapi_document(ENDPOINTS, version="1.0
 JUDGED_BEYOND_THEIR_FORM = frozenset(
     {
         *("post_evidence", "post_tag", "post_token", "post_signer", "post_worker", "post_index", "post_run"),
-        *("put_yank", "put_status_of_project", "put_size_of_project", "post_run_claim"),
+        *("put_yank", "put_status_of_project", "put_size_of_project", "post_run_claim", "post_repository"),
+        "post_repository_removal",
     }
 )
 """A well-formed request to these may be refused with 400: a signature, a key, a time that is past, a
-reason that cannot be shown, a number written as 1.0."""
+reason that cannot be shown, an address that a worker may not be sent to, a number written as 1.0."""
 
 
 @pytest.fixture(scope="module")
