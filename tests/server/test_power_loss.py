@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faulty_disks import cut_power, make_image, mounted_image
-from running_stores import children_of, running_store
+from running_stores import children_of, running_store, serve_environment
 from server.test_disk_faults import faults_of
 from upload_streams import digests_on_page, upload_streams
 
@@ -30,7 +30,12 @@ def test_nothing_acknowledged_is_lost_when_the_power_is_cut(
     make_image(image, size_bytes=256 * 1024**2)
     acknowledged: dict[str, str] = {}
     lost = 0
-    with mounted_image(image, tmp_path / "disk") as disk, running_store(disk / "store", workers=2) as store:
+    # Its own first start: a copy of the prepared store is not synced to the disk.
+    first_start = serve_environment()
+    with (
+        mounted_image(image, tmp_path / "disk") as disk,
+        running_store(disk / "store", workers=2, environment=first_start) as store,
+    ):
         for cut in range(cuts):
             with upload_streams(store.url, numbers=numbers) as streams:
                 streams.wait_for(5 + 3 * (cut % 4))
