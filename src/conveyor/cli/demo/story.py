@@ -140,6 +140,20 @@ def _push_candidate(stage: Stage, url: str, token: str) -> None:
     with station(screen, f"conveyor new {PROJECT} --kind model"):
         call([*CONVEYOR, "new", PROJECT, "--kind", "model"], folder=stage.folder)
         repository = make_bare_repository(stage.folder, name=PROJECT, store_url=url, token=token)
+        call(
+            [
+                *CONVEYOR,
+                "store",
+                "repository",
+                "add",
+                PROJECT,
+                str(repository),
+                "--local",
+                "--data",
+                stage.data,
+            ],
+            folder=stage.folder,
+        )
         _git(stage, "remote", "add", "origin", str(repository))
         files = len(_git(stage, "ls-files").splitlines())
         screen.note(f"{files} files in its first commit; a push to its bare repository starts a run")
