@@ -173,7 +173,7 @@ def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Up
     options = _pip_options(values)
     url = options.get("index-url")
     if not url:
-        from pypi_simple import PYPI_SIMPLE_ENDPOINT
+        from pypi_simple import PYPI_SIMPLE_ENDPOINT  # all that is used of it; see pyproject.toml
 
         url = PYPI_SIMPLE_ENDPOINT
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:

@@ -50,8 +50,8 @@ def claim_name(
 ) -> tuple[ClaimRow, bool]:
     """Claim a project's name, or every name that begins with a prefix; and whether the claim is new.
 
-    Claiming again what is claimed changes nothing and succeeds. A prefix needs an administrator: upstream can
-    not be asked for all names that it would hide.
+    Claiming again what is claimed changes nothing and succeeds. A prefix needs an administrator: upstream
+    cannot be asked for all names that it would hide.
 
     Args:
         store: the store.
