@@ -85,13 +85,29 @@ def test_record_with_backslashes_is_read() -> None:
     assert read(make_wheel("demo", "1.0", replace={"RECORD": lines})).notes == ()
 
 
-def test_members_that_differ_only_in_case_are_refused() -> None:
-    made = make_wheel("demo", "1.0", extra={"demo/Table.py": b"a = 1\n", "demo/table.py": b"a = 2\n"})
+@pytest.mark.parametrize(
+    ("paths", "merged"),
+    [
+        (["demo/Table.py", "demo/table.py"], ("demo/Table.py", "demo/table.py")),
+        (["Demo/a.py"], ("demo", "Demo")),
+        (["demo/Sub/a.py", "demo/sub/a.py", "demo/sub/deep/b.py"], ("demo/Sub", "demo/sub")),
+        (["demo/DATA", "demo/data/a.csv"], ("demo/DATA", "demo/data")),
+        (["demo/straße.py", "demo/STRASSE.py"], ("demo/straße.py", "demo/STRASSE.py")),
+        (["demo/É.py", "demo/e\u0301.py"], ("demo/É.py", "demo/é.py")),
+    ],
+)
+def test_members_that_differ_only_in_case_are_refused(paths: list[str], merged: tuple[str, str]) -> None:
     with pytest.raises(InvalidDistribution) as refused:
-        read(made)
-    assert "demo/Table.py and demo/table.py" in str(
-        refused.value
-    ) or "demo/table.py and demo/Table.py" in str(refused.value)
+        read(make_wheel("demo", "1.0", extra=dict.fromkeys(paths, b"")))
+    first, second = merged
+    assert refused.value.faults == (
+        f"the archive has {first} and {second}, which are one where case is ignored",
+    )
+
+
+def test_members_of_an_sdist_may_differ_only_in_case() -> None:
+    made = make_sdist("demo", "1.0", extra={"tests/Table.txt": b"", "tests/table.txt": b""})
+    assert read(made).version == "1.0"
 
 
 def test_comma_behind_the_last_author_is_passed_over() -> None:

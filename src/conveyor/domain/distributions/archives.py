@@ -76,12 +76,14 @@ class Tree:
     """The paths of an archive, entered one by one; tells paths that cannot all be unpacked."""
 
     def __init__(self, faults: Faults, *, is_unpacked_anywhere: bool = False) -> None:
-        """With ``is_unpacked_anywhere``, paths that differ only in case are a fault as well.
+        """With ``is_unpacked_anywhere``, files and folders that differ only in case are a fault as well.
 
-        Some filesystems hold one file for both, so that what is installed would depend on the machine.
+        Some file systems hold one for both, so that what is installed would depend on the machine.
         """
         self._faults = faults
-        self._folded: dict[str, str] | None = {} if is_unpacked_anywhere else None
+        self._by_folded: dict[str, str] | None = {} if is_unpacked_anywhere else None
+        self._merged: set[str] = set()
+        """Folders that are one with another: what lies in them has its fault already."""
         self._leaves: set[str] = set()
         self._folders: set[str] = set()
         self._entered: set[str] = set()
@@ -89,25 +91,49 @@ class Tree:
     def enter(self, path: str, *, is_folder: bool) -> None:
         """Enter one member; a path twice, and a file where a folder is, become faults.
 
-        Paths are compared in Unicode's NFC form: some filesystems hold both forms for one name.
+        Paths are compared in Unicode's NFC form: some file systems hold both forms for one name.
         """
         plain = path if path.isascii() else unicodedata.normalize("NFC", path)
         if plain in self._entered:
             self._faults.add(f"the archive has {path} twice")
             return
         self._entered.add(plain)
-        if self._folded is not None and (other := self._folded.setdefault(plain.casefold(), path)) != path:
-            self._faults.add(f"the archive has {other} and {path}, which are one file where case is not told")
         parents = plain.split("/")[:-1]
+        found = [plain]
         for depth in range(len(parents), 0, -1):
             parent = "/".join(parents[:depth])
             if parent in self._folders:
                 break
             self._folders.add(parent)
+            found.append(parent)
         (self._folders if is_folder else self._leaves).add(plain)
+        if self._by_folded is not None:
+            self._compare_folded(found, self._by_folded)
+
+    def _compare_folded(self, found: list[str], by_folded: dict[str, str]) -> None:
+        """Compare a member and its new folders, deepest first, with those before; one fault at most."""
+        for path in reversed(found):
+            if self._merged and any(path.startswith(f"{folder}/") for folder in self._merged):
+                return
+            if (other := by_folded.setdefault(_folded(path), path)) != path:
+                self._faults.add(f"the archive has {other} and {path}, which are one where case is ignored")
+                self._merged.add(path)
+                return
 
     def finish(self) -> None:
         """Report the paths that are a file for one member and a folder for another."""
         self._faults.add_each(
             self._leaves & self._folders, "the archive has {} both as a file and as a folder"
         )
+
+
+def _folded(path: str) -> str:
+    """The path as a file system that ignores case compares it: decomposed, by full case folding.
+
+    That is what APFS does, the file system of macOS (and ext4 and F2FS in folders with ``casefold``): to them
+    straße.py and STRASSE.py are one file, as are é in one character and in two. NTFS goes by single
+    characters only and keeps those apart; a wheel must mean the same on all of them.
+    """
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
