@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from functools import partial
 from random import Random
@@ -112,12 +111,6 @@ SOUND = (
     '--b\r\nContent-Disposition: form-data; name="content"; filename="a.whl"\r\n\r\nx\r\n--b--\r\n',
 )
 """Texts that one parser or another takes; damaged, they are handed to all of them."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet_parser() -> None:
-    """The form parser logs each byte that it did not expect."""
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def read_or_refused(parse: Callable[[str], object], text: str) -> None:

@@ -11,7 +11,6 @@ and ``user``; the last three are ``null`` when there is none. Handlers note the 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from contextlib import suppress
@@ -34,11 +33,7 @@ if TYPE_CHECKING:
 
 
 def configure_logs() -> None:
-    """Make every structlog logger of this process write JSON lines to standard error.
-
-    The form parser would write a line there for each broken form; its sender is told already.
-    """
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    """Make every structlog logger of this process write JSON lines to standard error."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
