@@ -215,7 +215,7 @@ def test_stranger_is_told_where_a_token_comes_from(shell: Shell) -> None:
     refused = Shell(("--url", shell.url), None, shell.url)("store", "user", "add", "stranger")
     assert refused.returncode == 3
     assert "hint: put a token into CONVEYOR_TOKEN; " in refused.stderr
-    assert refused.stderr.endswith("conveyor store token create --user admin --data DIR\n")
+    assert refused.stderr.endswith("conveyor store token create --user NAME --data DIR\n")
 
 
 def test_worker_that_is_refused_leaves_no_file(shell: Shell, tmp_path: Path) -> None:

@@ -101,19 +101,27 @@ def test_command_at_the_end_of_a_hint_is_told_the_store(hint: str) -> None:
     assert Place(Path("my store"), None, None).completed(hint) == f"{hint} --data 'my store'"
 
 
+def test_folder_in_a_hint_is_named_where_it_is_known() -> None:
+    hint = "conveyor store fsck --repair --data DIR"
+    assert (
+        Place(Path("my store"), None, None).completed(hint)
+        == "conveyor store fsck --repair --data 'my store'"
+    )
+    assert Place(None, "http://127.0.0.1:1", None).completed(hint) == hint
+
+
 @pytest.mark.parametrize(
     "hint",
     [
         None,
         "choose another name",
-        "conveyor store token create --user USER --data DIR",
-        "make one: conveyor store serve --data DIR",
+        "make one: conveyor store serve --data store",
         "see conveyor store user add --help",
-        "call conveyor why demo 1.0, then look",
     ],
 )
 def test_other_hints_stay_as_they_are(hint: str | None) -> None:
     assert Place(None, "http://127.0.0.1:1", None).completed(hint) == hint
+    assert Place(Path("my store"), None, None).completed(hint) == hint
 
 
 def test_address_is_remembered_as_this_machine_reaches_it(tmp_path: Path) -> None:

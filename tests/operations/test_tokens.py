@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.tables import tokens
-from conveyor.domain.people.access import Identity, may_promote
+from conveyor.domain.people.access import Identity, may_promote, may_upload
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
 from conveyor.operations.people.tokens import (
     create_token,
@@ -118,11 +118,36 @@ def test_token_that_lacks_a_scope_of_its_user_leads_to_another_token(tmp_path: P
     with pytest.raises(Forbidden, match="the token of ci lacks the scope promote") as caught:
         may_promote(identity, "stable", "demo")
     assert str(caught.value.hint).endswith(
-        ": conveyor store token create --user ci --scope promote --data DIR"
+        ": conveyor store token create --user ci --scope read --scope promote"
     )
-    may_promote(
-        owner_of(store, create_token(store, ADMIN, "ci", scopes=["promote"]).secret), "stable", "demo"
+    made = create_token(store, ADMIN, "ci", scopes=["read", "promote"])
+    may_promote(owner_of(store, made.secret), "stable", "demo")
+
+
+def test_token_that_does_not_reach_an_index_or_project_leads_to_one_that_does(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    narrow = create_token(
+        store, ADMIN, "admin", scopes=["upload"], indexes=["unstable"], projects=["demo", "other"]
     )
+    identity = owner_of(store, narrow.secret)
+    with pytest.raises(Forbidden) as caught:
+        may_upload(identity, "testing", "demo")
+    assert str(caught.value.hint).endswith(
+        ": conveyor store token create --user admin --scope upload --index testing --index unstable"
+        " --project demo --project other"
+    )
+    with pytest.raises(Forbidden) as caught:
+        may_upload(identity, "unstable", "tumor")
+    assert str(caught.value.hint).endswith("--index unstable --project demo --project other --project tumor")
+
+
+def test_nobody_is_made_an_administrator_in_order_to_read(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ci", password=None, scopes=["read"])
+    identity = owner_of(store, create_token(store, ADMIN, "ci").secret)
+    with pytest.raises(Forbidden, match="ci does not administer this store") as caught:
+        list_tokens(store, identity)
+    assert caught.value.hint == "ask an administrator to do it"
 
 
 def test_user_that_lacks_a_scope_is_not_led_to_another_token(tmp_path: Path) -> None:
@@ -132,7 +157,7 @@ def test_user_that_lacks_a_scope_is_not_led_to_another_token(tmp_path: Path) -> 
         Forbidden, match=r"^ci lacks the scope promote, and so does any token of ci"
     ) as caught:
         may_promote(owner_of(store, create_token(store, ADMIN, "ci").secret), "stable", "demo")
-    assert str(caught.value.hint).endswith(", conveyor store user add NAME --scope promote --data DIR")
+    assert str(caught.value.hint).endswith(": conveyor store user add NAME --scope read --scope promote")
 
 
 def test_expiry_is_kept_in_the_stores_own_form(tmp_path: Path) -> None:

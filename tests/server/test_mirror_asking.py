@@ -194,7 +194,7 @@ async def test_upstream_that_wants_to_be_left_alone_is_left_alone_by_all_project
     assert isinstance(refused.error, UpstreamBusy)
     assert isinstance(other.error, UpstreamBusy)
     assert (stale.status, later.status) == (200, 200)
-    answered, headers, _ = problem(other.error)
+    answered, headers, _ = problem(other.error, store_url="http://127.0.0.1/")
     assert answered == 503
     assert (b"retry-after", b"120") in headers
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.gates.judged import Verdict
@@ -12,10 +13,15 @@ from conveyor.errors import (
     StorageFailed,
     Unauthorized,
 )
-from conveyor.server.http.problems import as_error, plain, problem
+from conveyor.server.http import problems
+from conveyor.server.http.problems import as_error
 
 if TYPE_CHECKING:
     import pytest
+
+STORE_URL = "http://store.example:8080/"
+plain = partial(problems.plain, store_url=STORE_URL)
+problem = partial(problems.problem, store_url=STORE_URL)
 
 
 def test_problem_says_what_happened_and_what_to_do_next() -> None:
@@ -69,6 +75,13 @@ def test_plain_text_has_one_line_per_fault_and_the_hint() -> None:
         "no RECORD",
         "hint: build it anew",
     ]
+
+
+def test_command_in_a_hint_is_told_the_store_that_answers() -> None:
+    error = NotFound("there is no user ada", hint="make it first: conveyor store user add ada")
+    told = f"{error.hint} --url {STORE_URL}"
+    assert json.loads(problem(error)[2])["hint"] == told
+    assert plain(error)[2].decode().splitlines()[-1] == f"hint: {told}"
 
 
 def test_plain_text_does_not_repeat_a_single_fault() -> None:

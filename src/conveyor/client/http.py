@@ -89,8 +89,8 @@ class HttpConnection:
         refusal = error_of(answer.status, answer.headers.get("Content-Type", ""), data)
         if isinstance(refusal, Unauthorized) and "Authorization" not in self._headers:
             refusal.hint = (
-                "put a token into CONVEYOR_TOKEN; on the store's machine this makes one: "
-                "conveyor store token create --user admin --data DIR"
+                "put a token into CONVEYOR_TOKEN; an administrator makes one on the store's machine: "
+                "conveyor store token create --user NAME --data DIR"
             )
         raise refusal
 

@@ -33,13 +33,14 @@ from conveyor.operations.store.facts import reachable, store_upstream
 from conveyor.server.api import make_api
 from conveyor.server.files.packages import Files
 from conveyor.server.http.auth import Authenticator
-from conveyor.server.http.messages import JSON, LOCKED_PAGE, NEVER_KEPT, AwaitedBody, send_answer
+from conveyor.server.http.messages import JSON, LOCKED_PAGE, NEVER_KEPT, AwaitedBody, root_url, send_answer
 from conveyor.server.http.problems import (
     HINT_OF_UPLOADS,
     as_error,
     hint_of_path,
     method_not_allowed,
     send_error,
+    store_url,
 )
 from conveyor.server.logs import AccessLog
 from conveyor.server.memory.caches import Freshness
@@ -97,7 +98,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the life of the process."""
         if scope["type"] == "http":
-            scope.setdefault("state", {})
+            scope.setdefault("state", {})["public_url"] = self._settings.public_url
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -123,7 +124,8 @@ class App:
             if started:  # half an answer is broken off, so that no client takes it for a whole one
                 raise
             is_upload = kind == "legacy" or (kind != "api" and scope["method"] == "POST")
-            await send_error(send, shown, is_plain=is_upload, is_head=scope["method"] == "HEAD")
+            is_head = scope["method"] == "HEAD"
+            await send_error(send, shown, store_url=store_url(scope), is_plain=is_upload, is_head=is_head)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -260,8 +262,6 @@ class FrontPage:
         """The indexes that everybody may read."""
         del receive
         indexes = await asyncio.to_thread(visible_indexes, self._store, ANONYMOUS)
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        base_url = f"{scope['scheme']}://{host.decode('latin-1')}"
-        page = front_page(indexes, base_url=base_url)
+        page = front_page(indexes, base_url=root_url(scope).removesuffix("/"))
         headers = [NEVER_KEPT, *LOCKED_PAGE]
         await send_answer(send, 200, page, content_type=b"text/html; charset=utf-8", headers=headers)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from conveyor.cli.store.place import Place, completed_hints
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,7 +20,16 @@ EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 def on_a_folder(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the option ``--data`` of a store that is there; it gets it as ``data``."""
+    """Give a command the option ``--data`` of a store that is there; it gets it as ``data``.
+
+    Commands in the hints of its errors are told this folder.
+    """
+
+    @wraps(function)
+    def wrapped(*arguments: object, data: Path, **options: object) -> Result:
+        with completed_hints(Place(data, None, None)):
+            return function(*arguments, data=data, **options)
+
     option: Callable[[Callable[..., Result]], Callable[..., Result]] = click.option(
         "--data",
         type=EXISTING_FOLDER,
@@ -26,7 +37,7 @@ def on_a_folder(function: Callable[..., Result]) -> Callable[..., Result]:
         metavar="DIR",
         help="The store's folder; servers may serve it meanwhile.",
     )
-    return option(function)
+    return option(wrapped)
 
 
 def with_grace(function: Callable[..., Result]) -> Callable[..., Result]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.store.folder import EXISTING_FOLDER, on_a_folder, progress_of, with_grace, with_threads
+from conveyor.domain.words.notation import with_store
 from conveyor.settings import store_settings
 
 if TYPE_CHECKING:
@@ -59,13 +61,14 @@ def command(
             )
         else:
             found = inspect_store(store, grace_seconds=seconds, threads=threads, progress=progress)
-    _print(found, as_json=as_json)
+    warnings = [str(with_store(warning, "--data", str(data))) for warning in found.warnings]
+    _print(replace(found, warnings=warnings), as_json=as_json)
     left = len(found.remaining)
     if left:
         hint = (
             "each line says what is left to do"
             if is_repairing
-            else f"conveyor store fsck --repair --data {data} mends what can be mended"
+            else "mend what can be mended: conveyor store fsck --repair --data DIR"
         )
         raise StorageFailed(f"{_counted(left)} in the store at {data}", hint=hint)
 

@@ -3,15 +3,13 @@
 On a folder a command acts as the user ``admin``: who may write the folder may do anything to it anyway. It
 works while servers serve that folder. On a server it acts as the owner of the token.
 
-Errors are raised where nobody knows which of the two it was; a command in a hint is completed here.
+Errors are raised where nobody knows which of the two it was; a command in a hint is told the store here.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from conveyor.domain.words.notation import with_store
 from conveyor.errors import ConveyorError, problem_fields
 from conveyor.settings import store_settings
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from conveyor.client.store import StoreClient
 
 Result = TypeVar("Result")
-_UNPLACED = re.compile(r"conveyor (?:why|store (?!serve))(?:(?! --(?:data|url|help)\b)[^;,])*$")
-"""A command at the end of a text that does not say which store it means."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,10 @@ class Place:
         return self.url if self.data is None else last_address(self.data)
 
     def completed(self, hint: str | None) -> str | None:
-        """The hint; if it ends in a command that names no store, with this store, ready to be copied."""
-        if hint is None or not _UNPLACED.search(hint):
-            return hint
-        option = ("--url", self.url) if self.data is None else ("--data", str(self.data))
-        return f"{hint} {shlex.join(word for word in option if word)}"
+        """The hint; if it ends in a command on a store, with this store, ready to be copied."""
+        if self.data is not None:
+            return with_store(hint, "--data", str(self.data))
+        return with_store(hint, "--url", self.url or "")
 
 
 def given_token(option: str | None = None) -> str | None:
@@ -89,7 +85,7 @@ def given_token(option: str | None = None) -> str | None:
 
 
 @contextmanager
-def _completed_hints(place: Place) -> Iterator[None]:
+def completed_hints(place: Place) -> Iterator[None]:
     """Errors of this block say in their hints which store they mean."""
     try:
         yield
@@ -121,7 +117,7 @@ def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
             raise click.UsageError("give either --data DIR or --url URL")
         try:
             place = Place(data, url, None if url is None else given_token(token))
-            with _completed_hints(place):
+            with completed_hints(place):
                 return function(*arguments, place=place, **options)
         except ConveyorError as error:
             if options.get("as_json"):

@@ -56,8 +56,7 @@ def must_accept_uploads(project: str, status: ProjectStatus) -> None:
     if not status.accepts_uploads:
         raise Forbidden(
             f"{project} {_is(status)} and takes no new files",
-            hint="an administrator can set it active again: "
-            f"conveyor store status {project} active --data DIR",
+            hint=f"an administrator can set it active again: conveyor store status {project} active",
         )
 
 
@@ -96,5 +95,5 @@ def check_project_size(
         raise TooLarge(
             f"{name} has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
             f"it would have more than {limit_bytes:,}",
-            hint=f"an administrator can give it a higher limit: conveyor store limit {name} BYTES --data DIR",
+            hint=f"an administrator can give it a higher limit: conveyor store limit {name} BYTES",
         )

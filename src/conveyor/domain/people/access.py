@@ -160,30 +160,59 @@ def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | 
     if not identity.has_scope(scope):
         raise _lacking(identity, scope, project)
     if index is not None and not _covers(identity.indexes, index):
-        raise Forbidden(f'{identity.name} may not {scope} in index "{index}" with this token')
+        raise Forbidden(
+            f'{identity.name} may not {scope} in index "{index}" with this token',
+            hint=f"ask an administrator: {_command_for_token(identity, index=index)}",
+        )
     if project is not None and not _covers(identity.projects, project):
-        raise Forbidden(f"{identity.name} may not {scope} {project} with this token")
+        raise Forbidden(
+            f"{identity.name} may not {scope} {project} with this token",
+            hint=f"ask an administrator: {_command_for_token(identity, project=project)}",
+        )
 
 
 def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden:
-    """The refusal, with the command that helps.
+    """The refusal, with the command that helps; what a new token or user may do, the old one may, too.
 
-    They had better claim the name: a token for claiming only uploads nothing. The scopes of a user never
-    change, so where the user lacks the scope no token of that user helps.
+    Administrators had better claim a name themselves than give away the right, and nobody is made an
+    administrator for one question. The scopes of a user never change, so where the user lacks the scope no
+    token of that user helps.
     """
     name = identity.name
     if identity.could_have_scope(scope):
         message = f"the token of {name} lacks the scope {scope}"
-        remedy = f"ask an administrator: conveyor store token create --user {name} --scope {scope} --data DIR"
+        remedy = f"ask an administrator: {_command_for_token(identity, scope=scope)}"
+    elif scope == "admin":
+        message = f"{name} does not administer this store"
+        remedy = "ask an administrator to do it"
     else:
         message = f"{name} lacks the scope {scope}, and so does any token of {name}"
-        remedy = (
-            "the scopes of a user never change: ask an administrator for another user, "
-            f"conveyor store user add NAME --scope {scope} --data DIR"
-        )
+        command = " ".join(["conveyor store user add NAME", *_options("scope", _scopes(identity, scope))])
+        remedy = f"the scopes of a user never change; ask an administrator for another user: {command}"
     if scope == "claim" and project is not None:
-        remedy = f"ask an administrator: conveyor store claim {project} --data DIR"
+        remedy = f"ask an administrator: conveyor store claim {project}"
     return Forbidden(message, hint=remedy)
+
+
+def _command_for_token(
+    identity: Identity, *, scope: Scope | None = None, index: str | None = None, project: str | None = None
+) -> str:
+    """What makes a token that may do and reach what the present one does, and one thing more."""
+    words = [f"conveyor store token create --user {identity.name}"]
+    words += _options("scope", _scopes(identity, scope))
+    if identity.indexes is not None:
+        words += _options("index", sorted(identity.indexes | ({index} if index else set())))
+    if identity.projects is not None:
+        words += _options("project", sorted(identity.projects | ({project} if project else set())))
+    return " ".join(words)
+
+
+def _scopes(identity: Identity, more: Scope | None) -> list[Scope]:
+    return [scope for scope in SCOPES if scope == more or scope in identity.scopes]
+
+
+def _options(option: str, values: Iterable[str]) -> list[str]:
+    return [f"--{option} {value}" for value in values]
 
 
 _ACTIONS: dict[Scope, str] = {

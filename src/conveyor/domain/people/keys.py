@@ -188,4 +188,4 @@ def key_id(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-_HINT = "conveyor store worker add NAME --credentials FILE makes one and registers it"
+_HINT = "make one and register it: conveyor store worker add NAME --credentials FILE"

@@ -6,6 +6,7 @@ repository belongs to which project; somebody who holds a worker's credentials n
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -71,13 +72,19 @@ def may_start_run(identity: Identity, repository: str, registered: Collection[st
     if not registered:
         raise Forbidden(
             f"no administrator registered the repository {repository[:200]}",
-            hint="ask an administrator: conveyor store repository add PROJECT URL --data DIR",
+            hint=f"ask an administrator: {command_to_register(repository)}",
         )
     if identity.projects is not None and not identity.projects.intersection(registered):
         raise Forbidden(
             f"{identity.name} may not start runs of {', '.join(sorted(registered))} with this token",
             hint="use a token that is not narrowed to other projects",
         )
+
+
+def command_to_register(url: str, project: str = "PROJECT") -> str:
+    """The command by which an administrator lets runs of this repository release a project."""
+    local = " --local" if _is_local(url) else ""
+    return f"conveyor store repository add {project} {shlex.quote(url)}{local}"
 
 
 def _holds_credentials(url: str) -> bool:

@@ -1,13 +1,15 @@
-"""How facts are written down: digests, moments of time, signed statements, and the reasons that people give.
+"""How facts are written down: digests, times, signed statements, reasons of people, commands in hints.
 
 Digests are lower case hex. Times are UTC in ISO 8601 with microseconds and ``Z``, so that the order of texts
 is that of moments. A reason is said for a yank or a change of status, and shown to everybody who reads pages.
+A command in a hint stands at its end, whole, so that it can be copied.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from datetime import UTC, datetime
 from typing import IO
 
@@ -18,6 +20,9 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """What an envelope (DSSE) says that it holds."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FOLDER = "--data DIR"
+_COMMAND = re.compile(rf"\bconveyor (?:why|store) (?!.* --(?:data|url|help)\b)[^\n]*$|{_FOLDER}$")
+"""A command on a store that ends a text without naming the store, or names its folder by a placeholder."""
 
 
 def is_sha256(text: str) -> bool:
@@ -58,3 +63,19 @@ def checked_reason(text: str | None) -> str | None:
             hint="say it shorter, and put the details where they can be looked up",
         )
     return reason or None
+
+
+def with_store(text: str | None, option: str, store: str) -> str | None:
+    """A hint or a next step; if it ends in a command on a store, with this store, ready to be copied.
+
+    Errors are raised where nobody knows whether the reader works on a folder (``option`` is ``--data``) or on
+    a server (``--url``). A command that works on folders alone says ``--data DIR``: of a server nobody knows
+    the folder, so it stays as it is.
+    """
+    found = text and _COMMAND.search(text)
+    if not text or not found:
+        return text
+    place = shlex.join((option, store))
+    if found.group() == _FOLDER:
+        return text.removesuffix(_FOLDER) + place if option == "--data" else text
+    return f"{text} {place}"

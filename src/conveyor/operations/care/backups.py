@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections import Counter
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -177,7 +178,8 @@ def read_backup(folder: Path) -> Backup:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise NotFound(
                 f"there is no finished backup at {folder}",
-                hint="conveyor store backup writes backup.json last; without it something is missing",
+                hint=f"{MARKER} is written last; finish it: "
+                f"conveyor store backup {shlex.quote(str(folder))} --data DIR",
             ) from error
         raise
     return parse_backup(text)
@@ -314,7 +316,8 @@ def _lost(lost: list[_Brought]) -> StorageFailed:
     more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
     return StorageFailed(
         f"no backup was made: the store has lost the bytes of {named}{more}",
-        hint="conveyor store fsck --repair mends what can be mended; --incomplete goes on without them",
+        hint="go on without them with --incomplete, or mend them first: "
+        "conveyor store fsck --repair --data DIR",
     )
 
 

@@ -143,8 +143,8 @@ def _warnings(store: Store, blobs: FilesystemBlobs) -> Iterator[str]:
     """What was left behind, what is not of this store, and what others on this machine may read."""
     if left := blobs.remove_leftovers(is_dry=True):
         yield (
-            f"{len(left)} unfinished files of processes that are gone hold {sum(left)} bytes:"
-            " conveyor store gc removes them"
+            f"{len(left)} unfinished files of processes that have ended hold {sum(left)} bytes;"
+            " remove them: conveyor store gc --data DIR"
         )
     for foreign in foreign_files(blobs):
         yield f"{foreign.path} is not of this store: move it elsewhere, a repair does not touch it"

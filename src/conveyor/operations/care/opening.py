@@ -107,7 +107,7 @@ def _no_store(settings: StoreSettings) -> Conflict | NotFound:
         source = shlex.quote(str(settings.data))
         return Conflict(
             f"{settings.data} is a backup, not a store",
-            hint=f"make a store of it elsewhere: conveyor store restore {source} --data DIR",
+            hint=f"make a store of it elsewhere: conveyor store restore {source} --data NEW",
         )
     if strange:
         return Conflict(
@@ -131,5 +131,6 @@ def refuse_half_restored(settings: StoreSettings) -> None:
     if (settings.data / RESTORING_FILE).exists():
         raise Conflict(
             f"a backup was being restored to {settings.data}, and that was not finished",
-            hint=f"conveyor store restore SOURCE --data {settings.data} goes on with it",
+            hint="go on with it from the same backup: "
+            f"conveyor store restore BACKUP --data {shlex.quote(str(settings.data))}",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -99,7 +100,9 @@ def insert_new_token(
     """Make a token as part of a change whose values are checked; raises as ``create_token``."""
     owner = find_user(change.connection, user)
     if owner is None:
-        raise NotFound(f'there is no user "{user}"', hint=f"make it first: conveyor store user add {user}")
+        raise NotFound(
+            f'there is no user "{user}"', hint=f"make it first: conveyor store user add {shlex.quote(user)}"
+        )
     if owner.is_disabled:
         raise Conflict(
             f'the user "{user}" is disabled, for ever',

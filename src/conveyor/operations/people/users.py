@@ -6,6 +6,7 @@ checking one takes tens of milliseconds on purpose: call :func:`is_right_passwor
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -81,7 +82,10 @@ def set_password(store: Store, identity: Identity, name: str, password: str) -> 
     password_hash = hash_password(password)
     with record_change(store, actor=identity.name) as change:
         if rows.find_user(change.connection, name) is None:
-            raise NotFound(f'there is no user "{name}"', hint="see conveyor store user add --help")
+            raise NotFound(
+                f'there is no user "{name}"',
+                hint=f"make it first: conveyor store user add {shlex.quote(name)} --with-password",
+            )
         rows.update_password(change.connection, name, password_hash)
         change.event("set-user-password", detail={"user": name})
 

@@ -219,7 +219,7 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     raise InvalidInput(
         problem,
         faults=[problem],
-        hint="an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub --data DIR",
+        hint="an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub",
     )
 
 

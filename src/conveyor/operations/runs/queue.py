@@ -16,7 +16,7 @@ from conveyor.catalog.people.signers import find_worker
 from conveyor.catalog.runs import queue as rows
 from conveyor.catalog.runs.repositories import projects_of
 from conveyor.domain.people.access import Identity, may_upload, must_be_known, must_have
-from conveyor.domain.runs.repositories import canonical_url, may_start_run
+from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_start_run
 from conveyor.domain.runs.states import (
     Run,
     RunState,
@@ -77,7 +77,7 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
     if identity.worker != worker:
         raise Forbidden(
             f"{identity.name} is not the worker {worker}",
-            hint="claim with the token that conveyor store worker add wrote",
+            hint="claim with the token in the credentials file of that worker",
         )
     with read(store) as connection:  # workers poll: an empty queue must not cost a write transaction
         if not rows.has_requested_run(connection):
@@ -214,7 +214,7 @@ def _must_be_registered(connection: Connection, run: Run, project: str | None) -
     if project not in registered:
         raise Forbidden(
             f"run {run.id} is of a repository that is not registered for {project}",
-            hint=f"ask an administrator: conveyor store repository add {project} URL --data DIR",
+            hint=f"ask an administrator: {command_to_register(run.repository, project)}",
         )
 
 

@@ -55,6 +55,6 @@ def remove_repository(store: Store, identity: Identity, project: str, url: str) 
     with record_change(store, actor=identity.name) as change:
         if not rows.delete_repository(change.connection, name, url):
             raise NotFound(
-                f"{url[:200]} is not registered for {name}", hint="conveyor store repository list --data DIR"
+                f"{url[:200]} is not registered for {name}", hint="see conveyor store repository list"
             )
         change.event("remove-repository", detail={"project": name, "url": url})

@@ -38,7 +38,9 @@ def _fact(store: Store, key: str) -> str:
     with read(store) as connection:
         value = read_fact(connection, key)
     if value is None:
-        raise StorageFailed("this store is not initialised", hint="conveyor store serve --data DIR")
+        raise StorageFailed(
+            "this store is not initialised", hint="initialise it: conveyor store serve --data DIR"
+        )
     return value
 
 

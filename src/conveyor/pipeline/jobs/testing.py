@@ -14,6 +14,7 @@ from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
 from conveyor.domain.releases.evidence import environment_of, facts_of_tests, statement
+from conveyor.domain.releases.gates.judged import job_command
 from conveyor.domain.releases.tested import faults_of, results_of
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
@@ -97,7 +98,8 @@ def _subject(worker: Worker, release: Release, file: ReleaseFile, repository: st
     if not built:
         raise StepFailed(
             f"nobody testified from which commit {file.filename} was built",
-            hint="publish it with a packaging job: conveyor pipeline package",
+            hint="publish it with a packaging job, in its repository: "
+            + job_command(release.version, "conveyor pipeline package"),
         )
     return Subject(
         project=release.project,

@@ -42,7 +42,7 @@ from conveyor.server.api import (
 from conveyor.server.api.endpoints import Call
 from conveyor.server.api.openapi import openapi_document
 from conveyor.server.http.auth import refuse_other_sites
-from conveyor.server.http.problems import as_error, method_not_allowed, nearest_shape, problem
+from conveyor.server.http.problems import as_error, method_not_allowed, nearest_shape, problem, store_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -140,7 +140,7 @@ def _answering(
             )
             answered = await asyncio.to_thread(endpoint.handler, call)
         except Exception as error:  # noqa: BLE001 - Starlette would log and re-raise what was answered
-            return _problem(as_error(error, path=request.url.path))
+            return _problem(as_error(error, path=request.url.path), request)
         if answered.value is None:
             return Response(status_code=answered.status, headers=_HEADERS)
         return JSONResponse(answered.value, status_code=answered.status, headers=_HEADERS)
@@ -187,15 +187,16 @@ async def _of_framework(request: Request, error: Exception) -> Response:
     """What the router answers itself, in our form: no such path, no such method."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
-        return _problem(method_not_allowed(request.scope, *allowed))
+        return _problem(method_not_allowed(request.scope, *allowed), request)
     path = request.url.path
     shape = nearest_shape(path.removeprefix(_PREFIX), _SHAPES)
     meant = f"did you mean {_PREFIX}{shape}; " if shape else ""
-    return _problem(NotFound(f"there is nothing at {path}", hint=f"{meant}{_PREFIX}/openapi.json lists all"))
+    hint = f"{meant}{_PREFIX}/openapi.json lists all"
+    return _problem(NotFound(f"there is nothing at {path}", hint=hint), request)
 
 
-def _problem(error: ConveyorError) -> Response:
-    status, headers, body = problem(error)
+def _problem(error: ConveyorError, request: Request) -> Response:
+    status, headers, body = problem(error, store_url=store_url(request.scope))
     response = Response(body, status_code=status)
     response.raw_headers = headers
     return response

@@ -113,14 +113,14 @@ class Authenticator:
         if token is None:
             raise Unauthorized(
                 "this token is not known here, or was revoked",
-                hint="make a new one on the store's machine: "
-                "conveyor store token create --user USER --data DIR",
+                hint="an administrator makes a new one on the store's machine: "
+                "conveyor store token create --user NAME --data DIR",
             )
         now = utc_text(self._store.clock())
         if token.expires_at is not None and token.expires_at <= now:
             raise Unauthorized(
                 f"this token expired at {token.expires_at}",
-                hint="make a new one on the store's machine: "
+                hint="an administrator makes a new one on the store's machine: "
                 f"conveyor store token create --user {token.identity.name} --data DIR",
             )
         self._note_use(token.id, now)

@@ -41,6 +41,12 @@ NEVER_KEPT = (b"cache-control", b"no-store")
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
 
 
+def root_url(scope: Scope) -> str:
+    """The store's URL as the request reached it, with a slash at its end."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"localhost")
+    return f"{scope['scheme']}://{host.decode('latin-1')}{scope.get('root_path', '')}/"
+
+
 class Reply(NamedTuple):
     """A whole answer, as the two messages that send it."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from conveyor.domain.words.notation import with_store
 from conveyor.errors import (
     ConveyorError,
     InvalidInput,
@@ -26,7 +27,7 @@ from conveyor.errors import (
     UpstreamBusy,
     problem_fields,
 )
-from conveyor.server.http.messages import NEVER_KEPT, NO_BODY, PLAIN_TEXT
+from conveyor.server.http.messages import NEVER_KEPT, NO_BODY, PLAIN_TEXT, root_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +53,11 @@ def as_error(error: BaseException, *, path: str) -> ConveyorError:
     )
 
 
+def store_url(scope: Scope) -> str:
+    """How people reach this store: its public URL, else as this request did; without a slash at its end."""
+    return str(scope.get("state", {}).get("public_url") or root_url(scope)).rstrip("/")
+
+
 def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
     """The error of a request whose path answers other methods only."""
     listed = ", ".join(allowed)
@@ -63,20 +69,26 @@ def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
     )
 
 
-def problem(error: ConveyorError) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of an error as ``application/problem+json``."""
-    body = json.dumps(problem_fields(error), ensure_ascii=False).encode()
+def problem(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of an error as ``application/problem+json``.
+
+    A command in its hint works on the store at ``store_url``.
+    """
+    fields = problem_fields(error)
+    if error.hint:
+        fields["hint"] = with_store(error.hint, "--url", store_url)
+    body = json.dumps(fields, ensure_ascii=False).encode()
     return error.http_status, _headers(error, b"application/problem+json", body), body
 
 
-def plain(error: ConveyorError) -> tuple[int, Headers, bytes]:
+def plain(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, bytes]:
     """The same as plain text: what happened, one line per fault, and the hint; twine and uv show it so."""
     lines = [error.message]
     if isinstance(error, InvalidInput) and error.faults:
         # A message about a single fault repeats it; of several, each has a line of its own.
         lines = [error.message, *(fault for fault in error.faults if fault not in error.message)]
     if error.hint:
-        lines.append(f"hint: {error.hint}")
+        lines.append(f"hint: {with_store(error.hint, '--url', store_url)}")
     body = ("\n".join(lines) + "\n").encode()
     return error.http_status, _headers(error, PLAIN_TEXT, body), body
 
@@ -85,11 +97,13 @@ async def send_error(
     send: Send,
     error: ConveyorError,
     *,
+    store_url: str,
     is_plain: bool = False,
     is_head: bool = False,
 ) -> None:
     """Answer with an error; ``is_plain`` for the clients that upload."""
-    status, headers, body = plain(error) if is_plain else problem(error)
+    render = plain if is_plain else problem
+    status, headers, body = render(error, store_url=store_url)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send(NO_BODY if is_head else {"type": "http.response.body", "body": body})
 

@@ -15,7 +15,7 @@ from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.indexes.definitions import get_index
 from conveyor.operations.indexes.files import find_file, read_core_metadata
-from conveyor.server.http.messages import JSON, has_already, must_match, send_answer, send_head
+from conveyor.server.http.messages import JSON, has_already, must_match, root_url, send_answer, send_head
 from conveyor.server.http.problems import method_not_allowed
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class JsonApi:
             found.page,
             version=shown,
             metadata=await self._metadata(of_release),
-            root_url=self._public_url or _root_url(scope),
+            root_url=self._public_url or root_url(scope),
             with_releases=version is None,
         )
         scope["state"]["supplied_by"] = of_release[0].index
@@ -105,11 +105,6 @@ def _target(scope: Scope) -> tuple[NormalizedName, str | None]:
         return project_name(parts[0]), str(Version(parts[1])) if len(parts) == 3 else None
     except (InvalidName, ValueError) as error:  # the second also of thousands of digits
         raise NotFound(f"there is nothing at {scope['path']}") from error
-
-
-def _root_url(scope: Scope) -> str:
-    host = next((value for name, value in scope["headers"] if name == b"host"), b"localhost")
-    return f"{scope['scheme']}://{host.decode('latin-1')}{scope.get('root_path', '')}/"
 
 
 async def _send(scope: Scope, send: Send, body: bytes, *, is_private: bool) -> None:

@@ -113,10 +113,10 @@ CREDENTIALS = "--credentials worker.toml"
 """The worker's credentials file, which names the store."""
 
 
-def job_command(release: JudgedRelease, command: str) -> str:
+def job_command(version: str, command: str) -> str:
     """The command, told what to build: the release's tag or, by its local version, its commit."""
-    _, _, local = release.version.partition("+g")
-    ref = local.partition(".")[0] or f"v{release.version}"
+    _, _, local = version.partition("+g")
+    ref = local.partition(".")[0] or f"v{version}"
     return f"{command} --ref {ref} {CREDENTIALS}"
 
 

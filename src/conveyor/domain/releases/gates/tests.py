@@ -35,21 +35,21 @@ def judge_tests(release: JudgedRelease) -> Verdict:
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
     results = results_of(release.evidence, file.sha256)
-    command = f"conveyor pipeline test {release.project} {release.version}"
+    command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
     if not results.newest:
         ignored = ", ".join(sorted(results.ignored_signers))
         because = f" that counts (only by {ignored})" if ignored else ""
         return Finding(
             "waiting",
             f"no tests evidence{because} for {file.filename}",
-            f"run the testing job: {command} {CREDENTIALS}",
+            f"run the testing job: {command}",
         )
     for facts in results.failing:
         return Finding(
             "fail",
             f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
             f"mend it and release anew, or run the testing job again with Python {facts.python} on "
-            f"{facts.platform}: {command} --to {facts.index} {CREDENTIALS}",
+            f"{facts.platform}: {command} --to {facts.index}",
         )
     said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in results.newest.values())
     return Finding("pass", f"{file.filename}: {said}")
@@ -63,7 +63,7 @@ def _tests_of_wheels_from(
             facts.built_from == source.sha256 for facts in builds_of(release, wheel)
         ):
             return Finding("pass", f"{source.filename}: {wheel.filename} was built from it and tested")
-    command = job_command(release, "conveyor pipeline run")
+    command = job_command(release.version, "conveyor pipeline run")
     return Finding(
         "waiting",
         f"no tests evidence for {source.filename}, nor a tested wheel that was built from it",
