@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,13 +39,13 @@ LARGE_PROJECTS, LARGE_RELEASES = 5, 2_000
 AT_ONCE = 2_000
 """Projects written by one statement per table."""
 
-_METADATA = json.dumps(
-    {
-        "metadata_version": "2.1",
-        "summary": "A synthetic package with a summary of the usual length, written to measure stores with",
-        "requires_dist": [f"dependency-{number}>=1.{number}" for number in range(12)],
-    }
-)
+_METADATA = "\n".join(
+    [
+        "Metadata-Version: 2.1",
+        "Summary: A synthetic package with a summary of the usual length, written to measure stores with",
+        *(f"Requires-Dist: dependency-{number}>=1.{number}" for number in range(12)),
+    ]
+).encode()
 
 
 def small_name(number: int) -> str:
@@ -136,8 +135,8 @@ def _write_files(connection: Connection, at: str, files: Sequence[_File]) -> Non
         "blake2b_256": [file.sha256 for file in files],
         "size_bytes": itertools.repeat(20_000),
         "requires_python": itertools.repeat(">=3.8"),
-        "metadata_sha256": [file.sha256[::-1] for file in files],
-        "core_metadata": itertools.repeat(_METADATA),
+        "metadata_sha256": itertools.repeat(hashlib.sha256(_METADATA).hexdigest()),
+        "metadata": itertools.repeat(_METADATA),
         "uploaded_at": itertools.repeat(at),
         "uploaded_by": itertools.repeat("bench"),
         "is_metadata_static": itertools.repeat(True),

@@ -23,6 +23,7 @@ from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index
 from conveyor.catalog.migrations import migrate, versions
+from conveyor.catalog.releases.distributions import metadata_of
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
 from conveyor.errors import Conflict, InvalidInput
 
@@ -152,6 +153,25 @@ def test_workers_that_are_known_may_still_start_runs_after_the_migration(databas
                 "worker-1": ["read", "run", "upload"],
                 "ann": ["read", "upload"],
             }
+
+
+def test_metadata_that_is_a_blob_stays_one_after_the_migration(database_url: str) -> None:
+    with opened(database_url) as engine, writing(engine) as connection:
+        first = importlib.import_module(f"{versions.__name__}.0001_initial")
+        with Operations.context(MigrationContext.configure(connection)):
+            first.upgrade()
+        connection.execute(text("insert into projects values ('demo', 'demo', '')"))
+        connection.execute(
+            text(
+                "insert into distributions (id, filename, project, version, packagetype, sha256,"
+                " blake2b_256, size_bytes, metadata_sha256, core_metadata, uploaded_at, uploaded_by)"
+                " values (1, 'demo.whl', 'demo', '1.0', 'bdist_wheel', 'a', '', 10, 'digest', '{}', '', '')"
+            )
+        )
+        assert migrate(connection, since=1) == SCHEMA_VERSION
+        (row,) = connection.execute(text("select metadata_sha256, metadata from distributions"))
+        assert (row.metadata_sha256, row.metadata) == ("digest", None)
+        assert metadata_of(connection, "demo.whl", "a") is None
 
 
 def test_catalog_of_a_newer_program_is_refused(engine: Engine) -> None:

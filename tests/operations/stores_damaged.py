@@ -53,6 +53,14 @@ def put_garbage(store: Store, content: bytes, *, age_seconds: float = 2 * DAY_SE
     return sha256
 
 
+def make_metadata_blobs(store: Store) -> list[str]:
+    """Have metadata lie among the blobs, as stores below schema 5 have it; returns the digests."""
+    with writing(store.catalog) as connection:
+        rows = connection.execute(text("select metadata from distributions")).all()
+        connection.execute(text("update distributions set metadata = null"))
+    return [store.blobs.put(row.metadata) for row in rows]
+
+
 def mirror(store: Store, made: Made) -> MirroredFile:
     """A mirrored file whose bytes are stored, as after somebody has downloaded it."""
     project = canonicalize_name(made.filename.partition("-")[0])

@@ -8,7 +8,15 @@ import pytest
 from conveyor.operations.care.inspection import Inspection, inspect_store
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
-from operations.stores_damaged import DAY_SECONDS, blob_path, damage, execute, mirror, put_garbage
+from operations.stores_damaged import (
+    DAY_SECONDS,
+    blob_path,
+    damage,
+    execute,
+    make_metadata_blobs,
+    mirror,
+    put_garbage,
+)
 from releases_made import make_release, make_worker, publish
 
 if TYPE_CHECKING:
@@ -49,10 +57,7 @@ def test_one_wrong_byte_is_found(store: Store, which: str) -> None:
     made = make_wheel("upstreams") if which == "mirrored" else make_wheel()
     sha256 = made.sha256
     if which == "metadata":
-        with store.catalog.connect() as connection:
-            sha256 = connection.exec_driver_sql(
-                "select metadata_sha256 from distributions where packagetype = 'bdist_wheel'"
-            ).scalar_one()
+        sha256 = make_metadata_blobs(store)[0]
     damage(blob_path(store, sha256))
     (fault,) = inspect(store).faults
     assert (fault.kind, fault.sha256) == ("wrong-blob", sha256)
@@ -172,6 +177,7 @@ def test_what_others_may_read_is_warned_of(store: Store, tmp_path: Path) -> None
 
 
 WRONG_ROWS = {
+    "wrong-metadata": "update distributions set metadata = x'00' where packagetype = 'sdist'",
     "wrong-placement": "update placements set filename = 'x.tar.gz' where filename = 'demo-1.0.tar.gz'",
     "wrong-serial": "update serial set newest = newest + 1",
     "missing-event": "delete from events where serial = 2",
@@ -237,8 +243,8 @@ def test_two_contents_of_one_filename_along_a_chain_are_found(tmp_path: Path) ->
     execute(
         store,
         "insert into distributions (filename, project, version, packagetype, sha256, blake2b_256, size_bytes,"
-        " metadata_sha256, core_metadata, uploaded_at, uploaded_by) select filename, project, version,"
-        " packagetype, :sha256, '', :size, metadata_sha256, '', '', '' from distributions",
+        " metadata_sha256, uploaded_at, uploaded_by) select filename, project, version,"
+        " packagetype, :sha256, '', :size, metadata_sha256, '', '' from distributions",
         sha256=other.sha256,
         size=len(other.content),
     )

@@ -23,6 +23,7 @@ from operations.stores_damaged import (
     damage,
     events_of,
     execute,
+    make_metadata_blobs,
     mirror,
     put_garbage,
 )
@@ -56,11 +57,6 @@ def quarantine(store: Store) -> dict[str, bytes]:
     """Digest of the name → bytes of what was set aside."""
     folder = local_blobs(store.blobs).root / "quarantine"
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
-
-
-def metadata_digest(store: Store) -> str:
-    with read(store) as connection:
-        return str(connection.scalars(select(distributions.c.metadata_sha256)).first())
 
 
 def test_sound_store_is_left_as_it_is(store: Store) -> None:
@@ -127,7 +123,8 @@ def test_lost_file_of_our_own_is_reported_and_keeps_its_rows(store: Store, how: 
 
 def test_lost_file_is_brought_back_by_uploading_it_again(store: Store) -> None:
     damage(blob_path(store, MADE.sha256))
-    blob_path(store, metadata_digest(store)).unlink()
+    (digest,) = make_metadata_blobs(store)
+    blob_path(store, digest).unlink()
     repair(store)
     assert not publish(store, MADE).is_new
     assert faults_of(store) == []
@@ -168,8 +165,7 @@ def test_good_bytes_that_were_set_aside_come_back(store: Store) -> None:
 @pytest.mark.parametrize("how", ["missing", "wrong"])
 def test_lost_metadata_is_read_out_of_its_distribution(store: Store, how: str) -> None:
     publish(store, make_sdist("source"))
-    with read(store) as connection:
-        digests = connection.scalars(select(distributions.c.metadata_sha256)).all()
+    digests = make_metadata_blobs(store)
     for digest in digests:
         damage(blob_path(store, digest))
         if how == "missing":
@@ -185,11 +181,33 @@ def test_lost_metadata_is_read_out_of_its_distribution(store: Store, how: str) -
 def test_file_and_metadata_lost_together_come_back_together(store: Store, tmp_path: Path) -> None:
     backup = make_store(tmp_path / "other")
     publish(backup, MADE)
-    blob_path(backup, metadata_digest(store)).unlink()
-    damage(blob_path(store, metadata_digest(store)))
+    (digest,) = make_metadata_blobs(store)
+    damage(blob_path(store, digest))
     damage(blob_path(store, MADE.sha256))
     assert repair(store, local_blobs(backup.blobs).root).remaining == []
     assert faults_of(store) == []
+
+
+def test_wrong_metadata_in_a_row_is_read_out_of_its_distribution(store: Store, tmp_path: Path) -> None:
+    publish(store, make_sdist("source"))
+    with read(store) as connection:
+        good = connection.scalars(select(distributions.c.metadata)).all()
+    execute(store, "update distributions set metadata = x'00'")
+    backup = make_store(tmp_path / "other")
+    publish(backup, MADE)
+    damage(blob_path(store, MADE.sha256))  # it comes back first, then what it says of itself
+    assert repair(store, local_blobs(backup.blobs).root).remaining == []
+    assert faults_of(store) == []
+    with read(store) as connection:
+        assert connection.scalars(select(distributions.c.metadata)).all() == good
+    projects = [event.project for event in events_of(store, "fsck") if event.action == "bring-back-metadata"]
+    assert sorted(map(str, projects)) == ["demo", "source"]
+
+
+def test_wrong_metadata_stays_a_fault_as_long_as_its_distribution_is_lost(store: Store) -> None:
+    execute(store, "update distributions set metadata = x'00'")
+    blob_path(store, MADE.sha256).unlink()
+    assert {fault.kind for fault in repair(store).remaining} == {"missing-blob", "wrong-metadata"}
 
 
 def test_garbage_and_strays_are_cleared(store: Store) -> None:

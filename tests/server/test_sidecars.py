@@ -12,6 +12,7 @@ from conveyor.errors import NotFound
 from conveyor.operations.store.store import record_change
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import make_store
+from operations.stores_damaged import make_metadata_blobs
 from readers import PUBLIC_URL, reading, upload
 
 if TYPE_CHECKING:
@@ -54,6 +55,17 @@ async def test_metadata_beside_a_wheel_and_a_static_sdist_is_what_the_page_says(
             assert beside.headers["etag"] == f'"{digest}"'
             assert beside.headers["cache-control"] == "public, max-age=31536000, immutable"
             assert html.count(f'data-core-metadata="sha256={digest}"') == len(files)
+
+
+async def test_metadata_that_an_older_store_keeps_as_a_blob_is_served_alike(tmp_path: Path) -> None:
+    store, made = make_store(tmp_path), make_wheel(metadata=STATIC)
+    upload(store, made)
+    make_metadata_blobs(store)
+    async with reading(store) as reader:
+        beside = await reader.get(f"/packages/{made.sha256}/{made.filename}.metadata")
+        described = await reader.get("/unstable/pypi/demo/json")
+    assert (beside.status, beside.body) == (200, STATIC)
+    assert described.json["info"]["requires_dist"] == ["numpy"]
 
 
 async def test_metadata_of_an_sdist_that_a_build_may_change_is_not_advertised(tmp_path: Path) -> None:

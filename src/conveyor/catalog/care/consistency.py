@@ -7,10 +7,12 @@ none. All of them are read in one snapshot, while others write.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, exists, func, literal, not_, or_, select, text
+from sqlalchemy import and_, exists, func, literal, not_, or_, select, text, update
 
 from conveyor.catalog.database.connection import is_sqlite
 from conveyor.catalog.database.schema import read_fact
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Select
 
+ROWS_AT_ONCE = 2000
 MOST_PER_CHECK = 1000
 """Wrong rows of one kind that are told one by one; there may be millions."""
 
@@ -64,6 +67,7 @@ def faults_of_rows(connection: Connection) -> Iterator[CatalogFault]:
     """Every row that breaks a rule, kind by kind."""
     yield from _facts(connection)
     yield from _serials(connection)
+    yield from _metadata(connection)
     for kind, statement, describe in _CHECKS:
         rows = connection.execute(statement.limit(MOST_PER_CHECK + 1)).all()
         for row in rows[:MOST_PER_CHECK]:
@@ -98,6 +102,36 @@ def contents_by_filename(connection: Connection) -> list[tuple[str, str, list[tu
     for project, filename, index, sha256 in rows:
         found.setdefault((project, filename), []).append((index, sha256))
     return [(*names, holders) for names, holders in found.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRow:
+    """The metadata that the row of a distribution holds."""
+
+    project: str
+    sha256: str
+    """Of the distribution."""
+    metadata_sha256: str
+    metadata: bytes
+
+
+def metadata_by_filename(connection: Connection, filename: str) -> list[MetadataRow]:
+    """What the rows of that filename hold; one for each content that has it."""
+    rows = connection.execute(
+        select(_file.project, _file.sha256, _file.metadata_sha256, _file.metadata).where(
+            _file.filename == filename, _file.metadata.is_not(None)
+        )
+    )
+    return [MetadataRow(**row._mapping) for row in rows]
+
+
+def set_metadata(connection: Connection, filename: str, sha256: str, content: bytes) -> None:
+    """Write the metadata of a distribution."""
+    connection.execute(
+        update(distributions)
+        .where(_file.filename == filename, _file.sha256 == sha256)
+        .values(metadata=content)
+    )
 
 
 def _facts(connection: Connection) -> Iterator[CatalogFault]:
@@ -135,6 +169,17 @@ def _serials(connection: Connection) -> Iterator[CatalogFault]:
     before_gaps = [*([0] if first is not None and first != 1 else []), *connection.scalars(gaps)]
     for number in before_gaps:
         yield CatalogFault("missing-event", f"serial {number + 1}", f"no event has the serial {number + 1}")
+
+
+def _metadata(connection: Connection) -> Iterator[CatalogFault]:
+    """The metadata in each row has the digest that the row names."""
+    rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
+        select(_file.filename, _file.metadata_sha256, _file.metadata).where(_file.metadata.is_not(None))
+    )
+    wrong = (row for row in rows if hashlib.sha256(row.metadata).hexdigest() != row.metadata_sha256)
+    for row in islice(wrong, MOST_PER_CHECK):
+        what = f"the row of {row.filename} has other metadata than that of the digest {row.metadata_sha256}"
+        yield CatalogFault("wrong-metadata", row.filename, what)
 
 
 def _is_no_digest(column: ColumnElement[str]) -> ColumnElement[bool]:

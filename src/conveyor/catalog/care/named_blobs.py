@@ -179,7 +179,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILES, _MIRRORED = distributions.c, mirrored_files.c
 _NAMINGS = (
     _Naming("file", _FILES.sha256, true(), _FILES.size_bytes),
-    _Naming("metadata", _FILES.metadata_sha256, true()),
+    _Naming("metadata", _FILES.metadata_sha256, _FILES.metadata.is_(None)),
     _Naming("provenance", _FILES.provenance_sha256, _FILES.provenance_sha256.is_not(None)),
     _Naming("mirrored-file", _MIRRORED.sha256, _MIRRORED.is_stored, _MIRRORED.size_bytes),
     _Naming("mirrored-metadata", _MIRRORED.metadata_sha256, _MIRRORED.metadata_sha256.is_not(None)),

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -136,8 +137,7 @@ distributions = Table(
     Column("blake2b_256", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("requires_python", Text),
-    Column("metadata_sha256", Text, nullable=False, comment="digest of the core metadata, a blob of its own"),
-    Column("core_metadata", Text, nullable=False, comment="JSON, as parsed from the file"),
+    Column("metadata_sha256", Text, nullable=False, comment="digest of the core metadata"),
     Column("uploaded_at", Text, nullable=False),
     Column("uploaded_by", Text, nullable=False),
     Column(
@@ -149,6 +149,11 @@ distributions = Table(
     ),
     Column(
         "provenance_sha256", Text, comment="digest of the provenance object (PEP 740), a blob; null: none"
+    ),
+    Column(
+        "metadata",
+        LargeBinary,
+        comment="core metadata, byte by byte; null: it is a blob, as schemas below 5 had it",
     ),
     UniqueConstraint("filename", "sha256"),
     Index(None, "project", "version"),

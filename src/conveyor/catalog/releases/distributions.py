@@ -5,7 +5,7 @@ A placement says that a distribution is in an index. Promotion moves placements,
 
 from __future__ import annotations
 
-import json
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,11 @@ _FIND = Statement(
     )
 )
 _INSERT = Statement(insert(distributions).returning(distributions.c.id))
+_METADATA = Statement(
+    select(distributions.c.metadata).where(
+        distributions.c.filename == bindparam("filename"), distributions.c.sha256 == bindparam("sha256")
+    )
+)
 _FIND_RETIRED = Statement(
     select(retired_filenames.c.filename).where(retired_filenames.c.filename == bindparam("filename"))
 )
@@ -39,11 +44,16 @@ def find_distribution(connection: Connection, filename: str, sha256: str) -> int
     return found
 
 
+def metadata_of(connection: Connection, filename: str, sha256: str) -> bytes | None:
+    """The core metadata of a distribution, byte by byte; ``None``: it is a blob, or there is no such row."""
+    found: bytes | None = _METADATA.scalar(connection, {"filename": filename, "sha256": sha256})
+    return found
+
+
 def insert_distribution(
     connection: Connection,
     distribution: Distribution,
     *,
-    metadata_sha256: str,
     uploaded_at: str,
     uploaded_by: str,
     provenance_sha256: str | None = None,
@@ -61,8 +71,8 @@ def insert_distribution(
         "blake2b_256": distribution.digests.blake2b_256,
         "size_bytes": distribution.size_bytes,
         "requires_python": distribution.requires_python,
-        "metadata_sha256": metadata_sha256,
-        "core_metadata": json.dumps(distribution.core_metadata, sort_keys=True),
+        "metadata_sha256": hashlib.sha256(distribution.metadata).hexdigest(),
+        "metadata": distribution.metadata,
         "uploaded_at": uploaded_at,
         "uploaded_by": uploaded_by,
         "is_metadata_static": distribution.is_metadata_static,

@@ -61,7 +61,7 @@ class Distribution:
     metadata: bytes
     """METADATA or PKG-INFO, byte by byte: what is served beside the file (PEP 658)."""
     core_metadata: dict[str, Any]
-    """The same, parsed; ready to be JSON."""
+    """The same, parsed."""
     attestations: tuple[Attestation, ...] = ()
     notes: tuple[str, ...] = ()
     """What is odd about the file and accepted all the same, a sentence each."""

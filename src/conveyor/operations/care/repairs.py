@@ -3,6 +3,7 @@
 - A wrong or unreadable blob is set aside into ``blobs/quarantine``, never deleted; it is missing then.
 - A missing blob is brought back if the same digest can be read elsewhere: among what was set aside earlier,
   in a backup, and, for metadata, out of the distribution itself.
+- Wrong metadata in the row of a distribution is read out of the distribution again.
 - Else, of a mirrored file: its row says that it is not stored, and the next request fetches it again.
 - Else, of our own: it is reported as lost. Its rows stay; uploading the identical file brings it back.
 - A blob that no row names, older than the grace time, is removed as ``gc`` does it.
@@ -32,6 +33,7 @@ from conveyor.blobs.inventory import (
     quarantined,
     set_aside,
 )
+from conveyor.catalog.care.consistency import metadata_by_filename, set_metadata
 from conveyor.catalog.care.named_blobs import mark_not_stored
 from conveyor.catalog.releases.projects import lock_project, recount_stored_bytes
 from conveyor.domain.distributions.archives import ArchiveLimits
@@ -42,7 +44,7 @@ from conveyor.domain.words.faults import Faults
 from conveyor.errors import ConveyorError
 from conveyor.operations.care.garbage import remove_garbage
 from conveyor.operations.care.inspection import Fault, inspect_store, look_again
-from conveyor.operations.store.store import record_change
+from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,12 +82,16 @@ def repair_store(
     with blobs.exclusion.alone_removing():
         found = inspect_store(store, grace_seconds=grace_seconds, threads=threads, progress=progress)
         # Files before metadata: lost metadata is read out of its file, which may have been lost too.
-        order = sorted(found.faults, key=lambda fault: any(one.role == "metadata" for one in fault.namers))
+        order = sorted(found.faults, key=_is_of_metadata)
         mended = {id(fault): _mend(store, blobs, fault, sources) for fault in order}
         found.faults = [mended[id(fault)] for fault in found.faults]
         if any(fault.kind == "unnamed-blob" for fault in found.faults):
             remove_garbage(store, grace_seconds=grace_seconds)
     return found
+
+
+def _is_of_metadata(fault: Fault) -> bool:
+    return fault.kind == "wrong-metadata" or any(namer.role == "metadata" for namer in fault.namers)
 
 
 def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[Path]) -> Fault:
@@ -102,6 +108,8 @@ def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[
             recount_stored_bytes(change.connection, fault.subject)
             change.event("recount-project", project=fault.subject, detail={"why": fault.what})
         return replace(fault, repair="counted anew", is_mended=True)
+    if fault.kind == "wrong-metadata":
+        return _mend_metadata(store, blobs, fault)
     if fault.kind == "stray-file" and fault.file is not None:
         target = set_aside(blobs, fault.file)
         if target is None:
@@ -163,24 +171,51 @@ def _source(blobs: FilesystemBlobs, sha256: str, sources: Sequence[Path]) -> Pat
 def _metadata_in_file(blobs: FilesystemBlobs, fault: Fault) -> bytes | None:
     """Lost metadata of a distribution of our own, read out of it again; ``None``: that does not give it."""
     for namer in fault.namers:
-        if namer.role != "metadata":
-            continue
-        path = blobs.path(namer.file_sha256)
-        try:
-            hashed = hash_file(path)
-            if hashed is None or hashed.sha256 != namer.file_sha256:
-                continue
-            name = distribution_filename(namer.filename)
-            read = read_wheel if name.packagetype == "bdist_wheel" else read_sdist
-            with blobs.open(namer.file_sha256) as stream:
-                found = read(
-                    stream, name, size_bytes=hashed.size_bytes, limits=ArchiveLimits(), faults=Faults()
-                )
-        except ConveyorError:
-            continue
-        if found is not None and hashlib.sha256(found[0]).hexdigest() == fault.sha256:
-            return found[0]
+        if namer.role == "metadata":
+            content = _metadata_of_file(blobs, namer.filename, namer.file_sha256)
+            if content is not None and hashlib.sha256(content).hexdigest() == fault.sha256:
+                return content
     return None
+
+
+def _mend_metadata(store: Store, blobs: FilesystemBlobs, fault: Fault) -> Fault:
+    """Write the metadata of distributions anew whose rows hold something else."""
+    with read(store) as connection:
+        rows = metadata_by_filename(connection, fault.subject)
+    is_mended = True
+    for row in rows:
+        if hashlib.sha256(row.metadata).hexdigest() == row.metadata_sha256:
+            continue
+        content = _metadata_of_file(blobs, fault.subject, row.sha256)
+        if content is None or hashlib.sha256(content).hexdigest() != row.metadata_sha256:
+            is_mended = False
+            continue
+        with record_change(store, actor=ACTOR) as change:
+            set_metadata(change.connection, fault.subject, row.sha256, content)
+            detail = {"filename": fault.subject, "sha256": row.sha256}
+            change.event("bring-back-metadata", project=row.project, detail=detail)
+    if is_mended:
+        return replace(fault, repair="read out of its distribution", is_mended=True)
+    return replace(
+        fault, repair="its distribution does not give it: bring that back first, then repair again"
+    )
+
+
+def _metadata_of_file(blobs: FilesystemBlobs, filename: str, sha256: str) -> bytes | None:
+    """What a distribution among the blobs says of itself; ``None``: it is damaged, or not here."""
+    try:
+        hashed = hash_file(blobs.path(sha256))
+        if hashed is None or hashed.sha256 != sha256:
+            return None
+        name = distribution_filename(filename)
+        read_inside = read_wheel if name.packagetype == "bdist_wheel" else read_sdist
+        with blobs.open(sha256) as stream:
+            found = read_inside(
+                stream, name, size_bytes=hashed.size_bytes, limits=ArchiveLimits(), faults=Faults()
+            )
+    except ConveyorError:
+        return None
+    return None if found is None else found[0]
 
 
 def _forget(change: Change, namers: Sequence[Namer]) -> bool:

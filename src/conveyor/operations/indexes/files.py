@@ -11,7 +11,7 @@ from conveyor.catalog.database.serials import newest_serial
 from conveyor.catalog.indexes.definitions import all_indexes, claims_on
 from conveyor.catalog.indexes.mirrored import mirrored_by_digest, mirrored_projects_of
 from conveyor.catalog.indexes.pages import held_files
-from conveyor.catalog.releases.distributions import deleted_at
+from conveyor.catalog.releases.distributions import deleted_at, metadata_of
 from conveyor.catalog.releases.projects import status_of
 from conveyor.domain.distributions.metadata import read_fields
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
@@ -125,10 +125,21 @@ def may_read_file(identity: Identity, found: FoundFile) -> None:
         must_offer_files(found.project, found.status)
 
 
-def read_core_metadata(store: Store, metadata_sha256: str) -> dict[str, Any]:
-    """The fields of a core metadata blob by packaging's names; what cannot be read is left out."""
-    with store.blobs.open(metadata_sha256) as stream:
-        return read_fields(stream.read())
+def metadata_in_row(store: Store, found: FoundFile) -> bytes | None:
+    """The core metadata of a distribution of our own; ``None``: it is a blob, as every mirrored file's is."""
+    if found.mirrored is not None:
+        return None
+    with read(store) as connection:
+        return metadata_of(connection, found.filename, found.sha256)
+
+
+def read_core_metadata(store: Store, found: FoundFile, metadata_sha256: str) -> dict[str, Any]:
+    """The fields of a file's core metadata by packaging's names; what cannot be read is left out."""
+    content = metadata_in_row(store, found)
+    if content is None:
+        with store.blobs.open(metadata_sha256) as stream:
+            content = stream.read()
+    return read_fields(content)
 
 
 def _seeing(holders: set[str], indexes: Mapping[str, Index]) -> tuple[Index, ...]:

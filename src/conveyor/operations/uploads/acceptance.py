@@ -7,7 +7,7 @@ whole. Its steps:
 2. policy (``operations.uploads.decisions``): rights on the project, the claim on its name, the filename,
    limits; of a name that is new and whose uploader is no administrator, upstream has to be asked first: the
    answer is then an ``UpstreamQuestion``;
-3. the bytes of the file and of its metadata into the blobs, durable;
+3. the bytes of the file into the blobs, durable;
 4. one transaction: step 2 again, now that nobody can come in between; rows, serial, events;
 5. the answer.
 
@@ -24,7 +24,12 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.releases.distributions import find_distribution, insert_distribution, insert_placement
+from conveyor.catalog.releases.distributions import (
+    find_distribution,
+    insert_distribution,
+    insert_placement,
+    metadata_of,
+)
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
 from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
@@ -152,10 +157,9 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
     # 3. bytes before rows; nobody takes them for garbage until the rows are there
     with store.blobs.adding():
         upload.file.store()
-        metadata_sha256 = store.blobs.put(distribution.metadata)
         provenance_sha256 = _put_provenance(store, distribution, identity)
         # 4. one transaction
-        write = partial(_write, wanted, decision, metadata_sha256, provenance_sha256)
+        write = partial(_write, wanted, decision, provenance_sha256)
         decision = record_together(store, actor=identity.name, work=write)
     # 5. the answer
     return AcceptedUpload(
@@ -170,7 +174,6 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
 def _write(
     wanted: WantedUpload,
     before: Decision,
-    metadata_sha256: str,
     provenance_sha256: str | None,
     change: Change,
 ) -> Decision:
@@ -187,16 +190,19 @@ def _write(
     if decision.holder is None:
         if not decision.is_claimed:
             claim_for_upload(change, distribution.project)
-        _write_rows(change, wanted.index, distribution, metadata_sha256, provenance_sha256)
+        _write_rows(change, wanted.index, distribution, provenance_sha256)
     return decision
 
 
 def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
     """Store bytes that a row promises and the disk lost: the identical file has come again."""
     with store.blobs.adding():
-        if not store.blobs.has(distribution.digests.sha256):
+        sha256 = distribution.digests.sha256
+        if not store.blobs.has(sha256):
             upload.file.store()
-        if not store.blobs.has(hashlib.sha256(distribution.metadata).hexdigest()):
+        with read(store) as connection:
+            is_blob = metadata_of(connection, distribution.filename, sha256) is None
+        if is_blob and not store.blobs.has(hashlib.sha256(distribution.metadata).hexdigest()):
             store.blobs.put(distribution.metadata)
 
 
@@ -233,7 +239,6 @@ def _write_rows(
     change: Change,
     index: str,
     distribution: Distribution,
-    metadata_sha256: str,
     provenance_sha256: str | None,
 ) -> None:
     project, version, filename = distribution.project, distribution.version, distribution.filename
@@ -245,7 +250,6 @@ def _write_rows(
         distribution_id = insert_distribution(
             change.connection,
             distribution,
-            metadata_sha256=metadata_sha256,
             uploaded_at=change.at,
             uploaded_by=change.actor,
             provenance_sha256=provenance_sha256,

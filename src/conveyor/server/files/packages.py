@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
-from conveyor.operations.indexes.files import find_file, may_read_file
+from conveyor.operations.indexes.files import find_file, may_read_file, metadata_in_row
 from conveyor.server.http.file_answers import (
     METADATA,
     PROVENANCE,
@@ -117,7 +117,10 @@ class Files:
             digest = await (sidecars.metadata if is_metadata else sidecars.provenance)(found.mirrored)
         if digest is None:
             raise NotFound(f"there is no {ending.removeprefix('.')} beside {filename}")
-        return await asyncio.to_thread(ReadyFile, found, self._store.blobs, digest, filename + ending)
+        content = await asyncio.to_thread(metadata_in_row, self._store, found) if is_metadata else None
+        return await asyncio.to_thread(
+            ReadyFile, found, self._store.blobs, digest, filename + ending, content=content
+        )
 
 
 def _target(path: str) -> tuple[str, str]:

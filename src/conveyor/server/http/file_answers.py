@@ -73,8 +73,10 @@ class ReadyFile:
         "whole",
     )
 
-    def __init__(self, found: FoundFile, blobs: BlobStore, sha256: str, name: str) -> None:
-        """Read what is needed to answer with a blob, small blobs whole.
+    def __init__(
+        self, found: FoundFile, blobs: BlobStore, sha256: str, name: str, *, content: bytes | None = None
+    ) -> None:
+        """Read what is needed to answer with a blob, small blobs whole; ``content``: bytes that are not one.
 
         Raises:
             StorageFailed: the blob cannot be read, or is lost: a row promises it and it is not there.
@@ -84,14 +86,14 @@ class ReadyFile:
         """Who may read it, and where it came from."""
         self.is_public = found.is_public
         self.sha256 = sha256
-        self.size_bytes = _promised(name, blobs.size, sha256)
+        self.size_bytes = _promised(name, blobs.size, sha256) if content is None else len(content)
         self.headers = file_headers(sha256, name, is_public=found.is_public)
         """All but length and range."""
-        self.content: bytes | None = None
-        """The bytes, when they are few."""
+        self.content = content
+        """The bytes, when they are few, or not a blob."""
         self.path = blobs.path(sha256)
-        """Where they are on a local disk."""
-        if self.size_bytes <= SMALL_FILE_BYTES:
+        """Where they are on a local disk; looked at when ``content`` is ``None``."""
+        if content is None and self.size_bytes <= SMALL_FILE_BYTES:
             with _promised(name, blobs.open, sha256) as stream:
                 self.content = stream.read()
         headers = [*self.headers, *length_header(self.size_bytes)]

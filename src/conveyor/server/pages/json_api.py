@@ -91,7 +91,7 @@ class JsonApi:
             except (NotFound, UpstreamFailed):  # upstream has none, or the file was deleted just now
                 continue
             if digest is not None:
-                return await asyncio.to_thread(read_core_metadata, self._store, digest)
+                return await asyncio.to_thread(read_core_metadata, self._store, found, digest)
         return {}
 
 
