@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from certificates import make_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from distributions_made import Made
@@ -36,6 +36,8 @@ class Served:
     """Waited for in the middle of the body."""
     takes_ranges: bool = True
     takes_head: bool = True
+    endless: Callable[[], Iterator[bytes]] | None = None
+    """Pieces that follow the body until the client has had enough; there is no length then."""
 
 
 @dataclass
@@ -119,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         served, headers = self._served()
+        if served.endless is not None:
+            self._send_without_end(served, served.endless())
+            return
         body, status, more = served.body, served.status, dict(served.headers)
         if more.get("ETag") and headers.get("if-none-match") == more["ETag"]:
             body, status = b"", 304
@@ -137,6 +142,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[half:])
         if int(more.get("Content-Length", len(body))) != len(body):
             self.close_connection = True
+
+    def _send_without_end(self, served: Served, pieces: Iterator[bytes]) -> None:
+        self.close_connection = True
+        self.send_response(served.status)
+        for name, value in {"Connection": "close", **served.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(served.body)
+        for piece in pieces:
+            self.wfile.write(piece)
 
     def do_HEAD(self) -> None:
         served, _ = self._served()

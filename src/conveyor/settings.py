@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.indexes.mirror import PAGE_LIMIT_BYTES
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class StoreSettings:
     """Of the user ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
     file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES
     """How large an uploaded file may be."""
+    page_limit_bytes: int = PAGE_LIMIT_BYTES
+    """How large a project's page of the upstream may be, unpacked."""
     project_limit_bytes: int | None = None
     """All files of a project together, unless it has a limit of its own; ``None``: as large as the disk."""
     archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
@@ -115,6 +118,7 @@ def store_settings(
         public_url=_public_url(values.get("CONVEYOR_PUBLIC_URL", "")),
         admin_password=values.get("CONVEYOR_ADMIN_PASSWORD") or None,
         file_limit_bytes=_limit(values, "CONVEYOR_FILE_LIMIT_BYTES") or DEFAULT_FILE_LIMIT_BYTES,
+        page_limit_bytes=_limit(values, "CONVEYOR_PAGE_LIMIT_BYTES") or PAGE_LIMIT_BYTES,
         project_limit_bytes=_limit(values, "CONVEYOR_PROJECT_LIMIT_BYTES"),
         archive_limits=ArchiveLimits(
             members=_limit(values, "CONVEYOR_UNPACKED_LIMIT_MEMBERS") or ArchiveLimits.members,

@@ -25,7 +25,7 @@ from conveyor.domain.words.ranges import etag_matches, parse_ranges
 from conveyor.errors import ConveyorError
 from conveyor.server.http.auth import MAX_HEADER_LENGTH, _credentials
 from conveyor.server.uploads.forms import FormReader
-from conveyor.upstream.pages import ReceivedPage, parse_page
+from conveyor.upstream.pages import PageReader
 from distributions_made import core_metadata
 from fuzz.zip_mutations import damaged, mutated_wheel
 
@@ -45,7 +45,9 @@ HEAD = core_metadata().removesuffix(b"\n").decode()
 
 
 def page(text: str, *, content_type: str) -> object:
-    return parse_page(ReceivedPage(text.encode(), content_type, "utf-8", "http://upstream/simple/demo/", "e"))
+    reader = PageReader("http://upstream/simple/demo/", content_type=content_type, charset="utf-8")
+    reader.feed(text.encode(), is_last=True)
+    return reader.page("e")
 
 
 def form(text: str) -> object:

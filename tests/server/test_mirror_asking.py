@@ -235,3 +235,16 @@ async def test_ten_thousand_names_that_upstream_has_not_leave_no_row_and_bounded
     assert len(upstream.requests) == len(names)
     assert len(forgotten) == 1
     assert forgotten[0] < 50, "the oldest are forgotten first"
+
+
+@pytest.mark.parametrize("body", [b"<a>" * 400_001, b"<!--" + b" " * 2_000_000], ids=["tags", "comment"])
+async def test_page_in_the_store_stays_as_it_was_when_the_next_one_has_no_end(
+    upstream: RunningUpstream, mirror: Reader, clock: Clock, body: bytes
+) -> None:
+    upstream.add_html("demo", [make_wheel()])
+    before = await mirror.page("demo")
+    upstream.paths["/simple/demo/"] = Served(body, headers={"Content-Type": "text/html"})
+    clock.pass_by(FRESH_FOR)
+    after = await mirror.page("demo")
+    assert upstream.asked("/simple/demo/") == 2
+    assert after.json == before.json

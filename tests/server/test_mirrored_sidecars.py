@@ -10,7 +10,7 @@ import pytest
 
 from conveyor.domain.indexes.mirror import FRESH_FOR
 from conveyor.errors import NotFound, UpstreamFailed
-from conveyor.upstream.index import PROVENANCE_LIMIT_BYTES
+from conveyor.upstream.index import PROVENANCE_LIMIT
 from distributions_made import Made, core_metadata, make_sdist, make_wheel, zip_of
 from mirrors import only_file, packages_path, settled
 from upstreams import Served, file_entry
@@ -233,7 +233,7 @@ async def test_provenance_is_advertised_here_fetched_when_asked_for_and_kept(
         (Served(status=404), NotFound),
         (Served(b"<html>log in</html>"), UpstreamFailed),
         (Served(b"[1, 2]"), UpstreamFailed),
-        (Served(b" " * (PROVENANCE_LIMIT_BYTES + 1)), UpstreamFailed),
+        (Served(b" " * (PROVENANCE_LIMIT.size_bytes + 1)), UpstreamFailed),
         (Served(status=500), UpstreamFailed),
     ],
     ids=["none", "no JSON", "no object", "too large", "error"],

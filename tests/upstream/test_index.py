@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from mirrors import mirrored_file
 from upstreams import Served, file_entry, running_upstream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from conveyor.domain.indexes.mirror import MirroredFile
@@ -117,6 +119,59 @@ async def test_page_that_is_sent_compressed_is_read(index: RunningUpstream) -> N
     served.headers["Content-Encoding"] = "gzip"
     files = await page_of(Upstream(index.url))
     assert [file.filename for file in files] == [WHEEL.filename]
+
+
+GZIPPED = gzip.compress(b"<html>") + gzip.compress(b"")
+"""Two members: some servers pack what they send piece by piece."""
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "message"),
+    [
+        ("gzip", GZIPPED[:-1], "not packed as it says, or was cut off"),
+        ("gzip", b"<html>", "not packed as it says"),
+        ("gzip", GZIPPED + b"more", "not packed as it says"),
+        ("gzip", gzip.compress(bytes(2000)), "more than 1,000 bytes"),
+        ("gzip", gzip.compress(b"") * 100, "more than 1,000 bytes"),
+        ("identity", bytes(1001), "more than 1,000 bytes"),
+        ("br", b"", 'packed as "br"'),
+    ],
+)
+async def test_page_that_is_not_packed_as_it_says_or_too_large_is_refused(
+    index: RunningUpstream, coding: str, body: bytes, message: str
+) -> None:
+    headers = {"Content-Type": "text/html", "Content-Encoding": coding}
+    index.paths["/simple/demo/"] = Served(body, headers=headers)
+    with pytest.raises(UpstreamFailed, match=message) as failed:
+        await page_of(Upstream(index.url, page_limit_bytes=1000))
+    assert failed.value.hint
+
+
+async def test_page_that_is_packed_in_several_members_is_read(index: RunningUpstream) -> None:
+    index.paths["/simple/demo/"] = Served(
+        GZIPPED, headers={"Content-Type": "text/html", "Content-Encoding": "x-gzip"}
+    )
+    assert await page_of(Upstream(index.url)) == ()
+
+
+async def test_page_that_trickles_is_given_up_after_the_time_that_is_named(index: RunningUpstream) -> None:
+    is_over = threading.Event()
+
+    def drops() -> Iterator[bytes]:
+        while not is_over.wait(0.01):
+            yield b" "
+
+    index.paths["/simple/demo/"] = Served(headers={"Content-Type": "text/html"}, endless=drops)
+    with pytest.raises(UpstreamFailed, match=r"did not come whole within 0\.8 seconds"):
+        await page_of(Upstream(index.url, timeout_seconds=0.2))
+    is_over.set()
+
+
+async def test_silent_upstream_is_given_up_after_the_time_that_is_named(index: RunningUpstream) -> None:
+    index.paths["/simple/demo/"] = Served(begins_after=threading.Event())
+    with pytest.raises(UpstreamFailed, match=r"silent for 0\.2 seconds"):
+        await page_of(Upstream(index.url, timeout_seconds=0.2))
+    index.let_go()
 
 
 async def test_file_that_is_labelled_as_compressed_is_taken_as_it_is(index: RunningUpstream) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from conveyor.domain.indexes.projects import ACTIVE, ProjectStatus
 from conveyor.errors import UpstreamFailed
-from conveyor.upstream.pages import ReceivedPage, parse_page
+from conveyor.upstream.pages import PageReader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 
 URL = "http://index.example/simple/demo/"
@@ -22,8 +25,16 @@ FILE = {"filename": "demo-1.0-py3-none-any.whl", "url": "demo.whl", "hashes": {"
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
-def read(body: bytes, content_type: str, *, charset: str | None = None) -> UpstreamPage:
-    return parse_page(ReceivedPage(body, content_type, charset, URL, '"1"'))
+def read(
+    body: bytes, content_type: str, *, charset: str | None = None, cuts: Iterable[int] = ()
+) -> UpstreamPage:
+    """The page, arriving in pieces that are cut at some bytes."""
+    reader = PageReader(URL, content_type=content_type, charset=charset)
+    ends = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
+    for begin, end in pairwise(ends):
+        reader.feed(body[begin:end])
+    reader.feed(b"", is_last=True)
+    return reader.page('"1"')
 
 
 def read_json(*files: dict[str, Any], version: object = "1.4", **more: Any) -> UpstreamPage:
@@ -244,3 +255,64 @@ def test_whatever_html_says_is_read_or_refused(text: str) -> None:
         read(text.encode("utf-8", "surrogatepass"), "text/html")
     except UpstreamFailed:
         return
+
+
+SOUND = (
+    (
+        json.dumps(
+            {
+                "meta": {"api-version": "1.4", "_more": [1, 2.5e3, -1, None]},
+                "versions": ["1.0", "é"],
+                "files": [{**FILE, "size": 12, "yanked": "ké"}, {**FILE, "filename": "a.zip", "size": 7}],
+                "number": 10,
+                "project-status": {"status": "archived", "reason": "x"},
+            },
+            ensure_ascii=False,
+        ).encode("utf-8-sig"),
+        JSON,
+    ),
+    (
+        (
+            '<meta name="pypi:project-status" content="archived"><base href="/b/"><script>a < b</script>'
+            f"{link('data-yanked=&quot;é&quot;')}<!-- <a> -->{link()}<a>x</a>{link()} &amp; more <b"
+        ).encode(),
+        "text/html",
+    ),
+)
+
+
+@given(st.lists(st.integers(0, 1000), max_size=20), st.sampled_from(SOUND))
+def test_page_says_the_same_wherever_its_pieces_are_cut(cuts: list[int], sound: tuple[bytes, str]) -> None:
+    body, content_type = sound
+    whole = read(body, content_type)
+    assert len(whole.files) >= 2
+    assert read(body, content_type, cuts=cuts) == whole
+    assert read(body, content_type, cuts=range(len(body))) == whole
+
+
+@pytest.mark.parametrize(
+    "body", [SOUND[0][0][:-1], SOUND[0][0] + b"x", SOUND[0][0].replace(b'["1.0"', b'["1.0",'), b"{7: 1}"]
+)
+def test_json_that_is_cut_off_or_goes_on_is_refused(body: bytes) -> None:
+    with pytest.raises(UpstreamFailed, match="no page of the simple API"):
+        read(body, JSON, cuts=range(len(body)))
+
+
+@pytest.mark.parametrize("charset", ["bz2", "punycode", "idna", "hex", "no-such-charset"])
+def test_charset_that_is_not_of_text_is_refused(charset: str) -> None:
+    with pytest.raises(UpstreamFailed, match="no page of the simple API"):
+        read(link().encode(), "text/html", charset=charset)
+
+
+def test_more_values_or_tags_than_a_page_can_have_are_refused() -> None:
+    with pytest.raises(UpstreamFailed, match="more than 400,000 values"):
+        read(b'{"versions": [' + b"1," * 400_000, JSON)
+    with pytest.raises(UpstreamFailed, match="more than 100,000 files"):
+        read(b'{"files": [' + b"{}," * 100_001, JSON)
+    with pytest.raises(UpstreamFailed, match="more than 400,000 tags"):
+        read(b"<b>" * 400_001, "text/html")
+
+
+def test_base_of_a_page_counts_for_links_before_it() -> None:
+    page = read_html(link(), '<base href="/files/">')
+    assert only(page).url == "http://index.example/files/demo.whl"

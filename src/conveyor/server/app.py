@@ -160,6 +160,7 @@ class App:
             cert=read_from.cert,
             proxy=read_from.proxy,
             timeout_seconds=read_from.timeout_seconds,
+            page_limit_bytes=self._settings.page_limit_bytes,
         )
         mirroring = Mirroring(store, upstream, file_limit_bytes=self._settings.file_limit_bytes)
         self._ending.push_async_callback(mirroring.close)

@@ -5,6 +5,10 @@ Headers are foreign too: one that says nothing sensible counts as missing.
 
 from __future__ import annotations
 
+import asyncio
+import zlib
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -15,9 +19,17 @@ from conveyor.upstream.connections import without_user
 from conveyor.upstream.pages import size_or_none
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
     import aiohttp
 
 CHUNK_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
+"""What is read of an answer at a time."""
+SMALL_ANSWER_BYTES = 1024 * 1024
+"""Answers of so many bytes are read without asking how many others are. Of a page: some 1,500 files."""
+LARGE_ANSWERS_AT_ONCE = 2
+"""What is kept of a page takes up to twice its size; two of the largest, a quarter of a gigabyte."""
 LONGEST_REST_SECONDS = 600
 """An upstream that wants to be left alone for longer is asked again after this all the same."""
 USUAL_REST_SECONDS = 30
@@ -49,16 +61,118 @@ def _rest_seconds(retry_after: str | None) -> int | None:
     return int(min(max(seconds, 1), LONGEST_REST_SECONDS))
 
 
-async def read_limited(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """All bytes of an answer; raises UpstreamFailed when there are more than the limit."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
-        size += len(chunk)
-        if size > limit_bytes:
-            raise UpstreamFailed(f"{without_user(str(answer.url))} sent more than {limit_bytes} bytes")
-        parts.append(chunk)
-    return b"".join(parts)
+class Room:
+    """How much of large answers one process holds at once.
+
+    Most answers are small, they come and go. One that has more than ``SMALL_ANSWER_BYTES`` takes one of few
+    places, and waits while others have them all.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LARGE_ANSWERS_AT_ONCE)
+
+    @asynccontextmanager
+    async def pieces(
+        self, answer: aiohttp.ClientResponse, what: str, *, limit: Limit, is_unpacked: bool = False
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of an answer in pieces of at least ``PIECE_BYTES``, the last one excepted.
+
+        Raises, while they are read:
+            UpstreamFailed: there are more than the limit, packed or unpacked; or they are not packed as the
+                answer says.
+        """
+        async with AsyncExitStack() as held:
+            unpacker = _unpacker(answer) if is_unpacked else None
+
+            async def limited() -> AsyncGenerator[bytes]:
+                sent = size = 0
+                waiting = bytearray()
+                async for chunk in answer.content.iter_any():
+                    sent += len(chunk)
+                    for piece in (chunk,) if unpacker is None else unpacker.unpacked(chunk):
+                        is_small_so_far = size <= SMALL_ANSWER_BYTES
+                        size += len(piece)
+                        limit.check(max(sent, size), what)
+                        if is_small_so_far and size > SMALL_ANSWER_BYTES:
+                            await self._places.acquire()
+                            held.callback(self._places.release)
+                        waiting += piece
+                        if len(waiting) >= PIECE_BYTES:
+                            yield bytes(waiting)
+                            waiting.clear()
+                    limit.check(sent, what)
+                if unpacker is not None:
+                    waiting += unpacker.rest()
+                yield bytes(waiting)
+
+            yield await held.enter_async_context(aclosing(limited()))
+
+    async def read(self, answer: aiohttp.ClientResponse, what: str, *, limit: Limit) -> bytes:
+        """All bytes of an answer, as they were sent; raises UpstreamFailed when they are too many."""
+        async with self.pieces(answer, what, limit=limit) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many bytes an answer may have."""
+
+    size_bytes: int
+    advice: str
+    """What to do about a larger one."""
+
+    def check(self, size_bytes: int, what: str) -> None:
+        """Raise UpstreamFailed when it is more."""
+        if size_bytes > self.size_bytes:
+            raise UpstreamFailed(f"{what} has more than {self.size_bytes:,} bytes", hint=self.advice)
+
+
+def _unpacker(answer: aiohttp.ClientResponse) -> _Unpacker | None:
+    coding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding in ("gzip", "x-gzip"):
+        return _Unpacker(without_user(str(answer.url)))
+    raise UpstreamFailed(
+        f'{without_user(str(answer.url))} came packed as "{coding[:40]}", and only gzip was asked for',
+        hint="is a proxy in between that packs what it sends on?",
+    )
+
+
+class _Unpacker:
+    """Unpacks gzip, one member after the other (RFC 1952); some kilobytes may be packed gigabytes."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._member = zlib.decompressobj(wbits=_GZIP)
+
+    def unpacked(self, content: bytes) -> Iterator[bytes]:
+        """What the bytes unpack to, in small pieces; raises UpstreamFailed."""
+        while content:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=_GZIP)
+            try:
+                piece = self._member.decompress(content, PIECE_BYTES)
+            except zlib.error as error:
+                raise self._failed() from error
+            content = self._member.unused_data or self._member.unconsumed_tail
+            yield piece
+
+    def rest(self) -> bytes:
+        """What was left inside after the last byte; raises UpstreamFailed when the end is missing."""
+        rest = self._member.flush()
+        if not self._member.eof:
+            raise self._failed()
+        return rest
+
+    def _failed(self) -> UpstreamFailed:
+        return UpstreamFailed(
+            f"{self._url} is not packed as it says, or was cut off", hint="try again; is a proxy in between?"
+        )
+
+
+_GZIP = 31
+"""What zlib calls "32 KB of window, and gzip around it"."""
 
 
 def content_length(answer: aiohttp.ClientResponse) -> int | None:

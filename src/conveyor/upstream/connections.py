@@ -79,9 +79,8 @@ class Connections:
         *,
         timeout: aiohttp.ClientTimeout,
         headers: Mapping[str, str],
-        is_decompressed: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to a request without a body, after its redirects.
+        """The answer to a request without a body, after its redirects; its bytes are as they were sent.
 
         Raises:
             UpstreamFailed: a rule of this module refuses it.
@@ -98,7 +97,7 @@ class Connections:
                 timeout=timeout,
                 proxy=proxy,
                 allow_redirects=False,
-                auto_decompress=is_decompressed,
+                auto_decompress=False,
             ) as answer:
                 target = answer.headers.get("Location")
                 if answer.status not in _REDIRECTS or target is None:

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from conveyor.domain.distributions.partial_wheels import MIRRORED_METADATA_LIMIT_BYTES
-from conveyor.domain.indexes.mirror import FileFacts, Unchanged
+from conveyor.domain.indexes.mirror import PAGE_LIMIT_BYTES, FileFacts, Unchanged
 from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.upstream.answers import (
     CHUNK_BYTES,
+    Limit,
+    Room,
     content_length,
     content_range,
     expect,
     last_modified,
-    read_limited,
     sound_etag,
 )
 from conveyor.upstream.connections import Connections, without_user
-from conveyor.upstream.pages import ACCEPT, ReceivedPage, parse_page
+from conveyor.upstream.pages import ACCEPT, PageReader
 from conveyor.upstream.questions import Questions
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.mirror import MirroredFile, UpstreamPage
 
-PAGE_LIMIT_BYTES = 128 * 1024 * 1024
-PROVENANCE_LIMIT_BYTES = 4 * 1024 * 1024
-"""An attestation has some 10 KB, and a file has one or two."""
+PROVENANCE_LIMIT = Limit(4 * 1024 * 1024, "an attestation has some 10 KB: is the upstream's damaged?")
+_METADATA_LIMIT = Limit(MIRRORED_METADATA_LIMIT_BYTES, "is this file what its upstream meant to publish?")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,10 @@ class Body:
 
 
 class Upstream:
-    """One other index, read through one set of connections; ``timeout_seconds`` as ``Questions`` has it."""
+    """One other index, read through one set of connections.
+
+    ``timeout_seconds`` as ``Questions`` has it; ``page_limit_bytes``: how large a page may be, unpacked.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,13 @@ class Upstream:
         cert: str | None = None,
         proxy: str | None = None,
         timeout_seconds: float = 15.0,
+        page_limit_bytes: int = PAGE_LIMIT_BYTES,
     ) -> None:
+        self._room = Room()
+        self._page_limit = Limit(
+            page_limit_bytes,
+            "is the store's upstream a Python package index? CONVEYOR_PAGE_LIMIT_BYTES sets the limit",
+        )
         self._connections = Connections(url, cert=cert, proxy=proxy)
         self._questions = Questions(self._connections, timeout_seconds=timeout_seconds)
 
@@ -94,14 +103,21 @@ class Upstream:
             if answer.status in (404, 410):
                 return None
             expect(answer, 200)
-            body = await read_limited(answer, PAGE_LIMIT_BYTES)
-            found_etag = sound_etag(answer) or _own_etag(body)
-            if found_etag == etag:
+            if etag is not None and etag == sound_etag(answer):
                 return Unchanged()
-            received = ReceivedPage(
-                body, answer.content_type, answer.charset, without_user(str(answer.url)), found_etag
+            reader = PageReader(
+                without_user(str(answer.url)), content_type=answer.content_type, charset=answer.charset
             )
-            return await asyncio.to_thread(parse_page, received)
+            digest = hashlib.sha256()
+            async with self._room.pieces(answer, what, limit=self._page_limit, is_unpacked=True) as pieces:
+                async for piece in pieces:
+                    digest.update(piece)
+                    await asyncio.to_thread(reader.feed, piece)
+                found_etag = sound_etag(answer) or _own_etag(digest.hexdigest())
+                if found_etag == etag:
+                    return Unchanged()
+                await asyncio.to_thread(reader.feed, b"", is_last=True)
+                return await asyncio.to_thread(reader.page, found_etag)
 
     async def has_project(self, project: NormalizedName) -> bool:
         """Whether upstream has a project of that name; raises UpstreamFailed."""
@@ -127,7 +143,8 @@ class Upstream:
                 return None
             expect(answer, 206)
             start, total = content_range(answer)
-            return Part(start, await read_limited(answer, MIRRORED_METADATA_LIMIT_BYTES), total)
+            what = f"a part of {file.filename}"
+            return Part(start, await self._room.read(answer, what, limit=_METADATA_LIMIT), total)
 
     async def fetch_metadata(self, file: MirroredFile) -> bytes:
         """The metadata file beside a distribution (PEP 658).
@@ -136,9 +153,7 @@ class Upstream:
             NotFound: upstream has none.
             UpstreamFailed: no answer, or bytes of another digest than the page said.
         """
-        content = await self._beside(
-            f"{file.url}.metadata", f"metadata of {file.filename}", MIRRORED_METADATA_LIMIT_BYTES
-        )
+        content = await self._beside(f"{file.url}.metadata", f"metadata of {file.filename}", _METADATA_LIMIT)
         if file.metadata_sha256 and hashlib.sha256(content).hexdigest() != file.metadata_sha256:
             raise UpstreamFailed(
                 f"upstream's metadata of {file.filename} has another digest than its page says"
@@ -155,7 +170,7 @@ class Upstream:
         what = f"provenance of {file.filename}"
         if file.provenance_url is None:
             raise NotFound(f"upstream has no {what}")
-        content = await self._beside(file.provenance_url, what, PROVENANCE_LIMIT_BYTES)
+        content = await self._beside(file.provenance_url, what, PROVENANCE_LIMIT)
         try:
             is_object = isinstance(json.loads(content), dict)
         except (ValueError, RecursionError):
@@ -176,22 +191,22 @@ class Upstream:
             expect(answer, 200)
             yield Body(content_length(answer), answer.content.iter_chunked(CHUNK_BYTES))
 
-    async def _beside(self, url: str, what: str, limit_bytes: int) -> bytes:
+    async def _beside(self, url: str, what: str, limit: Limit) -> bytes:
         """A small file that stands beside a distribution; raises NotFound, UpstreamFailed."""
         async with self._questions.asked(url, f"upstream's {what}") as answer:
             if answer.status in (403, 404, 410):
                 raise NotFound(f"upstream has no {what}")
             expect(answer, 200)
-            return await read_limited(answer, limit_bytes)
+            return await self._room.read(answer, f"upstream's {what}", limit=limit)
 
 
 def _server_of(file: MirroredFile) -> str:
     return f"the server of {file.filename}"
 
 
-def _own_etag(body: bytes) -> str:
+def _own_etag(sha256: str) -> str:
     """A validator for a page that came without one; never sent to upstream."""
-    return f"body:{hashlib.sha256(body).hexdigest()}"
+    return f"body:{sha256}"
 
 
 def _is_own_etag(etag: str) -> bool:

@@ -7,12 +7,12 @@ what a newer one adds is ignored (PEP 629). HTML says the same in attributes and
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from codecs import getincrementaldecoder, lookup
+from collections import deque
+from contextlib import contextmanager
 from datetime import datetime
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urldefrag, urljoin, urlsplit
+from urllib.parse import parse_qs, urldefrag, urlsplit
 
 from packaging.version import Version
 
@@ -21,9 +21,11 @@ from conveyor.domain.indexes.projects import status_from
 from conveyor.domain.words.notation import is_sha256, utc_text
 from conveyor.errors import UpstreamFailed
 from conveyor.upstream.connections import joined
+from conveyor.upstream.documents import EndlessDocument, HtmlPage, JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from codecs import IncrementalDecoder
+    from collections.abc import Callable, Iterator, Mapping
 
     from conveyor.domain.indexes.projects import ProjectStatus
 
@@ -31,44 +33,80 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 API_MAJOR = 1
 LARGEST_SIZE_BYTES = 2**63 - 1
 """What a row can hold."""
+MOST_FILES = 100_000
+"""Of one page. The largest projects have some 40,000."""
+
+_IS_INDEX = "is the store's upstream a Python package index?"
 
 
-@dataclass(frozen=True)
-class ReceivedPage:
-    """A page as it was received, and where it came from in the end: its links are relative to that."""
+class PageReader:
+    """Reads one page while it arrives; what is kept of it are its files."""
 
-    body: bytes
-    content_type: str
-    charset: str | None
-    url: str
-    etag: str
+    def __init__(self, url: str, *, content_type: str, charset: str | None) -> None:
+        """``url``: where the page came from in the end, its links are relative to that.
+
+        Raises:
+            UpstreamFailed: its charset is unknown.
+        """
+        self._url = url
+        self._read: _JsonPage | _HtmlPage
+        self._decoder: IncrementalDecoder
+        with self._refusing():
+            if content_type.endswith("json"):
+                self._decoder = getincrementaldecoder("utf-8-sig")("surrogatepass")
+                self._read = _JsonPage(url)
+            else:
+                self._decoder = _decoder(charset)
+                self._read = _HtmlPage(url)
+
+    def feed(self, content: bytes, *, is_last: bool = False) -> None:
+        """Read on, some 64 KB at a time.
+
+        Raises:
+            UpstreamFailed: it is not a page of this API, one of another major version, or one without an end.
+        """
+        with self._refusing():
+            self._read.feed(self._decoder.decode(content, is_last), is_last=is_last)
+
+    def page(self, etag: str) -> UpstreamPage:
+        """What the page says, after its last byte; files that cannot be served are left out.
+
+        A page on which every link is left out is somebody's page, but not of this API (a login form, say): it
+        must not pass for a project without files.
+
+        Raises:
+            UpstreamFailed: it is not a page of this API.
+        """
+        with self._refusing():
+            kept, status = tuple(self._read.files()), self._read.status()
+        if self._read.found and not kept:
+            raise UpstreamFailed(f"{self._url} names no file with a SHA-256", hint=_IS_INDEX)
+        return UpstreamPage(files=kept, etag=etag, status=status)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except UpstreamFailed:
+            raise
+        except EndlessDocument as error:
+            raise UpstreamFailed(f"{self._url} has {error}", hint=_IS_INDEX) from error
+        except Exception as error:  # whatever a parser says of foreign bytes
+            raise UpstreamFailed(
+                f"{self._url} is no page of the simple API: {type(error).__name__}", hint=_IS_INDEX
+            ) from error
 
 
-def parse_page(received: ReceivedPage) -> UpstreamPage:
-    """What a page says; files without a SHA-256 cannot be served by digest and are left out.
+def _decoder(charset: str | None) -> IncrementalDecoder:
+    """Reads text in pieces; raises LookupError for what is not the name of a charset.
 
-    A page on which every link is left out is somebody's page, but not of this API (a login form, say): it
-    must not pass for a project without files.
-
-    Raises:
-        UpstreamFailed: it is no page of this API, or one of another major version.
+    Names of internationalised hosts are read in a time that grows with the square of their length.
     """
-    try:
-        read = _read_json if received.content_type.endswith("json") else _read_html
-        found, status = read(received)
-    except UpstreamFailed:
-        raise
-    except Exception as error:  # whatever a parser says of foreign bytes
-        raise UpstreamFailed(
-            f"{received.url} is no page of the simple API: {type(error).__name__}",
-            hint="is the store's upstream a Python package index?",
-        ) from error
-    kept = tuple(file for file in found if _is_servable(file))
-    if found and not kept:
-        raise UpstreamFailed(
-            f"{received.url} names no file with a SHA-256", hint="is it a Python package index?"
-        )
-    return UpstreamPage(files=kept, etag=received.etag, status=status)
+    name = charset or "utf-8-sig"
+    if lookup(name).name in ("idna", "punycode"):
+        raise LookupError(name)
+    b"?".decode(name, "replace")  # also refuses codecs that are not of text
+    return getincrementaldecoder(name)("replace")
 
 
 def size_or_none(size_bytes: object) -> int | None:
@@ -81,12 +119,47 @@ def size_or_none(size_bytes: object) -> int | None:
 # --- JSON --------------------------------------------------------------------------------------------------
 
 
-def _read_json(received: ReceivedPage) -> tuple[list[UpstreamFile], ProjectStatus]:
-    document = json.loads(received.body)
-    _check_version(_object(document.get("meta")).get("api-version"), received.url)
-    status = _object(document.get("project-status"))
-    files = [_json_file(_object(entry), received.url) for entry in document["files"]]
-    return files, status_from(_text(status.get("status")), _text(status.get("reason")))
+class _JsonPage:
+    """A page in JSON, as far as it was read."""
+
+    def __init__(self, url: str) -> None:
+        self.found = 0
+        self._url = url
+        self._document = JsonObject(self._note, self._list)
+        self._status: Mapping[str, Any] = {}
+        self._files: list[UpstreamFile] | None = None
+
+    def feed(self, text: str, *, is_last: bool) -> None:
+        self._document.feed(text, is_last=is_last)
+
+    def files(self) -> list[UpstreamFile]:
+        if self._files is None:
+            raise ValueError("it has no list of files")
+        return self._files
+
+    def status(self) -> ProjectStatus:
+        return status_from(_text(self._status.get("status")), _text(self._status.get("reason")))
+
+    def _note(self, key: str, value: object) -> None:
+        if key == "meta":
+            _check_version(_object(value).get("api-version"), self._url)
+        elif key == "project-status":
+            self._status = _object(value)
+        elif key == "files":
+            self._files = None
+
+    def _list(self, key: str) -> Callable[[Any], None] | None:
+        if key != "files":
+            return None
+        files = self._files = []
+
+        def keep(entry: object) -> None:
+            self.found = _one_more(self.found, self._url)
+            file = _json_file(_object(entry), self._url)
+            if _is_servable(file):
+                files.append(file)
+
+        return keep
 
 
 def _json_file(entry: Mapping[str, Any], base_url: str) -> UpstreamFile:
@@ -110,56 +183,51 @@ def _json_file(entry: Mapping[str, Any], base_url: str) -> UpstreamFile:
 # --- HTML --------------------------------------------------------------------------------------------------
 
 
-def _read_html(received: ReceivedPage) -> tuple[list[UpstreamFile], ProjectStatus]:
-    reader = _HtmlReader(received.url)
-    text = received.body.decode(received.charset or "utf-8-sig", "replace")
-    # A tag without an end has the parser search the rest of the page for one, at each "<" anew.
-    reader.feed(text[: text.rfind(">") + 1])
-    reader.close()
-    _check_version(reader.meta.get("pypi:repository-version"), received.url)
-    status = _text(reader.meta.get("pypi:project-status"))
-    reason = _text(reader.meta.get("pypi:project-status-reason"))
-    files = [_html_file(text, link, reader.base_url) for text, link in reader.links()]
-    return files, status_from(status, reason)
-
-
-class _HtmlReader(HTMLParser):
-    """Collects the links of a page with their attributes and texts, and its ``<meta>`` tags."""
+class _HtmlPage:
+    """A page in HTML, as far as it was read; the links wait, because a ``<base>`` may follow them."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.base_url = url
-        self.meta: dict[str, str] = {}
-        self._links: list[tuple[list[str], dict[str, str]]] = []
-        self._has_base = self._is_in_link = False
+        self.found = 0
+        self._url = url
+        self._document = HtmlPage(url, attributes=_LINK_ATTRIBUTES, metas=_METAS, on_link=self._keep)
+        self._links: deque[tuple[str, Mapping[str, str]]] = deque()
 
-    def links(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """(text, attributes) of each link that leads somewhere."""
-        for pieces, attributes in self._links:
-            if "href" in attributes:
-                yield "".join(pieces).strip(), attributes
+    def feed(self, text: str, *, is_last: bool) -> None:
+        self._document.read(text)
+        if is_last:
+            self._document.finish()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag that opens."""
-        attributes = {name: value or "" for name, value in attrs}
-        if tag == "a":
-            self._links.append(([], attributes))
-            self._is_in_link = True
-        elif tag == "meta" and "name" in attributes:
-            self.meta.setdefault(attributes["name"], attributes.get("content", ""))
-        elif tag == "base" and "href" in attributes and not self._has_base:
-            self.base_url = urljoin(self.base_url, attributes["href"])
-            self._has_base = True
+    def files(self) -> Iterator[UpstreamFile]:
+        _check_version(self._document.meta.get("pypi:repository-version"), self._url)
+        while self._links:
+            file = _html_file(*self._links.popleft(), self._document.base_url)
+            if _is_servable(file):
+                yield file
 
-    def handle_endtag(self, tag: str) -> None:
-        """A tag that closes."""
-        if tag == "a":
-            self._is_in_link = False
+    def status(self) -> ProjectStatus:
+        meta = self._document.meta
+        return status_from(
+            _text(meta.get("pypi:project-status")), _text(meta.get("pypi:project-status-reason"))
+        )
 
-    def handle_data(self, data: str) -> None:
-        """Text between tags."""
-        if self._is_in_link:
-            self._links[-1][0].append(data)
+    def _keep(self, text: str, link: Mapping[str, str]) -> None:
+        if "href" in link:
+            self.found = _one_more(self.found, self._url)
+            self._links.append((text, link))
+
+
+_METAS = frozenset({"pypi:repository-version", "pypi:project-status", "pypi:project-status-reason"})
+_LINK_ATTRIBUTES = frozenset(
+    {
+        "href",
+        "data-core-metadata",
+        "data-dist-info-metadata",
+        "data-upload-time",
+        "data-requires-python",
+        "data-yanked",
+        "data-provenance",
+    }
+)
 
 
 def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFile:
@@ -184,6 +252,13 @@ def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFil
 
 def _is_servable(file: UpstreamFile) -> bool:
     return bool(file.url and file.sha256) and is_sound_filename(file.filename)
+
+
+def _one_more(found: int, url: str) -> int:
+    """The number of files with one more; raises UpstreamFailed when a page has too many."""
+    if found >= MOST_FILES:
+        raise UpstreamFailed(f"{url} names more than {MOST_FILES:,} files", hint=_IS_INDEX)
+    return found + 1
 
 
 def _check_version(declared: object, url: str) -> None:

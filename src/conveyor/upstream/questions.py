@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 TOTAL_TIMES = 4
-"""A small answer may take so many times the timeout in all, as long as it is never silent for one."""
+"""All but files may take so many times the timeout in all, as long as they are never silent for one."""
+
+_REACHABLE = "is the upstream reachable?"
+_SLOW = "try again; the timeout is that of pip on this machine when the store was made"
 
 
 class Questions:
@@ -35,11 +39,7 @@ class Questions:
             sock_connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS),
             sock_read=timeout_seconds,
         )
-        self._small = aiohttp.ClientTimeout(
-            total=TOTAL_TIMES * timeout_seconds,
-            sock_connect=self._silence.sock_connect,
-            sock_read=timeout_seconds,
-        )
+        self._total_seconds = TOTAL_TIMES * timeout_seconds
 
     @asynccontextmanager
     async def asked(
@@ -54,38 +54,44 @@ class Questions:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one question; ``what`` was asked stands in errors.
 
-        ``is_file``: it may take any time, as long as it is never silent. ``is_page``: it may come compressed,
-        while a file's bytes are hashed as they are.
+        ``is_file``: it may take any time, as long as it is never silent; anything else has to be answered and
+        read in ``TOTAL_TIMES`` the timeout. ``is_page``: it may come packed by gzip, while a file's
+        bytes are hashed as they are.
 
         Raises:
             UpstreamFailed: there was no answer in time, or it broke off.
         """
-        sent = dict(headers or {}) if is_page else {"Accept-Encoding": "identity", **(headers or {})}
-        timeout = self._silence if is_file else self._small
-        with _foreign_errors(what):
-            async with self._connections.request(
-                method, url, timeout=timeout, headers=sent, is_decompressed=is_page
-            ) as answer:
+        sent = {"Accept-Encoding": "gzip" if is_page else "identity", **(headers or {})}
+        with self._foreign_errors(what):
+            async with (
+                asyncio.timeout(None if is_file else self._total_seconds),
+                self._connections.request(method, url, timeout=self._silence, headers=sent) as answer,
+            ):
                 yield answer
 
-
-@contextmanager
-def _foreign_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise UpstreamFailed(
-            f"{what} did not come in time", hint="try again; is the upstream slow?"
-        ) from error
-    except aiohttp.ClientResponseError as error:
-        raise UpstreamFailed(f"{what} was answered with {error.status} {error.message}") from error
-    except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, RefusedAddress):
-            raise refused_address(f"{error.host}:{error.port}") from error
-        raise _not_had(what, error) from error
-    except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:  # the last: no URL, no host
-        raise _not_had(what, error) from error
+    @contextmanager
+    def _foreign_errors(self, what: str) -> Iterator[None]:
+        """Every error of the network as one of ours, which names the limit that was exceeded."""
+        try:
+            yield
+        except aiohttp.ConnectionTimeoutError as error:
+            within = f"{self._silence.sock_connect:g} seconds"
+            raise UpstreamFailed(f"{what}: no connection within {within}", hint=_REACHABLE) from error
+        except aiohttp.SocketTimeoutError as error:
+            silent = f"{self._silence.sock_read:g} seconds"
+            raise UpstreamFailed(f"{what}: upstream was silent for {silent}", hint=_SLOW) from error
+        except TimeoutError as error:
+            within = f"{self._total_seconds:g} seconds"
+            raise UpstreamFailed(f"{what} did not come whole within {within}", hint=_SLOW) from error
+        except aiohttp.ClientResponseError as error:
+            raise UpstreamFailed(f"{what} was answered with {error.status} {error.message}") from error
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, RefusedAddress):
+                raise refused_address(f"{error.host}:{error.port}") from error
+            raise _not_had(what, error) from error
+        except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:  # the last: no URL, no host
+            raise _not_had(what, error) from error
 
 
 def _not_had(what: str, error: Exception) -> UpstreamFailed:
-    return UpstreamFailed(f"{what} cannot be had: {type(error).__name__}", hint="is the upstream reachable?")
+    return UpstreamFailed(f"{what} cannot be had: {type(error).__name__}", hint=_REACHABLE)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 FRESH_FOR = timedelta(seconds=600)
 """How long a page counts as fresh: PyPI's own ``max-age``."""
 
+PAGE_LIMIT_BYTES = 64 * 1024 * 1024
+"""How large a page may be, unpacked, unless the store says otherwise: 60,000 files have some 40 MB."""
+
 ABSENT_FOR = timedelta(seconds=60)
 """How long "upstream has no such project" is believed: somebody may be waiting for the first release."""
 
@@ -165,7 +168,6 @@ def is_sound_filename(filename: str) -> bool:
         and filename.isprintable()
         and not set(filename) & {"/", "\\"}
         and not filename.startswith(".")
-        and not any("\ud800" <= character <= "\udfff" for character in filename)
     )
 
 
