@@ -34,7 +34,7 @@ for the command line. Each instance says what happened, with values, and what to
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,19 +42,51 @@ if TYPE_CHECKING:
     from conveyor.domain.releases.gates.judged import Verdict
 
 
+Rule = Literal[
+    # the form
+    "form", "form-protocol", "form-repeated", "form-digest", "form-filename", "form-metadata", "attestations",
+    # the filename
+    "filename", "filename-extension", "filename-normalized",
+    # any archive
+    "archive-paths", "archive-twice", "archive-case", "archive-size",
+    # wheels
+    "zip-structure", "zip-compression", "zip-encryption", "zip-data-descriptor", "zip-comment", "zip-members",
+    "wheel-dist-info", "wheel-data", "wheel-file", "record", "record-complete", "record-hash", "entry-points",
+    # sdists
+    "tar-structure", "tar-format", "tar-members", "tar-links", "sdist-folder", "sdist-pkg-info",
+    # core metadata
+    "metadata-size", "metadata-version", "metadata-fields", "metadata-syntax", "metadata-filename", "summary",
+    "requirements", "requirement-urls", "addresses", "links", "link-labels", "classifiers", "dynamic",
+    "licence-fields", "licence-files", "description-rendering",
+    # the store
+    "index-unknown", "index-closed", "project-closed", "name-upstream", "name-misleads", "filename-taken",
+    "filename-deleted", "version-spelling", "release-closed", "file-size", "project-size",
+]  # fmt: skip
+"""Rules that refuse uploads, each a row of ``docs/reference/uploads.md``; answers name them in brackets."""
+
+
 class ConveyorError(Exception):
-    """Base of the tree: ``message`` says what happened, ``hint`` what to do next, if anything."""
+    """Base of the tree: ``message`` says what happened, ``hint`` what to do next, if anything.
+
+    ``rule`` is the rule for uploads that was broken, if it was one.
+    """
 
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, rule: Rule | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.rule = rule
+
+    @property
+    def named_message(self) -> str:
+        """The message, with the rule in brackets behind it."""
+        return f"{self.message} [{self.rule}]" if self.rule else self.message
 
     def __str__(self) -> str:
-        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+        return f"{self.named_message}\nhint: {self.hint}" if self.hint else self.named_message
 
 
 class InvalidInput(ConveyorError):
@@ -63,8 +95,15 @@ class InvalidInput(ConveyorError):
     http_status = 400
     exit_code = 2
 
-    def __init__(self, message: str, *, faults: Sequence[str] = (), hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        faults: Sequence[str] = (),
+        hint: str | None = None,
+        rule: Rule | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, rule=rule)
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
@@ -245,6 +284,8 @@ def problem_fields(error: ConveyorError) -> dict[str, Any]:
     }
     if error.hint:
         fields["hint"] = error.hint
+    if error.rule:
+        fields["rule"] = error.rule
     if isinstance(error, InvalidInput) and error.faults:
         fields["faults"] = list(error.faults)
     if isinstance(error, PromotionRefused):

@@ -101,7 +101,7 @@ def test_members_that_differ_only_in_case_are_refused(paths: list[str], merged: 
         read(make_wheel("demo", "1.0", extra=dict.fromkeys(paths, b"")))
     first, second = merged
     assert refused.value.faults == (
-        f"the archive has {first} and {second}, which are one where case is ignored",
+        f"the archive has {first} and {second}, which are one where case is ignored [archive-case]",
     )
 
 

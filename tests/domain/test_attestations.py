@@ -115,7 +115,7 @@ def test_statement_about_something_else_is_a_fault(changes: dict[str, Any], faul
 
 def test_second_attestation_of_a_kind_is_a_fault() -> None:
     text = json.dumps([make_attestation(MADE), make_attestation(MADE)])
-    assert read(text)[1] == "attestation 2 is the second one of the kind publish"
+    assert read(text)[1] == "attestation 2 is the second one of the kind publish [attestations]"
 
 
 def test_all_faults_of_all_attestations_are_named() -> None:

@@ -161,12 +161,14 @@ def test_wheel_with_a_fault_is_refused(replace: dict[str, bytes | None], fault: 
 
 def test_dist_info_of_another_version_is_refused() -> None:
     made = Made("demo-2.0-py3-none-any.whl", make_wheel().content)
-    assert "the folder demo-1.0.dist-info does not belong to demo 2.0" in faults_of(made)
+    assert "the folder demo-1.0.dist-info does not belong to demo 2.0 [wheel-dist-info]" in faults_of(made)
 
 
 def test_wheel_without_dist_info_is_refused() -> None:
     made = Made("demo-1.0-py3-none-any.whl", zip_of({"a.py": b""}))
-    assert faults_of(made) == ("the wheel must have one folder demo-1.0.dist-info; it has: none",)
+    assert faults_of(made) == (
+        "the wheel must have one folder demo-1.0.dist-info; it has: none [wheel-dist-info]",
+    )
 
 
 def test_licence_files_may_be_in_their_folder() -> None:
@@ -188,7 +190,7 @@ def test_wrong_hashes_of_many_files_are_named_in_few_sentences() -> None:
     changed = {path: b"2" if path in names else content for path, content in members.items()}
     faults = faults_of(Made("demo-1.0-py3-none-any.whl", zip_of(changed)))
     assert len(faults) == 11
-    assert faults[-1] == "RECORD gives another hash than that of and 2990 more"
+    assert faults[-1] == "RECORD gives another hash than that of and 2990 more [record-hash]"
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -197,10 +199,10 @@ def test_faults_of_a_large_wheel_are_found_by_the_threads_that_share_it(compress
     wrong = {"demo/1.bin": bytes(LARGE_BYTES // 3), "demo/4.bin": b"short", "demo/5.bin": None}
     assert read(make_wheel(extra=large, compression=compression)).version == "1.0"
     assert faults_of(make_wheel(extra=large, replace=wrong, compression=compression)) == (
-        "RECORD lists demo/5.bin, which is not in the wheel",
-        "RECORD gives another hash than that of demo/1.bin",
-        "RECORD gives another hash than that of demo/4.bin",
-        "RECORD gives another size than that of demo/4.bin",
+        "RECORD lists demo/5.bin, which is not in the wheel [record-complete]",
+        "RECORD gives another hash than that of demo/1.bin [record-hash]",
+        "RECORD gives another hash than that of demo/4.bin [record-hash]",
+        "RECORD gives another size than that of demo/4.bin [record-hash]",
     )
 
 
@@ -210,7 +212,7 @@ def test_damaged_members_of_a_large_wheel_are_named_in_the_order_of_the_file() -
     sound = make_wheel(extra=dict.fromkeys(names, content), compression=zipfile.ZIP_STORED)
     damaged = Made(sound.filename, sound.content.replace(b"sound", b"wrong"))
     assert faults_of(damaged) == tuple(
-        f"{name} is damaged: its CRC-32 is not the one listed" for name in names
+        f"{name} is damaged: its CRC-32 is not the one listed [zip-structure]" for name in names
     )
 
 
@@ -238,7 +240,7 @@ def test_sdist_without_package_info_is_refused() -> None:
     from distributions_made import tar_gz_of
 
     made = Made("demo-1.0.tar.gz", tar_gz_of([(tar_file("demo-1.0/setup.py"), b"")]))
-    assert faults_of(made) == ("the sdist must have one demo-1.0/PKG-INFO; it has 0",)
+    assert faults_of(made) == ("the sdist must have one demo-1.0/PKG-INFO; it has 0 [sdist-pkg-info]",)
 
 
 DESCRIBED = core_metadata(
@@ -320,7 +322,7 @@ def test_description_that_does_not_render_is_refused() -> None:
     assert faults_of(make_wheel(metadata=declared)) == (
         (
             "the description does not render as reStructuredText: "
-            'line 3: Unknown directive type "nonsense"; mend it'
+            'line 3: Unknown directive type "nonsense"; mend it [description-rendering]'
         ),
     )
     undeclared = core_metadata(description="Look at `this\n")
@@ -357,7 +359,10 @@ def test_attestation_that_does_not_verify_is_refused() -> None:
     made = make_wheel()
     body = make_attestation(made, certificate=certificate_of(make_key()))
     assert faults_of(made, {"attestations": [json.dumps([body])]}) == (
-        "the attestation of the kind publish: its signature is not made with the key of its certificate",
+        (
+            "the attestation of the kind publish: "
+            "its signature is not made with the key of its certificate [attestations]"
+        ),
     )
     about_another = json.dumps([make_attestation(make_sdist())])
     assert len(faults_of(made, {"attestations": [about_another]})) == 2

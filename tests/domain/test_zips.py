@@ -33,7 +33,7 @@ def read(content: bytes, limits: ArchiveLimits | None = None) -> tuple[dict[str,
         try:
             found[path] = b"".join(archive.chunks(member)) if archive else b""
         except Unreadable as unreadable:
-            faults.add(str(unreadable))
+            unreadable.add_to(faults, otherwise="zip-structure")
     return found, faults.sentences
 
 

@@ -50,8 +50,10 @@ def _from_problem(problem: dict[str, Any]) -> ConveyorError:
     if issubclass(kind, PromotionRefused):
         return kind(message, verdicts=read_verdicts(problem), hint=hint)
     if issubclass(kind, InvalidInput):
-        return kind(message, faults=tuple(problem.get("faults", ())), hint=hint)
-    return kind(message, hint=hint)
+        return kind(message, faults=tuple(problem.get("faults", ())), hint=hint, rule=problem.get("rule"))
+    error = kind(message, hint=hint)
+    error.rule = problem.get("rule")
+    return error
 
 
 def _from_plain_text(status: int, text: str) -> ConveyorError:

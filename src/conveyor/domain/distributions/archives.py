@@ -15,6 +15,7 @@ from conveyor.errors import InvalidDistribution
 
 if TYPE_CHECKING:
     from conveyor.domain.words.faults import Faults
+    from conveyor.errors import Rule
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
@@ -45,7 +46,11 @@ class ArchiveLimits:
 
 
 class Unreadable(InvalidDistribution):
-    """The archive cannot be read any further; its text is the fault, and joins the others of the file."""
+    """The archive cannot be read any further; its message is the fault, and joins the others of the file."""
+
+    def add_to(self, faults: Faults, *, otherwise: Rule) -> None:
+        """Put it among the faults of the file, under its own rule or else that of the whole archive."""
+        faults.add(self.rule or otherwise, self.message)
 
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -95,7 +100,7 @@ class Tree:
         """
         plain = path if path.isascii() else unicodedata.normalize("NFC", path)
         if plain in self._entered:
-            self._faults.add(f"the archive has {path} twice")
+            self._faults.add("archive-twice", f"the archive has {path} twice")
             return
         self._entered.add(plain)
         parents = plain.split("/")[:-1]
@@ -116,14 +121,16 @@ class Tree:
             if self._merged and any(path.startswith(f"{folder}/") for folder in self._merged):
                 return
             if (other := by_folded.setdefault(_folded(path), path)) != path:
-                self._faults.add(f"the archive has {other} and {path}, which are one where case is ignored")
+                self._faults.add(
+                    "archive-case", f"the archive has {other} and {path}, which are one where case is ignored"
+                )
                 self._merged.add(path)
                 return
 
     def finish(self) -> None:
         """Report the paths that are a file for one member and a folder for another."""
         self._faults.add_each(
-            self._leaves & self._folders, "the archive has {} both as a file and as a folder"
+            "archive-twice", self._leaves & self._folders, "the archive has {} both as a file and as a folder"
         )
 
 

@@ -73,16 +73,17 @@ def read_attestations(
         return ()
     if len(given) > 1 or len(given[0]) > ATTESTATIONS_LIMIT_BYTES:
         faults.add(
-            f"the form field {FIELD} must be one JSON array of up to {ATTESTATIONS_LIMIT_BYTES:,} bytes"
+            "attestations",
+            f"the form field {FIELD} must be one JSON array of up to {ATTESTATIONS_LIMIT_BYTES:,} bytes",
         )
         return ()
     try:
         bodies = read_json(given[0].encode(errors="replace"), what=f"the form field {FIELD}")
     except InvalidInput as error:
-        faults.add(error.message)
+        faults.add("attestations", error.message)
         return ()
     if not isinstance(bodies, list):
-        faults.add(f"the form field {FIELD} is not a JSON array")
+        faults.add("attestations", f"the form field {FIELD} is not a JSON array")
         return ()
     found: dict[str, Attestation] = {}
     for number, body in enumerate(bodies, start=1):
@@ -91,10 +92,10 @@ def read_attestations(
             one = _attestation(body, what, filename, sha256)
         except InvalidInput as error:
             for fault in error.faults or (error.message,):
-                faults.add(fault if fault.startswith(what) else f"{what}: {fault}")
+                faults.add("attestations", fault if fault.startswith(what) else f"{what}: {fault}")
             continue
         if one.kind in found:
-            faults.add(f"{what} is the second one of the kind {one.kind}")
+            faults.add("attestations", f"{what} is the second one of the kind {one.kind}")
         found[one.kind] = one
     return tuple(found.values())
 

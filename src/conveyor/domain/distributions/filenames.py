@@ -54,7 +54,9 @@ def distribution_filename(text: str) -> DistributionFilename:
         InvalidDistribution: it is neither a wheel's nor an sdist's, or is not spelled in the normalized way.
     """
     if not _CHARACTERS.fullmatch(text) or len(text) > LONGEST_FILENAME:
-        raise InvalidDistribution(f"{text[:LONGEST_FILENAME]!r} is not a filename of a distribution")
+        raise InvalidDistribution(
+            f"{text[:LONGEST_FILENAME]!r} is not a filename of a distribution", rule="filename"
+        )
     if text.endswith(".whl"):
         return _wheel(text)
     if text.endswith(".tar.gz"):
@@ -62,26 +64,31 @@ def distribution_filename(text: str) -> DistributionFilename:
     raise InvalidDistribution(
         f"{text} is neither a wheel (.whl) nor a source distribution (.tar.gz)",
         hint="build with: python -m build, or uv build",
+        rule="filename-extension",
     )
 
 
 def _wheel(text: str) -> DistributionFilename:
     if count_tags("-".join(text.removesuffix(".whl").rsplit("-", 3)[1:])) > MOST_TAGS:
-        raise InvalidDistribution(f"{text} is not a wheel filename: it has too many tags")
+        raise InvalidDistribution(f"{text} is not a wheel filename: it has too many tags", rule="filename")
     try:
         _, version, _, _ = parse_wheel_filename(text)
         project = project_name(text.split("-", 1)[0])
     except (ValueError, InvalidName) as error:  # the first also of thousands of digits
-        raise InvalidDistribution(f"{text} is not a wheel filename: {_reason(error)}") from error
+        raise InvalidDistribution(
+            f"{text} is not a wheel filename: {_reason(error)}", rule="filename"
+        ) from error
     python_tag, abi_tag, platform_tag = text.removesuffix(".whl").rsplit("-", 3)[1:]
     name = DistributionFilename(
         text, project, version, "bdist_wheel", python_tag, f"{python_tag}-{abi_tag}-{platform_tag}"
     )
-    rest = text.split("-", 2)[2]
-    if not all((python_tag, abi_tag, platform_tag)) or text != f"{name.stem}-{rest}":
+    rest = text.split("-", 1)[1]
+    normalized = project.replace("-", "_")
+    if not all((python_tag, abi_tag, platform_tag)) or text != f"{normalized}-{rest}":
         raise InvalidDistribution(
-            f"{text} is not spelled in the normalized way: it must be {name.stem}-{rest}",
+            f"{text} is not spelled in the normalized way: it must be {normalized}-{rest}",
             hint="a current build tool does that by itself; do not rename wheels",
+            rule="filename-normalized",
         )
     return name
 
@@ -96,7 +103,9 @@ def _sdist(text: str) -> DistributionFilename:
         _, version = parse_sdist_filename(text)
         project = project_name(text.removesuffix(".tar.gz").rpartition("-")[0])
     except (ValueError, InvalidName) as error:
-        raise InvalidDistribution(f"{text} is not an sdist filename: {_reason(error)}") from error
+        raise InvalidDistribution(
+            f"{text} is not an sdist filename: {_reason(error)}", rule="filename"
+        ) from error
     if post := _IMPLICIT_POST.fullmatch(text):  # "3.2.3-2" is one version, 3.2.3.post2 (PEP 440)
         project, version = project_name(post[1]), Version(post[2])
     name = DistributionFilename(text, project, version, "sdist", "source", "")
@@ -104,6 +113,7 @@ def _sdist(text: str) -> DistributionFilename:
         raise InvalidDistribution(
             f"{text} is not spelled in the normalized way: it must be {name.stem}.tar.gz (PEP 625)",
             hint="a current build tool does that by itself",
+            rule="filename-normalized",
         )
     return name
 

@@ -68,11 +68,11 @@ class UploadForm:
 def check_request(form: UploadForm, faults: Faults) -> None:
     """Whether the form asks for an upload at all, in the one protocol there is."""
     if (action := form.value(":action")) != "file_upload":
-        faults.add(f"the form field :action is {action!r}; only 'file_upload' is known")
+        faults.add("form-protocol", f"the form field :action is {action!r}; only 'file_upload' is known")
     if (protocol := form.value("protocol_version")) not in ("", "1"):
-        faults.add(f"the form field protocol_version is {protocol!r}; only '1' is known")
+        faults.add("form-protocol", f"the form field protocol_version is {protocol!r}; only '1' is known")
     repeated = [name for name in (*_ONCE, *_SINGLE) if len(set(form.values(name))) > 1]
-    faults.add_each(repeated, "the form field {} is there more than once")
+    faults.add_each("form-repeated", repeated, "the form field {} is there more than once")
 
 
 def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
@@ -80,11 +80,12 @@ def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
     received = dict(zip(_DIGESTS, (digests.sha256, digests.blake2b_256, digests.md5), strict=True))
     given = {name: form.value(name) for name in received if form.value(name)}
     if not given:
-        faults.add(f"the form gives no digest of the file ({', '.join(received)})")
+        faults.add("form-digest", f"the form gives no digest of the file ({', '.join(received)})")
     for name, value in given.items():
         if not hmac.compare_digest(value.lower().encode(), (received[name] or "").encode()):
             faults.add(
-                f"the form field {name} is {value[:140]!r}, but the file received has {received[name]}"
+                "form-digest",
+                f"the form field {name} is {value[:140]!r}, but the file received has {received[name]}",
             )
 
 
@@ -92,21 +93,26 @@ def check_filename_fields(form: UploadForm, filename: DistributionFilename, faul
     """Compare what both the form and the filename say: the type, the Python tag, name and version."""
     if (filetype := form.value("filetype")) != filename.packagetype:
         faults.add(
-            f"the form field filetype is {filetype!r}, but {filename.text} is a {filename.packagetype}"
+            "form-filename",
+            f"the form field filetype is {filetype!r}, but {filename.text} is a {filename.packagetype}",
         )
     pyversion = form.value("pyversion")
     if pyversion and _tags(pyversion) != _tags(filename.python_tag):
         faults.add(
-            f"the form field pyversion is {pyversion!r}, but the filename says {filename.python_tag!r}"
+            "form-filename",
+            f"the form field pyversion is {pyversion!r}, but the filename says {filename.python_tag!r}",
         )
     for field, said, known in (
         ("name", canonicalize_name(form.value("name")), str(filename.project)),
         ("version", _version(form.value("version")), str(filename.version)),
     ):
         if not form.value(field):
-            faults.add(f"the form field {field} is missing")
+            faults.add("form-filename", f"the form field {field} is missing")
         elif said != known:
-            faults.add(f"the form field {field} is {form.value(field)!r}, but the filename says {known!r}")
+            faults.add(
+                "form-filename",
+                f"the form field {field} is {form.value(field)!r}, but the filename says {known!r}",
+            )
 
 
 def check_metadata_fields(form: UploadForm, metadata: CoreMetadata, faults: Faults) -> None:
@@ -114,7 +120,10 @@ def check_metadata_fields(form: UploadForm, metadata: CoreMetadata, faults: Faul
     for field, (key, normalized) in _SINGLE.items():
         said, known = form.value(field), metadata.fields.get(key) or ""
         if said and said != known and normalized(said) != normalized(known):
-            faults.add(f"the form field {field} is {said[:200]!r}, but the file says {known[:200]!r}")
+            faults.add(
+                "form-metadata",
+                f"the form field {field} is {said[:200]!r}, but the file says {known[:200]!r}",
+            )
     for field, (key, normalized) in _MULTIPLE.items():
         said_all = {normalized(value) for name in {field, key} for value in form.values(name)}
         if not said_all:
@@ -122,7 +131,9 @@ def check_metadata_fields(form: UploadForm, metadata: CoreMetadata, faults: Faul
         known_all = {normalized(value) for value in _listed(metadata.fields.get(key))}
         if said_all != known_all:
             extra = min(said_all ^ known_all)
-            faults.add(f"the form field {field} differs from the file, first in {extra[:200]!r}")
+            faults.add(
+                "form-metadata", f"the form field {field} differs from the file, first in {extra[:200]!r}"
+            )
 
 
 def _words(text: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from conveyor.domain.words.faults import Faults
+    from conveyor.errors import Rule
 
 METADATA_LIMIT_BYTES = 4 * 1024 * 1024
 RESTRUCTURED_TEXT = "text/x-rst"
@@ -76,19 +77,27 @@ class CoreMetadata:
 def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata | None:
     """The core metadata in ``content``, of the file ``what``; ``None`` when its version cannot be read."""
     if fault := _fault_of_size(content):
-        faults.add(f"{what}: {fault}")
+        faults.add("metadata-size", f"{what}: {fault}")
         return None
     raw, unparsed = parse_email(content)
     if too_long := _too_long(raw):
-        faults.add_each(too_long, what + ": {} is longer than " + f"{LONGEST_VALUE} characters")
+        faults.add_each(
+            "metadata-size", too_long, what + ": {} is longer than " + f"{LONGEST_VALUE} characters"
+        )
         return None
     declared = raw.get("metadata_version", "")
     is_newer = _is_newer_minor(declared)
     for field, values in sorted(unparsed.items()):
         if field in _HEADERS:
-            faults.add(f"{what}: {field} is there {len(values)} times, or is not UTF-8, or is malformed")
+            faults.add(
+                "metadata-fields",
+                f"{what}: {field} is there {len(values)} times, or is not UTF-8, or is malformed",
+            )
         elif not is_newer:
-            faults.add(f"{what}: {field} is not a field of core metadata {declared or '(no version)'}")
+            faults.add(
+                "metadata-fields",
+                f"{what}: {field} is not a field of core metadata {declared or '(no version)'}",
+            )
     _drop_what_old_tools_write(raw)
     _unfold(raw, content)
     fields = dict(cast("dict[str, Any]", raw))
@@ -101,13 +110,13 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
         *_faults_by_packaging(checked, unparsed=unparsed),
         *rule_faults(raw),
     }
-    for fault in sorted(found):
-        faults.add(f"{what}: {fault}")
+    for rule, fault in sorted(found, key=lambda found: found[1]):
+        faults.add(rule, f"{what}: {fault}")
     try:
         version = Version(raw.get("version", ""))
     except ValueError as error:  # also of thousands of digits, which packaging lets out as it is
         if not isinstance(error, InvalidVersion):
-            faults.add(f"{what}: the version is not one that can be read")
+            faults.add("metadata-syntax", f"{what}: the version is not one that can be read")
         return None
     return CoreMetadata(
         name=raw.get("name", ""),
@@ -201,19 +210,20 @@ def _unfold(raw: RawMetadata, content: bytes) -> None:
                 break
 
 
-def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iterator[str]:
+def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iterator[tuple[Rule, str]]:
     if not raw["metadata_version"]:
         if "metadata-version" not in unparsed:
-            yield "metadata-version is missing"
+            yield "metadata-version", "metadata-version is missing"
         raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
     if "requires_dist" in raw:  # each of them is looked at in ``metadata_rules``
         raw = {**raw, "requires_dist": []}
     try:
         Metadata.from_raw(raw)
     except RecursionError:
-        yield "a field is nested too deeply"
+        yield "metadata-syntax", "a field is nested too deeply"
     except ExceptionGroup as group:
         for error in group.exceptions:
             # What could not be parsed has its fault already.
             if not (isinstance(error, InvalidMetadata) and error.field in unparsed):
-                yield str(error)
+                is_of_version = getattr(error, "field", "") == "metadata-version"
+                yield "metadata-version" if is_of_version else "metadata-syntax", str(error)

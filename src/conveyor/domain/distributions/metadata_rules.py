@@ -33,25 +33,28 @@ if TYPE_CHECKING:
 
     from packaging.metadata import RawMetadata
 
+    from conveyor.errors import Rule
+
 _LONGEST_SUMMARY = 512
 _LONGEST_LABEL = 32
 
 
-def rule_faults(raw: RawMetadata) -> Iterator[str]:
-    """A sentence for each rule that the metadata breaks."""
+def rule_faults(raw: RawMetadata) -> Iterator[tuple[Rule, str]]:
+    """A rule and a sentence for each fault of the metadata."""
     yield from _requirement_faults(raw)
     yield from _address_faults(raw)
     yield from _link_faults(raw)
-    yield from classifier_faults(raw.get("classifiers", ()))
+    for fault in classifier_faults(raw.get("classifiers", ())):
+        yield "classifiers", fault
     if len(raw.get("summary", "")) > _LONGEST_SUMMARY:
-        yield f"the summary is longer than {_LONGEST_SUMMARY} characters"
+        yield "summary", f"the summary is longer than {_LONGEST_SUMMARY} characters"
     if "dynamic" in (field.lower() for field in raw.get("dynamic", ())):
-        yield "'dynamic' is not a valid dynamic field"
+        yield "dynamic", "'dynamic' is not a valid dynamic field"
     if raw.get("license") and raw.get("license_expression"):
-        yield "there are both 'license' and 'license-expression': keep the second only"
+        yield "licence-fields", "there are both 'license' and 'license-expression': keep the second only"
 
 
-def _requirement_faults(raw: RawMetadata) -> Iterator[str]:
+def _requirement_faults(raw: RawMetadata) -> Iterator[tuple[Rule, str]]:
     for field, texts in (
         ("requires-dist", raw.get("requires_dist", ())),
         ("provides-dist", raw.get("provides_dist", ())),
@@ -60,33 +63,37 @@ def _requirement_faults(raw: RawMetadata) -> Iterator[str]:
         for text in texts:
             requirement = read_requirement(text)
             if requirement is None:
-                yield f"{text!r} is invalid for {field!r}"
+                yield "requirements", f"{text!r} is invalid for {field!r}"
             elif requirement.has_url:
+                advice = "upload that dependency and name its version"
                 yield (
-                    f"{text!r} depends on a URL, which no index can check or keep; "
-                    "upload that dependency and name its version"
+                    "requirement-urls",
+                    f"{text!r} depends on a URL, which no index can check or keep; {advice}",
                 )
 
 
-def _address_faults(raw: RawMetadata) -> Iterator[str]:
+def _address_faults(raw: RawMetadata) -> Iterator[tuple[Rule, str]]:
     for field, addresses in (
         ("author-email", raw.get("author_email")),
         ("maintainer-email", raw.get("maintainer_email")),
     ):
         listed = getaddresses([(addresses or "").strip().removesuffix(",")])
         if addresses and not all(_is_address(address) for _, address in listed):
-            yield f"{addresses!r} is invalid for {field!r}: not a list of mail addresses"
+            yield "addresses", f"{addresses!r} is invalid for {field!r}: not a list of mail addresses"
 
 
-def _link_faults(raw: RawMetadata) -> Iterator[str]:
+def _link_faults(raw: RawMetadata) -> Iterator[tuple[Rule, str]]:
     links = [("home-page", raw.get("home_page")), ("download-url", raw.get("download_url"))]
     for label, url in raw.get("project_urls", {}).items():
         links.append(("project-url", url or "(nothing)"))
         if not label or len(label) > _LONGEST_LABEL:
-            yield f"the label {label!r} of a 'project-url' must have 1 to {_LONGEST_LABEL} characters"
+            yield (
+                "link-labels",
+                f"the label {label!r} of a 'project-url' must have 1 to {_LONGEST_LABEL} characters",
+            )
     for field, link in links:
         if link and not _is_link(link):
-            yield f"{link!r} is invalid for {field!r}: not an http or https URL"
+            yield "links", f"{link!r} is invalid for {field!r}: not an http or https URL"
 
 
 def _is_address(text: str) -> bool:

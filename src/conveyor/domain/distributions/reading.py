@@ -110,7 +110,7 @@ def read_distribution(
     # 3. and 4. the archive, its metadata
     found = _read_inside(stream, name, size_bytes, limits, faults) if name is not None else None
     if found is not None and (fault := _description_fault(found[1], checks.rendering_fault)):
-        faults.add(fault)
+        faults.add("description-rendering", fault)
     # 5. the form against the metadata
     if found is not None:
         check_metadata_fields(form, found[1], faults)
@@ -120,7 +120,7 @@ def read_distribution(
     )
     for attestation in attestations:
         if reason := checks.signature_fault(attestation):
-            faults.add(f"the attestation of the kind {attestation.kind}: {reason}")
+            faults.add("attestations", f"the attestation of the kind {attestation.kind}: {reason}")
     if faults or name is None or found is None:
         raise _invalid(filename, faults)
     content, metadata = found
@@ -144,7 +144,7 @@ def _filename(text: str, faults: Faults) -> DistributionFilename | None:
     try:
         return distribution_filename(text)
     except InvalidDistribution as error:
-        faults.add(error.message)
+        faults.add(error.rule or "filename", error.message)
         return None
 
 
@@ -163,13 +163,17 @@ def _read_inside(
     if metadata is None:
         return None
     if metadata.name and canonicalize_name(metadata.name) != name.project:
-        faults.add(f"{what}: the name is {metadata.name!r}, but the filename says {str(name.project)!r}")
+        faults.add(
+            "metadata-filename",
+            f"{what}: the name is {metadata.name!r}, but the filename says {str(name.project)!r}",
+        )
     if str(metadata.version) != str(name.version):
         faults.add(
-            f"{what}: the version is {str(metadata.version)!r}, but the filename says {str(name.version)!r}"
+            "metadata-filename",
+            f"{what}: the version is {str(metadata.version)!r}, but the filename says {str(name.version)!r}",
         )
     missing = set(metadata.fields.get("license_files", ())) - licences
-    faults.add_each(missing, what + ": the licence file {} is not in the archive")
+    faults.add_each("licence-files", missing, what + ": the licence file {} is not in the archive")
     return content, metadata
 
 

@@ -44,11 +44,14 @@ def read_sdist(
     tops = sorted({member.path.split("/", 1)[0] for member in archive.members})
     if len(tops) != 1 or not _is_stem(tops[0], filename):
         faults.add(
-            f"the sdist must have one top folder, {filename.stem}; it has: {', '.join(tops[:5]) or 'none'}"
+            "sdist-folder",
+            f"the sdist must have one top folder, {filename.stem}; it has: {', '.join(tops[:5]) or 'none'}",
         )
     contents = list(archive.contents.values())
     if len(contents) != 1:
-        faults.add(f"the sdist must have one {filename.stem}/PKG-INFO; it has {len(contents)}")
+        faults.add(
+            "sdist-pkg-info", f"the sdist must have one {filename.stem}/PKG-INFO; it has {len(contents)}"
+        )
         return None
     return contents[0], frozenset(
         member.path.split("/", 1)[1]

@@ -104,7 +104,7 @@ def read_tar_gz(
             source.skip(-member.size_bytes % BLOCK, member.path)
         source.expect_zeros()
     except Unreadable as unreadable:
-        faults.add(str(unreadable))
+        unreadable.add_to(faults, otherwise="tar-structure")
         return None
     _check_tree(members, faults)
     return TarArchive(tuple(members), contents)
@@ -112,7 +112,9 @@ def read_tar_gz(
 
 def _check_count(count: int, names_bytes: int, limits: ArchiveLimits) -> None:
     if count >= limits.members or names_bytes > limits.names_bytes:
-        raise Unreadable(f"the archive has more than {limits.members:,} members, or too long paths")
+        raise Unreadable(
+            f"the archive has more than {limits.members:,} members, or too long paths", rule="archive-size"
+        )
 
 
 def _check_tree(members: list[TarMember], faults: Faults) -> None:
@@ -121,14 +123,18 @@ def _check_tree(members: list[TarMember], faults: Faults) -> None:
     symlinks = {member.path for member in members if member.kind == "symlink"}
     for member in members:
         if fault := path_fault(member.path):
-            faults.add(f"{member.path} {fault}")
+            faults.add("archive-paths", f"{member.path} {fault}")
         tree.enter(member.path, is_folder=member.kind == "folder")
         if member.kind == "file":
             files.add(member.path)
         elif member.kind == "hardlink" and member.target not in files:
-            faults.add(f"{member.path} is a hard link to {member.target}, which is no file before it")
+            faults.add(
+                "tar-links", f"{member.path} is a hard link to {member.target}, which is no file before it"
+            )
         elif member.kind == "symlink" and _leaves_archive(member, symlinks):
-            faults.add(f"{member.path} is a symbolic link that may leave the archive: {member.target}")
+            faults.add(
+                "tar-links", f"{member.path} is a symbolic link that may leave the archive: {member.target}"
+            )
     tree.finish()
 
 
@@ -217,7 +223,7 @@ def _member(
     path = path if announced.path is None else announced.path
     target = target if announced.target is None else announced.target
     if kind not in _KINDS:
-        raise Unreadable(f"{path} is no file, folder or link (tar type {kind!r})")
+        raise Unreadable(f"{path} is no file, folder or link (tar type {kind!r})", rule="tar-members")
     known = _KINDS[kind]
     if announced.size_bytes not in (None, size_bytes):
         raise Unreadable(f"{path} has one size in its header and another in its pax record")
@@ -226,7 +232,7 @@ def _member(
     if known == "folder":
         path = path.removesuffix("/")
     elif path.endswith("/"):
-        faults.add(f"{path} is a {known}, but its path ends with a slash")
+        faults.add("archive-paths", f"{path} is a {known}, but its path ends with a slash")
     return TarMember(path, known, size_bytes, target)
 
 
@@ -239,16 +245,22 @@ def _header(block: bytes) -> tuple[str, bytes, int, str]:
         raise Unreadable("the archive has a damaged header, or is no tar archive")
     magic = block[257:263]
     if magic not in (b"ustar\0", b"ustar "):
-        raise Unreadable("the archive has a header of the old tar format; build it with a current tool")
+        raise Unreadable(
+            "the archive has a header of the old tar format; build it with a current tool", rule="tar-format"
+        )
     for begin, end in _NOTED_NUMBERS:
         if block[begin] != _BINARY_NUMBER and not _OCTAL_OR_NOTHING.fullmatch(block, begin, end):
             raise Unreadable("the archive has a header with a malformed number")
     path = _text(block[:100].split(b"\0", 1)[0])
     if block[156] == 0 and path.endswith("/"):
-        raise Unreadable(f"{path} is a folder of the old tar format; build it with a current tool")
+        raise Unreadable(
+            f"{path} is a folder of the old tar format; build it with a current tool", rule="tar-format"
+        )
     if prefix := block[345:500].split(b"\0", 1)[0]:
         if magic != b"ustar\0":
-            raise Unreadable(f"{path} has a GNU header with times or a path that not every tool reads")
+            raise Unreadable(
+                f"{path} has a GNU header with times or a path that not every tool reads", rule="tar-format"
+            )
         path = f"{_text(prefix)}/{path}"
     return path, block[156:157], _number(block[124:136]), _text(block[157:257].split(b"\0", 1)[0])
 
@@ -266,7 +278,7 @@ def _text(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         shown = raw.decode("ascii", "backslashreplace")
-        raise Unreadable(f"{shown} has a path that is not UTF-8") from error
+        raise Unreadable(f"{shown} has a path that is not UTF-8", rule="archive-paths") from error
 
 
 def _pax_records(data: bytes) -> dict[str, str]:
@@ -329,7 +341,10 @@ class _Inflated:
     def read_file(self, member: TarMember, *, limit_bytes: int) -> bytes:
         """The content of a file that is to be kept; raises Unreadable when it is over the limit."""
         if member.size_bytes > limit_bytes:
-            raise Unreadable(f"{member.path} has {member.size_bytes:,} bytes, more than {limit_bytes:,}")
+            raise Unreadable(
+                f"{member.path} has {member.size_bytes:,} bytes, more than {limit_bytes:,}",
+                rule="metadata-size",
+            )
         return self.read_exactly(member.size_bytes, member.path)
 
     def skip(self, length: int, what: str) -> None:
@@ -359,7 +374,7 @@ class _Inflated:
                 raise Unreadable("the file is no gzip stream, or is damaged") from error
             self._produced += len(chunk)
             if bomb := self._limits.bomb_fault(self._produced, self._size_bytes):
-                raise Unreadable(bomb)
+                raise Unreadable(bomb, rule="archive-size")
             if chunk:
                 return chunk
             if not compressed:

@@ -32,6 +32,7 @@ from conveyor.domain.distributions.zips import ZipArchive
 if TYPE_CHECKING:
     from conveyor.domain.distributions.filenames import DistributionFilename
     from conveyor.domain.words.faults import Faults
+    from conveyor.errors import Rule
 
 WHEEL_LIMIT_BYTES = 64 * 1024
 ENTRY_POINTS_LIMIT_BYTES = 1024 * 1024
@@ -76,13 +77,15 @@ def read_wheel(
     folder = _dist_info(archive, filename, faults)
     if folder is None:
         return None
-    metadata = _read(archive, f"{folder}/METADATA", METADATA_LIMIT_BYTES, faults)
-    if (wheel := _read(archive, f"{folder}/WHEEL", WHEEL_LIMIT_BYTES, faults)) is not None:
+    metadata = _read(archive, f"{folder}/METADATA", METADATA_LIMIT_BYTES, "wheel-dist-info", faults)
+    if (wheel := _read(archive, f"{folder}/WHEEL", WHEEL_LIMIT_BYTES, "wheel-file", faults)) is not None:
         _check_wheel_file(wheel, filename, faults)
     if f"{folder}/entry_points.txt" in archive.members:
-        points = _read(archive, f"{folder}/entry_points.txt", ENTRY_POINTS_LIMIT_BYTES, faults)
+        points = _read(
+            archive, f"{folder}/entry_points.txt", ENTRY_POINTS_LIMIT_BYTES, "entry-points", faults
+        )
         _check_entry_points(points or b"", faults)
-    if (record := _read(archive, f"{folder}/RECORD", RECORD_LIMIT_BYTES, faults)) is not None:
+    if (record := _read(archive, f"{folder}/RECORD", RECORD_LIMIT_BYTES, "record", faults)) is not None:
         _check_record(archive, folder, parse_record(record, faults), faults)
     if metadata is None:
         return None
@@ -98,7 +101,7 @@ def parse_record(content: bytes, faults: Faults) -> dict[str, RecordLine]:
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        faults.add(f"RECORD is not a table of comma-separated values in UTF-8: {error}")
+        faults.add("record", f"RECORD is not a table of comma-separated values in UTF-8: {error}")
         return lines
     malformed, repeated, weak = [], [], []
     for row in rows:
@@ -116,9 +119,9 @@ def parse_record(content: bytes, faults: Faults) -> dict[str, RecordLine]:
                 weak.append(f"{row[0]} ({algorithm})")
                 algorithm = ""
             lines[row[0]] = RecordLine(algorithm, digest, int(size) if size else None)
-    faults.add_each(malformed, "RECORD has a malformed line: {}")
-    faults.add_each(repeated, "RECORD lists {} twice")
-    faults.add_each(weak, "RECORD has a hash weaker than SHA-256 for {}")
+    faults.add_each("record", malformed, "RECORD has a malformed line: {}")
+    faults.add_each("record", repeated, "RECORD lists {} twice")
+    faults.add_each("record-hash", weak, "RECORD has a hash weaker than SHA-256 for {}")
     return lines
 
 
@@ -130,7 +133,7 @@ def _check_record(archive: ZipArchive, folder: str, lines: dict[str, RecordLine]
     for path, member in archive.members.items():
         line = lines.get(path)
         if path in unreadable:
-            faults.add(unreadable[path])
+            faults.add("zip-structure", unreadable[path])
         elif path in exempt:
             continue
         elif line is None:
@@ -140,13 +143,12 @@ def _check_record(archive: ZipArchive, folder: str, lines: dict[str, RecordLine]
                 without_hash.append(path)
             if line.size_bytes not in (None, member.size_bytes):
                 other_size.append(path)
-    faults.add_each(unlisted, "RECORD does not list {}")
-    faults.add_each(
-        lines.keys() - archive.members.keys() - exempt, "RECORD lists {}, which is not in the wheel"
-    )
-    faults.add_each(without_hash, "RECORD gives no hash for {}")
-    faults.add_each(other_hash - exempt, "RECORD gives another hash than that of {}")
-    faults.add_each(other_size, "RECORD gives another size than that of {}")
+    faults.add_each("record-complete", unlisted, "RECORD does not list {}")
+    absent = lines.keys() - archive.members.keys() - exempt
+    faults.add_each("record-complete", absent, "RECORD lists {}, which is not in the wheel")
+    faults.add_each("record-hash", without_hash, "RECORD gives no hash for {}")
+    faults.add_each("record-hash", other_hash - exempt, "RECORD gives another hash than that of {}")
+    faults.add_each("record-hash", other_size, "RECORD gives another size than that of {}")
 
 
 def _read_all(archive: ZipArchive, lines: dict[str, RecordLine]) -> tuple[dict[str, str], set[str]]:
@@ -168,7 +170,7 @@ def _read_all(archive: ZipArchive, lines: dict[str, RecordLine]) -> tuple[dict[s
                 for chunk in archive.chunks(member):
                     digest.update(chunk)
             except Unreadable as fault:
-                unreadable[path] = str(fault)
+                unreadable[path] = fault.message
             else:
                 if line is not None and line.algorithm and line.digest != _unpadded(digest.digest()):
                     other_hash.add(path)
@@ -188,28 +190,34 @@ def _dist_info(archive: ZipArchive, filename: DistributionFilename, faults: Faul
     folders = sorted(top for top in tops if top.endswith(".dist-info"))
     if len(folders) != 1:
         found = ", ".join(folders) or "none"
-        faults.add(f"the wheel must have one folder {filename.stem}.dist-info; it has: {found}")
+        faults.add(
+            "wheel-dist-info", f"the wheel must have one folder {filename.stem}.dist-info; it has: {found}"
+        )
         return None
     for top in sorted(top for top in tops if top.endswith((".dist-info", ".data"))):
         name, _, version = top.removesuffix(".dist-info").removesuffix(".data").partition("-")
         if canonicalize_name(name) != filename.project or _canonical(version) != str(filename.version):
-            faults.add(f"the folder {top} does not belong to {filename.project} {filename.version}")
+            faults.add(
+                "wheel-dist-info",
+                f"the folder {top} does not belong to {filename.project} {filename.version}",
+            )
     outside = {
         path for path in archive.members if (m := _DATA_PATH.match(path)) and m[1] not in _DATA_SCHEMES
     }
-    faults.add_each(outside, "{} is in no known folder of .data (" + ", ".join(sorted(_DATA_SCHEMES)) + ")")
+    known = ", ".join(sorted(_DATA_SCHEMES))
+    faults.add_each("wheel-data", outside, "{} is in no known folder of .data (" + known + ")")
     return folders[0]
 
 
-def _read(archive: ZipArchive, path: str, limit_bytes: int, faults: Faults) -> bytes | None:
+def _read(archive: ZipArchive, path: str, limit_bytes: int, rule: Rule, faults: Faults) -> bytes | None:
     member = archive.members.get(path)
     if member is None:
-        faults.add(f"the wheel has no {path}")
+        faults.add(rule, f"the wheel has no {path}")
         return None
     try:
         return archive.read(member, limit_bytes=limit_bytes)
     except Unreadable as unreadable:
-        faults.add(str(unreadable))
+        unreadable.add_to(faults, otherwise="zip-structure")
         return None
 
 
@@ -217,16 +225,16 @@ def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Fa
     try:
         headers = HeaderParser().parsestr(content.decode("utf-8"))
     except UnicodeDecodeError:
-        faults.add("WHEEL is not UTF-8")
+        faults.add("wheel-file", "WHEEL is not UTF-8")
         return
     version = headers.get("Wheel-Version", "").strip()
     if re.fullmatch(r"1\.\d+", version) is None:
-        faults.add(f"WHEEL: Wheel-Version is {version or 'missing'}; installers know 1.0")
+        faults.add("wheel-file", f"WHEEL: Wheel-Version is {version or 'missing'}; installers know 1.0")
     if headers.get("Root-Is-Purelib", "").strip().lower() not in ("true", "false"):
-        faults.add("WHEEL: Root-Is-Purelib is neither true nor false")
+        faults.add("wheel-file", "WHEEL: Root-Is-Purelib is neither true nor false")
     tags = {str(tag) for text in headers.get_all("Tag", ()) for tag in _expanded(text.strip())}
     if not tags:
-        faults.add("WHEEL: there is no Tag")
+        faults.add("wheel-file", "WHEEL: there is no Tag")
     elif tags != {
         str(tag) for tag in _expanded(filename.tags)
     }:  # installers go by the filename (record 0023)
@@ -240,14 +248,17 @@ def _check_entry_points(content: bytes, faults: Faults) -> None:
     try:
         parser.read_string(content.decode("utf-8"))
     except (configparser.Error, UnicodeDecodeError) as error:
-        faults.add(f"entry_points.txt cannot be parsed: {str(error).splitlines()[0]}")
+        faults.add("entry-points", f"entry_points.txt cannot be parsed: {str(error).splitlines()[0]}")
         return
     for section in ("console_scripts", "gui_scripts"):
         for name, value in parser.items(section) if parser.has_section(section) else ():
             if path_fault(name) or "/" in name:
-                faults.add(f"entry_points.txt: the script {name!r} has a path in its name")
+                faults.add("entry-points", f"entry_points.txt: the script {name!r} has a path in its name")
             if _ENTRY_POINT.fullmatch(value) is None:
-                faults.add(f"entry_points.txt: the script {name!r} is not MODULE:FUNCTION, but {value!r}")
+                faults.add(
+                    "entry-points",
+                    f"entry_points.txt: the script {name!r} is not MODULE:FUNCTION, but {value!r}",
+                )
 
 
 def _expanded(tags: str) -> frozenset[Tag]:

@@ -92,7 +92,7 @@ class ZipArchive:
             listed.sort(key=lambda member: member.header_offset)
             data_offsets = _check_local_headers(stream, listed, directory_offset)
         except Unreadable as unreadable:
-            faults.add(str(unreadable))
+            unreadable.add_to(faults, otherwise="zip-structure")
             return None
         tree = Tree(faults, is_unpacked_anywhere=True)
         for member in listed:
@@ -100,7 +100,7 @@ class ZipArchive:
         tree.finish()
         expanded_bytes = sum(member.size_bytes for member in listed)
         if bomb := limits.bomb_fault(expanded_bytes, size_bytes):
-            faults.add(bomb)
+            faults.add("archive-size", bomb)
             return None
         files = {member.name: member for member in listed if not member.is_folder}
         return cls(stream, files, data_offsets)
@@ -127,7 +127,10 @@ class ZipArchive:
     def read(self, member: ZipMember, *, limit_bytes: int) -> bytes:
         """The whole member; raises Unreadable as ``chunks`` does, and when it is larger than the limit."""
         if member.size_bytes > limit_bytes:
-            raise Unreadable(f"{member.name} has {member.size_bytes:,} bytes, more than {limit_bytes:,}")
+            raise Unreadable(
+                f"{member.name} has {member.size_bytes:,} bytes, more than {limit_bytes:,}",
+                rule="metadata-size",
+            )
         return b"".join(self.chunks(member))
 
     def _stored(self, member: ZipMember) -> Iterator[bytes]:
@@ -181,9 +184,13 @@ def _read_directory(
     """The offset of the central directory and its entries, in its own order."""
     count, directory_bytes, directory_offset = _read_end(stream, size_bytes)
     if count > limits.members:
-        raise Unreadable(f"the archive has {count:,} members, more than {limits.members:,}")
+        raise Unreadable(
+            f"the archive has {count:,} members, more than {limits.members:,}", rule="archive-size"
+        )
     if directory_bytes > limits.names_bytes:
-        raise Unreadable(f"the archive's directory is larger than {limits.names_bytes:,} bytes")
+        raise Unreadable(
+            f"the archive's directory is larger than {limits.names_bytes:,} bytes", rule="archive-size"
+        )
     directory = _read_at(stream, directory_offset, directory_bytes, "the archive's directory")
     members: list[ZipMember] = []
     position = 0
@@ -205,7 +212,7 @@ def _read_end(stream: BinaryIO, size_bytes: int) -> tuple[int, int, int]:
     if signature != b"PK\x05\x06":
         raise Unreadable(_why_no_end(stream, size_bytes))
     if comment_bytes:
-        raise Unreadable("the archive has a comment, or is cut off")
+        raise Unreadable("the archive has a comment, or is cut off", rule="zip-comment")
     if disk or first_disk or here != count:
         raise Unreadable("the archive is one part of several")
     records_offset = end_offset
@@ -285,9 +292,9 @@ def _read_entry(directory: bytes, position: int, faults: Faults) -> tuple[ZipMem
     if disk:
         raise Unreadable("the archive is one part of several")
     if comment_bytes:
-        faults.add(f"{member.name} has a comment in the archive's directory")
+        faults.add("zip-comment", f"{member.name} has a comment in the archive's directory")
     if fault := path_fault(member.name):
-        faults.add(f"{member.name} {fault}")
+        faults.add("archive-paths", f"{member.name} {fault}")
     _check_version(needed, member.name)
     mode = attributes >> 16 if made_by >> 8 == _MADE_ON_UNIX else 0
     _check_kind(member, mode, faults)
@@ -302,25 +309,27 @@ def _check_version(needed: int, name: str) -> None:
 
 def _check_kind(member: ZipMember, mode: int, faults: Faults) -> None:
     if member.flags & _FLAG_ENCRYPTED:
-        raise Unreadable(f"{member.name} is encrypted")
+        raise Unreadable(f"{member.name} is encrypted", rule="zip-encryption")
     if member.flags & _FLAG_DESCRIPTOR:
         raise Unreadable(
-            f"{member.name} has a data descriptor: build the archive into a file, not into a pipe"
+            f"{member.name} has a data descriptor: build the archive into a file, not into a pipe",
+            rule="zip-data-descriptor",
         )
     if member.flags & ~_FLAGS_ALLOWED:
         raise Unreadable(f"{member.name} uses zip features that not every installer reads")
     if member.method not in (_STORED, _DEFLATED):
         raise Unreadable(
-            f"{member.name} is compressed by method {member.method}; only stored and deflate are allowed"
+            f"{member.name} is compressed by method {member.method}; only stored and deflate are allowed",
+            rule="zip-compression",
         )
     if member.method == _STORED and member.compressed_bytes != member.size_bytes:
         raise Unreadable(f"{member.name} is stored, but its two sizes differ")
     if member.is_folder and (member.size_bytes or member.crc32):
-        faults.add(f"{member.name} is a folder, but holds data")
+        faults.add("zip-members", f"{member.name} is a folder, but holds data")
     if stat.S_ISLNK(mode):
-        faults.add(f"{member.name} is a symbolic link")
+        faults.add("zip-members", f"{member.name} is a symbolic link")
     elif stat.S_IFMT(mode) not in (0, stat.S_IFDIR if member.is_folder else stat.S_IFREG):
-        faults.add(f"{member.name} is not a plain file")
+        faults.add("zip-members", f"{member.name} is not a plain file")
 
 
 def _decoded(raw_name: bytes, flags: int) -> str:
@@ -329,7 +338,9 @@ def _decoded(raw_name: bytes, flags: int) -> str:
         return raw_name.decode("utf-8" if flags & _FLAG_UTF8 else "ascii")
     except UnicodeDecodeError as error:
         shown = raw_name.decode("ascii", "backslashreplace")
-        raise Unreadable(f"{shown} has a path that is not marked as UTF-8, or is not UTF-8") from error
+        raise Unreadable(
+            f"{shown} has a path that is not marked as UTF-8, or is not UTF-8", rule="archive-paths"
+        ) from error
 
 
 def _widened(

@@ -68,16 +68,22 @@ def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity)
     """
     index = indexes.get(name)
     if index is None:
-        raise NotFound(f'there is no index "{name}"', hint=_where_to_upload(None, indexes, identity))
+        raise NotFound(
+            f'there is no index "{name}"',
+            hint=_where_to_upload(None, indexes, identity),
+            rule="index-unknown",
+        )
     if index.kind == "mirror":
         raise Forbidden(
             f'index "{name}" is a mirror and accepts no upload',
             hint=_where_to_upload(None, indexes, identity),
+            rule="index-closed",
         )
     if index.mode != "uploads":
         raise Forbidden(
             f'index "{name}" is promotion-only: it accepts no upload, from nobody',
             hint=f"{_where_to_upload(name, indexes, identity)} and promote from there",
+            rule="index-closed",
         )
     return index
 
@@ -150,6 +156,7 @@ def may_claim_name(
         raise Forbidden(
             f"{project} cannot be claimed: {why}",
             hint="choose another name, or ask an administrator to claim it",
+            rule="name-misleads" if upstream_has is False else "name-upstream",
         )
 
 
@@ -168,6 +175,7 @@ def decide_filename(
         raise Conflict(
             f"{filename} was deleted from this store, and the name of a deleted file is never given again",
             hint="release a new version and upload again",
+            rule="filename-deleted",
         )
     for holder, held in sorted(state.holders.items()):
         if held != sha256:
@@ -175,6 +183,7 @@ def decide_filename(
             raise DistributionExists(
                 f"{filename} already exists in {place} with other content",
                 hint="published files never change; release a new version and upload again",
+                rule="filename-taken",
             )
     shown = state.shown.intersection(state.holders)
     if shown:
@@ -183,11 +192,13 @@ def decide_filename(
         raise Conflict(
             f"{project} {version} is here as {state.other_spelling}, which is the same version",
             hint=f"spell it {state.other_spelling}, or release a new version",
+            rule="version-spelling",
         )
     if state.closed_at is not None:
         raise Conflict(
             f"{project} {version} was promoted at {state.closed_at} and takes no more files",
             hint=f"make a post release, such as {version}.post1",
+            rule="release-closed",
         )
     return None
 
@@ -198,4 +209,5 @@ def check_file_size(size_bytes: int, limits: UploadLimits) -> None:
         raise TooLarge(
             f"the file has more than {limits.file_bytes:,} bytes, the limit of this store",
             hint="make the file smaller, or ask an administrator for a higher limit",
+            rule="file-size",
         )

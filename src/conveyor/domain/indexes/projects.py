@@ -57,6 +57,7 @@ def must_accept_uploads(project: str, status: ProjectStatus) -> None:
         raise Forbidden(
             f"{project} {_is(status)} and takes no new files",
             hint=f"an administrator can set it active again: conveyor store status {project} active",
+            rule="project-closed",
         )
 
 
@@ -96,4 +97,5 @@ def check_project_size(
             f"{name} has {project.stored_bytes:,} bytes, and with the {size_bytes:,} of this file "
             f"it would have more than {limit_bytes:,}",
             hint=f"an administrator can give it a higher limit: conveyor store limit {name} BYTES",
+            rule="project-size",
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from conveyor.errors import Rule
+
 MOST_NAMES = 10
 """Names of one kind of fault that are spelled out; a wheel may have ten thousand wrong hashes."""
 
@@ -21,18 +23,18 @@ class Faults:
         self._sentences: dict[str, None] = {}
         self._notes: dict[str, None] = {}
 
-    def add(self, sentence: str) -> None:
+    def add(self, rule: Rule, sentence: str) -> None:
         """Keep one fault; control characters in it (from a hostile name) are shown escaped."""
         if len(self._sentences) < MOST_FAULTS:
-            self._sentences[printable(sentence)] = None
+            self._sentences[f"{printable(sentence)} [{rule}]"] = None
 
-    def add_each(self, names: Iterable[str], sentence: str) -> None:
+    def add_each(self, rule: Rule, names: Iterable[str], sentence: str) -> None:
         """Keep one fault of many names; ``sentence`` holds ``{}`` where the name goes."""
         listed = sorted(names)
         for name in listed[:MOST_NAMES]:
-            self.add(sentence.format(name))
+            self.add(rule, sentence.format(name))
         if len(listed) > MOST_NAMES:
-            self.add(sentence.format(f"and {len(listed) - MOST_NAMES} more"))
+            self.add(rule, sentence.format(f"and {len(listed) - MOST_NAMES} more"))
 
     def note(self, sentence: str) -> None:
         """Keep what is odd and accepted all the same: its uploader is told."""
@@ -46,7 +48,7 @@ class Faults:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All faults."""
+        """All faults, each with the rule that it breaks in brackets behind it."""
         return tuple(self._sentences)
 
     def __bool__(self) -> bool:

@@ -93,6 +93,7 @@ PROBLEM: Schema = {
         "status": {"type": "integer"},
         "detail": TEXT,
         "hint": TEXT,
+        "rule": TEXT,
         "faults": listed(TEXT),
         "verdicts": listed(named("Verdict")),
     },

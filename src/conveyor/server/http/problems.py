@@ -83,10 +83,10 @@ def problem(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, byte
 
 def plain(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, bytes]:
     """The same as plain text: what happened, one line per fault, and the hint; twine and uv show it so."""
-    lines = [error.message]
+    lines = [error.named_message]
     if isinstance(error, InvalidInput) and error.faults:
         # A message about a single fault repeats it; of several, each has a line of its own.
-        lines = [error.message, *(fault for fault in error.faults if fault not in error.message)]
+        lines = [error.named_message, *(fault for fault in error.faults if fault not in error.message)]
     if error.hint:
         lines.append(f"hint: {with_store(error.hint, '--url', store_url)}")
     body = ("\n".join(lines) + "\n").encode()

@@ -34,9 +34,13 @@ class FormReader:
         kind, options = parse_options_header(content_type)
         boundary = options.get("boundary", "")
         if kind != "multipart/form-data" or not boundary:
-            raise InvalidInput(f"an upload is a multipart/form-data form, not {content_type!r}", hint=HINT)
+            raise InvalidInput(
+                f"an upload is a multipart/form-data form, not {content_type!r}", hint=HINT, rule="form"
+            )
         if len(boundary) > LONGEST_BOUNDARY:
-            raise InvalidInput("the upload form cannot be read: its boundary is too long", hint=HINT)
+            raise InvalidInput(
+                "the upload form cannot be read: its boundary is too long", hint=HINT, rule="form"
+            )
         try:
             # Names come as UTF-8; one that is not has a message of its own, so the parser takes any bytes.
             self._parser = PushMultipartParser(boundary.encode("latin-1"), header_charset="latin-1")
@@ -89,27 +93,31 @@ class FormReader:
             self._parser.close()
         except MultipartError as error:
             if self._parts:
-                raise InvalidInput("the upload form is cut off", hint="upload again") from error
+                raise InvalidInput("the upload form is cut off", hint="upload again", rule="form") from error
             what = "the upload form cannot be read: it is cut off, or no part of it begins with its boundary"
-            raise InvalidInput(what, hint=HINT) from error
+            raise InvalidInput(what, hint=HINT, rule="form") from error
         if self.filename is None:
             raise InvalidInput(
-                "the upload form has no file: no part named content with a filename", hint=HINT
+                "the upload form has no file: no part named content with a filename", hint=HINT, rule="form"
             )
         return self.filename, UploadForm(self._fields)
 
     def _begin_part(self, part: MultipartSegment) -> None:
         self._parts += 1
         if self._parts > MOST_PARTS:
-            raise TooLarge(f"the upload form has more than {MOST_PARTS:,} parts")
+            raise TooLarge(f"the upload form has more than {MOST_PARTS:,} parts", rule="form")
         if not part.name:
-            raise InvalidInput("the upload form has a part without a name", hint=HINT)
+            raise InvalidInput("the upload form has a part without a name", hint=HINT, rule="form")
         self._name, self._is_file, self._value = _text(part.name, "the name of a field"), False, []
         if self._name == "content" and part.filename is not None:
             if self.filename is not None:
-                raise InvalidInput("the upload form has two files", hint="upload one file at a time")
+                raise InvalidInput(
+                    "the upload form has two files", hint="upload one file at a time", rule="form"
+                )
             if (part.content_type or "").startswith("image/"):
-                raise InvalidInput("the file is sent as an image, which no distribution is", hint=HINT)
+                raise InvalidInput(
+                    "the file is sent as an image, which no distribution is", hint=HINT, rule="form"
+                )
             self.filename = _text(part.filename, "the filename")
             self._is_file = True
 
@@ -119,7 +127,9 @@ class FormReader:
             return
         self._fields_bytes += len(data)
         if self._fields_bytes > FIELDS_LIMIT_BYTES:
-            raise TooLarge(f"the fields of the upload form have more than {FIELDS_LIMIT_BYTES:,} bytes")
+            raise TooLarge(
+                f"the fields of the upload form have more than {FIELDS_LIMIT_BYTES:,} bytes", rule="form"
+            )
         self._value.append(data)
 
     def _end_part(self) -> None:
@@ -130,11 +140,11 @@ class FormReader:
 
 
 def _unreadable(error: MultipartError) -> InvalidInput:
-    return InvalidInput(f"the upload form cannot be read: {error}", hint=HINT)
+    return InvalidInput(f"the upload form cannot be read: {error}", hint=HINT, rule="form")
 
 
 def _text(raw: str, what: str) -> str:
     try:
         return raw.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{what} in the upload form is not UTF-8") from error
+        raise InvalidInput(f"{what} in the upload form is not UTF-8", rule="form") from error
