@@ -11,6 +11,7 @@ from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.evidence import statement
+from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import add_worker
 from conveyor.operations.releases.evidence import Received, add_evidence
 from conveyor.operations.runs.queue import create_run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = "/srv/demo.git"
 ADMIN = Identity("admin", frozenset({"admin"}))
+TEAM_CHAIN = ("risk/unstable", "risk/testing", "risk/stable")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -51,11 +53,20 @@ def make_worker(store: Store, name: str = "worker-1") -> WorkerCredentials:
     return WorkerCredentials(None, name, registered.token, pair.private_pem)
 
 
-def request_run(store: Store, *, ref: str = "main") -> Run:
+def make_team_chain(store: Store) -> None:
+    """The indexes of a team beside those of the house, the last one first."""
+    entry, middle, end = TEAM_CHAIN
+    bases = ("stable", "pypi")  # what the house released can be installed
+    create_index(store, ADMIN, end, mode="promotion-only", bases=bases, gates=["tests", "qa-signature"])
+    create_index(store, ADMIN, middle, mode="promotion-only", bases=[end, *bases], gates=["tests"])
+    create_index(store, ADMIN, entry, mode="uploads", bases=[middle, end, *bases])
+
+
+def request_run(store: Store, *, ref: str = "main", index: str | None = None) -> Run:
     """A run that an administrator asked for, of a repository that is registered for demo and my-demo."""
     for project in ("demo", "my-demo"):
         add_repository(store, ADMIN, project, REPOSITORY, is_local=True)
-    return create_run(store, ADMIN, repository=REPOSITORY, ref=ref)
+    return create_run(store, ADMIN, repository=REPOSITORY, ref=ref, index=index)
 
 
 def predicate_of_build(

@@ -202,7 +202,9 @@ def test_whole_way_from_upload_to_stable(
     assert (promotion.source, promotion.target, len(promotion.files)) == ("unstable", "testing", 2)
     assert machine.releases.promote("demo", "1.0", to="testing").source is None
     # 4. what nobody signed is refused
-    outcomes = {one.gate: one.outcome for one in machine.releases.verdicts("demo", "1.0", to="stable")}
+    judgement = machine.releases.judgement("demo", "1.0")  # of the index that follows
+    assert judgement.target == "stable"
+    outcomes = {one.gate: one.outcome for one in judgement.verdicts}
     assert outcomes == {"tests": "pass", "qa-signature": "waiting", "final-version": "pass"}
     # 5. QA signs
     machine.evidence.add_tag("demo", sign_tag(repository, key, "v1.0"))
@@ -231,7 +233,7 @@ def test_evidence_that_is_refused_says_why(machine: StoreClient, worker: WorkerC
 
 def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machine: StoreClient) -> None:
     admin.repositories.add("demo", "/srv/demo.git", is_local=True)
-    requested = admin.runs.create("/srv/demo.git", "refs/tags/v1.0")
+    requested = admin.runs.create("/srv/demo.git", "refs/tags/v1.0", index="unstable")
     claimed = machine.runs.claim("worker-1")
     while claimed is not None and claimed.id != requested.id:  # what other tests have requested
         claimed = machine.runs.claim("worker-1")
@@ -242,7 +244,7 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
     machine.runs.report_step(
         claimed.id, "test for testing", "succeeded", {"summary": "3 passed", "seconds": 1.5}
     )
-    machine.runs.report_step(claimed.id, "told by a text", "succeeded", "done")
+    machine.runs.report_step(claimed.id, "test for risk/testing", "succeeded", "done")
     machine.runs.update(claimed.id, commit=COMMIT, project="demo", version="1.0")
     machine.runs.update(claimed.id, state="succeeded", detail="demo 1.0 is in testing")
     run = admin.runs.get(claimed.id)
@@ -250,7 +252,7 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
     assert (run.project, run.version, run.commit) == ("demo", "1.0", COMMIT)
     assert [(step.name, step.summary) for step in run.steps] == [
         ("test for testing", "3 passed"),
-        ("told by a text", "done"),
+        ("test for risk/testing", "done"),
     ]
     assert run.steps[0].seconds == 1.5
     assert run in admin.runs.newest()
@@ -312,7 +314,7 @@ def test_every_answer_is_as_the_document_says(
     components = document["components"]["schemas"]
     admin.repositories.add("demo", "/srv/demo.git", is_local=True)
     assert [one["url"] for one in admin.repositories.all()] == ["/srv/demo.git"]
-    run = admin.runs.create("/srv/demo.git", "main")
+    run = admin.runs.create("/srv/demo.git", "main", index="unstable")
     wheel = make_wheel("shown")
     admin.files.upload("unstable", wheel.write(tmp_path))
     predicate = predicate_of_build(wheel, name="shown")
@@ -327,6 +329,7 @@ def test_every_answer_is_as_the_document_says(
             "/api/v1/projects/shown/releases/1.0/verdicts?to=stable"
         ),
         "/api/v1/runs/{run}": f"/api/v1/runs/{run.id}",
+        "/api/v1/way": "/api/v1/way?index=unstable",
     }
     headers = {"authorization": _basic("admin", ADMIN_PASSWORD)}
     asked = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,12 +33,14 @@ from conveyor.operations.runs.queue import claim_run, list_runs, report_step, up
 from makers import make_store
 from releases_made import (
     ADMIN,
+    TEAM_CHAIN,
     envelope_of,
     hand_in,
     head,
     make_release,
     make_repository,
     make_ssh_key,
+    make_team_chain,
     make_worker,
     predicate_of_tests,
     public_key,
@@ -153,6 +156,23 @@ def test_every_run_is_claimed_by_one_worker(store: Store) -> None:
     answers = at_once(4, claim_all)
     claimed = [run_id for answer in answers if isinstance(answer, list) for run_id in answer]
     assert sorted(claimed) == sorted(made)
+
+
+def test_run_is_claimed_by_a_worker_that_reaches_the_index_it_enters(store: Store) -> None:
+    make_worker(store)
+    make_team_chain(store)
+    of_team = frozenset(TEAM_CHAIN)
+    narrowed = Identity("worker-1", WORKER_SCOPES, indexes=of_team, worker="worker-1")
+    house = request_run(store, ref="house", index="unstable")
+    assert (house.index, claim_run(store, narrowed, "worker-1")) == ("unstable", None)
+    team = request_run(store, ref="team", index="risk/unstable")
+    assert claim_run(store, narrowed, "worker-1", run_id=house.id) is None
+    claimed = claim_run(store, narrowed, "worker-1")
+    assert claimed is not None
+    assert (claimed.id, claimed.index) == (team.id, "risk/unstable")
+    claimed = claim_run(store, replace(narrowed, indexes=None), "worker-1")
+    assert claimed is not None
+    assert (claimed.id, claimed.index) == (house.id, "unstable")
 
 
 def test_run_with_its_steps(store: Store) -> None:

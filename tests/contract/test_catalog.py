@@ -24,6 +24,7 @@ from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexe
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index
 from conveyor.catalog.migrations import migrate, versions
 from conveyor.catalog.releases.distributions import metadata_of
+from conveyor.catalog.runs.queue import newest_runs
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
 from conveyor.errors import Conflict, InvalidInput
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 AT = "2026-11-21T08:00:00.000000Z"
 
@@ -95,12 +96,18 @@ def test_migrated_and_made_at_once_are_the_same_to_sqlite(tmp_path: Path) -> Non
         assert described(migrated) == described(made)
 
 
+def upgrade_to(connection: Connection, *migrations: str) -> None:
+    """Make an old schema."""
+    for name in migrations:
+        module = importlib.import_module(f"{versions.__name__}.{name}")
+        with Operations.context(MigrationContext.configure(connection)):
+            module.upgrade()
+
+
 def test_migration_tells_the_new_columns_from_the_old_rows(database_url: str) -> None:
     old_sdist = {"metadata_version": "2.1", "name": "demo"}
     with opened(database_url) as engine, writing(engine) as connection:
-        first = importlib.import_module(f"{versions.__name__}.0001_initial")
-        with Operations.context(MigrationContext.configure(connection)):
-            first.upgrade()
+        upgrade_to(connection, "0001_initial")
         project = {"name": "demo", "display_name": "demo", "created_at": "2026-01-01T00:00:00.000000Z"}
         connection.execute(text("insert into projects values (:name, :display_name, :created_at)"), project)
         for number, (packagetype, fields) in enumerate(
@@ -129,10 +136,7 @@ def test_migration_tells_the_new_columns_from_the_old_rows(database_url: str) ->
 
 def test_workers_that_are_known_may_still_start_runs_after_the_migration(database_url: str) -> None:
     with opened(database_url) as engine, writing(engine) as connection:
-        for name in ("0001_initial", "0002_standards"):
-            module = importlib.import_module(f"{versions.__name__}.{name}")
-            with Operations.context(MigrationContext.configure(connection)):
-                module.upgrade()
+        upgrade_to(connection, "0001_initial", "0002_standards")
         for user in ("worker-1", "ann"):
             connection.execute(
                 text("insert into users (name, scopes, created_at) values (:name, :scopes, '')"),
@@ -172,6 +176,19 @@ def test_metadata_that_is_a_blob_stays_one_after_the_migration(database_url: str
         (row,) = connection.execute(text("select metadata_sha256, metadata from distributions"))
         assert (row.metadata_sha256, row.metadata) == ("digest", None)
         assert metadata_of(connection, "demo.whl", "a") is None
+
+
+def test_runs_of_before_the_choice_entered_unstable(database_url: str) -> None:
+    with opened(database_url) as engine, writing(engine) as connection:
+        upgrade_to(connection, "0001_initial", "0002_standards", "0003_repositories")
+        connection.execute(
+            text(
+                "insert into runs (repository, ref, state, requested_by, requested_at)"
+                " values ('/srv/demo.git', 'main', 'requested', 'ann', '')"
+            )
+        )
+        assert migrate(connection, since=3) == SCHEMA_VERSION
+        assert [run.index for run in newest_runs(connection, limit=5)] == ["unstable"]
 
 
 def test_catalog_of_a_newer_program_is_refused(engine: Engine) -> None:

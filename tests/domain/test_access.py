@@ -62,7 +62,7 @@ def test_each_scope_opens_its_own_door_only(scope: Scope) -> None:
         "upload": lambda: may_upload(identity, "unstable", "demo"),
         "claim": lambda: may_claim(identity, "demo"),
         "promote": lambda: may_promote(identity, "stable", "demo"),
-        "run": lambda: may_start_run(identity, "/srv/demo.git", {"demo"}),
+        "run": lambda: may_start_run(identity, "/srv/demo.git", {"demo"}, index="unstable"),
         "admin": lambda: may_administer(identity),
     }
     for name, ask in doors.items():

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
-from conveyor.domain.releases.promotions import Way, choose_source, next_station, plan_way
+from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.releases.promotions import (
+    Way,
+    choose_source,
+    entry_to_name,
+    next_station,
+    plan_way,
+    successors,
+    way_of_run,
+)
 from conveyor.errors import Conflict, NotFound
 
 INDEXES = {index.name: index for index in DEFAULT_INDEXES}
@@ -39,7 +48,7 @@ def test_no_way_leads_backwards_in_place_or_into_a_mirror(source: str, target: s
 
 def test_no_way_leads_to_an_index_that_is_no_base() -> None:
     indexes = with_more(Index("risk/stable", "local", "promotion-only", bases=("stable",)))
-    with pytest.raises(Conflict, match="no base of it"):
+    with pytest.raises(Conflict, match="not a base of it"):
         plan_way("unstable", "risk/stable", indexes)
 
 
@@ -99,10 +108,127 @@ def test_release_that_is_nowhere_or_not_where_it_was_said_is_not_found() -> None
         choose_source({"unstable"}, "stable", wanted="testing", indexes=INDEXES)
 
 
-def test_next_station_is_the_nearest_local_base() -> None:
-    assert [next_station(name, INDEXES) for name in ("unstable", "testing", "stable", "nowhere")] == [
+def test_next_station_is_the_nearest_local_base_or_at_the_end_where_a_release_is() -> None:
+    assert [next_station(name, INDEXES) for name in ("unstable", "testing", "stable")] == [
         "testing",
         "stable",
         "stable",
-        "nowhere",
     ]
+
+
+def test_next_station_after_a_fork_has_to_be_named() -> None:
+    with pytest.raises(Conflict, match="followed by several indexes, left and right") as caught:
+        next_station("top", FORKED)
+    assert caught.value.hint == "name the one that it is to enter: --to left or --to right"
+
+
+def gated(name: str, *bases: str, is_private: bool = False) -> Index:
+    """A local index that takes promotions only."""
+    return Index(name, "local", "promotion-only", bases=bases, is_private=is_private)
+
+
+FORKED = with_more(
+    gated("left", "stable"),
+    gated("right", "stable"),
+    Index("top", "local", "uploads", bases=("left", "right")),
+    Index("above", "local", "uploads", bases=("nightly",)),
+    gated("nightly", "left", "right"),
+)
+TEAM = with_more(
+    gated("risk/stable", "stable", "pypi", is_private=True),
+    gated("risk/testing", "stable", "risk/stable", "pypi", is_private=True),
+    Index("risk/unstable", "local", "uploads", bases=("pypi", "risk/testing", "testing"), is_private=True),
+)
+ADMIN = Identity("admin", frozenset({"admin"}))
+READER = Identity("ann", frozenset({"read"}))
+WHOLE = ("unstable", "testing", "stable")
+OF_TEAM = ("risk/unstable", "risk/testing", "risk/stable")
+
+
+@pytest.mark.parametrize(
+    ("name", "indexes", "following"),
+    [
+        ("unstable", INDEXES, ("testing",)),  # stable is reached through testing
+        ("pypi", INDEXES, ()),
+        ("top", FORKED, ("left", "right")),
+        ("risk/unstable", TEAM, ("risk/testing",)),  # a mirror in between is passed over
+        ("risk/testing", TEAM, ("risk/stable",)),
+        ("risk/stable", TEAM, ()),  # the house's index is for installing from
+        (
+            "lab/unstable",
+            with_more(Index("lab/unstable", "local", "uploads", bases=("testing",))),
+            ("testing",),
+        ),
+        ("lab/final", with_more(gated("lab/final", "testing")), ()),
+    ],
+)
+def test_nearest_bases_follow_and_those_of_the_team_alone(
+    name: str, indexes: dict[str, Index], following: tuple[str, ...]
+) -> None:
+    assert successors(name, indexes) == following
+
+
+def test_run_enters_the_only_index_that_leads_on() -> None:
+    assert way_of_run(ANONYMOUS, None, INDEXES) == WHOLE
+    scratch = with_more(Index("scratch", "local", "uploads", bases=("pypi",)))
+    assert way_of_run(ANONYMOUS, None, scratch) == WHOLE
+    # A team's private chain is no choice for callers who do not see it ...
+    assert way_of_run(ANONYMOUS, None, TEAM) == WHOLE
+    assert way_of_run(ADMIN, "risk/unstable", TEAM) == OF_TEAM
+    # ... and the only one for a token that is narrowed to it.
+    narrowed = Identity("hook", frozenset({"read", "run"}), indexes=frozenset(OF_TEAM))
+    assert way_of_run(narrowed, None, TEAM) == OF_TEAM
+
+
+def test_run_with_a_choice_of_entries_has_to_name_one() -> None:
+    with pytest.raises(Conflict, match="releases enter at several indexes") as caught:
+        way_of_run(ADMIN, None, TEAM)
+    assert caught.value.hint == "name the index where it enters: risk/unstable, unstable"
+
+
+def test_store_where_no_index_leads_on_tells_how_to_make_a_way() -> None:
+    alone = {"pypi": INDEXES["pypi"], "scratch": Index("scratch", "local", "uploads", bases=("pypi",))}
+    with pytest.raises(Conflict, match="releases enter at no index") as caught:
+        way_of_run(ADMIN, None, alone)
+    assert "conveyor store index create" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("pypi", 'a run cannot enter "pypi": it is a mirror'),
+        ("testing", 'a run cannot enter "testing": it is promotion-only'),
+        ("scratch", 'a run cannot enter "scratch": no index follows it, of its bases pypi none does'),
+        ("bare", 'a run cannot enter "bare": no index follows it, it has no bases'),
+        ("top", 'a run cannot enter "top": "top" is followed by several indexes, left and right'),
+        ("above", 'a run cannot enter "above": "nightly" is followed by several indexes, left and right'),
+    ],
+)
+def test_run_does_not_enter_where_no_single_way_leads_on(entry: str, fault: str) -> None:
+    scratch = Index("scratch", "local", "uploads", bases=("pypi",))
+    bare = Index("bare", "local", "uploads")
+    with pytest.raises(Conflict) as caught:
+        way_of_run(READER, entry, FORKED | {"scratch": scratch, "bare": bare})
+    assert caught.value.message.startswith(fault)
+    assert caught.value.hint == "name the index where it enters: unstable"
+
+
+def test_index_that_is_not_there_and_one_that_is_not_seen_are_told_alike() -> None:
+    elsewhere = Identity("bob", frozenset({"read"}), indexes=frozenset({"unstable"}))
+    for identity, entry in ((ADMIN, "nowhere"), (elsewhere, "risk/unstable"), (ANONYMOUS, "risk/unstable")):
+        with pytest.raises(NotFound, match=f'there is no index "{entry}"'):
+            way_of_run(identity, entry, TEAM)
+
+
+def test_next_steps_name_the_entry_where_there_is_a_choice() -> None:
+    assert entry_to_name("testing", ADMIN, INDEXES) is None
+    assert entry_to_name("risk/testing", ADMIN, TEAM) == "risk/unstable"
+    assert entry_to_name("unstable", ADMIN, TEAM) == "unstable"
+    assert entry_to_name("pypi", ADMIN, TEAM) is None
+
+
+def test_way_has_to_be_readable_to_its_end() -> None:
+    short = Identity("hook", frozenset({"read"}), indexes=frozenset({"risk/unstable", "risk/testing"}))
+    with pytest.raises(Conflict, match="hook may not read risk/stable on its way") as caught:
+        way_of_run(short, "risk/unstable", TEAM)
+    assert "risk/unstable, risk/testing, risk/stable" in (caught.value.hint or "")

@@ -23,6 +23,7 @@ def make_run(state: RunState = "running", worker: str | None = "worker-1") -> Ru
         id=1,
         repository="/srv/demo.git",
         ref="refs/tags/v1.0",
+        index="unstable",
         commit=None,
         project=None,
         version=None,

@@ -20,7 +20,15 @@ from conveyor.operations.runs.queue import (
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
 from conveyor.operations.store.store import read
 from makers import make_store
-from releases_made import ADMIN, COMMIT, REPOSITORY, make_worker, request_run
+from releases_made import (
+    ADMIN,
+    COMMIT,
+    REPOSITORY,
+    TEAM_CHAIN,
+    make_team_chain,
+    make_worker,
+    request_run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -235,6 +243,34 @@ def test_run_of_a_worker_needs_no_registration_and_goes_to_no_other_worker(tmp_p
     assert claim_run(store, OTHER, "worker-2", run_id=run.id) is None
     assert claim_run(store, WORKER, "worker-1", run_id=run.id) is not None
     assert update_run(store, WORKER, run.id, project="demo").project == "demo"
+
+
+def test_run_enters_the_index_that_is_named_or_the_only_one_there_is(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    assert request_run(store).index == "unstable"
+    make_team_chain(store)
+    with pytest.raises(Conflict, match="enter at several indexes") as caught:
+        request_run(store)
+    assert caught.value.hint == "name the index where it enters: risk/unstable, unstable"
+    asked = request_run(store, index="risk/unstable")
+    assert get_run(store, READER, asked.id).index == "risk/unstable"
+    with read(store) as connection:
+        event = events_since(connection, 0)[-1]
+    assert (event.action, event.index) == ("request-run", "risk/unstable")
+    with pytest.raises(NotFound, match="no index"):
+        request_run(store, index="nowhere")
+    with pytest.raises(Conflict, match="promotion-only"):
+        request_run(store, index="testing")
+
+
+def test_token_for_one_chain_starts_runs_there_only(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_team_chain(store)
+    add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
+    starter = Identity("hook", frozenset({"run"}), indexes=frozenset(TEAM_CHAIN))
+    assert create_run(store, starter, repository=REPOSITORY, ref="main").index == "risk/unstable"
+    with pytest.raises(Forbidden, match='may not run in index "unstable"'):
+        create_run(store, starter, repository=REPOSITORY, ref="main", index="unstable")
 
 
 def test_runs_are_requested_by_starters_and_without_secrets(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +21,8 @@ from upstreams import running_upstream
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from running_stores import RunningStore
 
 SIGNER = "qa@localhost"
 
@@ -38,6 +40,8 @@ class Town:
     """An administrator's."""
     state: Path
     """The worker's state folder, with its caches; shared by the tests."""
+    database_url: str | None = None
+    """``None``: SQLite, in the folder ``data``."""
 
     @property
     def client(self) -> StoreClient:
@@ -57,17 +61,26 @@ class Town:
 
     def variables(self) -> dict[str, str]:
         """A clean environment."""
+        elsewhere = {"CONVEYOR_DATABASE_URL": self.database_url} if self.database_url else {}
         return clean_environment_variables() | {
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_SYSTEM": os.devnull,
+            **elsewhere,
         }
 
     def run(
-        self, repository: Path, ref: str, *, expected: int = 0, state: Path | None = None
+        self,
+        repository: Path,
+        ref: str,
+        *,
+        index: str | None = None,
+        expected: int = 0,
+        state: Path | None = None,
     ) -> dict[str, Any]:
         """``conveyor pipeline run``; its outcome."""
+        entry = () if index is None else ("--index", index)
         done = self.conveyor(
-            *("pipeline", "run", "--json", "--repo", repository, "--ref", ref, "--store", self.url),
+            *("pipeline", "run", "--json", "--repo", repository, "--ref", ref, *entry, "--store", self.url),
             *("--credentials", self.credentials, "--state", state or self.state),
             expected=expected,
         )
@@ -87,11 +100,18 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         offer_installed(upstream)
         environment = serve_environment(PIP_INDEX_URL=upstream.url)
         with running_store(folder / "store", environment=environment) as store:
-            key = folder / "qa"
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-            at = ("--data", str(store.data))
-            known = Town(store.url, store.data, folder / "worker.toml", key, "", folder / "state")
-            known.conveyor("store", "worker", "add", "worker-1", "--credentials", known.credentials, *at)
-            known.conveyor("store", "signer", "add", SIGNER, "--key", f"{key}.pub", *at)
-            token = known.conveyor("store", "token", "create", "--user", "admin", *at).stdout.strip()
-            yield Town(store.url, store.data, known.credentials, key, token, known.state)
+            yield settled(store, folder)
+
+
+def settled(
+    store: RunningStore, folder: Path, *, state: Path | None = None, database_url: str | None = None
+) -> Town:
+    """People and a worker are registered with a store that runs."""
+    key, at = folder / "qa", ("--data", str(store.data))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    credentials, state = folder / "worker.toml", state or folder / "state"
+    town = Town(store.url, store.data, credentials, key, "", state, database_url)
+    town.conveyor("store", "worker", "add", "worker-1", "--credentials", credentials, *at)
+    town.conveyor("store", "signer", "add", SIGNER, "--key", f"{key}.pub", *at)
+    token = town.conveyor("store", "token", "create", "--user", "admin", *at).stdout.strip()
+    return replace(town, token=token)

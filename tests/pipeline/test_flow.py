@@ -182,7 +182,7 @@ def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
     assert "did not test the installed file: epsilon" in outcome["error"]["message"]
     release = town.client.releases.get("epsilon", "1.0.0rc1")
     assert release.index == "unstable"
-    verdicts = town.client.releases.verdicts("epsilon", "1.0.0rc1", to="testing")
+    verdicts = town.client.releases.judgement("epsilon", "1.0.0rc1").verdicts
     assert [(verdict.gate, verdict.outcome) for verdict in verdicts] == [("tests", "fail")]
 
 

@@ -103,4 +103,4 @@ def released(*evidence: Evidence) -> Release:
         ReleaseFile(one.filename, one.packagetype, one.sha256, 1, f"/files/{one.filename}", "", "ann", None)
         for one in (WHEEL, SDIST)
     )
-    return Release("demo", "1.0", "unstable", is_closed=False, files=files, evidence=evidence)
+    return Release("demo", "1.0", "unstable", ("unstable",), is_closed=False, files=files, evidence=evidence)

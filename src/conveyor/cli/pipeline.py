@@ -37,6 +37,9 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             "--repo", "repository", default=".", show_default=True, help="Path or URL of the repository."
         ),
         "ref": click.option("--ref", required=True, help="The tag, branch or commit to carry."),
+        "index": click.option(
+            "--index", help="Where its release enters the store.  [default: the only index where it can]"
+        ),
         "credentials": click.option(
             "--credentials", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
             envvar="CONVEYOR_WORKER_CREDENTIALS",
@@ -66,15 +69,17 @@ def command() -> None:
 
 
 @command.command(short_help="Carry a commit or a tag as far as its evidence carries it.")
-@_options("repo", "ref", "credentials", "store", "state", "json")
+@_options("repo", "ref", "index", "credentials", "store", "state", "json")
 def run(
-    repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
-) -> int:
+    repository: str, ref: str, index: str | None, credentials: Path, store_url: str | None,
+    state: Path | None, as_json: bool,
+) -> int:  # fmt: skip
     """Carry a commit or a tag as far as its evidence carries it, here and now.
 
-    Build, publish to "unstable", install and test what was published, promote to "testing"; a final release
-    that QA signed goes on to "stable". Each step is kept: after a crash the same command goes on where it
-    stood. Exit code 4: all is done, and the release waits for a gate.
+    Build, publish to an index such as "unstable", install and test what was published, promote to the index
+    that follows, "testing"; a final release that QA signed goes on to "stable". The store says which index
+    follows which: the nearest of its bases. Each step is kept: after a crash the same command goes on where
+    it stood. Exit code 4: all is done, and the release waits for a gate.
     """
     from conveyor.pipeline.carrying.carrier import run_here
 
@@ -85,16 +90,19 @@ def run(
         store_url=store_url,
         repository=_repository(repository),
         ref=ref,
+        index=index,
     )
     return _render(outcome, as_json=as_json)
 
 
 @command.command(short_help="The packaging job alone, for a CI host.")
-@_options("repo", "ref", "credentials", "store", "state", "json")
+@_options("repo", "ref", "index", "credentials", "store", "state", "json")
 def package(
-    repository: str, ref: str, credentials: Path, store_url: str | None, state: Path | None, as_json: bool
-) -> None:
-    """The packaging job alone, for a CI host: build, check and publish to "unstable", with evidence."""
+    repository: str, ref: str, index: str | None, credentials: Path, store_url: str | None,
+    state: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """The packaging job alone, for a CI host: build, check and publish to an index, with evidence."""
+    from conveyor.pipeline.carrying.runs import find_way
     from conveyor.pipeline.engine.steps import DirectSteps, Reporter, say_to_stderr
     from conveyor.pipeline.engine.worker import open_worker
     from conveyor.pipeline.jobs.packaging import package as package_ref
@@ -102,7 +110,8 @@ def package(
     worker = open_worker(credentials, store_url=store_url)
     with _workplace(_state(state), "package") as place:
         steps = DirectSteps(Reporter(None, None, say_to_stderr))
-        packaged = package_ref(steps, place, worker, repository=_repository(repository), ref=ref)
+        way = steps("way", lambda: find_way(worker, index))
+        packaged = package_ref(steps, place, worker, repository=_repository(repository), ref=ref, way=way)
         if packaged is None:
             click.echo("nothing to do: the commit carries a release tag", err=True)
             return
@@ -116,7 +125,7 @@ def package(
 @command.command(short_help="The testing job alone, for a CI host.")
 @click.argument("project")
 @click.argument("version")
-@click.option("--to", help="The index it is to enter.  [default: the next one on its way]")
+@click.option("--to", help="The index it is to enter.  [default: the one that follows]")
 @click.option("--repo", "repository", help="Where its tests are.  [default: where it was built from]")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the JUnit report there.")
 @_options("credentials", "store", "state", "json")
@@ -135,7 +144,7 @@ def test(
     from conveyor.pipeline.jobs.testing import run_testing_job
 
     worker = open_worker(credentials, store_url=store_url)
-    goal = to or next_index(worker.client.releases.get(project, version).index)
+    goal = to or next_index(worker, project, version)
     steps = DirectSteps(Reporter(None, None, say_to_stderr))
     with _workplace(_state(state), "test") as place:
         try:
@@ -176,10 +185,11 @@ def worker(credentials: Path, store_url: str | None, state: Path | None, once: b
     "--repo", "repository", default=".", show_default=True, help="The repository, as a worker reaches it."
 )
 @click.option("--ref", help="The tag, branch or commit to carry.")
+@_options("index")
 @click.option(
     "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
 )
-def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> None:
+def trigger(store_url: str, repository: str, ref: str | None, index: str | None, hook: bool) -> None:
     """Ask the store for a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
 
     A bare repository's hooks/post-receive ends in
@@ -200,7 +210,7 @@ def trigger(store_url: str, repository: str, ref: str | None, hook: bool) -> Non
             click.echo(f"no run for {push.ref}: {push.reason}", err=True)
     for name in wanted:
         assert name is not None  # noqa: S101 - filtered above
-        asked = request_run(client, repository=place, ref=name)
+        asked = request_run(client, repository=place, ref=name, index=index)
         click.echo(f"run {asked.id} is asked for: {name}")
 
 

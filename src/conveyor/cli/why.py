@@ -18,17 +18,15 @@ if TYPE_CHECKING:
 @click.command("why")
 @click.argument("name")
 @click.argument("version")
-@click.option("--to", metavar="INDEX", help="The index it is to enter. Default: the next one on its way.")
+@click.option("--to", metavar="INDEX", help="The index it is to enter. Default: the one that follows.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @on_a_store
 def command(name: str, version: str, to: str | None, as_json: bool, place: Place) -> None:
     """Say why release VERSION of project NAME is, or is not yet, in an index."""
-    from conveyor.domain.releases.promotions import next_station
-
     with place.client() as client:
         where = client.releases.get(name, version).index
-        target = to or next_station(where, {index.name: index for index in client.indexes.all()})
-        verdicts = client.releases.verdicts(name, version, to=target)
+        judgement = client.releases.judgement(name, version, to=to)
+    target, verdicts = judgement.target, judgement.verdicts
     if as_json:
         fields = {
             "project": name,

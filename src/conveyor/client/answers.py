@@ -14,7 +14,7 @@ from conveyor.domain.indexes.projects import STATUS_NAMES, ProjectSize, ProjectS
 from conveyor.domain.indexes.withdrawals import DeletedFile, Deletion, Yank, YankedFile
 from conveyor.domain.releases.evidence import Evidence
 from conveyor.domain.releases.gates.judged import Verdict
-from conveyor.domain.releases.promotions import Promotion
+from conveyor.domain.releases.promotions import Judgement, Promotion
 from conveyor.domain.runs.states import Run, Step
 
 Json = dict[str, Any]
@@ -44,6 +44,8 @@ class Release:
     project: str
     version: str
     index: str
+    """Where it is; of several indexes, the one that the others lead to."""
+    indexes: tuple[str, ...]
     is_closed: bool
     files: tuple[ReleaseFile, ...]
     evidence: tuple[Evidence, ...]
@@ -65,6 +67,7 @@ def read_release(value: Json) -> Release:
         project=project,
         version=version,
         index=str(value["index"]),
+        indexes=tuple(value["indexes"]),
         is_closed=bool(value["is_closed"]),
         files=tuple(_file(one) for one in value["files"]),
         evidence=tuple(_evidence(one, project, version) for one in value["evidence"]),
@@ -122,6 +125,11 @@ def read_project_size(value: Json) -> OfProject[ProjectSize]:
     return OfProject(size, bool(value["is_known"]))
 
 
+def read_judgement(value: Json) -> Judgement:
+    """What the gates say of a release."""
+    return Judgement(str(value["project"]), str(value["version"]), str(value["to"]), read_verdicts(value))
+
+
 def read_verdicts(value: Json) -> tuple[Verdict, ...]:
     """The verdicts in an answer or a problem."""
     return tuple(
@@ -151,6 +159,7 @@ def read_run(value: Json) -> Run:
         id=int(value["id"]),
         repository=str(value["repository"]),
         ref=str(value["ref"]),
+        index=str(value["index"]),
         commit=value["commit"],
         project=value["project"],
         version=value["version"],
@@ -183,6 +192,11 @@ def read_indexes(value: Json) -> tuple[Index, ...]:
         )
         for one in value["indexes"]
     )
+
+
+def read_way(value: Json) -> tuple[str, ...]:
+    """The indexes on the way of a run."""
+    return tuple(str(name) for name in value["indexes"])
 
 
 def _file(value: Json) -> ReleaseFile:

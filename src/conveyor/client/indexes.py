@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.client.answers import read_indexes
+from conveyor.client.answers import read_indexes, read_way
 from conveyor.client.connection import Request, api_path, ask
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ class Indexes:
     def all(self) -> tuple[Index, ...]:
         """The indexes that this caller may read, by name."""
         return ask(self.connection, Request("GET", api_path("indexes")), read_indexes)
+
+    def way(self, entry: str | None = None) -> tuple[str, ...]:
+        """The indexes that a run carries a release through, from ``entry`` to the last.
+
+        ``None``: from the only index where runs of this caller can enter. Raises NotFound, Conflict.
+        """
+        return ask(self.connection, Request("GET", api_path("way", index=entry)), read_way)
 
     def add(
         self,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from conveyor.client.answers import (
     read_deletion,
+    read_judgement,
     read_project_size,
     read_project_status,
     read_promotion,
     read_release,
     read_releases,
-    read_verdicts,
     read_yank,
 )
 from conveyor.client.connection import Request, api_path, ask
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from conveyor.client.connection import Connection
     from conveyor.domain.indexes.projects import ProjectSize, ProjectStatus, StatusName
     from conveyor.domain.indexes.withdrawals import Deletion, Yank
-    from conveyor.domain.releases.gates.judged import Verdict
-    from conveyor.domain.releases.promotions import Promotion
+    from conveyor.domain.releases.promotions import Judgement, Promotion
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class Releases:
         request = Request("GET", api_path("projects", project, "releases", commit=commit))
         return ask(self.connection, request, read_releases)
 
-    def verdicts(self, project: str, version: str, *, to: str) -> tuple[Verdict, ...]:
-        """One verdict per gate between where a release is and an index."""
+    def judgement(self, project: str, version: str, *, to: str | None = None) -> Judgement:
+        """What the gates say between where a release is and an index; ``None``: the one that follows."""
         request = Request("GET", api_path("projects", project, "releases", version, "verdicts", to=to))
-        return ask(self.connection, request, read_verdicts)
+        return ask(self.connection, request, read_judgement)
 
     def promote(self, project: str, version: str, *, to: str, source: str | None = None) -> Promotion:
         """Move a release to an index; raises PromotionRefused with one verdict per gate."""

@@ -29,9 +29,12 @@ class Runs:
         """One run with its steps; raises NotFound."""
         return ask(self.connection, Request("GET", api_path("runs", run_id)), read_run)
 
-    def create(self, repository: str, ref: str) -> Run:
-        """Ask for a commit or tag to be carried through."""
-        body = {"repository": repository, "ref": ref}
+    def create(self, repository: str, ref: str, *, index: str | None = None) -> Run:
+        """Ask for a commit or tag to be carried through; ``index`` is where its release enters.
+
+        ``None``: the only index where runs of this caller can enter.
+        """
+        body = {"repository": repository, "ref": ref, "index": index}
         return ask(self.connection, Request("POST", api_path("runs"), json_body=body), read_run)
 
     def claim(self, worker: str, *, run_id: int | None = None) -> Run | None:

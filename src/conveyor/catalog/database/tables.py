@@ -313,6 +313,13 @@ runs = Table(
     Column("claimed_at", Text),
     Column("finished_at", Text),
     Column("detail", Text, comment="what failed, in one sentence"),
+    Column(
+        "index_name",
+        Text,
+        nullable=False,
+        server_default=text("'unstable'"),
+        comment="where its release enters; before there was a choice, all entered unstable",
+    ),
     Index(None, "state", "id"),
     comment="pipeline runs: one commit or tag going through",
 )

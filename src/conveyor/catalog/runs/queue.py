@@ -11,13 +11,13 @@ from conveyor.catalog.database.tables import run_steps, runs, workers
 from conveyor.domain.runs.states import Run, RunState, Step, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row
 
 
 def insert_run(
-    connection: Connection, *, repository: str, ref: str, requested_by: str, requested_at: str
+    connection: Connection, *, repository: str, ref: str, index: str, requested_by: str, requested_at: str
 ) -> int:
     """Write a new run, requested, and return its id."""
     statement = (
@@ -25,6 +25,7 @@ def insert_run(
         .values(
             repository=repository,
             ref=ref,
+            index_name=index,
             state="requested",
             requested_by=requested_by,
             requested_at=requested_at,
@@ -35,19 +36,25 @@ def insert_run(
 
 
 def claim_oldest_run(
-    connection: Connection, *, worker: str, claimed_at: str, run_id: int | None = None
+    connection: Connection,
+    *,
+    worker: str,
+    claimed_at: str,
+    indexes: Collection[str] | None = None,
+    run_id: int | None = None,
 ) -> int | None:
     """Give the oldest requested run to a worker and return its id; ``None`` when there is none.
 
-    What a worker asked for itself needs no registered repository, so no other worker gets it. With ``run_id``
-    only that run is given. On PostgreSQL the inner select skips rows that another worker is
-    just taking (SQLite has one writer).
+    ``indexes``: those that the run may enter, ``None``: any. What a worker asked for itself needs no
+    registered repository, so no other worker gets it. With ``run_id`` only that run is given. On PostgreSQL
+    the inner select skips rows that another worker is just taking (SQLite has one writer).
     """
     oldest = (
         select(runs.c.id)
         .where(
             runs.c.state == "requested",
             true() if run_id is None else runs.c.id == run_id,
+            _enters(indexes),
             or_(runs.c.requested_by == worker, runs.c.requested_by.not_in(select(workers.c.name))),
         )
         .order_by(runs.c.id)
@@ -63,9 +70,14 @@ def claim_oldest_run(
     return claimed
 
 
-def has_requested_run(connection: Connection) -> bool:
-    """Whether some run waits for a worker."""
-    return connection.scalar(select(runs.c.id).where(runs.c.state == "requested").limit(1)) is not None
+def has_requested_run(connection: Connection, indexes: Collection[str] | None = None) -> bool:
+    """Whether some run waits for a worker, to enter one of these indexes; ``None``: any."""
+    waiting = select(runs.c.id).where(runs.c.state == "requested", _enters(indexes)).limit(1)
+    return connection.scalar(waiting) is not None
+
+
+def _enters(indexes: Collection[str] | None) -> ColumnElement[bool]:
+    return true() if indexes is None else runs.c.index_name.in_(sorted(indexes))
 
 
 def find_run(connection: Connection, run_id: int) -> Run | None:
@@ -157,6 +169,7 @@ def _run(row: Row[Any], steps: list[Step]) -> Run:
         id=row.id,
         repository=row.repository,
         ref=row.ref,
+        index=row.index_name,
         commit=row.commit_id,
         project=row.project,
         version=row.version,

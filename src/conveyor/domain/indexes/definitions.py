@@ -88,6 +88,12 @@ def check_index_name(name: str) -> None:
         raise InvalidName(f'"{name}" stands in URLs of the store itself', hint="choose another name")
 
 
+def team_of(name: str) -> str | None:
+    """The team that an index belongs to: ``risk`` of ``risk/stable``; ``None``: it is the house's."""
+    team, slash, _ = name.partition("/")
+    return team if slash else None
+
+
 def resolution_order(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
     """The index itself and every base it sees, nearest first, each once; depth first as the bases say.
 

@@ -92,9 +92,17 @@ def may_read(identity: Identity, index: str, *, is_private: bool) -> None:
     )
 
 
-def must_have(identity: Identity, scope: Scope) -> None:
-    """Allow everybody who has the scope somewhere; what it reaches is asked by the rules below."""
-    _may(identity, scope, index=None, project=None)
+def reaches_index(identity: Identity, index: str) -> bool:
+    """Whether the rights of this caller, whichever they are, reach the index: a token may be narrowed."""
+    return _covers(identity.indexes, index)
+
+
+def must_have(identity: Identity, scope: Scope, *, index: str | None = None) -> None:
+    """Allow everybody who has the scope somewhere, or in this index; raises Unauthorized or Forbidden.
+
+    What else it reaches is asked by the rules below.
+    """
+    _may(identity, scope, index=index, project=None)
 
 
 def may_upload(identity: Identity, index: str | None = None, project: str | None = None) -> None:

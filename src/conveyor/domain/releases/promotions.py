@@ -8,6 +8,11 @@ release is judged by the gates of every index that lies between, then by those o
 It arrives only if it could have gone step by step, so there is nothing to gain by skipping, and nobody is
 sent to the store twice for what one answer can say. Refusing instead would hide, behind a complaint about
 the way, what the release still lacks.
+
+**Which index follows which is read from the bases** (decision 0024): the nearest local base follows. An index
+of a team is followed by indexes of that team; where it has none of these, an index that accepts uploads may
+lead out of the team, and one that takes promotions ends the way. A pipeline run goes this way and no other;
+people may promote into any base.
 """
 
 from __future__ import annotations
@@ -15,13 +20,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.domain.indexes.definitions import team_of
+from conveyor.domain.people.access import can_read, reaches_index
 from conveyor.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.people.access import Identity
     from conveyor.domain.releases.gates.judged import Verdict
+
+SEE_INDEXES = "see conveyor store index list"
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,16 @@ class Promotion:
     target: str
     files: tuple[str, ...]
     """Filenames of the whole release in the target."""
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gates on the way of a release to an index say now."""
+
+    project: str
+    version: str
+    target: str
     verdicts: tuple[Verdict, ...]
 
 
@@ -68,7 +88,7 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
     """
     for name in (source, target):
         if name not in indexes:
-            raise NotFound(f'there is no index "{name}"', hint="see conveyor store index list")
+            raise NotFound(f'there is no index "{name}"', hint=SEE_INDEXES)
     if indexes[target].kind != "local":
         raise Conflict(
             f'"{target}" is a mirror and holds no files of this store', hint="promote into a local index"
@@ -76,7 +96,7 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
     stations = _stations(source, target, indexes)
     if source == target or not stations:
         raise Conflict(
-            f'a release in "{source}" cannot move to "{target}", which is no base of it',
+            f'a release in "{source}" cannot move to "{target}", which is not a base of it',
             hint=f'what can be installed through "{source}" must stay installable: its bases are '
             + (", ".join(indexes[source].bases) or "none"),
         )
@@ -147,7 +167,126 @@ def _reach(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
     return frozenset(found)
 
 
+def successors(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
+    """The indexes that follow one on the way of a release, nearest first.
+
+    None at the end of the way, several at a fork. A base that is reached through another one does not follow
+    here, and a mirror never does.
+    """
+    index = indexes[name]
+    local = [base for base in index.bases if base in indexes and indexes[base].kind == "local"]
+    team = team_of(name)
+    if team is not None:
+        own = [base for base in local if team_of(base) == team]
+        local = own if own or index.mode == "promotion-only" else local
+    return tuple(
+        base for base in local if not any(base in _reach(other, indexes) for other in local if other != base)
+    )
+
+
 def next_station(current: str, indexes: Mapping[str, Index]) -> str:
-    """Where a release in ``current`` goes next: the nearest local base, itself at the end of the chain."""
-    bases = indexes[current].bases if current in indexes else ()
-    return next((name for name in bases if name in indexes and indexes[name].kind == "local"), current)
+    """Where a release in ``current`` goes next; at the end of the way: where it is.
+
+    Raises:
+        Conflict: several indexes follow.
+    """
+    following = successors(current, indexes)
+    if len(following) > 1:
+        named = " or ".join(f"--to {name}" for name in following)
+        raise Conflict(_fork(current, following), hint=f"name the one that it is to enter: {named}")
+    return following[0] if following else current
+
+
+def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Index]) -> tuple[str, ...]:
+    """The indexes that a pipeline run may carry a release through, from the one that it enters to the last.
+
+    ``entry`` names where it enters; ``None``: the one where this caller's runs can enter, if there is only
+    one. At least two indexes. Every base of an index that the caller reads is named to him by the list of
+    indexes, so errors name them too.
+
+    Raises:
+        NotFound: there is no such index, or none that the caller may read.
+        Conflict: no release can go anywhere from there (a mirror, no uploads, no index follows, several
+            follow it or one of the next), the caller cannot read the whole way, or no single entry is left.
+    """
+    choices = _entries(identity, indexes)
+    hint = (
+        f"name the index where it enters: {', '.join(choices)}"
+        if choices
+        else "an administrator makes a way, its last index first: "
+        "conveyor store index create NAME --mode promotion-only"
+    )
+    if entry is None:
+        if len(choices) != 1:
+            found = "at several indexes" if choices else "at no index"
+            raise Conflict(f"releases enter {found} of this store", hint=hint)
+        entry = choices[0]
+    elif entry not in indexes or not _sees(identity, indexes[entry]):
+        raise NotFound(f'there is no index "{entry}"', hint=hint)
+    fault = _fault_of_way(entry, indexes)
+    if fault is not None:
+        raise Conflict(f'a run cannot enter "{entry}": {fault}', hint=hint)
+    way = _way_from(entry, indexes)
+    hidden = [name for name in way if not _sees(identity, indexes[name])]
+    if hidden:
+        raise Conflict(
+            f'a run cannot enter "{entry}": {identity.name} may not read {", ".join(hidden)} on its way',
+            hint="use a token that is not narrowed, or narrowed to every index on the way: " + ", ".join(way),
+        )
+    return way
+
+
+def entry_to_name(index: str, identity: Identity, indexes: Mapping[str, Index]) -> str | None:
+    """What a run has to be told, to carry a release that is in ``index``; ``None``: nothing.
+
+    That is the nearest index where it can enter; nothing where there is one choice, or no way leads there.
+    """
+    choices = _entries(identity, indexes)
+    leading = [name for name in choices if index in _way_from(name, indexes)]
+    return (
+        min(leading, key=lambda name: _way_from(name, indexes).index(index))
+        if len(choices) > 1 and leading
+        else None
+    )
+
+
+def _entries(identity: Identity, indexes: Mapping[str, Index]) -> list[str]:
+    """The indexes where runs of this caller can enter, by name."""
+    return [
+        name
+        for name, index in sorted(indexes.items())
+        if _sees(identity, index) and reaches_index(identity, name) and _fault_of_way(name, indexes) is None
+    ]
+
+
+def _fault_of_way(entry: str, indexes: Mapping[str, Index]) -> str | None:
+    """Why no run can enter there; ``None``: one can."""
+    index = indexes[entry]
+    if index.kind == "mirror":
+        return "it is a mirror and holds no files of this store"
+    if index.mode != "uploads":
+        return "it is promotion-only and accepts no upload"
+    way = _way_from(entry, indexes)
+    following = successors(way[-1], indexes)
+    if following:
+        return _fork(way[-1], following)
+    if len(way) == 1:
+        bases = f"of its bases {', '.join(index.bases)} none does" if index.bases else "it has no bases"
+        return f"no index follows it, {bases}"
+    return None
+
+
+def _way_from(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
+    """The index and those that follow it one by one, up to the end of the way or a fork."""
+    way = [name]
+    while len(following := successors(way[-1], indexes)) == 1:
+        way += following
+    return tuple(way)
+
+
+def _fork(name: str, following: tuple[str, ...]) -> str:
+    return f'"{name}" is followed by several indexes, {" and ".join(following)}'
+
+
+def _sees(identity: Identity, index: Index) -> bool:
+    return can_read(identity, index.name, is_private=index.is_private)

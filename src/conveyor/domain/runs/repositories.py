@@ -59,14 +59,14 @@ def check_repository(url: str, *, is_local: bool) -> None:
         raise InvalidInput(f'"{url[:200]}" cannot be registered: {faults[0]}', faults=faults, hint=hint)
 
 
-def may_start_run(identity: Identity, repository: str, registered: Collection[str]) -> None:
-    """Allow starting a run; ``registered``: the projects that the repository is registered for.
+def may_start_run(identity: Identity, repository: str, registered: Collection[str], *, index: str) -> None:
+    """Allow starting a run into ``index``; ``registered``: the projects of its repository.
 
     Raises:
-        Unauthorized, Forbidden: the scope ``run`` is missing, or the repository is not registered for a
-            project that the token reaches.
+        Unauthorized, Forbidden: the scope ``run`` is missing or does not reach the index, or the repository
+            is not registered for a project that the token reaches.
     """
-    must_have(identity, "run")
+    must_have(identity, "run", index=index)
     if identity.worker is not None:
         return
     if not registered:

@@ -81,6 +81,8 @@ class Run:
     id: int
     repository: str
     ref: str
+    index: str
+    """Where its release enters the store; its bases say how it goes on."""
     commit: str | None
     project: str | None
     version: str | None

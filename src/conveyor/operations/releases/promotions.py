@@ -18,9 +18,19 @@ from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import Identity, can_read, may_promote
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
-from conveyor.domain.releases.promotions import Promotion, choose_source, plan_way
+from conveyor.domain.releases.promotions import (
+    SEE_INDEXES,
+    Judgement,
+    Promotion,
+    choose_source,
+    entry_to_name,
+    next_station,
+    plan_way,
+    way_of_run,
+)
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
+from conveyor.operations.releases.standing import release_in
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
@@ -35,16 +45,6 @@ if TYPE_CHECKING:
     from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.domain.releases.promotions import Way
     from conveyor.operations.store.store import Store
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the gates on the way of a release to an index say now."""
-
-    project: str
-    version: str
-    target: str
-    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,29 @@ class _Plan:
     status: ProjectStatus
 
 
-def judge_release(store: Store, identity: Identity, project: str, version: str, *, to: str) -> Judgement:
+def find_way(store: Store, identity: Identity, entry: str | None) -> tuple[str, ...]:
+    """The indexes that a pipeline run may carry a release through; raises as ``way_of_run``."""
+    with read(store) as connection:
+        return way_of_run(identity, entry, all_indexes(connection))
+
+
+def judge_release(
+    store: Store, identity: Identity, project: str, version: str, *, to: str | None
+) -> Judgement:
     """One verdict per gate between where a release is now and the index ``to``.
 
-    Of a release that is in ``to`` already the verdicts say whether it would still be let in.
+    ``None``: the index that follows where it is. Of a release that is in the index already, or at the end of
+    its way, the verdicts say whether it would still be let in.
 
     Raises:
         InvalidName, InvalidVersion: project or version is none.
         NotFound: there is no such index or release that the caller may see.
-        Conflict: no way leads from where the release is to that index.
+        Conflict: no way leads from where the release is to that index, or several indexes follow.
     """
     with read(store) as connection:
+        if to is None:
+            release = release_in(connection, identity, project, version)
+            to = next_station(release.index, all_indexes(connection))
         plan = _plan(connection, identity, project, version, to=to, source=None)
     return Judgement(plan.project, plan.version, to, plan.verdicts)
 
@@ -128,7 +140,7 @@ def _plan(
     indexes = all_indexes(connection)
     for index in (to, source or to):
         if index not in indexes or not _sees(identity, index, indexes):
-            raise NotFound(f'there is no index "{index}"', hint="see conveyor store index list")
+            raise NotFound(f'there is no index "{index}"', hint=SEE_INDEXES)
     placed = [
         file
         for file in rows.placements_of_release(connection, name, number)
@@ -147,6 +159,7 @@ def _plan(
         version=number,
         files=_judged(files),
         evidence=evidence_of_release(connection, name, number),
+        entry=entry_to_name(left or to, identity, indexes),
     )
     gates = indexes[to].gates if way is None else way.gates
     verdicts = judge(release, gates)

@@ -120,17 +120,22 @@ def is_project_known(store: Store, name: str) -> bool:
 
 
 def get_release(store: Store, identity: Identity, project: str, version: str) -> Release:
-    """One release.
+    """One release; raises as ``release_in``."""
+    with read(store) as connection:
+        return release_in(connection, identity, project, version)
+
+
+def release_in(connection: Connection, identity: Identity, project: str, version: str) -> Release:
+    """One release, as this transaction sees it.
 
     Raises:
-        InvalidName, InvalidVersion: project or version is none.
+        InvalidName, InvalidVersion: not the name of a project, not a version.
         NotFound: there is no such release, or none that the caller may see.
     """
     name, number = project_name(project), canonical_version(version)
-    with read(store) as connection:
-        found = _release(connection, identity, name, number)
-        if found is None:
-            raise _no_release(connection, identity, name, number)
+    found = _release(connection, identity, name, number)
+    if found is None:
+        raise _no_release(connection, identity, name, number)
     return found
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import find_worker
 from conveyor.catalog.runs import queue as rows
 from conveyor.catalog.runs.repositories import projects_of
 from conveyor.domain.people.access import Identity, may_upload, must_be_known, must_have
+from conveyor.domain.releases.promotions import way_of_run
 from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_start_run
 from conveyor.domain.runs.states import (
     Run,
@@ -40,33 +42,43 @@ if TYPE_CHECKING:
 MAX_RUNS_LISTED = 200
 
 
-def create_run(store: Store, identity: Identity, *, repository: str, ref: str) -> Run:
+def create_run(
+    store: Store, identity: Identity, *, repository: str, ref: str, index: str | None = None
+) -> Run:
     """Ask for a commit or tag to be carried through; a worker claims the run later.
+
+    ``index`` is where its release enters; ``None``: the only index where runs of this caller can.
 
     Raises:
         Unauthorized, Forbidden: the caller may not start runs, or no administrator registered the repository;
             a worker, which asks by itself, needs no registration.
         InvalidInput: the repository or the ref is not allowed.
+        NotFound, Conflict: no run can enter there (``way_of_run``).
     """
     must_have(identity, "run")
     check_request(repository, ref)
     with record_change(store, actor=identity.name) as change:
-        may_start_run(identity, repository, projects_of(change.connection, canonical_url(repository)))
+        entry = way_of_run(identity, index, all_indexes(change.connection))[0]
+        registered = projects_of(change.connection, canonical_url(repository))
+        may_start_run(identity, repository, registered, index=entry)
         run_id = rows.insert_run(
             change.connection,
             repository=repository,
             ref=ref,
+            index=entry,
             requested_by=identity.name,
             requested_at=change.at,
         )
-        change.event("request-run", detail={"run": run_id, "repository": repository, "ref": ref})
+        detail = {"run": run_id, "repository": repository, "ref": ref}
+        change.event("request-run", index=entry, detail=detail)
         return _get(change.connection, run_id)
 
 
 def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | None = None) -> Run | None:
     """Give the oldest requested run to a registered worker; ``None`` when none waits.
 
-    With ``run_id`` only that one is given: a worker that asked for a run itself takes no other.
+    With ``run_id`` only that one is given: a worker that asked for a run itself takes no other. A token that
+    is narrowed to indexes is given only runs that enter one of them.
 
     Two workers that ask at once never get the same run: the row changes hands in one statement.
 
@@ -80,13 +92,15 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
             hint="claim with the token in the credentials file of that worker",
         )
     with read(store) as connection:  # workers poll: an empty queue must not cost a write transaction
-        if not rows.has_requested_run(connection):
+        if not rows.has_requested_run(connection, identity.indexes):
             return None
     with record_change(store, actor=identity.name) as change:
         registered = find_worker(change.connection, worker)
         if registered is None or registered.revoked_at is not None:
             raise Forbidden(f"the worker {worker} was revoked")
-        claimed = rows.claim_oldest_run(change.connection, worker=worker, claimed_at=change.at, run_id=run_id)
+        claimed = rows.claim_oldest_run(
+            change.connection, worker=worker, claimed_at=change.at, indexes=identity.indexes, run_id=run_id
+        )
         if claimed is None:
             return None
         change.event("claim-run", detail={"run": claimed, "worker": worker})

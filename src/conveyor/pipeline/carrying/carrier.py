@@ -52,6 +52,8 @@ class Job:
     store_url: str
     repository: str
     ref: str
+    index: str | None
+    """Where its release enters the store; ``None``: the only index where it can."""
     run_id: int | None
     """The row in the store; ``None``: it is asked for and claimed first."""
 
@@ -96,17 +98,19 @@ def carry_run(job: Job) -> Outcome:
     place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
     place.folder.mkdir(parents=True, exist_ok=True)
     with closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps:
-        return carry(steps, place, worker, repository=job.repository, ref=job.ref)
+        return carry(steps, place, worker, repository=job.repository, ref=job.ref, index=job.index)
 
 
 def request_run(worker: Worker, job: Job) -> int | None:
     """Ask the store for a run and claim it; its id. ``None``: another worker was faster, none is reported."""
-    run = worker.client.runs.create(job.repository, job.ref)
+    run = worker.client.runs.create(job.repository, job.ref, index=job.index)
     claimed = worker.client.runs.claim(worker.name, run_id=run.id)
     return claimed.id if claimed is not None else None
 
 
-def run_here(state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str) -> Outcome:
+def run_here(
+    state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None
+) -> Outcome:
     """Carry a commit or tag through now, or go on where a killed call with the same arguments stood.
 
     Args:
@@ -115,6 +119,7 @@ def run_here(state: Path, credentials: Path, *, store_url: str | None, repositor
         store_url: overrides the one in the credentials.
         repository: path or URL.
         ref: tag, branch, commit or full ref name.
+        index: where its release enters the store; ``None``: the only index where it can.
 
     Raises:
         ConveyorError: before there is a run: no credentials, no such ref.
@@ -122,7 +127,7 @@ def run_here(state: Path, credentials: Path, *, store_url: str | None, repositor
     """
     worker = open_worker(credentials, store_url=store_url)
     source = resolve(repository, ref).value
-    key = _digest(worker.store_url, repository, ref, source.commit)
+    key = _digest(worker.store_url, repository, ref, source.commit, index or "")
     with Engine(state / "engine") as running, watched(running.executor):
         before = running.find(f"here-{key}-")
         unfinished = [work for work in before if work.state == "active"]
@@ -130,7 +135,7 @@ def run_here(state: Path, credentials: Path, *, store_url: str | None, repositor
             say_to_stderr("going on with what was begun before")
             return cast("Outcome", running.follow(unfinished[-1].id, end_children))
         work_id = f"here-{key}-{len(before) + 1}"
-        job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, None)
+        job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None)
         return running.run(work_id, carry_run, job)
 
 

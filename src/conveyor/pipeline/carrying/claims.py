@@ -83,7 +83,7 @@ class _Desk:
 
     def carry(self, run: Run) -> None:
         """Carry a claimed run to its end."""
-        say_to_stderr(f"run {run.id}: {run.ref} of {run.repository}")
+        say_to_stderr(f'run {run.id}: {run.ref} of {run.repository}, into "{run.index}"')
         work_id = self._work_id(run)
         job = Job(
             work_id,
@@ -92,6 +92,7 @@ class _Desk:
             self.worker.store_url,
             run.repository,
             run.ref,
+            run.index,
             run.id,
         )
         try:

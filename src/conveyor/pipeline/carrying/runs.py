@@ -1,8 +1,9 @@
 """The whole way of one commit or tag, told once; carried by the engine or done directly.
 
-1. packaging job → "unstable"                                  (``packaging``)
-2. testing job, resolved against "testing" → promoted to "testing"   (``testing``, ``promotion``)
-3. a final release: tested again, resolved against "stable" → promoted to "stable", if the gates let it
+1. way: the store says through which indexes, such as "unstable" → "testing" → "stable"
+2. packaging job → the first index                                         (``packaging``)
+3. testing job, resolved against the second index → promoted to it         (``testing``, ``promotion``)
+4. a final release: the same for every further index, if the gates let it
 
 A run that ends with a release waiting for a person (a QA signature) has succeeded; its detail says what the
 release waits for. The same run asked again goes on from there: what is published is not built again, what was
@@ -13,16 +14,15 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import Conflict, ConveyorError, Forbidden, PromotionRefused
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.distributions import ENTRY_INDEX
 from conveyor.pipeline.jobs.packaging import Packaged, package
-from conveyor.pipeline.jobs.promotion import Standing, is_beyond, promote
+from conveyor.pipeline.jobs.promotion import Standing, index_on, promote
 from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Worker
-
-WAY = (ENTRY_INDEX, "testing", "stable")
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,19 @@ class Outcome:
         return self.state == "succeeded" and bool(self.verdicts)
 
 
-def carry(steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str) -> Outcome:
-    """Carry a commit or tag as far as evidence carries it; errors of ours become a failed outcome."""
+def carry(
+    steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str, index: str | None = None
+) -> Outcome:
+    """Carry a commit or tag as far as evidence carries it; errors of ours become a failed outcome.
+
+    ``index`` is where its release enters; ``None``: the only one of the store where runs of this worker can.
+    """
     packaged: Packaged | None = None
     try:
-        packaged = package(steps, place, worker, repository=repository, ref=ref)
+        way = steps("way", lambda: find_way(worker, index))
+        packaged = package(steps, place, worker, repository=repository, ref=ref, way=way)
         outcome = (
-            _arrived(packaged, advance(steps, place, worker, packaged))
+            _arrived(packaged, advance(steps, place, worker, packaged, way))
             if packaged is not None
             else Outcome("succeeded", None, None, None, "nothing to do: the commit carries a release tag")
         )
@@ -77,24 +81,37 @@ def carry(steps: Steps, place: Workplace, worker: Worker, *, repository: str, re
     return outcome
 
 
-def advance(steps: Steps, place: Workplace, worker: Worker, packaged: Packaged) -> Standing:
-    """Parts 2 and 3: test and promote, index by index, until the end of the way or a gate that waits.
+def find_way(worker: Worker, index: str | None) -> Done[tuple[str, ...]]:
+    """Part 1: the indexes of a run in their order, the one that it enters first.
 
-    A final is tested for both indexes at the same time; only the promotions wait for each other.
+    Raises:
+        NotFound, Conflict: no run of this worker can enter there, or none is named and there are several.
     """
-    goals = WAY[1:] if is_final(parse_version(packaged.version)) else WAY[1:2]
-    where = Standing(steps("locate", lambda: locate(worker, packaged)))
-    ahead = [goal for goal in goals if not is_beyond(where.index, goal, WAY)]
+    way = worker.client.indexes.way(index)
+    return Done(way, " → ".join(way), {"indexes": list(way)})
+
+
+def advance(
+    steps: Steps, place: Workplace, worker: Worker, packaged: Packaged, way: tuple[str, ...]
+) -> Standing:
+    """Parts 3 and 4: test and promote, index by index, until the end of the way or a gate that waits.
+
+    A final is tested for all its indexes at the same time; only the promotions wait for each other.
+    """
+    last = len(way) if is_final(parse_version(packaged.version)) else 2
+    where = Standing(steps("locate", lambda: locate(worker, packaged, way)))
+    ahead = way[way.index(where.index) + 1 : last]
     tests = {
         goal: steps.begin(f"test for {goal}", _testing_job(place, worker, packaged, goal)) for goal in ahead
     }
     for goal in ahead:
         tests[goal]()
-        where = steps(
+        reached = steps(
             f"promote to {goal}", partial(promote, worker, packaged.project, packaged.version, to=goal)
         )
-        if where.verdicts:
-            break
+        if reached.verdicts:
+            return replace(reached, index=where.index)  # the release may be elsewhere in the store as well
+        where = reached
     return where
 
 
@@ -107,9 +124,9 @@ def _testing_job(
     )  # fmt: skip
 
 
-def locate(worker: Worker, packaged: Packaged) -> Done[str]:
-    """In which index the release is now."""
-    index = worker.client.releases.get(packaged.project, packaged.version).index
+def locate(worker: Worker, packaged: Packaged, way: tuple[str, ...]) -> Done[str]:
+    """In which index of the way the release is now."""
+    index = index_on(way, worker.client.releases.get(packaged.project, packaged.version))
     return Done(index, f'in "{index}"')
 
 
@@ -151,12 +168,14 @@ def _failed(error: ConveyorError, packaged: Packaged | None) -> Outcome:
     )
 
 
-def next_index(index: str) -> str:
-    """The index that follows on the way.
+def next_index(worker: Worker, project: str, version: str) -> str:
+    """The index that follows the one where a release is.
 
     Raises:
-        Conflict: it is the last one, or not on the way.
+        Conflict: none follows, or several do.
     """
-    if index not in WAY[:-1]:
-        raise Conflict(f'no index follows "{index}" on the way {" → ".join(WAY)}', hint="name one with --to")
-    return WAY[WAY.index(index) + 1]
+    where = worker.client.releases.get(project, version).index
+    target = worker.client.releases.judgement(project, version).target
+    if target == where:
+        raise Conflict(f'no index follows "{where}", where {project} {version} is', hint="name one with --to")
+    return target

@@ -50,6 +50,6 @@ def read_pushes(lines: Iterable[str]) -> list[Push]:
     return pushes
 
 
-def request_run(client: StoreClient, *, repository: str, ref: str) -> Run:
-    """Ask the store for a run; a worker claims it."""
-    return client.runs.create(repository, ref)
+def request_run(client: StoreClient, *, repository: str, ref: str, index: str | None = None) -> Run:
+    """Ask the store for a run into an index, or the only one that it can enter; a worker claims it."""
+    return client.runs.create(repository, ref, index=index)

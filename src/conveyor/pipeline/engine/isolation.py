@@ -64,7 +64,7 @@ class Workplace:
         return variables | ({watchdog.MARK: self.executor} if self.executor else {})
 
     def report(self, name: str) -> Path:
-        """Where a file goes that stays when the run has ended: ``logs/NAME``, without spaces."""
+        """Where a file goes that stays: ``logs/NAME`` without spaces; a slash in it begins a folder."""
         path = self.folder / "logs" / name.replace(" ", "-")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from conveyor.pipeline.jobs.sources import Source
     from conveyor.project.build import BuiltFiles
 
-ENTRY_INDEX = "unstable"
-"""Where built files enter the store."""
-
 
 @dataclass(frozen=True)
 class BuiltRelease:
@@ -49,8 +46,11 @@ class BuiltRelease:
     """SHA-256 of the tested candidate's wheel."""
 
 
-def build(place: Workplace, worker: Worker, source: Source) -> Done[BuiltRelease]:
-    """Step 5 of the packaging job: sdist and wheel from a clone that no test touched, payload copied in."""
+def build(place: Workplace, worker: Worker, source: Source, entry: str) -> Done[BuiltRelease]:
+    """Step 5 of the packaging job: sdist and wheel from a clone that no test touched, payload copied in.
+
+    What the build requires is taken from the index ``entry``.
+    """
     checkout = place.folder / "checkout"
     trained = read_payload(read_project(checkout))
     clean = clone_into(place, source, "source")
@@ -64,7 +64,7 @@ def build(place: Workplace, worker: Worker, source: Source) -> Done[BuiltRelease
     with place.log("build") as write:
         files: BuiltFiles = build_distributions(
             clean, place.fresh("dist"), version=source.version, variables=place.variables(),
-            index_url=worker.index_url(ENTRY_INDEX), on_line=write,
+            index_url=worker.index_url(entry), on_line=write,
         )  # fmt: skip
     built = BuiltRelease(
         project=project.name,
@@ -78,13 +78,14 @@ def build(place: Workplace, worker: Worker, source: Source) -> Done[BuiltRelease
 
 
 def publish(
-    place: Workplace, worker: Worker, source: Source, built: BuiltRelease, proofs: dict[str, dict[str, Any]]
-) -> Done[str]:
+    place: Workplace, worker: Worker, source: Source, entry: str, built: BuiltRelease,
+    proofs: dict[str, dict[str, Any]],
+) -> Done[str]:  # fmt: skip
     """Step 7 of the packaging job: both files, then what is known of them; ``proofs`` go by filename."""
     folder = place.folder / "dist"
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
     for name in digests:  # the sdist first: a wheel alone would look like a whole release
-        worker.client.files.upload(ENTRY_INDEX, folder / name)
+        worker.client.files.upload(entry, folder / name)
     backend = _backend(place.folder / "source")
     for name, sha256 in digests.items():
         is_wheel = name == built.wheel
@@ -108,7 +109,7 @@ def publish(
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
     for name, proof in proofs.items():
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
-    return Done(built.version, f'{built.project} {built.version} in "{ENTRY_INDEX}"', {"files": digests})
+    return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
 
 
 def _backend(checkout: Path) -> str:

@@ -2,13 +2,13 @@
 
 1. resolve: which commit, and which tag this job is for (never asked of ``git describe``)
 2. clone: fresh, with that tag alone; the project's settings are read
-3. known: a release that this commit and tag already have in the store is not built again
+3. known: a release that this commit and tag already have on the way of this run is not built again
 4. candidate: for a final, the tested release candidate of the same commit
    - there is none: environment, training (a model), unit tests
    - there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
-7. publish: upload to "unstable", evidence for each file
+7. publish: upload to the first index of the way, evidence for each file
 8. tag: the tag object, for the store to see who signed it; also of a release that was known before
 
 Unit tests and the build do not wait for each other; nothing is published unless both went well. Every step
@@ -30,7 +30,8 @@ from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates
-from conveyor.pipeline.jobs.distributions import ENTRY_INDEX, build, publish
+from conveyor.pipeline.jobs.distributions import build, publish
+from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.sources import Source, clone, forced_version, resolve
 from conveyor.pipeline.jobs.suite import INSTALL_SECONDS, declared_requirements
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
@@ -49,15 +50,17 @@ UNIT_TEST_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Packaged:
-    """A release that is in the store, in "unstable" or beyond."""
+    """A release that is in the store, somewhere on the way of the run."""
 
     project: str
     version: str
     source: Source
 
 
-def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str) -> Packaged | None:
-    """Carry a commit or tag into the store; the numbers are those at the head of this file.
+def package(
+    steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str, way: tuple[str, ...]
+) -> Packaged | None:
+    """Carry a commit or tag into the first index of the way; the numbers are those at the head of this file.
 
     ``None`` when there is nothing to do: a commit that carries a release tag has no development version, and
     which of its tags is meant is never guessed; each has a run of its own.
@@ -65,7 +68,7 @@ def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, 
     Raises:
         ProjectError: the project cannot be packaged as it is.
         StepFailed: training, the unit tests or the proof failed.
-        Conflict: the store has other files under that version.
+        Conflict: the store has other files under that version, or the release is in an index elsewhere.
     """
     source = steps("resolve", lambda: resolve(repository, ref))  # 1
     steps.note(commit=source.commit, version=str(source.version) if source.version else None)
@@ -73,47 +76,54 @@ def package(steps: Steps, place: Workplace, worker: Worker, *, repository: str, 
     steps.note(project=name)
     if source.tag is None and releases:
         return None
-    version = steps("look up", lambda: look_up(worker, name, source))  # 3
+    version = steps("look up", lambda: look_up(worker, name, source, way))  # 3
     if version is None:
-        version = make_release(steps, place, worker, name, source)
+        version = make_release(steps, place, worker, name, source, way[0])
     steps.note(version=version)
     if source.tag is not None:
         steps("tag", lambda: hand_over_tag(worker, source, name))  # 8
     return Packaged(name, version, source)
 
 
-def make_release(steps: Steps, place: Workplace, worker: Worker, name: str, source: Source) -> str:
+def make_release(
+    steps: Steps, place: Workplace, worker: Worker, name: str, source: Source, entry: str
+) -> str:
     """Numbers 4 to 7: build a release that the store does not have, and publish it; its version."""
     candidate = None
     if source.version is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
-        steps("environment", lambda: prepare(place, worker, source))
+        steps("environment", lambda: prepare(place, worker, source, entry))
         steps("train", lambda: train_model(place, source))
         unit_tests = steps.begin("unit tests", lambda: run_unit_tests(place))
-        built = steps("build", lambda: build(place, worker, source))  # 5
+        built = steps("build", lambda: build(place, worker, source, entry))  # 5
         unit_tests()
         proofs: dict[str, dict[str, Any]] = {}
     else:
         steps("take payload", lambda: candidates.take_payload(place, candidate))
-        built = steps("build", lambda: build(place, worker, source))  # 5
+        built = steps("build", lambda: build(place, worker, source, entry))  # 5
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
-    return steps("publish", lambda: publish(place, worker, source, built, proofs))  # 7
+    return steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 7
 
 
-def look_up(worker: Worker, name: str, source: Source) -> Done[str | None]:
-    """Step 3: the version under which this very commit and tag were published before, if they were."""
+def look_up(worker: Worker, name: str, source: Source, way: tuple[str, ...]) -> Done[str | None]:
+    """Step 3: the version under which this very commit and tag were published before, if they were.
+
+    Raises:
+        Conflict: they were, into an index that is not on the way of this run.
+    """
     for release in worker.client.releases.of_commit(name, source.commit):
         version = parse_version(release.version)
         of_tag = source.version == version if source.version else version.is_devrelease
         described = {one.sha256 for one in release.evidence if one.kind == "build" and one.is_signer_valid}
         kinds = {file.packagetype for file in release.files if file.sha256 in described}
         if of_tag and kinds >= {"sdist", "bdist_wheel"}:
-            return Done(release.version, f'{release.version} is in "{release.index}" already')
+            where = index_on(way, release)
+            return Done(release.version, f'{release.version} is in "{where}" already')
     return Done(None, "not published yet")
 
 
-def prepare(place: Workplace, worker: Worker, source: Source) -> Done[None]:
+def prepare(place: Workplace, worker: Worker, source: Source, entry: str) -> Done[None]:
     """Step 4: a fresh environment with the project, editable, and its test requirements from the store.
 
     uv asks for what the project needs only after it has built the project's metadata. The same files are
@@ -126,10 +136,10 @@ def prepare(place: Workplace, worker: Worker, source: Source) -> Done[None]:
     environment = make_environment(place.fresh("environment"))
     wanted = f"{checkout}[{extra}]" if extra else str(checkout)
     with ThreadPoolExecutor(1) as threads, place.log("environment") as write:
-        threads.submit(_fetch_ahead, place, worker, pyproject, extra)
+        threads.submit(_fetch_ahead, place, worker.index_url(entry), pyproject, extra)
         run_uv(
             ["pip", "install", "--python", str(environment.python), "-e", wanted, *requirements],
-            index_url=worker.index_url(ENTRY_INDEX),
+            index_url=worker.index_url(entry),
             variables=place.variables() | forced_version(project, source),
             on_line=write,
             timeout_seconds=INSTALL_SECONDS,
@@ -188,7 +198,7 @@ def hand_over_tag(worker: Worker, source: Source, project: str) -> Done[None]:
     return Done(None, f"the signature of {source.tag} is accepted")
 
 
-def _fetch_ahead(place: Workplace, worker: Worker, pyproject: dict[str, Any], extra: str | None) -> None:
+def _fetch_ahead(place: Workplace, index_url: str, pyproject: dict[str, Any], extra: str | None) -> None:
     """Install the declared requirements to nowhere, for the cache alone; what fails here fails later."""
     project = pyproject.get("project", {})
     extras = project.get("optional-dependencies", {})
@@ -196,5 +206,5 @@ def _fetch_ahead(place: Workplace, worker: Worker, pyproject: dict[str, Any], ex
     nowhere = place.fresh("ahead")
     words = ["pip", "install", "--quiet", "--python", sys.executable, "--target", str(nowhere), *wanted]
     with suppress(ConveyorError):
-        run_uv(words, index_url=worker.index_url(ENTRY_INDEX), variables=place.variables())
+        run_uv(words, index_url=index_url, variables=place.variables())
     shutil.rmtree(nowhere, ignore_errors=True)

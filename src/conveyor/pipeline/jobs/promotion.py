@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.gates.judged import CREDENTIALS
 from conveyor.errors import Conflict, PromotionRefused
 from conveyor.pipeline.engine.steps import Done
 
 if TYPE_CHECKING:
+    from conveyor.client.answers import Release
     from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.pipeline.engine.worker import Worker
 
@@ -49,8 +51,18 @@ def promote(worker: Worker, project: str, version: str, *, to: str) -> Done[Stan
     return Done(Standing(to), f'{project} {version} is in "{to}"', {"to": to})
 
 
-def is_beyond(index: str, other: str, order: tuple[str, ...]) -> bool:
-    """Whether a release in ``index`` has gone through ``other`` already, on the way ``order``."""
-    if index not in order or other not in order:
-        raise Conflict(f'index "{index}" or "{other}" is not on the way {" → ".join(order)}')
-    return order.index(index) >= order.index(other)
+def index_on(way: tuple[str, ...], release: Release) -> str:
+    """The index on the way that a release has come to, the farthest one.
+
+    Raises:
+        Conflict: it is in none of them.
+    """
+    reached = [name for name in way if name in release.indexes]
+    if not reached:
+        name, version = release.project, release.version
+        raise Conflict(
+            f'{name} {version} is in "{release.index}" already, which is not on the way {" → ".join(way)}',
+            hint="release a new version, or carry this one on from there: "
+            f"conveyor pipeline test {name} {version} {CREDENTIALS}",
+        )
+    return reached[-1]

@@ -99,7 +99,7 @@ def _subject(worker: Worker, release: Release, file: ReleaseFile, repository: st
         raise StepFailed(
             f"nobody testified from which commit {file.filename} was built",
             hint="publish it with a packaging job, in its repository: "
-            + job_command(release.version, "conveyor pipeline package"),
+            + job_command(release.version, "conveyor pipeline package", entry=release.index),
         )
     return Subject(
         project=release.project,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.operations.releases.promotions import judge_release, promote_release
+from conveyor.operations.releases.promotions import find_way, judge_release, promote_release
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import INDEX_NAME, PROJECT, TEXT, VERSION, listed, named, nullable, record
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
 
 
+def get_way(call: Call) -> Answer:
+    """The indexes that a pipeline run carries a release through, from where it enters to the last."""
+    return Answer({"indexes": list(find_way(call.store, call.identity, call.query.get("index") or None))})
+
+
 def get_verdicts(call: Call) -> Answer:
-    """One verdict per gate between where a release is now and an index."""
-    judged = judge_release(
-        call.store, call.identity, call.path["project"], call.path["version"], to=call.query_text("to")
-    )
+    """One verdict per gate between where a release is now and an index, or the one that follows."""
+    to = call.query.get("to") or None
+    judged = judge_release(call.store, call.identity, call.path["project"], call.path["version"], to=to)
     return Answer(
         {
             "project": judged.project,
@@ -54,11 +58,18 @@ _VERDICTS = listed(named("Verdict"))
 ENDPOINTS = (
     Endpoint(
         "GET",
+        "/way",
+        get_way,
+        right="read",
+        query={"index": INDEX_NAME},
+        answers={200: record({"indexes": listed(TEXT)})},
+    ),
+    Endpoint(
+        "GET",
         "/projects/{project}/releases/{version}/verdicts",
         get_verdicts,
         right="read",
         query={"to": INDEX_NAME},
-        required_query=("to",),
         answers={200: record({"project": TEXT, "version": TEXT, "to": TEXT, "verdicts": _VERDICTS})},
     ),
     Endpoint(

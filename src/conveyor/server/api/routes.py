@@ -78,7 +78,11 @@ _SHAPES = frozenset(endpoint.path for endpoint in ENDPOINTS)
 
 
 def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream) -> ASGIApp:
-    """The application that answers every path below ``/api/``."""
+    """The application that answers every path below ``/api/``.
+
+    A parameter ``name`` at the end of a path takes the rest of it: steps are named after indexes, which may
+    hold a slash, and a slash reaches the router decoded.
+    """
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
         by_path.setdefault(f"{_PREFIX}{endpoint.path}", {})[endpoint.method] = endpoint
@@ -90,7 +94,10 @@ def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUps
 
     routes = [Route(f"{_PREFIX}/openapi.json", describe, methods=["GET"])]
     routes += [
-        Route(path, _EveryMethod(_answering(store, authenticator, methods, ask_upstream)))
+        Route(
+            path.replace("{name}", "{name:path}"),
+            _EveryMethod(_answering(store, authenticator, methods, ask_upstream)),
+        )
         for path, methods in by_path.items()
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _of_framework})

@@ -19,6 +19,7 @@ from conveyor.server.api.schemas import (
     ANY_OBJECT,
     COMMIT,
     COUNT,
+    INDEX_NAME,
     PROJECT,
     VERSION,
     given,
@@ -45,8 +46,10 @@ def post_run(call: Call) -> Answer:
     """Ask for a commit or tag to be carried through."""
     fields = call.fields("the run")
     repository, ref = fields.text("repository"), fields.text("ref", max_length=300)
+    index = fields.optional_text("index", max_length=200)
     fields.finish(is_closed=True)
-    return Answer(_as_json(create_run(call.store, call.identity, repository=repository, ref=ref)), 201)
+    run = create_run(call.store, call.identity, repository=repository, ref=ref, index=index)
+    return Answer(_as_json(run), 201)
 
 
 def post_run_claim(call: Call) -> Answer:
@@ -126,7 +129,7 @@ ENDPOINTS = (
         "/runs",
         post_run,
         right="run",
-        body=record({"repository": given(), "ref": given(300)}),
+        body=record({"repository": given(), "ref": given(300)}, {"index": nullable(INDEX_NAME)}),
         answers={201: named("Run")},
     ),
     Endpoint(

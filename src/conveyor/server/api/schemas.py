@@ -159,6 +159,7 @@ RUN = record(
         "id": COUNT,
         "repository": TEXT,
         "ref": TEXT,
+        "index": TEXT,
         "commit": nullable(TEXT),
         "project": nullable(TEXT),
         "version": nullable(TEXT),

@@ -31,7 +31,7 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
             "waiting",
             f"no build evidence says which commit {', '.join(missing)} was built from",
             "let the packaging job build it, in its repository: "
-            + job_command(release.version, "conveyor pipeline package"),
+            + job_command(release.version, "conveyor pipeline package", entry=release.entry),
         )
     commits = frozenset.intersection(*(commits_of(release, file) for file in release.files))
     if not commits:

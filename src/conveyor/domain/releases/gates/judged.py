@@ -38,6 +38,8 @@ class JudgedRelease:
     version: str
     files: tuple[JudgedFile, ...]
     evidence: tuple[Evidence, ...]
+    entry: str | None = None
+    """Where a run has to enter to carry it; ``None``: the store has one such index, which needs no name."""
 
     @property
     def wheels(self) -> tuple[JudgedFile, ...]:
@@ -113,11 +115,12 @@ CREDENTIALS = "--credentials worker.toml"
 """The worker's credentials file, which names the store."""
 
 
-def job_command(version: str, command: str) -> str:
-    """The command, told what to build: the release's tag or, by its local version, its commit."""
+def job_command(version: str, command: str, *, entry: str | None) -> str:
+    """The command, told what to build, by tag or by the commit in the local version, and where it enters."""
     _, _, local = version.partition("+g")
     ref = local.partition(".")[0] or f"v{version}"
-    return f"{command} --ref {ref} {CREDENTIALS}"
+    index = f" --index {entry}" if entry is not None else ""
+    return f"{command} --ref {ref}{index} {CREDENTIALS}"
 
 
 def signing_step(release: JudgedRelease, commit: str) -> str:

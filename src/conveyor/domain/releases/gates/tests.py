@@ -63,7 +63,7 @@ def _tests_of_wheels_from(
             facts.built_from == source.sha256 for facts in builds_of(release, wheel)
         ):
             return Finding("pass", f"{source.filename}: {wheel.filename} was built from it and tested")
-    command = job_command(release.version, "conveyor pipeline run")
+    command = job_command(release.version, "conveyor pipeline run", entry=release.entry)
     return Finding(
         "waiting",
         f"no tests evidence for {source.filename}, nor a tested wheel that was built from it",
