@@ -50,7 +50,7 @@ async def downloading(
         yield download, store, goes_on
     finally:
         goes_on.set()
-        await download.task
+        await asyncio.wait({download.task})
         await reader.close()
 
 
@@ -63,7 +63,8 @@ async def test_download_that_nobody_follows_any_more_ends_and_leaves_nothing(
         with download.followed() as follower:
             first = await anext(follower.chunks())
         goes_on.set()
-        await download.task
+        with pytest.raises(UpstreamFailed, match="nobody waits"):
+            await download.task
         assert not store.blobs.has(LARGE.sha256)
     assert LARGE.content.startswith(first)
     assert isinstance(download.error, UpstreamFailed)
@@ -95,7 +96,8 @@ async def test_download_of_unknown_length_is_never_nearly_done(
             await follower.begun()
             assert follower.size_bytes is None
         goes_on.set()
-        await download.task
+        with pytest.raises(UpstreamFailed, match="nobody waits"):
+            await download.task
         assert not store.blobs.has(LARGE.sha256)
 
 

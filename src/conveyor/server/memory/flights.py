@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 Result = TypeVar("Result")
+
+
+class UnderWay(Protocol):
+    """Work that others may join: whatever it shows of itself meanwhile, its task says when it ends."""
+
+    @property
+    def task(self) -> asyncio.Task[Any]:
+        """What does it."""
+
+
+Work = TypeVar("Work", bound=UnderWay)
 
 
 @dataclass(frozen=True)
@@ -46,50 +57,54 @@ class Flight(Generic[Result]):
 
 
 class Flights:
-    """All work under way in one process."""
+    """Work of one kind under way in one process: at most one for each key."""
 
-    def __init__(self) -> None:
-        self._by_key: dict[Hashable, Flight[Any]] = {}
+    def __init__(self, *, is_logged: bool = True) -> None:
+        """``is_logged``: failures are; not where they are ordinary and everybody who waits is told."""
+        self._by_key: dict[Hashable, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
+        self._is_logged = is_logged
 
     def join(self, key: Hashable, begin: Callable[[], Coroutine[Any, Any, Result]]) -> Flight[Result]:
         """The work under way for a key, or what ``begin`` makes."""
-        flight = self._by_key.get(key)
-        if flight is None:
-            flight = Flight(asyncio.create_task(begin()), time.monotonic())
-            self._by_key[key] = flight
-            flight.task.add_done_callback(lambda ended: self._landed(key, ended))
-        return flight
+        return self.board(key, lambda: Flight(asyncio.create_task(begin()), time.monotonic()))
+
+    def board(self, key: Hashable, start: Callable[[], Work]) -> Work:
+        """The work under way for a key, or what ``start`` starts; always of the same class for a key."""
+        work: Work | None = self._by_key.get(key)
+        if work is None:
+            work = self._by_key[key] = start()
+            work.task.add_done_callback(lambda ended: self._landed(key, ended))
+        return work
 
     def behind(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that nobody has to wait for."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-        task.add_done_callback(note_failure)
+        task.add_done_callback(_note_failure)
         return task
 
     async def close(self) -> None:
         """Break off everything; it is begun anew when it is asked for again."""
-        tasks = [*self._background, *(flight.task for flight in self._by_key.values())]
+        tasks = [*self._background, *(work.task for work in self._by_key.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _landed(self, key: Hashable, ended: asyncio.Task[Any]) -> None:
         del self._by_key[key]
-        note_failure(ended)
+        if self._is_logged:
+            _note_failure(ended)
+        elif not ended.cancelled():
+            ended.exception()  # known now: the event loop need not complain that nobody asked
 
 
-def note_failure(ended: asyncio.Task[Any]) -> None:
-    """Log the failure of a task, also when the clients that waited for it have gone."""
+def _note_failure(ended: asyncio.Task[Any]) -> None:
+    """Log it, also when clients that waited have gone: one of ours in a line, a bug with its traceback."""
     error = None if ended.cancelled() else ended.exception()
-    if error is not None:
-        note_error(error)
-
-
-def note_error(error: BaseException) -> None:
-    """Log an error that perhaps nobody waits for: one line for one of ours, a traceback for a bug."""
+    if error is None:
+        return
     log = structlog.get_logger("conveyor.flights")
     if isinstance(error, ConveyorError):
         log.warning("work failed", reason=error.message)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.folders import storage_errors
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.indexes.mirror import keep_file
-from conveyor.server.memory.flights import note_error
+from conveyor.server.memory.flights import Flights
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -61,33 +61,27 @@ class Downloads:
         self._upstream = upstream
         self._limit_bytes = limit_bytes
         self._on_stored = on_stored
-        self._by_digest: dict[str, Download] = {}
+        self._flights = Flights()
 
     @contextmanager
     def follow(self, file: MirroredFile) -> Iterator[Follower]:
         """Follow the download of a file that is under way, or a new one, until the block is left."""
-        download = self._by_digest.get(file.sha256)
-        if download is None:
-            download = Download(self._store, self._upstream, file, limit_bytes=self._limit_bytes)
-            self._by_digest[file.sha256] = download
-            download.task.add_done_callback(partial(self._ended, download))
+        download = self._flights.board(file.sha256, lambda: self._begin(file))
         with download.followed() as follower:
             yield follower
 
     async def close(self) -> None:
         """Break off everything; it is begun anew when it is asked for again."""
-        tasks = [download.task for download in self._by_digest.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flights.close()
 
-    def _ended(self, download: Download, task: asyncio.Task[None]) -> None:
-        del task
-        del self._by_digest[download.file.sha256]
-        if download.error is None:
+    def _begin(self, file: MirroredFile) -> Download:
+        download = Download(self._store, self._upstream, file, limit_bytes=self._limit_bytes)
+        download.task.add_done_callback(lambda _: self._tell(download))
+        return download
+
+    def _tell(self, download: Download) -> None:
+        if download.is_stored:
             self._on_stored(download.file)
-        else:
-            note_error(download.error)
 
 
 class Download:
@@ -151,8 +145,10 @@ class Download:
             self.is_stored = True
         except asyncio.CancelledError:
             self.error = UpstreamFailed(f"the download of {self.file.filename} was broken off")
-        except Exception as error:  # noqa: BLE001 - told to everybody who follows
+            raise
+        except Exception as error:  # told to everybody who follows
             self.error = error
+            raise
         finally:
             self.wake()
             self._close_reader()

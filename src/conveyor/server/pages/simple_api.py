@@ -20,6 +20,7 @@ from conveyor.operations.indexes.definitions import get_index
 from conveyor.operations.indexes.pages import find_list
 from conveyor.server.http.messages import NOT_AT_ONCE, PLAIN_TEXT, must_match, send_answer, send_reply
 from conveyor.server.http.problems import method_not_allowed
+from conveyor.server.memory.flights import Flights
 from conveyor.server.pages.kept_pages import VARY, KeptPage, render_variant
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class SimpleApi:
         self._authenticator = authenticator
         self._cache = freshness.new_cache(KeptPage, CACHE_BYTES)
         self._choices: dict[tuple[bytes, bytes], tuple[MediaType | None, str]] = {}
-        self._making: dict[tuple[str, MediaType, str, int], asyncio.Task[tuple[KeptPage, Variant]]] = {}
+        self._making = Flights(is_logged=False)
 
     def at_once(self, scope: Scope) -> Reply | None:
         """The reply when memory alone has it, and everybody may have it; ``None``: see ``__call__``.
@@ -170,12 +171,10 @@ class SimpleApi:
             return kept
         # A page made from an older state of the catalogue is not for those who ask after a change.
         key = (scope["path"], media, coding, self._freshness.applied)
-        making = self._making.get(key)
-        if making is None:
-            making = asyncio.create_task(self._make_now(scope["path"], index.name, project, media, coding))
-            self._making[key] = making
-            making.add_done_callback(lambda _: self._making.pop(key))
-        return await asyncio.shield(making)
+        making = self._making.join(
+            key, lambda: self._make_now(scope["path"], index.name, project, media, coding)
+        )
+        return await making.landed()
 
     async def _make_now(
         self, path: str, index: str, project: NormalizedName | None, media: MediaType, coding: str
