@@ -216,3 +216,12 @@ def test_public_url_that_is_none_is_refused_without_showing_a_password(tmp_path:
     with pytest.raises(InvalidInput, match="CONVEYOR_PUBLIC_URL is not the URL of a store") as refused:
         store_settings(tmp_path, environment={"CONVEYOR_PUBLIC_URL": url})
     assert "secret" not in str(refused.value)
+
+
+def test_trusted_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
+    given = {"CONVEYOR_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8,::1"}
+    trusted = store_settings(tmp_path, environment=given).trusted_proxies
+    assert [str(one) for one in trusted] == ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]
+    assert store_settings(tmp_path, environment={}).trusted_proxies == ()
+    with pytest.raises(InvalidInput, match="CONVEYOR_TRUSTED_PROXIES is not a list"):
+        store_settings(tmp_path, environment={"CONVEYOR_TRUSTED_PROXIES": "proxy.example"})

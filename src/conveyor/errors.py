@@ -19,6 +19,7 @@ for the command line. Each instance says what happened, with values, and what to
     │   └── DistributionExists     409  6   same filename, other bytes
     ├── PreconditionFailed         412  6   it is not as the request takes for granted
     ├── TooLarge                   413  2   over a limit
+    ├── TooManyAttempts            429  7   a password was not checked: come again later
     ├── StorageFailed              503  7   disk, database or object store failed; nothing was acknowledged
     │   └── StorageFull            507  7   no space is left
     ├── UpstreamFailed             502  7   another index did not answer as it should
@@ -206,6 +207,17 @@ class TooLarge(ConveyorError):
     exit_code = 2
 
 
+class TooManyAttempts(ConveyorError):
+    """A password was not checked: too many wait, or were wrong; ``retry_after_seconds``: come again then."""
+
+    http_status = 429
+    exit_code = 7
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or f"try again in {retry_after_seconds} seconds")
+        self.retry_after_seconds = retry_after_seconds
+
+
 class StorageFailed(ConveyorError):
     """Disk, database or object store failed; the change was not acknowledged and is not visible."""
 
@@ -275,7 +287,7 @@ class UnexpectedError(ConveyorError):
 
 
 def problem_fields(error: ConveyorError) -> dict[str, Any]:
-    """A problem document (RFC 9457) of the error, with its ``hint``, ``faults`` and ``verdicts``, if any."""
+    """A problem document (RFC 9457) of the error, with its ``hint``, ``faults`` and so on, if any."""
     fields: dict[str, Any] = {
         "type": "about:blank",
         "title": type(error).__name__,
@@ -288,6 +300,8 @@ def problem_fields(error: ConveyorError) -> dict[str, Any]:
         fields["rule"] = error.rule
     if isinstance(error, InvalidInput) and error.faults:
         fields["faults"] = list(error.faults)
+    if isinstance(error, (TooManyAttempts, UpstreamBusy)):
+        fields["retry_after_seconds"] = error.retry_after_seconds
     if isinstance(error, PromotionRefused):
         fields["verdicts"] = [asdict(verdict) for verdict in error.verdicts]
     return fields

@@ -17,10 +17,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.indexes.mirror import PAGE_LIMIT_BYTES
+from conveyor.domain.people.passwords import networks
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from conveyor.domain.people.passwords import Network
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
@@ -86,6 +89,8 @@ class StoreSettings:
     """What an uploaded file may be when it is unpacked."""
     client_pause_seconds: int = DEFAULT_CLIENT_PAUSE_SECONDS
     """How long a client may send nothing in the middle of a request, and take nothing of an answer."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of proxies whose ``X-Forwarded-For`` says where a request came from."""
     upstream: Upstream | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
 
@@ -126,6 +131,7 @@ def store_settings(
             ratio=_limit(values, "CONVEYOR_UNPACKED_LIMIT_RATIO") or ArchiveLimits.ratio,
         ),
         client_pause_seconds=_limit(values, "CONVEYOR_CLIENT_PAUSE_SECONDS") or DEFAULT_CLIENT_PAUSE_SECONDS,
+        trusted_proxies=_networks(values, "CONVEYOR_TRUSTED_PROXIES"),
     )
 
 
@@ -140,6 +146,17 @@ def _public_url(text: str) -> str | None:
             hint="give it as people open it: https://packages.example/",
         )
     return text.rstrip("/") + "/"
+
+
+def _networks(values: Mapping[str, str], name: str) -> tuple[Network, ...]:
+    """The networks in a variable; none when it is not set."""
+    try:
+        return networks(values.get(name, ""))
+    except ValueError as error:
+        raise InvalidInput(
+            f"{name} is not a list of addresses and networks: {error}",
+            hint="separate them by commas, such as 127.0.0.1, 10.0.0.0/8",
+        ) from error
 
 
 def _limit(values: Mapping[str, str], name: str) -> int | None:

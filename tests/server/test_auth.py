@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from starlette.types import Message
+
     from conveyor.operations.store.store import Store
 
 PASSWORD = "a long enough password"
@@ -47,7 +49,12 @@ class Asking:
 
     def ask(self, *headers: bytes) -> Identity:
         given = [(b"host", b"here"), *((b"authorization", value) for value in headers)]
-        return self.runner.run(self.authenticator.authenticate(given))
+        return self.runner.run(self.authenticator.authenticate({"headers": given}, staying))
+
+
+async def staying() -> Message:
+    """What a client sends that stays: nothing further."""
+    return await asyncio.Event().wait()  # type: ignore[return-value]  # it never ends
 
 
 @contextmanager
@@ -179,7 +186,7 @@ def test_many_requests_with_a_password_at_once_are_all_answered(tmp_path: Path) 
 
         async def ask_all() -> list[Identity | BaseException]:
             asked = [
-                one.authenticator.authenticate([(b"authorization", header)])
+                one.authenticator.authenticate({"headers": [(b"authorization", header)]}, staying)
                 for header in [right] * 20 + [wrong] * 2
             ]
             return await asyncio.gather(*asked, return_exceptions=True)

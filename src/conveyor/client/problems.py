@@ -7,7 +7,14 @@ from typing import Any
 
 from conveyor import errors
 from conveyor.client.answers import read_verdicts
-from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused, StoreUnreachable
+from conveyor.errors import (
+    ConveyorError,
+    InvalidInput,
+    PromotionRefused,
+    StoreUnreachable,
+    TooManyAttempts,
+    UpstreamBusy,
+)
 
 MAX_ERROR_CHARACTERS = 2000
 """How much of an answer that is none of ours is shown."""
@@ -19,6 +26,7 @@ _CLASSES: dict[int, type[ConveyorError]] = {
     404: errors.NotFound,
     409: errors.Conflict,
     413: errors.TooLarge,
+    429: errors.TooManyAttempts,
     502: errors.UpstreamFailed,
     503: errors.StorageFailed,
     507: errors.StorageFull,
@@ -51,6 +59,8 @@ def _from_problem(problem: dict[str, Any]) -> ConveyorError:
         return kind(message, verdicts=read_verdicts(problem), hint=hint)
     if issubclass(kind, InvalidInput):
         return kind(message, faults=tuple(problem.get("faults", ())), hint=hint, rule=problem.get("rule"))
+    if issubclass(kind, (TooManyAttempts, UpstreamBusy)):
+        return kind(message, retry_after_seconds=int(problem["retry_after_seconds"]), hint=hint)
     error = kind(message, hint=hint)
     error.rule = problem.get("rule")
     return error

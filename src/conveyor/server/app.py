@@ -113,8 +113,9 @@ class App:
             await send(message)
 
         kind = _route(scope)
+        body = None
         if kind in _KINDS_WITH_BODY:
-            receive = AwaitedBody(receive, pause_seconds=self._settings.client_pause_seconds)
+            receive = body = AwaitedBody(receive, pause_seconds=self._settings.client_pause_seconds)
         try:
             if scope["path"] in _SINGLE_PATHS and scope["method"] not in ("GET", "HEAD"):
                 raise method_not_allowed(scope, "GET", "HEAD")  # noqa: TRY301 - answered as the others are
@@ -126,6 +127,9 @@ class App:
             is_upload = kind == "legacy" or (kind != "api" and scope["method"] == "POST")
             is_head = scope["method"] == "HEAD"
             await send_error(send, shown, store_url=store_url(scope), is_plain=is_upload, is_head=is_head)
+        finally:
+            if body is not None:
+                body.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -152,7 +156,7 @@ class App:
         # 2. what handlers share: who asks, what is kept in memory, what is asked of upstream
         newest = Newest(store)
         self._ending.callback(newest.close)
-        authenticator = Authenticator(store, newest)
+        authenticator = Authenticator(store, newest, trusted_proxies=self._settings.trusted_proxies)
         self._ending.push_async_callback(authenticator.close)
         read_from = store_upstream(store)
         upstream = Upstream(

@@ -34,6 +34,7 @@ from conveyor.catalog.indexes.definitions import insert_index
 from conveyor.catalog.people.users import insert_user
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES
 from conveyor.domain.people.access import SCOPES
+from conveyor.domain.people.passwords import check_password
 from conveyor.errors import InvalidInput, NotFound
 from conveyor.operations.care.opening import (
     PASSWORD_FILE,
@@ -43,7 +44,7 @@ from conveyor.operations.care.opening import (
     refuse_half_restored,
     refuse_places,
 )
-from conveyor.operations.people.users import check_password, hash_password
+from conveyor.operations.people.users import hash_password
 from conveyor.operations.store.facts import store_id, store_upstream
 from conveyor.operations.store.store import ADMIN, read, record_change
 from conveyor.settings import Upstream, upstream_of_this_machine

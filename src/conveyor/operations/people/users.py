@@ -10,7 +10,6 @@ import shlex
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
-from unicodedata import category
 
 from conveyor.catalog.people import users as rows
 from conveyor.domain.people.access import (
@@ -19,7 +18,8 @@ from conveyor.domain.people.access import (
     check_user_name,
     may_administer,
 )
-from conveyor.errors import Conflict, InvalidInput, NotFound
+from conveyor.domain.people.passwords import MAX_PASSWORD_LENGTH, check_password
+from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
     from conveyor.operations.store.store import Store
-
-MIN_PASSWORD_LENGTH = 8
-MAX_PASSWORD_LENGTH = 1024
 
 
 @dataclass(frozen=True)
@@ -134,21 +131,6 @@ def hash_password(password: str) -> str:
     """Argon2id of a new password; raises InvalidInput as ``check_password``."""
     check_password(password)
     return _hasher().hash(password)
-
-
-def check_password(password: str) -> None:
-    """Accept a new password.
-
-    Raises:
-        InvalidInput: it is too short or too long, or holds characters that nobody can type or that are no
-            text: a line break that came along unseen would lock its owner out.
-    """
-    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
-        raise InvalidInput(
-            f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, not {len(password)}"
-        )
-    if any(category(character) in ("Cc", "Cs") for character in password):
-        raise InvalidInput("a password holds no control characters, such as line breaks")
 
 
 @cache

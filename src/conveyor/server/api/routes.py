@@ -133,7 +133,7 @@ def _answering(
                 raise method_not_allowed(request.scope, *allowed)  # noqa: TRY301 - answered as the others are
             if request.method not in ("GET", "HEAD"):
                 refuse_other_sites(request.scope["headers"])
-            identity = await authenticator.authenticate(request.scope["headers"])
+            identity = await authenticator.authenticate(request.scope, request.receive)
             request.scope["state"]["user"] = identity.name or None
             if endpoint.right is not None and endpoint.right != "read":  # what may be read is asked below
                 must_have(identity, endpoint.right)

@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.people.access import SCOPES
-from conveyor.operations.people.users import (
-    MAX_PASSWORD_LENGTH,
-    MIN_PASSWORD_LENGTH,
-    add_user,
-    disable_user,
-    set_password,
-)
+from conveyor.domain.people.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
+from conveyor.operations.people.users import add_user, disable_user, set_password
 from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import TEXT, USER, given, listed, nullable, one_of, record
 

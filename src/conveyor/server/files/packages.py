@@ -71,7 +71,7 @@ class Files:
         identity = ANONYMOUS
         for name, _ in scope["headers"]:
             if name == b"authorization":
-                identity = await self._authenticator.authenticate(scope["headers"])
+                identity = await self._authenticator.authenticate(scope, receive)
                 scope["state"]["user"] = identity.name
                 break
         # 2. the file, after what has changed

@@ -6,9 +6,8 @@ the header is anonymous and costs nothing; a wrong credential is 401, never anon
 
 What was found out is remembered for as long as it is true. A remembered token or account carries the store's
 serial it was read at: when anything has changed since, it is read again. So a revoked token, a disabled user
-or a new password counts at the next request of every process. A password that was verified is remembered for
-a few minutes by a keyed digest, together with the hash it was verified against: checking it anew takes tens
-of milliseconds on purpose, and an upload client sends it with each request.
+or a new password counts at the next request of every process. Passwords are checked, and known ones
+remembered, in ``password_checks``.
 """
 
 from __future__ import annotations
@@ -16,22 +15,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hmac
-import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.people.passwords import client_address, readings
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Forbidden, StorageFailed, Unauthorized
 from conveyor.operations.people.tokens import KnownToken, digest_of, find_token, note_last_uses
-from conveyor.operations.people.users import Account, find_account, is_right_password
-from conveyor.server.memory.flights import Flights
+from conveyor.operations.people.users import Account, find_account
+from conveyor.server.http.password_checks import Attempt, PasswordChecks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from starlette.types import Receive, Scope
+
+    from conveyor.domain.people.passwords import Network
     from conveyor.operations.store.store import Store
     from conveyor.server.memory.newest import Newest
 
@@ -39,11 +40,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 MAX_REMEMBERED = 4096
-"""Tokens, accounts and passwords remembered per process, each; the oldest go first."""
-PASSWORD_SECONDS = 300.0
-"""How long a verified password is remembered; after that the next request pays for checking it again."""
-PASSWORD_CHECKS_AT_ONCE = 2
-"""Each takes 64 MiB and a processor; more at once would let strangers take all of both."""
+"""Tokens and accounts remembered per process; the oldest go first."""
 LAST_USE_SECONDS = 60.0
 """How often last uses are written; what a killed process had not written yet is lost, and only that."""
 MAX_HEADER_LENGTH = 4096
@@ -61,37 +58,44 @@ class _Remembered:
 class Authenticator:
     """Tells who asks; one per process, ended with ``close``."""
 
-    def __init__(self, store: Store, newest: Newest) -> None:
+    def __init__(
+        self,
+        store: Store,
+        newest: Newest,
+        *,
+        trusted_proxies: Sequence[Network] = (),
+        passwords: PasswordChecks | None = None,
+    ) -> None:
+        """``trusted_proxies``: whose ``X-Forwarded-For`` counts, to tell where a wrong password came from."""
         self._store = store
         self._newest = newest
+        self._trusted_proxies = trusted_proxies
+        self._passwords = passwords or PasswordChecks()
         self._known: dict[str, _Remembered] = {}
-        self._passwords: dict[bytes, tuple[str, float]] = {}
-        self._key = secrets.token_bytes(32)
-        self._checking = asyncio.Semaphore(PASSWORD_CHECKS_AT_ONCE)
-        self._checks = Flights()
         self._last_uses: dict[int, str] = {}
         self._written_at = time.monotonic()
         self._writing: asyncio.Task[None] | None = None
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Identity:
-        """The identity behind a request's raw ASGI headers; ``ANONYMOUS`` without an ``Authorization``.
+    async def authenticate(self, scope: Scope, receive: Receive) -> Identity:
+        """The identity behind a request; ``ANONYMOUS`` without an ``Authorization``.
 
         Raises:
             Unauthorized: the credentials are wrong, expired, revoked or cannot be read.
+            TooManyAttempts: the password was not checked, because many others are, or were wrong.
         """
-        given = [value for name, value in headers if name == b"authorization"]
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
             return ANONYMOUS
         if len(given) > 1 or len(given[0]) > MAX_HEADER_LENGTH:
             raise _unreadable()
-        user, secret = _credentials(given[0])
+        user, secrets = _credentials(given[0])
         if user is None:
-            return await self._identity_of_token(secret)
-        return await self._identity_of_password(user, secret)
+            return await self._identity_of_token(secrets[0])
+        return await self._identity_of_password(user, secrets, scope, receive)
 
     async def close(self) -> None:
         """Write the last uses that were not written yet."""
-        await self._checks.close()
+        await self._passwords.close()
         if self._writing is not None:
             await self._writing
         await self._write_last_uses()
@@ -126,22 +130,19 @@ class Authenticator:
         self._note_use(token.id, now)
         return token.identity
 
-    async def _identity_of_password(self, name: str, password: str) -> Identity:
+    async def _identity_of_password(
+        self, name: str, passwords: tuple[str, ...], scope: Scope, receive: Receive
+    ) -> Identity:
         account = await self._account(name)
-        key = hmac.digest(self._key, f"{name}\0{password}".encode(), "sha256")
-        if account is not None and self._is_remembered(key, account):
-            return account.identity
-        # Requests that come together with the same password wait for one check of it.
-        check = self._checks.join((key, account), lambda: self._is_right(account, password))
-        is_right = await check.landed()  # also without an account, so that time tells nothing
-        if account is None or not is_right:
-            raise Unauthorized("the user name or the password is wrong")
-        _remember(self._passwords, key, (account.password_hash, time.monotonic()))
+        headers = scope["headers"]
+        forwarded = [value.decode("latin-1") for key, value in headers if key == b"x-forwarded-for"]
+        peer = (scope.get("client") or ("", 0))[0]
+        attempt = Attempt(name, account, passwords, client_address(peer, forwarded, self._trusted_proxies))
+        # A client that waits for "100 Continue" is sent it as soon as its request is read any further.
+        is_asking = any(key == b"expect" for key, _ in headers)
+        await self._passwords.must_be_right(attempt, None if is_asking else receive)
+        assert account is not None  # noqa: S101 - without one no password is right
         return account.identity
-
-    async def _is_right(self, account: Account | None, password: str) -> bool:
-        async with self._checking:
-            return await asyncio.to_thread(is_right_password, account, password)
 
     async def _account(self, name: str) -> Account | None:
         key = f"account {name}"
@@ -154,11 +155,6 @@ class Authenticator:
             else:
                 self._known.pop(key, None)
         return remembered.account
-
-    def _is_remembered(self, key: bytes, account: Account) -> bool:
-        """Whether this password was verified lately, against the hash that the user has now."""
-        password_hash, at = self._passwords.get(key, ("", 0.0))
-        return password_hash == account.password_hash and time.monotonic() - at < PASSWORD_SECONDS
 
     def _note_use(self, token_id: int, now: str) -> None:
         self._last_uses[token_id] = now
@@ -194,34 +190,26 @@ def refuse_other_sites(headers: Iterable[tuple[bytes, bytes]]) -> None:
         )
 
 
-def _credentials(header: bytes) -> tuple[str | None, str]:
-    """(user, password), or (``None``, token), of an ``Authorization`` header; raises Unauthorized."""
+def _credentials(header: bytes) -> tuple[str | None, tuple[str, ...]]:
+    """(user, what the password may be), or (``None``, token), of a header; raises Unauthorized."""
     try:
         scheme, _, value = header.decode("ascii").strip().partition(" ")
         if scheme.lower() == "bearer":
-            return None, _not_empty(value.strip())
+            return None, (_not_empty(value.strip()),)
         if scheme.lower() == "basic":
-            user, colon, password = _text(base64.b64decode(value.strip(), validate=True)).partition(":")
+            given = base64.b64decode(value.strip(), validate=True)
+            texts = (given.decode("ascii"),) if given.isascii() else readings(given)
+            (user, colon, _), *_ = pairs = [text.partition(":") for text in texts]
             if "\0" in user:  # PostgreSQL takes no such question
                 raise _unreadable()
+            secrets = tuple(secret for _, _, secret in pairs)
             if colon and user == "__token__":
-                return None, _not_empty(password.strip())
+                return None, (_not_empty(secrets[0].strip()),)
             if colon and user:
-                return user, password
+                return user, secrets
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise _unreadable() from error
     raise _unreadable()
-
-
-def _text(credentials: bytes) -> str:
-    """What a client encoded: UTF-8 (uv, pip), else Latin-1 (twine, poetry, flit, through requests).
-
-    Bytes that are UTF-8 are never read as Latin-1, so that one header is one password.
-    """
-    try:
-        return credentials.decode("utf-8")
-    except UnicodeDecodeError:
-        return credentials.decode("latin-1")
 
 
 def _not_empty(token: str) -> str:

@@ -22,6 +22,7 @@ from conveyor.errors import (
     ConveyorError,
     InvalidInput,
     MethodNotAllowed,
+    TooManyAttempts,
     Unauthorized,
     UnexpectedError,
     UpstreamBusy,
@@ -116,7 +117,7 @@ def _headers(error: ConveyorError, content_type: bytes, body: bytes) -> Headers:
     ]
     if isinstance(error, Unauthorized):
         headers.append(CHALLENGE)
-    if isinstance(error, UpstreamBusy):
+    if isinstance(error, (TooManyAttempts, UpstreamBusy)):
         headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))

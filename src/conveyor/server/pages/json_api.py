@@ -51,11 +51,10 @@ class JsonApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; raises NotFound, Unauthorized, Forbidden, UpstreamFailed."""
-        del receive
         if scope["method"] not in ("GET", "HEAD"):
             raise method_not_allowed(scope, "GET", "HEAD")
         # 1. who asks, and for what
-        identity = await self._authenticator.authenticate(scope["headers"])
+        identity = await self._authenticator.authenticate(scope, receive)
         scope["state"]["user"] = identity.name or None
         project, version = _target(scope)
         # 2. the page

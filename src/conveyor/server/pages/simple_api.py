@@ -77,13 +77,12 @@ class SimpleApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: from memory if that is as new as the catalogue, else slowly."""
-        del receive
         await self._freshness.catch_up()
         reply = self._from_memory(scope)
         if reply is not None:
             await send_reply(scope, send, reply)
         else:
-            await self._slowly(scope, send)
+            await self._slowly(scope, receive, send)
 
     def _from_memory(self, scope: Scope) -> Reply | None:
         page = self._cache.get(scope["path"])
@@ -101,7 +100,7 @@ class SimpleApi:
             return None
         return variant.reply(scope["method"], if_none_match)
 
-    async def _slowly(self, scope: Scope, send: Send) -> None:
+    async def _slowly(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not answered from memory."""
         # 1. what is asked, and who asks
         if scope["method"] not in ("GET", "HEAD"):
@@ -111,7 +110,7 @@ class SimpleApi:
         wanted = parse_qs(scope["query_string"].decode("latin-1")).get("format")
         if wanted:
             media = negotiate(None, format_parameter=wanted[-1])
-        identity = await self._authenticator.authenticate(scope["headers"])
+        identity = await self._authenticator.authenticate(scope, receive)
         scope["state"]["user"] = identity.name or None
         project, location = _target(scope)
         if location is not None:

@@ -87,7 +87,7 @@ class Uploads:
         headers = dict(scope["headers"])
         # 1. who asks
         refuse_other_sites(scope["headers"])
-        identity = await self._authenticator.authenticate(scope["headers"])
+        identity = await self._authenticator.authenticate(scope, body.receive)
         scope.setdefault("state", {})["user"] = identity.name or None
         # 2. may they at all, and is it a form of sensible size; of a small body both are asked with the rest
         content_type = headers.get(b"content-type", b"").decode("latin-1")
@@ -210,13 +210,13 @@ class _Body:
     """The body of a request, message by message."""
 
     def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+        self.receive = receive
         self._has_ended = False
 
     async def read(self) -> bytes:
         """The next bytes, never none before the end; raises InvalidInput when the client went away."""
         while not self._has_ended:
-            message = await self._receive()
+            message = await self.receive()
             if message["type"] == "http.disconnect":
                 self._has_ended = True
                 raise InvalidInput("the upload was broken off by its client")

@@ -1,0 +1,150 @@
+"""Passwords: which are accepted, what a client's bytes mean, and how long a wrong one makes others wait.
+
+Checking a password takes a tenth of a second and 64 MiB on purpose, so strangers who send wrong ones must not
+be able to buy much of it. After a few wrong passwords for a user, or from an address, the next one is checked
+only after a delay, which doubles with every further wrong one up to a limit. Only checks are delayed: a
+password that is known to be right needs none, so nobody can lock its owner out.
+
+The rules take the time as an argument, in seconds of any clock that only goes forward.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+from unicodedata import category
+
+from conveyor.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Address
+
+MIN_PASSWORD_LENGTH = 8
+MAX_PASSWORD_LENGTH = 1024
+
+Network = IPv4Network | IPv6Network
+
+
+def check_password(password: str) -> None:
+    """Accept a new password.
+
+    Raises:
+        InvalidInput: it is too short or too long, or holds characters that nobody can type or that are not
+            text: a line break that came along unseen would lock its owner out.
+    """
+    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
+        raise InvalidInput(
+            f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, not {len(password)}"
+        )
+    if _holds_controls(password):
+        raise InvalidInput("a password holds no control characters, such as line breaks")
+
+
+def _holds_controls(text: str) -> bool:
+    return any(category(character) in ("Cc", "Cs") for character in text)
+
+
+def readings(credentials: bytes) -> tuple[str, ...]:
+    """The texts that the bytes of basic authentication may stand for, the likelier first; one or two.
+
+    uv and pip encode them in UTF-8, twine, poetry and flit in Latin-1 (RFC 7617 leaves it open). ASCII is the
+    same in both, most of Latin-1 is not UTF-8, and where UTF-8 reads as control characters no password can be
+    meant: nearly always one reading is left.
+    """
+    in_latin_1 = credentials.decode("latin-1")
+    try:
+        in_utf_8 = credentials.decode("utf-8")
+    except UnicodeDecodeError:
+        return (in_latin_1,)
+    if in_utf_8 == in_latin_1 or _holds_controls(in_latin_1):
+        return (in_utf_8,)
+    return in_utf_8, in_latin_1
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How many wrong passwords in a row cost nothing, and how long the delay grows after them."""
+
+    free: int
+    most_seconds: float
+
+    def delay_seconds(self, wrong: int) -> float:
+        """How long after the newest of so many wrong passwords nothing more is checked."""
+        beyond = wrong - self.free
+        return 0.0 if beyond < 0 else min(self.most_seconds, 2.0 ** min(beyond, 30))
+
+
+WITH_USERS = Patience(free=3, most_seconds=30.0)
+"""People mistype. Longer delays would let strangers keep a user out who signs in for the first time."""
+WITH_ADDRESSES = Patience(free=10, most_seconds=120.0)
+"""A whole office may have one address."""
+FORGIVEN_AFTER_SECONDS = 900.0
+"""When nothing wrong came for so long, the count begins anew."""
+MOST_COUNTED = 4096
+"""Users or addresses; the one whose newest wrong password is the oldest is forgotten first."""
+
+
+class WrongPasswords:
+    """Counts wrong passwords in a row, by user or by address."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._counted: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait_seconds(self, key: str, now: float) -> float:
+        """For how long nothing is checked for this key; 0: it may be checked now."""
+        wrong, at = self._counted.get(key, (0, now))
+        return max(0.0, at + self._patience.delay_seconds(wrong) - now)
+
+    def add(self, key: str, now: float) -> None:
+        """Count one more wrong password."""
+        wrong, at = self._counted.pop(key, (0, now))
+        self._counted[key] = (1 if now - at > FORGIVEN_AFTER_SECONDS else wrong + 1, now)
+        if len(self._counted) > MOST_COUNTED:
+            self._counted.popitem(last=False)
+
+    def forgive(self, key: str) -> None:
+        """Begin anew for this key: the right password came."""
+        self._counted.pop(key, None)
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The addresses and networks of a list with commas; raises ValueError for one that cannot be read."""
+    return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def client_address(peer: str, forwarded_for: Sequence[str], trusted: Iterable[Network]) -> str:
+    """The address that a request came from, as wrong passwords are counted by.
+
+    The header ``X-Forwarded-For`` is written by anybody, so it counts only as far as proxies that are trusted
+    wrote it: from its end on, the first address that is not one of theirs. Of IPv6 the network of 64 bits
+    counts: whoever has one address of it has all of them.
+
+    Args:
+        peer: who opened the connection.
+        forwarded_for: the values of ``X-Forwarded-For``, in order.
+        trusted: networks of the proxies.
+    """
+    within = tuple(trusted)
+    named = [part.strip() for value in forwarded_for for part in value.split(",")]
+    address = _address(peer)
+    while named and address is not None and any(address in network for network in within):
+        further = _address(named.pop())
+        if further is None:  # not an address: nothing before it is to be trusted either
+            break
+        address = further
+    if address is None:
+        return peer
+    return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,210 @@
+"""Checks of passwords: one bounded queue per process, in which strangers wait and known people do not.
+
+A check takes a tenth of a second of a processor and 64 MiB on purpose, so whoever sends passwords, right or
+wrong, must not be able to make others wait for theirs. In this order:
+
+1. a password that was right before passes at once, whatever else goes on;
+2. one that was wrong before is wrong at once: a script that sends an old password for ever costs nothing;
+3. after wrong passwords for this user, or from this address, nothing is checked for a while
+   (``domain.people.passwords`` says how long);
+4. everything else waits for its turn. The queue is short, and no address may fill it alone;
+5. a check that nobody waits for any more, because its clients have left, is taken out of the queue.
+
+What was right or wrong is remembered by a digest with a key that only this process has, together with the
+hash of the password that counted then: with another password, or a disabled user, it is worth nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+import secrets
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from conveyor.domain.people.passwords import WITH_ADDRESSES, WITH_USERS, WrongPasswords
+from conveyor.errors import InvalidInput, TooManyAttempts, Unauthorized
+from conveyor.operations.people.users import is_right_password
+from conveyor.server.http.messages import departure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive
+
+    from conveyor.operations.people.users import Account
+
+CHECKS_AT_ONCE = 2
+"""Each takes 64 MiB and a processor; more at once would let strangers take all of both."""
+MOST_WAITING = 40
+"""Two seconds of checking; clients that come later are told to come again."""
+MOST_WAITING_OF_ADDRESS = 20
+RETRY_SECONDS = 2
+MOST_REMEMBERED = 4096
+"""Right passwords, and wrong ones; those that were not used for the longest time are forgotten first."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Somebody who wants to sign in."""
+
+    name: str
+    account: Account | None
+    """Of the user with that name; ``None``: there is none who has a password."""
+    passwords: tuple[str, ...]
+    """What the client may have meant; one of them has to be right."""
+    address: str
+    """Where it comes from."""
+
+
+@dataclass(eq=False)
+class _Check:
+    """One check, waiting or under way, and how many clients wait for it."""
+
+    attempt: Attempt
+    clients: int = 0
+    has_begun: bool = False
+
+
+class PasswordChecks:
+    """Tells whether passwords are right; one per process, ended with ``close``."""
+
+    def __init__(
+        self,
+        *,
+        is_right: Callable[[Account | None, str], bool] = is_right_password,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``is_right`` is called in a thread; ``clock`` counts seconds."""
+        self._is_right = is_right
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._right: dict[bytes, str] = {}
+        self._wrong: dict[bytes, str] = {}
+        self._of_users = WrongPasswords(WITH_USERS)
+        self._of_addresses = WrongPasswords(WITH_ADDRESSES)
+        self._turns = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._under_way: dict[tuple[bytes, str], tuple[_Check, asyncio.Task[bool]]] = {}
+
+    async def must_be_right(self, attempt: Attempt, receive: Receive | None) -> None:
+        """Return when the password is right.
+
+        Args:
+            attempt: who wants to sign in.
+            receive: tells when the client has left; ``None``: it cannot be asked.
+
+        Raises:
+            Unauthorized: it is wrong, or there is no such user: nobody learns which.
+            TooManyAttempts: it was not checked; the client may come again.
+            InvalidInput: the client has left.
+        """
+        expected = "" if attempt.account is None else attempt.account.password_hash
+        digests = [self._digest(attempt.name, password) for password in attempt.passwords]
+        for digest in digests:
+            if attempt.account is not None and self._right.get(digest) == expected:
+                _remember(self._right, digest, expected)
+                return
+        if all(self._wrong.get(digest) == expected for digest in digests):
+            raise _wrong()
+        self._must_not_wait(attempt)
+        if not await self._outcome((digests[0], expected), attempt, receive):
+            raise _wrong()
+
+    async def close(self) -> None:
+        """Break off what waits."""
+        tasks = [task for _, task in self._under_way.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _outcome(self, key: tuple[bytes, str], attempt: Attempt, receive: Receive | None) -> bool:
+        """Whether the password is right, as soon as its turn has come; one check for all who send it."""
+        check, task = self._under_way.get(key) or self._begin(key, attempt)
+        check.clients += 1
+        leaving = asyncio.create_task(departure(receive)) if receive is not None else None
+        try:
+            await asyncio.wait({task, leaving} if leaving else {task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if leaving is not None:
+                leaving.cancel()
+            check.clients -= 1
+            if not check.clients and not check.has_begun and not task.done():
+                del self._under_way[key]  # at once: whoever comes now begins anew
+                task.cancel()
+        if not task.done():
+            raise InvalidInput("the request was broken off by its client")
+        return task.result()
+
+    def _begin(self, key: tuple[bytes, str], attempt: Attempt) -> tuple[_Check, asyncio.Task[bool]]:
+        """A new check at the end of the queue; raises TooManyAttempts when that is full."""
+        waiting = [check.attempt.address for check, _ in self._under_way.values() if not check.has_begun]
+        if len(waiting) >= MOST_WAITING or waiting.count(attempt.address) >= MOST_WAITING_OF_ADDRESS:
+            raise TooManyAttempts(
+                "too many passwords wait to be checked", retry_after_seconds=RETRY_SECONDS, hint=_HINT
+            )
+        check = _Check(attempt)
+        task = asyncio.create_task(self._in_turn(check))
+        self._under_way[key] = check, task
+        task.add_done_callback(partial(self._ended, key))
+        return check, task
+
+    def _ended(self, key: tuple[bytes, str], task: asyncio.Task[bool]) -> None:
+        if not task.cancelled():
+            task.exception()  # told to those who wait; where nobody does, there is nobody to tell
+        if key in self._under_way and self._under_way[key][1] is task:
+            del self._under_way[key]
+
+    async def _in_turn(self, check: _Check) -> bool:
+        attempt = check.attempt
+        async with self._turns:
+            self._must_not_wait(attempt)  # those before it may have been wrong
+            check.has_begun = True
+            right = await asyncio.to_thread(self._right_one, attempt)
+        expected = "" if attempt.account is None else attempt.account.password_hash
+        if right is not None:
+            _remember(self._right, self._digest(attempt.name, right), expected)
+            self._of_users.forgive(attempt.name)
+            return True
+        for password in attempt.passwords:
+            _remember(self._wrong, self._digest(attempt.name, password), expected)
+        self._of_users.add(attempt.name, self._clock())
+        self._of_addresses.add(attempt.address, self._clock())
+        return False
+
+    def _right_one(self, attempt: Attempt) -> str | None:
+        """The password that is right; checked without an account too, so that time tells nothing."""
+        found = (password for password in attempt.passwords if self._is_right(attempt.account, password))
+        return next(found, None)
+
+    def _must_not_wait(self, attempt: Attempt) -> None:
+        now = self._clock()
+        seconds = max(
+            self._of_users.wait_seconds(attempt.name, now),
+            self._of_addresses.wait_seconds(attempt.address, now),
+        )
+        if seconds > 0:
+            raise TooManyAttempts(
+                "too many wrong passwords came for this user or from this address",
+                retry_after_seconds=math.ceil(seconds),
+                hint=_HINT,
+            )
+
+    def _digest(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+
+
+_HINT = "try again after the seconds of Retry-After, or use a token: tokens never wait"
+
+
+def _wrong() -> Unauthorized:
+    return Unauthorized("the user name or the password is wrong")
+
+
+def _remember(memory: dict[bytes, str], digest: bytes, expected: str) -> None:
+    memory.pop(digest, None)
+    while len(memory) >= MOST_REMEMBERED:
+        del memory[next(iter(memory))]
+    memory[digest] = expected
