@@ -138,7 +138,10 @@ def test_changed_password_and_disabled_user_count_from_the_next_request(shell: S
 
     shell.succeeds("store", "user", "add", "eve", "--with-password", stdin="a long enough password\n")
     assert answer_to("a long enough password") == 200
-    shell.succeeds("store", "user", "password", "eve", stdin="another good password\n")
+    said = shell("store", "user", "password", "eve", stdin="another good password\n")
+    assert (said.stdout.strip(), said.stderr) == (
+        "eve has a new password; tokens of eve that go on working: 0", "",
+    )  # fmt: skip
     assert (answer_to("a long enough password"), answer_to("another good password")) == (401, 200)
     too_short = shell("store", "user", "password", "eve", stdin="short\n")
     assert too_short.returncode != 0
@@ -147,6 +150,18 @@ def test_changed_password_and_disabled_user_count_from_the_next_request(shell: S
     assert answer_to("another good password") == 401
     nobody = shell("store", "user", "disable", "nobody")
     assert (nobody.returncode, nobody.stderr.split(":")[0]) == (5, "NotFound")
+
+
+def test_new_password_revokes_tokens_when_asked_to(shell: Shell) -> None:
+    shell.succeeds("store", "user", "add", "noa")
+    assert shell("store", "token", "create", "--user", "noa").returncode == 0
+    command = ("store", "user", "password", "noa")
+    kept = shell(*command, stdin="a long enough password\n")
+    assert kept.stdout.strip().endswith("tokens of noa that go on working: 1")
+    assert "conveyor store token list --user noa --" in kept.stderr
+    revoked = shell(*command, "--revoke-tokens", stdin="a long enough password\n")
+    assert revoked.stdout.strip().endswith("tokens of noa that go on working: 0")
+    assert "revoked" in shell.succeeds("store", "token", "list", "--user", "noa")
 
 
 def test_signer_is_added_listed_and_revoked(shell: Shell, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,8 +9,9 @@ import pytest
 from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, Unauthorized
-from conveyor.operations.people.tokens import create_token, digest_of, find_token
+from conveyor.operations.people.tokens import create_token, digest_of, find_token, revoke_token
 from conveyor.operations.people.users import (
+    PasswordChange,
     add_user,
     disable_user,
     find_account,
@@ -63,6 +66,30 @@ def test_changed_password_replaces_the_old_one(tmp_path: Path) -> None:
     account = find_account(store, "ada")
     assert is_right_password(account, "another long password")
     assert not is_right_password(account, PASSWORD)
+
+
+def test_new_password_says_how_many_tokens_go_on_working(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
+    soon = (now + timedelta(hours=1)).isoformat()
+    secrets = [create_token(store, ADMIN, "ada", expires_at=end).secret for end in (None, None, soon)]
+    create_token(store, ADMIN, "admin")
+    revoke_token(store, ADMIN, 1)
+    assert set_password(store, ADMIN, "ada", PASSWORD) == PasswordChange(2, 0)
+    later = replace(store, clock=lambda: now + timedelta(hours=2))
+    assert set_password(later, ADMIN, "ada", PASSWORD) == PasswordChange(1, 0)
+    assert set_password(later, ADMIN, "ada", PASSWORD, revoke_tokens=True) == PasswordChange(0, 1)
+    assert [find_token(store, digest_of(secret)) for secret in secrets] == [None] * 3
+    assert set_password(later, ADMIN, "admin", PASSWORD) == PasswordChange(1, 0)
+
+
+def test_disabled_user_gets_no_new_password(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
+    disable_user(store, ADMIN, "ada")
+    with pytest.raises(Conflict, match="disabled, for ever"):
+        set_password(store, ADMIN, "ada", PASSWORD)
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 1025, "a long enough password\r", "no text \udcff"])

@@ -26,10 +26,11 @@ class Users:
         body = {"name": name, "password": password, "scopes": list(scopes)}
         ask(self.connection, Request("POST", api_path("users"), json_body=body), dict)
 
-    def set_password(self, name: str, password: str) -> None:
-        """Give a user a new password."""
-        path = api_path("users", name, "password")
-        self.connection.send(Request("PUT", path, json_body={"password": password}))
+    def set_password(self, name: str, password: str, *, revoke_tokens: bool = False) -> int:
+        """Give a user a new password; how many tokens of the user go on working."""
+        body = {"password": password, "revoke_tokens": revoke_tokens}
+        request = Request("PUT", api_path("users", name, "password"), json_body=body)
+        return ask(self.connection, request, lambda value: int(value["working_tokens"]))
 
     def disable(self, name: str) -> None:
         """Let a user do nothing any more."""

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from conveyor.catalog.database.statements import Statement
 from conveyor.catalog.database.tables import tokens, users, workers
@@ -220,6 +220,16 @@ def revoke_tokens_of(connection: Connection, user: str, *, revoked_at: str) -> N
         .where(tokens.c.user_name == user, tokens.c.revoked_at.is_(None))
         .values(revoked_at=revoked_at)
     )
+
+
+def count_working_tokens(connection: Connection, user: str, *, now: str) -> int:
+    """How many tokens of a user are neither revoked nor expired."""
+    working = select(func.count()).where(
+        tokens.c.user_name == user,
+        tokens.c.revoked_at.is_(None),
+        or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
+    )
+    return int(connection.execute(working).scalar_one())
 
 
 def write_last_uses(connection: Connection, last_uses: Mapping[int, str]) -> None:

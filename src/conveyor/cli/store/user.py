@@ -46,22 +46,26 @@ def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -
 
 @command.command("password", short_help="Give the user NAME a new password.")
 @click.argument("name")
+@click.option("--revoke-tokens", is_flag=True, help="Revoke all tokens of the user too.")
 @on_a_store
-def password(name: str, place: Place) -> None:
+def password(name: str, revoke_tokens: bool, place: Place) -> None:
     """Give the user NAME a new password, asked for or read as one line from standard input.
 
-    The old one stops working at the next request. Tokens stay as they are. With --data the file
-    initial-admin-password goes when NAME is admin.
+    The old one stops working at the next request. Tokens go on working unless --revoke-tokens is given; how
+    many do is printed. With --data the file initial-admin-password goes when NAME is admin.
     """
     from conveyor.operations.care.initialisation import forget_initial_password
     from conveyor.operations.store.store import ADMIN
 
     new = _read_password()
     with place.client() as client:
-        client.users.set_password(name, new)
+        working = client.users.set_password(name, new, revoke_tokens=revoke_tokens)
     if name == ADMIN and place.data is not None:
         forget_initial_password(place.data)
-    click.echo(f"{name} has a new password")
+    click.echo(f"{name} has a new password; tokens of {name} that go on working: {working}")
+    if working:
+        listing = place.completed(f"conveyor store token list --user {name}")
+        click.echo(f"note: to see them: {listing}; --revoke-tokens revokes them all", err=True)
 
 
 @command.command("disable", short_help="Let the user NAME do nothing any more.")

@@ -38,6 +38,16 @@ class Account:
     password_hash: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class PasswordChange:
+    """What a new password means for the user's tokens."""
+
+    working_tokens: int
+    """How many go on working."""
+    revoked_tokens: int
+    """How many worked until now."""
+
+
 def add_user(
     store: Store, identity: Identity, name: str, *, password: str | None, scopes: Iterable[str]
 ) -> None:
@@ -67,24 +77,40 @@ def add_user(
         change.event("add-user", detail={"user": name, "scopes": sorted(wanted)})
 
 
-def set_password(store: Store, identity: Identity, name: str, password: str) -> None:
+def set_password(
+    store: Store, identity: Identity, name: str, password: str, *, revoke_tokens: bool = False
+) -> PasswordChange:
     """Give a user a new password; the old one stops working at the next request of every process.
+
+    Tokens were made with the old password's rights and outlive it, unless ``revoke_tokens`` takes them too.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
         NotFound: there is no such user.
+        Conflict: the user is disabled.
         InvalidInput: the password is not allowed.
     """
     may_administer(identity)
     password_hash = hash_password(password)
     with record_change(store, actor=identity.name) as change:
-        if rows.find_user(change.connection, name) is None:
+        user = rows.find_user(change.connection, name)
+        if user is None:
             raise NotFound(
                 f'there is no user "{name}"',
                 hint=f"make it first: conveyor store user add {shlex.quote(name)} --with-password",
             )
+        if user.is_disabled:
+            raise Conflict(
+                f'the user "{name}" is disabled, for ever',
+                hint="make another one: conveyor store user add NAME --with-password",
+            )
+        working = rows.count_working_tokens(change.connection, name, now=change.at)
+        if revoke_tokens:
+            rows.revoke_tokens_of(change.connection, name, revoked_at=change.at)
+        done = PasswordChange(*((0, working) if revoke_tokens else (working, 0)))
         rows.update_password(change.connection, name, password_hash)
-        change.event("set-user-password", detail={"user": name})
+        change.event("set-user-password", detail={"user": name, "revoked_tokens": done.revoked_tokens})
+    return done
 
 
 def disable_user(store: Store, identity: Identity, name: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from conveyor.domain.people.access import SCOPES
 from conveyor.domain.people.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from conveyor.operations.people.users import add_user, disable_user, set_password
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import TEXT, USER, given, listed, nullable, one_of, record
+from conveyor.server.api.schemas import COUNT, FLAG, TEXT, USER, given, listed, nullable, one_of, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -26,12 +27,13 @@ def post_user(call: Call) -> Answer:
 
 
 def put_password(call: Call) -> Answer:
-    """Give a user a new password; the old one stops working at the next request."""
+    """Give a user a new password; the old one stops working at the next request, tokens only if asked for."""
     fields = call.fields("the password")
     password = fields.text("password", max_length=MAX_PASSWORD_LENGTH)
+    revoke_tokens = fields.flag("revoke_tokens", default=False)
     fields.finish(is_closed=True)
-    set_password(call.store, call.identity, call.path["user"], password)
-    return Answer(None, 204)
+    done = set_password(call.store, call.identity, call.path["user"], password, revoke_tokens=revoke_tokens)
+    return Answer(asdict(done))
 
 
 def delete_user(call: Call) -> Answer:
@@ -60,8 +62,8 @@ ENDPOINTS = (
         "/users/{user}/password",
         put_password,
         right="admin",
-        body=record({"password": _PASSWORD}),
-        answers={204: None},
+        body=record({"password": _PASSWORD}, {"revoke_tokens": FLAG}),
+        answers={200: record({"working_tokens": COUNT, "revoked_tokens": COUNT})},
     ),
     Endpoint("DELETE", "/users/{user}", delete_user, right="admin", answers={204: None}),
 )
