@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from conveyor.domain.distributions.reading import (
 )
 from conveyor.errors import InvalidDistribution
 from conveyor.operations.store.descriptions import DescriptionRenderer
-from distributions_made import Made, core_metadata, make_sdist, make_wheel, wheel_members, zip_of
+from distributions_made import Made, core_metadata, make_sdist, make_wheel, record_of, wheel_members, zip_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,12 +78,36 @@ def test_tags_inside_a_wheel_may_differ_with_a_note() -> None:
     assert found.notes == ("WHEEL names other tags than the filename: py3-none-win32",)
 
 
+def test_wheel_that_names_no_tag_inside_is_accepted_with_a_note() -> None:
+    members = wheel_members("demo", "1.0")
+    members["demo-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\n"
+    record = members.pop("demo-1.0.dist-info/RECORD")
+    members["demo-1.0.dist-info/RECORD"] = record_of(members, "demo-1.0.dist-info/RECORD")
+    assert members["demo-1.0.dist-info/RECORD"] != record
+    found = read(Made("demo-1.0-py3-none-any.whl", zip_of(members)))
+    assert found.notes == ("WHEEL names no tag; installers go by the filename",)
+
+
 def test_record_with_backslashes_is_read() -> None:
     members = wheel_members("demo", "1.0")
     record = next(content for path, content in members.items() if path.endswith("/RECORD"))
     lines = record.replace(b"dist-info/", b"dist-info\\")
     assert lines != record
     assert read(make_wheel("demo", "1.0", replace={"RECORD": lines})).notes == ()
+
+
+def test_record_with_hexadecimal_hashes_is_read() -> None:
+    members = wheel_members("demo", "1.0")
+    path = "demo-1.0.dist-info/RECORD"
+    listed = [(name, content) for name, content in members.items() if name != path]
+    lines = [
+        f"{name},sha256={hashlib.sha256(content).hexdigest()},{len(content)}" for name, content in listed
+    ]
+    record = "\n".join([*lines, f"{path},,", ""]).encode()
+    assert read(make_wheel("demo", "1.0", replace={"RECORD": record})).version == "1.0"
+    wrong = record.replace(b"sha256=", b"sha256=0")
+    with pytest.raises(InvalidDistribution, match="record-hash"):
+        read(make_wheel("demo", "1.0", replace={"RECORD": wrong}))
 
 
 @pytest.mark.parametrize(
@@ -110,8 +135,18 @@ def test_members_of_an_sdist_may_differ_only_in_case() -> None:
     assert read(made).version == "1.0"
 
 
-def test_comma_behind_the_last_author_is_passed_over() -> None:
-    fields = [("Author-email", "Ada <ada@example.org>, Bo <bo@example.org>,")]
+@pytest.mark.parametrize(
+    "address",
+    [
+        "Ada <ada@example.org>, Bo <bo@example.org>,",
+        "Ada <ada@example.org>, Bo",
+        "ada [at] example.org",
+        "ada <at> example <dot> org",
+        "Ada Lovelace <ada@example.org>>",
+    ],
+)
+def test_addresses_that_the_public_index_passes_over_are_let_pass(address: str) -> None:
+    fields = [("Author-email", address)]
     made = make_sdist("demo", "1.0", metadata=core_metadata("demo", "1.0", fields=fields))
     assert read(made).core_metadata["author_email"] == fields[0][1]
 
@@ -122,6 +157,18 @@ def test_author_that_a_client_decoded_is_the_one_in_the_file() -> None:
     assert read(made, author_email="Zo\u00eb <z@example.org>").version == "1.0"
     with pytest.raises(InvalidDistribution, match="author_email"):
         read(made, author_email="Zo\u00e9 <z@example.org>")
+
+
+def test_form_says_nothing_where_it_says_unknown() -> None:
+    metadata = core_metadata("demo", "1.0", fields=[("Home-page", "UNKNOWN"), ("Summary", "A demo")])
+    found = read(make_sdist("demo", "1.0", metadata=metadata), home_page="UNKNOWN", author="UNKNOWN")
+    assert "home_page" not in found.core_metadata
+
+
+@pytest.mark.parametrize("link", ["http:", "https://[1", "HTTPS://example.org/a b", "http:///nowhere"])
+def test_link_that_only_begins_like_one_is_let_pass(link: str) -> None:
+    made = make_sdist("demo", "1.0", metadata=core_metadata("demo", "1.0", fields=[("Home-page", link)]))
+    assert read(made).core_metadata["home_page"] == link
 
 
 def test_sdist_of_a_post_release_without_its_word_is_told_its_name() -> None:

@@ -138,7 +138,6 @@ INIT = "demo/__init__.py"
         ({"WHEEL": WHEEL.replace(b"1.0", b"2.0")}, "Wheel-Version is 2.0"),
         ({"WHEEL": WHEEL.replace(b"Wheel-Version: 1.0\n", b"")}, "Wheel-Version is missing"),
         ({"WHEEL": WHEEL.replace(b"true", b"maybe")}, "Root-Is-Purelib is neither"),
-        ({"WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"}, "there is no Tag"),
         ({"WHEEL": b"\xff"}, "WHEEL is not UTF-8"),
         ({"METADATA": core_metadata("other")}, "the name is 'other', but the filename says 'demo'"),
         ({"METADATA": core_metadata(version="1.0.0")}, "the version is '1.0.0', but the filename says '1.0'"),

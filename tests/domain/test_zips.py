@@ -53,6 +53,14 @@ def test_folders_are_members_without_content() -> None:
     assert read(ZipFileMade(entries).written()) == ({"a/b": b"1"}, ())
 
 
+@pytest.mark.parametrize("is_zip64", [False, True])
+@pytest.mark.parametrize("comment", [b"zip-rs", b"x" * 0xFFFF])
+def test_comment_of_the_archive_is_passed_over(comment: bytes, is_zip64: bool) -> None:
+    content = ZipFileMade([ZipEntry(b"a", b"123")], comment=comment, zip64=is_zip64).written()
+    assert read(content) == ({"a": b"123"}, ())
+    assert check_zip(content)
+
+
 def test_zip64_records_that_agree_are_read() -> None:
     wide = struct.pack("<2H2Q", 1, 16, 3, 3)
     entries = [ZipEntry(b"a", b"123", local_size=0xFFFFFFFF, local_extra=wide)]
@@ -139,8 +147,9 @@ def test_paths_that_can_not_all_be_unpacked_are_refused(entries: list[ZipEntry],
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"comment": b"hello"}, "has a comment or 5 bytes after its end"),
-        ({"end": b"tail"}, "has a comment or 4 bytes after its end"),
+        ({"comment": b"a PK\x03\x04"}, "has a comment that may be taken for a part of it"),
+        ({"end": b"tail"}, "has 4 bytes after its end, and a comment of 0"),
+        ({"comment": b"hello", "end": b"!"}, "has 6 bytes after its end, and a comment of 5"),
         ({"before_end": b"gap"}, "between its directory and its end"),
         ({"count": 0}, "holds more than the number of members"),
         ({"count": 2}, "directory is cut off"),

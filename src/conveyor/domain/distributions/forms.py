@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from conveyor.domain.distributions.metadata import LONGEST_VALUE
+from conveyor.domain.distributions.metadata import LONGEST_VALUE, PLACEHOLDER
 from conveyor.domain.distributions.metadata_rules import read_requirement
 
 if TYPE_CHECKING:
@@ -56,13 +56,14 @@ class UploadForm:
     fields: Mapping[str, Sequence[str]]
 
     def value(self, name: str) -> str:
-        """The first value of a field; empty when it is missing."""
-        values = self.fields.get(name, ())
-        return values[0][:_LONGEST_COMPARED].strip() if values else ""
+        """The first value of a field that says something; empty when there is none."""
+        values = self.values(name)
+        return values[0] if values else ""
 
     def values(self, name: str) -> list[str]:
-        """All values of a field that are not empty."""
-        return [value[:_LONGEST_COMPARED].strip() for value in self.fields.get(name, ()) if value.strip()]
+        """All values of a field that say something."""
+        found = [value[:_LONGEST_COMPARED].strip() for value in self.fields.get(name, ())]
+        return [value for value in found if value not in ("", PLACEHOLDER)]
 
 
 def check_request(form: UploadForm, faults: Faults) -> None:

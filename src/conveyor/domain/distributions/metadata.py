@@ -48,8 +48,8 @@ _HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotation
 _RESOLVED = frozenset({"provides-extra", "requires-dist", "requires-python"})
 """Fields that a resolver decides by."""
 _INDENTATIONS = (" " * 8, " " * 7 + "|")
-_PLACEHOLDER = "UNKNOWN"
-"""What old setuptools wrote where nothing was known."""
+PLACEHOLDER = "UNKNOWN"
+"""What distutils and setuptools below 62 wrote where nothing was known; the public index passes it over."""
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,17 @@ def _is_newer_minor(declared: str) -> bool:
 
 
 def _drop_what_old_tools_write(raw: RawMetadata) -> None:
-    """License-File before 2.4 (setuptools below 77) and the placeholder for nothing (setuptools below 62)."""
+    """License-File before 2.4 (setuptools below 77) and the placeholder for nothing."""
     version = _VERSION_FORM.fullmatch(raw.get("metadata_version", ""))
     if version and (int(version[1]), int(version[2])) < (2, 4):
         raw.pop("license_files", None)
-    for field in ("home_page", "download_url", "author", "author_email", "license", "summary", "description"):
-        if raw.get(field) == _PLACEHOLDER:
-            del raw[field]  # type: ignore[misc]  # all of these keys are optional
+    for field in [field for field, value in raw.items() if _is_placeholder(value)]:
+        del raw[field]  # type: ignore[misc]  # a field that is missing has a fault of its own
+
+
+def _is_placeholder(value: object) -> bool:
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(text, str) and text.strip() == PLACEHOLDER for text in texts)
 
 
 def _unfold(raw: RawMetadata, content: bytes) -> None:

@@ -3,8 +3,8 @@
 An archive passes when every sound reader must see the same members with the same bytes: whether it goes by
 the central directory (pip), by the local headers in file order (streaming readers), or by both. So: local
 headers and directory agree in every field, members touch each other without gap or overlap from the first
-byte of the file to the directory, and nothing follows. Data descriptors, comments, encryption, and other
-methods than stored and deflate are refused; the build tools write none of these.
+byte of the file to the directory, and only a comment of the archive follows. Data descriptors, comments of
+members, encryption, and other methods than stored and deflate are refused; build tools write none of these.
 
 ``ZipArchive.of`` reads the structure; ``chunks`` inflates one member and verifies its size and CRC-32.
 Memory: the directory (``ArchiveLimits.names_bytes``) and, for each member that is being read, one chunk.
@@ -206,13 +206,8 @@ def _read_end(stream: BinaryIO, size_bytes: int) -> tuple[int, int, int]:
     """(number of members, size of the directory, its offset); the records must end where the file ends."""
     if size_bytes < _END.size:
         raise Unreadable("the file is no zip archive: it is too short")
-    end_offset = size_bytes - _END.size
-    end = _END.unpack(_read_at(stream, end_offset, _END.size, "the end of the archive"))
-    signature, disk, first_disk, here, count, directory_bytes, directory_offset, comment_bytes = end
-    if signature != b"PK\x05\x06":
-        raise Unreadable(_why_no_end(stream, size_bytes))
-    if comment_bytes:
-        raise Unreadable("the archive has a comment, or is cut off", rule="zip-comment")
+    end_offset, end = _find_end(stream, size_bytes)
+    _, disk, first_disk, here, count, directory_bytes, directory_offset, _ = end
     if disk or first_disk or here != count:
         raise Unreadable("the archive is one part of several")
     records_offset = end_offset
@@ -253,13 +248,30 @@ def _read_end64(stream: BinaryIO, end_offset: int, end: tuple[int, ...]) -> tupl
     return count, directory_bytes, directory_offset, end64_offset
 
 
-def _why_no_end(stream: BinaryIO, size_bytes: int) -> str:
+def _find_end(stream: BinaryIO, size_bytes: int) -> tuple[int, tuple[int, ...]]:
+    """The offset of the last record and its fields; behind it there may be the archive's comment.
+
+    maturin wrote "zip-rs" there until 2021. A comment in which a reader could find another end, or the
+    beginning of another archive, is refused.
+    """
+    offset = size_bytes - _END.size
+    end = _END.unpack(_read_at(stream, offset, _END.size, "the end of the archive"))
+    if end[0] == b"PK\x05\x06" and not end[-1]:
+        return offset, end
     window = min(size_bytes, _END.size + _FULL16)
     tail = _read_at(stream, size_bytes - window, window, "the end of the archive")
     found = tail.rfind(b"PK\x05\x06")
     if found < 0:
-        return "the file is no zip archive, or is cut off"
-    return f"the archive has a comment or {len(tail) - found - _END.size} bytes after its end"
+        raise Unreadable("the file is no zip archive, or is cut off")
+    comment = tail[found + _END.size :]
+    if found + _END.size > len(tail):
+        raise Unreadable("the end of the archive is cut off")
+    end = _END.unpack_from(tail, found)
+    if end[-1] != len(comment):
+        raise Unreadable(f"the archive has {len(comment)} bytes after its end, and a comment of {end[-1]}")
+    if b"PK" in comment:
+        raise Unreadable("the archive has a comment that may be taken for a part of it", rule="zip-comment")
+    return size_bytes - window + found, end
 
 
 def _read_entry(directory: bytes, position: int, faults: Faults) -> tuple[ZipMember, int]:
