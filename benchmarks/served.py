@@ -21,7 +21,7 @@ import urllib3
 from benchmarks.figures import machine
 from benchmarks.load import CONNECTIONS, ROUNDS, program
 from conveyor.domain.indexes.simple_api import JSON
-from conveyor.domain.people.access import Identity
+from conveyor.domain.people.access import Identity, NewToken
 from conveyor.operations.care.initialisation import initialise_store
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.people.tokens import create_token
@@ -95,7 +95,7 @@ def new_store(settings: StoreSettings) -> dict[str, str]:
     """Make an empty store; returns the header with a token of its administrator."""
     initialise_store(settings)
     store = open_store(settings)
-    token = create_token(store, ADMINISTRATOR, ADMINISTRATOR.name).secret
+    token = create_token(store, ADMINISTRATOR, NewToken(ADMINISTRATOR.name)).secret
     close_store(store)
     return urllib3.util.make_headers(basic_auth=f"__token__:{token}")
 

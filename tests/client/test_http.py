@@ -11,6 +11,7 @@ import pytest
 
 from conveyor.client.answers import ReleaseFile
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.people.access import NewToken
 from conveyor.errors import InvalidInput, StoreUnreachable
 from distributions_made import make_wheel
 
@@ -87,7 +88,7 @@ def test_request_that_the_store_recognises_is_sent_again() -> None:
     [
         lambda client: client.runs.create("/srv/demo.git", "main"),
         lambda client: client.runs.claim("worker-1"),
-        lambda client: client.tokens.add("admin"),
+        lambda client: client.tokens.add(NewToken("admin")),
     ],
 )
 def test_request_that_must_not_arrive_twice_is_not_sent_again(ask: Callable[[StoreClient], object]) -> None:

@@ -13,6 +13,7 @@ from conveyor.client.answers import OfProject
 from conveyor.client.store import StoreClient, connect
 from conveyor.domain.indexes.projects import ProjectStatus
 from conveyor.domain.indexes.withdrawals import Yank, YankedFile
+from conveyor.domain.people.access import NewToken
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized
 from distributions_made import make_sdist, make_wheel
 from makers import ADMIN_PASSWORD
@@ -117,9 +118,11 @@ def test_strangers_and_readers_yank_nothing(store: RunningStore, admin: StoreCli
     with connect(store.url) as stranger, pytest.raises(Unauthorized):
         stranger.releases.yank(project, "1.0")
     for scopes in (["read"], ["promote"]):
-        with connect(store.url, token=admin.tokens.add("admin", scopes=scopes).secret) as reader:
+        with connect(
+            store.url, token=admin.tokens.add(NewToken("admin", scopes=tuple(scopes))).secret
+        ) as reader:
             for act in (reader.releases.yank, reader.releases.unyank):
                 with pytest.raises(Forbidden):
                     act(project, "1.0")
-    with connect(store.url, token=admin.tokens.add("admin", scopes=["upload"]).secret) as uploader:
+    with connect(store.url, token=admin.tokens.add(NewToken("admin", scopes=("upload",))).secret) as uploader:
         assert uploader.releases.yank(project, "1.0").is_yanked

@@ -11,6 +11,7 @@ import pytest
 from conforming import faults_of
 from conveyor.client.credentials import make_key_pair, sign_statement
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.people.access import NewToken
 from conveyor.domain.releases.evidence import statement
 from conveyor.errors import (
     Conflict,
@@ -264,12 +265,12 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
 
 def test_tokens_are_made_listed_and_revoked(admin: StoreClient) -> None:
     admin.users.add("ada", password=None, scopes=["read"])
-    token = admin.tokens.add("ada", description="laptop").secret
+    token = admin.tokens.add(NewToken("ada", description="laptop")).secret
     (listed,) = admin.tokens.all("ada")
-    assert (listed["description"], listed["revoked_at"]) == ("laptop", None)
+    assert (listed.description, listed.revoked_at) == ("laptop", None)
     with connect(admin.url, token=token) as client:
         assert isinstance(client.runs.newest(), tuple)
-        admin.tokens.revoke(listed["id"])
+        admin.tokens.revoke(listed.id)
         with pytest.raises(Unauthorized):
             client.runs.newest()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.people.access import WORKER_SCOPES, Identity
+from conveyor.domain.people.access import WORKER_SCOPES, Identity, NewToken
 from conveyor.errors import Conflict, ConveyorError, PromotionRefused
 from conveyor.operations.people.signers import (
     add_signer,
@@ -83,7 +83,7 @@ def at_once(count: int, work: Callable[[], object]) -> list[object]:
 
 def test_users_and_tokens(store: Store) -> None:
     add_user(store, ADMIN, "ada", password="a long enough password", scopes=["read"])
-    token = create_token(store, ADMIN, "ada", indexes=["stable"], projects=["demo"]).secret
+    token = create_token(store, ADMIN, NewToken("ada", indexes=("stable",), projects=("demo",))).secret
     found = find_token(store, digest_of(token))
     assert found is not None
     assert found.identity == Identity("ada", frozenset({"read"}), frozenset({"stable"}), frozenset({"demo"}))

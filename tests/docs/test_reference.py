@@ -64,7 +64,7 @@ def test_http_page_lists_every_endpoint_with_its_right_and_fields() -> None:
 
     routed = set()
     for endpoint in ENDPOINTS:
-        body = endpoint.body or {}
+        body = endpoint.body_schema or {}
         required = {*(body.get("required") or ()), *endpoint.required_query}
         names = {*endpoint.query, *body.get("properties", ())}
         fields = frozenset(f"`{name}`" if name in required else f"[`{name}`]" for name in names)

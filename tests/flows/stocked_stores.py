@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from conveyor.domain.people.access import NewToken
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import add_signer
 from conveyor.operations.people.tokens import create_token
@@ -198,8 +199,8 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str, str]:
     add_user(store, ADMIN, "reader", password=None, scopes=["read", "upload", "claim"])
     return (
         files,
-        create_token(store, ADMIN, "reader").secret,
-        create_token(store, ADMIN, "reader", scopes=["read"]).secret,
+        create_token(store, ADMIN, NewToken("reader")).secret,
+        create_token(store, ADMIN, NewToken("reader", scopes=("read",))).secret,
     )
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.tables import tokens
-from conveyor.domain.people.access import Identity, may_promote, may_upload
+from conveyor.domain.people.access import Identity, NewToken, may_promote, may_upload
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
 from conveyor.operations.people.tokens import (
     create_token,
@@ -37,21 +37,21 @@ def owner_of(store: Store, token: str) -> Identity:
 def test_token_stands_for_its_user_with_all_their_scopes(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=None, scopes=["read", "upload"])
-    assert owner_of(store, create_token(store, ADMIN, "ada").secret) == Identity(
+    assert owner_of(store, create_token(store, ADMIN, NewToken("ada")).secret) == Identity(
         "ada", frozenset({"read", "upload"})
     )
 
 
 def test_tokens_are_long_random_and_recognisable(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    made = {create_token(store, ADMIN, "admin").secret for _ in range(3)}
+    made = {create_token(store, ADMIN, NewToken("admin")).secret for _ in range(3)}
     assert len(made) == 3
     assert all(token.startswith("conveyor-") and len(token) >= 9 + 43 for token in made)
 
 
 def test_store_keeps_no_secret(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin").secret
+    token = create_token(store, ADMIN, NewToken("admin")).secret
     with read(store) as connection:
         row = connection.execute(select(tokens)).one()
         events = events_since(connection, 0)
@@ -64,7 +64,7 @@ def test_store_keeps_no_secret(tmp_path: Path) -> None:
 def test_token_is_narrowed_to_scopes_indexes_and_projects(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     token = create_token(
-        store, ADMIN, "admin", scopes=["upload"], indexes=["unstable"], projects=["My.Project"]
+        store, ADMIN, NewToken("admin", scopes=("upload",), indexes=("unstable",), projects=("My.Project",))
     ).secret
     assert owner_of(store, token) == Identity(
         "admin", frozenset({"upload"}), frozenset({"unstable"}), frozenset({"my-project"})
@@ -75,12 +75,12 @@ def test_token_with_more_than_its_user_may_do_is_refused(tmp_path: Path) -> None
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=None, scopes=["read"])
     with pytest.raises(Forbidden, match="lacks the scope upload"):
-        create_token(store, ADMIN, "ada", scopes=["read", "upload"])
+        create_token(store, ADMIN, NewToken("ada", scopes=("read", "upload")))
 
 
 def test_revoked_token_is_not_found_and_not_revoked_twice(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin").secret
+    token = create_token(store, ADMIN, NewToken("admin")).secret
     (row,) = list_tokens(store, ADMIN)
     revoke_token(store, ADMIN, row.id)
     assert find_token(store, digest_of(token)) is None
@@ -92,13 +92,13 @@ def test_unknown_tokens_and_users_are_not_found(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     assert find_token(store, digest_of("conveyor-nonsense")) is None
     with pytest.raises(NotFound):
-        create_token(store, ADMIN, "nobody")
+        create_token(store, ADMIN, NewToken("nobody"))
 
 
 def test_token_for_an_index_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(NotFound, match='there is no index "nope", "none"') as caught:
-        create_token(store, ADMIN, "admin", indexes=["nope", "stable", "none"])
+        create_token(store, ADMIN, NewToken("admin", indexes=("nope", "stable", "none")))
     assert caught.value.hint == "the indexes are pypi, stable, testing, unstable"
     assert list_tokens(store, ADMIN) == []
 
@@ -108,26 +108,28 @@ def test_disabled_user_is_called_disabled_and_not_missing(tmp_path: Path) -> Non
     add_user(store, ADMIN, "ann", password=None, scopes=["read"])
     disable_user(store, ADMIN, "ann")
     with pytest.raises(Conflict, match='the user "ann" is disabled'):
-        create_token(store, ADMIN, "ann")
+        create_token(store, ADMIN, NewToken("ann"))
 
 
 def test_token_that_lacks_a_scope_of_its_user_leads_to_another_token(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ci", password=None, scopes=["read", "promote"])
-    identity = owner_of(store, create_token(store, ADMIN, "ci", scopes=["read"]).secret)
+    identity = owner_of(store, create_token(store, ADMIN, NewToken("ci", scopes=("read",))).secret)
     with pytest.raises(Forbidden, match="the token of ci lacks the scope promote") as caught:
         may_promote(identity, "stable", "demo")
     assert str(caught.value.hint).endswith(
         ": conveyor store token create --user ci --scope read --scope promote"
     )
-    made = create_token(store, ADMIN, "ci", scopes=["read", "promote"])
+    made = create_token(store, ADMIN, NewToken("ci", scopes=("read", "promote")))
     may_promote(owner_of(store, made.secret), "stable", "demo")
 
 
 def test_token_that_does_not_reach_an_index_or_project_leads_to_one_that_does(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     narrow = create_token(
-        store, ADMIN, "admin", scopes=["upload"], indexes=["unstable"], projects=["demo", "other"]
+        store,
+        ADMIN,
+        NewToken("admin", scopes=("upload",), indexes=("unstable",), projects=("demo", "other")),
     )
     identity = owner_of(store, narrow.secret)
     with pytest.raises(Forbidden) as caught:
@@ -144,7 +146,7 @@ def test_token_that_does_not_reach_an_index_or_project_leads_to_one_that_does(tm
 def test_nobody_is_made_an_administrator_in_order_to_read(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ci", password=None, scopes=["read"])
-    identity = owner_of(store, create_token(store, ADMIN, "ci").secret)
+    identity = owner_of(store, create_token(store, ADMIN, NewToken("ci")).secret)
     with pytest.raises(Forbidden, match="ci does not administer this store") as caught:
         list_tokens(store, identity)
     assert caught.value.hint == "ask an administrator to do it"
@@ -156,13 +158,13 @@ def test_user_that_lacks_a_scope_is_not_led_to_another_token(tmp_path: Path) -> 
     with pytest.raises(
         Forbidden, match=r"^ci lacks the scope promote, and so does any token of ci"
     ) as caught:
-        may_promote(owner_of(store, create_token(store, ADMIN, "ci").secret), "stable", "demo")
+        may_promote(owner_of(store, create_token(store, ADMIN, NewToken("ci")).secret), "stable", "demo")
     assert str(caught.value.hint).endswith(": conveyor store user add NAME --scope read --scope promote")
 
 
 def test_expiry_is_kept_in_the_stores_own_form(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin", expires_at="2999-01-01T02:00:00+02:00").secret
+    token = create_token(store, ADMIN, NewToken("admin", expires_at="2999-01-01T02:00:00+02:00")).secret
     found = find_token(store, digest_of(token))
     assert found is not None
     assert found.expires_at == "2999-01-01T00:00:00.000000Z"
@@ -172,17 +174,19 @@ def test_all_faults_of_a_token_are_named_at_once(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(InvalidInput) as caught:
         create_token(
-            store, ADMIN, "admin", scopes=["write"], projects=["-bad-"], expires_at="2001-01-01T00:00:00Z"
+            store,
+            ADMIN,
+            NewToken("admin", scopes=("write",), projects=("-bad-",), expires_at="2001-01-01T00:00:00Z"),
         )
     assert len(caught.value.faults) == 3
     for moment in ("tomorrow", "2999-01-01T00:00:00", "9999-12-31T23:59:59-14:00"):
         with pytest.raises(InvalidInput, match="not a time to come"):
-            create_token(store, ADMIN, "admin", expires_at=moment)
+            create_token(store, ADMIN, NewToken("admin", expires_at=moment))
 
 
 def test_last_use_is_written_without_an_event_and_never_goes_back(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_token(store, ADMIN, "admin")
+    create_token(store, ADMIN, NewToken("admin"))
     (row,) = list_tokens(store, ADMIN)
     before = store.newest.read()
     late, early = "2026-11-21T09:00:00.000000Z", "2026-11-21T08:00:00.000000Z"
@@ -203,6 +207,6 @@ def test_only_administrators_see_and_make_tokens(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     somebody = Identity("ada", frozenset({"read", "upload", "claim", "promote"}))
     with pytest.raises(Forbidden):
-        create_token(store, somebody, "admin")
+        create_token(store, somebody, NewToken("admin"))
     with pytest.raises(Forbidden):
         list_tokens(store, somebody)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
-from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.people.access import ANONYMOUS, Identity, NewToken
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, Unauthorized
 from conveyor.operations.people.tokens import create_token, digest_of, find_token, revoke_token
 from conveyor.operations.people.users import (
@@ -56,7 +56,7 @@ def test_user_without_a_password_has_no_account(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "robot", password=None, scopes=["upload"])
     assert find_account(store, "robot") is None
-    assert create_token(store, ADMIN, "robot").secret.startswith("conveyor-")
+    assert create_token(store, ADMIN, NewToken("robot")).secret.startswith("conveyor-")
 
 
 def test_changed_password_replaces_the_old_one(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_password_that_nobody_may_have_changes_nothing(tmp_path: Path, password:
 def test_disabled_user_can_do_nothing_any_more(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
-    token = create_token(store, ADMIN, "ada").secret
+    token = create_token(store, ADMIN, NewToken("ada")).secret
     disable_user(store, ADMIN, "ada")
     assert find_account(store, "ada") is None
     assert find_token(store, digest_of(token)) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.people.access import ANONYMOUS, Identity, NewToken
 from conveyor.errors import Unauthorized
 from conveyor.operations.people.tokens import create_token, list_tokens, revoke_token
 from conveyor.operations.people.users import add_user, disable_user, set_password
@@ -72,7 +72,7 @@ def test_request_without_credentials_is_anonymous(tmp_path: Path) -> None:
 
 def test_password_and_both_forms_of_a_token_are_known(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = create_token(store, ADMIN, "admin", scopes=["upload"]).secret
+    token = create_token(store, ADMIN, NewToken("admin", scopes=("upload",))).secret
     with asking(store) as one:
         assert one.ask(basic("admin", ADMIN_PASSWORD)).is_admin
         assert one.ask(basic("__token__", token)) == Identity("admin", frozenset({"upload"}))
@@ -129,14 +129,14 @@ def test_empty_token_is_called_empty(tmp_path: Path) -> None:
 
 def test_two_credentials_at_once_are_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = bearer(create_token(store, ADMIN, "admin").secret)
+    token = bearer(create_token(store, ADMIN, NewToken("admin")).secret)
     with asking(store) as one, pytest.raises(Unauthorized):
         one.ask(token, token)
 
 
 def test_remembered_token_stops_with_its_revocation(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = bearer(create_token(store, ADMIN, "admin").secret)
+    token = bearer(create_token(store, ADMIN, NewToken("admin")).secret)
     with asking(store) as one:
         assert one.ask(token).is_admin
         revoke_token(store, ADMIN, list_tokens(store, ADMIN)[0].id)
@@ -147,7 +147,7 @@ def test_remembered_token_stops_with_its_revocation(tmp_path: Path) -> None:
 def test_remembered_token_stops_when_it_expires(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     end = datetime.now(UTC) + timedelta(hours=1)
-    token = bearer(create_token(store, ADMIN, "admin", expires_at=end.isoformat()).secret)
+    token = bearer(create_token(store, ADMIN, NewToken("admin", expires_at=end.isoformat())).secret)
     now = [datetime.now(UTC)]
     with asking(replace(store, clock=lambda: now[0])) as one:
         assert one.ask(token).is_admin
@@ -198,7 +198,7 @@ def test_many_requests_with_a_password_at_once_are_all_answered(tmp_path: Path) 
 
 def test_last_use_of_a_token_is_written_at_the_end(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    token = bearer(create_token(store, ADMIN, "admin").secret)
+    token = bearer(create_token(store, ADMIN, NewToken("admin")).secret)
     serial = store.newest.read()
     with asking(store) as one:
         one.ask(token)

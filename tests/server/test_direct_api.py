@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.client.connection import Request
 from conveyor.client.store import StoreClient
-from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.people.access import ANONYMOUS, Identity, NewToken
 from conveyor.errors import Forbidden, InvalidInput, NotFound, Unauthorized
 from conveyor.server.api.direct import DirectConnection
 from makers import make_store
@@ -46,9 +46,9 @@ def test_parameter_in_the_path_is_decoded_once(store: Store) -> None:
 
 
 def test_query_is_read(store: Store) -> None:
-    client_of(store).tokens.add("admin", description="mine")
-    assert [token["description"] for token in client_of(store).tokens.all("admin")] == ["mine"]
-    assert client_of(store).tokens.all("somebody else") == []
+    client_of(store).tokens.add(NewToken("admin", description="mine"))
+    assert [token.description for token in client_of(store).tokens.all("admin")] == ["mine"]
+    assert client_of(store).tokens.all("somebody else") == ()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
+from conveyor.domain.people.access import NewToken
 from conveyor.errors import Forbidden, MethodNotAllowed, NotFound, Unauthorized
 from conveyor.operations.indexes.claims import claim_name
 from conveyor.operations.indexes.definitions import create_index
@@ -121,7 +122,7 @@ async def test_page_that_did_not_change_is_answered_304_for_its_etag(tmp_path: P
     async with reading(store) as reader:
         first = await reader.page("demo")
         same = await reader.page("demo", if_none_match=first.headers["etag"])
-        create_token(store, ADMINISTRATOR, "admin")
+        create_token(store, ADMINISTRATOR, NewToken("admin"))
         still = await reader.page("demo", if_none_match=first.headers["etag"])
         upload(store, make_wheel(version="2.0"))
         changed = await reader.page("demo", if_none_match=first.headers["etag"])
@@ -256,8 +257,10 @@ async def test_private_index_is_for_those_who_may_read_it(tmp_path: Path) -> Non
     create_index(store, ADMINISTRATOR, "risk/dev", mode="uploads", is_private=True)
     wheel = make_wheel()
     upload(store, wheel, index="risk/dev")
-    token = create_token(store, ADMINISTRATOR, "admin", scopes=["read"]).secret
-    elsewhere = create_token(store, ADMINISTRATOR, "admin", scopes=["read"], indexes=["unstable"]).secret
+    token = create_token(store, ADMINISTRATOR, NewToken("admin", scopes=("read",))).secret
+    elsewhere = create_token(
+        store, ADMINISTRATOR, NewToken("admin", scopes=("read",), indexes=("unstable",))
+    ).secret
     page, file = "/risk/dev/simple/demo/", f"/packages/{wheel.sha256}/{wheel.filename}"
     async with reading(store) as reader:
         for _ in range(2):  # cold, then from memory

@@ -15,6 +15,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.blobs.filesystem import FilesystemBlobs
 from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.people.access import NewToken
 from conveyor.errors import (
     ConveyorError,
     Forbidden,
@@ -56,7 +57,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def admin(store: Store) -> str:
     """The token of an administrator."""
-    return create_token(store, ADMIN, "admin").secret
+    return create_token(store, ADMIN, NewToken("admin")).secret
 
 
 def body_of(made: Made, *, size_bytes: int | None = None, **fields: str) -> bytes:
@@ -222,9 +223,9 @@ async def test_who_may_not_upload_hears_that_whatever_was_sent(
 ) -> None:
     """Not a word about the content, and no more about a private index than about any other."""
     create_index(store, ADMIN, "secret", mode="uploads", is_private=True)
-    reader = create_token(store, ADMIN, "admin", scopes=["read"]).secret
-    elsewhere = create_token(store, ADMIN, "admin", scopes=["upload"], indexes=["secret"]).secret
-    narrowed = create_token(store, ADMIN, "admin", scopes=["upload"], indexes=["unstable"]).secret
+    reader = create_token(store, ADMIN, NewToken("admin", scopes=("read",))).secret
+    elsewhere = create_token(store, ADMIN, NewToken("admin", scopes=("upload",), indexes=("secret",))).secret
+    narrowed = create_token(store, ADMIN, NewToken("admin", scopes=("upload",), indexes=("unstable",))).secret
     refusals: list[tuple[str | None, str, type[ConveyorError], str]] = [
         (None, "unstable", Unauthorized, "say who you are"),
         (None, "secret", Unauthorized, "say who you are"),

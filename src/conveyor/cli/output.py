@@ -1,16 +1,100 @@
-"""What several commands print: the verdicts of gates, and notes on standard error."""
+"""Records on the command line: options that fill one, tables and JSON that show some; verdicts, and notes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from conveyor.domain.words.records import Column, Field, Option, Record, as_json, shape_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from conveyor.client.answers import OfProject
     from conveyor.domain.releases.gates.judged import Verdict
+
+Result = TypeVar("Result")
+
+
+def filling(
+    record: type[Record], *, arguments: Collection[str] = (), without: Collection[str] = ()
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Give a command an option for each field of a record; it gets the record as ``asked``.
+
+    ``arguments`` are the fields that are given by their place. ``without`` are those that the command fills
+    itself, with ``dataclasses.replace``, or leaves alone; they have a default.
+    """
+    filled = [field for field in shape_of(record) if field.name not in without]
+
+    def add(function: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(function)
+        def wrapped(*given: object, **options: object) -> Result:
+            values = {field.name: options.pop(field.name) for field in filled}
+            asked = record(**{name: value for name, value in values.items() if value not in (None, ())})
+            return function(*given, asked=asked, **options)
+
+        command: Callable[..., Result] = wrapped
+        for field in reversed(filled):
+            command = (_argument if field.name in arguments else _option)(field)(command)
+        return command
+
+    return add
+
+
+def _argument(field: Field) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    return click.argument(field.name, metavar=_told(field).metavar)
+
+
+def _option(field: Field) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    told = _told(field)
+    return click.option(
+        f"--{told.name}",
+        field.name,
+        required=field.is_required,
+        multiple=field.is_list,
+        is_flag=field.is_flag,
+        type=click.Choice(field.words) if field.words else None,
+        metavar=None if field.words or field.is_flag else told.metavar or told.name.upper(),
+        help=f"{field.doc}  [several times]" if field.is_list else field.doc,
+    )
+
+
+def _told(field: Field) -> Option:
+    name = field.name.removeprefix("is_").replace("_", "-")
+    return next((mark for mark in field.marks if isinstance(mark, Option)), Option(name))
+
+
+def show(found: Iterable[Record], record: type[Record], *, as_text: bool) -> None:
+    """Write records as a table of aligned columns, or nothing when there are none; else as JSON."""
+    rows = list(found)
+    if not as_text:
+        click.echo(json.dumps(as_json(rows), indent=2))
+        return
+    columns = [_column(field) for field in shape_of(record)]
+    shown = [(heading, cell) for heading, cell in columns if heading is not None]
+    table = [[heading for heading, _ in shown], *([cell(row) for _, cell in shown] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table if rows else ():
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _column(field: Field) -> tuple[str | None, Callable[[Record], str]]:
+    """The heading of a field, and what makes its cell of a record."""
+    heading = field.name.removeprefix("is_").replace("_", " ").upper()
+    mark = next((mark for mark in field.marks if isinstance(mark, Column)), Column(heading))
+    return mark.heading, mark.cell or (lambda row: _cell(getattr(row, field.name)))
+
+
+def _cell(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
-from conveyor.errors import StoreUnreachable
+from conveyor.domain.words.records import Record, as_json, read_record
+from conveyor.errors import InvalidInput, StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT"})
 """Requests of these methods may arrive twice (RFC 9110, section 9.2.2). Deleting twice is told apart here."""
 
 Value = TypeVar("Value")
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Request:
     path: str
     """On the store, with its query; begins with a slash."""
     json_body: object = None
+    """A record, or what JSON has."""
     body: bytes | Iterable[bytes] | None = None
     """Sent when there is no ``json_body``: bytes are JSON already, anything else says in ``headers`` what it
     is, and can be read again from its beginning."""
@@ -40,7 +43,7 @@ class Request:
     @property
     def content(self) -> bytes | Iterable[bytes] | None:
         """The body as it is sent."""
-        return self.body if self.json_body is None else json.dumps(self.json_body).encode()
+        return self.body if self.json_body is None else json.dumps(as_json(self.json_body)).encode()
 
     @property
     def is_repeatable(self) -> bool:
@@ -88,12 +91,26 @@ def ask(connection: Connection, request: Request, read: Callable[[Any], Value]) 
     answer = connection.send(request)
     try:
         return read(json.loads(answer.body or b"null"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidInput) as error:
         raise StoreUnreachable(
             f"{connection.url} answered {request.path} with something that is no answer of a store "
             f"({error!r:.200})",
             hint="is this URL that of a store, and is it as new as this conveyor?",
         ) from error
+
+
+def ask_for(connection: Connection, request: Request, record: type[R]) -> R:
+    """Send a request that is answered with a record; raises as ``ask``."""
+    return ask(connection, request, lambda value: _told(record, value))
+
+
+def ask_for_all(connection: Connection, request: Request, name: str, record: type[R]) -> tuple[R, ...]:
+    """Send a request that is answered with a list of records under a name; raises as ``ask``."""
+    return ask(connection, request, lambda value: tuple(_told(record, one) for one in value[name]))
+
+
+def _told(record: type[R], value: object) -> R:
+    return read_record(record, value, what="the answer", is_told=True)
 
 
 def api_path(*parts: str | int, **query: str | int | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conveyor.client.connection import Request, api_path, ask
-from conveyor.domain.people.access import NewToken
+from conveyor.client.connection import Request, api_path, ask, ask_for, ask_for_all
+from conveyor.domain.people.access import IssuedToken, NewToken, Token
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -43,32 +43,14 @@ class Tokens:
 
     connection: Connection
 
-    def all(self, user: str | None = None) -> list[dict[str, Any]]:
+    def all(self, user: str | None = None) -> tuple[Token, ...]:
         """Every token without its secret, or those of one user, oldest first."""
         request = Request("GET", api_path("tokens", user=user or None))
-        return ask(self.connection, request, lambda value: list(value["tokens"]))
+        return ask_for_all(self.connection, request, "tokens", Token)
 
-    def add(
-        self,
-        user: str,
-        *,
-        scopes: Sequence[str] | None = None,
-        indexes: Sequence[str] | None = None,
-        projects: Sequence[str] | None = None,
-        expires_at: str | None = None,
-        description: str = "",
-    ) -> NewToken:
-        """Make a token; ``scopes`` ``None``: all that the user has."""
-        body = {
-            "user": user,
-            "scopes": _list(scopes),
-            "indexes": _list(indexes),
-            "projects": _list(projects),
-            "expires_at": expires_at,
-            "description": description or None,
-        }
-        request = Request("POST", api_path("tokens"), json_body=body)
-        return ask(self.connection, request, _new_token)
+    def add(self, asked: NewToken) -> IssuedToken:
+        """Make a token."""
+        return ask_for(self.connection, Request("POST", api_path("tokens"), json_body=asked), IssuedToken)
 
     def revoke(self, token_id: int) -> None:
         """Revoke a token."""
@@ -93,14 +75,6 @@ def checked_token(text: str, *, source: str) -> str:
             hint="copy the token again, all of it and nothing else",
         )
     return token
-
-
-def _new_token(value: dict[str, Any]) -> NewToken:
-    return NewToken(int(value["id"]), str(value["token"]))
-
-
-def _list(names: Sequence[str] | None) -> list[str] | None:
-    return None if names is None else list(names)
 
 
 @dataclass(frozen=True)

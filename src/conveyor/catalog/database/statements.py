@@ -7,21 +7,25 @@ are plain tuples, and their values are the driver's own (SQLite has no booleans,
 
 from __future__ import annotations
 
+import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
+from conveyor.domain.words.records import Record, as_json, shape_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ClauseElement, ColumnElement, Connection, Table
+    from sqlalchemy import ClauseElement, ColumnElement, Connection, Row, Table
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = dict[str, Any]
+R = TypeVar("R", bound=Record)
 
 
 def is_among(column: ColumnElement[str], name: str, count: int) -> ColumnElement[bool]:
@@ -122,3 +126,28 @@ def insert_missing(connection: Connection, table: Table, values: dict[str, Any])
 def _inserting(table: Table, dialect_name: str) -> Statement:
     dialect = postgresql if dialect_name == "postgresql" else sqlite
     return Statement(dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key))
+
+
+def columns_of(record: type[Record], table: Table, **named: str) -> list[ColumnElement[Any]]:
+    """The columns that hold a record's fields, each under its field's name; ``named``: field → column."""
+    return [table.c[named.get(one.name, one.name)].label(one.name) for one in shape_of(record)]
+
+
+def values_of(record: Record, **named: str) -> Values:
+    """What of a record is not null, as values of columns, lists in it as JSON; ``named``: field → column."""
+    values = {}
+    for one in shape_of(type(record)):
+        value = getattr(record, one.name)
+        if value is not None:
+            text = json.dumps(as_json(value), sort_keys=True) if one.is_compound else value
+            values[named.get(one.name, one.name)] = text
+    return values
+
+
+def record_of(record: type[R], row: Row[Any]) -> R:
+    """The record in a row of its columns, which ``columns_of`` gave."""
+    fields = {}
+    for one, held in zip(shape_of(record), row, strict=True):
+        value = json.loads(held) if one.is_compound and held is not None else held
+        fields[one.name] = tuple(value) if one.is_list and value is not None else value
+    return record(**fields)

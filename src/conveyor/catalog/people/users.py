@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
-from conveyor.catalog.database.statements import Statement
+from conveyor.catalog.database.statements import Statement, columns_of, record_of, values_of
 from conveyor.catalog.database.tables import tokens, users, workers
-from conveyor.domain.people.access import scopes_from
+from conveyor.domain.people.access import Token, scopes_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection
 
-    from conveyor.domain.people.access import Scope
+    from conveyor.domain.people.access import NewToken, Scope
 
 
 @dataclass(frozen=True)
@@ -95,49 +95,11 @@ class KnownToken:
     """The registered worker whose user this is."""
 
 
-@dataclass(frozen=True)
-class TokenRow:
-    """A token as people see it in a list."""
-
-    id: int
-    user: str
-    scopes: tuple[str, ...]
-    indexes: tuple[str, ...] | None
-    projects: tuple[str, ...] | None
-    description: str
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
-
-
-def insert_token(
-    connection: Connection,
-    *,
-    user: str,
-    secret_sha256: str,
-    scopes: Iterable[str],
-    indexes: Iterable[str] | None,
-    projects: Iterable[str] | None,
-    description: str,
-    created_at: str,
-    expires_at: str | None,
-) -> int:
-    """Write a new token and return its id."""
-    statement = (
-        insert(tokens)
-        .values(
-            user_name=user,
-            secret_sha256=secret_sha256,
-            scopes=json.dumps(sorted(scopes)),
-            indexes=None if indexes is None else json.dumps(sorted(indexes)),
-            projects=None if projects is None else json.dumps(sorted(projects)),
-            description=description,
-            created_at=created_at,
-            expires_at=expires_at,
-        )
-        .returning(tokens.c.id)
-    )
+def insert_token(connection: Connection, token: NewToken, *, secret_sha256: str, created_at: str) -> int:
+    """Write a new token, whose scopes are decided, and return its id."""
+    values = {"description": "", **values_of(token, user="user_name")}
+    values |= {"secret_sha256": secret_sha256, "created_at": created_at}
+    statement = insert(tokens).values(values).returning(tokens.c.id)
     return int(connection.execute(statement).scalar_one())
 
 
@@ -180,26 +142,12 @@ def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
     )
 
 
-def list_tokens(connection: Connection, user: str | None = None) -> list[TokenRow]:
+def list_tokens(connection: Connection, user: str | None = None) -> list[Token]:
     """Every token, or those of one user, oldest first, revoked ones too."""
-    statement = select(tokens).order_by(tokens.c.id)
+    statement = select(*columns_of(Token, tokens, user="user_name")).order_by(tokens.c.id)
     if user is not None:
         statement = statement.where(tokens.c.user_name == user)
-    return [
-        TokenRow(
-            id=row.id,
-            user=row.user_name,
-            scopes=tuple(json.loads(row.scopes)),
-            indexes=None if row.indexes is None else tuple(json.loads(row.indexes)),
-            projects=None if row.projects is None else tuple(json.loads(row.projects)),
-            description=row.description,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            last_used_at=row.last_used_at,
-        )
-        for row in connection.execute(statement)
-    ]
+    return [record_of(Token, row) for row in connection.execute(statement)]
 
 
 def revoke_token(connection: Connection, token_id: int, *, revoked_at: str) -> str | None:

@@ -17,8 +17,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from conveyor.domain.words.fields import Fields, read_json, read_json_object
+from conveyor.domain.words.fields import Fields, read_json_object
 from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE
+from conveyor.domain.words.records import read_json
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -10,8 +10,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
+from conveyor.domain.words.notation import Moment
+from conveyor.domain.words.records import (
+    NO_COLUMN,
+    Column,
+    Count,
+    Described,
+    Given,
+    Named,
+    Option,
+    Record,
+    ShortText,
+    Text,
+)
 from conveyor.errors import Forbidden, InvalidInput, InvalidName, Unauthorized
 
 if TYPE_CHECKING:
@@ -262,10 +275,63 @@ def check_user_name(name: str) -> None:
 _USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
 
 
-@dataclass(frozen=True)
-class NewToken:
-    """A token that was just made."""
+# --- tokens as they cross the wire -------------------------------------------------------------------------
 
-    id: int
-    secret: str = field(repr=False)
-    """What its user sends; nobody can read it again."""
+
+ScopeWord = Annotated[str, Given(), Described(words=SCOPES)]
+"""The word for a scope as a caller gives it; ``check_scopes`` tells whether it is one."""
+
+
+@dataclass(frozen=True)
+class NewToken(Record):
+    """A token to be made for a user."""
+
+    user: Annotated[ShortText, "Whose token it is."]
+    scopes: Annotated[
+        tuple[ScopeWord, ...] | None, "What it may do; without: all that its user may.", Option("scope")
+    ] = None
+    indexes: Annotated[tuple[Text, ...] | None, "Only in these indexes.", Option("index")] = None
+    projects: Annotated[tuple[Text, ...] | None, "Only for these projects.", Option("project")] = None
+    expires_at: Annotated[
+        Moment | None, "When it ends, such as 2030-12-31T00:00:00Z.", Option("expires-at", "TIME")
+    ] = None
+    description: Annotated[Annotated[str, Given(1000)] | None, "What it is for."] = None
+
+
+@dataclass(frozen=True)
+class IssuedToken(Record):
+    """A token that was just made; nobody can read it again."""
+
+    id: Count
+    secret: Annotated[str, Named("token"), "What its user sends."] = field(repr=False)
+
+
+def _state(token: Token) -> str:
+    if token.revoked_at:
+        return f"revoked {token.revoked_at}"
+    return f"until {token.expires_at}" if token.expires_at else "valid"
+
+
+def _reach(token: Token) -> str:
+    """Which indexes and projects it is narrowed to. An empty list opens nothing."""
+    narrowings = {"index": token.indexes, "project": token.projects}
+    listed = (
+        f"{noun} {','.join(names) or 'none'}" for noun, names in narrowings.items() if names is not None
+    )
+    return "; ".join(listed) or "-"
+
+
+@dataclass(frozen=True)
+class Token(Record):
+    """A token as people see it in a list: without its secret."""
+
+    id: Count
+    user: Annotated[str, "Whose token it is."]
+    scopes: Annotated[tuple[Scope, ...], "What it may do; never more than its user."]
+    indexes: Annotated[tuple[str, ...] | None, "Only in these; null: in all.", Column("ONLY FOR", _reach)]
+    projects: Annotated[tuple[str, ...] | None, "Only for these; null: for all.", NO_COLUMN]
+    expires_at: Annotated[Moment | None, "null: when it is revoked.", Column("STATE", _state)]
+    revoked_at: Annotated[Moment | None, NO_COLUMN]
+    last_used_at: Annotated[Moment | None, Column("LAST USED", lambda token: token.last_used_at or "never")]
+    created_at: Annotated[Moment, NO_COLUMN]
+    description: Annotated[str, "What it is for."]

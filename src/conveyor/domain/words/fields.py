@@ -12,10 +12,10 @@ After a fault a reader gives an empty value of its type, so that reading goes on
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, overload
 
+from conveyor.domain.words.records import read_json
 from conveyor.errors import InvalidInput
 
 MAX_TEXT_LENGTH = 4096
@@ -26,44 +26,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MISSING = object()
 
 
-def read_json(text: bytes, *, what: str) -> object:
-    """The JSON value in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
-
-    A key that stands twice is read differently by different parsers, so that what was checked and what was
-    meant could differ (RFC 8259, section 4); a lone surrogate can be read but never be written again.
-
-    Raises:
-        InvalidInput: it is anything else.
-    """
-    try:
-        value: object = json.loads(
-            text.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
-        )
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{what} is not valid JSON: {error}") from error
-    return value
-
-
 def read_json_object(text: bytes, *, what: str) -> dict[str, Any]:
     """The JSON object in ``text``; raises InvalidInput as ``read_json`` does, and when it is none."""
     value = read_json(text, what=what)
     if not isinstance(value, dict):
         raise InvalidInput(f"{what} is not a JSON object")
     return value
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"the key {', '.join(twice)} stands twice")
-    return found
-
-
-def _no_constant(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 class Fields:

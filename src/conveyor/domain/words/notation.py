@@ -11,8 +11,9 @@ import hashlib
 import re
 import shlex
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, Annotated
 
+from conveyor.domain.words.records import Described, Given, Matching
 from conveyor.errors import InvalidInput
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -20,6 +21,13 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """What an envelope (DSSE) says that it holds."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+LONGEST_REASON = 1000
+"""Characters."""
+
+Sha256 = Annotated[str, Given(), Matching(_SHA256.pattern, "is not a SHA-256 digest in hexadecimal")]
+Commit = Annotated[str, Given(), Matching("[0-9a-f]{40}|[0-9a-f]{64}", "is not the full id of a git commit")]
+Moment = Annotated[str, Given(100), Described(format="date-time")]
+Reason = Annotated[str, Given(LONGEST_REASON)]
 _FOLDER = "--data DIR"
 _COMMAND = re.compile(rf"\bconveyor (?:why|store) (?!.* --(?:data|url|help)\b)[^\n]*$|{_FOLDER}$")
 """A command on a store that ends a text without naming the store, or names its folder by a placeholder."""
@@ -43,10 +51,6 @@ def utc_text(moment: datetime) -> str:
 def from_utc_text(text: str) -> datetime:
     """The moment that ``utc_text`` wrote; raises ``ValueError`` when the text is not of that form."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-
-
-LONGEST_REASON = 1000
-"""Characters."""
 
 
 def checked_reason(text: str | None) -> str | None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.people import signers as rows
 from conveyor.catalog.people.users import disable_user, find_user, insert_user, revoke_tokens_of
-from conveyor.domain.people.access import WORKER_SCOPES, Identity, check_user_name, may_administer
+from conveyor.domain.people.access import (
+    WORKER_SCOPES,
+    Identity,
+    NewToken,
+    check_user_name,
+    may_administer,
+)
 from conveyor.domain.people.keys import (
     check_principal,
     fingerprint,
@@ -150,7 +156,8 @@ def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> 
             public_key=write_public_key(raw),
             registered_at=change.at,
         )
-        token = insert_new_token(change, name, scopes=WORKER_SCOPES, description="pipeline worker").secret
+        wanted = NewToken(name, scopes=tuple(sorted(WORKER_SCOPES)), description="pipeline worker")
+        token = insert_new_token(change, wanted).secret
         change.event("add-worker", detail={"worker": name, "key_id": known_as})
     return RegisteredWorker(name=name, key_id=known_as, token=token)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from conveyor.catalog.people import users as rows
 from conveyor.catalog.people.users import find_user
 from conveyor.domain.people.access import (
     Identity,
+    IssuedToken,
     NewToken,
     check_scopes,
     may_administer,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from conveyor.catalog.database.events import Change
-    from conveyor.catalog.people.users import TokenRow
+    from conveyor.domain.people.access import Token
     from conveyor.operations.store.store import Store
 
 PREFIX = "conveyor-"
@@ -52,52 +53,24 @@ class KnownToken:
     """UTC text; ``None``: until revoked."""
 
 
-def create_token(
-    store: Store,
-    identity: Identity,
-    user: str,
-    *,
-    scopes: Collection[str] | None = None,
-    indexes: Collection[str] | None = None,
-    projects: Collection[str] | None = None,
-    expires_at: str | None = None,
-    description: str = "",
-) -> NewToken:
+def create_token(store: Store, identity: Identity, asked: NewToken) -> IssuedToken:
     """Make a token for a user.
-
-    ``scopes``: ``None`` means all that the user has. ``indexes`` and ``projects`` narrow it; ``None``: all.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store, or the user lacks a scope.
         NotFound: there is no such user or index.
         Conflict: the user is disabled.
-        InvalidInput: a scope is unknown, a project's name is none, or the expiry is no time to come.
+        InvalidInput: a project's name is not one, or the expiry is not a time to come.
     """
     may_administer(identity)
-    normalized = _checked(store, scopes=scopes, projects=projects, expires_at=expires_at)
+    checked = _checked(store, asked)
     with record_change(store, actor=identity.name) as change:
-        return insert_new_token(
-            change,
-            user,
-            scopes=scopes,
-            indexes=indexes,
-            projects=normalized.projects,
-            expires_at=normalized.expires_at,
-            description=description,
-        )
+        return insert_new_token(change, checked)
 
 
-def insert_new_token(
-    change: Change,
-    user: str,
-    *,
-    scopes: Collection[str] | None,
-    indexes: Collection[str] | None = None,
-    projects: Collection[str] | None = None,
-    expires_at: str | None = None,
-    description: str = "",
-) -> NewToken:
+def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
     """Make a token as part of a change whose values are checked; raises as ``create_token``."""
+    user = asked.user
     owner = find_user(change.connection, user)
     if owner is None:
         raise NotFound(
@@ -108,28 +81,22 @@ def insert_new_token(
             f'the user "{user}" is disabled, for ever',
             hint="make another one: conveyor store user add NAME",
         )
-    wanted = owner.scopes if scopes is None else scopes_from(scopes)
+    wanted = owner.scopes if asked.scopes is None else scopes_from(asked.scopes)
     beyond = wanted - narrowed(wanted, owner.scopes)
     if beyond:
         raise Forbidden(
             f"{user} lacks the scope {', '.join(sorted(beyond))}, and so does any token of {user}",
             hint="choose fewer scopes, or another user",
         )
-    _check_indexes(change, indexes or ())
+    _check_indexes(change, asked.indexes or ())
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    indexes = None if asked.indexes is None else tuple(sorted(asked.indexes))
+    token = replace(asked, scopes=tuple(sorted(wanted)), indexes=indexes)
     token_id = rows.insert_token(
-        change.connection,
-        user=user,
-        secret_sha256=digest_of(secret),
-        scopes=wanted,
-        indexes=indexes,
-        projects=projects,
-        description=description,
-        created_at=change.at,
-        expires_at=expires_at,
+        change.connection, token, secret_sha256=digest_of(secret), created_at=change.at
     )
     change.event("create-token", detail={"token": token_id, "user": user, "scopes": sorted(wanted)})
-    return NewToken(token_id, secret)
+    return IssuedToken(token_id, secret)
 
 
 def revoke_token(store: Store, identity: Identity, token_id: int) -> None:
@@ -147,7 +114,7 @@ def revoke_token(store: Store, identity: Identity, token_id: int) -> None:
         change.event("revoke-token", detail={"token": token_id, "user": user})
 
 
-def list_tokens(store: Store, identity: Identity, user: str | None = None) -> list[TokenRow]:
+def list_tokens(store: Store, identity: Identity, user: str | None = None) -> list[Token]:
     """Every token, or those of one user, oldest first; their secrets are not kept and never shown."""
     may_administer(identity)
     with read(store) as connection:
@@ -185,39 +152,31 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Narrowing:
-    projects: tuple[str, ...] | None
-    expires_at: str | None
-
-
-def _checked(
-    store: Store,
-    *,
-    scopes: Collection[str] | None,
-    projects: Collection[str] | None,
-    expires_at: str | None,
-) -> _Narrowing:
-    """Names normalized and the expiry in the store's own form; InvalidInput with every fault."""
+def _checked(store: Store, asked: NewToken) -> NewToken:
+    """The token with names normalized and its end in the store's own form; InvalidInput with every fault."""
     faults: list[str] = []
     try:
-        check_scopes(tuple(scopes or ()))
+        check_scopes(asked.scopes or ())
     except InvalidInput as error:
         faults += error.faults
     names: list[str] = []
-    for project in projects or ():
+    for project in asked.projects or ():
         try:
             names.append(project_name(project))
         except InvalidName as error:
             faults.append(error.message)
     until = None
-    if expires_at is not None:
-        until = future_text(expires_at, store.clock())
+    if asked.expires_at is not None:
+        until = future_text(asked.expires_at, store.clock())
         if until is None:
-            faults.append(f'"{expires_at[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
+            faults.append(f'"{asked.expires_at[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
     if faults:
         raise InvalidInput(f"the token cannot be made: {faults[0]}", faults=faults)
-    return _Narrowing(projects=None if projects is None else tuple(names), expires_at=until)
+    return replace(
+        asked,
+        projects=None if asked.projects is None else tuple(sorted(names)),
+        expires_at=until,
+    )
 
 
 def _check_indexes(change: Change, names: Collection[str]) -> None:

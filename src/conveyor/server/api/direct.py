@@ -53,7 +53,7 @@ class DirectConnection:
                 body=content if isinstance(content, bytes) else b"".join(content),
             )
         )
-        rendered = b"" if answered.value is None else json.dumps(answered.value).encode()
+        rendered = b"" if answered.value is None else json.dumps(answered.json).encode()
         return Answer(answered.status, rendered)
 
     def receive(self, path: str) -> NoReturn:

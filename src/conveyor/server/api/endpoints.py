@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conveyor.domain.words.fields import Fields, read_json_object
+from conveyor.domain.words.records import Record, as_json, read_json, read_record, reference_to, schema_of
 from conveyor.errors import InvalidInput, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 
     from conveyor.domain.people.access import Identity, Scope
     from conveyor.domain.words.names import NormalizedName
+    from conveyor.domain.words.records import Schema
     from conveyor.operations.store.store import Store
-    from conveyor.server.api.schemas import Schema
 
+R = TypeVar("R", bound=Record)
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -47,6 +49,10 @@ class Call:
         """The fields of the JSON body; ``what`` names it in faults, such as ``the token``."""
         return Fields(read_json_object(self.body, what="the body"), what=what)
 
+    def read(self, record: type[R], *, what: str) -> R:
+        """The record in the JSON body; ``what`` names it in faults, such as ``the token``."""
+        return read_record(record, read_json(self.body, what="the body"), what=what)
+
     def number(self, name: str) -> int:
         """A whole number in the path; InvalidInput when it is none that a row could have."""
         return _number(name, self.path[name])
@@ -65,10 +71,33 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer; ``value`` is rendered as JSON, ``None`` as no body."""
+    """What to answer: a record, or one list of records under its name; ``None``: no body."""
 
     value: object
     status: int = 200
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON
+        """The value as JSON has it."""
+        return as_json(self.value)
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """An answer that is an object with one list of records, under a name."""
+
+    name: str
+    record: type[Record]
+
+    def schema(self) -> Schema:
+        """Its schema."""
+        items = {"type": "array", "items": reference_to(self.record)}
+        return {
+            "type": "object",
+            "properties": {self.name: items},
+            "required": [self.name],
+            "additionalProperties": False,
+        }
 
 
 @dataclass(frozen=True)
@@ -82,19 +111,27 @@ class Endpoint:
     """Its docstring's first line is the summary in the OpenAPI document."""
     right: Scope | None
     """The scope a caller needs; ``None``: none. Without credentials "read" shows what is public."""
-    answers: Mapping[int, Schema | None]
-    """Status → schema of the body, ``None``: no body. Errors are the same everywhere and not listed here."""
-    body: Schema | None = None
-    query: Mapping[str, Schema] = field(default_factory=dict)
+    answers: Mapping[int, type[Record] | ListOf | Schema | None]
+    """Status → what the body is, ``None``: no body. Errors are the same everywhere and not listed here."""
+    body: type[Record] | Schema | None = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    """Name → what it may be, as a record would say it of a field."""
     required_query: tuple[str, ...] = ()
-    path_schemas: Mapping[str, Schema] = field(default_factory=dict)
-    """Schemas of parameters in the path that are not any text."""
+    in_path: Mapping[str, Any] = field(default_factory=dict)
+    """The same of parameters in the path that are not any text."""
     max_body_bytes: int = MAX_BODY_BYTES
 
     @property
     def operation_id(self) -> str:
         """The handler's name: unique, and what generated clients call their methods."""
         return self.handler.__name__
+
+    @property
+    def body_schema(self) -> Schema | None:
+        """The schema of the body."""
+        if self.body is None or isinstance(self.body, dict):
+            return self.body
+        return schema_of(self.body)
 
     @property
     def summary(self) -> str:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from conveyor.domain.words.records import Record, Schema, records_in, reference_to, schema_of
+from conveyor.server.api.endpoints import ListOf
 from conveyor.server.api.schemas import COMPONENTS, PROJECT, VERSION, given, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from conveyor.server.api.endpoints import Endpoint
-    from conveyor.server.api.schemas import Schema
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _PATH_SCHEMAS = {"project": PROJECT, "version": VERSION}
 _NO_CREDENTIALS: dict[str, list[str]] = {}
 
 
-def openapi_document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
+def openapi_document(endpoints: Sequence[Endpoint], *, version: str) -> dict[str, Any]:
     """The document; ``version`` is that of the product."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -32,7 +33,7 @@ def openapi_document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str
         },
         "paths": paths,
         "components": {
-            "schemas": COMPONENTS,
+            "schemas": COMPONENTS | _components(endpoints),
             "securitySchemes": {
                 "basic": {
                     "type": "http",
@@ -42,6 +43,20 @@ def openapi_document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str
                 "bearer": {"type": "http", "scheme": "bearer", "description": "a token"},
             },
         },
+    }
+
+
+def _components(endpoints: Sequence[Endpoint]) -> dict[str, Schema]:
+    """The schema of every record that is asked for or answered, by the name of its class."""
+    given = [one.body for one in endpoints]
+    answers = [answer for one in endpoints for answer in one.answers.values()]
+    told = [one.record if isinstance(one, ListOf) else one for one in answers]
+    return {
+        part.__name__: schema_of(part, is_told=is_told)
+        for records, is_told in ((given, False), (told, True))
+        for record in records
+        if isinstance(record, type)
+        for part in records_in(record)
     }
 
 
@@ -65,7 +80,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": endpoint.body}},
+            "content": {"application/json": {"schema": _schema(endpoint.body)}},
         }
     return operation
 
@@ -76,12 +91,12 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": endpoint.path_schemas.get(name, _PATH_SCHEMAS.get(name, given())),
+            "schema": _schema(endpoint.in_path.get(name, _PATH_SCHEMAS.get(name, given()))),
         }
         for name in _PARAMETER.findall(endpoint.path)
     ]
     in_query = [
-        {"name": name, "in": "query", "required": name in endpoint.required_query, "schema": schema}
+        {"name": name, "in": "query", "required": name in endpoint.required_query, "schema": _schema(schema)}
         for name, schema in endpoint.query.items()
     ]
     return in_path + in_query
@@ -93,7 +108,17 @@ def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
     return [_NO_CREDENTIALS, *known] if endpoint.right in (None, "read") else known
 
 
-def _response(schema: Schema | None) -> dict[str, Any]:
-    if schema is None:
+def _response(answer: object) -> dict[str, Any]:
+    if answer is None:
         return {"description": "There is nothing to say."}
-    return {"description": "As asked.", "content": {"application/json": {"schema": schema}}}
+    return {"description": "As asked.", "content": {"application/json": {"schema": _schema(answer)}}}
+
+
+def _schema(asked: object) -> Schema:
+    if isinstance(asked, dict):
+        return asked
+    if isinstance(asked, ListOf):
+        return asked.schema()
+    if isinstance(asked, type) and issubclass(asked, Record):
+        return reference_to(asked)
+    return schema_of(asked)

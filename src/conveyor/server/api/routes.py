@@ -150,7 +150,7 @@ def _answering(
             return _problem(as_error(error, path=request.url.path), request)
         if answered.value is None:
             return Response(status_code=answered.status, headers=_HEADERS)
-        return JSONResponse(answered.value, status_code=answered.status, headers=_HEADERS)
+        return JSONResponse(answered.json, status_code=answered.status, headers=_HEADERS)
 
     return answer
 

@@ -141,14 +141,14 @@ ENDPOINTS = (
         answers={200: named("Run"), 204: None},
     ),
     Endpoint(
-        "GET", "/runs/{run}", get_one_run, right="read", path_schemas=_RUN_NUMBER, answers={200: named("Run")}
+        "GET", "/runs/{run}", get_one_run, right="read", in_path=_RUN_NUMBER, answers={200: named("Run")}
     ),
     Endpoint(
         "PATCH",
         "/runs/{run}",
         patch_run,
         right="upload",
-        path_schemas=_RUN_NUMBER,
+        in_path=_RUN_NUMBER,
         body=record(
             {},
             {
@@ -166,7 +166,7 @@ ENDPOINTS = (
         "/runs/{run}/steps/{name}",
         put_step,
         right="upload",
-        path_schemas=_RUN_NUMBER,
+        in_path=_RUN_NUMBER,
         body=record({"state": one_of(*STEP_STATES)}, {"detail": {"anyOf": [ANY_OBJECT, _DETAIL]}}),
         answers={200: named("Run")},
     ),
