@@ -73,8 +73,9 @@ def test_new_password_says_how_many_tokens_go_on_working(tmp_path: Path) -> None
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
     soon = (now + timedelta(hours=1)).isoformat()
-    secrets = [create_token(store, ADMIN, "ada", expires_at=end).secret for end in (None, None, soon)]
-    create_token(store, ADMIN, "admin")
+    ends = (None, None, soon)
+    secrets = [create_token(store, ADMIN, NewToken("ada", expires_at=end)).secret for end in ends]
+    create_token(store, ADMIN, NewToken("admin"))
     revoke_token(store, ADMIN, 1)
     assert set_password(store, ADMIN, "ada", PASSWORD) == PasswordChange(2, 0)
     later = replace(store, clock=lambda: now + timedelta(hours=2))
