@@ -60,7 +60,7 @@ def test_delete_without_anybody_to_ask_says_that_yes_is_needed(
     assert run(["store", "delete", "demo", "1.0", "--data", data]) == 2
     assert capsys.readouterr().err.splitlines()[-2:] == [
         "InvalidInput: nobody is there to say whether you are sure",
-        "hint: --yes says that you are",
+        "hint: say so with --yes",
     ]
 
 

@@ -61,7 +61,7 @@ def test_model_from_new_to_a_prediction(tmp_path: Path) -> None:
     # A build without a model says what to do; training makes .venv and names what it wrote.
     refused = conveyor("build", folder=root, home=home)
     assert refused.returncode == 8
-    assert "hint: train it in this checkout: conveyor train" in refused.stderr
+    assert "hint: train it: conveyor train" in refused.stderr
     trained = conveyor("train", folder=root, home=home)
     digests = re.findall(r"^([0-9a-f]{64}) +\d+  (src/tumor/model/\S+)$", done(trained), flags=re.MULTILINE)
     assert [path.rsplit("/", 1)[1] for _, path in digests] == ["model.joblib", "golden.json", "model.json"]

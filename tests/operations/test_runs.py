@@ -215,7 +215,7 @@ def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(
     store = make_store(tmp_path)
     make_worker(store)
     starter = Identity("hook", frozenset({"run"}), projects=frozenset({"demo"}))
-    with pytest.raises(Forbidden, match="no administrator registered"):
+    with pytest.raises(Forbidden, match="no administrator has registered"):
         create_run(store, starter, repository=REPOSITORY, ref="main")
     with pytest.raises(Forbidden):
         add_repository(store, starter, "demo", REPOSITORY, is_local=True)

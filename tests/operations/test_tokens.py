@@ -113,7 +113,7 @@ def test_disabled_user_is_called_disabled_and_not_missing(tmp_path: Path) -> Non
 
 def test_token_that_lacks_a_scope_of_its_user_leads_to_another_token(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    add_user(store, ADMIN, "ci", password=None, scopes=["read", "promote"])
+    add_user(store, ADMIN, "ci", password=None, scopes=["read", "upload", "promote"])
     identity = owner_of(store, create_token(store, ADMIN, NewToken("ci", scopes=("read",))).secret)
     with pytest.raises(Forbidden, match="the token of ci lacks the scope promote") as caught:
         may_promote(identity, "stable", "demo")

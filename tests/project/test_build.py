@@ -273,3 +273,81 @@ def test_checkout_without_git_is_a_clear_error(tmp_path: Path) -> None:
     shutil.rmtree(root / ".git")
     with pytest.raises(ProjectError, match="not a git repository"):
         build_distributions(root, tmp_path / "out")
+
+
+OF_A_BACKEND = """\
+[build-system]
+requires = ["{requires}"]
+build-backend = "{backend}"
+
+[project]
+name = "demo"
+version = "1.0.0"
+
+[tool.conveyor]
+kind = "model"
+payload = ["src/demo/model.bin"]
+train = ["python", "-m", "demo"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("requires", "backend", "place", "lines"),
+    [
+        (
+            "hatchling",
+            "hatchling.build",
+            "artifacts and exclude under [tool.hatch.build] in pyproject.toml",
+            '[tool.hatch.build]\nartifacts = ["/src/demo/model.bin"]\nexclude = ["/data"]\n',
+        ),
+        (
+            "setuptools",
+            "setuptools.build_meta",
+            "include, exclude and prune in MANIFEST.in, beside pyproject.toml",
+            "include src/demo/model.bin\n",
+        ),
+    ],
+)
+def test_broken_contract_leads_to_the_settings_of_the_projects_own_backend(
+    tmp_path: Path, requires: str, backend: str, place: str, lines: str
+) -> None:
+    root = tmp_path / "demo"
+    files = {
+        "pyproject.toml": OF_A_BACKEND.format(requires=requires, backend=backend),
+        "src/demo/__init__.py": "",
+        "data/raw.csv": "1",
+        ".gitignore": "/src/demo/model.bin\n",
+    }
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+    git(root, "init", "-q")
+    commit(root)
+    (root / "src/demo/model.bin").write_bytes(b"model")
+    with pytest.raises(ProjectError, match=r"the model src/demo/model\.bin is not inside") as caught:
+        build_distributions(root, root / "dist")
+    assert caught.value.hint == f"see {place}; then commit, and build again"
+    named = root / ("MANIFEST.in" if "MANIFEST.in" in place else "pyproject.toml")
+    named.write_text((named.read_text() if named.exists() else "") + lines)
+    shutil.rmtree(root / "src/demo.egg-info", ignore_errors=True)
+    commit(root)
+    for _ in range(2):  # setuptools leaves notes of its own in the checkout
+        assert str(build_distributions(root, root / "dist").version) == "1.0.0"
+
+
+def test_commands_in_hints_work_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = small_model(tmp_path / "with space")
+    git(root, "tag", "v1.0.0")
+    commit(root)
+    with pytest.raises(ProjectError) as missing:
+        build_distributions(root, tmp_path / "out")
+    assert missing.value.hint == f"train it: conveyor train --project '{root}'"
+    with pytest.raises(ProjectError) as elsewhere:
+        build_tag(root, "v1.0.0", tmp_path / "out")
+    assert elsewhere.value.hint == (
+        f"train it there: git -C '{root}' checkout v1.0.0 && conveyor train --project '{root}'"
+    )
+    monkeypatch.chdir(root)
+    with pytest.raises(ProjectError) as inside:
+        build_distributions(root, tmp_path / "out")
+    assert inside.value.hint == "train it: conveyor train"

@@ -76,7 +76,11 @@ def test_model_without_payload_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[project", "is not TOML"), ("", "names no project"), ('[project]\nname = "-a"\n', "project name")],
+    [
+        ("[project", "is not TOML"),
+        ("", "does not name a project"),
+        ('[project]\nname = "-a"\n', "project name"),
+    ],
 )
 def test_broken_file_is_a_clear_error(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ProjectError, match=reason):

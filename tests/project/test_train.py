@@ -111,7 +111,7 @@ def test_manifest_that_is_cut_off_names_its_path_and_the_next_step(
     (root / "pyproject.toml").write_text(pyproject.replace('payload = ["src/small/model/weights.bin"]', both))
     with pytest.raises(ProjectError, match=r"src/small/model/model\.json: .* cut off or damaged") as caught:
         train(read_project(root), environment, variables=SOURCE)
-    assert caught.value.hint == "train again: conveyor train"
+    assert caught.value.hint == f"train again: conveyor train --project {root}"
 
 
 def test_environment_of_the_project_is_made_and_found_again(

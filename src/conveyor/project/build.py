@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.errors import ProjectError
-from conveyor.project.contract import built_before, check_sdist, check_wheel
+from conveyor.project.contract import built_before, check_sdist, check_wheel, is_egg_info
 from conveyor.project.environment import run_uv
 from conveyor.project.git import (
     all_tags,
@@ -30,6 +30,7 @@ from conveyor.project.git import (
     is_shallow,
     resolve_commit,
     tags_in_reach,
+    tracked_files,
 )
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.settings import Project, read_project
@@ -118,7 +119,8 @@ def build_tag(
     project = read_project(checkout)
     if tag not in all_tags(project.root):
         raise ProjectError(
-            f'there is no tag "{tag}" in {project.root}', hint=f"git tag {tag}, or git fetch --tags"
+            f'there is no tag "{tag}" in {project.root}',
+            hint=f"fetch it with {project.git()} fetch --tags, or make it with {project.git()} tag {tag}",
         )
     commit = resolve_commit(project.root, tag)
     with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
@@ -134,7 +136,7 @@ def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out:
     if head_commit(project.root) != commit:
         raise ProjectError(
             f"the model of {tag} cannot be taken from {project.root}: another commit is checked out there",
-            hint=f"git checkout {tag} && conveyor train",
+            hint=f"train it there: {project.git()} checkout {tag} && {project.command('train')}",
         )
     _refuse_changes(project, out)
     for file in read_payload(project):
@@ -147,12 +149,15 @@ def _refuse_changes(project: Project, out: Path) -> None:
     """Refuse what differs from the commit, but not what earlier builds left in ``out``, ignored or not."""
     built = built_before(project, out)
     changed = [path for path in changed_files(project.root) if path not in built]
+    if any(is_egg_info(path) for path in changed):
+        tracked = set(tracked_files(project.root))
+        changed = [path for path in changed if path in tracked or not is_egg_info(path)]
     if changed:
         listed = "".join(f"\n  - {path}" for path in changed[:20])
         more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
         raise ProjectError(
             f"{project.root} differs from its commit, so no version would name what is built:{listed}{more}",
-            hint="commit them, or name in .gitignore what does not belong to the project",
+            hint="commit these files, or name those that do not belong to the project in .gitignore",
         )
 
 
@@ -161,7 +166,7 @@ def _refuse_blind_history(project: Project) -> None:
     if is_shallow(project.root) and not any(is_release_tag(tag) for tag in tags_in_reach(project.root)):
         raise ProjectError(
             f"history in {project.root} is cut off before the last release: the version cannot be counted",
-            hint="git fetch --unshallow --tags",
+            hint=f"fetch all of it: {project.git()} fetch --unshallow --tags",
         )
 
 
@@ -170,12 +175,12 @@ def _refuse_going_back(project: Project, built: Version) -> None:
     if released and built < max(released):
         raise ProjectError(
             f"this commit would be {built}, which sorts below {max(released)}, a release that it contains",
-            hint="tag a release on this branch that is greater than all it contains",
+            hint="tag a release on this branch that is greater than all that it contains",
         )
 
 
 def _only(folder: str, pattern: str) -> Path:
     found = list(Path(folder).glob(pattern))
     if len(found) != 1:
-        raise ProjectError(f"the build left {len(found)} files {pattern}, where one is asked")
+        raise ProjectError(f"the build left {len(found)} files {pattern}, and not one")
     return found[0]

@@ -62,7 +62,7 @@ def check_wheel(wheel: Path, project: Project, *, version: Version | None = None
         metadata = next((archive.read(member) for member in digests if _is_metadata(member, "METADATA")), b"")
     faults = _identity_faults(project, name, filename_version, metadata, version)
     faults += _member_faults(project, digests)
-    _raise(wheel, faults)
+    _raise(wheel, faults, project)
     return filename_version
 
 
@@ -83,8 +83,13 @@ def check_sdist(sdist: Path, project: Project, *, version: Version | None = None
                 digests[str(path)] = sha256_of(content)
     faults = _identity_faults(project, name, filename_version, metadata, version)
     faults += _source_faults(project, digests)
-    _raise(sdist, faults)
+    _raise(sdist, faults, project)
     return filename_version
+
+
+def is_egg_info(path: str) -> bool:
+    """Whether a file is what setuptools notes about a project: in every sdist, and left in the checkout."""
+    return any(part.endswith(".egg-info") for part in PurePosixPath(path).parts)
 
 
 def built_before(project: Project, out: Path) -> frozenset[str]:
@@ -165,16 +170,16 @@ def _source_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
         if path in payload or path in project.version_files:
             continue
         if PurePosixPath(path).parts[0] in RAW_DATA_FOLDERS:
-            faults.append(f"{path} is inside: data, models and notebooks do not belong into a release")
-        elif path not in tracked and (project.root / path).exists():
+            faults.append(f"{path} is inside: data, models and notebooks do not belong in a release")
+        elif path not in tracked and not is_egg_info(path) and (project.root / path).exists():
             faults.append(f"{path} is inside, but git does not track it")
     return faults
 
 
 def _missing_hint(project: Project, path: str) -> str:
-    if path in project.payload:
-        return " (is it among the artifacts of [tool.hatch.build]?)"
-    return " (does a line of .gitignore without a leading slash match it?)"
+    if path not in project.payload and project.backend == "hatchling":
+        return " (does a line of .gitignore without a leading slash match it?)"
+    return ""
 
 
 def _is_metadata(member: str, name: str) -> bool:
@@ -187,10 +192,23 @@ def _sha256_of_member(archive: zipfile.ZipFile, member: str) -> str:
         return sha256_of(stream)
 
 
-def _raise(file: Path, faults: list[str]) -> None:
+_WHERE_FILES_ARE_NAMED = {
+    "hatchling": "artifacts and exclude under [tool.hatch.build] in pyproject.toml",
+    "setuptools": "include, exclude and prune in MANIFEST.in, beside pyproject.toml",
+    "flit_core": "include and exclude under [tool.flit.sdist] in pyproject.toml",
+    "poetry": "include (format sdist and wheel) and exclude under [tool.poetry] in pyproject.toml",
+    "pdm": "includes and excludes under [tool.pdm.build] in pyproject.toml",
+    "uv_build": "source-include, source-exclude and wheel-exclude "
+    "under [tool.uv.build-backend] in pyproject.toml",
+}
+"""Build backend → where it is told which files belong inside."""
+
+
+def _raise(file: Path, faults: list[str], project: Project) -> None:
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
+        where = _WHERE_FILES_ARE_NAMED.get(project.backend, f"the documentation of {project.backend}")
         raise ProjectError(
             f"{file.name} does not keep the wheel contract:{listed}",
-            hint="see only-include and artifacts under [tool.hatch.build] in pyproject.toml",
+            hint=f"see {where}; then commit, and build again",
         )

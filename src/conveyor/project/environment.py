@@ -98,7 +98,7 @@ def make_environment(path: Path, *, python: str | None = None) -> Environment:
         ProjectError: uv could not make it, or ``path`` holds something else.
     """
     if path.exists() and any(path.iterdir()) and not (path / "pyvenv.cfg").is_file():
-        raise ProjectError(f"{path} is no virtual environment and not empty")
+        raise ProjectError(f"{path} is neither a virtual environment nor empty", hint="move it elsewhere")
     words = ["venv", "--quiet", "--clear", "--no-project", "--python", python or sys.executable, str(path)]
     run_uv(words, is_clean=True)
     return Environment(path.absolute())
@@ -196,11 +196,11 @@ def find_uv() -> str:
     Raises:
         MissingTool: it was removed.
     """
-    from uv import find_uv_bin
-
     try:
+        from uv import find_uv_bin
+
         return str(find_uv_bin())
-    except FileNotFoundError as error:
+    except (ImportError, FileNotFoundError) as error:
         raise MissingTool("uv is not installed", hint="pip install uv") from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -70,7 +71,7 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
     if local is None:
         if ":" not in str(repository):  # neither a URL nor HOST:PATH
             raise ProjectError(
-                f"there is no repository at {repository}", hint="name a folder of this machine or a URL"
+                f"there is no repository at {repository}", hint="give a folder of this machine or a URL"
             )
         return _resolve_remote(str(repository), ref)
     for name in (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref):
@@ -79,10 +80,7 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
             return run_git(arguments, folder=local).decode().strip()
         except ProjectError:
             continue
-    raise ProjectError(
-        f'there is no tag, branch or commit "{ref}" in {repository}',
-        hint="see what there is: git tag --list, git branch --list --all",
-    )
+    raise _unknown(repository, ref)
 
 
 def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
@@ -207,22 +205,19 @@ def _resolve_remote(repository: str, ref: str) -> str:
             return found[name]
     if _COMMIT.fullmatch(ref):
         return ref
-    raise ProjectError(
-        f'there is no tag, branch or commit "{ref}" in {repository}',
-        hint="see what there is: git tag --list, git branch --list --all",
-    )
+    raise _unknown(repository, ref)
 
 
 def _unknown(repository: str | Path, ref: str) -> ProjectError:
     return ProjectError(
         f'there is no tag, branch or commit "{ref}" in {repository}',
-        hint="see what there is: git tag --list, git branch --list --all",
+        hint=f"see those that there are: git ls-remote {shlex.quote(str(repository))}",
     )
 
 
 def _fresh_repository(into: Path) -> None:
     if into.exists() and any(into.iterdir()):
-        raise ProjectError(f"{into} is not empty; a clone starts from nothing")
+        raise ProjectError(f"{into} is not empty; a clone needs an empty folder")
     into.mkdir(parents=True, exist_ok=True)
     # --template=: no hooks and excludes of this machine in a job's clone.
     run_git(["init", "-q", "--template=", "--initial-branch=main"], folder=into)
@@ -241,7 +236,7 @@ def _source(repository: str | Path) -> str:
 
 def _refuse_option(name: str) -> None:
     if not name or name.startswith("-") or any(character.isspace() for character in name):
-        raise ProjectError(f'"{name}" is not a name of a tag, a branch or a commit')
+        raise ProjectError(f'"{name}" is not the name of a tag, a branch or a commit')
 
 
 def _split(written: bytes) -> list[str]:

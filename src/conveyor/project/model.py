@@ -44,7 +44,7 @@ def read_payload(project: Project) -> tuple[PayloadFile, ...]:
     if missing:
         raise ProjectError(
             f"the model of {project.display_name} is missing: {', '.join(missing)}",
-            hint="train it in this checkout: conveyor train",
+            hint=f"train it: {project.command('train')}",
         )
     files = []
     for path in project.payload:
@@ -70,15 +70,16 @@ def read_manifest(project: Project) -> ModelManifest | None:
     try:
         manifest = parse_manifest((project.root / path).read_bytes())
     except InvalidInput as error:
-        raise ProjectError(f"{path}: {error.message}", hint="train again: conveyor train") from error
+        hint = f"train again: {project.command('train')}"
+        raise ProjectError(f"{path}: {error.message}", hint=hint) from error
     there = {file.path: file.sha256 for file in read_payload(project)}
     for file in manifest.files:
         named = str(PurePosixPath(path).parent / file.path)
         if there.get(named) != file.sha256:
             raise ProjectError(
                 f"{path} vouches for {named} with SHA-256 {file.sha256[:12]}…, but "
-                + (f"it has {there[named][:12]}…" if named in there else "it is no declared payload file"),
-                hint="train again: conveyor train",
+                + (f"it has {there[named][:12]}…" if named in there else "it is not a declared payload file"),
+                hint=f"train again: {project.command('train')}",
             )
     return manifest
 

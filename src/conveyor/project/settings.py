@@ -6,6 +6,7 @@ checkout, with forward slashes, and never leave it.
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,8 @@ class Project:
     """Names of the optional dependencies: what may be asked for as ``tumor[test]``."""
     version_files: tuple[str, ...]
     """Files that the build backend writes the version into; none in generated projects."""
+    backend: str
+    """The build backend's top module: ``hatchling``, ``setuptools``, ``flit_core``, ``poetry``, ``pdm``, …"""
 
     @property
     def import_root(self) -> str:
@@ -50,6 +53,18 @@ class Project:
     def member_of(self, path: str) -> str:
         """The name inside the wheel of a file of the package, such as ``tumor/model/model.joblib``."""
         return str(PurePosixPath(path).relative_to(self.import_root))
+
+    def command(self, name: str) -> str:
+        """How to call ``conveyor NAME`` on this project from the current folder."""
+        words = [] if self._is_around() else ["--project", str(self.root)]
+        return shlex.join(["conveyor", name, *words])
+
+    def git(self) -> str:
+        """How to call git on this project from the current folder."""
+        return "git" if self._is_around() else shlex.join(["git", "-C", str(self.root)])
+
+    def _is_around(self) -> bool:
+        return Path.cwd().is_relative_to(self.root)
 
 
 def read_project(checkout: Path) -> Project:
@@ -63,7 +78,8 @@ def read_project(checkout: Path) -> Project:
     project = document.get("project")
     if not isinstance(project, dict) or not isinstance(project.get("name"), str):
         raise ProjectError(
-            f"{root / 'pyproject.toml'} names no project", hint='write the name under [project]: name = "…"'
+            f"{root / 'pyproject.toml'} does not name a project",
+            hint='write the name under [project]: name = "…"',
         )
     try:
         name = project_name(project["name"])
@@ -73,7 +89,7 @@ def read_project(checkout: Path) -> Project:
     faults = _faults_of(table, root, name)
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
-        raise ProjectError(f"[tool.conveyor] in {root / 'pyproject.toml'} cannot be:{listed}")
+        raise ProjectError(f"[tool.conveyor] in {root / 'pyproject.toml'} is not valid:{listed}")
     package = _package(table, name)
     return Project(
         root=root,
@@ -86,6 +102,7 @@ def read_project(checkout: Path) -> Project:
         train=tuple(table.get("train", ())),
         extras=tuple(sorted(project.get("optional-dependencies", {}))),
         version_files=_version_files(document.get("tool", {})),
+        backend=_backend(document.get("build-system", {})),
     )
 
 
@@ -100,7 +117,7 @@ def find_project(folder: Path) -> Project:
         if (candidate / "pyproject.toml").is_file():
             return read_project(candidate)
     raise ProjectError(
-        f"{start} is in no project: there is no pyproject.toml",
+        f"{start} does not belong to a project: there is no pyproject.toml",
         hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",
     )
 
@@ -111,7 +128,8 @@ def _read_document(root: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ProjectError(
-            f"{root} is no project: it has no pyproject.toml", hint="make a project with: conveyor new NAME"
+            f"{root} is not a project: it has no pyproject.toml",
+            hint="make a project: conveyor new NAME",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not TOML: {error}") from error
@@ -152,6 +170,12 @@ def _package_folder(root: Path, package: str) -> str:
     path = package.replace(".", "/")
     is_flat = (root / path).is_dir() and not (root / "src" / path).is_dir()
     return path if is_flat else f"src/{path}"
+
+
+def _backend(build_system: object) -> str:
+    """Without a declaration it is setuptools (PEP 517)."""
+    declared = build_system.get("build-backend") if isinstance(build_system, dict) else None
+    return declared.partition(":")[0].partition(".")[0] if isinstance(declared, str) else "setuptools"
 
 
 def _version_files(tools: dict[str, Any]) -> tuple[str, ...]:

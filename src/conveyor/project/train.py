@@ -7,6 +7,7 @@ by digest from then on. What a training command prints is its own; what counts a
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def train(
         raise StepFailed(
             f"training failed with exit code {done.return_code}: {command}",
             log=done.output,
-            hint=f"run it by hand in {environment.path}",
+            hint=f"run it by hand: cd {shlex.quote(str(project.root))} && {_by_hand(project, environment)}",
         )
     stamps = payload_stamps(project)
     unwritten = [path for path in project.payload if stamps.get(path) in (None, old.get(path))]
@@ -81,16 +82,21 @@ def train(
         raise StepFailed(
             f"training ended well but did not write {', '.join(unwritten)}",
             log=done.output,
-            hint="mend the training command, or payload under [tool.conveyor] in pyproject.toml",
+            hint="correct train or payload under [tool.conveyor] in pyproject.toml",
         )
     return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
+
+
+def _by_hand(project: Project, environment: Environment) -> str:
+    words = [str(environment.python), *project.train[1:]] if project.train[0] == "python" else project.train
+    return shlex.join(words)
 
 
 def _refuse_untrainable(project: Project) -> None:
     if not project.train:
         raise ProjectError(
             f"{project.display_name} declares no training command",
-            hint='write one into pyproject.toml: [tool.conveyor] train = ["python", "-m", "…"]',
+            hint='add one to pyproject.toml, under [tool.conveyor]: train = ["python", "-m", "MODULE"]',
         )
 
 

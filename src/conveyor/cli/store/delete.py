@@ -49,7 +49,7 @@ def command(
 
 def _ask(question: str) -> None:
     """Go on when the answer is yes; raises Abort, and InvalidInput when nobody is there to answer."""
-    nobody = InvalidInput("nobody is there to say whether you are sure", hint="--yes says that you are")
+    nobody = InvalidInput("nobody is there to say whether you are sure", hint="say so with --yes")
     if sys.stdin is None:  # closed before this process began
         raise nobody
     try:

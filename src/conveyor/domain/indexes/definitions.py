@@ -141,7 +141,11 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
     if index.mode == "uploads" and index.gates:
         faults.append("gates guard promotions; an index that accepts uploads has none")
     if faults:
-        raise InvalidInput(f'index "{index.name}" cannot be made: {faults[0]}', faults=faults)
+        raise InvalidInput(
+            f'index "{index.name}" cannot be made: {faults[0]}',
+            faults=faults,
+            hint=f"the gates are {', '.join(sorted(known_gates))}; see conveyor store index list",
+        )
 
 
 def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:

@@ -208,6 +208,6 @@ def check_file_size(size_bytes: int, limits: UploadLimits) -> None:
     if size_bytes > limits.file_bytes:
         raise TooLarge(
             f"the file has more than {limits.file_bytes:,} bytes, the limit of this store",
-            hint="make the file smaller, or ask an administrator for a higher limit",
+            hint="make the file smaller, or ask an administrator to raise CONVEYOR_FILE_LIMIT_BYTES",
             rule="file-size",
         )

@@ -66,7 +66,7 @@ def must_offer_files(project: str, status: ProjectStatus) -> None:
     if not status.offers_files:
         raise Forbidden(
             f"{project} {_is(status)}: none of its files is handed out or promoted",
-            hint="use another project, or ask an administrator why",
+            hint=f"use another project; see why: conveyor store status {project}",
         )
 
 

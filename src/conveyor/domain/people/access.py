@@ -147,7 +147,8 @@ def may_administer(identity: Identity) -> None:
     if not identity.is_whole_admin:
         raise Forbidden(
             f"{identity.name} uses a token for some indexes or projects, which may not administer the store",
-            hint="use an administrator's token that is not narrowed",
+            hint="ask an administrator for one that is not narrowed: "
+            f"conveyor store token create --user {identity.name}",
         )
 
 
@@ -210,8 +211,8 @@ def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden
         message = f"{name} lacks the scope {scope}, and so does any token of {name}"
         command = " ".join(["conveyor store user add NAME", *_options("scope", _scopes(identity, scope))])
         remedy = f"the scopes of a user never change; ask an administrator for another user: {command}"
-    if scope == "claim" and project is not None:
-        remedy = f"ask an administrator: conveyor store claim {project}"
+    if scope == "claim":
+        remedy = f"ask an administrator: conveyor store claim {project or 'NAME'}"
     return Forbidden(message, hint=remedy)
 
 
@@ -220,7 +221,9 @@ def _command_for_token(
 ) -> str:
     """What makes a token that may do and reach what the present one does, and one thing more."""
     words = [f"conveyor store token create --user {identity.name}"]
-    words += _options("scope", _scopes(identity, scope))
+    scopes = _scopes(identity, scope)
+    if set(scopes) != (identity.user_scopes or set()):  # else all that the user may do, as by default
+        words += _options("scope", scopes)
     if identity.indexes is not None:
         words += _options("index", sorted(identity.indexes | ({index} if index else set())))
     if identity.projects is not None:

@@ -59,18 +59,17 @@ def parse_public_key(text: str) -> str:
     """
     words = text.split()
     if "PRIVATE KEY" in text:
-        raise InvalidInput("that is a private key", hint="hand in the file that ends in .pub")
+        raise InvalidInput("that is a private key", hint=_PUBLIC_HINT)
     if len(text.strip().splitlines()) != 1 or len(words) < 2:
-        raise InvalidInput("a signer's key is one line: type, base64, comment", hint="see the file FILE.pub")
+        raise InvalidInput("a signer's key is one line: type, base64, comment", hint=_PUBLIC_HINT)
     try:
         blob = base64.b64decode(words[1], validate=True)
     except ValueError as error:
-        raise InvalidInput(
-            "the signer's key is not base64", hint="hand in the file that ends in .pub"
-        ) from error
+        raise InvalidInput("the signer's key is not base64", hint=_PUBLIC_HINT) from error
     key = _key_text(blob)
     if key.split()[0] != words[0]:
-        raise InvalidInput(f'the signer\'s key says it is "{words[0][:50]}", but it is {key.split()[0]}')
+        said = f'the signer\'s key says it is "{words[0][:50]}", but it is {key.split()[0]}'
+        raise InvalidInput(said, hint=_PUBLIC_HINT)
     return key
 
 
@@ -122,7 +121,7 @@ def _key_text(blob: bytes) -> str:
     try:
         key_type, rest = _string(blob)
     except ValueError as error:
-        raise InvalidInput("the SSH key cannot be read") from error
+        raise InvalidInput("the SSH key cannot be read", hint=_PUBLIC_HINT) from error
     name = key_type.decode("ascii", errors="replace")
     if name not in KEY_TYPES:
         raise InvalidInput(f'SSH keys of type "{name[:60]}" do not count here', hint=_KEY_HINT)
@@ -149,6 +148,7 @@ def _string(data: bytes) -> tuple[bytes, bytes]:
 
 
 _KEY_HINT = "make one with ssh-keygen -t ed25519"
+_PUBLIC_HINT = "hand in the file that ends in .pub, as ssh-keygen wrote it"
 
 
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"

@@ -91,7 +91,8 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
             raise NotFound(f'there is no index "{name}"', hint=SEE_INDEXES)
     if indexes[target].kind != "local":
         raise Conflict(
-            f'"{target}" is a mirror and holds no files of this store', hint="promote into a local index"
+            f'"{target}" is a mirror and holds no files of this store',
+            hint="promote into a local index: see conveyor store index list",
         )
     stations = _stations(source, target, indexes)
     if source == target or not stations:

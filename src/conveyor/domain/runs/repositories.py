@@ -52,7 +52,7 @@ def check_repository(url: str, *, is_local: bool) -> None:
         faults.append("it is a path, or at a loopback or private address")
     if faults:
         hint = (
-            "if the worker shall read it there, register it with --local"
+            "if a worker is to read it there, register it with --local"
             if faults[0].startswith("it is a path")
             else "name it as a worker reaches it with keys of its own: https://HOST/PATH, ssh://git@HOST/PATH"
         )
@@ -71,7 +71,7 @@ def may_start_run(identity: Identity, repository: str, registered: Collection[st
         return
     if not registered:
         raise Forbidden(
-            f"no administrator registered the repository {repository[:200]}",
+            f"no administrator has registered the repository {repository[:200]}",
             hint=f"ask an administrator: {command_to_register(repository)}",
         )
     if identity.projects is not None and not identity.projects.intersection(registered):

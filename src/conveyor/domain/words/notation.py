@@ -63,8 +63,8 @@ def checked_reason(text: str | None) -> str | None:
     reason = (text or "").strip()
     if len(reason) > LONGEST_REASON or not reason.isprintable():
         raise InvalidInput(
-            f"the reason cannot be shown: one line of at most {LONGEST_REASON} printable characters can",
-            hint="say it shorter, and put the details where they can be looked up",
+            f"the reason must be one line of at most {LONGEST_REASON} printable characters",
+            hint="shorten it, and put the details where people can look them up",
         )
     return reason or None
 

@@ -58,8 +58,8 @@ def get_project_status(store: Store, identity: Identity, project: str) -> Projec
         if not (mirrored or is_held or is_known):
             raise NotFound(
                 f'there is no project "{name}" in this store',
-                hint="an index lists its projects at /INDEX/simple/; one of upstream is known here "
-                f"once its page was asked for, such as /pypi/simple/{name}/",
+                hint="check the spelling of its name; a project of upstream is known here once somebody "
+                f"has asked for its page, such as /pypi/simple/{name}/",
             )
         return shown_status(status_of(connection, name), [one.status for one in mirrored])
 

@@ -172,7 +172,7 @@ def revoke_worker(store: Store, identity: Identity, name: str) -> None:
     may_administer(identity)
     with record_change(store, actor=identity.name) as change:
         if not rows.revoke_worker(change.connection, name, revoked_at=change.at):
-            raise NotFound(f'there is no worker "{name}" to revoke')
+            raise NotFound(f'there is no worker "{name}" to revoke', hint="see conveyor store worker list")
         disable_user(change.connection, name, disabled_at=change.at)
         revoke_tokens_of(change.connection, name, revoked_at=change.at)
         change.event("revoke-worker", detail={"worker": name})

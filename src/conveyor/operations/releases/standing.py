@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
 
-_ELSEWHERE = "an index lists its projects at /INDEX/simple/"
+_ELSEWHERE = "check the spelling of its name, or upload it first"
 _MOST_NAMED = 10
 """How many versions the hint of an error names."""
 

@@ -126,9 +126,8 @@ def _write(change: Change, said: Yank, files: Collection[PlacedFile]) -> None:
 def _nothing_there(project: str, version: str, *, index: str | None, filename: str | None) -> NotFound:
     what = f"{project} {version}" if filename is None else f"{filename} of {project} {version}"
     where = "this store" if index is None else f'index "{index}"'
-    return NotFound(
-        f"there is no {what} in {where}", hint="look at the project's page: /INDEX/simple/PROJECT/"
-    )
+    hint = f"see where it is: conveyor why {project} {version}"
+    return NotFound(f"there is no {what} in {where}", hint=hint)
 
 
 def delete_files(
@@ -154,7 +153,7 @@ def delete_files(
     name = project_name(project)
     number = None if version is None else canonical_version(version)
     if filename is not None and number is None:
-        raise InvalidInput("a file is deleted out of a release: name its version too")
+        raise InvalidInput("a file is deleted from a release: name its version too")
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
         lock_project(connection, name)
@@ -163,7 +162,7 @@ def delete_files(
         if not files:
             what = " ".join(part for part in (name, number, filename) if part)
             raise NotFound(
-                f"there is no {what} in this store", hint="only what was uploaded here is deleted here"
+                f"there is no {what} in this store", hint="only files that were uploaded here can be deleted"
             )
         # 3. rows go, names stay taken
         delete_placements_of(connection, name, number, filename)

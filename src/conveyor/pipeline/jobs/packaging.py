@@ -179,7 +179,7 @@ def run_unit_tests(place: Workplace) -> Done[None]:
         raise StepFailed(
             f"the unit tests ended with code {done.return_code}: {lines[-1].strip('= ')}",
             log=done.output,
-            hint="run them in the project: pytest",
+            hint="run them in the project: pip install -e '.[test]' && pytest",
         )
     return Done(None, lines[-1].strip("= "))
 
