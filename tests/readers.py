@@ -19,7 +19,7 @@ from conveyor.server.files.packages import Files
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.caches import Freshness
 from conveyor.server.memory.newest import Newest
-from conveyor.server.mirror.mirroring import Mirroring, Pages
+from conveyor.server.mirror.mirroring import Mirroring, PageFinder
 from conveyor.server.pages.json_api import JsonApi
 from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.settings import DEFAULT_FILE_LIMIT_BYTES
@@ -136,7 +136,7 @@ async def reading(
     upstream = Upstream(upstream_url, timeout_seconds=timeout_seconds)
     mirroring = Mirroring(store, upstream, file_limit_bytes=file_limit_bytes)
     freshness = Freshness(store, newest)
-    pages = Pages(store, mirroring)
+    pages = PageFinder(store, mirroring)
     handlers: dict[str, ASGIApp] = {
         "simple": SimpleApi(
             store,

@@ -9,10 +9,10 @@ from packaging.utils import canonicalize_name
 from conveyor.domain.indexes.mirror import (
     ABSENT_FOR,
     FRESH_FOR,
+    FileChanges,
     FileFacts,
     MirroredFile,
     MirroredProject,
-    PageChange,
     UpstreamFile,
     is_due,
     is_sound_filename,
@@ -28,7 +28,7 @@ DEMO = canonicalize_name("demo")
 OFFERED = UpstreamFile("demo-1.0-py3-none-any.whl", "http://files/demo", "ab" * 32)
 
 
-def merged(known: list[MirroredFile], offered: list[UpstreamFile], *, at: datetime = NOW) -> PageChange:
+def merged(known: list[MirroredFile], offered: list[UpstreamFile], *, at: datetime = NOW) -> FileChanges:
     rows = {file.filename: file for file in known}
     return merge(rows, offered, index="pypi", project=DEMO, now=at)
 

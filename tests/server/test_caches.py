@@ -16,7 +16,7 @@ from conveyor.operations.store.store import record_change
 from conveyor.server.http.file_answers import ReadyFile
 from conveyor.server.memory.caches import OVERHEAD_BYTES, Cache, Freshness
 from conveyor.server.memory.newest import Newest
-from conveyor.server.pages.kept_pages import KeptPage, Variant
+from conveyor.server.pages.kept_pages import Representations, Variant
 from distributions_made import make_wheel
 from makers import make_store
 from readers import ADMINISTRATOR, upload
@@ -67,9 +67,11 @@ def test_pages_take_no_more_memory_than_their_limit_says() -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        cache: Cache[KeptPage] = Cache(limit_bytes)
+        cache: Cache[Representations] = Cache(limit_bytes)
         for number in range(1_000):
-            page = KeptPage(FoundList((), PUBLIC, number), project=f"project-{number}", fresh_until=None)
+            page = Representations(
+                FoundList((), PUBLIC, number), project=f"project-{number}", fresh_until=None
+            )
             for coding in ("identity", "gzip", "zstd"):
                 page.variants[JSON, coding] = Variant(
                     bytes(number % 3000),

@@ -11,7 +11,7 @@ from conveyor.operations.indexes.projects import set_project_status
 from conveyor.operations.releases.withdrawals import delete_files, yank_release
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.newest import Newest
-from conveyor.server.mirror.mirroring import Pages
+from conveyor.server.mirror.mirroring import PageFinder
 from conveyor.server.pages.json_api import JsonApi
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import make_store
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
+    from conveyor.operations.indexes.pages import FoundPage
     from conveyor.operations.store.store import Store
-    from conveyor.server.mirror.mirroring import FreshPage
     from readers import Reader
 
 PROJECT, RELEASE = "/unstable/pypi/demo/json", "/unstable/pypi/demo/2.0/json"
@@ -66,14 +66,14 @@ async def test_quarantined_project_is_not_described(store: Store) -> None:
         assert (await reader.get(PROJECT)).json["info"]["version"] == "2.0"
 
 
-class OutrunPages(Pages):
-    """Pages whose files are deleted as soon as they were found."""
+class OutrunFinder(PageFinder):
+    """Finds pages whose files are deleted as soon as they were found."""
 
     def __init__(self, store: Store, reader: Reader) -> None:
         super().__init__(store, reader.mirroring)
         self._emptied = store
 
-    async def find(self, index: str, project: NormalizedName) -> FreshPage:
+    async def find(self, index: str, project: NormalizedName) -> FoundPage:
         found = await super().find(index, project)
         delete_files(self._emptied, ADMINISTRATOR, project)
         return found
@@ -84,7 +84,7 @@ async def test_file_that_is_deleted_meanwhile_does_not_fail_the_project(store: S
         newest = Newest(store)
         reader.handlers["pypi"] = JsonApi(
             store,
-            pages=OutrunPages(store, reader),
+            pages=OutrunFinder(store, reader),
             mirroring=reader.mirroring,
             authenticator=Authenticator(store, newest),
             public_url=None,

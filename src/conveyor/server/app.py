@@ -45,7 +45,7 @@ from conveyor.server.http.problems import (
 from conveyor.server.logs import AccessLog
 from conveyor.server.memory.caches import Freshness
 from conveyor.server.memory.newest import Newest
-from conveyor.server.mirror.mirroring import Mirroring, Pages
+from conveyor.server.mirror.mirroring import Mirroring, PageFinder
 from conveyor.server.pages.json_api import JsonApi
 from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.server.uploads.legacy import Uploads
@@ -169,7 +169,7 @@ class App:
         mirroring = Mirroring(store, upstream, file_limit_bytes=self._settings.file_limit_bytes)
         self._ending.push_async_callback(mirroring.close)
         freshness = Freshness(store, newest)
-        pages = Pages(store, mirroring)
+        pages = PageFinder(store, mirroring)
         # 3. who answers what
         simple_api = SimpleApi(
             store,

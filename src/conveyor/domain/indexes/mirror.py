@@ -137,8 +137,8 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class PageChange:
-    """What a new upstream page changes in the catalogue."""
+class FileChanges:
+    """Which files of a mirrored project a new page of its upstream adds, changes and removes."""
 
     added: tuple[MirroredFile, ...]
     changed: tuple[MirroredFile, ...]
@@ -178,7 +178,7 @@ def merge(
     index: str,
     project: NormalizedName,
     now: datetime,
-) -> PageChange:
+) -> FileChanges:
     """What a new page changes: what was filled in stays as long as the bytes are the same."""
     added: list[MirroredFile] = []
     changed: list[MirroredFile] = []
@@ -195,7 +195,7 @@ def merge(
             if after != before:
                 changed.append(after)
     removed = tuple(filename for filename in known if filename not in seen)
-    return PageChange(added=tuple(added), changed=tuple(changed), removed=removed)
+    return FileChanges(added=tuple(added), changed=tuple(changed), removed=removed)
 
 
 def _row(file: UpstreamFile, *, index: str, project: str, now: datetime) -> MirroredFile:

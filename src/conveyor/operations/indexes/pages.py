@@ -60,7 +60,7 @@ class FoundPage:
     """The catalogue's serial when it was read; the page shows every change up to it."""
     due: tuple[DueMirror, ...]
     fresh_until: datetime | None
-    """When a mirror is to be asked again; ``None``: no mirror supplies it."""
+    """When a mirror is to be asked again; ``None``: no mirror supplies the project."""
 
 
 @dataclass(frozen=True, slots=True)

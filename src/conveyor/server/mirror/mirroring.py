@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -141,24 +141,17 @@ class Mirroring:
         self._flights.behind(self.sidecars.note_stored(file))
 
 
-@dataclass(frozen=True, slots=True)
-class FreshPage:
-    """A page that was brought up to date as far as that was possible."""
-
-    found: FoundPage
-    fresh_until: datetime | None
-    """When a mirror is to be asked again; ``None``: no mirror supplies the project."""
-
-
-class Pages:
-    """Finds project pages; one per process."""
+class PageFinder:
+    """Finds project pages, brought up to date as far as that is possible; one per process."""
 
     def __init__(self, store: Store, mirroring: Mirroring) -> None:
         self._store = store
         self._mirroring = mirroring
 
-    async def find(self, index: str, project: NormalizedName) -> FreshPage:
+    async def find(self, index: str, project: NormalizedName) -> FoundPage:
         """The page of a project as readers of an index see it; that the caller is one, is checked before.
+
+        What is shown may be older than it should be: then ``fresh_until`` says when asking again makes sense.
 
         Raises:
             NotFound: there is no such index, or no such project in sight of it.
@@ -172,7 +165,6 @@ class Pages:
         if not found.exists:
             raise NotFound(f'there is no project {project} in index "{index}"')
         if not found.due:
-            return FreshPage(found, found.fresh_until)
-        # What is shown is older than it should be: ask again as soon as that makes sense.
+            return found
         again = [self._mirroring.paused_until(due.index, project) or self._store.clock() for due in found.due]
-        return FreshPage(found, min(again))
+        return replace(found, fresh_until=min(again))

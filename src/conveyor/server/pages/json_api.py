@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conveyor.domain.indexes.simple_api import PageFile
     from conveyor.operations.store.store import Store
     from conveyor.server.http.auth import Authenticator
-    from conveyor.server.mirror.mirroring import Mirroring, Pages
+    from conveyor.server.mirror.mirroring import Mirroring, PageFinder
 
 
 class JsonApi:
@@ -37,7 +37,7 @@ class JsonApi:
         self,
         store: Store,
         *,
-        pages: Pages,
+        pages: PageFinder,
         mirroring: Mirroring,
         authenticator: Authenticator,
         public_url: str | None,
@@ -60,7 +60,7 @@ class JsonApi:
         # 2. the page
         index = await asyncio.to_thread(get_index, self._store, scope["index"])
         may_read(identity, index.name, is_private=index.is_private)
-        found = (await self._pages.find(index.name, project)).found
+        found = await self._pages.find(index.name, project)
         files = found.page.files
         shown = version or chosen_version(files)
         of_release = [file for file in files if file.version == shown]

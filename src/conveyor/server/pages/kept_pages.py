@@ -94,8 +94,8 @@ class Variant:
         return self.head if method == "HEAD" else self.whole
 
 
-class KeptPage:
-    """A page of one index: who may read it, until when it is fresh, and its variants so far."""
+class Representations:
+    """Those that are kept of one page (RFC 9110, section 3.2): for whom, and until when they are fresh."""
 
     __slots__ = (
         "fresh_until",

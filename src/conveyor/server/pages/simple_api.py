@@ -21,7 +21,7 @@ from conveyor.operations.indexes.pages import find_list
 from conveyor.server.http.messages import NOT_AT_ONCE, PLAIN_TEXT, must_match, send_answer, send_reply
 from conveyor.server.http.problems import method_not_allowed
 from conveyor.server.memory.flights import Flights
-from conveyor.server.pages.kept_pages import VARY, KeptPage, render_variant
+from conveyor.server.pages.kept_pages import VARY, Representations, render_variant
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from conveyor.server.http.auth import Authenticator
     from conveyor.server.http.messages import Reply
     from conveyor.server.memory.caches import Freshness
-    from conveyor.server.mirror.mirroring import Pages
+    from conveyor.server.mirror.mirroring import PageFinder
     from conveyor.server.pages.kept_pages import Variant
 
 CACHE_BYTES = 32 * 1024 * 1024
@@ -53,7 +53,7 @@ class SimpleApi:
         self,
         store: Store,
         *,
-        pages: Pages,
+        pages: PageFinder,
         freshness: Freshness,
         authenticator: Authenticator,
         public_url: str,
@@ -64,7 +64,7 @@ class SimpleApi:
         self._pages = pages
         self._freshness = freshness
         self._authenticator = authenticator
-        self._cache = freshness.new_cache(KeptPage, CACHE_BYTES)
+        self._cache = freshness.new_cache(Representations, CACHE_BYTES)
         self._choices: dict[tuple[bytes, bytes], tuple[MediaType | None, str]] = {}
         self._making = Flights(is_logged=False)
 
@@ -130,7 +130,7 @@ class SimpleApi:
         must_match(scope["headers"], variant.etag)
         await send_reply(scope, send, variant.reply(scope["method"], if_none_match))
 
-    def _kept(self, path: str, media: MediaType, coding: str) -> tuple[KeptPage, Variant] | None:
+    def _kept(self, path: str, media: MediaType, coding: str) -> tuple[Representations, Variant] | None:
         """A page in one form and coding, when it is kept and no mirror is to be asked."""
         page = self._cache.get(path)
         if page is None or not page.is_fresh(self._store.clock):
@@ -158,7 +158,7 @@ class SimpleApi:
         media: MediaType,
         coding: str,
         identity: Identity,
-    ) -> tuple[KeptPage, Variant]:
+    ) -> tuple[Representations, Variant]:
         """Read a page from the catalogue, render it in one form and coding, and keep it.
 
         Of many clients that ask at once when a page has grown old, one makes it for all.
@@ -177,15 +177,14 @@ class SimpleApi:
 
     async def _make_now(
         self, path: str, index: str, project: NormalizedName | None, media: MediaType, coding: str
-    ) -> tuple[KeptPage, Variant]:
+    ) -> tuple[Representations, Variant]:
         found: FoundPage | FoundList
         if project is None:
             found = await asyncio.to_thread(find_list, self._store, index)
-            page = KeptPage(found, project=None, fresh_until=None)
+            page = Representations(found, project=None, fresh_until=None)
         else:
-            fresh = await self._pages.find(index, project)
-            found = fresh.found
-            page = KeptPage(found, project=project, fresh_until=fresh.fresh_until)
+            found = await self._pages.find(index, project)
+            page = Representations(found, project=project, fresh_until=found.fresh_until)
         variant = await asyncio.to_thread(render_variant, found, media, coding, public_url=self._public_url)
         page.variants[media, coding] = variant
         # What is kept must be as new as what was made, before the two become one entry.
