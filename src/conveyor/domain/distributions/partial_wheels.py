@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from packaging.utils import canonicalize_name
 
+from conveyor.domain.distributions.zips import LOCAL_HEADER
 from conveyor.errors import InvalidDistribution
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def read_wheel_metadata(file: BinaryIO | PartialFile, *, filename: str) -> bytes
                 raise InvalidDistribution(f"the metadata of {filename} has {member.file_size:,} bytes")
             if isinstance(file, PartialFile):
                 # The local header repeats the name; its extra field may be longer than the directory's.
-                head = 30 + len(member.filename.encode()) + len(member.extra) + 64
+                head = LOCAL_HEADER.size + len(member.filename.encode()) + len(member.extra) + 64
                 file.require(member.header_offset, member.header_offset + head + member.compress_size)
             with archive.open(member) as stream:
                 content = stream.read(MIRRORED_METADATA_LIMIT_BYTES + 1)

@@ -6,7 +6,7 @@ one gzip member, a size in a pax record beside another one in the header, pax re
 rename or resize, sparse and special members, links that leave the archive's folder, data after the end.
 
 The standard library's ``tarfile`` is not used: it reads a pax record of any length into memory, and skips
-over headers it does not understand.
+over headers it does not understand (decision 0029).
 
 Sources: POSIX.1-2017 pax (ustar and pax interchange formats), GNU tar manual (long names), RFC 1952 (gzip).
 """

@@ -16,18 +16,29 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from conveyor.domain.distributions.zips import (
+    END,
+    END64,
+    END64_LOCATOR,
+    END64_LOCATOR_SIGNATURE,
+    END64_SIGNATURE,
+    END_SIGNATURE,
+    ENTRY,
+    ENTRY_SIGNATURE,
+    EXTRA_FIELD,
+    EXTRA_ZIP64,
+    FLAG_DESCRIPTOR,
+    FLAG_ENCRYPTED,
+    FULL16,
+    FULL32,
+    LOCAL_HEADER,
+    LOCAL_SIGNATURE,
+)
 from conveyor.errors import InvalidDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_LOCAL = struct.Struct("<4s5H3I2H")
-_CENTRAL = struct.Struct("<4s6H3I5H2I")
-_END = struct.Struct("<4s4H2IH")
-_END64 = struct.Struct("<4sQ2H2I4Q")
-_LOCATOR64 = struct.Struct("<4sIQI")
-_LIMIT = 0xFFFFFFFF
-_HAS_DESCRIPTOR = 0x08
 _CHUNK_BYTES = 1 << 20
 
 
@@ -75,7 +86,7 @@ def copy_archive(
         else:
             data = _compressed(member, content)
             crc, compressed_size, size = zlib.crc32(content), len(data), len(content)
-            flags = member.local[1] & ~_HAS_DESCRIPTOR
+            flags = member.local[1] & ~FLAG_DESCRIPTOR
             local = (member.local[0], flags, *member.local[2:5], crc, compressed_size, size)
             target.write(_local_header(local, name, _without_zip64(member.local_extra)))
             target.write(data)
@@ -100,16 +111,16 @@ def _members(source: BinaryIO) -> Iterator[_Member]:
     expected = 0
     for info, end in zip(infos, ends, strict=True):
         source.seek(position)
-        fields = _CENTRAL.unpack(source.read(_CENTRAL.size))
+        fields = ENTRY.unpack(source.read(ENTRY.size))
         raw_name, central_extra, comment = (source.read(fields[index]) for index in (10, 11, 12))
         position = source.tell()
         source.seek(info.header_offset)
-        local = _LOCAL.unpack(source.read(_LOCAL.size))
+        local = LOCAL_HEADER.unpack(source.read(LOCAL_HEADER.size))
         local_name, local_extra = source.read(local[9]), source.read(local[10])
         data_start = source.tell()
         data_end = data_start + info.compress_size
-        has_descriptor = bool(local[2] & _HAS_DESCRIPTOR)
-        if info.header_offset != expected or local_name != raw_name or info.flag_bits & 0x01:
+        has_descriptor = bool(local[2] & FLAG_DESCRIPTOR)
+        if info.header_offset != expected or local_name != raw_name or info.flag_bits & FLAG_ENCRYPTED:
             raise InvalidDistribution(f"{info.filename}: the archive is not plain (hidden bytes or names)")
         if data_end > end or (data_end != end and not has_descriptor):
             raise InvalidDistribution(f"{info.filename}: the archive is not plain (bytes between members)")
@@ -121,7 +132,7 @@ def _members(source: BinaryIO) -> Iterator[_Member]:
 
 
 def _local_header(fields: tuple[int, ...], name: bytes, extra: bytes) -> bytes:
-    return _LOCAL.pack(b"PK\x03\x04", *fields, len(name), len(extra)) + name + extra
+    return LOCAL_HEADER.pack(LOCAL_SIGNATURE, *fields, len(name), len(extra)) + name + extra
 
 
 def _central_header(
@@ -132,17 +143,17 @@ def _central_header(
     disk, internal, external = member.central[12], member.central[13], member.central[14]
     compressed_size, size = sizes
     large: list[int] = []
-    if size > _LIMIT or compressed_size > _LIMIT:
+    if size > FULL32 or compressed_size > FULL32:
         large += [size, compressed_size]
-        size = compressed_size = _LIMIT
-    if offset > _LIMIT:
+        size = compressed_size = FULL32
+    if offset > FULL32:
         large.append(offset)
-        offset = _LIMIT
+        offset = FULL32
     extra = _without_zip64(member.central_extra)
     if large:
-        extra = struct.pack(f"<HH{len(large)}Q", 1, 8 * len(large), *large) + extra
-    fixed = _CENTRAL.pack(
-        b"PK\x01\x02", made_by, needed, old_flags if flags is None else flags, method, time, date, crc,
+        extra = EXTRA_FIELD.pack(EXTRA_ZIP64, 8 * len(large)) + struct.pack(f"<{len(large)}Q", *large) + extra
+    fixed = ENTRY.pack(
+        ENTRY_SIGNATURE, made_by, needed, old_flags if flags is None else flags, method, time, date, crc,
         compressed_size, size, len(name), len(extra), len(member.comment), disk, internal, external, offset,
     )  # fmt: skip
     return fixed + name + extra + member.comment
@@ -150,14 +161,14 @@ def _central_header(
 
 def _end_records(count: int, directory_size: int, directory_offset: int) -> bytes:
     records = b""
-    if count > 0xFFFF or directory_size > _LIMIT or directory_offset > _LIMIT:
-        end64 = _END64.pack(
-            b"PK\x06\x06", _END64.size - 12, 45, 45, 0, 0, count, count, directory_size, directory_offset
+    if count > FULL16 or directory_size > FULL32 or directory_offset > FULL32:
+        end64 = END64.pack(
+            END64_SIGNATURE, END64.size - 12, 45, 45, 0, 0, count, count, directory_size, directory_offset
         )
-        records = end64 + _LOCATOR64.pack(b"PK\x06\x07", 0, directory_offset + directory_size, 1)
-    count, directory_size = min(count, 0xFFFF), min(directory_size, _LIMIT)
-    directory_offset = min(directory_offset, _LIMIT)
-    return records + _END.pack(b"PK\x05\x06", 0, 0, count, count, directory_size, directory_offset, 0)
+        records = end64 + END64_LOCATOR.pack(END64_LOCATOR_SIGNATURE, 0, directory_offset + directory_size, 1)
+    count, directory_size = min(count, FULL16), min(directory_size, FULL32)
+    directory_offset = min(directory_offset, FULL32)
+    return records + END.pack(END_SIGNATURE, 0, 0, count, count, directory_size, directory_offset, 0)
 
 
 def _compressed(member: _Member, content: bytes) -> bytes:
@@ -173,11 +184,12 @@ def _compressed(member: _Member, content: bytes) -> bytes:
 def _without_zip64(extra: bytes) -> bytes:
     """The extra fields without the one that holds 64-bit sizes (header id 1), which is written anew."""
     kept = b""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        if kind != 1:
-            kept += extra[: 4 + length]
-        extra = extra[4 + length :]
+    while len(extra) >= EXTRA_FIELD.size:
+        kind, length = EXTRA_FIELD.unpack_from(extra)
+        end = EXTRA_FIELD.size + length
+        if kind != EXTRA_ZIP64:
+            kept += extra[:end]
+        extra = extra[end:]
     return kept + extra
 
 

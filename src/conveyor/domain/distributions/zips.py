@@ -9,6 +9,8 @@ members, encryption, and other methods than stored and deflate are refused; buil
 ``ZipArchive.of`` reads the structure; ``chunks`` inflates one member and verifies its size and CRC-32.
 Memory: the directory (``ArchiveLimits.names_bytes``) and, for each member that is being read, one chunk.
 
+Decision 0029 says why ``zipfile`` is not used.
+
 Sources: PKWARE APPNOTE 6.3.10 (sections 4.3, 4.4, 4.5.3), the packaging user guide on archives.
 """
 
@@ -30,21 +32,31 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 
-_END = Struct("<4s4H2LH")
-_END64_LOCATOR = Struct("<4sLQL")
-_END64 = Struct("<4sQ2H2L4Q")
-_ENTRY = Struct("<4s6H3L5H2L")
-_LOCAL = Struct("<4s5H3L2H")
-_EXTRA = Struct("<2H")
+# The structures of the format, declared once for all that read and write zips here. Each ``Struct``
+# begins with its signature; names, extra fields and comments follow it.
+LOCAL_HEADER, LOCAL_SIGNATURE = Struct("<4s5H3L2H"), b"PK\x03\x04"
+"""4.3.7: version, flags, method, time, date, CRC-32, packed size, size, lengths of name and extra field."""
+ENTRY, ENTRY_SIGNATURE = Struct("<4s6H3L5H2L"), b"PK\x01\x02"
+"""4.3.12: made by; as the local header; lengths of name, extra field, comment; disk, attributes, offset."""
+END, END_SIGNATURE = Struct("<4s4H2LH"), b"PK\x05\x06"
+"""4.3.16: two disks, two numbers of members, size and offset of the directory, length of the comment."""
+END64, END64_SIGNATURE = Struct("<4sQ2H2L4Q"), b"PK\x06\x06"
+"""4.3.14: its own size without the first twelve bytes, two versions, then as the end."""
+END64_LOCATOR, END64_LOCATOR_SIGNATURE = Struct("<4sLQL"), b"PK\x06\x07"
+"""4.3.15: disk and offset of the record above, number of disks."""
+EXTRA_FIELD = Struct("<2H")
+"""4.5.1: kind and length of one extra field."""
+EXTRA_ZIP64 = 0x0001
+FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF
+"""What stands in a field whose value is in a ZIP64 record."""
+FLAG_ENCRYPTED, FLAG_DESCRIPTOR = 0x0001, 0x0008
 
 _STORED, _DEFLATED = 0, 8
 _NOTHING_DEFLATED = b"\x03\x00"
 _FLAG_UTF8 = 0x0800
 _FLAGS_ALLOWED = _FLAG_UTF8 | 0x0006
 """Bits 1 and 2 only note how hard deflate tried."""
-_FLAG_ENCRYPTED, _FLAG_DESCRIPTOR = 0x0001, 0x0008
-_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
-_EXTRA_ZIP64, _EXTRA_UNICODE_PATH = 0x0001, 0x7075
+_EXTRA_UNICODE_PATH = 0x7075
 _MADE_ON_UNIX = 3
 _NEWEST_VERSION = 63
 """6.3, the newest that Python's ``zipfile`` reads."""
@@ -204,18 +216,18 @@ def _read_directory(
 
 def _read_end(stream: BinaryIO, size_bytes: int) -> tuple[int, int, int]:
     """(number of members, size of the directory, its offset); the records must end where the file ends."""
-    if size_bytes < _END.size:
+    if size_bytes < END.size:
         raise Unreadable("the file is no zip archive: it is too short")
     end_offset, end = _find_end(stream, size_bytes)
     _, disk, first_disk, here, count, directory_bytes, directory_offset, _ = end
     if disk or first_disk or here != count:
         raise Unreadable("the archive is one part of several")
     records_offset = end_offset
-    if _FULL16 in (here, count) or _FULL32 in (directory_bytes, directory_offset):
+    if FULL16 in (here, count) or FULL32 in (directory_bytes, directory_offset):
         count, directory_bytes, directory_offset, records_offset = _read_end64(stream, end_offset, end)
-    elif end_offset >= _END64_LOCATOR.size:
-        before = _read_at(stream, end_offset - _END64_LOCATOR.size, 4, "the end of the archive")
-        if before == b"PK\x06\x07":
+    elif end_offset >= END64_LOCATOR.size:
+        before = _read_at(stream, end_offset - END64_LOCATOR.size, 4, "the end of the archive")
+        if before == END64_LOCATOR_SIGNATURE:
             count, directory_bytes, directory_offset, records_offset = _read_end64(stream, end_offset, end)
     if directory_offset + directory_bytes != records_offset:
         raise Unreadable("the archive has bytes between its directory and its end")
@@ -224,25 +236,25 @@ def _read_end(stream: BinaryIO, size_bytes: int) -> tuple[int, int, int]:
 
 def _read_end64(stream: BinaryIO, end_offset: int, end: tuple[int, ...]) -> tuple[int, int, int, int]:
     """(members, directory size, directory offset, offset of this record) from the ZIP64 records."""
-    locator_offset = end_offset - _END64_LOCATOR.size
-    if locator_offset < _END64.size:
+    locator_offset = end_offset - END64_LOCATOR.size
+    if locator_offset < END64.size:
         raise Unreadable("the archive lacks its ZIP64 records")
-    signature, disk, end64_offset, disks = _END64_LOCATOR.unpack(
-        _read_at(stream, locator_offset, _END64_LOCATOR.size, "the ZIP64 locator")
+    signature, disk, end64_offset, disks = END64_LOCATOR.unpack(
+        _read_at(stream, locator_offset, END64_LOCATOR.size, "the ZIP64 locator")
     )
-    if signature != b"PK\x06\x07":
+    if signature != END64_LOCATOR_SIGNATURE:
         raise Unreadable("the archive lacks its ZIP64 records")
-    if disk or disks != 1 or end64_offset != locator_offset - _END64.size:
+    if disk or disks != 1 or end64_offset != locator_offset - END64.size:
         raise Unreadable("the archive's ZIP64 locator points elsewhere than to the record before it")
-    record = _END64.unpack(_read_at(stream, end64_offset, _END64.size, "the ZIP64 record"))
+    record = END64.unpack(_read_at(stream, end64_offset, END64.size, "the ZIP64 record"))
     signature, record_bytes, _, _, disk, first_disk, here, count, directory_bytes, directory_offset = record
-    if signature != b"PK\x06\x06" or record_bytes != _END64.size - 12:
+    if signature != END64_SIGNATURE or record_bytes != END64.size - 12:
         raise Unreadable("the archive's ZIP64 record is malformed")
     if disk or first_disk or here != count:
         raise Unreadable("the archive is one part of several")
     short = (end[4], end[5], end[6])
     long = (count, directory_bytes, directory_offset)
-    for value, full, in_short in zip(long, (_FULL16, _FULL32, _FULL32), short, strict=True):
+    for value, full, in_short in zip(long, (FULL16, FULL32, FULL32), short, strict=True):
         if in_short not in (full, value):
             raise Unreadable("the archive's two end records disagree")
     return count, directory_bytes, directory_offset, end64_offset
@@ -254,19 +266,19 @@ def _find_end(stream: BinaryIO, size_bytes: int) -> tuple[int, tuple[int, ...]]:
     maturin wrote "zip-rs" there until 2021. A comment in which a reader could find another end, or the
     beginning of another archive, is refused.
     """
-    offset = size_bytes - _END.size
-    end = _END.unpack(_read_at(stream, offset, _END.size, "the end of the archive"))
-    if end[0] == b"PK\x05\x06" and not end[-1]:
+    offset = size_bytes - END.size
+    end = END.unpack(_read_at(stream, offset, END.size, "the end of the archive"))
+    if end[0] == END_SIGNATURE and not end[-1]:
         return offset, end
-    window = min(size_bytes, _END.size + _FULL16)
+    window = min(size_bytes, END.size + FULL16)
     tail = _read_at(stream, size_bytes - window, window, "the end of the archive")
-    found = tail.rfind(b"PK\x05\x06")
+    found = tail.rfind(END_SIGNATURE)
     if found < 0:
         raise Unreadable("the file is no zip archive, or is cut off")
-    comment = tail[found + _END.size :]
-    if found + _END.size > len(tail):
+    comment = tail[found + END.size :]
+    if found + END.size > len(tail):
         raise Unreadable("the end of the archive is cut off")
-    end = _END.unpack_from(tail, found)
+    end = END.unpack_from(tail, found)
     if end[-1] != len(comment):
         raise Unreadable(f"the archive has {len(comment)} bytes after its end, and a comment of {end[-1]}")
     if b"PK" in comment:
@@ -276,14 +288,14 @@ def _find_end(stream: BinaryIO, size_bytes: int) -> tuple[int, tuple[int, ...]]:
 
 def _read_entry(directory: bytes, position: int, faults: Faults) -> tuple[ZipMember, int]:
     """One entry of the central directory and the position after it."""
-    end = position + _ENTRY.size
+    end = position + ENTRY.size
     if end > len(directory):
         raise Unreadable("the archive's directory is cut off")
-    entry = _ENTRY.unpack_from(directory, position)
+    entry = ENTRY.unpack_from(directory, position)
     signature, made_by, needed, flags, method, _, _, crc32, compressed, size = entry[:10]
     name_bytes, extra_bytes, comment_bytes, disk, _, attributes, offset = entry[10:]
     after = end + name_bytes + extra_bytes + comment_bytes
-    if signature != b"PK\x01\x02" or after > len(directory):
+    if signature != ENTRY_SIGNATURE or after > len(directory):
         raise Unreadable("the archive's directory is malformed")
     raw_name = directory[end : end + name_bytes]
     name = _decoded(raw_name, flags)
@@ -320,9 +332,9 @@ def _check_version(needed: int, name: str) -> None:
 
 
 def _check_kind(member: ZipMember, mode: int, faults: Faults) -> None:
-    if member.flags & _FLAG_ENCRYPTED:
+    if member.flags & FLAG_ENCRYPTED:
         raise Unreadable(f"{member.name} is encrypted", rule="zip-encryption")
-    if member.flags & _FLAG_DESCRIPTOR:
+    if member.flags & FLAG_DESCRIPTOR:
         raise Unreadable(
             f"{member.name} has a data descriptor: build the archive into a file, not into a pipe",
             rule="zip-data-descriptor",
@@ -365,31 +377,31 @@ def _widened(
     fields: dict[int, bytes] = {}
     position = 0
     while position < len(extra):
-        if position + _EXTRA.size > len(extra):
+        if position + EXTRA_FIELD.size > len(extra):
             raise Unreadable(f"{name} has a malformed extra field")
-        kind, length = _EXTRA.unpack_from(extra, position)
-        position += _EXTRA.size + length
+        kind, length = EXTRA_FIELD.unpack_from(extra, position)
+        position += EXTRA_FIELD.size + length
         if position > len(extra) or kind in fields:
             raise Unreadable(f"{name} has a malformed or repeated extra field")
         fields[kind] = extra[position - length : position]
     unicode_path = fields.get(_EXTRA_UNICODE_PATH)
     if unicode_path is not None and unicode_path[5:] != raw_name:
         raise Unreadable(f"{name} has a second path in an extra field")
-    wide = fields.get(_EXTRA_ZIP64, b"")
-    if _FULL32 not in values:
+    wide = fields.get(EXTRA_ZIP64, b"")
+    if FULL32 not in values:
         # Some readers prefer these numbers to those of the header, others never look at them.
         if wide and wide != Struct(f"<{len(values)}Q").pack(*values):
             raise Unreadable(f"{name} has a ZIP64 field that disagrees with its header")
         return values
     # A local header carries both sizes when it carries one; the directory carries only those that are full.
-    carried = [is_local or value == _FULL32 for value in values]
+    carried = [is_local or value == FULL32 for value in values]
     if len(wide) != 8 * sum(carried):
         raise Unreadable(f"{name} has a malformed ZIP64 field")
     numbers = iter(Struct(f"<{len(wide) // 8}Q").unpack(wide))
     widened = tuple(
         next(numbers) if is_carried else value for value, is_carried in zip(values, carried, strict=True)
     )
-    if any(short not in (_FULL32, long) for short, long in zip(values, widened, strict=True)):
+    if any(short not in (FULL32, long) for short, long in zip(values, widened, strict=True)):
         raise Unreadable(f"{name} has a ZIP64 field that disagrees with its header")
     return widened
 
@@ -406,11 +418,11 @@ def _check_local_headers(stream: BinaryIO, members: list[ZipMember], directory_o
             raise Unreadable(
                 f"{member.name} does not begin where the member before it ends: hidden or overlapping data"
             )
-        header = _read_at(stream, member.header_offset, _LOCAL.size, f"the header of {member.name}")
+        header = _read_at(stream, member.header_offset, LOCAL_HEADER.size, f"the header of {member.name}")
         signature, needed, flags, method, *_, crc32, compressed, size, name_bytes, extra_bytes = (
-            _LOCAL.unpack(header)
+            LOCAL_HEADER.unpack(header)
         )
-        if signature != b"PK\x03\x04":
+        if signature != LOCAL_SIGNATURE:
             raise Unreadable(f"{member.name} has no local header where the directory says")
         _check_version(needed, member.name)
         names = stream.read(name_bytes + extra_bytes)
@@ -424,7 +436,7 @@ def _check_local_headers(stream: BinaryIO, members: list[ZipMember], directory_o
             raise Unreadable(f"{member.name} has a local header that disagrees with the archive's directory")
         if member.is_folder and stream.read(min(member.compressed_bytes, 3)) not in (b"", _NOTHING_DEFLATED):
             raise Unreadable(f"{member.name} is a folder, but holds data")
-        data_offsets[expected] = expected + _LOCAL.size + name_bytes + extra_bytes
+        data_offsets[expected] = expected + LOCAL_HEADER.size + name_bytes + extra_bytes
         expected = data_offsets[expected] + member.compressed_bytes
     if expected != directory_offset:
         raise Unreadable("the archive has bytes between its last member and its directory")
