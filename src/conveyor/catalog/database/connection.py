@@ -25,16 +25,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import threading
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
 from conveyor.catalog.database.statements import Statement
@@ -43,6 +44,7 @@ from conveyor.errors import InvalidInput, StorageFailed, StorageFull
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from psycopg import Connection as PostgresConnection
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -201,12 +203,24 @@ def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
         isolation_level="READ COMMITTED",
         pool_size=POOL_SIZE,
         max_overflow=2 * POOL_SIZE,
-        pool_pre_ping=True,
         connect_args={"connect_timeout": 10, "application_name": "conveyor"},
     )
+    event.listen(engine, "checkout", _refuse_ended)
     readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     engine.update_execution_options(readers=readers, writers=engine, write_turn=None)
     return engine
+
+
+def _refuse_ended(connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: object) -> None:
+    """Have the pool connect anew when the server has ended this connection: its last words wait to be read.
+
+    Asking the kernel takes microseconds; asking the server, as SQLAlchemy can, takes a round trip each time.
+    """
+    del record, proxy
+    poll = select.poll()
+    poll.register(cast("PostgresConnection", connection).fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise InvalidatePoolError("the server has ended this connection")
 
 
 class WriteTurn:

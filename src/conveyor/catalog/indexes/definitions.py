@@ -1,6 +1,6 @@
-"""Rows of indexes and their ordered bases, and of claims: names and prefixes that belong to the house.
+"""Rows of indexes with their ordered bases, of claims, and of what an upload into an index meets.
 
-A claim is never deleted with its project.
+Claims are names, and prefixes of names, that belong to the house. A claim is never deleted with its project.
 """
 
 from __future__ import annotations
@@ -11,15 +11,44 @@ from functools import cache, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy import cast as cast_as
 
 from conveyor.catalog.database.statements import Statement, insert_missing, is_among, numbered
-from conveyor.catalog.database.tables import claims, index_bases, indexes, mirrored_projects
+from conveyor.catalog.database.tables import (
+    claims,
+    distributions,
+    index_bases,
+    indexes,
+    mirrored_projects,
+    placements,
+    projects,
+    releases,
+    retired_filenames,
+    serial,
+)
 from conveyor.domain.indexes.definitions import Claim, Index, IndexKind, IndexMode, covering_prefixes
-from conveyor.domain.words.names import LOOKALIKES, skeleton
+from conveyor.domain.indexes.projects import ProjectSize, ProjectStatus, status_from
+from conveyor.domain.words.names import LOOKALIKES, MOST_RELEASE_NUMBERS, skeleton
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import BindParameter, ColumnElement, Connection, Select
 
     from conveyor.domain.words.names import NormalizedName
 
@@ -140,6 +169,100 @@ def claims_on(connection: Connection, project: NormalizedName) -> list[Claim]:
 
 @cache
 def _claims_on(prefixes: int) -> Statement:
+    return Statement(select(claims.c.name, claims.c.is_prefix).where(is_claim_on(prefixes)))
+
+
+def is_claim_on(prefixes: int) -> ColumnElement[bool]:
+    """The condition for claims that cover a name: parameters ``project``, ``prefix0`` …."""
     own = and_(claims.c.name == bindparam("project"), ~claims.c.is_prefix)
     covering = and_(is_among(claims.c.name, "prefix", prefixes), claims.c.is_prefix)
-    return Statement(select(claims.c.name, claims.c.is_prefix).where(or_(own, covering)))
+    return or_(own, covering)
+
+
+@dataclass(frozen=True)
+class UploadFacts:
+    """What rows say about an upload, all of one moment."""
+
+    serial: int
+    claims: tuple[Claim, ...]
+    """Those that cover the project's name."""
+    has_project: bool
+    status: ProjectStatus
+    size: ProjectSize
+    releases: Mapping[str, str | None]
+    """Version → when it was closed, of the spellings that were asked for."""
+    holders: Mapping[str, str]
+    """Index → SHA-256 of the file of that name in it."""
+    is_retired: bool
+    """Whether a file of that name was deleted."""
+    is_stored: bool
+    """Whether a distribution has that name and these bytes, in whatever index."""
+
+
+def upload_facts(
+    connection: Connection, project: NormalizedName, *, filename: str, sha256: str, spellings: Sequence[str]
+) -> UploadFacts:
+    """Everything that decides about an upload, but for the indexes; in one statement.
+
+    ``spellings``: those of its version. Raises ValueError: there are none, or more than ``MOST_VERSIONS``.
+    """
+    prefixes = covering_prefixes(project)
+    values = {"project": project, "filename": filename, "sha256": sha256}
+    values |= numbered("prefix", prefixes) | numbered("version", spellings, MOST_VERSIONS)
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for kind, *columns in _upload_facts(len(prefixes)).all(connection, values):
+        found.setdefault(kind, []).append(tuple(columns))
+    (known,) = found.get("project", [(None, None, 0, None)])
+    return UploadFacts(
+        serial=found["serial"][0][2],
+        claims=tuple(Claim(name, is_prefix=bool(prefix)) for name, _, prefix, _ in found.get("claim", ())),
+        has_project="project" in found,
+        status=status_from(*known[:2]),
+        size=ProjectSize(*known[2:]),
+        releases={version: closed_at for version, closed_at, *_ in found.get("release", ())},
+        holders={index: digest for index, digest, *_ in found.get("placement", ())},
+        is_retired="retired" in found,
+        is_stored="stored" in found,
+    )
+
+
+MOST_VERSIONS = MOST_RELEASE_NUMBERS + 1
+"""As many as there are spellings of one, and a version that is not one of these for its many zeros."""
+
+
+@cache
+def _upload_facts(prefixes: int) -> Statement:
+    """Rows of a kind and four columns: two of text, two of numbers."""
+    project: BindParameter[str] = bindparam("project")
+    filename: BindParameter[str] = bindparam("filename")
+    no_text, no_number = cast_as(null(), Text), cast_as(null(), BigInteger)
+    is_same = (distributions.c.filename == filename) & (distributions.c.sha256 == bindparam("sha256"))
+    return Statement(
+        union_all(
+            _facts("serial", no_text, no_text, serial.c.newest, no_number),
+            _facts(
+                "project",
+                projects.c.status,
+                projects.c.status_reason,
+                projects.c.stored_bytes,
+                projects.c.size_limit_bytes,
+            ).where(projects.c.name == project),
+            _facts("claim", claims.c.name, null(), cast_as(claims.c.is_prefix, Integer), null()).where(
+                is_claim_on(prefixes)
+            ),
+            _facts("release", releases.c.version, releases.c.closed_at, null(), null()).where(
+                releases.c.project == project, is_among(releases.c.version, "version", MOST_VERSIONS)
+            ),
+            _facts("placement", placements.c.index_name, distributions.c.sha256, null(), null())
+            .join_from(distributions, placements, placements.c.distribution_id == distributions.c.id)
+            .where(distributions.c.filename == filename, placements.c.project == project),
+            _facts("retired", null(), null(), null(), null()).where(
+                exists().where(retired_filenames.c.filename == filename)
+            ),
+            _facts("stored", null(), null(), null(), null()).where(exists().where(is_same)),
+        )
+    )
+
+
+def _facts(kind: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    return select(literal_column(f"'{kind}'"), *columns)

@@ -22,26 +22,12 @@ if TYPE_CHECKING:
 
     from conveyor.domain.distributions.reading import Distribution
 
-_FIND = Statement(
-    select(distributions.c.id).where(
-        distributions.c.filename == bindparam("filename"), distributions.c.sha256 == bindparam("sha256")
-    )
-)
-_INSERT = Statement(insert(distributions).returning(distributions.c.id))
+_INSERT = Statement(insert(distributions))
 _METADATA = Statement(
     select(distributions.c.metadata).where(
         distributions.c.filename == bindparam("filename"), distributions.c.sha256 == bindparam("sha256")
     )
 )
-_FIND_RETIRED = Statement(
-    select(retired_filenames.c.filename).where(retired_filenames.c.filename == bindparam("filename"))
-)
-
-
-def find_distribution(connection: Connection, filename: str, sha256: str) -> int | None:
-    """The id of the distribution with this name and these bytes; ``None`` when there is none."""
-    found: int | None = _FIND.scalar(connection, {"filename": filename, "sha256": sha256})
-    return found
 
 
 def metadata_of(connection: Connection, filename: str, sha256: str) -> bytes | None:
@@ -57,8 +43,8 @@ def insert_distribution(
     uploaded_at: str,
     uploaded_by: str,
     provenance_sha256: str | None = None,
-) -> int:
-    """Write a new distribution and return its id; its project must be there, its bytes must be stored.
+) -> None:
+    """Write a new distribution; its project must be there, its bytes must be stored.
 
     ``provenance_sha256``: digest of its provenance object (PEP 740), a blob; ``None``: it has none.
     """
@@ -78,7 +64,7 @@ def insert_distribution(
         "is_metadata_static": distribution.is_metadata_static,
         "provenance_sha256": provenance_sha256,
     }
-    return int(_INSERT.scalar(connection, values))
+    _INSERT.run(connection, values)
 
 
 def distributions_of(
@@ -120,11 +106,6 @@ def retire_filename(connection: Connection, filename: str, *, sha256: str, retir
     insert_missing(connection, retired_filenames, values)
 
 
-def is_retired(connection: Connection, filename: str) -> bool:
-    """Whether a file of this name was deleted from the store."""
-    return _FIND_RETIRED.first(connection, {"filename": filename}) is not None
-
-
 def digests_retired_since(connection: Connection, moment: str) -> set[str]:
     """The digests of the files that were deleted after a moment."""
     return set(
@@ -161,7 +142,15 @@ class PlacedFile:
     yank_reason: str | None
 
 
-_INSERT_PLACEMENT = Statement(insert(placements))
+_INSERT_PLACEMENT = Statement(
+    insert(placements).values(
+        distribution_id=select(distributions.c.id)
+        .where(
+            distributions.c.filename == bindparam("its_name"), distributions.c.sha256 == bindparam("sha256")
+        )
+        .scalar_subquery()
+    )
+)
 _OF_FILENAME = Statement(
     select(placements.c.index_name, distributions.c.sha256)
     .join_from(distributions, placements, placements.c.distribution_id == distributions.c.id)
@@ -175,17 +164,18 @@ def insert_placement(
     index: str,
     project: str,
     filename: str,
-    distribution_id: int,
+    sha256: str,
     added_serial: int,
 ) -> None:
-    """Put a distribution into an index; the database refuses a filename that is there already."""
+    """Put the distribution of that name and digest into an index; a name that is there is refused."""
     _INSERT_PLACEMENT.run(
         connection,
         {
             "index_name": index,
             "project": project,
             "filename": filename,
-            "distribution_id": distribution_id,
+            "its_name": filename,
+            "sha256": sha256,
             "added_serial": added_serial,
             "is_yanked": False,
         },

@@ -10,16 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, case, delete, exists, func, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 
-from conveyor.catalog.database.statements import Statement, insert_missing, is_among, numbered
+from conveyor.catalog.database.statements import Statement, insert_missing
 from conveyor.catalog.database.tables import claims, distributions, projects, releases
 from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, status_from
-from conveyor.domain.words.names import MOST_RELEASE_NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import Connection
 
     from conveyor.domain.indexes.projects import ProjectStatus
@@ -52,7 +49,7 @@ def lock_project(connection: Connection, name: str) -> None:
     PostgreSQL holds the row; SQLite's write transactions are alone anyway.
     """
     if connection.dialect.name != "sqlite":
-        _LOCK.first(connection, {"project": name})
+        _LOCK.run(connection, {"project": name})
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:
@@ -81,16 +78,7 @@ _FIND = Statement(
         releases.c.project == bindparam("project"), releases.c.version == bindparam("version")
     )
 )
-MOST_VERSIONS = MOST_RELEASE_NUMBERS + 1
-"""As many as there are spellings of one, and a version that is none of these for its many zeros."""
-_AMONG = Statement(
-    select(releases)
-    .where(
-        releases.c.project == bindparam("project"),
-        is_among(releases.c.version, "version", MOST_VERSIONS),
-    )
-    .order_by(releases.c.version)
-)
+_INSERT_RELEASE = Statement(insert(releases))
 
 
 def find_release(connection: Connection, project: str, version: str) -> ReleaseRow | None:
@@ -99,20 +87,9 @@ def find_release(connection: Connection, project: str, version: str) -> ReleaseR
     return None if row is None else ReleaseRow(*row)
 
 
-def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> bool:
-    """Write a release unless it is there; whether it is new."""
-    values = {"project": project, "version": version, "created_at": created_at}
-    return insert_missing(connection, releases, values) is not None
-
-
-def releases_among(connection: Connection, project: str, versions: Sequence[str]) -> list[ReleaseRow]:
-    """Those releases of a project that have one of these versions, by version.
-
-    Raises:
-        ValueError: there are none, or more than ``MOST_VERSIONS``.
-    """
-    values = {"project": project, **numbered("version", versions, MOST_VERSIONS)}
-    return [ReleaseRow(*row) for row in _AMONG.all(connection, values)]
+def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> None:
+    """Write a release that is not there, of a project that is locked."""
+    _INSERT_RELEASE.run(connection, {"project": project, "version": version, "created_at": created_at})
 
 
 def delete_empty_releases(connection: Connection, project: str) -> None:

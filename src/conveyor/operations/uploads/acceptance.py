@@ -23,13 +23,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import storage_errors
+from conveyor.catalog.database.events import is_touched_since
+from conveyor.catalog.database.statements import pipelined
 from conveyor.catalog.indexes.definitions import all_indexes
-from conveyor.catalog.releases.distributions import (
-    find_distribution,
-    insert_distribution,
-    insert_placement,
-    metadata_of,
-)
+from conveyor.catalog.releases.distributions import insert_distribution, insert_placement, metadata_of
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
 from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
@@ -38,13 +35,7 @@ from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.shared_commits import record_together
 from conveyor.operations.store.store import read
-from conveyor.operations.uploads.decisions import (
-    Decision,
-    WantedUpload,
-    decide,
-    decide_again,
-    decide_or_ask,
-)
+from conveyor.operations.uploads.decisions import Decision, WantedUpload, decide, decide_or_ask
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
@@ -171,26 +162,21 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
     )
 
 
-def _write(
-    wanted: WantedUpload,
-    before: Decision,
-    provenance_sha256: str | None,
-    change: Change,
-) -> Decision:
+def _write(wanted: WantedUpload, before: Decision, provenance_sha256: str | None, change: Change) -> Decision:
     """The decision as things stand now that nobody can come in between; the rows, if the file is new."""
-    distribution = wanted.distribution
-    insert_project(
-        change.connection,
-        distribution.project,
-        display_name=distribution.display_name,
-        created_at=change.at,
-    )
-    lock_project(change.connection, distribution.project)
-    decision = decide_again(change.connection, wanted, before)
+    connection, project = change.connection, wanted.distribution.project
+    with pipelined(connection):
+        if not before.facts.has_project:
+            name = wanted.distribution.display_name
+            insert_project(connection, project, display_name=name, created_at=change.at)
+        lock_project(connection, project)
+        is_touched = is_touched_since(connection, project, before.facts.serial)
+    decision = before if before.is_claimed and not is_touched else decide(connection, wanted)
     if decision.holder is None:
         if not decision.is_claimed:
-            claim_for_upload(change, distribution.project)
-        _write_rows(change, wanted.index, distribution, provenance_sha256)
+            claim_for_upload(change, project)
+        with pipelined(connection):
+            _write_rows(change, wanted, decision, provenance_sha256)
     return decision
 
 
@@ -236,44 +222,40 @@ def _put_provenance(store: Store, distribution: Distribution, identity: Identity
 
 
 def _write_rows(
-    change: Change,
-    index: str,
-    distribution: Distribution,
-    provenance_sha256: str | None,
+    change: Change, wanted: WantedUpload, decision: Decision, provenance_sha256: str | None
 ) -> None:
+    connection, distribution = change.connection, wanted.distribution
     project, version, filename = distribution.project, distribution.version, distribution.filename
-    sha256 = distribution.digests.sha256
-    insert_release(change.connection, project, version, created_at=change.at)
+    sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
+    if not decision.has_release:
+        insert_release(connection, project, version, created_at=change.at)
     # The same bytes may have been uploaded before, into an index that is not of this chain.
-    distribution_id = find_distribution(change.connection, filename, sha256)
-    if distribution_id is None:
-        distribution_id = insert_distribution(
-            change.connection,
+    if not decision.facts.is_stored:
+        insert_distribution(
+            connection,
             distribution,
             uploaded_at=change.at,
             uploaded_by=change.actor,
             provenance_sha256=provenance_sha256,
         )
-        count_file(
-            change.connection, project, distribution.size_bytes, display_name=distribution.display_name
-        )
+        count_file(connection, project, size_bytes, display_name=distribution.display_name)
     serial = change.event(
         "upload",
-        index=index,
+        index=wanted.index,
         project=project,
         version=version,
         detail={
             "filename": filename,
             "packagetype": distribution.packagetype,
             "sha256": sha256,
-            "size_bytes": distribution.size_bytes,
+            "size_bytes": size_bytes,
         },
     )
     insert_placement(
-        change.connection,
-        index=index,
+        connection,
+        index=wanted.index,
         project=project,
         filename=filename,
-        distribution_id=distribution_id,
+        sha256=sha256,
         added_serial=serial,
     )

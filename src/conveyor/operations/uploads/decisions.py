@@ -12,11 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.database.events import is_touched_since
-from conveyor.catalog.database.serials import newest_serial
-from conveyor.catalog.indexes.definitions import all_indexes, claims_on
-from conveyor.catalog.releases.distributions import is_retired, placements_of_filename
-from conveyor.catalog.releases.projects import project_size, releases_among, status_of
+from conveyor.catalog.indexes.definitions import all_indexes, upload_facts
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.policy import (
     FilenameState,
@@ -32,12 +28,13 @@ from conveyor.domain.words.names import equal_spellings, parse_version
 from conveyor.operations.indexes.claims import check_new_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from sqlalchemy import Connection
 
+    from conveyor.catalog.indexes.definitions import UploadFacts
     from conveyor.domain.distributions.reading import Distribution
-    from conveyor.domain.indexes.definitions import Claim, Index
+    from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.policy import UploadLimits
     from conveyor.domain.people.access import Identity
 
@@ -56,23 +53,15 @@ class WantedUpload:
 
 @dataclass(frozen=True)
 class Decision:
-    """It is allowed, as things stood at a serial."""
+    """It is allowed, as things stood at the serial of the facts."""
 
-    serial: int
+    facts: UploadFacts
     holder: str | None
     """The index that shows the identical file already; ``None``: the file is new here."""
     is_claimed: bool
     """Whether the project's own name is claimed; else this upload claims it."""
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known without looking at the file's name: read before upstream may have to be asked."""
-
-    serial: int
-    indexes: Mapping[str, Index]
-    claims: Sequence[Claim]
-    """Those that cover the project's name."""
+    has_release: bool
+    """Whether the file's version is known; else this upload makes it a release."""
 
 
 def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | None:
@@ -81,67 +70,62 @@ def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | No
     Raises:
         NotFound, Forbidden, Unauthorized, DistributionExists, Conflict, TooLarge: it is not allowed.
     """
-    known = _look(connection, wanted)
-    if must_ask_upstream(wanted.identity, wanted.distribution.project, known.claims):
+    facts, indexes = _look(connection, wanted)
+    if must_ask_upstream(wanted.identity, wanted.distribution.project, facts.claims):
         may_claim(wanted.identity, wanted.distribution.project)
         return None
-    return _decide(connection, wanted, known)
+    return _decide(connection, wanted, facts, indexes)
 
 
 def decide(connection: Connection, wanted: WantedUpload) -> Decision:
     """The decision, when upstream has been asked or need not be; raises as ``decide_or_ask``."""
-    return _decide(connection, wanted, _look(connection, wanted))
+    return _decide(connection, wanted, *_look(connection, wanted))
 
 
-def decide_again(connection: Connection, wanted: WantedUpload, before: Decision) -> Decision:
-    """As things stand now: a new decision only when the one made before may not hold any more."""
-    project = wanted.distribution.project
-    if before.is_claimed and not is_touched_since(connection, project, before.serial):
-        return before
-    return decide(connection, wanted)
-
-
-def _look(connection: Connection, wanted: WantedUpload) -> _Known:
-    project = wanted.distribution.project
-    known = _Known(newest_serial(connection), all_indexes(connection), claims_on(connection, project))
-    accepting_index(wanted.index, known.indexes, wanted.identity)
+def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, Mapping[str, Index]]:
+    distribution = wanted.distribution
+    project, version = distribution.project, distribution.version
+    indexes = all_indexes(connection)
+    accepting_index(wanted.index, indexes, wanted.identity)
     may_upload(wanted.identity, wanted.index, project)
-    return known
+    facts = upload_facts(
+        connection,
+        project,
+        filename=distribution.filename,
+        sha256=distribution.digests.sha256,
+        spellings=sorted({version, *equal_spellings(parse_version(version))}),
+    )
+    return facts, indexes
 
 
-def _decide(connection: Connection, wanted: WantedUpload, known: _Known) -> Decision:
-    distribution, indexes = wanted.distribution, known.indexes
-    project, filename = distribution.project, distribution.filename
-    if not is_claimed(project, known.claims):
+def _decide(
+    connection: Connection, wanted: WantedUpload, facts: UploadFacts, indexes: Mapping[str, Index]
+) -> Decision:
+    distribution = wanted.distribution
+    project, version = distribution.project, distribution.version
+    if not is_claimed(project, facts.claims):
         check_new_name(connection, wanted.identity, project, upstream_has=wanted.upstream_has)
-    spellings = sorted({distribution.version, *equal_spellings(parse_version(distribution.version))})
-    releases = {row.version: row for row in releases_among(connection, project, spellings)}
-    release = releases.pop(distribution.version, None)
+    chain = chain_of(wanted.index, indexes)
     state = FilenameState(
-        holders=placements_of_filename(
-            connection, project, filename, indexes=chain_of(wanted.index, indexes)
-        ),
+        holders={index: sha256 for index, sha256 in facts.holders.items() if index in chain},
         shown=frozenset(resolution_order(wanted.index, indexes)),
         readable=readable_indexes(indexes, wanted.identity),
-        is_retired=is_retired(connection, filename),
-        closed_at=release.closed_at if release else None,
-        other_spelling=next(iter(releases), None),
+        is_retired=facts.is_retired,
+        closed_at=facts.releases.get(version),
+        other_spelling=min((other for other in facts.releases if other != version), default=None),
     )
     holder = decide_filename(
         state,
         index=wanted.index,
-        filename=filename,
+        filename=distribution.filename,
         project=project,
-        version=distribution.version,
+        version=version,
         sha256=distribution.digests.sha256,
     )
     if holder is None:
-        must_accept_uploads(project, status_of(connection, project))
+        must_accept_uploads(project, facts.status)
         check_project_size(
-            distribution.size_bytes,
-            project_size(connection, project),
-            name=project,
-            store_limit_bytes=wanted.limits.project_bytes,
+            distribution.size_bytes, facts.size, name=project, store_limit_bytes=wanted.limits.project_bytes
         )
-    has_own_claim = any(not claim.is_prefix for claim in known.claims)
-    return Decision(known.serial, holder, is_claimed=has_own_claim)
+    has_own_claim = any(not claim.is_prefix for claim in facts.claims)
+    return Decision(facts, holder, is_claimed=has_own_claim, has_release=version in facts.releases)
