@@ -26,7 +26,7 @@ from conveyor.errors import (
     Unauthorized,
 )
 from conveyor.operations.indexes.definitions import create_index
-from conveyor.operations.people.tokens import create_token
+from conveyor.operations.people.tokens import create_token, list_tokens, revoke_token
 from conveyor.operations.uploads.incoming_files import MOST_IN_MEMORY_BYTES
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.memory.newest import Newest
@@ -128,7 +128,9 @@ class Sent:
         self.answer.append(message)
 
 
-async def upload(store: Store, sent: Sent, *, limits: UploadLimits = LIMITS) -> str:
+async def upload(
+    store: Store, sent: Sent, *, limits: UploadLimits = LIMITS, authenticator: Authenticator | None = None
+) -> str:
     """What is said to an upload that is accepted; raises the error of one that is refused."""
 
     async def upstream_has_project(_: object) -> bool:
@@ -136,7 +138,7 @@ async def upload(store: Store, sent: Sent, *, limits: UploadLimits = LIMITS) -> 
 
     newest = Newest(store)
     try:
-        authenticator = Authenticator(store, newest)
+        authenticator = authenticator or Authenticator(store, newest)
         uploads = Uploads(store, authenticator, upstream_has_project=upstream_has_project, limits=limits)
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": f"/{sent.index}/legacy/"}
         scope |= {"rest": "", "index": sent.index, "headers": sent.headers}
@@ -241,6 +243,25 @@ async def test_who_may_not_upload_hears_that_whatever_was_sent(
             await upload(store, sent)
         assert sent.read_bytes == (0 if headers == "waiting" else len(CONTENTS[content]))
     assert temporaries(store) == []
+
+
+async def test_token_that_is_remembered_is_refused_once_it_is_revoked(store: Store, admin: str) -> None:
+    newest = Newest(store)
+    authenticator = Authenticator(store, newest)
+    try:
+        for version in ("1.0", "2.0", "3.0"):
+            sent = Sent(body_of(make_wheel(version=version)), token=admin)
+            assert "is in index" in await upload(store, sent, authenticator=authenticator)
+        create_index(
+            store, ADMIN, "other", mode="uploads"
+        )  # could be about a token, and is not
+        sent = Sent(body_of(make_wheel(version="4.0")), token=admin)
+        assert "is in index" in await upload(store, sent, authenticator=authenticator)
+        revoke_token(store, ADMIN, list_tokens(store, ADMIN)[0].id)
+        with pytest.raises(Unauthorized, match="revoked"):
+            await upload(store, Sent(b"no form at all", token=admin), authenticator=authenticator)
+    finally:
+        newest.close()
 
 
 async def test_small_file_over_the_limit_is_refused(store: Store, admin: str) -> None:

@@ -53,6 +53,7 @@ class Unreadable(InvalidDistribution):
         faults.add(self.rule or otherwise, self.message)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -63,7 +64,7 @@ def path_fault(path: str) -> str | None:
     """
     if not path:
         return "has an empty path"
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+    if _CONTROL.search(path):
         return "has a control character in its path"
     if "\\" in path:
         return "has a backslash in its path"

@@ -47,6 +47,8 @@ _HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotation
 """Every header of the specification; packaging has the repeatable ones in the plural."""
 _RESOLVED = frozenset({"provides-extra", "requires-dist", "requires-python"})
 """Fields that a resolver decides by."""
+_USUAL_CONTENT_TYPES = frozenset({"text/markdown", "text/plain", "text/x-rst"})
+"""Right as they are; packaging makes a message of its own of each, to look for parameters."""
 _INDENTATIONS = (" " * 8, " " * 7 + "|")
 PLACEHOLDER = "UNKNOWN"
 """What distutils and setuptools below 62 wrote where nothing was known; the public index passes it over."""
@@ -221,6 +223,9 @@ def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iter
         raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
     if "requires_dist" in raw:  # each of them is looked at in ``metadata_rules``
         raw = {**raw, "requires_dist": []}
+    if raw.get("description_content_type") in _USUAL_CONTENT_TYPES:
+        raw = {**raw}
+        del raw["description_content_type"]
     try:
         Metadata.from_raw(raw)
     except RecursionError:

@@ -18,6 +18,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from packaging.tags import Tag, parse_tag
@@ -222,23 +223,31 @@ def _read(archive: ZipArchive, path: str, limit_bytes: int, rule: Rule, faults: 
 
 
 def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Faults) -> None:
+    found, tags = _read_wheel_file(content)
+    for fault in found:
+        faults.add("wheel-file", f"WHEEL{fault}")
+    # Installers go by the filename (decision record 0023); scikit-build wrote wheels without a tag in 2023.
+    if not tags:
+        faults.note("WHEEL names no tag; installers go by the filename")
+    elif tags != {str(tag) for tag in _expanded(filename.tags)}:
+        faults.note(f"WHEEL names other tags than the filename: {', '.join(sorted(tags)[:MOST_NOTED_TAGS])}")
+
+
+@lru_cache(maxsize=64)
+def _read_wheel_file(content: bytes) -> tuple[tuple[str, ...], frozenset[str]]:
+    """(Faults, tags) of a WHEEL file; remembered, as a build tool writes the same one into many wheels."""
     try:
         headers = HeaderParser().parsestr(content.decode("utf-8"))
     except UnicodeDecodeError:
-        faults.add("wheel-file", "WHEEL is not UTF-8")
-        return
+        return (" is not UTF-8",), frozenset()
+    faults = []
     version = headers.get("Wheel-Version", "").strip()
     if re.fullmatch(r"1\.\d+", version) is None:
-        faults.add("wheel-file", f"WHEEL: Wheel-Version is {version or 'missing'}; installers know 1.0")
+        faults.append(f": Wheel-Version is {version or 'missing'}; installers know 1.0")
     if headers.get("Root-Is-Purelib", "").strip().lower() not in ("true", "false"):
-        faults.add("wheel-file", "WHEEL: Root-Is-Purelib is neither true nor false")
+        faults.append(": Root-Is-Purelib is neither true nor false")
     tags = {str(tag) for text in headers.get_all("Tag", ()) for tag in _expanded(text.strip())}
-    if not tags:  # scikit-build wrote such wheels in 2023
-        faults.note("WHEEL names no tag; installers go by the filename")
-    elif tags != {
-        str(tag) for tag in _expanded(filename.tags)
-    }:  # installers go by the filename (record 0023)
-        faults.note(f"WHEEL names other tags than the filename: {', '.join(sorted(tags)[:MOST_NOTED_TAGS])}")
+    return tuple(faults), frozenset(tags)
 
 
 def _check_entry_points(content: bytes, faults: Faults) -> None:

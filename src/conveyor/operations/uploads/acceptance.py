@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import storage_errors
-from conveyor.catalog.database.events import is_touched_since
+from conveyor.catalog.database.events import is_touched_since, newest_and_whether_all_are_touched
 from conveyor.catalog.database.statements import pipelined
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.releases.distributions import insert_distribution, insert_placement, metadata_of
@@ -40,7 +40,6 @@ from conveyor.operations.uploads.decisions import Decision, WantedUpload, decide
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
     from conveyor.domain.distributions.attestations import Attestation
-    from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
@@ -79,16 +78,34 @@ class UpstreamQuestion:
     """What step 1 found, so that it is not done again."""
 
 
-def check_upload_rights(store: Store, identity: Identity, index: str) -> Index:
-    """The index, when this caller may upload something into it: what can be said before the body is read.
+def check_upload_rights(store: Store, identity: Identity, index: str, *, known_at: int | None = None) -> int:
+    """Allow this caller to upload something into an index: what can be said before the body is read.
+
+    ``known_at``: the serial that the identity was found out at, if not just now. Returns the serial at which
+    all of this was so.
 
     Raises:
         NotFound, Forbidden, Unauthorized: as ``accept_upload``.
+        IdentityOutdated: users or tokens may have changed since ``known_at``.
     """
     with read(store) as connection:
-        found = accepting_index(index, all_indexes(connection), identity)
+        with pipelined(connection):
+            since = _NEVER if known_at is None else known_at
+            newest, is_touched = newest_and_whether_all_are_touched(connection, since)
+            if is_touched and known_at is not None:
+                raise IdentityOutdated
+            indexes = all_indexes(connection)
+        accepting_index(index, indexes, identity)
     may_upload(identity, index)
-    return found
+    return newest
+
+
+class IdentityOutdated(Exception):
+    """Who asks has to be found out anew."""
+
+
+_NEVER = 2**63 - 1
+"""A serial that nothing comes after."""
 
 
 def accept_upload(

@@ -16,7 +16,7 @@ import asyncio
 import base64
 import binascii
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from conveyor.domain.people.access import ANONYMOUS, Identity
@@ -53,6 +53,15 @@ class _Remembered:
     serial: int
     token: KnownToken | None = None
     account: Account | None = None
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """Whom a token stood for at a serial."""
+
+    key: str
+    identity: Identity
+    serial: int
 
 
 class Authenticator:
@@ -93,6 +102,30 @@ class Authenticator:
             return await self._identity_of_token(secrets[0])
         return await self._identity_of_password(user, secrets, scope, receive)
 
+    def recall(self, headers: Iterable[tuple[bytes, bytes]]) -> Recalled | None:
+        """Whom a request's token stood for when it was looked up last; ``None``: ask ``authenticate``.
+
+        For who finds out, together with what else is asked of the catalogue, whether that is still so.
+
+        Raises:
+            Unauthorized: the credentials cannot be read, or the token has expired.
+        """
+        given = [value for name, value in headers if name == b"authorization"]
+        if len(given) != 1 or len(given[0]) > MAX_HEADER_LENGTH:
+            return None
+        user, secrets = _credentials(given[0])
+        key = f"token {digest_of(secrets[0])}"
+        remembered = self._known.get(key) if user is None else None
+        if remembered is None or remembered.token is None:
+            return None
+        return Recalled(key, self._identity_of(remembered.token), remembered.serial)
+
+    def confirm(self, recalled: Recalled, serial: int) -> None:
+        """Remember that it was still so at a serial."""
+        remembered = self._known.get(recalled.key)
+        if remembered is not None and remembered.serial < serial:
+            self._known[recalled.key] = replace(remembered, serial=serial)
+
     async def close(self) -> None:
         """Write the last uses that were not written yet."""
         await self._passwords.close()
@@ -120,6 +153,10 @@ class Authenticator:
                 hint="an administrator makes a new one on the store's machine: "
                 "conveyor store token create --user NAME --data DIR",
             )
+        return self._identity_of(token)
+
+    def _identity_of(self, token: KnownToken) -> Identity:
+        """Whom it stands for, its use noted; raises Unauthorized when it has expired."""
         now = utc_text(self._store.clock())
         if token.expires_at is not None and token.expires_at <= now:
             raise Unauthorized(

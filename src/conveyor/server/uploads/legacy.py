@@ -1,9 +1,9 @@
 """``POST /{index}/legacy/``: uploads, as twine, uv, poetry, pdm, flit and hatch send them.
 
 The path works with and without its last slash; a redirect would lose the body. Who asks is found out before
-the body is read, and whether the index accepts anything from them too, unless the body is small: a body of up
-to a mebibyte takes one hop to a thread in all. A larger one is parsed, hashed and written piece by piece as
-it arrives. Memory is constant.
+the body is read, and whether the index accepts anything from them too, unless the body is small: a body below
+a mebibyte takes one hop to a thread in all, which also asks whether a token that is known is still good. A
+larger one is parsed, hashed and written piece by piece as it arrives. Memory is constant.
 
 A refused body is read to its end all the same, unless the client waits for permission (``Expect``): most
 clients listen only when they have sent everything, and would report a broken pipe instead of the reason.
@@ -21,6 +21,7 @@ from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
 from conveyor.operations.uploads.acceptance import (
     AcceptedUpload,
+    IdentityOutdated,
     ReceivedUpload,
     UpstreamQuestion,
     accept_answered,
@@ -85,17 +86,21 @@ class Uploads:
 
     async def _take(self, scope: Scope, body: _Body) -> AcceptedUpload:
         headers = dict(scope["headers"])
-        # 1. who asks
+        announced = headers.get(b"content-length", b"")
+        announced_bytes = int(announced) if announced.isdigit() else None
+        is_small = announced_bytes is not None and announced_bytes < PIECE_BYTES and b"expect" not in headers
+        # 1. who asks; whether a token that comes with a small body is still good, is asked with the rest
         refuse_other_sites(scope["headers"])
-        identity = await self._authenticator.authenticate(scope, body.receive)
+        recalled = self._authenticator.recall(scope["headers"]) if is_small else None
+        identity = (
+            recalled.identity if recalled else await self._authenticator.authenticate(scope, body.receive)
+        )
         scope.setdefault("state", {})["user"] = identity.name or None
         # 2. may they at all, and is it a form of sensible size; of a small body both are asked with the rest
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         upload = _Arriving(self._store, identity, scope["index"], content_type, self._limits)
-        announced = headers.get(b"content-length", b"")
-        announced_bytes = int(announced) if announced.isdigit() else None
-        is_small = announced_bytes is not None and announced_bytes <= PIECE_BYTES
-        if not is_small or identity.is_anonymous or b"expect" in headers:
+        upload.known_at = recalled.serial if recalled else None
+        if not is_small or identity.is_anonymous:
             await asyncio.to_thread(upload.begin)
             check_file_size((announced_bytes or 0) - FIELDS_LIMIT_BYTES, self._limits)
         # 3. the body; 4. the decision
@@ -110,7 +115,15 @@ class Uploads:
                     await thread.start(upload.take_in, piece)
                     piece, piece_bytes = [], 0
             await thread.finish()
-            return await self._decide(upload, thread, piece)
+            try:
+                accepted = await self._decide(upload, thread, piece)
+            except IdentityOutdated:
+                upload.identity = await self._authenticator.authenticate(scope, body.receive)
+                upload.known_at = recalled = None
+                accepted = await self._decide(upload, thread, piece)
+            if recalled:
+                self._authenticator.confirm(recalled, upload.allowed_at)
+            return accepted
         finally:
             with suppress(ConveyorError):  # one that is told already, or comes after one that is
                 await thread.finish()
@@ -144,6 +157,10 @@ class _Arriving:
         self, store: Store, identity: Identity, index: str, content_type: str, limits: UploadLimits
     ) -> None:
         self.identity = identity
+        self.known_at: int | None = None
+        """The serial that the identity was found out at; ``None``: just now."""
+        self.allowed_at = 0
+        """The serial at which the caller was allowed to upload."""
         self._store = store
         self._index = index
         self._content_type = content_type
@@ -152,9 +169,11 @@ class _Arriving:
         self._reader: FormReader | None = None
 
     def begin(self) -> FormReader:
-        """The reader of the form, once it is known that the caller may upload; raises ConveyorError."""
+        """The reader of the form, once the caller may upload; raises ConveyorError, IdentityOutdated."""
         if self._reader is None:
-            check_upload_rights(self._store, self.identity, self._index)
+            self.allowed_at = check_upload_rights(
+                self._store, self.identity, self._index, known_at=self.known_at
+            )
             self._reader = FormReader(self._content_type)
         return self._reader
 
@@ -168,7 +187,7 @@ class _Arriving:
         self._file.write(reader.take_file())
 
     def accept(self, rest: list[bytes]) -> tuple[ReceivedUpload, AcceptedUpload | UpstreamQuestion]:
-        """Take in the last bytes and decide about the whole; raises ConveyorError."""
+        """Take in the last bytes and decide about the whole; raises ConveyorError, IdentityOutdated."""
         self.take_in(rest)
         filename, form = self.begin().finish()
         received = ReceivedUpload(index=self._index, filename=filename, form=form, file=self._file)
