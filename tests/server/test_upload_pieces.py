@@ -252,9 +252,7 @@ async def test_token_that_is_remembered_is_refused_once_it_is_revoked(store: Sto
         for version in ("1.0", "2.0", "3.0"):
             sent = Sent(body_of(make_wheel(version=version)), token=admin)
             assert "is in index" in await upload(store, sent, authenticator=authenticator)
-        create_index(
-            store, ADMIN, "other", mode="uploads"
-        )  # could be about a token, and is not
+        create_index(store, ADMIN, "other", mode="uploads")  # could be about a token, and is not
         sent = Sent(body_of(make_wheel(version="4.0")), token=admin)
         assert "is in index" in await upload(store, sent, authenticator=authenticator)
         revoke_token(store, ADMIN, list_tokens(store, ADMIN)[0].id)

@@ -1,6 +1,6 @@
 """Opens the catalogue: SQLite (one node) or PostgreSQL (any number of nodes), behind one SQLAlchemy engine.
 
-Two kinds of transaction, and no others:
+Two kinds of transaction, and no others; ``asking`` is for a single statement, which needs none:
 
 ``reading``   one snapshot: every statement inside sees the same state. SQLite: a deferred ``BEGIN`` in WAL
               mode; PostgreSQL: ``REPEATABLE READ, READ ONLY``.
@@ -109,6 +109,14 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 
 
 @contextmanager
+def asking(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """A connection of what ``open_catalog`` gave for one ``Statement`` that reads: it is its own snapshot."""
+    askers: sqlalchemy.Engine = engine.get_execution_options()["askers"]
+    with askers.connect() as connection:
+        yield connection
+
+
+@contextmanager
 def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """A write transaction on what ``open_catalog`` gave, committed on leaving, rolled back by any exception.
 
@@ -156,7 +164,7 @@ def _open_sqlite(url: sqlalchemy.URL) -> sqlalchemy.Engine:
         },
     )
     writers = engine.execution_options(sqlite_begin=_BEGIN_IMMEDIATE)
-    engine.update_execution_options(readers=engine, writers=writers, write_turn=turn)
+    engine.update_execution_options(readers=engine, askers=engine, writers=writers, write_turn=turn)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "engine_disposed", lambda _: turn.close())
@@ -207,7 +215,8 @@ def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
     )
     event.listen(engine, "checkout", _refuse_ended)
     readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    engine.update_execution_options(readers=readers, writers=engine, write_turn=None)
+    askers = engine.execution_options(isolation_level="AUTOCOMMIT")
+    engine.update_execution_options(readers=readers, askers=askers, writers=engine, write_turn=None)
     return engine
 
 

@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, exists, func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from conveyor.catalog.database.serials import next_serial
 from conveyor.catalog.database.statements import Statement
-from conveyor.catalog.database.tables import events, serial
+from conveyor.catalog.database.tables import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,14 +48,6 @@ _TOUCHING = Statement(
 )
 
 
-_SINCE = Statement(
-    select(
-        serial.c.newest,
-        exists().where(events.c.serial > bindparam("serial"), events.c.project.is_(None)),
-    )
-)
-
-
 def insert_event(connection: Connection, recorded: Event) -> None:
     """Write one event; its serial was taken with ``serials.next_serial`` in the same transaction."""
     _INSERT.run(
@@ -76,15 +68,6 @@ def insert_event(connection: Connection, recorded: Event) -> None:
 def is_touched_since(connection: Connection, project: str, serial: int) -> bool:
     """Whether any change after ``serial`` was about this project, or about no single one."""
     return _TOUCHING.first(connection, {"serial": serial, "project": project}) is not None
-
-
-def newest_and_whether_all_are_touched(connection: Connection, serial: int) -> tuple[int, bool]:
-    """The newest serial, and whether any change after ``serial`` was about no single project.
-
-    Such are all changes of users, tokens, indexes and prefixes.
-    """
-    newest, is_touched = _SINCE.all(connection, {"serial": serial})[0]
-    return newest, bool(is_touched)
 
 
 def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> list[Event]:

@@ -12,9 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
-    BigInteger,
     Integer,
-    Text,
     and_,
     bindparam,
     exists,
@@ -32,6 +30,7 @@ from conveyor.catalog.database.statements import Statement, insert_missing, is_a
 from conveyor.catalog.database.tables import (
     claims,
     distributions,
+    events,
     index_bases,
     indexes,
     mirrored_projects,
@@ -41,7 +40,14 @@ from conveyor.catalog.database.tables import (
     retired_filenames,
     serial,
 )
-from conveyor.domain.indexes.definitions import Claim, Index, IndexKind, IndexMode, covering_prefixes
+from conveyor.domain.indexes.definitions import (
+    Claim,
+    Index,
+    IndexesNow,
+    IndexKind,
+    IndexMode,
+    covering_prefixes,
+)
 from conveyor.domain.indexes.projects import ProjectSize, ProjectStatus, status_from
 from conveyor.domain.words.names import LOOKALIKES, MOST_RELEASE_NUMBERS, skeleton
 
@@ -71,7 +77,7 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
         )
 
 
-_ALL = Statement(
+_ALL_COLUMNS = (
     select(
         indexes.c.name,
         indexes.c.kind,
@@ -83,11 +89,28 @@ _ALL = Statement(
     .join_from(indexes, index_bases, indexes.c.name == index_bases.c.index_name, isouter=True)
     .order_by(indexes.c.name, index_bases.c.position)
 )
+_ALL = Statement(_ALL_COLUMNS)
 
 
 def all_indexes(connection: Connection) -> dict[str, Index]:
     """Every index, keyed and ordered by name."""
     return {index.name: index for index in _indexes_from(tuple(_ALL.all(connection)))}
+
+
+_ALL_SINCE = Statement(
+    _ALL_COLUMNS.add_columns(
+        select(serial.c.newest).scalar_subquery(),
+        exists().where(events.c.serial > bindparam("serial"), events.c.project.is_(None)),
+    )
+)
+
+
+def indexes_now(connection: Connection, *, since: int) -> IndexesNow:
+    """Every index, and whether anything but projects has changed after a serial; one statement."""
+    rows = _ALL_SINCE.all(connection, {"serial": since})
+    found = _indexes_from(tuple(row[:6] for row in rows))
+    *_, newest, is_touched = rows[0]
+    return IndexesNow(newest, {index.name: index for index in found}, bool(is_touched))
 
 
 @lru_cache(maxsize=4)
@@ -183,7 +206,6 @@ def is_claim_on(prefixes: int) -> ColumnElement[bool]:
 class UploadFacts:
     """What rows say about an upload, all of one moment."""
 
-    serial: int
     claims: tuple[Claim, ...]
     """Those that cover the project's name."""
     has_project: bool
@@ -214,7 +236,6 @@ def upload_facts(
         found.setdefault(kind, []).append(tuple(columns))
     (known,) = found.get("project", [(None, None, 0, None)])
     return UploadFacts(
-        serial=found["serial"][0][2],
         claims=tuple(Claim(name, is_prefix=bool(prefix)) for name, _, prefix, _ in found.get("claim", ())),
         has_project="project" in found,
         status=status_from(*known[:2]),
@@ -235,12 +256,10 @@ def _upload_facts(prefixes: int) -> Statement:
     """Rows of a kind and four columns: two of text, two of numbers."""
     project: BindParameter[str] = bindparam("project")
     filename: BindParameter[str] = bindparam("filename")
-    no_text, no_number = cast_as(null(), Text), cast_as(null(), BigInteger)
     is_same = (distributions.c.filename == filename) & (distributions.c.sha256 == bindparam("sha256"))
     return Statement(
         union_all(
-            _facts("serial", no_text, no_text, serial.c.newest, no_number),
-            _facts(
+            _facts(  # the first: its columns say of which types those of the others are
                 "project",
                 projects.c.status,
                 projects.c.status_reason,

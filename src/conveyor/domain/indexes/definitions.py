@@ -164,6 +164,17 @@ def is_claimed(project: NormalizedName, claims: Iterable[Claim]) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class IndexesNow:
+    """Every index, and what is known of changes, at one moment."""
+
+    serial: int
+    indexes: Mapping[str, Index]
+    """Keyed and ordered by name."""
+    is_house_touched: bool
+    """Whether any change since an earlier serial was about no single project: a user, a token, an index."""
+
+
 def covering_prefixes(project: NormalizedName) -> tuple[str, ...]:
     """Every prefix whose claim would cover a project's name: ``a-b-c`` → ``a``, ``a-b``, ``a-b-c``."""
     words = project.split("-")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from conveyor.catalog.database.connection import reading, storage_error, writing
+from conveyor.catalog.database.connection import asking, reading, storage_error, writing
 from conveyor.catalog.database.events import Change
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, StorageFailed
@@ -164,6 +164,13 @@ def newest_change(store: Store) -> int:
 def read(store: Store) -> Iterator[Connection]:
     """A read transaction: one snapshot for all statements inside. Raises StorageFailed."""
     with database_errors("the catalogue cannot be read"), reading(store.catalog) as connection:
+        yield connection
+
+
+@contextmanager
+def ask(store: Store) -> Iterator[Connection]:
+    """A connection for one ``Statement`` that reads, with no transaction around it. Raises StorageFailed."""
+    with database_errors("the catalogue cannot be read"), asking(store.catalog) as connection:
         yield connection
 
 

@@ -18,14 +18,14 @@ after it, the client repeats the upload and hears that the identical file is the
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import storage_errors
-from conveyor.catalog.database.events import is_touched_since, newest_and_whether_all_are_touched
+from conveyor.catalog.database.events import is_touched_since
 from conveyor.catalog.database.statements import pipelined
-from conveyor.catalog.indexes.definitions import all_indexes
+from conveyor.catalog.indexes.definitions import indexes_now
 from conveyor.catalog.releases.distributions import insert_distribution, insert_placement, metadata_of
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
@@ -34,12 +34,13 @@ from conveyor.domain.indexes.policy import UploadLimits, accepting_index
 from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.shared_commits import record_together
-from conveyor.operations.store.store import read
+from conveyor.operations.store.store import ask, read
 from conveyor.operations.uploads.decisions import Decision, WantedUpload, decide, decide_or_ask
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
     from conveyor.domain.distributions.attestations import Attestation
+    from conveyor.domain.indexes.definitions import IndexesNow
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
@@ -54,6 +55,8 @@ class ReceivedUpload:
     filename: str
     form: UploadForm
     file: IncomingFile
+    seen: IndexesNow | None = None
+    """The indexes, as they were when the caller was allowed to upload; ``None``: they have to be read."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +81,25 @@ class UpstreamQuestion:
     """What step 1 found, so that it is not done again."""
 
 
-def check_upload_rights(store: Store, identity: Identity, index: str, *, known_at: int | None = None) -> int:
+def check_upload_rights(
+    store: Store, identity: Identity, index: str, *, known_at: int | None = None
+) -> IndexesNow:
     """Allow this caller to upload something into an index: what can be said before the body is read.
 
-    ``known_at``: the serial that the identity was found out at, if not just now. Returns the serial at which
-    all of this was so.
+    ``known_at``: the serial that the identity was found out at, if not just now. Returns the indexes, as
+    they were when all of this was so.
 
     Raises:
         NotFound, Forbidden, Unauthorized: as ``accept_upload``.
         IdentityOutdated: users or tokens may have changed since ``known_at``.
     """
-    with read(store) as connection:
-        with pipelined(connection):
-            since = _NEVER if known_at is None else known_at
-            newest, is_touched = newest_and_whether_all_are_touched(connection, since)
-            if is_touched and known_at is not None:
-                raise IdentityOutdated
-            indexes = all_indexes(connection)
-        accepting_index(index, indexes, identity)
+    with ask(store) as connection:
+        now = indexes_now(connection, since=_NEVER if known_at is None else known_at)
+    if now.is_house_touched:
+        raise IdentityOutdated
+    accepting_index(index, now.indexes, identity)
     may_upload(identity, index)
-    return newest
+    return now
 
 
 class IdentityOutdated(Exception):
@@ -128,8 +130,8 @@ def accept_upload(
     # 1. the file
     distribution = _read(store, upload, limits)
     # 2. policy, before anything is written
-    wanted = WantedUpload(upload.index, distribution, identity, limits, upstream_has=None)
-    with read(store) as connection:
+    wanted = WantedUpload(upload.index, distribution, identity, limits, upstream_has=None, seen=upload.seen)
+    with ask(store) as connection:
         decision = decide_or_ask(connection, wanted)
     if decision is None:
         return UpstreamQuestion(distribution.project, distribution)
@@ -187,8 +189,9 @@ def _write(wanted: WantedUpload, before: Decision, provenance_sha256: str | None
             name = wanted.distribution.display_name
             insert_project(connection, project, display_name=name, created_at=change.at)
         lock_project(connection, project)
-        is_touched = is_touched_since(connection, project, before.facts.serial)
-    decision = before if before.is_claimed and not is_touched else decide(connection, wanted)
+        is_touched = is_touched_since(connection, project, before.serial)
+    holds = before.is_claimed and not is_touched
+    decision = before if holds else decide(connection, replace(wanted, seen=None))
     if decision.holder is None:
         if not decision.is_claimed:
             claim_for_upload(change, project)

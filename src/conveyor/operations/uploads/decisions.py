@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes.definitions import all_indexes, upload_facts
+from conveyor.catalog.indexes.definitions import indexes_now, upload_facts
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.policy import (
     FilenameState,
@@ -28,13 +28,11 @@ from conveyor.domain.words.names import equal_spellings, parse_version
 from conveyor.operations.indexes.claims import check_new_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sqlalchemy import Connection
 
     from conveyor.catalog.indexes.definitions import UploadFacts
     from conveyor.domain.distributions.reading import Distribution
-    from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.indexes.definitions import IndexesNow
     from conveyor.domain.indexes.policy import UploadLimits
     from conveyor.domain.people.access import Identity
 
@@ -49,12 +47,15 @@ class WantedUpload:
     limits: UploadLimits
     upstream_has: bool | None
     """Whether upstream has a project of that name; ``None``: it was not asked."""
+    seen: IndexesNow | None = None
+    """The indexes as they were a moment ago; ``None``: they have to be read."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """It is allowed, as things stood at the serial of the facts."""
+    """It is allowed, as things stood at a serial."""
 
+    serial: int
     facts: UploadFacts
     holder: str | None
     """The index that shows the identical file already; ``None``: the file is new here."""
@@ -70,11 +71,11 @@ def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | No
     Raises:
         NotFound, Forbidden, Unauthorized, DistributionExists, Conflict, TooLarge: it is not allowed.
     """
-    facts, indexes = _look(connection, wanted)
+    facts, now = _look(connection, wanted)
     if must_ask_upstream(wanted.identity, wanted.distribution.project, facts.claims):
         may_claim(wanted.identity, wanted.distribution.project)
         return None
-    return _decide(connection, wanted, facts, indexes)
+    return _decide(connection, wanted, facts, now)
 
 
 def decide(connection: Connection, wanted: WantedUpload) -> Decision:
@@ -82,11 +83,12 @@ def decide(connection: Connection, wanted: WantedUpload) -> Decision:
     return _decide(connection, wanted, *_look(connection, wanted))
 
 
-def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, Mapping[str, Index]]:
+def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, IndexesNow]:
     distribution = wanted.distribution
     project, version = distribution.project, distribution.version
-    indexes = all_indexes(connection)
-    accepting_index(wanted.index, indexes, wanted.identity)
+    # Read before the facts: what changes in between is found by its serial, inside the transaction.
+    now = wanted.seen or indexes_now(connection, since=0)
+    accepting_index(wanted.index, now.indexes, wanted.identity)
     may_upload(wanted.identity, wanted.index, project)
     facts = upload_facts(
         connection,
@@ -95,13 +97,11 @@ def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, Ma
         sha256=distribution.digests.sha256,
         spellings=sorted({version, *equal_spellings(parse_version(version))}),
     )
-    return facts, indexes
+    return facts, now
 
 
-def _decide(
-    connection: Connection, wanted: WantedUpload, facts: UploadFacts, indexes: Mapping[str, Index]
-) -> Decision:
-    distribution = wanted.distribution
+def _decide(connection: Connection, wanted: WantedUpload, facts: UploadFacts, now: IndexesNow) -> Decision:
+    distribution, indexes = wanted.distribution, now.indexes
     project, version = distribution.project, distribution.version
     if not is_claimed(project, facts.claims):
         check_new_name(connection, wanted.identity, project, upstream_has=wanted.upstream_has)
@@ -128,4 +128,6 @@ def _decide(
             distribution.size_bytes, facts.size, name=project, store_limit_bytes=wanted.limits.project_bytes
         )
     has_own_claim = any(not claim.is_prefix for claim in facts.claims)
-    return Decision(facts, holder, is_claimed=has_own_claim, has_release=version in facts.releases)
+    return Decision(
+        now.serial, facts, holder, is_claimed=has_own_claim, has_release=version in facts.releases
+    )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from conveyor.domain.indexes.definitions import IndexesNow
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
@@ -121,8 +122,8 @@ class Uploads:
                 upload.identity = await self._authenticator.authenticate(scope, body.receive)
                 upload.known_at = recalled = None
                 accepted = await self._decide(upload, thread, piece)
-            if recalled:
-                self._authenticator.confirm(recalled, upload.allowed_at)
+            if recalled and upload.seen:
+                self._authenticator.confirm(recalled, upload.seen.serial)
             return accepted
         finally:
             with suppress(ConveyorError):  # one that is told already, or comes after one that is
@@ -159,8 +160,8 @@ class _Arriving:
         self.identity = identity
         self.known_at: int | None = None
         """The serial that the identity was found out at; ``None``: just now."""
-        self.allowed_at = 0
-        """The serial at which the caller was allowed to upload."""
+        self.seen: IndexesNow | None = None
+        """The indexes, as they were when the caller was allowed to upload."""
         self._store = store
         self._index = index
         self._content_type = content_type
@@ -171,9 +172,7 @@ class _Arriving:
     def begin(self) -> FormReader:
         """The reader of the form, once the caller may upload; raises ConveyorError, IdentityOutdated."""
         if self._reader is None:
-            self.allowed_at = check_upload_rights(
-                self._store, self.identity, self._index, known_at=self.known_at
-            )
+            self.seen = check_upload_rights(self._store, self.identity, self._index, known_at=self.known_at)
             self._reader = FormReader(self._content_type)
         return self._reader
 
@@ -190,7 +189,7 @@ class _Arriving:
         """Take in the last bytes and decide about the whole; raises ConveyorError, IdentityOutdated."""
         self.take_in(rest)
         filename, form = self.begin().finish()
-        received = ReceivedUpload(index=self._index, filename=filename, form=form, file=self._file)
+        received = ReceivedUpload(self._index, filename, form, self._file, seen=self.seen)
         answer = accept_upload(self._store, received, identity=self.identity, limits=self._limits)
         return received, answer
 
