@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import get_args
 
 from conveyor.domain.distributions.archives import GIBIBYTE, MEBIBYTE, ArchiveLimits
 from conveyor.domain.distributions.metadata import (
@@ -12,11 +13,14 @@ from conveyor.domain.distributions.metadata import (
     MOST_HEADERS,
     NEWEST_METADATA_VERSION,
 )
+from conveyor.errors import Rule
 from conveyor.operations.store.rendering import CPU_SECONDS
 from conveyor.server.uploads.forms import FIELDS_LIMIT_BYTES, MOST_PARTS
 from docs.markdown import ROOT, page
+from domain.public_rules import PUBLIC_RULES
 
 PAGE = "docs/reference/uploads.md"
+STRICTER, LOOSER = "Stricter than the public index", "Looser than the public index"
 
 
 def test_limits_on_the_page_are_those_of_the_code() -> None:
@@ -48,6 +52,30 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 def test_every_rule_on_the_page_names_a_test() -> None:
-    rows = [row for row in page(PAGE).rows() if len(row) == 3]
+    rows = [row for row in page(PAGE).rows() if len(row) == 3 and not re.fullmatch("`[a-z-]+`", row[1])]
     assert len(rows) > 50
     assert [row for row in rows if "::test_" not in row[2]] == []
+
+
+def test_rules_on_the_page_are_those_that_answers_name() -> None:
+    text = _section("Rules by name")
+    listed = re.findall(r'^\| <a id="([a-z-]+)"></a>`([a-z-]+)` \|', text, flags=re.MULTILINE)
+    assert [name for _, name in listed] == list(get_args(Rule))
+    assert all(anchor == name for anchor, name in listed)
+
+
+def test_what_is_stricter_than_the_public_index_is_on_the_page_with_its_reason() -> None:
+    listed = re.findall(r"^\| (.+?) \| `([a-z-]+)` \| .{9,} \|$", _section(STRICTER), re.MULTILINE)
+    stricter = [row for row in PUBLIC_RULES if row.is_accepted_there and row.rules_here]
+    assert listed == [(row.name, rule) for row in stricter for rule in row.rules_here]
+
+
+def test_what_is_looser_than_the_public_index_is_on_the_page() -> None:
+    listed = re.findall(r"^\| (.+?) \| .{9,} \|$", _section(LOOSER), re.MULTILINE)
+    looser = [row.name for row in PUBLIC_RULES if not row.is_accepted_there and not row.rules_here]
+    assert listed == looser
+
+
+def _section(heading: str) -> str:
+    """The text below a heading of the page, up to the next one."""
+    return page(PAGE).text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
