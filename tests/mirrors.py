@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.blobs import BlobStore
+    from conveyor.operations.store.store import Store
     from distributions_made import Made
     from upstreams import RunningUpstream
 
@@ -43,10 +44,11 @@ async def mirroring(
     *,
     clock: Callable[[], datetime] | None = None,
     blobs: BlobStore | None = None,
+    store: Store | None = None,
     **more: Any,
 ) -> AsyncIterator[Reader]:
-    """A new store that mirrors an upstream; answers that wait for something are let go at the end."""
-    store = replace(make_store(folder / "store"), clock=clock or Clock())
+    """A store, if need be a new one, that mirrors an upstream; answers that wait are let go at the end."""
+    store = store or replace(make_store(folder / "store"), clock=clock or Clock())
     if blobs is not None:
         store = replace(store, blobs=blobs)
     async with reading(store, upstream_url=upstream.url, **more) as reader:

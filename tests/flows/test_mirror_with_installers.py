@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from distributions_made import core_metadata, make_wheel
-from running_stores import running_store, serve_environment
-from upstreams import running_upstream
+from running_stores import children_of, running_store, serve_environment
+from upstreams import file_entry, running_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 LOWER = make_wheel("lower", "2.0")
 UPPER = make_wheel("upper", "1.5", metadata=core_metadata("upper", "1.5", requires=["lower>=1.0"]))
 OLD = make_wheel("lower", "0.5")
+JSON = "application/vnd.pypi.simple.v1+json"
 
 
 @pytest.fixture
@@ -47,29 +51,36 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), "PIP_CONFIG_FILE": os.devnull}
 
 
-def install(store: RunningStore, folder: Path, installer: str) -> list[str]:
-    """Install ``upper`` into a folder; returns what is in it."""
+def install(store: RunningStore, folder: Path, installer: str, *what: str) -> list[str]:
+    """Install ``upper``, or what is said, into a folder; returns what is in it."""
+    ended = installing(store, folder, installer, *what)
+    assert ended.returncode == 0, ended.stderr
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def installing(
+    store: RunningStore, folder: Path, installer: str, *what: str
+) -> subprocess.CompletedProcess[str]:
+    """Try to install something into a folder."""
     index = f"{store.url}/unstable/simple/"
     commands = {
         "pip": [
             *(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir"),
-            *("--target", str(folder), "--index-url", index, "upper"),
+            *("--target", str(folder), "--index-url", index),
         ],
         "uv": [
             *("uv", "pip", "install", "--no-config", "--no-cache", "--python", sys.executable),
-            *("--target", str(folder), "--index-url", index, "upper"),
+            *("--target", str(folder), "--index-url", index),
         ],
     }
     path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"  # noqa: PTH120 - not resolved: a venv
-    ended = subprocess.run(
-        commands[installer],
+    return subprocess.run(
+        [*commands[installer], *(what or ("upper",))],
         env={**clean_environment(folder.parent), "PATH": path},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert ended.returncode == 0, ended.stderr
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv"])
@@ -118,6 +129,71 @@ def test_damaged_file_reaches_no_client_whole(store: RunningStore, upstream: Run
     upstream.paths[_path(large)].body = large.content[:-1] + b"?"
     with pytest.raises(ProtocolError):
         store.get(f"/packages/{large.sha256}/{large.filename}")
+
+
+def offer(upstream: RunningUpstream, made: Made, **hashes: str) -> str:
+    """Serve a page with the file and just these hashes; returns the path of the file."""
+    project = made.filename.partition("-")[0]
+    upstream.add_json(project, [{**file_entry(upstream, made), "hashes": hashes}])
+    return _path(made)
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("is_hashed", [False, True], ids=["no-hash", "md5"])
+def test_files_without_a_digest_are_installed_with_their_dependencies(
+    tmp_path: Path, store: RunningStore, upstream: RunningUpstream, installer: str, is_hashed: bool
+) -> None:
+    for made in (LOWER, UPPER):
+        offer(upstream, made, **({"md5": hashlib.md5(made.content).hexdigest()} if is_hashed else {}))  # noqa: S324 - what old indexes name
+    installed = install(store, tmp_path / "first", installer)
+    assert {"lower-2.0.dist-info", "upper-1.5.dist-info"} <= set(installed)
+    assert install(store, tmp_path / "second", installer) == installed
+    assert [upstream.asked(_path(made)) for made in (LOWER, UPPER)] == [1, 1]
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_required_hashes_are_checked_of_files_without_a_digest(
+    tmp_path: Path, store: RunningStore, upstream: RunningUpstream, installer: str
+) -> None:
+    offer(upstream, LOWER)
+    for name, sha256 in (("right", LOWER.sha256), ("wrong", "0" * 64)):
+        (tmp_path / name).write_text(f"lower==2.0 --hash=sha256:{sha256}\n")
+    wrong = installing(store, tmp_path / "1", installer, "--require-hashes", "-r", str(tmp_path / "wrong"))
+    assert wrong.returncode != 0
+    assert LOWER.sha256 in wrong.stderr
+    asking = ("--require-hashes", "-r", str(tmp_path / "right"))
+    assert "lower" in install(store, tmp_path / "2", installer, *asking)
+
+
+def test_server_that_is_killed_in_the_first_download_begins_it_anew(
+    tmp_path: Path, upstream: RunningUpstream
+) -> None:
+    large = make_wheel("large", extra={"large/data.bin": bytes(range(256)) * 4000}, compression=0)
+    path = offer(upstream, large)
+    breaks_off = threading.Event()
+    upstream.paths[path].ends_after = breaks_off
+    address = f"/packages/unhashed/large/{large.filename}"
+    environment = serve_environment(PIP_INDEX_URL=upstream.url)
+    with running_store(tmp_path / "store", environment=environment) as killed:
+        killed.get("/unstable/simple/large/")
+        client = threading.Thread(target=_ask_in_vain, args=(killed, address))
+        client.start()
+        upstream.wait_until_asked(path)
+        for pid in (*children_of(killed.process), killed.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        client.join()
+    breaks_off.set()
+    with running_store(tmp_path / "store", environment=environment) as store:
+        (before,) = store.get("/unstable/simple/large/", Accept=JSON).json()["files"]
+        assert (before["url"], before["hashes"]) == (f"../../..{address}", {})
+        assert store.get(address).data == large.content
+        (after,) = store.get("/unstable/simple/large/", Accept=JSON).json()["files"]
+        assert after["hashes"] == {"sha256": large.sha256}
+
+
+def _ask_in_vain(store: RunningStore, address: str) -> None:
+    with pytest.raises(HTTPError):
+        store.get(address)
 
 
 def _path(made: Made) -> str:

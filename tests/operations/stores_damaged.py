@@ -12,7 +12,7 @@ from sqlalchemy import text
 from conveyor.blobs.inventory import local_blobs
 from conveyor.catalog.database.connection import writing
 from conveyor.catalog.database.events import Event, events_since
-from conveyor.domain.indexes.mirror import MirroredFile, UpstreamFile, UpstreamPage
+from conveyor.domain.indexes.mirror import Hashing, MirroredFile, UpstreamFile, UpstreamPage
 from conveyor.operations.indexes.mirror import keep_file, store_page
 from conveyor.operations.store.store import read
 
@@ -61,14 +61,20 @@ def make_metadata_blobs(store: Store) -> list[str]:
     return [store.blobs.put(row.metadata) for row in rows]
 
 
-def mirror(store: Store, made: Made) -> MirroredFile:
-    """A mirrored file whose bytes are stored, as after somebody has downloaded it."""
+def mirror(store: Store, made: Made, *, is_hashed: bool = True) -> MirroredFile:
+    """A mirrored file whose bytes are stored, as after somebody has downloaded it.
+
+    ``is_hashed``: whether upstream names its digest.
+    """
     project = canonicalize_name(made.filename.partition("-")[0])
-    offered = UpstreamFile(made.filename, f"http://127.0.0.1:9/{made.filename}", made.sha256)
+    sha256 = made.sha256 if is_hashed else None
+    offered = UpstreamFile(made.filename, f"http://127.0.0.1:9/{made.filename}", sha256)
     (file,) = store_page(store, "pypi", project, UpstreamPage((offered,), etag="1"))
     with store.blobs.new_temporary() as temporary:
         temporary.write(made.content)
-        keep_file(store, file, temporary, sha256=made.sha256, size_bytes=len(made.content))
+        hashing = Hashing(file)
+        hashing.update(made.content)
+        keep_file(store, hashing, temporary, size_bytes=len(made.content))
     return file
 
 

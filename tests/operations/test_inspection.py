@@ -35,6 +35,7 @@ def store(tmp_path: Path) -> Store:
     store = make_store(tmp_path / "store")
     make_release(store, make_worker(store))
     mirror(store, make_wheel("upstreams"))
+    mirror(store, make_wheel("unhashed"), is_hashed=False)
     return store
 
 
@@ -191,6 +192,8 @@ WRONG_ROWS = {
     "wrong-size": "update distributions set size_bytes = 1 where packagetype = 'sdist'",
     "retired-filename": "insert into retired_filenames values ('demo-1.0.tar.gz', 'x', 'now')",
     "wrong-mirror": "update mirrored_files set index_name = 'stable'",
+    "mirrored-without-digest": "update mirrored_files set sha256 = null",
+    "wrong-first-digest": "update first_digests set sha256 = 'x'",
     "missing-fact": "delete from facts where key = 'upstream'",
     "late-file": (
         "update events set action = 'promote' where serial ="

@@ -129,7 +129,7 @@ class Upstream:
             expect(answer, 200)
             return FileFacts(
                 filename=file.filename,
-                sha256=file.sha256,
+                place=file.place,
                 size_bytes=content_length(answer),
                 last_modified=last_modified(answer),
             )

@@ -11,12 +11,18 @@ from codecs import getincrementaldecoder, lookup
 from collections import deque
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urldefrag, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urldefrag, urlsplit
 
 from packaging.version import Version
 
-from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage, is_sound_filename
+from conveyor.domain.indexes.mirror import (
+    OTHER_HASHES,
+    UpstreamFile,
+    UpstreamPage,
+    is_hash,
+    is_sound_filename,
+)
 from conveyor.domain.indexes.projects import status_from
 from conveyor.domain.words.notation import is_sha256, utc_text
 from conveyor.errors import UpstreamFailed
@@ -25,7 +31,7 @@ from conveyor.upstream.documents import EndlessDocument, HtmlPage, JsonObject
 
 if TYPE_CHECKING:
     from codecs import IncrementalDecoder
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from conveyor.domain.indexes.projects import ProjectStatus
 
@@ -80,7 +86,7 @@ class PageReader:
         with self._refusing():
             kept, status = tuple(self._read.files()), self._read.status()
         if self._read.found and not kept:
-            raise UpstreamFailed(f"{self._url} names no file with a SHA-256", hint=_IS_INDEX)
+            raise UpstreamFailed(f"{self._url} names no file that installers know", hint=_IS_INDEX)
         return UpstreamPage(files=kept, etag=etag, status=status)
 
     @contextmanager
@@ -156,19 +162,23 @@ class _JsonPage:
         def keep(entry: object) -> None:
             self.found = _one_more(self.found, self._url)
             file = _json_file(_object(entry), self._url)
-            if _is_servable(file):
+            if file is not None and _is_servable(file):
                 files.append(file)
 
         return keep
 
 
-def _json_file(entry: Mapping[str, Any], base_url: str) -> UpstreamFile:
+def _json_file(entry: Mapping[str, Any], base_url: str) -> UpstreamFile | None:
+    hashes = _hashes((name, value) for name, value in _object(entry.get("hashes")).items())
+    if hashes is None:
+        return None
     yanked = entry.get("yanked")
     metadata = entry.get("core-metadata", entry.get("dist-info-metadata"))
     return UpstreamFile(
         filename=_text(entry.get("filename")) or "",
         url=_link(entry.get("url"), base_url) or "",
-        sha256=_digest(_object(entry.get("hashes")).get("sha256")) or "",
+        sha256=hashes.sha256,
+        other_hash=hashes.other,
         size_bytes=size_or_none(entry.get("size")),
         upload_time=_time(entry.get("upload-time")),
         requires_python=_text(entry.get("requires-python")),
@@ -201,7 +211,7 @@ class _HtmlPage:
         _check_version(self._document.meta.get("pypi:repository-version"), self._url)
         while self._links:
             file = _html_file(*self._links.popleft(), self._document.base_url)
-            if _is_servable(file):
+            if file is not None and _is_servable(file):
                 yield file
 
     def status(self) -> ProjectStatus:
@@ -230,13 +240,17 @@ _LINK_ATTRIBUTES = frozenset(
 )
 
 
-def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFile:
+def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFile | None:
     address, fragment = urldefrag(link["href"])
+    hashes = _hashes(parse_qsl(fragment))
+    if hashes is None:
+        return None
     metadata = link.get("data-core-metadata", link.get("data-dist-info-metadata"))
     return UpstreamFile(
-        filename=text,
+        filename=text if text.endswith(_ENDINGS) else _last_segment(address) or text,
         url=_link(address, base_url) or "",
-        sha256=_digest(parse_qs(fragment).get("sha256", [""])[0]) or "",
+        sha256=hashes.sha256,
+        other_hash=hashes.other,
         upload_time=_time(link.get("data-upload-time")),  # no standard, but some indexes give it
         requires_python=_text(link.get("data-requires-python")),
         is_yanked="data-yanked" in link,
@@ -250,8 +264,43 @@ def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFil
 # --- values ------------------------------------------------------------------------------------------------
 
 
+_ENDINGS = (".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".egg", ".exe")
+"""Of files that installers know, or knew."""
+
+
 def _is_servable(file: UpstreamFile) -> bool:
-    return bool(file.url and file.sha256) and is_sound_filename(file.filename)
+    """Whether it has an address and a name; without a hash, only its name tells it from any other link."""
+    is_told_apart = file.sha256 or file.other_hash or file.filename.endswith(_ENDINGS)
+    return bool(file.url and is_told_apart) and is_sound_filename(file.filename)
+
+
+def _last_segment(address: str) -> str | None:
+    """The filename at the end of an address, if it is one: listings of a folder shorten their texts."""
+    name = unquote(urlsplit(address).path.rpartition("/")[2])
+    return name if name.endswith(_ENDINGS) else None
+
+
+class _Hashes(NamedTuple):
+    """What a page names of a file's hashes."""
+
+    sha256: str | None
+    other: str | None
+    """The strongest one beside it, as ``md5/HEX``; ``None`` too when there is a SHA-256."""
+
+
+def _hashes(named: Iterable[tuple[object, object]]) -> _Hashes | None:
+    """The hashes of a file; ``None`` when one of them cannot be right, which must not pass for no hash.
+
+    Names that are unknown here say nothing (PEP 503: any hash of hashlib).
+    """
+    found = {str(name).lower(): str(value).lower() for name, value in named}
+    sha256 = found.get("sha256")
+    known = [name for name in OTHER_HASHES if name in found]
+    if (sha256 is not None and not is_sha256(sha256)) or not all(
+        is_hash(name, found[name]) for name in known
+    ):
+        return None
+    return _Hashes(sha256, f"{known[0]}/{found[known[0]]}" if known and sha256 is None else None)
 
 
 def _one_more(found: int, url: str) -> int:

@@ -22,6 +22,7 @@ from conveyor.catalog.database.tables import (
     distributions,
     events,
     evidence,
+    first_digests,
     indexes,
     mirrored_files,
     placements,
@@ -295,6 +296,29 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         .join_from(mirrored_files, indexes, mirrored_files.c.index_name == indexes.c.name)
         .where(indexes.c.kind != "mirror"),
         lambda filename, index: f'{filename} is known from the index "{index}", which mirrors nothing',
+    ),
+    (
+        "mirrored-without-digest",
+        select(mirrored_files.c.filename, mirrored_files.c.index_name).where(
+            mirrored_files.c.sha256.is_(None),
+            or_(mirrored_files.c.is_stored, mirrored_files.c.address.is_(None)),
+        ),
+        lambda filename, index: f'{filename} of the mirror "{index}" has no digest, and should have one',
+    ),
+    (
+        "wrong-first-digest",
+        select(mirrored_files.c.filename, mirrored_files.c.sha256, first_digests.c.sha256).join_from(
+            mirrored_files,
+            first_digests,
+            and_(
+                first_digests.c.address == mirrored_files.c.address,
+                first_digests.c.filename == mirrored_files.c.filename,
+                first_digests.c.sha256 != mirrored_files.c.sha256,
+            ),
+        ),
+        lambda filename, now, first: (
+            f"{filename} is known by the digest {now}, its first download had {first}"
+        ),
     ),
     (
         "evidence-without-file",

@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sqlalchemy import ColumnElement, literal, null, select, true, update
+from sqlalchemy import ColumnElement, and_, literal, null, select, true, update
 
 from conveyor.catalog.database.tables import distributions, mirrored_files
 
@@ -56,8 +56,8 @@ class Namer:
     project: str
     version: str | None
     filename: str
-    file_sha256: str
-    """Digest of the distribution itself."""
+    file_sha256: str | None
+    """Digest of the distribution itself; ``None``: of a mirrored one, not known yet."""
 
     @property
     def is_own(self) -> bool:
@@ -181,7 +181,12 @@ _NAMINGS = (
     _Naming("file", _FILES.sha256, true(), _FILES.size_bytes),
     _Naming("metadata", _FILES.metadata_sha256, _FILES.metadata.is_(None)),
     _Naming("provenance", _FILES.provenance_sha256, _FILES.provenance_sha256.is_not(None)),
-    _Naming("mirrored-file", _MIRRORED.sha256, _MIRRORED.is_stored, _MIRRORED.size_bytes),
+    _Naming(
+        "mirrored-file",
+        _MIRRORED.sha256,
+        and_(_MIRRORED.is_stored, _MIRRORED.sha256.is_not(None)),
+        _MIRRORED.size_bytes,
+    ),
     _Naming("mirrored-metadata", _MIRRORED.metadata_sha256, _MIRRORED.metadata_sha256.is_not(None)),
     _Naming("mirrored-provenance", _MIRRORED.provenance_sha256, _MIRRORED.provenance_sha256.is_not(None)),
 )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -201,7 +201,7 @@ mirrored_files = Table(
     Column("index_name", Text, ForeignKey("indexes.name"), primary_key=True),
     Column("project", Text, primary_key=True),
     Column("filename", Text, primary_key=True),
-    Column("sha256", Text, nullable=False),
+    Column("sha256", Text, comment="null until the first download, if upstream names none"),
     Column("url", Text, nullable=False, comment="where the upstream serves the bytes"),
     Column("size_bytes", BigInteger, comment="null until known"),
     Column("upload_time", Text, nullable=False),
@@ -221,7 +221,23 @@ mirrored_files = Table(
     ),
     Column("provenance_url", Text, comment="where the upstream serves the provenance object (PEP 740)"),
     Column("provenance_sha256", Text, comment="null until read"),
+    Column(
+        "address",
+        Text,
+        comment="where upstream names no SHA-256: md5/HEX (or another hash), or unhashed/PROJECT",
+    ),
     Index(None, "sha256"),
+    Index(None, "address"),
+)
+
+first_digests = Table(
+    "first_digests",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("computed_at", Text, nullable=False),
+    comment="which bytes an address without a SHA-256 stands for, from its first download on, for ever",
 )
 
 users = Table(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from conveyor.catalog.database.tables import mirrored_files, mirrored_projects
+from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.database.tables import first_digests, mirrored_files, mirrored_projects
 from conveyor.catalog.releases.projects import status_columns
 from conveyor.domain.indexes.mirror import MirroredFile, MirroredProject
 from conveyor.domain.indexes.projects import status_from
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Select
 
-_files, _projects = mirrored_files.c, mirrored_projects.c
+_files, _projects, _first = mirrored_files.c, mirrored_projects.c, first_digests.c
+
+KEYS_AT_ONCE = 500
+"""Values in one question."""
 
 _COLUMNS = (
     _files.index_name,
@@ -36,6 +41,7 @@ _COLUMNS = (
     _files.is_metadata_unreadable,
     _files.provenance_url,
     _files.provenance_sha256,
+    _files.address,
 )
 """In the order of the fields of ``MirroredFile``."""
 
@@ -67,6 +73,13 @@ _BY_DIGEST: Select[Any] = select(*_COLUMNS).where(
 )
 
 
+_BY_ADDRESS: Select[Any] = select(*_COLUMNS).where(
+    _files.address == bindparam("address"),
+    _files.filename == bindparam("filename"),
+    _files.sha256.is_(None),
+)
+
+
 def mirrored_projects_of(
     connection: Connection, project: str, index_names: Sequence[str]
 ) -> dict[str, MirroredProject]:
@@ -90,6 +103,44 @@ def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> li
     """The file of that digest and name in every mirror that has it."""
     rows = connection.execute(_BY_DIGEST, {"sha256": sha256, "filename": filename})
     return [MirroredFile(*row) for row in rows]
+
+
+def mirrored_without_digest(connection: Connection, address: str, filename: str) -> list[MirroredFile]:
+    """The file of that address and name in every mirror, as long as its digest is not known."""
+    rows = connection.execute(_BY_ADDRESS, {"address": address, "filename": filename})
+    return [MirroredFile(*row) for row in rows]
+
+
+def first_digest(connection: Connection, address: str, filename: str) -> str | None:
+    """The SHA-256 that was computed at the first download from an address; ``None``: there was none yet."""
+    return connection.scalar(
+        select(_first.sha256).where(_first.address == address, _first.filename == filename)
+    )
+
+
+def first_digests_of(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What was computed at first downloads, by (address, filename); those without one are missing."""
+    found: dict[tuple[str, str], str] = {}
+    for begin in range(0, len(keys), KEYS_AT_ONCE):
+        some = {address for address, _ in keys[begin : begin + KEYS_AT_ONCE]}
+        rows = connection.execute(
+            select(_first.address, _first.filename, _first.sha256).where(_first.address.in_(sorted(some)))
+        )
+        found.update({(address, filename): sha256 for address, filename, sha256 in rows})
+    return found
+
+
+def put_first_digest(
+    connection: Connection, address: str, filename: str, sha256: str, *, computed_at: str
+) -> str:
+    """Remember what was computed at the first download; returns what counts from then on.
+
+    Of two that end at once the one that is committed first counts.
+    """
+    statement = sqlite if is_sqlite(connection.engine) else postgresql
+    values = {"address": address, "filename": filename, "sha256": sha256, "computed_at": computed_at}
+    connection.execute(statement.insert(first_digests).values(values).on_conflict_do_nothing())
+    return first_digest(connection, address, filename) or sha256
 
 
 def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
@@ -159,6 +210,7 @@ def _values(file: MirroredFile) -> dict[str, Any]:
         "is_metadata_unreadable": file.is_metadata_unreadable,
         "provenance_url": file.provenance_url,
         "provenance_sha256": file.provenance_sha256,
+        "address": file.address,
     }
 
 

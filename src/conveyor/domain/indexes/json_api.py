@@ -112,7 +112,7 @@ def _file(file: PageFile, root_url: str) -> dict[str, Any]:
     is_wheel = file.filename.endswith(".whl")
     return {
         "comment_text": "",
-        "digests": {"sha256": file.sha256},
+        "digests": {"sha256": file.sha256} if file.sha256 else {},
         "downloads": -1,
         "filename": file.filename,
         "has_sig": False,

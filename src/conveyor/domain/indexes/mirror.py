@@ -5,6 +5,8 @@ filled in from what can be known, in this order:
 
 - upload time: upstream's; else the ``Last-Modified`` of the file; else when the store first saw it, kept for
   ever and labelled;
+- SHA-256: upstream's; else computed at the first download, and fixed from then on. Until then the file has no
+  digest on our pages, and an address made of the hash that upstream does name, or of its own name;
 - size: upstream's; else what the file's server says of its length; unknown until then;
 - metadata: every wheel has some, read out of the wheel if need be; its digest is known once it was read. An
   sdist has what upstream has beside it, else what stands in it, once it is stored and says that it is static.
@@ -14,16 +16,18 @@ filled in from what can be known, in this order:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.domain.indexes.projects import ACTIVE
 from conveyor.domain.indexes.simple_api import PageFile, version_in_filename, version_order
 from conveyor.domain.words.notation import from_utc_text, utc_text
+from conveyor.errors import UpstreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from packaging.utils import NormalizedName
 
@@ -39,13 +43,103 @@ ABSENT_FOR = timedelta(seconds=60)
 """How long "upstream has no such project" is believed: somebody may be waiting for the first release."""
 
 
+UNHASHED = "unhashed"
+"""Begins the address of a file of which upstream names no hash at all; the project's name follows."""
+
+
+class Hash(Protocol):
+    """A hash of hashlib; they have no common type there."""
+
+    @property
+    def digest_size(self) -> int:
+        """Bytes of the digest."""
+
+    def update(self, data: bytes, /) -> None:
+        """More bytes."""
+
+    def hexdigest(self) -> str:
+        """The digest of all bytes so far."""
+
+
+OTHER_HASHES: dict[str, Callable[[], Hash]] = {
+    "sha512": hashlib.sha512,
+    "sha384": hashlib.sha384,
+    "sha3_512": hashlib.sha3_512,
+    "sha3_384": hashlib.sha3_384,
+    "sha3_256": hashlib.sha3_256,
+    "blake2b": hashlib.blake2b,
+    "blake2b_256": lambda: hashlib.blake2b(digest_size=32),
+    "blake2_256": lambda: hashlib.blake2b(digest_size=32),
+    "blake2s": hashlib.blake2s,
+    "sha224": hashlib.sha224,
+    "sha3_224": hashlib.sha3_224,
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+}
+"""Hashes that an index may name instead of a SHA-256 (PEP 503: what hashlib always has), strongest first."""
+
+
+def is_hash(name: str, digest: str) -> bool:
+    """Whether a text can be the digest of a hash that is known by its name; both in lower case."""
+    make = OTHER_HASHES.get(name)
+    return make is not None and len(digest) == 2 * make().digest_size and not set(digest) - _HEX
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass
+class Hashing:
+    """The hashes of a file's bytes while they arrive: SHA-256, and the one that upstream names instead."""
+
+    file: MirroredFile
+    _sha256: Hash = field(default_factory=hashlib.sha256)
+    _other: Hash | None = None
+    _expected: str = ""
+
+    def __post_init__(self) -> None:
+        """Begin with the hash of the file's address, if that has one."""
+        name, _, digest = (self.file.address or "").partition("/")
+        if name in OTHER_HASHES:
+            self._other, self._expected = OTHER_HASHES[name](), digest
+
+    def update(self, chunk: bytes) -> None:
+        """More bytes."""
+        self._sha256.update(chunk)
+        if self._other is not None:
+            self._other.update(chunk)
+
+    def sha256(self) -> str:
+        """The digest of the bytes.
+
+        Raises:
+            UpstreamFailed: they are not the file that upstream's page named.
+        """
+        sha256, said = self._sha256.hexdigest(), self.file.sha256
+        if said not in (None, sha256):
+            source = "its page says" if self.file.address is None else "its first download had"
+            raise _other_bytes(self.file.filename, f"SHA-256 {sha256}, {source} {said}")
+        if self._other is not None and self._other.hexdigest() != self._expected:
+            name = (self.file.address or "").partition("/")[0]
+            found = f"{name} {self._other.hexdigest()}, its page says {self._expected}"
+            raise _other_bytes(self.file.filename, found)
+        return sha256
+
+
+def _other_bytes(filename: str, found: str) -> UpstreamFailed:
+    return UpstreamFailed(
+        f"upstream sent other bytes for {filename}: {found}",
+        hint="nothing was stored; is a proxy in between, or was the file replaced?",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamFile:
     """A file as an upstream's page describes it; ``None`` where the page is silent."""
 
     filename: str
     url: str
-    sha256: str
+    sha256: str | None
     size_bytes: int | None = None
     upload_time: str | None = None
     requires_python: str | None = None
@@ -55,6 +149,8 @@ class UpstreamFile:
     metadata_sha256: str | None = None
     provenance_url: str | None = None
     """Of the provenance object (PEP 740)."""
+    other_hash: str | None = None
+    """The strongest one that stands in place of a SHA-256, as ``md5/HEX``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +176,8 @@ class MirroredFile:
     index: str
     project: str
     filename: str
-    sha256: str
+    sha256: str | None
+    """``None`` until the first download, if upstream names none."""
     url: str
     size_bytes: int | None
     upload_time: str
@@ -98,6 +195,13 @@ class MirroredFile:
     """Where upstream serves the provenance object (PEP 740)."""
     provenance_sha256: str | None = None
     """``None`` until it was read."""
+    address: str | None = None
+    """``md5/HEX`` (or another hash) or ``unhashed/PROJECT``, if upstream named no SHA-256."""
+
+    @property
+    def place(self) -> str:
+        """What its address begins with: the digest as soon as it is known."""
+        return self.sha256 or self.address or ""
 
     @property
     def is_wheel(self) -> bool:
@@ -131,7 +235,8 @@ class FileFacts:
     """What the server of a file says of it without sending it."""
 
     filename: str
-    sha256: str
+    place: str
+    """Of the file that was asked about (see ``MirroredFile``)."""
     size_bytes: int | None
     last_modified: str | None
 
@@ -171,6 +276,11 @@ def is_sound_filename(filename: str) -> bool:
     )
 
 
+def address_of(file: UpstreamFile, project: str) -> str | None:
+    """Where a file is without a SHA-256 that upstream names; ``None``: it names one."""
+    return None if file.sha256 is not None else file.other_hash or f"{UNHASHED}/{project}"
+
+
 def merge(
     known: Mapping[str, MirroredFile],
     offered: Iterable[UpstreamFile],
@@ -178,8 +288,12 @@ def merge(
     index: str,
     project: NormalizedName,
     now: datetime,
+    first_digests: Mapping[tuple[str, str], str] | None = None,
 ) -> FileChanges:
-    """What a new page changes: what was filled in stays as long as the bytes are the same."""
+    """What a new page changes: what was filled in stays as long as the bytes are the same.
+
+    ``first_digests``: by (address, filename), what was computed at first downloads.
+    """
     added: list[MirroredFile] = []
     changed: list[MirroredFile] = []
     seen: set[str] = set()
@@ -187,18 +301,21 @@ def merge(
         if file.filename in seen:
             continue
         seen.add(file.filename)
+        address = address_of(file, project)
+        if address is not None and first_digests:
+            file = replace(file, sha256=first_digests.get((address, file.filename)))  # noqa: PLW2901
         before = known.get(file.filename)
         if before is None:
-            added.append(_row(file, index=index, project=project, now=now))
+            added.append(_row(file, address, index=index, project=project, now=now))
         else:
-            after = _updated(before, file, now=now)
+            after = _updated(before, file, address, now=now)
             if after != before:
                 changed.append(after)
     removed = tuple(filename for filename in known if filename not in seen)
     return FileChanges(added=tuple(added), changed=tuple(changed), removed=removed)
 
 
-def _row(file: UpstreamFile, *, index: str, project: str, now: datetime) -> MirroredFile:
+def _row(file: UpstreamFile, address: str | None, *, index: str, project: str, now: datetime) -> MirroredFile:
     return MirroredFile(
         index=index,
         project=project,
@@ -215,12 +332,14 @@ def _row(file: UpstreamFile, *, index: str, project: str, now: datetime) -> Mirr
         metadata_sha256=file.metadata_sha256,
         is_stored=False,
         provenance_url=file.provenance_url,
+        address=address,
     )
 
 
-def _updated(before: MirroredFile, file: UpstreamFile, *, now: datetime) -> MirroredFile:
-    fresh = _row(file, index=before.index, project=before.project, now=now)
-    if before.sha256 != file.sha256:
+def _updated(before: MirroredFile, file: UpstreamFile, address: str | None, *, now: datetime) -> MirroredFile:
+    fresh = _row(file, address, index=before.index, project=before.project, now=now)
+    was_without_digest = before.sha256 is None and before.address == address
+    if before.place != fresh.place and not was_without_digest:
         return fresh
     is_same_metadata = file.has_metadata == before.upstream_has_metadata and (
         file.metadata_sha256 in (None, before.metadata_sha256)
@@ -239,7 +358,7 @@ def _updated(before: MirroredFile, file: UpstreamFile, *, now: datetime) -> Mirr
 
 def with_facts(file: MirroredFile, facts: FileFacts) -> MirroredFile:
     """The file with what its server said filled into what is not known better."""
-    if facts.sha256 != file.sha256:
+    if facts.place != file.place:
         return file
     known_time = file.is_upload_time_first_seen and facts.last_modified is not None
     return replace(
@@ -256,6 +375,7 @@ def page_file(file: MirroredFile) -> PageFile:
         filename=file.filename,
         index=file.index,
         sha256=file.sha256,
+        address=file.address,
         version=version_in_filename(file.filename),
         size_bytes=file.size_bytes,
         upload_time=file.upload_time,

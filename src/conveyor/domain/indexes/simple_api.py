@@ -53,7 +53,8 @@ class PageFile:
     filename: str
     index: str
     """Name of the index that supplies it."""
-    sha256: str
+    sha256: str | None
+    """``None`` of a mirrored file whose upstream names none, until its first download."""
     version: str | None
     """Canonical; ``None`` when the filename names none (an ``.exe`` of old times)."""
     size_bytes: int | None
@@ -72,6 +73,8 @@ class PageFile:
     """Its digest; ``None`` of a mirrored file whose metadata was not read yet."""
     has_provenance: bool = False
     """PEP 740: whether ``….provenance`` answers."""
+    address: str | None = None
+    """Stands in the file's URL as long as it has no SHA-256, such as ``md5/HEX``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,7 @@ def root_of(index: str) -> str:
 
 def file_path(file: PageFile) -> str:
     """The path of a file below the root of the store, percent-encoded."""
-    return f"packages/{file.sha256}/{quote(file.filename)}"
+    return f"packages/{file.sha256 or file.address}/{quote(file.filename)}"
 
 
 def render_project_json(page: ProjectPage, *, index: str, public_url: str) -> bytes:
@@ -212,7 +215,7 @@ def _file_json(file: PageFile, root: str, public_url: str) -> dict[str, Any]:
     rendered: dict[str, Any] = {
         "filename": file.filename,
         "url": root + path,
-        "hashes": {"sha256": file.sha256},
+        "hashes": {"sha256": file.sha256} if file.sha256 else {},
         "requires-python": file.requires_python,
         "size": file.size_bytes,
         "upload-time": file.upload_time,
@@ -224,6 +227,8 @@ def _file_json(file: PageFile, root: str, public_url: str) -> dict[str, Any]:
         del rendered["size"]
     if file.requires_python is None:
         del rendered["requires-python"]
+    if file.sha256 is None:
+        rendered["_sha256-is-computed-at-first-download"] = True
     if file.is_upload_time_first_seen:
         rendered["_upload-time-is-first-seen"] = True
     return rendered
@@ -241,7 +246,8 @@ def render_project_html(page: ProjectPage, *, index: str, public_url: str) -> by
 
 def _file_html(file: PageFile, root: str, public_url: str) -> str:
     path = file_path(file)
-    attributes = [f'href="{escape(root + path)}#sha256={escape(file.sha256)}"']
+    fragment = f"#sha256={escape(file.sha256)}" if file.sha256 else ""
+    attributes = [f'href="{escape(root + path)}{fragment}"']
     if file.requires_python is not None:
         attributes.append(f'data-requires-python="{escape(file.requires_python)}"')
     if file.is_yanked:

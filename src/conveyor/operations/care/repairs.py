@@ -171,7 +171,7 @@ def _source(blobs: FilesystemBlobs, sha256: str, sources: Sequence[Path]) -> Pat
 def _metadata_in_file(blobs: FilesystemBlobs, fault: Fault) -> bytes | None:
     """Lost metadata of a distribution of our own, read out of it again; ``None``: that does not give it."""
     for namer in fault.namers:
-        if namer.role == "metadata":
+        if namer.role == "metadata" and namer.file_sha256 is not None:
             content = _metadata_of_file(blobs, namer.filename, namer.file_sha256)
             if content is not None and hashlib.sha256(content).hexdigest() == fault.sha256:
                 return content
@@ -222,7 +222,7 @@ def _forget(change: Change, namers: Sequence[Namer]) -> bool:
     """Write of each mirrored file that its bytes are not here; whether there was one."""
     is_any = False
     for namer in namers:
-        if namer.role != "mirrored-file" or namer.index is None:
+        if namer.role != "mirrored-file" or namer.index is None or namer.file_sha256 is None:
             continue
         if mark_not_stored(change.connection, namer.index, namer.filename, namer.file_sha256):
             detail = {"filename": namer.filename, "sha256": namer.file_sha256}

@@ -9,7 +9,12 @@ from packaging.utils import canonicalize_name
 
 from conveyor.catalog.database.serials import newest_serial
 from conveyor.catalog.indexes.definitions import all_indexes, claims_on
-from conveyor.catalog.indexes.mirrored import mirrored_by_digest, mirrored_projects_of
+from conveyor.catalog.indexes.mirrored import (
+    first_digest,
+    mirrored_by_digest,
+    mirrored_projects_of,
+    mirrored_without_digest,
+)
 from conveyor.catalog.indexes.pages import held_files
 from conveyor.catalog.releases.distributions import deleted_at, metadata_of
 from conveyor.catalog.releases.projects import status_of
@@ -17,6 +22,7 @@ from conveyor.domain.distributions.metadata import read_fields
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
 from conveyor.domain.people.access import can_read
+from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import Gone, NotFound
 from conveyor.operations.store.store import read
 
@@ -35,7 +41,8 @@ class FoundFile:
     """A distribution that an index of this store holds."""
 
     filename: str
-    sha256: str
+    sha256: str | None
+    """``None``: of a mirrored file whose upstream names none, until its first download."""
     size_bytes: int | None
     """``None``: of a mirrored file, not known yet."""
     project: str
@@ -60,8 +67,10 @@ class FoundFile:
         return self.status.offers_files and any(not index.is_private for index in self.readable_through)
 
 
-def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
-    """The distribution of that digest and name: one of our own, else a mirror's.
+def find_file(store: Store, place: str, filename: str) -> FoundFile:
+    """The distribution of that place and name: one of our own, else a mirror's.
+
+    Its place is its SHA-256; or, of a mirrored one whose upstream names none, an address such as ``md5/HEX``.
 
     Raises:
         NotFound: no index holds it, or its name belongs to the house and only a mirror has it.
@@ -70,15 +79,18 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
     with read(store) as connection:
         serial = newest_serial(connection)
         indexes = all_indexes(connection)
-        own = held_files(connection, sha256, filename)
-        mirrored = [] if own else mirrored_by_digest(connection, sha256, filename)
+        sha256 = place if is_sha256(place) else first_digest(connection, place, filename)
+        own = held_files(connection, place, filename)
+        mirrored = mirrored_by_digest(connection, sha256, filename) if sha256 and not own else []
+        if not (own or mirrored):
+            mirrored = mirrored_without_digest(connection, place, filename)
         if mirrored:
             project = canonicalize_name(mirrored[0].project)
             if is_claimed(project, claims_on(connection, project)):
                 mirrored = []
         rows = own or mirrored
         if not rows:
-            raise _not_here(filename, deleted_at(connection, filename, sha256))
+            raise _not_here(filename, deleted_at(connection, filename, place))
         status = status_of(connection, rows[0].project)
         if mirrored:
             known = mirrored_projects_of(connection, mirrored[0].project, [row.index for row in mirrored])
@@ -86,7 +98,7 @@ def find_file(store: Store, sha256: str, filename: str) -> FoundFile:
     holders = {row.index for row in rows}
     return FoundFile(
         filename=filename,
-        sha256=sha256,
+        sha256=mirrored[0].sha256 if mirrored else place,
         size_bytes=rows[0].size_bytes,
         project=rows[0].project,
         supplied_by=next(name for name in indexes if name in holders),
@@ -127,7 +139,7 @@ def may_read_file(identity: Identity, found: FoundFile) -> None:
 
 def metadata_in_row(store: Store, found: FoundFile) -> bytes | None:
     """The core metadata of a distribution of our own; ``None``: it is a blob, as every mirrored file's is."""
-    if found.mirrored is not None:
+    if found.mirrored is not None or found.sha256 is None:
         return None
     with read(store) as connection:
         return metadata_of(connection, found.filename, found.sha256)

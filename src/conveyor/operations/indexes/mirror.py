@@ -17,10 +17,13 @@ from packaging.version import Version
 
 from conveyor.catalog.indexes.mirrored import (
     delete_mirrored_files,
+    first_digests_of,
     insert_mirrored_files,
     mirrored_by_digest,
     mirrored_page_files,
     mirrored_projects_of,
+    mirrored_without_digest,
+    put_first_digest,
     put_mirrored_project,
     update_mirrored_files,
 )
@@ -28,7 +31,7 @@ from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.distributions.filenames import distribution_filename
 from conveyor.domain.distributions.metadata import is_static
 from conveyor.domain.distributions.sdists import read_sdist
-from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, merge, with_facts
+from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, address_of, merge, with_facts
 from conveyor.domain.words.faults import Faults
 from conveyor.errors import InvalidDistribution, UpstreamFailed
 from conveyor.operations.store.store import read, record_change
@@ -39,7 +42,8 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.blobs import Temporary
-    from conveyor.domain.indexes.mirror import FileFacts, MirroredFile, UpstreamPage
+    from conveyor.catalog.database.events import Change
+    from conveyor.domain.indexes.mirror import FileFacts, Hashing, MirroredFile, UpstreamPage
     from conveyor.operations.store.store import Store
 
 ACTOR = "mirror"
@@ -69,7 +73,12 @@ def store_page(
             return tuple(rows.values())
         known = _as_said(index, project, page, change.at)
         put_mirrored_project(connection, known)
-        difference = merge(rows, page.files if page else (), index=index, project=project, now=store.clock())
+        offered = page.files if page else ()
+        addresses = [(address_of(file, project), file.filename) for file in offered]
+        firsts = first_digests_of(connection, [(one, name) for one, name in addresses if one is not None])
+        difference = merge(
+            rows, offered, index=index, project=project, now=store.clock(), first_digests=firsts
+        )
         delete_mirrored_files(connection, index, project, difference.removed)
         update_mirrored_files(connection, difference.changed)
         insert_mirrored_files(connection, difference.added)
@@ -159,6 +168,8 @@ def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
         NotFound, StorageFailed: the sdist is not among the blobs, or cannot be read.
     """
     faults = Faults()
+    if file.sha256 is None:
+        return None
     try:
         filename = distribution_filename(file.filename)
     except InvalidDistribution:
@@ -178,39 +189,56 @@ def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
     return content if is_of_file and is_static(dict(fields)) else None
 
 
-def keep_file(
-    store: Store, file: MirroredFile, temporary: Temporary, *, sha256: str, size_bytes: int
-) -> None:
-    """Keep a mirrored file that was received whole; ``sha256`` and ``size_bytes`` are those of its bytes.
+def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_bytes: int) -> MirroredFile:
+    """Keep a mirrored file that was received whole; returns it as it is known now.
+
+    If upstream names no SHA-256, the one of these bytes counts for the file's address from now on, for ever.
 
     Raises:
-        UpstreamFailed: the bytes are not the file that upstream's page named; nothing is stored.
+        UpstreamFailed: the bytes are not the file that upstream's page named, or that came from this address
+            before; nothing is stored.
     """
+    file = hashing.file
     # 1. are these the bytes?
-    if sha256 != file.sha256:
-        raise UpstreamFailed(
-            f"upstream sent other bytes for {file.filename}: SHA-256 {sha256}, its page says {file.sha256}",
-            hint="nothing was stored; is a proxy in between?",
-        )
+    sha256 = hashing.sha256()
     if file.size_bytes not in (None, size_bytes):
         raise UpstreamFailed(
-            f"upstream sent {size_bytes} bytes for {file.filename}, {file.size_bytes} were announced"
+            f"upstream sent {size_bytes} bytes for {file.filename}, {file.size_bytes} were announced",
+            hint="nothing was stored; is a proxy in between, or was the file replaced?",
         )
     with store.blobs.adding():
         # 2. durable
         store.blobs.adopt(temporary, sha256)
         # 3. the rows
         with record_change(store, actor=ACTOR) as change:
-            rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+            rows = mirrored_by_digest(change.connection, sha256, file.filename)
+            if file.sha256 is None and file.address is not None:
+                _fix_digest(change, file.address, file.filename, sha256)
+                rows += mirrored_without_digest(change.connection, file.address, file.filename)
             missing = [row for row in rows if not row.is_stored]
             update_mirrored_files(
-                change.connection, [replace(row, is_stored=True, size_bytes=size_bytes) for row in missing]
+                change.connection,
+                [replace(row, sha256=sha256, is_stored=True, size_bytes=size_bytes) for row in missing],
             )
             for row in missing:
                 detail = {"filename": row.filename, "sha256": sha256, "size_bytes": size_bytes}
                 change.event("mirror-file", index=row.index, project=row.project, detail=detail)
-                if row.size_bytes is None:
+                if row.sha256 is None:
+                    detail = {"filename": row.filename, "sha256": sha256}
+                    change.event("mirror-digest", index=row.index, project=row.project, detail=detail)
+                elif row.size_bytes is None:
                     change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
+    return replace(file, sha256=sha256, is_stored=True, size_bytes=size_bytes)
+
+
+def _fix_digest(change: Change, address: str, filename: str, sha256: str) -> None:
+    """From now on an address stands for these bytes; raises UpstreamFailed when it stands for others."""
+    counts = put_first_digest(change.connection, address, filename, sha256, computed_at=change.at)
+    if counts != sha256:
+        raise UpstreamFailed(
+            f"upstream sent other bytes for {filename}: SHA-256 {sha256}, its first download had {counts}",
+            hint="nothing was stored; a published file never changes: ask its publisher for a new version",
+        )
 
 
 def _change_rows(
@@ -223,7 +251,7 @@ def _change_rows(
 ) -> None:
     """Write what is known now into the rows of every mirror that has the file, with one event for each."""
     with record_change(store, actor=ACTOR) as change:
-        rows = mirrored_by_digest(change.connection, file.sha256, file.filename)
+        rows = mirrored_by_digest(change.connection, file.place, file.filename)
         after = [changed(row) for row in rows if changed(row) != row]
         update_mirrored_files(change.connection, after)
         for row in after:

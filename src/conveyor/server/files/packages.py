@@ -1,6 +1,7 @@
 """Files: ``/packages/{sha256}/{filename}``, with ``….metadata`` and ``….provenance`` beside it. Bare ASGI.
 
-A path names its bytes by their digest, so an answer never grows old, caches may keep it for ever, and it is
+A path names its bytes by their digest, or else (of a mirrored file whose upstream names no SHA-256) stands
+for those that were downloaded first: so an answer never grows old, caches may keep it for ever, and it is
 never compressed, so that ranges mean what they say. HEAD says what GET would. Small files come from memory,
 large ones are handed to the server by path (``http.response.pathsend``). A mirrored file that is not here yet
 is sent on while it is received.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from conveyor.domain.indexes.mirror import UNHASHED, is_hash
 from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
@@ -88,12 +90,12 @@ class Files:
 
     async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:
         """The file when its bytes are here; else it is sent as it arrives, and ``None`` comes back."""
-        sha256, filename = _target(scope["path"])
+        place, filename = _target(scope["path"])
         ending = next((one for one in (METADATA, PROVENANCE) if filename.endswith(one)), None)
         if ending is not None:
-            file = await self._sidecar(sha256, filename.removesuffix(ending), ending, identity)
+            file = await self._sidecar(place, filename.removesuffix(ending), ending, identity)
         else:
-            found = await asyncio.to_thread(find_file, self._store, sha256, filename)
+            found = await asyncio.to_thread(find_file, self._store, place, filename)
             may_read_file(identity, found)
             scope["state"]["supplied_by"] = found.supplied_by
             if found.mirrored is not None and not found.mirrored.is_stored:
@@ -101,15 +103,15 @@ class Files:
                     scope, receive, send, found=found, file=found.mirrored, mirroring=self._mirroring
                 ):
                     return None
-                found = await asyncio.to_thread(find_file, self._store, sha256, filename)
-            file = await asyncio.to_thread(ReadyFile, found, self._store.blobs, sha256, filename)
+                found = await asyncio.to_thread(find_file, self._store, place, filename)
+            file = await asyncio.to_thread(ReadyFile, found, self._store.blobs, str(found.sha256), filename)
         if self._freshness.may_keep(file.serial):
             self._cache.put(scope["path"], file)
         return file
 
-    async def _sidecar(self, sha256: str, filename: str, ending: str, identity: Identity) -> ReadyFile:
+    async def _sidecar(self, place: str, filename: str, ending: str, identity: Identity) -> ReadyFile:
         """What stands beside a file; beside a mirrored one it is fetched first, if need be."""
-        found = await asyncio.to_thread(find_file, self._store, sha256, filename)
+        found = await asyncio.to_thread(find_file, self._store, place, filename)
         may_read_file(identity, found)
         sidecars, is_metadata = self._mirroring.sidecars, ending == METADATA
         digest = found.metadata_sha256 if is_metadata else found.provenance_sha256
@@ -124,8 +126,10 @@ class Files:
 
 
 def _target(path: str) -> tuple[str, str]:
-    """(sha256, filename) of ``/packages/{sha256}/{filename}``; raises NotFound."""
-    parts = path.split("/")
-    if len(parts) != 4 or not is_sha256(parts[2]) or not parts[3]:
+    """(place, filename) of ``/packages/{place}/{filename}``, see ``find_file``; raises NotFound."""
+    place, _, filename = path.removeprefix("/packages/").rpartition("/")
+    kind, _, value = place.partition("/")
+    is_place = is_sha256(place) or (kind == UNHASHED and value and "/" not in value) or is_hash(kind, value)
+    if not is_place or not filename:
         raise NotFound(f"there is nothing at {path}", hint="files are at /packages/SHA256/FILENAME")
-    return parts[2], parts[3]
+    return place, filename

@@ -255,17 +255,19 @@ async def _piece(file: ReadyFile, stream: BinaryIO | None, position: int, size: 
     return (file.content or b"")[position : position + size]
 
 
-def file_headers(sha256: str, name: str, *, is_public: bool) -> tuple[tuple[bytes, bytes], ...]:
+def file_headers(sha256: str | None, name: str, *, is_public: bool) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of a file, all but its length: it may be kept for ever, by all if it is public.
 
-    A provenance object may grow later (PEP 740): it is asked for again each time.
+    A provenance object may grow later (PEP 740): it is asked for again each time. So is a file whose digest
+    is known after its last byte only: it has no ETag either.
     """
     content_type = next((kind for ending, kind in _CONTENT_TYPES if name.endswith(ending)), None)
     reach = b"public" if is_public else b"private"
-    lifetime = b", no-cache" if name.endswith(PROVENANCE) else b", max-age=31536000, immutable"
+    may_change = sha256 is None or name.endswith(PROVENANCE)
+    lifetime = b", no-cache" if may_change else b", max-age=31536000, immutable"
     return (
         (b"content-type", content_type or b"application/octet-stream"),
-        (b"etag", f'"{sha256}"'.encode()),
+        *(((b"etag", f'"{sha256}"'.encode()),) if sha256 is not None else ()),
         (b"cache-control", reach + lifetime),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),

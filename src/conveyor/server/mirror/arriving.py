@@ -46,7 +46,7 @@ async def send_arriving(
             it is broken off.
     """
     headers = file_headers(found.sha256, found.filename, is_public=found.is_public)
-    asked, etag = scope["headers"], f'"{found.sha256}"'
+    asked, etag = scope["headers"], f'"{found.sha256 or ""}"'
     # 1. what needs no bytes
     must_match(asked, etag)
     if has_already(asked, etag):

@@ -12,7 +12,6 @@ behind; else every client that breaks off would leave the store fetching gigabyt
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import storage_errors
+from conveyor.domain.indexes.mirror import Hashing
 from conveyor.errors import UpstreamFailed
 from conveyor.operations.indexes.mirror import keep_file
 from conveyor.server.memory.flights import Flights
@@ -46,7 +46,7 @@ NEARLY_DONE_BYTES = 64 * 1024 * 1024
 
 
 class Downloads:
-    """The downloads under way in one process, one per digest."""
+    """The downloads under way in one process, one per file."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Downloads:
     @contextmanager
     def follow(self, file: MirroredFile) -> Iterator[Follower]:
         """Follow the download of a file that is under way, or a new one, until the block is left."""
-        download = self._flights.board(file.sha256, lambda: self._begin(file))
+        download = self._flights.board((file.place, file.filename), lambda: self._begin(file))
         with download.followed() as follower:
             yield follower
 
@@ -89,6 +89,7 @@ class Download:
 
     def __init__(self, store: Store, upstream: Upstream, file: MirroredFile, *, limit_bytes: int) -> None:
         self.file = file
+        """As it is known now: with its digest, once it is stored."""
         self.size_bytes = file.size_bytes
         """Known for certain once it has begun; ``None``: its server does not say."""
         self.received_bytes = 0
@@ -132,7 +133,7 @@ class Download:
     def read(self, position: int, size: int) -> bytes:
         """Bytes that were received already; raises StorageFailed."""
         if self._reader is None:  # it ended before this follower came
-            with self._store.blobs.open(self.file.sha256) as blob:
+            with self._store.blobs.open(self.file.place) as blob:
                 blob.seek(position)
                 return blob.read(size)
         with storage_errors(f"{self.file.filename} cannot be read"):
@@ -154,13 +155,13 @@ class Download:
             self._close_reader()
 
     async def _receive(self, temporary: Temporary) -> None:
-        digest = hashlib.sha256()
+        hashing = Hashing(self.file)
 
         def write(chunk: bytes) -> None:
             temporary.write(chunk)
             with storage_errors(f"{self.file.filename} cannot be written to disk"):
                 temporary.file.flush()  # what is received can be read by followers
-            digest.update(chunk)
+            hashing.update(chunk)
 
         self._check_size(self.size_bytes)
         async with self._upstream.open_file(self.file) as body:
@@ -178,13 +179,8 @@ class Download:
                 await asyncio.to_thread(write, chunk)
                 self.received_bytes += len(chunk)
                 self.wake()
-        await asyncio.to_thread(
-            keep_file,
-            self._store,
-            self.file,
-            temporary,
-            sha256=digest.hexdigest(),
-            size_bytes=self.received_bytes,
+        self.file = await asyncio.to_thread(
+            keep_file, self._store, hashing, temporary, size_bytes=self.received_bytes
         )
 
     def _check_size(self, size_bytes: int | None) -> None:
@@ -224,6 +220,11 @@ class Follower:
     def size_bytes(self) -> int | None:
         """The size of the file, certain after ``begun``; ``None``: its server does not say."""
         return self._download.size_bytes
+
+    @property
+    def file(self) -> MirroredFile:
+        """The file as it is known now; with its digest after ``stored``."""
+        return self._download.file
 
     def leave(self) -> None:
         """Wait for nothing more: whatever is waited for returns at once."""

@@ -2,6 +2,7 @@
 
 Fetched when somebody asks for it first, then kept. Metadata comes from upstream if upstream has it beside the
 file, else out of the file itself: of a wheel a few kilobytes suffice; a whole sdist is never fetched for it.
+A file of which upstream names no SHA-256 is downloaded first.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ class Sidecars:
             NotFound: it has none, or none that can be read; its page no longer says that it has.
             UpstreamFailed: it cannot be had now.
         """
-        if await self._is_here(file.metadata_sha256):
-            return str(file.metadata_sha256)
         if not file.has_metadata:
             raise NotFound(f"there is no metadata beside {file.filename}")
-        key = ("metadata", file.sha256, file.filename)
+        file = await self._with_digest(file)
+        if await self._is_here(file.metadata_sha256):
+            return str(file.metadata_sha256)
+        key = ("metadata", file.place, file.filename)
         return await self._flights.join(key, lambda: self._fetch_metadata(file)).landed()
 
     async def provenance(self, file: MirroredFile) -> str:
@@ -64,9 +66,10 @@ class Sidecars:
             NotFound: it has none.
             UpstreamFailed: it cannot be had now.
         """
+        file = await self._with_digest(file)
         if await self._is_here(file.provenance_sha256):
             return str(file.provenance_sha256)
-        key = ("provenance", file.sha256, file.filename)
+        key = ("provenance", file.place, file.filename)
         return await self._flights.join(key, lambda: self._fetch_provenance(file)).landed()
 
     async def note_stored(self, file: MirroredFile) -> None:
@@ -76,6 +79,14 @@ class Sidecars:
         content = await asyncio.to_thread(static_metadata, self._store, file)
         if content is not None:
             await asyncio.to_thread(store_metadata, self._store, file, content)
+
+    async def _with_digest(self, file: MirroredFile) -> MirroredFile:
+        """The file, downloaded first if nobody knows its digest: a sidecar is about certain bytes."""
+        if file.sha256 is not None:
+            return file
+        with self._downloads.follow(file) as follower:
+            await follower.stored()
+            return follower.file
 
     async def _is_here(self, digest: str | None) -> bool:
         return digest is not None and await asyncio.to_thread(self._store.blobs.has, digest)
@@ -116,7 +127,7 @@ class Sidecars:
         return await asyncio.to_thread(self._metadata_in_blob, file)
 
     def _metadata_in_blob(self, file: MirroredFile) -> bytes:
-        with self._store.blobs.open(file.sha256) as stream:
+        with self._store.blobs.open(file.place) as stream:
             return read_wheel_metadata(stream, filename=file.filename)
 
     async def _metadata_from_parts(self, file: MirroredFile) -> bytes | None:

@@ -83,7 +83,9 @@ class JsonApi:
         """Core metadata of a release, from the first file that has some; empty when none can be had."""
         for file in sorted(files, key=lambda file: not file.filename.endswith(".whl")):
             try:
-                found = await asyncio.to_thread(find_file, self._store, file.sha256, file.filename)
+                found = await asyncio.to_thread(
+                    find_file, self._store, file.sha256 or str(file.address), file.filename
+                )
                 digest = found.metadata_sha256
                 if found.mirrored is not None:
                     digest = await self._mirroring.sidecars.metadata(found.mirrored)
