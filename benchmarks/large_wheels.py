@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from benchmarks.memory import Memory
     from benchmarks.served import Served
-    from conveyor.client.files import UploadForm
+    from conveyor.client.files import MultipartForm
 
 ROUNDS = 3
 """Of everybody in turn, after one upload that warms up and does not count."""
@@ -116,7 +116,7 @@ def _inflate_and_hash(wheel: Path) -> None:
                 left -= len(compressed)
 
 
-def _forms(wheel: Path) -> dict[str, UploadForm]:
+def _forms(wheel: Path) -> dict[str, MultipartForm]:
     """The form by the client that would send it so."""
     form = make_form(wheel)  # its one digest is SHA-256
     with wheel.open("rb") as file:
@@ -141,7 +141,7 @@ def _served_store(folder: Path) -> Iterator[tuple[Served, dict[str, str]]]:
             yield server, authorization
 
 
-def _upload(url: str, form: UploadForm, authorization: dict[str, str]) -> float:
+def _upload(url: str, form: MultipartForm, authorization: dict[str, str]) -> float:
     """Seconds from the connection to the answer; raises RuntimeError when it is refused."""
     parts = urlsplit(url)
     os.sync()  # what was written before does not count

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 from conveyor.operations.care.initialisation import initialise_store
 from conveyor.operations.care.opening import close_store, open_store
-from conveyor.settings import Upstream, store_settings
+from conveyor.settings import UpstreamSettings, store_settings
 
 if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
     from conveyor.settings import StoreSettings
 
 ADMIN_PASSWORD = "correct horse battery staple"
-NO_UPSTREAM = Upstream("http://127.0.0.1:9/simple/", timeout_seconds=1.0)
+NO_UPSTREAM = UpstreamSettings("http://127.0.0.1:9/simple/", timeout_seconds=1.0)
 """Nothing answers there: a test that reaches upstream by accident fails at once."""
 
 
 def make_settings(
-    folder: Path, *, database_url: str | None = None, upstream: Upstream = NO_UPSTREAM
+    folder: Path, *, database_url: str | None = None, upstream: UpstreamSettings = NO_UPSTREAM
 ) -> StoreSettings:
     """Settings of a store at ``folder``, independent of the environment that the tests run in."""
     environment = {"CONVEYOR_ADMIN_PASSWORD": ADMIN_PASSWORD}
@@ -37,7 +37,7 @@ def make_settings(
     return replace(settings, upstream=upstream)
 
 
-def copy_prepared_store(folder: Path, *, upstream: Upstream = NO_UPSTREAM) -> None:
+def copy_prepared_store(folder: Path, *, upstream: UpstreamSettings = NO_UPSTREAM) -> None:
     """Make ``folder`` a store as the first start of a server leaves one, on SQLite."""
     shutil.copytree(_prepared(upstream), folder, dirs_exist_ok=True)
     own_id = str(uuid.uuid4())  # no two stores have one
@@ -49,7 +49,7 @@ def copy_prepared_store(folder: Path, *, upstream: Upstream = NO_UPSTREAM) -> No
 
 
 @cache
-def _prepared(upstream: Upstream) -> Path:
+def _prepared(upstream: UpstreamSettings) -> Path:
     """A new store that is only ever copied: hashing the first password takes longer than all the rest."""
     folder = Path(tempfile.mkdtemp(prefix="prepared-store-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -60,7 +60,9 @@ def _prepared(upstream: Upstream) -> Path:
 _opened: list[Store] = []
 
 
-def make_store(folder: Path, *, database_url: str | None = None, upstream: Upstream = NO_UPSTREAM) -> Store:
+def make_store(
+    folder: Path, *, database_url: str | None = None, upstream: UpstreamSettings = NO_UPSTREAM
+) -> Store:
     """A real store with the default indexes and the user ``admin``, new or the one that is there.
 
     It is closed after the test.

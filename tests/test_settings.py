@@ -11,7 +11,7 @@ from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.errors import InvalidInput
 from conveyor.settings import (
     DEFAULT_UPSTREAM_TIMEOUT_SECONDS,
-    Upstream,
+    UpstreamSettings,
     pip_configuration_files,
     redacted,
     store_settings,
@@ -39,7 +39,7 @@ def test_machine_without_configuration_uses_the_public_index(home: dict[str, str
     from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
     environment = {**home, "PIP_CONFIG_FILE": os.devnull}
-    assert upstream_of_this_machine(environment) == Upstream(PYPI_SIMPLE_ENDPOINT)
+    assert upstream_of_this_machine(environment) == UpstreamSettings(PYPI_SIMPLE_ENDPOINT)
 
 
 def test_index_url_with_its_certificate_proxy_and_timeout_is_taken_from_the_environment() -> None:
@@ -50,7 +50,7 @@ def test_index_url_with_its_certificate_proxy_and_timeout_is_taken_from_the_envi
         "PIP_PROXY": "http://127.0.0.1:8/",
         "PIP_DEFAULT_TIMEOUT": "40",
     }
-    assert upstream_of_this_machine(environment) == Upstream(
+    assert upstream_of_this_machine(environment) == UpstreamSettings(
         f"{INDEX}/simple/", cert="/ca.pem", proxy="http://127.0.0.1:8/", timeout_seconds=40.0
     )
 
@@ -138,12 +138,12 @@ def test_timeout_that_is_no_number_and_file_that_is_no_configuration_are_refused
 
 
 def test_upstream_survives_being_stored_and_hides_its_password_when_shown() -> None:
-    upstream = Upstream("https://me:secret@127.0.0.1/simple/", cert="/ca.pem", timeout_seconds=3.0)
-    assert Upstream.from_json(upstream.to_json()) == upstream
+    upstream = UpstreamSettings("https://me:secret@127.0.0.1/simple/", cert="/ca.pem", timeout_seconds=3.0)
+    assert UpstreamSettings.from_json(upstream.to_json()) == upstream
     assert "secret" not in repr(upstream)
     assert upstream.redacted_url == "https://****@127.0.0.1/simple/"
     assert redacted("https://127.0.0.1/simple/") == "https://127.0.0.1/simple/"
-    assert Upstream("https://127.0.0.1/").timeout_seconds == DEFAULT_UPSTREAM_TIMEOUT_SECONDS
+    assert UpstreamSettings("https://127.0.0.1/").timeout_seconds == DEFAULT_UPSTREAM_TIMEOUT_SECONDS
 
 
 def test_store_lives_in_its_folder_unless_the_environment_moves_it(tmp_path: Path) -> None:

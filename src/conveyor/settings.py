@@ -34,7 +34,7 @@ DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
-class Upstream:
+class UpstreamSettings:
     """The index a mirror reads from, as it was found when the store was initialised."""
 
     url: str
@@ -51,14 +51,14 @@ class Upstream:
 
     def __repr__(self) -> str:
         proxy = redacted(self.proxy) if self.proxy else None
-        return f"Upstream(url={self.redacted_url!r}, cert={self.cert!r}, proxy={proxy!r})"
+        return f"UpstreamSettings(url={self.redacted_url!r}, cert={self.cert!r}, proxy={proxy!r})"
 
     def to_json(self) -> str:
         """The text stored in the catalogue, credentials included."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Upstream:
+    def from_json(cls, text: str) -> UpstreamSettings:
         """What ``to_json`` wrote."""
         return cls(**json.loads(text))
 
@@ -91,7 +91,7 @@ class StoreSettings:
     """How long a client may send nothing in the middle of a request, and take nothing of an answer."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of proxies whose ``X-Forwarded-For`` says where a request came from."""
-    upstream: Upstream | None = None
+    upstream: UpstreamSettings | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
 
     @property
@@ -179,7 +179,7 @@ def redacted(url: str) -> str:
     return urlunsplit(parts._replace(netloc="****@" + parts.netloc.rpartition("@")[2]))
 
 
-def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Upstream:
+def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> UpstreamSettings:
     """The index that pip on this machine installs from, with its certificates, proxy and timeout.
 
     Precedence as in pip's documentation ("Configuration"): variables over files; of the files, that of
@@ -202,7 +202,7 @@ def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Up
             f'the index "{redacted(url)}" of this machine\'s pip cannot be mirrored',
             hint="set PIP_INDEX_URL to an http or https URL of a simple index, then start again",
         )
-    return Upstream(
+    return UpstreamSettings(
         url=url.rstrip("/") + "/",
         cert=options.get("cert") or None,
         proxy=options.get("proxy") or None,

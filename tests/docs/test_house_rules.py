@@ -1,7 +1,8 @@
-"""What must stand in no file of this repository."""
+"""What must stand in no file of this repository, and in one only."""
 
 from __future__ import annotations
 
+import ast
 import re
 
 from docs.markdown import ROOT, repository_files
@@ -63,3 +64,13 @@ def test_requirements_pin_hashes_and_name_no_index() -> None:
         assert len(hashed) == len(pinned), file.name
         assert "://" not in text, file.name
         assert "index-url" not in text, file.name
+
+
+def test_no_two_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for name, text in _texts():
+        if name.startswith("src/") and name.endswith(".py") and "/templates/" not in name:
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

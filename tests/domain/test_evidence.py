@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conveyor.domain.releases.evidence import (
     PREDICATE_TYPES,
-    Statement,
+    WorkerStatement,
     facts_of_build,
     facts_of_tests,
     read_envelope,
@@ -67,7 +67,7 @@ def envelope(**changed: Any) -> bytes:
 
 def test_statement_is_read_as_it_was_written() -> None:
     written = statement("build", filename="demo-1.0-py3-none-any.whl", sha256=SHA256, predicate=BUILD)
-    assert read_statement(written) == Statement("build", "demo-1.0-py3-none-any.whl", SHA256, BUILD)
+    assert read_statement(written) == WorkerStatement("build", "demo-1.0-py3-none-any.whl", SHA256, BUILD)
 
 
 def test_statement_of_equivalence_is_read_as_it_was_written() -> None:

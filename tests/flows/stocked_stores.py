@@ -28,7 +28,7 @@ from conveyor.operations.people.users import add_user
 from conveyor.operations.releases.evidence import add_tag
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.releases.withdrawals import yank_release
-from conveyor.settings import Upstream
+from conveyor.settings import UpstreamSettings
 from distributions_made import core_metadata, make_sdist, make_wheel
 from makers import close_stores, make_store
 from releases_made import (
@@ -128,7 +128,7 @@ def stocked_store(folder: Path) -> Iterator[StockedStore]:
     """A stocked store below a folder, serving with two processes, and its upstream."""
     with running_upstream() as upstream:
         mirrored = _fill_upstream(upstream)
-        store = make_store(folder / "store", upstream=Upstream(upstream.url))
+        store = make_store(folder / "store", upstream=UpstreamSettings(upstream.url))
         try:
             own, token, reading_token = _fill(store, folder)
         finally:

@@ -26,7 +26,7 @@ from conveyor.operations.care.opening import PASSWORD_FILE, close_store, open_st
 from conveyor.operations.indexes.definitions import list_indexes
 from conveyor.operations.store.facts import store_id, store_upstream
 from conveyor.operations.store.store import read
-from conveyor.settings import Upstream
+from conveyor.settings import UpstreamSettings
 from makers import ADMIN_PASSWORD, NO_UPSTREAM, make_settings, make_store
 from postgres_server import running_postgres
 
@@ -101,7 +101,9 @@ def test_catalog_is_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_password_and_secrets_stand_in_no_event_and_no_repr(tmp_path: Path) -> None:
-    upstream = Upstream("http://reader:hunter2@127.0.0.1:9/simple/", proxy="http://p:hunter3@127.0.0.1:8/")
+    upstream = UpstreamSettings(
+        "http://reader:hunter2@127.0.0.1:9/simple/", proxy="http://p:hunter3@127.0.0.1:8/"
+    )
     store = make_store(tmp_path, upstream=upstream)
     assert store_upstream(store).url == upstream.url
     with read(store) as connection:
@@ -112,7 +114,7 @@ def test_password_and_secrets_stand_in_no_event_and_no_repr(tmp_path: Path) -> N
 
 def test_upstream_is_resolved_once_and_kept(tmp_path: Path) -> None:
     initialise_store(make_settings(tmp_path))
-    other = make_settings(tmp_path, upstream=Upstream("http://127.0.0.1:10/other/"))
+    other = make_settings(tmp_path, upstream=UpstreamSettings("http://127.0.0.1:10/other/"))
     assert initialise_store(other).upstream == NO_UPSTREAM
 
 
@@ -121,10 +123,10 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 from conveyor.operations.care.initialisation import initialise_store
-from conveyor.settings import Upstream, store_settings
+from conveyor.settings import UpstreamSettings, store_settings
 environment = {"CONVEYOR_DATABASE_URL": sys.argv[2]} if len(sys.argv) > 2 else {}
 settings = store_settings(Path(sys.argv[1]), environment=environment)
-state = initialise_store(replace(settings, upstream=Upstream("http://127.0.0.1:9/simple/")))
+state = initialise_store(replace(settings, upstream=UpstreamSettings("http://127.0.0.1:9/simple/")))
 print(state.store_id, state.is_new)
 """
 

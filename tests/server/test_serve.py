@@ -17,7 +17,7 @@ import pytest
 
 from conveyor.errors import Conflict
 from conveyor.server.serve import refuse_to_mirror_itself
-from conveyor.settings import Upstream
+from conveyor.settings import UpstreamSettings
 from postgres_server import free_port, running_postgres
 from running_stores import (
     RunningStore,
@@ -392,9 +392,9 @@ def test_upstream_is_compared_with_the_address_it_serves(
 ) -> None:
     if is_refused:
         with pytest.raises(Conflict):
-            refuse_to_mirror_itself(Upstream(url), host, port)
+            refuse_to_mirror_itself(UpstreamSettings(url), host, port)
     else:
-        refuse_to_mirror_itself(Upstream(url), host, port)
+        refuse_to_mirror_itself(UpstreamSettings(url), host, port)
 
 
 def test_help_of_serve_imports_no_server() -> None:

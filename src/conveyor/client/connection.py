@@ -52,7 +52,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoreAnswer:
     """The answer to a request that succeeded."""
 
     status: int
@@ -66,7 +66,7 @@ class Connection(Protocol):
     def url(self) -> str:
         """The store as messages name it."""
 
-    def send(self, request: Request) -> Answer:
+    def send(self, request: Request) -> StoreAnswer:
         """Send a request, and wait for all of its answer.
 
         Raises:

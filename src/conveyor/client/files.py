@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Files:
+class StoreFiles:
     """The distributions of a store."""
 
     connection: Connection
@@ -91,7 +91,7 @@ CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class UploadForm:
+class MultipartForm:
     """A multipart form around one file."""
 
     path: Path
@@ -118,7 +118,7 @@ class UploadForm:
         yield self.tail
 
 
-def make_form(path: Path) -> UploadForm:
+def make_form(path: Path) -> MultipartForm:
     """The form that uploads a wheel or sdist.
 
     Raises:
@@ -142,7 +142,7 @@ def make_form(path: Path) -> UploadForm:
         "Content-Type: application/octet-stream\r\n\r\n"
     )
     head, tail = "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
-    return UploadForm(path, head, tail, boundary, len(head) + file_size + len(tail))
+    return MultipartForm(path, head, tail, boundary, len(head) + file_size + len(tail))
 
 
 def _fields(path: Path) -> dict[str, str]:

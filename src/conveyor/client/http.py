@@ -14,7 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, Timeout, Url, parse_url
 
-from conveyor.client.connection import Answer, Request
+from conveyor.client.connection import Request, StoreAnswer
 from conveyor.client.people import checked_token
 from conveyor.client.problems import error_of
 from conveyor.errors import InvalidInput, StoreUnreachable, Unauthorized
@@ -46,10 +46,10 @@ class HttpConnection:
         """Close the connections that are kept open."""
         self._pool.clear()
 
-    def send(self, request: Request) -> Answer:
+    def send(self, request: Request) -> StoreAnswer:
         """Send a request, and wait for all of its answer."""
         answer = self._answer(request, is_streamed=False)
-        return Answer(answer.status, answer.data)
+        return StoreAnswer(answer.status, answer.data)
 
     @contextmanager
     def receive(self, path: str) -> Iterator[Iterator[bytes]]:

@@ -117,7 +117,7 @@ class Projects:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StoreEvidence:
     """The evidence of a store. What it has already is a success."""
 
     connection: Connection

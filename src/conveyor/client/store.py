@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from conveyor.client.connection import Request, api_path, ask
-from conveyor.client.files import Files
+from conveyor.client.files import StoreFiles
 from conveyor.client.http import HttpConnection
 from conveyor.client.indexes import Claims, Indexes
 from conveyor.client.people import Signers, Tokens, Users, Workers
-from conveyor.client.releases import Evidence, Projects, Releases
+from conveyor.client.releases import Projects, Releases, StoreEvidence
 from conveyor.client.runs import Repositories, Runs
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class StoreClient:
         """``connection`` is closed with the client."""
         self._connection = connection
         self.claims = Claims(connection)
-        self.evidence = Evidence(connection)
-        self.files = Files(connection)
+        self.evidence = StoreEvidence(connection)
+        self.files = StoreFiles(connection)
         self.indexes = Indexes(connection)
         self.projects = Projects(connection)
         self.releases = Releases(connection)

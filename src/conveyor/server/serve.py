@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from conveyor.settings import StoreSettings, Upstream
+    from conveyor.settings import StoreSettings, UpstreamSettings
 
 BACKLOG = 1024
 CONNECTIONS = 4096
@@ -131,7 +131,7 @@ def let_go_of_silent_clients(listener: socket.socket, pause_seconds: int) -> Non
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, pause_seconds * 1000)
 
 
-def refuse_to_mirror_itself(upstream: Upstream, host: str, port: int) -> None:
+def refuse_to_mirror_itself(upstream: UpstreamSettings, host: str, port: int) -> None:
     """Raise Conflict when the store's upstream is the store: each request would ask itself for ever."""
     parts = urlsplit(upstream.url)
     if (parts.port or {"http": 80, "https": 443}.get(parts.scheme)) != port:

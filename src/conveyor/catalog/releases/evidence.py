@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvidenceSubject:
     """A distribution that evidence may be about."""
 
     filename: str
@@ -131,11 +131,11 @@ def versions_built_from(connection: Connection, project: str, commit_id: str) ->
     return list(dict.fromkeys(row.version for row in rows))
 
 
-def subjects_of_digest(connection: Connection, sha256: str) -> list[Subject]:
+def subjects_of_digest(connection: Connection, sha256: str) -> list[EvidenceSubject]:
     """The distributions of this store with these bytes, by filename."""
     rows = connection.execute(
         select(distributions.c.filename, distributions.c.project, distributions.c.version)
         .where(distributions.c.sha256 == sha256)
         .order_by(distributions.c.filename)
     )
-    return [Subject(**row._mapping) for row in rows]
+    return [EvidenceSubject(**row._mapping) for row in rows]

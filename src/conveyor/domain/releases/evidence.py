@@ -57,7 +57,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Statement:
+class WorkerStatement:
     """What a worker says of one distribution."""
 
     kind: EvidenceKind
@@ -168,7 +168,7 @@ def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
-def read_statement(payload: bytes) -> Statement:
+def read_statement(payload: bytes) -> WorkerStatement:
     """The statement in an envelope's payload, its predicate checked for its kind.
 
     Raises:
@@ -194,7 +194,7 @@ def read_statement(payload: bytes) -> Statement:
     if predicate_type:
         checks[PREDICATE_TYPES[predicate_type]](predicate)
     fields.finish()
-    return Statement(
+    return WorkerStatement(
         kind=PREDICATE_TYPES[predicate_type], filename=filename, sha256=sha256, predicate=body["predicate"]
     )
 

@@ -47,7 +47,7 @@ from conveyor.operations.care.opening import (
 from conveyor.operations.people.users import hash_password
 from conveyor.operations.store.facts import store_id, store_upstream
 from conveyor.operations.store.store import ADMIN, read, record_change
-from conveyor.settings import Upstream, upstream_of_this_machine
+from conveyor.settings import UpstreamSettings, upstream_of_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class InitialState:
     store_id: str
     is_new: bool
     """Whether this call made the store."""
-    upstream: Upstream
+    upstream: UpstreamSettings
     password_file: Path | None
     """Where the random password of ``admin`` was written by this call, if it was."""
 
@@ -100,7 +100,7 @@ def initialise_store(settings: StoreSettings) -> InitialState:
             close_store(store)
 
 
-def planned_upstream(settings: StoreSettings) -> Upstream:
+def planned_upstream(settings: StoreSettings) -> UpstreamSettings:
     """The index that the store reads from, or, where there is none yet, would read from; makes nothing.
 
     Raises:
@@ -149,7 +149,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _fill(store: Store, settings: StoreSettings, upstream: Upstream) -> InitialState:
+def _fill(store: Store, settings: StoreSettings, upstream: UpstreamSettings) -> InitialState:
     # 4. the password, durable before the user is
     password, password_file = _admin_password(settings)
     password_hash = hash_password(password)
@@ -169,7 +169,7 @@ def _fill(store: Store, settings: StoreSettings, upstream: Upstream) -> InitialS
             )
             change.event("initialise", detail={"store": made, "upstream": upstream.redacted_url})
             return InitialState(made, True, upstream, password_file)
-        found = Upstream.from_json(read_fact(connection, "upstream") or "{}")
+        found = UpstreamSettings.from_json(read_fact(connection, "upstream") or "{}")
     # Another node with a folder of its own was faster: its password holds, not ours.
     if password_file is not None:
         password_file.unlink()

@@ -44,7 +44,7 @@ SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
-class KnownToken:
+class TokenBearer:
     """Whom a token stands for, and until when."""
 
     id: int
@@ -121,7 +121,7 @@ def list_tokens(store: Store, identity: Identity, user: str | None = None) -> li
         return rows.list_tokens(connection, user)
 
 
-def find_token(store: Store, secret_sha256: str) -> KnownToken | None:
+def find_token(store: Store, secret_sha256: str) -> TokenBearer | None:
     """Whom the token with that digest stands for; ``None``: there is none, or it is revoked.
 
     An expired token is found: whether it is, is asked of the clock at each use.
@@ -138,7 +138,7 @@ def find_token(store: Store, secret_sha256: str) -> KnownToken | None:
         worker=row.worker,
         user_scopes=row.user_scopes,
     )
-    return KnownToken(id=row.id, identity=identity, expires_at=row.expires_at)
+    return TokenBearer(id=row.id, identity=identity, expires_at=row.expires_at)
 
 
 def note_last_uses(store: Store, last_uses: Mapping[int, str]) -> None:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.people.signers import Signer, Worker
-    from conveyor.catalog.releases.evidence import Subject
-    from conveyor.domain.releases.evidence import Envelope, EvidenceKind, Statement
+    from conveyor.catalog.releases.evidence import EvidenceSubject
+    from conveyor.domain.releases.evidence import Envelope, EvidenceKind, WorkerStatement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store.store import Store
 
@@ -53,7 +53,7 @@ class Received:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _EvidenceRow:
     """One row to write."""
 
     kind: EvidenceKind
@@ -97,7 +97,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     may_upload(identity, project=subject.project)
     # 5. write it
     kept = canonical_envelope(parsed, worker.key_id)
-    row = _Row(
+    row = _EvidenceRow(
         kind=said.kind,
         project=subject.project,
         version=subject.version,
@@ -141,7 +141,7 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
         "key": fingerprint(tag.public_key),
     }
     # 5. write it
-    row = _Row(
+    row = _EvidenceRow(
         kind="qa-signature",
         project=name,
         version=tag.version,
@@ -186,7 +186,9 @@ def _verified_worker(envelope: Envelope, workers: list[Worker]) -> tuple[Worker 
     return None, problems
 
 
-def _subject(said: Statement, subjects: list[Subject]) -> tuple[Subject | None, list[str]]:
+def _subject(
+    said: WorkerStatement, subjects: list[EvidenceSubject]
+) -> tuple[EvidenceSubject | None, list[str]]:
     """The distribution a statement is about, if both say the same of it, or ``None`` and what differs."""
     if not subjects:
         return None, [f"no distribution here has the digest {said.sha256}"]
@@ -223,7 +225,7 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     )
 
 
-def _write(store: Store, identity: Identity, row: _Row) -> Received:
+def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
     """Write the row unless the same envelope is there; whoever is valid now is asked again while writing."""
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
@@ -249,7 +251,7 @@ def _write(store: Store, identity: Identity, row: _Row) -> Received:
     return Received(written, row.project, row.version, row.signed_by, is_new=True)
 
 
-def _still_valid(connection: Connection, row: _Row) -> None:
+def _still_valid(connection: Connection, row: _EvidenceRow) -> None:
     """Raise Conflict when the signer was revoked since the signature was checked."""
     if row.kind == "qa-signature":
         signer = find_signer(connection, row.key_id)

@@ -45,7 +45,7 @@ class ReleaseSummary:
 
 
 @dataclass(frozen=True)
-class Project:
+class ProjectReleases:
     """A project and its releases, newest version first."""
 
     name: str
@@ -55,7 +55,7 @@ class Project:
 
 
 @dataclass(frozen=True)
-class Release:
+class VisibleRelease:
     """One release, as far as the caller may see it."""
 
     project: str
@@ -75,7 +75,7 @@ def file_url(file: PlacedFile) -> str:
     return f"/packages/{file.sha256}/{quote(file.filename)}"
 
 
-def get_project(store: Store, identity: Identity, name: str) -> Project:
+def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
     """A project with the releases that the caller may see.
 
     Raises:
@@ -95,7 +95,7 @@ def get_project(store: Store, identity: Identity, name: str) -> Project:
         indexes.setdefault(version, []).append(index)
         counts[version] = counts.get(version, 0) + count
     newest_first = sorted(indexes, key=Version, reverse=True)
-    return Project(
+    return ProjectReleases(
         name=project,
         display_name=found.display_name,
         claimed_by=found.claimed_by,
@@ -119,13 +119,13 @@ def is_project_known(store: Store, name: str) -> bool:
         return any(one.is_present for one in mirrored.values())
 
 
-def get_release(store: Store, identity: Identity, project: str, version: str) -> Release:
+def get_release(store: Store, identity: Identity, project: str, version: str) -> VisibleRelease:
     """One release; raises as ``release_in``."""
     with read(store) as connection:
         return release_in(connection, identity, project, version)
 
 
-def release_in(connection: Connection, identity: Identity, project: str, version: str) -> Release:
+def release_in(connection: Connection, identity: Identity, project: str, version: str) -> VisibleRelease:
     """One release, as this transaction sees it.
 
     Raises:
@@ -150,7 +150,7 @@ def _no_release(
     return NotFound(f"there is no {project} {version} in this store", hint=hint)
 
 
-def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[Release]:
+def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[VisibleRelease]:
     """The releases of a project with build evidence that names this commit, oldest evidence first.
 
     Raises:
@@ -165,7 +165,7 @@ def releases_of_commit(store: Store, identity: Identity, project: str, commit: s
     return [release for release in found if release is not None]
 
 
-def _release(connection: Connection, identity: Identity, project: str, version: str) -> Release | None:
+def _release(connection: Connection, identity: Identity, project: str, version: str) -> VisibleRelease | None:
     indexes = all_indexes(connection)
     seen = _seen_indexes(identity, indexes)
     placed = [file for file in rows.placements_of_release(connection, project, version) if file.index in seen]
@@ -174,7 +174,7 @@ def _release(connection: Connection, identity: Identity, project: str, version: 
         return None
     present = sorted({file.index for file in placed})
     shown = {None, *(file.sha256 for file in placed)}  # a signature on a commit is about no file
-    return Release(
+    return VisibleRelease(
         project=project,
         version=version,
         index=_farthest(present, indexes),

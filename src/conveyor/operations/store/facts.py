@@ -15,7 +15,7 @@ from conveyor.catalog.database.schema import read_fact
 from conveyor.domain.people.access import Identity, may_administer
 from conveyor.errors import StorageFailed
 from conveyor.operations.store.store import read
-from conveyor.settings import Upstream
+from conveyor.settings import UpstreamSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 
-def store_upstream(store: Store) -> Upstream:
+def store_upstream(store: Store) -> UpstreamSettings:
     """The index that mirrors of this store read from."""
-    return Upstream.from_json(_fact(store, "upstream"))
+    return UpstreamSettings.from_json(_fact(store, "upstream"))
 
 
 def store_id(store: Store) -> str:

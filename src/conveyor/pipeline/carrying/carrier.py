@@ -30,7 +30,7 @@ from conveyor.pipeline.engine.steps import (
     with_patience,
 )
 from conveyor.pipeline.engine.watchdog import end_children
-from conveyor.pipeline.engine.worker import Worker, open_worker
+from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.pipeline.jobs.sources import resolve
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def carry_run(job: Job) -> Outcome:
         return carry(steps, place, worker, repository=job.repository, ref=job.ref, index=job.index)
 
 
-def request_run(worker: Worker, job: Job) -> int | None:
+def request_run(worker: Keeper, job: Job) -> int | None:
     """Ask the store for a run and claim it; its id. ``None``: another worker was faster, none is reported."""
     run = worker.client.runs.create(job.repository, job.ref, index=job.index)
     claimed = worker.client.runs.claim(worker.name, run_id=run.id)

@@ -19,7 +19,7 @@ from conveyor.pipeline.engine.engine import Engine
 from conveyor.pipeline.engine.isolation import watched
 from conveyor.pipeline.engine.steps import say_to_stderr
 from conveyor.pipeline.engine.watchdog import end_children
-from conveyor.pipeline.engine.worker import Worker, open_worker
+from conveyor.pipeline.engine.worker import Keeper, open_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -
 class _Desk:
     """Where claimed runs become workflows."""
 
-    def __init__(self, engine: Engine, worker: Worker, state: Path, credentials: Path) -> None:
+    def __init__(self, engine: Engine, worker: Keeper, state: Path, credentials: Path) -> None:
         self.engine = engine
         self.worker = worker
         self.state = state

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
-    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.engine.worker import Keeper
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def carry(
-    steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str, index: str | None = None
+    steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, index: str | None = None
 ) -> Outcome:
     """Carry a commit or tag as far as evidence carries it; errors of ours become a failed outcome.
 
@@ -81,7 +81,7 @@ def carry(
     return outcome
 
 
-def find_way(worker: Worker, index: str | None) -> Done[tuple[str, ...]]:
+def find_way(worker: Keeper, index: str | None) -> Done[tuple[str, ...]]:
     """Part 1: the indexes of a run in their order, the one that it enters first.
 
     Raises:
@@ -92,7 +92,7 @@ def find_way(worker: Worker, index: str | None) -> Done[tuple[str, ...]]:
 
 
 def advance(
-    steps: Steps, place: Workplace, worker: Worker, packaged: Packaged, way: tuple[str, ...]
+    steps: Steps, place: Workplace, worker: Keeper, packaged: Packaged, way: tuple[str, ...]
 ) -> Standing:
     """Parts 3 and 4: test and promote, index by index, until the end of the way or a gate that waits.
 
@@ -116,7 +116,7 @@ def advance(
 
 
 def _testing_job(
-    place: Workplace, worker: Worker, packaged: Packaged, index: str
+    place: Workplace, worker: Keeper, packaged: Packaged, index: str
 ) -> Callable[[], Done[None]]:
     return partial(
         run_testing_job, place, worker, project=packaged.project, version=packaged.version, index=index,
@@ -124,7 +124,7 @@ def _testing_job(
     )  # fmt: skip
 
 
-def locate(worker: Worker, packaged: Packaged, way: tuple[str, ...]) -> Done[str]:
+def locate(worker: Keeper, packaged: Packaged, way: tuple[str, ...]) -> Done[str]:
     """In which index of the way the release is now."""
     index = index_on(way, worker.client.releases.get(packaged.project, packaged.version))
     return Done(index, f'in "{index}"')
@@ -168,7 +168,7 @@ def _failed(error: ConveyorError, packaged: Packaged | None) -> Outcome:
     )
 
 
-def next_index(worker: Worker, project: str, version: str) -> str:
+def next_index(worker: Keeper, project: str, version: str) -> str:
     """The index that follows the one where a release is.
 
     Raises:

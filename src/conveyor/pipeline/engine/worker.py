@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Worker:
+class Keeper:
     """A registered worker, as the jobs see it. Never an argument of a workflow: it holds secrets."""
 
     client: StoreClient
@@ -39,7 +39,7 @@ class Worker:
         self.client.evidence.add(sign_statement(statement, self.credentials))
 
 
-def open_worker(credentials: Path, *, store_url: str | None = None) -> Worker:
+def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:
     """The worker whose credentials lie in that file; ``store_url`` overrides the one written there.
 
     Raises:
@@ -49,4 +49,4 @@ def open_worker(credentials: Path, *, store_url: str | None = None) -> Worker:
     url = (store_url or found.store_url or "").rstrip("/")
     if not url:
         raise InvalidInput(f"{credentials} names no store", hint="name it with --store URL")
-    return Worker(connect(url, token=found.token), found, url)
+    return Keeper(connect(url, token=found.token), found, url)

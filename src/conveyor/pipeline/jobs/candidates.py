@@ -32,7 +32,7 @@ from conveyor.project.settings import read_project
 if TYPE_CHECKING:
     from conveyor.client.answers import Release
     from conveyor.pipeline.engine.isolation import Workplace
-    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.distributions import BuiltRelease
     from conveyor.pipeline.jobs.sources import Source
 
@@ -50,7 +50,7 @@ class Candidate:
     """(path, SHA-256) of each trained file, by the candidate's build evidence."""
 
 
-def find(worker: Worker, place: Workplace, project: str, source: Source) -> Done[Candidate | None]:
+def find(worker: Keeper, place: Workplace, project: str, source: Source) -> Done[Candidate | None]:
     """The newest tested candidate of this commit and version, downloaded; ``None`` when there is none."""
     final = source.version
     assert final is not None  # noqa: S101 - asked for tags only

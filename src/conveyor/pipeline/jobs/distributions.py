@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.pipeline.engine.isolation import Workplace
-    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.sources import Source
     from conveyor.project.build import BuiltFiles
 
@@ -46,7 +46,7 @@ class BuiltRelease:
     """SHA-256 of the tested candidate's wheel."""
 
 
-def build(place: Workplace, worker: Worker, source: Source, entry: str) -> Done[BuiltRelease]:
+def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[BuiltRelease]:
     """Step 5 of the packaging job: sdist and wheel from a clone that no test touched, payload copied in.
 
     What the build requires is taken from the index ``entry``.
@@ -78,7 +78,7 @@ def build(place: Workplace, worker: Worker, source: Source, entry: str) -> Done[
 
 
 def publish(
-    place: Workplace, worker: Worker, source: Source, entry: str, built: BuiltRelease,
+    place: Workplace, worker: Keeper, source: Source, entry: str, built: BuiltRelease,
     proofs: dict[str, dict[str, Any]],
 ) -> Done[str]:  # fmt: skip
     """Step 7 of the packaging job: both files, then what is known of them; ``proofs`` go by filename."""

@@ -42,7 +42,7 @@ from conveyor.project.train import train
 if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
-    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.engine.worker import Keeper
 
 TRAINING_SECONDS = 6 * 3600.0
 UNIT_TEST_SECONDS = 3600.0
@@ -58,7 +58,7 @@ class Packaged:
 
 
 def package(
-    steps: Steps, place: Workplace, worker: Worker, *, repository: str, ref: str, way: tuple[str, ...]
+    steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, way: tuple[str, ...]
 ) -> Packaged | None:
     """Carry a commit or tag into the first index of the way; the numbers are those at the head of this file.
 
@@ -86,7 +86,7 @@ def package(
 
 
 def make_release(
-    steps: Steps, place: Workplace, worker: Worker, name: str, source: Source, entry: str
+    steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, entry: str
 ) -> str:
     """Numbers 4 to 7: build a release that the store does not have, and publish it; its version."""
     candidate = None
@@ -106,7 +106,7 @@ def make_release(
     return steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 7
 
 
-def look_up(worker: Worker, name: str, source: Source, way: tuple[str, ...]) -> Done[str | None]:
+def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> Done[str | None]:
     """Step 3: the version under which this very commit and tag were published before, if they were.
 
     Raises:
@@ -123,7 +123,7 @@ def look_up(worker: Worker, name: str, source: Source, way: tuple[str, ...]) -> 
     return Done(None, "not published yet")
 
 
-def prepare(place: Workplace, worker: Worker, source: Source, entry: str) -> Done[None]:
+def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:
     """Step 4: a fresh environment with the project, editable, and its test requirements from the store.
 
     uv asks for what the project needs only after it has built the project's metadata. The same files are
@@ -184,7 +184,7 @@ def run_unit_tests(place: Workplace) -> Done[None]:
     return Done(None, lines[-1].strip("= "))
 
 
-def hand_over_tag(worker: Worker, source: Source, project: str) -> Done[None]:
+def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
     """Step 8. A tag that is not signed, or by nobody the store knows, is no failure: the gate says so."""
     raw = tag_object(source.repository, source.tag) if source.tag is not None else None
     if raw is None:

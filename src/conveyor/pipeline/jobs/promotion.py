@@ -16,7 +16,7 @@ from conveyor.pipeline.engine.steps import Done
 if TYPE_CHECKING:
     from conveyor.client.answers import Release
     from conveyor.domain.releases.gates.judged import Verdict
-    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.engine.worker import Keeper
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Standing:
         return tuple(verdict.gate for verdict in self.verdicts if not verdict.lets_pass)
 
 
-def promote(worker: Worker, project: str, version: str, *, to: str) -> Done[Standing]:
+def promote(worker: Keeper, project: str, version: str, *, to: str) -> Done[Standing]:
     """Move the release to an index; where it is afterwards. Being there already is success.
 
     Raises:

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import Evidence, FactsOfTests
     from conveyor.domain.releases.tested import TestedEnvironment
     from conveyor.pipeline.engine.isolation import Workplace
-    from conveyor.pipeline.engine.worker import Worker
+    from conveyor.pipeline.engine.worker import Keeper
 
 
 def run_testing_job(
-    place: Workplace, worker: Worker, *, project: str, version: str, index: str, repository: str | None = None
+    place: Workplace, worker: Keeper, *, project: str, version: str, index: str, repository: str | None = None
 ) -> Done[None]:
     """Test every wheel that fits this machine, resolved against ``index``, and send the facts.
 
@@ -89,7 +89,7 @@ def fits(filename: str) -> bool:
     return any(tag in tags for tag in sys_tags())
 
 
-def _subject(worker: Worker, release: Release, file: ReleaseFile, repository: str | None) -> Subject:
+def _subject(worker: Keeper, release: Release, file: ReleaseFile, repository: str | None) -> Subject:
     built = [
         one.predicate
         for one in release.evidence

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.routing import compile_path
 
-from conveyor.client.connection import Answer
+from conveyor.client.connection import StoreAnswer
 from conveyor.domain.people.access import must_have
 from conveyor.errors import NotFound
 from conveyor.server.api.endpoints import Call
@@ -37,7 +37,7 @@ class DirectConnection:
     def close(self) -> None:
         """Nothing is held."""
 
-    def send(self, request: Request) -> Answer:
+    def send(self, request: Request) -> StoreAnswer:
         """Call the endpoint; errors are those that it raises, untouched."""
         target = urlsplit(request.path)
         endpoint, parameters = _find(request.method, target.path)
@@ -54,7 +54,7 @@ class DirectConnection:
             )
         )
         rendered = b"" if answered.value is None else json.dumps(answered.json).encode()
-        return Answer(answered.status, rendered)
+        return StoreAnswer(answered.status, rendered)
 
     def receive(self, path: str) -> NoReturn:
         """Files are not sent without a server; raises NotFound."""

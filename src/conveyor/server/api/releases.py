@@ -14,7 +14,7 @@ from conveyor.server.api.endpoints import Answer, Endpoint
 from conveyor.server.api.schemas import COUNT, TEXT, given, listed, named, nullable, record
 
 if TYPE_CHECKING:
-    from conveyor.operations.releases.standing import Release
+    from conveyor.operations.releases.standing import VisibleRelease
     from conveyor.server.api.endpoints import Call
 
 
@@ -48,7 +48,7 @@ def get_releases_of_commit(call: Call) -> Answer:
     return Answer({"releases": [_as_json(release) for release in found]})
 
 
-def _as_json(release: Release) -> dict[str, Any]:
+def _as_json(release: VisibleRelease) -> dict[str, Any]:
     return {
         "project": release.project,
         "version": release.version,

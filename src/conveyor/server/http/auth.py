@@ -23,7 +23,7 @@ from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.people.passwords import client_address, readings
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Forbidden, StorageFailed, Unauthorized
-from conveyor.operations.people.tokens import KnownToken, digest_of, find_token, note_last_uses
+from conveyor.operations.people.tokens import TokenBearer, digest_of, find_token, note_last_uses
 from conveyor.operations.people.users import Account, find_account
 from conveyor.server.http.password_checks import Attempt, PasswordChecks
 
@@ -51,7 +51,7 @@ class _Remembered:
     """What the catalogue said of a token or an account at a serial."""
 
     serial: int
-    token: KnownToken | None = None
+    token: TokenBearer | None = None
     account: Account | None = None
 
 
@@ -155,7 +155,7 @@ class Authenticator:
             )
         return self._identity_of(token)
 
-    def _identity_of(self, token: KnownToken) -> Identity:
+    def _identity_of(self, token: TokenBearer) -> Identity:
         """Whom it stands for, its use noted; raises Unauthorized when it has expired."""
         now = utc_text(self._store.clock())
         if token.expires_at is not None and token.expires_at <= now:
