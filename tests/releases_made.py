@@ -128,12 +128,17 @@ def hand_in(
 
 
 def make_release(
-    store: Store, credentials: WorkerCredentials, *, version: str = "1.0", commit: str = COMMIT
+    store: Store,
+    credentials: WorkerCredentials,
+    *,
+    version: str = "1.0",
+    commit: str = COMMIT,
+    index: str = "unstable",
 ) -> tuple[Made, Made]:
-    """An sdist and a wheel built from it in "unstable", with build evidence; neither is tested."""
+    """An sdist and a wheel built from it in an index, with build evidence; neither is tested."""
     sdist, wheel = make_sdist("demo", version), make_wheel("demo", version)
     for made, source in ((sdist, None), (wheel, sdist.sha256)):
-        publish(store, made)
+        publish(store, made, index=index)
         predicate = predicate_of_build(made, version=version, commit=commit, built_from=source)
         hand_in(store, credentials, "build", made, predicate)
     return sdist, wheel

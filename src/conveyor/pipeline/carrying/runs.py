@@ -85,9 +85,16 @@ def find_way(worker: Keeper, index: str | None) -> Done[tuple[str, ...]]:
     """Part 1: the indexes of a run in their order, the one that it enters first.
 
     Raises:
-        NotFound, Conflict: no run of this worker can enter there, or none is named and there are several.
+        NotFound, Conflict: no run of this worker can enter there, none is named and there are several, or one
+            of them is private: uv and pip, called by the jobs, have no credentials for it.
     """
     way = worker.client.indexes.way(index)
+    private = [one.name for one in worker.client.indexes.all() if one.is_private and one.name in way]
+    if private:
+        raise Conflict(
+            f"{', '.join(private)} cannot be read by the installers of a run, which have no credentials",
+            hint="carry releases through indexes that are not private",
+        )
     return Done(way, " → ".join(way), {"indexes": list(way)})
 
 
