@@ -97,8 +97,12 @@ def test_release_in_two_indexes_that_lead_there_needs_to_be_told_which() -> None
 
 
 def test_release_that_went_further_does_not_come_back() -> None:
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict) as caught:
         choose_source({"stable"}, "testing", wanted=None, indexes=INDEXES)
+    assert caught.value.hint == "it is in stable, where its way ends"
+    with pytest.raises(Conflict) as caught:
+        choose_source({"testing"}, "unstable", wanted=None, indexes=INDEXES)
+    assert caught.value.hint == "it is in testing; from there the way is testing → stable"
 
 
 def test_release_that_is_nowhere_or_not_where_it_was_said_is_not_found() -> None:
@@ -198,8 +202,8 @@ def test_store_where_no_index_leads_on_tells_how_to_make_a_way() -> None:
     [
         ("pypi", 'a run cannot enter "pypi": it is a mirror'),
         ("testing", 'a run cannot enter "testing": it is promotion-only'),
-        ("scratch", 'a run cannot enter "scratch": no index follows it, of its bases pypi none does'),
-        ("bare", 'a run cannot enter "bare": no index follows it, it has no bases'),
+        ("scratch", 'a run cannot enter "scratch": no index follows it; its bases are pypi'),
+        ("bare", 'a run cannot enter "bare": no index follows it; it has no bases'),
         ("top", 'a run cannot enter "top": "top" is followed by several indexes, left and right'),
         ("above", 'a run cannot enter "above": "nightly" is followed by several indexes, left and right'),
     ],

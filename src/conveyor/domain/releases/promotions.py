@@ -84,7 +84,7 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
 
     Raises:
         NotFound: there is no such index.
-        Conflict: the target is a mirror, is the source itself, or is no base of it, direct or indirect.
+        Conflict: the target is a mirror, is the source itself, or is not a base of it, direct or indirect.
     """
     for name in (source, target):
         if name not in indexes:
@@ -134,7 +134,17 @@ def choose_source(
         return None
     if not present:
         raise NotFound("the release is in no index", hint="upload it first")
-    raise Conflict(f'no index that the release is in leads to "{target}"', hint=_present_hint(present))
+    raise Conflict(
+        f'no index that the release is in leads to "{target}"',
+        hint="; ".join(_way_hint(name, indexes) for name in sorted(present)),
+    )
+
+
+def _way_hint(name: str, indexes: Mapping[str, Index]) -> str:
+    way = _way_from(name, indexes)
+    return f"it is in {name}" + (
+        f"; from there the way is {' → '.join(way)}" if len(way) > 1 else ", where its way ends"
+    )
 
 
 def _present_hint(present: Collection[str]) -> str:
@@ -202,8 +212,8 @@ def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Inde
     """The indexes that a pipeline run may carry a release through, from the one that it enters to the last.
 
     ``entry`` names where it enters; ``None``: the one where this caller's runs can enter, if there is only
-    one. At least two indexes. Every base of an index that the caller reads is named to him by the list of
-    indexes, so errors name them too.
+    one. At least two indexes. The list of indexes tells the bases of each index that the caller reads; so
+    errors name them too.
 
     Raises:
         NotFound: there is no such index, or none that the caller may read.
@@ -272,8 +282,9 @@ def _fault_of_way(entry: str, indexes: Mapping[str, Index]) -> str | None:
     if following:
         return _fork(way[-1], following)
     if len(way) == 1:
-        bases = f"of its bases {', '.join(index.bases)} none does" if index.bases else "it has no bases"
-        return f"no index follows it, {bases}"
+        return "no index follows it; " + (
+            f"its bases are {', '.join(index.bases)}" if index.bases else "it has no bases"
+        )
     return None
 
 
