@@ -51,7 +51,7 @@ from conveyor.operations.uploads.acceptance import (
     check_upload_rights,
 )
 from conveyor.operations.uploads.incoming_files import IncomingFile
-from distributions_made import Made, core_metadata, make_sdist, make_wheel
+from distributions_made import Made, core_metadata, make_sdist, make_wheel, wheel_members, zip_of
 from makers import make_store
 
 if TYPE_CHECKING:
@@ -149,6 +149,21 @@ def test_uploaded_file_is_described_placed_claimed_and_recorded(tmp_path: Path) 
         assert blob.read() == made.content
     assert (row.metadata, row.metadata_sha256) == (metadata, hashlib.sha256(metadata).hexdigest())
     assert leftovers(tmp_path) == []
+
+
+def test_notes_on_an_accepted_file_are_in_its_event(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    made = Made("demo-1.0-py3-none-any.whl", zip_of(wheel_members(tag="py3-none-win32")))
+    notes = upload(store, made).notes
+    plain = make_wheel("plain")
+    assert notes
+    assert upload(store, plain).notes == ()
+    with read(store) as connection:
+        found = [event.detail for event in events_since(connection, 0) if event.action == "upload"]
+    assert [(detail["filename"], detail.get("notes")) for detail in found] == [
+        (made.filename, list(notes)),
+        (plain.filename, None),
+    ]
 
 
 def test_attestations_are_kept_as_a_provenance_object_of_their_publisher(tmp_path: Path) -> None:

@@ -259,18 +259,15 @@ def _write_rows(
             provenance_sha256=provenance_sha256,
         )
         count_file(connection, project, size_bytes, display_name=distribution.display_name)
-    serial = change.event(
-        "upload",
-        index=wanted.index,
-        project=project,
-        version=version,
-        detail={
-            "filename": filename,
-            "packagetype": distribution.packagetype,
-            "sha256": sha256,
-            "size_bytes": size_bytes,
-        },
-    )
+    detail: dict[str, object] = {
+        "filename": filename,
+        "packagetype": distribution.packagetype,
+        "sha256": sha256,
+        "size_bytes": size_bytes,
+    }
+    if distribution.notes:  # the uploader may not have seen them: twine shows them with --verbose only
+        detail["notes"] = list(distribution.notes)
+    serial = change.event("upload", index=wanted.index, project=project, version=version, detail=detail)
     insert_placement(
         connection,
         index=wanted.index,
