@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -67,20 +68,33 @@ INDEX_WORDS = ("simple", "legacy", "pypi")
 """Words that follow the name of an index in a path."""
 
 
-def make_app(settings: StoreSettings, *, when_started: Callable[[], None] | None = None) -> Application:
+def make_app(
+    settings: StoreSettings,
+    *,
+    opener: Callable[[], Store] | None = None,
+    when_started: Callable[[], None] | None = None,
+) -> Application:
     """The whole server as one ASGI application; the store is opened when its lifespan begins.
 
-    ``when_started`` is called then, on the event loop, once requests can be answered.
+    ``opener`` opens it as one of a server's processes (``opening.opener_of_node``). ``when_started`` is
+    called then, on the event loop, once requests can be answered.
     """
-    app = App(settings, when_started=when_started)
+    app = App(settings, opener=opener, when_started=when_started)
     return AccessLog(app, settings.access_log) if settings.access_log else app
 
 
 class App:
     """Dispatches requests; holds the store between start and end of the process."""
 
-    def __init__(self, settings: StoreSettings, *, when_started: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        *,
+        opener: Callable[[], Store] | None = None,
+        when_started: Callable[[], None] | None = None,
+    ) -> None:
         self._settings = settings
+        self._open_store = opener or partial(open_store, settings)
         self._when_started = when_started
         self._ending = AsyncExitStack()
         self._handlers: dict[str, ASGIApp] = {}
@@ -151,7 +165,7 @@ class App:
     async def _start(self) -> None:
         """Open the store and compose the handlers; what is opened first is closed last."""
         # 1. the store
-        store = open_store(self._settings)
+        store = self._open_store()
         self._ending.callback(close_store, store)
         # 2. what handlers share: who asks, what is kept in memory, what is asked of upstream
         newest = Newest(store)

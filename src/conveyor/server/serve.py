@@ -34,6 +34,7 @@ from granian.server.mp import MPServer
 
 from conveyor.errors import Conflict, InvalidInput, StorageFailed
 from conveyor.operations.care.initialisation import initialise_store, planned_upstream
+from conveyor.operations.care.opening import opener_of_node
 from conveyor.operations.store.facts import reachable, remember_address
 from conveyor.server.app import make_app
 from conveyor.server.logs import AccessLog, configure_logs
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from conveyor.operations.store.store import Store
     from conveyor.settings import StoreSettings, UpstreamSettings
 
 BACKLOG = 1024
@@ -88,7 +90,8 @@ def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None
     os.register_at_fork(before=_hold_signals, after_in_parent=_hear_signals)
     server = StoreServer(listener, settings, partial(_announce, url, ready))
     try:
-        server.serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
+        loader = partial(_load, settings, os.getpid(), opener_of_node(settings))
+        server.serve(target_loader=loader, wrap_loader=False)
     except SystemExit as ended:
         if ended.code:
             raise StorageFailed("the server's workers ended", hint="see the messages above") from ended
@@ -197,11 +200,11 @@ class StoreServer(MPServer):
         threading.Thread(target=self._announce, daemon=True).start()
 
 
-def _load(settings: StoreSettings, parent: int) -> ASGIApp:
+def _load(settings: StoreSettings, parent: int, opener: Callable[[], Store]) -> ASGIApp:
     """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
     _die_with(parent)
     configure_logs()
-    app = make_app(settings, when_started=_hear_signals_soon)
+    app = make_app(settings, opener=opener, when_started=_hear_signals_soon)
     reply_at_once(app)
     return app
 

@@ -100,7 +100,10 @@ def dump_catalog(connection: sqlalchemy.Connection, target: Path) -> None:
     url = connection.engine.url
     target.unlink(missing_ok=True)
     target.touch(0o600)
-    _run("pg_dump", url, "--format=custom", *_PLAIN, f"--snapshot={snapshot}", f"--file={target}")
+    _run(
+        *("pg_dump", url, "--format=custom", *_PLAIN, f"--snapshot={snapshot}", f"--file={target}"),
+        "--exclude-table-data=nodes",  # servers of this moment, which a restored store does not have
+    )
 
 
 def load_catalog(source: Path, url: str) -> None:

@@ -22,8 +22,8 @@ One published word alone would not do: the retry of a client whose server died a
 "already here" without a new change, and from then on every process has to show it (rule 3 of the design).
 A change that is not announced cannot be missed either: the announcement precedes the commit.
 
-**SerialQuery** (PostgreSQL, many nodes) asks the database each time: memory is not shared between nodes. It
-keeps one connection for that, so that a question is one round trip.
+On PostgreSQL, which nodes without common memory share, each change tells its serial, when it is committed, to
+those who listen: ``catalog.database.nodes`` has the rest.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Text, cast, func, literal_column, select, update
 
 from conveyor.catalog.database.connection import reading, writing
 from conveyor.catalog.database.statements import Statement
@@ -48,7 +47,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+CHANNEL = literal_column("'serial-' || 'serial'::regclass::oid", Text)
+"""PostgreSQL: where serials are told; the table's own number, as a database may hold several stores."""
+
 _NEXT = Statement(update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest))
+_NEXT_TOLD = Statement(
+    update(serial)
+    .values(newest=serial.c.newest + 1)
+    .returning(serial.c.newest, func.pg_notify(CHANNEL, cast(serial.c.newest, Text)))
+)
 _NEWEST = Statement(select(serial.c.newest))
 
 _ANNOUNCED, _PUBLISHED = 0, 1
@@ -56,8 +63,12 @@ _SIZE_BYTES = 16
 
 
 def next_serial(connection: Connection) -> int:
-    """Take the next serial; its row stays locked until this transaction ends."""
-    return int(_NEXT.scalar(connection))
+    """Take the next serial; its row stays locked until this transaction ends.
+
+    On PostgreSQL those who listen to ``CHANNEL`` are told of it, if it is committed.
+    """
+    taking = _NEXT_TOLD if connection.dialect.name == "postgresql" else _NEXT
+    return int(taking.scalar(connection))
 
 
 def newest_serial(connection: Connection) -> int:
@@ -78,7 +89,13 @@ class NewestSerial(Protocol):
         """About to commit this serial; called inside the write transaction."""
 
     def publish(self, newest: int) -> None:
-        """This serial is committed; called before the change is acknowledged."""
+        """This serial is committed; called before the change is acknowledged.
+
+        When it returns, every process of every node sees the change.
+        """
+
+    def settle(self) -> None:
+        """Nothing was changed; when it returns, every process sees what was committed before the call."""
 
     def repair(self) -> None:
         """Bring what is remembered outside the database back in line with it."""
@@ -127,6 +144,9 @@ class SerialFile:
         with self._alone():
             self._words[_PUBLISHED] = max(newest, self._words[_PUBLISHED])
 
+    def settle(self) -> None:
+        """Nothing to do: between announcement and publication everybody asks the database."""
+
     def repair(self) -> None:
         """Set both words to what the database holds; also downwards, as after restoring a backup."""
         with writing(self._engine) as connection:
@@ -149,51 +169,3 @@ class SerialFile:
                 yield
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
-
-
-class SerialQuery:
-    """The newest serial asked of the database each time, for catalogues that several nodes share."""
-
-    def __init__(self, engine: Engine) -> None:
-        # Without a transaction around it, a question is one round trip instead of three.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._connection: Connection | None = None
-        self._turn = threading.Lock()
-
-    def peek(self) -> None:
-        """Never known without asking."""
-
-    def read(self) -> int:
-        """The newest serial; one short query."""
-        with self._turn:
-            try:
-                return self._ask()
-            except DBAPIError as error:
-                self._let_go()
-                if not error.connection_invalidated:
-                    raise
-                return self._ask()  # the database was restarted: what was broken is the connection
-
-    def announce(self, newest: int) -> None:
-        """Nothing to do: nobody remembers."""
-
-    def publish(self, newest: int) -> None:
-        """Nothing to do: the commit was the publication."""
-
-    def repair(self) -> None:
-        """Nothing to repair."""
-
-    def close(self) -> None:
-        """Give the connection back."""
-        with self._turn:
-            self._let_go()
-
-    def _ask(self) -> int:
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        return newest_serial(self._connection)
-
-    def _let_go(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -50,6 +50,15 @@ serial = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("newest", BigInteger, nullable=False),
     comment="one row: the serial of the newest change; its row lock puts changes in order",
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("renewal", BigInteger, nullable=False, comment="number of the newest renewal of its lease"),
+    Column("acknowledged", BigInteger, nullable=False, comment="it knows of every change up to this serial"),
+    comment="PostgreSQL: servers that answer from memory while their lease lasts; no backup has them",
 )
 
 events = Table(

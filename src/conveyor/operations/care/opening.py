@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import shlex
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.blobs import blobs_folder, open_blobs
 from conveyor.blobs.folders import storage_errors
-from conveyor.catalog.database.connection import has_catalog, is_sqlite, open_catalog
+from conveyor.catalog.database.connection import has_catalog, is_sqlite, open_catalog, sqlite_path
+from conveyor.catalog.database.nodes import NodeMemory, NodeSerials
 from conveyor.catalog.database.schema import prepare_schema, read_fact
-from conveyor.catalog.database.serials import NewestSerial, SerialFile, SerialQuery
+from conveyor.catalog.database.serials import NewestSerial, SerialFile
 from conveyor.domain.care.backups import MARKER
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import Store, database_errors, now, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from conveyor.settings import StoreSettings
 
@@ -32,8 +34,17 @@ _OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found
 """How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
 
 
-def open_store(settings: StoreSettings) -> Store:
+def opener_of_node(settings: StoreSettings) -> Callable[[], Store]:
+    """What opens the store in each process of a server; made before they are forked, as they share memory."""
+    is_on_file = sqlite_path(settings.database_url) is not None
+    return partial(open_store, settings, None if is_on_file else NodeMemory())
+
+
+def open_store(settings: StoreSettings, memory: NodeMemory | None = None) -> Store:
     """Open an initialised store; once per process, after any fork.
+
+    ``memory`` makes this process one of a server's, which answer from what they remember as long as it is
+    true; a process without it asks the database.
 
     Raises:
         StorageFailed: the database or the folder cannot be used.
@@ -50,7 +61,7 @@ def open_store(settings: StoreSettings) -> Store:
             with storage_errors("the serial file cannot be opened"):
                 newest = SerialFile(settings.data / SERIAL_FILE, catalog)
         else:
-            newest = SerialQuery(catalog)
+            newest = NodeSerials(catalog, memory)
         with database_errors("the newest serial cannot be read"):
             newest.repair()
         return Store(data=settings.data, catalog=catalog, blobs=blobs, newest=newest, clock=now)

@@ -114,6 +114,7 @@ def promote_release(
         plan = _plan(connection, identity, project, version, to=to, source=source)
     _refuse_unless_open(plan)
     if plan.way is None:
+        store.newest.settle()
         return _done(plan)
     with record_change(store, actor=identity.name) as change:
         # 3. the same again: now nobody else can change it

@@ -152,6 +152,8 @@ def record_changes(store: Store) -> Iterator[Callable[[str], Change]]:
             raise
         if announced is not None:
             store.newest.publish(announced)
+        else:  # what was there already is acknowledged as a change is
+            store.newest.settle()
 
 
 def newest_change(store: Store) -> int:

@@ -163,6 +163,7 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
     filename, sha256 = distribution.filename, distribution.digests.sha256
     if decision.holder is not None:
         _bring_back(store, upload, distribution)
+        store.newest.settle()
         return AcceptedUpload(decision.holder, filename, sha256, is_new=False)
     # 3. bytes before rows; nobody takes them for garbage until the rows are there
     with store.blobs.adding():
