@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,6 +128,68 @@ async def test_redirect_to_anything_but_http_is_refused(index: RunningUpstream, 
     with pytest.raises(UpstreamFailed):
         await upstream.fetch_page(DEMO)
     await upstream.close()
+
+
+VERBATIM = "/f%7Eles/a%2Fb/../x;y=1/k%C3%A9@+&=$!*'()/demo.whl"
+QUERY = "?X-Sig=a%2Fb%2Bc%3D%40&empty=&plain=a/b@c=~:;"
+
+
+def leading(upstream: RunningUpstream, way: str) -> tuple[str, str]:
+    """(a page that leads to a file, its path on a host whose name is not ASCII) in one way or another."""
+    host = f"dätei.example:{upstream.root.rpartition(':')[2]}"
+    links = {
+        "link": f"http://{host}{VERBATIM}{QUERY}",
+        "network path": f"//{host}{VERBATIM}{QUERY}",
+        "base": f"{VERBATIM}{QUERY}".removeprefix("/f%7Eles/"),
+        "redirect in Latin-1": "/latin-1",
+        "redirect in UTF-8": "/utf-8",
+    }
+    sent = {"latin-1": links["link"], "utf-8": links["link"].encode().decode("latin-1")}
+    for charset, location in sent.items():
+        upstream.paths[f"/{charset}"] = Served(status=302, headers={"Location": location})
+    path = f"{VERBATIM}{QUERY}"
+    if way == "base":  # what is relative is resolved, and nothing else is changed
+        path = path.replace("a%2Fb/../", "")
+    upstream.paths[path] = Served(WHEEL.content)
+    base = f'<base href="http://{host}/f%7Eles/">' if way == "base" else ""
+    href = f"{links[way]}#egg=demo&sha256={WHEEL.sha256.upper()}&subdirectory=x".replace("&", "&amp;")
+    return f'{base}<a href="{href}">{WHEEL.filename}</a>', path
+
+
+@pytest.mark.parametrize("way", ["link", "network path", "base", "redirect in Latin-1", "redirect in UTF-8"])
+async def test_address_on_a_host_beyond_ascii_is_asked_for_to_the_letter(
+    index: RunningUpstream, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    answer_names(monkeypatch, {"xn--dtei-loa.example": ["127.0.0.1"]})
+    page, path = leading(index, way)
+    index.paths["/simple/demo/"] = Served(page.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
+    upstream = Upstream(index.url)
+    found = await upstream.fetch_page(DEMO)
+    assert isinstance(found, UpstreamPage)
+    assert found.files[0].sha256 == WHEEL.sha256
+    file = mirrored_file(WHEEL, found.files[0].url)
+    assert (await upstream.file_facts(file)).size_bytes == len(WHEEL.content)
+    part = await upstream.fetch_part(file, byte_range="-10")
+    assert part is not None
+    assert part.content == WHEEL.content[-10:]
+    async with upstream.open_file(file) as body:
+        assert b"".join([chunk async for chunk in body.chunks]) == WHEEL.content
+    await upstream.close()
+    asked = [(method, headers["host"]) for method, seen, headers in index.requests if seen == path]
+    assert [method for method, _ in asked] == ["HEAD", "GET", "GET"]
+    assert {host.partition(":")[0] for _, host in asked} == {"xn--dtei-loa.example"}
+
+
+@pytest.mark.parametrize("is_at_home", [True, False])
+async def test_credentials_of_a_link_go_where_it_leads(index: RunningUpstream, is_at_home: bool) -> None:
+    with running_upstream() as elsewhere:
+        files = index if is_at_home else elsewhere
+        url = files.root.replace("http://", "http://ann:p%40ss@") + files.add_file(WHEEL)
+        upstream = Upstream(index.url.replace("http://", "http://user:s3cret@"))
+        await upstream.file_facts(mirrored_file(WHEEL, url))
+        await upstream.close()
+        (sent,) = [headers["authorization"] for _, _, headers in files.requests]
+    assert sent == "Basic " + b64encode(b"ann:p@ss").decode()
 
 
 @pytest.mark.parametrize("is_endless", [True, False])

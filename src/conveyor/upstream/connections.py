@@ -8,8 +8,8 @@ What holds for every request, and again for each redirect (decision 0009):
    is asked gains nothing. Through a proxy it is the proxy who looks names up; only addresses are checked
    then;
 3. there are at most ``MOST_REDIRECTS`` redirects;
-4. the upstream's credentials go to its own origin only. There are no cookies, and no ``.netrc``: other hosts
-   are asked as a stranger.
+4. the upstream's credentials go to its own origin only, those of a link where it leads. There are no
+   cookies, and no ``.netrc``: other hosts are asked as a stranger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import ssl
 from base64 import b64encode
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -53,10 +53,7 @@ class Connections:
         parts = urlsplit(url)
         self.root = without_user(urlunsplit(parts._replace(query="", fragment=""))).rstrip("/") + "/"
         """The upstream's URL without credentials; ends with a slash."""
-        self._authorization: str | None = None
-        if parts.username:
-            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._authorization = "Basic " + b64encode(credentials.encode()).decode()
+        self._authorization = _authorization(url)
         self._cert = cert
         self._proxies = {"http": proxy, "https": proxy} if proxy else getproxies()
         self._is_proxy_for_all = proxy is not None
@@ -103,13 +100,15 @@ class Connections:
                 if answer.status not in _REDIRECTS or target is None:
                     yield answer
                     return
-                url = joined(url, target)
+                url = joined(url, _location(target))
         raise UpstreamFailed(f"upstream sent us on more than {MOST_REDIRECTS} times, to {without_user(url)}")
 
     def _headers(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        if self._authorization is not None and _origin(url) == _origin(self.root):
-            return {**headers, "Authorization": self._authorization}
-        return dict(headers)
+        """With the credentials that the link itself has, else with the upstream's own for its own origin."""
+        authorization = _authorization(url)
+        if authorization is None and _origin(url) == _origin(self.root):
+            authorization = self._authorization
+        return {**headers, **({"Authorization": authorization} if authorization is not None else {})}
 
     def _check(self, url: str, *, is_proxied: bool) -> None:
         """Rule 1; of rule 2 what can be told before connecting through a proxy."""
@@ -172,17 +171,43 @@ def joined(base_url: str, link: str) -> str:
     return link if urlsplit(link).scheme else urljoin(base_url, link)
 
 
+def _location(value: str) -> str:
+    """The target of a redirect: bytes that are not UTF-8 are Latin-1 in its host, and stay elsewhere."""
+    raw = value.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+        netloc = urlsplit(text).netloc
+        before, after = text.split(netloc, 1) if netloc else ("", text)
+        return before + netloc + quote(after, safe=_SENDABLE, encoding="latin-1")
+
+
 def as_written(url: str) -> URL:
     """A URL that is requested as it is spelled: signatures cover the spelling (``%2F``, ``%40``, ``%3D``).
 
-    Only what no request line can hold is encoded, and the fragment stays here.
+    Only what no request line can hold is encoded, and the host as the name system spells it (IDNA, RFC 5891).
+    User and fragment stay here.
     """
-    if not (urlsplit(url).hostname or "").isascii():  # spelled for the name system, and the rest with it
-        return URL(url)
-    return URL(quote(urldefrag(url).url, safe=_SENDABLE), encoded=True)
+    netloc = urlsplit(url).netloc
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    authority = netloc.rpartition("@")[2]
+    if not authority.isascii():
+        host, colon, port = authority.partition(":")
+        authority = f"{URL.build(scheme=scheme, host=host).raw_host}{colon}{port}"
+    return URL(quote(f"{scheme}://{authority}{rest.removeprefix(netloc)}", safe=_SENDABLE), encoded=True)
 
 
 _SENDABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"<>')
+
+
+def _authorization(url: str) -> str | None:
+    """The header that says user and password of a URL; ``None``: it has none."""
+    parts = urlsplit(url)
+    if not parts.username:
+        return None
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + b64encode(credentials.encode()).decode()
 
 
 def refused_address(where: str) -> UpstreamFailed:

@@ -204,7 +204,7 @@ class HtmlPage(HTMLParser):
         elif tag == "base" and not self._has_base:
             target = dict(attrs).get("href")
             if target is not None:
-                self.base_url = urljoin(self.base_url, target)
+                self.base_url = urljoin(self.base_url, target.strip())
                 self._has_base = True
 
     def handle_endtag(self, tag: str) -> None:
