@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.domain.indexes.mirror import FRESH_FOR
-from conveyor.errors import Forbidden, NotFound
+from conveyor.errors import Forbidden, NotFound, UpstreamFailed
 from conveyor.operations.indexes.claims import claim_name
 from conveyor.operations.store.store import read
 from distributions_made import core_metadata, make_wheel
@@ -99,6 +99,30 @@ async def test_everything_that_a_json_upstream_says_is_passed_on(
     assert file["yanked"] == 'broken & "late" <b>'
     assert file["core-metadata"] == {"sha256": "ab" * 32}
     assert b'data-yanked="broken &amp; &quot;late&quot; &lt;b&gt;"' in html.body
+
+
+async def test_wrong_size_on_a_page_of_upstream_is_put_right_by_the_download(
+    upstream: RunningUpstream, mirror: Reader, clock: Clock
+) -> None:
+    """Installers ignore it; a lock that was exported from such a page refuses the file."""
+    wheel = make_wheel()
+    upstream.add_json("demo", [file_entry(upstream, wheel, size=1)])
+    assert only_file(await mirror.page("demo"))["size"] == 1
+    assert (await mirror.get(packages_path(wheel))).body == wheel.content
+    assert only_file(await mirror.page("demo"))["size"] == len(wheel.content)
+    clock.pass_by(FRESH_FOR)
+    assert only_file(await mirror.page("demo"))["size"] == len(wheel.content)
+
+
+async def test_wrong_size_of_a_file_without_a_hash_refuses_it(
+    upstream: RunningUpstream, mirror: Reader
+) -> None:
+    wheel = make_wheel()
+    upstream.add_json("demo", [{**file_entry(upstream, wheel, size=1), "hashes": {}}])
+    await mirror.page("demo")
+    answer = await mirror.get(f"/packages/unhashed/demo/{wheel.filename}")
+    assert isinstance(answer.error, UpstreamFailed)
+    assert "1 were announced" in answer.error.message
 
 
 async def test_file_server_without_head_leaves_sizes_out(upstream: RunningUpstream, mirror: Reader) -> None:

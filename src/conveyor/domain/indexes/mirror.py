@@ -103,6 +103,11 @@ class Hashing:
         if name in OTHER_HASHES:
             self._other, self._expected = OTHER_HASHES[name](), digest
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether the bytes are compared with a hash; without one, their size is all that upstream says."""
+        return self.file.sha256 is not None or self._other is not None
+
     def update(self, chunk: bytes) -> None:
         """More bytes."""
         self._sha256.update(chunk)
@@ -346,7 +351,7 @@ def _updated(before: MirroredFile, file: UpstreamFile, address: str | None, *, n
     )
     return replace(
         fresh,
-        size_bytes=fresh.size_bytes if fresh.size_bytes is not None else before.size_bytes,
+        size_bytes=before.size_bytes if before.is_stored or fresh.size_bytes is None else fresh.size_bytes,
         upload_time=file.upload_time or before.upload_time,
         is_upload_time_first_seen=file.upload_time is None and before.is_upload_time_first_seen,
         metadata_sha256=fresh.metadata_sha256 or before.metadata_sha256,

@@ -193,6 +193,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
     """Keep a mirrored file that was received whole; returns it as it is known now.
 
     If upstream names no SHA-256, the one of these bytes counts for the file's address from now on, for ever.
+    What a page says of its size counts only where no hash does.
 
     Raises:
         UpstreamFailed: the bytes are not the file that upstream's page named, or that came from this address
@@ -201,7 +202,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
     file = hashing.file
     # 1. are these the bytes?
     sha256 = hashing.sha256()
-    if file.size_bytes not in (None, size_bytes):
+    if file.size_bytes not in (None, size_bytes) and not hashing.is_checked:
         raise UpstreamFailed(
             f"upstream sent {size_bytes} bytes for {file.filename}, {file.size_bytes} were announced",
             hint="nothing was stored; is a proxy in between, or was the file replaced?",
@@ -215,7 +216,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
             if file.sha256 is None and file.address is not None:
                 _fix_digest(change, file.address, file.filename, sha256)
                 rows += mirrored_without_digest(change.connection, file.address, file.filename)
-            missing = [row for row in rows if not row.is_stored]
+            missing = [row for row in rows if not row.is_stored or row.size_bytes != size_bytes]
             update_mirrored_files(
                 change.connection,
                 [replace(row, sha256=sha256, is_stored=True, size_bytes=size_bytes) for row in missing],
@@ -226,7 +227,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
                 if row.sha256 is None:
                     detail = {"filename": row.filename, "sha256": sha256}
                     change.event("mirror-digest", index=row.index, project=row.project, detail=detail)
-                elif row.size_bytes is None:
+                elif row.size_bytes != size_bytes:
                     change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
     return replace(file, sha256=sha256, is_stored=True, size_bytes=size_bytes)
 

@@ -165,10 +165,6 @@ class Download:
 
         self._check_size(self.size_bytes)
         async with self._upstream.open_file(self.file) as body:
-            if None not in (body.size_bytes, self.size_bytes) and body.size_bytes != self.size_bytes:
-                raise UpstreamFailed(
-                    f"upstream sends {body.size_bytes} bytes for {self.file.filename}, not {self.size_bytes}"
-                )
             self._check_size(body.size_bytes)
             self.size_bytes = body.size_bytes if body.size_bytes is not None else self.size_bytes
             self._reader = os.dup(temporary.file.fileno())
