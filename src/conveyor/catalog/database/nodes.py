@@ -2,10 +2,10 @@
 
 A server's processes share sixteen bytes of memory (**NodeMemory**): the newest serial they know of, and until
 when they may believe it. One of them, whichever holds a lock that its death gives back, keeps both true
-(**Keeper**), over a connection of its own: it listens for changes, whose transactions tell their serials
+(**LeaseKeeper**), over a connection of its own: it listens for changes, whose transactions tell their serials
 (``serials.next_serial``), acknowledges them, and renews the node's lease. **NodeSerials** is what a store
 asks: from memory while the lease lasts, else from the database. Whoever writes, in a server or by a command,
-waits there until every node knows. The rules are in ``domain.care.leases``; decision 0024 has the reasons.
+waits there until every node knows. The rules are in ``domain.care.leases``; decision 0027 has the reasons.
 
 That a notification is lost only costs time: each renewal reads the newest serial too.
 """
@@ -166,7 +166,7 @@ class NodeSerials:
         """How many looks at the nodes have begun."""
         self._seen: tuple[int, int, list[NodeRow]] = (0, 0, [])
         """The newest look that has ended: its number, and what it saw."""
-        self._keeper = Keeper(engine, memory) if memory else None
+        self._keeper = LeaseKeeper(engine, memory) if memory else None
 
     def peek(self) -> int | None:
         """The newest serial, while this node's lease lasts."""
@@ -265,7 +265,7 @@ class NodeSerials:
             self._connection = None
 
 
-class Keeper:
+class LeaseKeeper:
     """Keeps the lease of a node, in a thread; of all processes of the node, one at a time does."""
 
     def __init__(self, engine: Engine, memory: NodeMemory) -> None:
