@@ -149,7 +149,7 @@ PUBLIC_RULES = (
     _both("digests are those of the bytes", LEGACY, make_wheel(), "form-digest", md5_digest=["0" * 32]),
     _both("a digest is given", "forklift/forms.py", make_wheel(), "form-digest", sha256_digest=[]),
     _stricter(
-        "a digest is given once",
+        "two values of one digest in the form",
         "forklift/forms.py",
         make_wheel(),
         "form-repeated",
@@ -158,11 +158,15 @@ PUBLIC_RULES = (
     _both("filetype is that of the filename", LEGACY, make_wheel(), "form-filename", filetype=["sdist"]),
     _both("name is that of the filename", LEGACY, make_wheel(), "form-filename", name=["other"]),
     _both("version is that of the filename", LEGACY, make_wheel(), "form-filename", version=["2.0"]),
-    _looser("a wheel comes with a Python tag", "forklift/forms.py", make_wheel(), pyversion=[]),
+    _looser("a wheel without a Python tag in the form", "forklift/forms.py", make_wheel(), pyversion=[]),
     _stricter(
-        "any Python tag is taken", "forklift/forms.py", make_wheel(), "form-filename", pyversion=["cp39"]
+        "another Python tag in the form",
+        "forklift/forms.py",
+        make_wheel(),
+        "form-filename",
+        pyversion=["cp39"],
     ),
-    _stricter("the form is believed", LEGACY, make_wheel(), "form-metadata", summary=["Another"]),
+    _stricter("other metadata in the form", LEGACY, make_wheel(), "form-metadata", summary=["Another"]),
     _kept("UNKNOWN is nothing", "forklift/decorators.py", make_wheel(), summary=["UNKNOWN"]),
     _both("attestations are JSON objects", "PEP 740", make_wheel(), "attestations", attestations=["{"]),
     # the filename
@@ -181,17 +185,20 @@ PUBLIC_RULES = (
         make_wheel(version="2015.09.15", metadata=core_metadata(version="2015.9.15")),
     ),
     _stricter(
-        "as many tags as fit",
+        "more than 1,000 tags in a filename",
         LEGACY,
         make_wheel(filename=f"demo-1.0-{_MANY_TAGS}-{_MANY_TAGS}-any.whl"),
         "filename",
     ),
-    _looser("platforms that others can install", LEGACY, make_wheel(tag="cp311-cp311-linux_x86_64")),
-    _looser("no local versions", METADATA, make_wheel(version="1.0+g1a2b3c4")),
+    _looser("any platform tag", LEGACY, make_wheel(tag="cp311-cp311-linux_x86_64")),
+    _looser("local versions", METADATA, make_wheel(version="1.0+g1a2b3c4")),
     # archives
-    _stricter("names are compared as bytes", ZIP, make_wheel(extra={"Demo/a.py": b""}), "archive-case"),
+    _stricter("names that differ only in case", ZIP, make_wheel(extra={"Demo/a.py": b""}), "archive-case"),
     _stricter(
-        "paths that leave the folder", ZIP, _wheel({**wheel_members(), "../x.py": b""}), "archive-paths"
+        "paths in a wheel that leave its folder",
+        ZIP,
+        _wheel({**wheel_members(), "../x.py": b""}),
+        "archive-paths",
     ),
     _both("no file twice", ZIP, _of_entries([ZipEntry(b"demo/__init__.py")]), "archive-twice"),
     _stricter(
@@ -207,13 +214,15 @@ PUBLIC_RULES = (
         "archive-size",
     ),
     _stricter(
-        "an sdist may be a bomb", LEGACY, make_sdist(extra={"zeros": bytes(70_000_000)}), "archive-size"
+        "an sdist that is a bomb", LEGACY, make_sdist(extra={"zeros": bytes(70_000_000)}), "archive-size"
     ),
     _both("a zip has no trailing data", ZIP, _of_entries([], end=b"tail"), "zip-structure"),
-    _stricter("damage in data files is not seen", LEGACY, _damaged(), "zip-structure"),
+    _stricter("damage in a data file of a wheel", LEGACY, _damaged(), "zip-structure"),
     _both("stored or deflated", LEGACY, make_wheel(compression=zipfile.ZIP_LZMA), "zip-compression"),
     _both("no data descriptors", ZIP, _of_entries([ZipEntry(b"demo/x", flags=8)]), "zip-data-descriptor"),
-    _stricter("encrypted members", ZIP, _of_entries([ZipEntry(b"demo/x", flags=1)]), "zip-encryption"),
+    _stricter(
+        "encrypted members of a wheel", ZIP, _of_entries([ZipEntry(b"demo/x", flags=1)]), "zip-encryption"
+    ),
     _both(
         "no comments of members",
         ZIP,
@@ -221,7 +230,9 @@ PUBLIC_RULES = (
         "zip-comment",
     ),
     _kept("a comment of the archive", ZIP, _of_entries([], comment=b"zip-rs")),
-    _stricter("anything in that comment", ZIP, _of_entries([], comment=b"PK\x03\x04"), "zip-comment"),
+    _stricter(
+        "a comment of the archive with `PK` in it", ZIP, _of_entries([], comment=b"PK\x03\x04"), "zip-comment"
+    ),
     _stricter(
         "links in a wheel",
         ZIP,
@@ -250,9 +261,9 @@ PUBLIC_RULES = (
     _stricter("the oldest tar format", LEGACY, _old_tar(), "tar-format"),
     # wheels
     _both("one .dist-info, of the filename", "PEP 427", _spelled("demo-2.0.dist-info"), "wheel-dist-info"),
-    _looser(".dist-info as the filename spells it", LEGACY, _spelled("Demo-1.0.dist-info")),
+    _looser("`.dist-info` in another spelling", LEGACY, _spelled("Demo-1.0.dist-info")),
     _stricter(
-        "a second .dist-info",
+        "a second `.dist-info`",
         LEGACY,
         _wheel({**wheel_members(), "other-1.0.dist-info/x": b""}),
         "wheel-dist-info",
@@ -265,24 +276,40 @@ PUBLIC_RULES = (
         "record-complete",
     ),
     _stricter(
-        "folders of .data", LEGACY, _wheel({**wheel_members(), "demo-1.0.data/else/x": b""}), "wheel-data"
+        "unknown folders in `.data`",
+        LEGACY,
+        _wheel({**wheel_members(), "demo-1.0.data/else/x": b""}),
+        "wheel-data",
     ),
     _both("WHEEL is there", "PEP 427", make_wheel(replace={"WHEEL": None}), "wheel-file", "record-complete"),
     _stricter(
-        "what WHEEL says", LEGACY, _wheel(wheel_members(), WHEEL=b"Wheel-Version: 2.0\n"), "wheel-file"
+        "another version in `WHEEL`",
+        LEGACY,
+        _wheel(wheel_members(), WHEEL=b"Wheel-Version: 2.0\n"),
+        "wheel-file",
     ),
     _kept(
         "tags in WHEEL", LEGACY, _wheel(wheel_members(), WHEEL=b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
     ),
     _both("RECORD is there", "PEP 376", make_wheel(replace={"RECORD": None}), "record"),
     _stricter(
-        "lines of RECORD",
+        "a path twice in `RECORD`, or a malformed line",
         WHEEL,
         make_wheel(replace={"RECORD": wheel_members()["demo-1.0.dist-info/RECORD"] * 2}),
         "record",
     ),
-    _stricter("RECORD lists all (a mail only)", WHEEL, make_wheel(replace=_RECORD_LESS), "record-complete"),
-    _stricter("hashes in RECORD", WHEEL, make_wheel(replace={"demo/__init__.py": b"wrong"}), "record-hash"),
+    _stricter(
+        "files that `RECORD` does not list, or lists in vain",
+        WHEEL,
+        make_wheel(replace=_RECORD_LESS),
+        "record-complete",
+    ),
+    _stricter(
+        "wrong or missing hashes in `RECORD`",
+        WHEEL,
+        make_wheel(replace={"demo/__init__.py": b"wrong"}),
+        "record-hash",
+    ),
     _both(
         "names of scripts",
         WHEEL,
@@ -290,14 +317,14 @@ PUBLIC_RULES = (
         "entry-points",
     ),
     _stricter(
-        "targets of scripts",
+        "scripts that are not `MODULE:FUNCTION`",
         WHEEL,
         _wheel(wheel_members(), **{_POINTS: b"[console_scripts]\nx = a b\n"}),
         "entry-points",
     ),
     # sdists
     _both("one top folder", LEGACY, make_sdist(more=[(tar_file("other/x"), b"")]), "sdist-folder"),
-    _stricter("name of the top folder", "PEP 625", make_sdist(top="other-1.0"), "sdist-folder"),
+    _stricter("another name of the top folder", "PEP 625", make_sdist(top="other-1.0"), "sdist-folder"),
     _both(
         "PKG-INFO is there",
         LEGACY,
@@ -305,12 +332,14 @@ PUBLIC_RULES = (
         "sdist-pkg-info",
     ),
     # core metadata
-    _stricter("as long as it likes", METADATA, _described(("Keywords", "x" * 5000)), "metadata-size"),
+    _stricter("very long fields", METADATA, _described(("Keywords", "x" * 5000)), "metadata-size"),
     _both("metadata versions", METADATA, _described(version="2.0"), "metadata-version"),
-    _looser("metadata versions to come", METADATA, _described(version="2.6")),
-    _stricter("fields nobody knows, in the file", METADATA, _described(("Colour", "red")), "metadata-fields"),
+    _looser("metadata versions to come (2.6 and later)", METADATA, _described(version="2.6")),
     _stricter(
-        "another version in the file",
+        "unknown or repeated fields in the file", METADATA, _described(("Colour", "red")), "metadata-fields"
+    ),
+    _stricter(
+        "another name or version in the file than in its filename",
         METADATA,
         make_wheel(metadata=core_metadata(version="2.0")),
         "metadata-filename",
@@ -337,7 +366,7 @@ PUBLIC_RULES = (
         "requirement-urls",
     ),
     _both("a mail address is one", METADATA, _described(("Author-email", "nobody")), "addresses"),
-    _looser("a mail address has a domain", METADATA, _described(("Author-email", "ann@localhost"))),
+    _looser("mail addresses without a full domain", METADATA, _described(("Author-email", "ann@localhost"))),
     _kept("of many addresses none is looked at", METADATA, _described(("Author-email", "a@b.example, c"))),
     _both("links are http or https", METADATA, _described(("Home-page", "ftp://b.example/")), "links"),
     _kept("a link need not lead anywhere", METADATA, _described(("Home-page", "https:"))),
@@ -348,7 +377,11 @@ PUBLIC_RULES = (
         "link-labels",
     ),
     _both("classifiers are known", METADATA, _described(("Classifier", "Colour :: Red")), "classifiers"),
-    _looser("no private classifiers", METADATA, _described(("Classifier", "Private :: Do Not Upload"))),
+    _looser(
+        "classifiers that begin with `Private ::`",
+        METADATA,
+        _described(("Classifier", "Private :: Do Not Upload")),
+    ),
     _both("what may be dynamic", "PEP 643", _described(("Dynamic", "Dynamic")), "dynamic"),
     _both(
         "one kind of licence",

@@ -78,14 +78,26 @@ def test_tags_inside_a_wheel_may_differ_with_a_note() -> None:
     assert found.notes == ("WHEEL names other tags than the filename: py3-none-win32",)
 
 
-def test_wheel_that_names_no_tag_inside_is_accepted_with_a_note() -> None:
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        (b"Root-Is-Purelib: true\n", "WHEEL names no tag; installers go by the filename"),
+        (
+            b"Tag: py3-none-any\n",
+            "WHEEL: Root-Is-Purelib is neither true nor false; installers take it for false",
+        ),
+    ],
+)
+def test_wheel_that_leaves_out_what_no_installer_needs_is_accepted_with_a_note(
+    line: bytes, note: str
+) -> None:
     members = wheel_members("demo", "1.0")
-    members["demo-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\n"
+    members["demo-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: x\n" + line
     record = members.pop("demo-1.0.dist-info/RECORD")
     members["demo-1.0.dist-info/RECORD"] = record_of(members, "demo-1.0.dist-info/RECORD")
     assert members["demo-1.0.dist-info/RECORD"] != record
     found = read(Made("demo-1.0-py3-none-any.whl", zip_of(members)))
-    assert found.notes == ("WHEEL names no tag; installers go by the filename",)
+    assert found.notes == (note,)
 
 
 def test_record_with_backslashes_is_read() -> None:

@@ -137,7 +137,6 @@ INIT = "demo/__init__.py"
         ({"METADATA": None}, "the wheel has no demo-1.0.dist-info/METADATA"),
         ({"WHEEL": WHEEL.replace(b"1.0", b"2.0")}, "Wheel-Version is 2.0"),
         ({"WHEEL": WHEEL.replace(b"Wheel-Version: 1.0\n", b"")}, "Wheel-Version is missing"),
-        ({"WHEEL": WHEEL.replace(b"true", b"maybe")}, "Root-Is-Purelib is neither"),
         ({"WHEEL": b"\xff"}, "WHEEL is not UTF-8"),
         ({"METADATA": core_metadata("other")}, "the name is 'other', but the filename says 'demo'"),
         ({"METADATA": core_metadata(version="1.0.0")}, "the version is '1.0.0', but the filename says '1.0'"),

@@ -223,7 +223,8 @@ def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iter
         raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
     if "requires_dist" in raw:  # each of them is looked at in ``metadata_rules``
         raw = {**raw, "requires_dist": []}
-    if raw.get("description_content_type") in _USUAL_CONTENT_TYPES:
+    is_since_2_1 = raw["metadata_version"].startswith("2.")  # before, the field itself is a fault
+    if is_since_2_1 and raw.get("description_content_type") in _USUAL_CONTENT_TYPES:
         raw = {**raw}
         del raw["description_content_type"]
     try:

@@ -223,9 +223,12 @@ def _read(archive: ZipArchive, path: str, limit_bytes: int, rule: Rule, faults: 
 
 
 def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Faults) -> None:
-    found, tags = _read_wheel_file(content)
-    for fault in found:
+    fault, says_where, tags = _read_wheel_file(content)
+    if fault:
         faults.add("wheel-file", f"WHEEL{fault}")
+        return
+    if not says_where:
+        faults.note("WHEEL: Root-Is-Purelib is neither true nor false; installers take it for false")
     # Installers go by the filename (decision record 0023); scikit-build wrote wheels without a tag in 2023.
     if not tags:
         faults.note("WHEEL names no tag; installers go by the filename")
@@ -234,20 +237,21 @@ def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Fa
 
 
 @lru_cache(maxsize=64)
-def _read_wheel_file(content: bytes) -> tuple[tuple[str, ...], frozenset[str]]:
-    """(Faults, tags) of a WHEEL file; remembered, as a build tool writes the same one into many wheels."""
+def _read_wheel_file(content: bytes) -> tuple[str, bool, frozenset[str]]:
+    """(Fault, whether Root-Is-Purelib is right, tags) of a WHEEL file.
+
+    Remembered, as a build tool writes the same one into many wheels.
+    """
     try:
         headers = HeaderParser().parsestr(content.decode("utf-8"))
     except UnicodeDecodeError:
-        return (" is not UTF-8",), frozenset()
-    faults = []
+        return " is not UTF-8", False, frozenset()
     version = headers.get("Wheel-Version", "").strip()
     if re.fullmatch(r"1\.\d+", version) is None:
-        faults.append(f": Wheel-Version is {version or 'missing'}; installers know 1.0")
-    if headers.get("Root-Is-Purelib", "").strip().lower() not in ("true", "false"):
-        faults.append(": Root-Is-Purelib is neither true nor false")
+        return f": Wheel-Version is {version or 'missing'}; installers know 1.0", False, frozenset()
+    says_where = headers.get("Root-Is-Purelib", "").strip().lower() in ("true", "false")
     tags = {str(tag) for text in headers.get_all("Tag", ()) for tag in _expanded(text.strip())}
-    return tuple(faults), frozenset(tags)
+    return "", says_where, frozenset(tags)
 
 
 def _check_entry_points(content: bytes, faults: Faults) -> None:
