@@ -11,6 +11,7 @@ from conveyor.operations.care.backups import back_up
 from conveyor.operations.care.initialisation import initialise_store
 from conveyor.operations.indexes.definitions import get_index
 from makers import make_settings, make_store
+from releases_made import ADMIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ def test_created_index_is_there(data: str, tmp_path: Path, capsys: pytest.Captur
     ]
     assert run(["store", "index", "create", *arguments, "--private", "--data", data]) == 0
     assert capsys.readouterr().out == 'index "risk/stable" made\n'
-    made = get_index(make_store(tmp_path / "store"), "risk/stable")
+    made = get_index(make_store(tmp_path / "store"), ADMIN, "risk/stable")
     assert (made.bases, made.gates, made.is_private) == (("stable", "pypi"), ("tests",), True)
 
 

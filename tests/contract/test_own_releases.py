@@ -380,7 +380,7 @@ def test_status_of_what_the_caller_does_not_see_is_not_told(store: Store) -> Non
     create_index(store, ADMINISTRATOR, "secret", mode="uploads", is_private=True)
     upload(store, make_wheel("hidden"), index="secret")
     set_project_status(store, ADMINISTRATOR, "hidden", "archived")
-    with pytest.raises(NotFound):
+    with pytest.raises(Unauthorized):
         get_project_status(store, ANONYMOUS, "hidden")
     assert get_project_status(store, ADMINISTRATOR, "hidden").name == "archived"
 

@@ -44,7 +44,7 @@ def test_mirrored_project_is_stored_changed_and_forgotten(tmp_path: Path, databa
     assert find_list(store, "unstable").projects == ("demo",)
     # 2. what the file servers say
     store_facts(store, "pypi", DEMO, [FileFacts("demo-7.0-py3-none-any.whl", f"{7:064x}", 77, None)])
-    mirrored = find_file(store, f"{7:064x}", "demo-7.0-py3-none-any.whl").mirrored
+    mirrored = find_file(store, f"{7:064x}", "demo-7.0-py3-none-any.whl", reader=ADMINISTRATOR).mirrored
     assert mirrored is not None
     assert mirrored.size_bytes == 77
     digest = store_metadata(store, mirrored, b"Metadata-Version: 2.1\nName: demo\nVersion: 7.0\n")

@@ -14,7 +14,6 @@ from conveyor.domain.people.access import (
     may_administer,
     may_claim,
     may_promote,
-    may_read,
     may_upload,
     must_be_known,
     must_have,
@@ -37,21 +36,22 @@ def somebody(*scopes: Scope, indexes: set[str] | None = None, projects: set[str]
 
 
 def test_everybody_reads_a_public_index() -> None:
-    may_read(ANONYMOUS, "stable", is_private=False)
-    may_read(somebody(indexes={"other"}), "stable", is_private=False)
+    assert can_read(ANONYMOUS, "stable", is_private=False)
+    elsewhere = somebody(indexes={"other"}, projects={"other"})
+    assert can_read(elsewhere, "stable", is_private=False, project="demo")
 
 
-def test_anonymous_reader_of_a_private_index_is_asked_who_it_is() -> None:
-    with pytest.raises(Unauthorized):
-        may_read(ANONYMOUS, "secret", is_private=True)
-    assert not can_read(ANONYMOUS, "secret", is_private=True)
+def test_private_index_is_there_for_those_who_may_read_it_only() -> None:
+    for identity in (ANONYMOUS, somebody("upload"), somebody("read", indexes={"other"})):
+        assert not can_read(identity, "secret", is_private=True)
+    assert can_read(somebody("read", indexes={"secret"}), "secret", is_private=True)
 
 
-def test_known_reader_without_the_right_is_refused_a_private_index() -> None:
-    for identity in (somebody("upload"), somebody("read", indexes={"other"})):
-        with pytest.raises(Forbidden):
-            may_read(identity, "secret", is_private=True)
-    may_read(somebody("read", indexes={"secret"}), "secret", is_private=True)
+def test_token_narrowed_to_projects_reads_only_these_in_a_private_index() -> None:
+    narrowed_one = somebody("read", projects={"demo"})
+    assert can_read(narrowed_one, "secret", is_private=True)
+    assert can_read(narrowed_one, "secret", is_private=True, project="demo")
+    assert not can_read(narrowed_one, "secret", is_private=True, project="other")
 
 
 @pytest.mark.parametrize("scope", SCOPES)

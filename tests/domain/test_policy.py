@@ -12,6 +12,7 @@ from conveyor.domain.indexes.policy import (
     decide_filename,
     may_claim_name,
     must_ask_upstream,
+    not_here,
 )
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.words.names import project_name
@@ -73,6 +74,25 @@ def test_advice_names_no_private_index_to_strangers(name: str) -> None:
         with pytest.raises(ConveyorError) as caught:
             accepting_index(name, indexes, identity)
         assert ("secret" in (caught.value.hint or "")) is is_named
+
+
+def test_index_that_the_uploader_may_not_hear_of_is_not_there() -> None:
+    indexes = INDEXES | {"secret": Index("secret", "local", "promotion-only", is_private=True)}
+    with pytest.raises(NotFound) as hidden:
+        accepting_index("secret", indexes, UPLOADER)
+    with pytest.raises(NotFound) as absent:
+        accepting_index("secret", INDEXES, UPLOADER)
+    assert str(hidden.value) == str(absent.value)
+    with pytest.raises(Forbidden, match="promotion-only"):
+        accepting_index("secret", indexes, ADMIN)
+
+
+def test_strangers_are_asked_who_they_are_only_where_something_is_private() -> None:
+    secret = {"secret": Index("secret", "local", "uploads", is_private=True)}
+    error = NotFound("there is nothing")
+    assert not_here(error, ANONYMOUS, INDEXES) is error
+    assert isinstance(not_here(error, ANONYMOUS, INDEXES | secret), Unauthorized)
+    assert not_here(error, UPLOADER, INDEXES | secret) is error
 
 
 def test_chain_is_what_an_index_shows_and_what_shows_it() -> None:

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 YANK_REASON = "it predicts nonsense"
 LARGE_BYTES = 4 * 1024 * 1024
+PASSWORD = "p@ss:wörd/#1?"
+"""Of the user ``person``, who may read every index: half of it cannot stand in a URL as it is."""
 PRIVATE = "team/private"
 """The private index; a team's prefix makes its URL one folder deeper."""
 
@@ -197,6 +199,7 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str, str]:
     hidden = core_metadata("hidden", "1.0", requires_python=">=3.8", requires=needs)
     put(1, make_wheel("hidden", metadata=hidden), index=PRIVATE)
     add_user(store, ADMIN, "reader", password=None, scopes=["read", "upload", "claim"])
+    add_user(store, ADMIN, "person", password=PASSWORD, scopes=["read"])
     return (
         files,
         create_token(store, ADMIN, NewToken("reader")).secret,

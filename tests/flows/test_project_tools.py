@@ -6,12 +6,13 @@ import json
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from flows.clients import installed_in
 from flows.documented import documented
-from flows.stocked_stores import PRIVATE
+from flows.stocked_stores import PASSWORD, PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,3 +126,20 @@ def test_project_is_locked_and_synchronised(
     assert suppliers["hidden-1.0-py3-none-any.whl"] == PRIVATE
     assert suppliers["demo-1.2-py3-none-any.whl"] == suppliers["source_only-1.0.tar.gz"] == "unstable"
     assert suppliers["lower-3.0-py3-none-any.whl"] == "pypi"
+
+
+def test_pipenv_locks_and_installs_with_a_password_that_no_url_holds_as_it_is(
+    client: Callable[[str], Client], stocked: StockedStore, tmp_path: Path
+) -> None:
+    """Its URL holds the password encoded; it sends it in Latin-1, for pages and files."""
+    folder = tmp_path / "consumer"
+    folder.mkdir()
+    url = stocked.index(PRIVATE).rstrip("/").replace("://", f"://person:{quote(PASSWORD, safe='')}@")
+    source = f'[[source]]\nname = "house"\nurl = "{url}"\nverify_ssl = true\n'
+    (folder / "Pipfile").write_text(f'{source}\n[packages]\nhidden = "*"\n', encoding="utf-8")
+    with stocked.watched() as seen:
+        client("pipenv").play("pipenv lock\npipenv sync", folder=folder).succeeded()
+    assert "hidden" in _of_pipenv(folder)
+    assert installed_in(client("pipenv"), folder / ".venv")["hidden"] == "1.0"
+    assert seen.statuses() <= {200, 206, 304, 401}
+    assert "hidden-1.0-py3-none-any.whl" in seen.files()

@@ -26,7 +26,7 @@ def test_new_index_is_listed_and_recorded(tmp_path: Path) -> None:
         store, ADMIN, "risk/stable", mode="promotion-only", bases=["stable", "pypi"], gates=["tests"]
     )
     assert made == Index("risk/stable", "local", "promotion-only", bases=("stable", "pypi"), gates=("tests",))
-    assert get_index(store, "risk/stable") == made
+    assert get_index(store, ADMIN, "risk/stable") == made
     with read(store) as connection:
         (event,) = events_since(connection, before)
     assert (event.action, event.actor, event.index) == ("create-index", "admin", "risk/stable")
@@ -41,7 +41,7 @@ def test_existing_index_is_not_made_again(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(Conflict, match="already"):
         create_index(store, ADMIN, "stable", mode="uploads")
-    assert get_index(store, "stable").mode == "promotion-only"
+    assert get_index(store, ADMIN, "stable").mode == "promotion-only"
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_private_index_is_seen_by_those_who_may_read_it(tmp_path: Path) -> None:
 
 def test_index_that_is_not_here_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
-        get_index(make_store(tmp_path), "nowhere")
+        get_index(make_store(tmp_path), ADMIN, "nowhere")

@@ -403,11 +403,11 @@ def test_what_lies_in_a_private_index_is_not_here_for_others(tmp_path: Path) -> 
     outsider = Identity("otto", frozenset({"read", "promote"}), indexes=frozenset({"unstable"}))
     assert get_release(store, insider, "demo", "1.0").index == "secret-dev"
     assert len(releases_of_commit(store, insider, "demo", COMMIT)) == 1
-    for identity in (ANONYMOUS, outsider):
-        with pytest.raises(NotFound):
+    for identity, refusal in ((ANONYMOUS, Unauthorized), (outsider, NotFound)):
+        with pytest.raises(refusal):
             get_release(store, identity, "demo", "1.0")
-        with pytest.raises(NotFound):
+        with pytest.raises(refusal):
             get_project(store, identity, "demo")
-        with pytest.raises(NotFound):
+        with pytest.raises(refusal):
             judge_release(store, identity, "demo", "1.0", to="secret")
         assert releases_of_commit(store, identity, "demo", COMMIT) == []

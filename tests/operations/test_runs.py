@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
+from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
+from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import revoke_worker
 from conveyor.operations.runs.queue import (
+    MAX_RUNS_LISTED,
     claim_run,
     create_run,
     get_run,
@@ -18,7 +21,8 @@ from conveyor.operations.runs.queue import (
     update_run,
 )
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
-from conveyor.operations.store.store import read
+from conveyor.operations.store.store import read, record_change
+from distributions_made import make_wheel
 from makers import make_store
 from releases_made import (
     ADMIN,
@@ -27,12 +31,14 @@ from releases_made import (
     TEAM_CHAIN,
     make_team_chain,
     make_worker,
+    publish,
     request_run,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conveyor.domain.people.access import Scope
     from conveyor.domain.runs.states import Run
     from conveyor.operations.store.store import Store
 
@@ -209,6 +215,88 @@ def test_runs_are_shown_to_known_readers_only(tmp_path: Path) -> None:
         get_run(store, Identity("up", frozenset({"upload"})), run.id)
     with pytest.raises(NotFound):
         get_run(store, READER, run.id + 1)
+
+
+def store_with_a_private_way(folder: Path) -> Store:
+    """Releases of ``hidden`` enter it at the private ``team/dev`` and go on to ``team/done``."""
+    store = make_store(folder)
+    create_index(store, ADMIN, "team/done", mode="promotion-only", is_private=True)
+    create_index(store, ADMIN, "team/dev", mode="uploads", bases=["team/done"], is_private=True)
+    add_repository(store, ADMIN, "hidden", "https://git.team.example/hidden.git")
+    return store
+
+
+def request_hidden_run(store: Store, identity: Identity = ADMIN) -> Run:
+    repository = "https://git.team.example/hidden.git"
+    return create_run(store, identity, repository=repository, ref="main", index="team/dev")
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_run_of_a_private_project_is_seen_by_readers_of_it_starters_and_who_asked_for_it(
+    tmp_path: Path, is_known: bool
+) -> None:
+    store = store_with_a_private_way(tmp_path)
+    make_worker(store)
+    starter = Identity("stan", frozenset({"run", "read"}))
+    run = request_hidden_run(store, starter)
+    if is_known:
+        claim_run(store, WORKER, "worker-1")
+        update_run(store, WORKER, run.id, project="hidden")
+    read_only: frozenset[Scope] = frozenset({"read"})
+    for identity in (
+        READER,
+        starter,
+        WORKER,
+        ADMIN,
+        Identity("stan", read_only, indexes=frozenset({"stable"})),
+        Identity("tess", read_only, indexes=frozenset({"team/dev", "team/done"})),
+        Identity("hal", read_only, projects=frozenset({"hidden"})),
+        Identity("ron", frozenset({"run"}), projects=frozenset({"hidden"})),
+    ):
+        assert get_run(store, identity, run.id).id == run.id, identity
+        assert [one.id for one in list_runs(store, identity)] == [run.id]
+    for identity in (
+        Identity("otto", read_only, indexes=frozenset({"stable"})),
+        Identity("otto", read_only, indexes=frozenset({"team/done"})),
+        Identity("otto", read_only, projects=frozenset({"demo"})),
+        Identity("ron", frozenset({"run"}), projects=frozenset({"demo"})),
+        Identity("ron", frozenset({"run"}), indexes=frozenset({"stable"})),
+        Identity("ada", frozenset({"read", "admin"}), indexes=frozenset({"stable"})),
+    ):
+        assert list_runs(store, identity) == [], identity
+        with pytest.raises(NotFound) as hidden:
+            get_run(store, identity, run.id)
+        with pytest.raises(NotFound) as absent:
+            get_run(store, identity, run.id + 1)
+        assert str(hidden.value).replace(f"run {run.id}", f"run {run.id + 1}") == str(absent.value)
+
+
+def test_reader_of_a_part_sees_runs_once_the_project_is_there(tmp_path: Path) -> None:
+    store = store_with_a_private_way(tmp_path)
+    run = request_hidden_run(store)
+    publish(store, make_wheel("hidden"), index="team/dev")
+    of_team = Identity("tess", frozenset({"read"}), indexes=frozenset({"team/dev"}))
+    assert [one.id for one in list_runs(store, of_team)] == [run.id]
+
+
+def test_runs_that_are_hidden_do_not_crowd_out_others(tmp_path: Path) -> None:
+    store = store_with_a_private_way(tmp_path)
+    seen = request_run(store, index="unstable")
+    for project in ("demo", "my-demo"):  # the repository is registered for both
+        publish(store, make_wheel(project))
+    with record_change(store, actor="admin") as change:
+        for _ in range(MAX_RUNS_LISTED + 1):
+            insert_run(
+                change.connection,
+                repository="https://git.team.example/hidden.git",
+                ref="main",
+                index="team/dev",
+                requested_by="admin",
+                requested_at=change.at,
+            )
+        change.event("request-run", detail={})
+    outsider = Identity("otto", frozenset({"read"}), indexes=frozenset({"stable"}))
+    assert [run.id for run in list_runs(store, outsider, limit=5)] == [seen.id]
 
 
 def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(tmp_path: Path) -> None:

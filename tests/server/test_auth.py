@@ -238,7 +238,7 @@ def test_private_index_asks_strangers_who_they_are_and_refuses_the_known(tmp_pat
         uploader = {"authorization": f"Bearer {made.json()['token']}"}
         anonymous = served.get("/secret/simple/")
         assert (anonymous.status, "WWW-Authenticate" in anonymous.headers) == (401, True)
-        assert served.get("/secret/simple/", **uploader).status == 403
+        assert served.get("/secret/simple/", **uploader).status == 404
         assert served.get("/secret/simple/", **admin).status == 200
         for headers, is_there in (({}, False), (uploader, False), (admin, True)):
             names = [one["name"] for one in served.get("/api/v1/indexes", **headers).json()["indexes"]]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.indexes.pages import FoundPage
     from conveyor.operations.store.store import Store
     from readers import Reader
@@ -73,8 +74,8 @@ class OutrunFinder(PageFinder):
         super().__init__(store, reader.mirroring)
         self._emptied = store
 
-    async def find(self, index: str, project: NormalizedName) -> FoundPage:
-        found = await super().find(index, project)
+    async def find(self, index: str, project: NormalizedName, reader: Identity | None = None) -> FoundPage:
+        found = await super().find(index, project, reader)
         delete_files(self._emptied, ADMINISTRATOR, project)
         return found
 

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from conveyor.domain.people.access import NewToken
-from conveyor.errors import Forbidden, MethodNotAllowed, NotFound, Unauthorized
+from conveyor.errors import MethodNotAllowed, NotFound, Unauthorized
 from conveyor.operations.indexes.claims import claim_name
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.indexes.pages import find_page
@@ -277,8 +277,8 @@ async def test_private_index_is_for_those_who_may_read_it(tmp_path: Path) -> Non
             assert allowed_file.body == wheel.content
             assert allowed_file.headers["cache-control"].startswith("private")
             assert isinstance(anonymous.error, Unauthorized)
-            assert isinstance(anonymous_file.error, NotFound)
-            assert isinstance(other.error, Forbidden)
+            assert isinstance(anonymous_file.error, Unauthorized)
+            assert isinstance(other.error, NotFound)
             assert isinstance(other_file.error, NotFound)
 
 

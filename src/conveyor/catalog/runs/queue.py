@@ -86,9 +86,10 @@ def find_run(connection: Connection, run_id: int) -> Run | None:
     return None if row is None else _run(row, _steps_of(connection, [run_id]).get(run_id, []))
 
 
-def newest_runs(connection: Connection, *, limit: int) -> list[Run]:
-    """The newest runs, newest first, with their steps."""
-    rows = connection.execute(select(runs).order_by(runs.c.id.desc()).limit(limit)).all()
+def newest_runs(connection: Connection, *, limit: int, before: int | None = None) -> list[Run]:
+    """The newest runs, newest first, with their steps; ``before``: of those that are older than this one."""
+    older = true() if before is None else runs.c.id < before
+    rows = connection.execute(select(runs).where(older).order_by(runs.c.id.desc()).limit(limit)).all()
     steps = _steps_of(connection, [row.id for row in rows])
     return [_run(row, steps.get(row.id, [])) for row in rows]
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.distributions.archives import GIBIBYTE, ArchiveLimits
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
-from conveyor.domain.people.access import can_read, may_claim
+from conveyor.domain.people.access import can_read, may_claim, unknown_caller
 from conveyor.domain.words.names import is_standard_library
-from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge
+from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,11 +63,12 @@ def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity)
     The advice in an error names only indexes that the caller may read.
 
     Raises:
-        NotFound: there is no such index.
+        NotFound: there is no such index, or none that the caller may hear of.
         Forbidden: it is a mirror, or promotion-only: administrators are told the same.
     """
     index = indexes.get(name)
-    if index is None:
+    is_told = index is not None and (index.mode == "uploads" or name in readable_indexes(indexes, identity))
+    if index is None or not is_told:
         raise NotFound(
             f'there is no index "{name}"',
             hint=_where_to_upload(None, indexes, identity),
@@ -88,13 +89,39 @@ def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity)
     return index
 
 
-def readable_indexes(indexes: Mapping[str, Index], identity: Identity) -> frozenset[str]:
-    """The names that this caller may hear."""
+def readable_indexes(
+    indexes: Mapping[str, Index], identity: Identity, *, project: str | None = None
+) -> frozenset[str]:
+    """Those of the indexes in which this caller may read a project: every answer is made of these alone.
+
+    ``project`` ``None``: the indexes that the caller may hear of, be it for some projects only.
+    """
     return frozenset(
         index.name
         for index in indexes.values()
-        if can_read(identity, index.name, is_private=index.is_private)
+        if can_read(identity, index.name, is_private=index.is_private, project=project)
     )
+
+
+def reads_whole_page(index: Index, identity: Identity, project: str | None) -> bool:
+    """Whether a page of an index is there for this caller as it stands; ``None``: its list of projects.
+
+    Through a private index, a token narrowed to other projects sees only what it sees elsewhere too.
+    """
+    if index.is_private and project is None and identity.projects is not None:
+        return False
+    return bool(readable_indexes({index.name: index}, identity, project=project))
+
+
+def not_here(error: NotFound, identity: Identity, indexes: Mapping[str, Index]) -> NotFound | Unauthorized:
+    """The error about something that is not there, or not for this caller: no answer tells which.
+
+    In a store with a private index strangers are asked who they are; where everything is public, there is no
+    reason to.
+    """
+    if identity.is_anonymous and any(index.is_private for index in indexes.values()):
+        return unknown_caller("see what is here")
+    return error
 
 
 def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index], identity: Identity) -> str:

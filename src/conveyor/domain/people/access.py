@@ -78,30 +78,24 @@ class Identity:
 ANONYMOUS = Identity(name="", scopes=frozenset({"read"}))
 
 
-def can_read(identity: Identity, index: str, *, is_private: bool) -> bool:
-    """Whether the pages and files of an index are there for this caller.
+def can_read(identity: Identity, index: str, *, is_private: bool, project: str | None = None) -> bool:
+    """Whether a project is there for this caller in an index; ``None``: whether some part of the index is.
 
     A public index is readable by everybody, whatever the credentials: a token narrowed to another index must
-    not see less than nobody does.
+    not see less than nobody does. Asked by ``indexes.policy.readable_indexes`` alone, which all others ask.
     """
     if not is_private:
         return True
-    if identity.is_anonymous:
+    if identity.is_anonymous or not identity.has_scope("read"):
         return False
-    return identity.has_scope("read") and _covers(identity.indexes, index)
+    return _covers(identity.indexes, index) and (project is None or _covers(identity.projects, project))
 
 
-def may_read(identity: Identity, index: str, *, is_private: bool) -> None:
-    """Allow reading an index, or raise Unauthorized or Forbidden.
-
-    Where the caller did not name the index (a list, a file by digest) use :func:`can_read` and leave it out.
-    """
-    if can_read(identity, index, is_private=is_private):
-        return
-    _known(identity, f'read index "{index}"')
-    raise Forbidden(
-        f'{identity.name} may not read index "{index}"',
-        hint="ask an administrator for the scope read on this index",
+def unknown_caller(action: str) -> Unauthorized:
+    """The error of a stranger who may be allowed to do it once known; ``action`` completes "to …"."""
+    return Unauthorized(
+        f"to {action}, say who you are",
+        hint="send a token as password of the user __token__, or your user name and password",
     )
 
 
@@ -251,10 +245,7 @@ _ACTIONS: dict[Scope, str] = {
 
 def _known(identity: Identity, action: str) -> None:
     if identity.is_anonymous:
-        raise Unauthorized(
-            f"to {action}, say who you are",
-            hint="send a token as password of the user __token__, or your user name and password",
-        )
+        raise unknown_caller(action)
 
 
 def _covers(narrowing: frozenset[str] | None, name: str) -> bool:

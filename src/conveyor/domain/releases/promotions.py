@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import team_of
-from conveyor.domain.people.access import can_read, reaches_index
+from conveyor.domain.indexes.policy import readable_indexes
+from conveyor.domain.people.access import reaches_index
 from conveyor.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -301,4 +302,4 @@ def _fork(name: str, following: tuple[str, ...]) -> str:
 
 
 def _sees(identity: Identity, index: Index) -> bool:
-    return can_read(identity, index.name, is_private=index.is_private)
+    return bool(readable_indexes({index.name: index}, identity))

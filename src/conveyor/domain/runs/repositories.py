@@ -1,4 +1,4 @@
-"""Repositories that runs may be asked for: what such a URL may be, and who may start a run of which.
+"""Repositories that runs may be asked for: what such a URL may be, who may start a run of which, and see it.
 
 The tests of a run are programs of its repository, on the worker's machine. So administrators say which
 repository belongs to which project; somebody who holds a worker's credentials needs no such leave.
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from conveyor.domain.people.access import must_have
+from conveyor.domain.people.access import must_have, reaches_index
 from conveyor.domain.words.addresses import address_kind, literal_address
 from conveyor.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from conveyor.domain.people.access import Identity
+    from conveyor.domain.runs.states import Run
 
 SCHEMES = ("https", "http", "ssh", "git", "file")
 
@@ -85,6 +86,30 @@ def command_to_register(url: str, project: str = "PROJECT") -> str:
     """The command by which an administrator lets runs of this repository release a project."""
     local = " --local" if _is_local(url) else ""
     return f"conveyor store repository add {project} {shlex.quote(url)}{local}"
+
+
+def may_see_run(
+    identity: Identity,
+    run: Run,
+    *,
+    projects: Collection[str],
+    reads: Callable[[str | None], bool],
+) -> bool:
+    """Whether a run is there for a known caller: its repository may be as private as its project.
+
+    Args:
+        identity: who asks.
+        run: the run.
+        projects: what it releases; before a worker has said so, what its repository is registered for.
+        reads: whether the caller may read a project, in the index that the run enters too; ``None``:
+            everything in the store.
+    """
+    if identity.worker is not None or run.requested_by == identity.name:
+        return True
+    is_within = identity.projects is None or not identity.projects.isdisjoint(projects)
+    if identity.has_scope("run") and is_within and reaches_index(identity, run.index):
+        return True
+    return identity.has_scope("read") and all(reads(project) for project in projects or (None,))
 
 
 def _holds_credentials(url: str) -> bool:

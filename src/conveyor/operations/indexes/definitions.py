@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index
 from conveyor.domain.indexes.definitions import Index, check_new_index
-from conveyor.domain.people.access import can_read, may_administer
+from conveyor.domain.indexes.policy import not_here, readable_indexes
+from conveyor.domain.people.access import may_administer
 from conveyor.domain.releases.gates import GATES
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import read, record_change
@@ -27,19 +28,22 @@ def list_indexes(store: Store) -> dict[str, Index]:
 
 def visible_indexes(store: Store, identity: Identity) -> list[Index]:
     """The indexes that this caller may read, by name."""
-    return [
-        index
-        for index in list_indexes(store).values()
-        if can_read(identity, index.name, is_private=index.is_private)
-    ]
+    indexes = list_indexes(store)
+    return [indexes[name] for name in sorted(readable_indexes(indexes, identity))]
 
 
-def get_index(store: Store, name: str) -> Index:
-    """One index; raises NotFound."""
-    index = list_indexes(store).get(name)
-    if index is None:
-        raise NotFound(f'there is no index "{name}"', hint="see conveyor store index list")
-    return index
+def get_index(store: Store, identity: Identity, name: str) -> Index:
+    """One index, of which the caller may read something at least.
+
+    Raises:
+        NotFound: there is no such index, or not for this caller.
+        Unauthorized: the same, to strangers in a store that has a private index.
+    """
+    indexes = list_indexes(store)
+    if name not in readable_indexes(indexes, identity):
+        error = NotFound(f'there is no index "{name}"', hint="see conveyor store index list")
+        raise not_here(error, identity, indexes)
+    return indexes[name]
 
 
 def create_index(

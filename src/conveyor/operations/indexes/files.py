@@ -20,14 +20,14 @@ from conveyor.catalog.releases.distributions import deleted_at, metadata_of
 from conveyor.catalog.releases.projects import status_of
 from conveyor.domain.distributions.metadata import read_fields
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
+from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
-from conveyor.domain.people.access import can_read
 from conveyor.domain.words.notation import is_sha256
-from conveyor.errors import Gone, NotFound
+from conveyor.errors import Gone, NotFound, Unauthorized
 from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.mirror import MirroredFile
@@ -67,20 +67,27 @@ class FoundFile:
         return self.status.offers_files and any(not index.is_private for index in self.readable_through)
 
 
-def find_file(store: Store, place: str, filename: str) -> FoundFile:
+def find_file(store: Store, place: str, filename: str, *, reader: Identity) -> FoundFile:
     """The distribution of that place and name: one of our own, else a mirror's.
 
     Its place is its SHA-256; or, of a mirrored one whose upstream names none, an address such as ``md5/HEX``.
 
+    A file that the reader may not see is looked for like one that is not there, in as many questions.
+
     Raises:
-        NotFound: no index holds it, or its name belongs to the house and only a mirror has it.
-        Gone: it was deleted.
+        NotFound: no index that the reader may read shows it, or its name belongs to the house and only a
+            mirror has it.
+        Gone: it was deleted; told to those who may read everything.
+        Unauthorized: instead of both, to strangers in a store that has a private index.
+        Forbidden: its project is quarantined.
     """
     with read(store) as connection:
         serial = newest_serial(connection)
         indexes = all_indexes(connection)
         sha256 = place if is_sha256(place) else first_digest(connection, place, filename)
         own = held_files(connection, place, filename)
+        if not _is_shown([(row.index, row.project) for row in own], indexes, reader):
+            own = []
         mirrored = mirrored_by_digest(connection, sha256, filename) if sha256 and not own else []
         if not (own or mirrored):
             mirrored = mirrored_without_digest(connection, place, filename)
@@ -90,12 +97,16 @@ def find_file(store: Store, place: str, filename: str) -> FoundFile:
                 mirrored = []
         rows = own or mirrored
         if not rows:
-            raise _not_here(filename, deleted_at(connection, filename, place))
+            deleted = deleted_at(connection, filename, place)
+            reads_all = len(readable_indexes(indexes, reader)) == len(indexes) and reader.projects is None
+            raise not_here(_not_here(filename, deleted if reads_all else None), reader, indexes)
         status = status_of(connection, rows[0].project)
         if mirrored:
             known = mirrored_projects_of(connection, mirrored[0].project, [row.index for row in mirrored])
             status = shown_status(status, (state.status for state in known.values()))
     holders = {row.index for row in rows}
+    if not reader.is_whole_admin:
+        must_offer_files(rows[0].project, status)
     return FoundFile(
         filename=filename,
         sha256=mirrored[0].sha256 if mirrored else place,
@@ -120,21 +131,30 @@ def _not_here(filename: str, deleted: str | None) -> NotFound:
     )
 
 
-def may_read_file(identity: Identity, found: FoundFile) -> None:
-    """Allow reading a file to those who may read an index that shows it.
+def can_read_file(identity: Identity, found: FoundFile) -> bool:
+    """Whether a file is there for this caller: they may read an index that shows it.
 
     A quarantined one is handed to administrators only, who have to look into it.
-
-    Raises:
-        NotFound: for everybody else; that the file exists is nobody's business.
-        Forbidden: its project is quarantined.
     """
-    if not any(
-        can_read(identity, index.name, is_private=index.is_private) for index in found.readable_through
-    ):
-        raise NotFound(f"no index of this store holds {found.filename} with that digest")
-    if not identity.is_whole_admin:
-        must_offer_files(found.project, found.status)
+    showing = {index.name: index for index in found.readable_through}
+    is_offered = found.status.offers_files or identity.is_whole_admin
+    return is_offered and bool(readable_indexes(showing, identity, project=found.project))
+
+
+def _is_shown(held: Sequence[tuple[str, str]], indexes: Mapping[str, Index], reader: Identity) -> bool:
+    """Whether the reader may read an index that shows one of these; (index, project) each."""
+    return any(
+        not readable_indexes(indexes, reader, project=project).isdisjoint(
+            index.name for index in _seeing({holder}, indexes)
+        )
+        for holder, project in held
+    )
+
+
+def nothing_at(store: Store, identity: Identity, error: NotFound) -> NotFound | Unauthorized:
+    """The error of a path at which no file can be: strangers hear the same of every path."""
+    with read(store) as connection:
+        return not_here(error, identity, all_indexes(connection))
 
 
 def metadata_in_row(store: Store, found: FoundFile) -> bytes | None:

@@ -17,6 +17,7 @@ from conveyor.catalog.indexes.pages import (
 from conveyor.catalog.releases.projects import status_of
 from conveyor.domain.indexes.definitions import one_per_filename, resolution_order, suppliers
 from conveyor.domain.indexes.mirror import due_at, is_due, page_file
+from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.projects import shown_status
 from conveyor.domain.indexes.simple_api import ProjectPage
 from conveyor.operations.store.store import read
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.mirror import MirroredProject
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
 
 ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "mirror-provenance", "add-evidence"})
@@ -84,8 +86,12 @@ class Touched:
     """Serial of the newest change that may touch every page; 0: none."""
 
 
-def find_page(store: Store, index_name: str, project: NormalizedName) -> FoundPage:
+def find_page(
+    store: Store, index_name: str, project: NormalizedName, reader: Identity | None = None
+) -> FoundPage:
     """The page of a project as readers of an index see it, from one snapshot of the catalogue.
+
+    ``reader``: one who may not read all of it sees what the bases show that it may read; ``None``: others.
 
     Raises:
         NotFound: there is no such index.
@@ -95,6 +101,9 @@ def find_page(store: Store, index_name: str, project: NormalizedName) -> FoundPa
         indexes = all_indexes(connection)
         # 1. who supplies it: own names never come from a mirror
         nearest_first = suppliers(index_name, indexes, project=project, claims=claims_on(connection, project))
+        if reader is not None:
+            seen = readable_indexes(indexes, reader, project=project)
+            nearest_first = tuple(index for index in nearest_first if index.name in seen)
         local = [index.name for index in nearest_first if index.kind == "local"]
         mirrors = [index.name for index in nearest_first if index.kind == "mirror"]
         # 2. the files
@@ -127,8 +136,10 @@ def find_page(store: Store, index_name: str, project: NormalizedName) -> FoundPa
     )
 
 
-def find_list(store: Store, index_name: str) -> FoundList:
+def find_list(store: Store, index_name: str, reader: Identity | None = None) -> FoundList:
     """The projects that readers of an index see; of mirrors, those that somebody asked for.
+
+    ``reader``: one who may not read all of it; ``None``: others.
 
     Raises:
         NotFound: there is no such index.
@@ -136,8 +147,13 @@ def find_list(store: Store, index_name: str) -> FoundList:
     with read(store) as connection:
         indexes = all_indexes(connection)
         order = resolution_order(index_name, indexes)
+        names = project_names(connection, order)
+        if reader is not None:
+            public = [name for name in order if not indexes[name].is_private]
+            told = {*project_names(connection, public), *(reader.projects or ())}
+            names = [name for name in names if name in told]
         return FoundList(
-            projects=tuple(project_names(connection, order)),
+            projects=tuple(names),
             index=indexes[index_name],
             serial=newest_serial(connection),
         )

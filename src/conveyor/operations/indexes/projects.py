@@ -22,7 +22,7 @@ from conveyor.catalog.releases.projects import (
     set_status,
     status_of,
 )
-from conveyor.domain.indexes.policy import readable_indexes
+from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, ProjectStatus, shown_status
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import project_name
@@ -51,16 +51,18 @@ def get_project_status(store: Store, identity: Identity, project: str) -> Projec
     """
     name = project_name(project)
     with read(store) as connection:
-        seen = readable_indexes(all_indexes(connection), identity)
+        indexes = all_indexes(connection)
+        seen = readable_indexes(indexes, identity, project=name)
         mirrored = _mirrored(connection, name, seen)
         is_held = any(index in seen for _, index, _ in releases_of_project(connection, name))
         is_known = find_project(connection, name) is not None and identity.is_whole_admin
         if not (mirrored or is_held or is_known):
-            raise NotFound(
+            error = NotFound(
                 f'there is no project "{name}" in this store',
                 hint="check the spelling of its name; a project of upstream is known here once somebody "
                 f"has asked for its page, such as /pypi/simple/{name}/",
             )
+            raise not_here(error, identity, indexes)
         return shown_status(status_of(connection, name), [one.status for one in mirrored])
 
 

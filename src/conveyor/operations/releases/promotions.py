@@ -15,8 +15,9 @@ from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.catalog.releases.projects import close_release, lock_project, status_of
 from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.projects import must_offer_files
-from conveyor.domain.people.access import Identity, can_read, may_promote
+from conveyor.domain.people.access import may_promote
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 from conveyor.domain.releases.promotions import (
     SEE_INDEXES,
@@ -34,14 +35,14 @@ from conveyor.operations.releases.standing import release_in
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
     from conveyor.catalog.database.events import Change
     from conveyor.catalog.releases.distributions import PlacedFile
-    from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.projects import ProjectStatus
+    from conveyor.domain.people.access import Identity
     from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.domain.releases.promotions import Way
     from conveyor.operations.store.store import Store
@@ -65,9 +66,16 @@ class _Plan:
 
 
 def find_way(store: Store, identity: Identity, entry: str | None) -> tuple[str, ...]:
-    """The indexes that a pipeline run may carry a release through; raises as ``way_of_run``."""
+    """The indexes that a pipeline run may carry a release through; raises as ``way_of_run``.
+
+    Strangers in a store that has a private index are asked who they are (Unauthorized), not told NotFound.
+    """
     with read(store) as connection:
-        return way_of_run(identity, entry, all_indexes(connection))
+        indexes = all_indexes(connection)
+        try:
+            return way_of_run(identity, entry, indexes)
+        except NotFound as error:
+            raise not_here(error, identity, indexes) from error
 
 
 def judge_release(
@@ -140,16 +148,14 @@ def _plan(
     name, number = project_name(project), canonical_version(version)
     indexes = all_indexes(connection)
     for index in (to, source or to):
-        if index not in indexes or not _sees(identity, index, indexes):
-            raise NotFound(f'there is no index "{index}"', hint=SEE_INDEXES)
-    placed = [
-        file
-        for file in rows.placements_of_release(connection, name, number)
-        if _sees(identity, file.index, indexes)
-    ]
+        if index not in readable_indexes(indexes, identity):
+            raise not_here(NotFound(f'there is no index "{index}"', hint=SEE_INDEXES), identity, indexes)
+    seen = readable_indexes(indexes, identity, project=name)
+    placed = [file for file in rows.placements_of_release(connection, name, number) if file.index in seen]
     present = {file.index for file in placed}
     if not present:
-        raise NotFound(f"there is no {name} {number} in this store", hint="upload it first")
+        error = NotFound(f"there is no {name} {number} in this store", hint="upload it first")
+        raise not_here(error, identity, indexes)
     left = choose_source(present, to, wanted=source, indexes=indexes)
     way = None if left is None else plan_way(left, to, indexes)
     files = tuple(file for file in placed if file.index in (left, to))
@@ -243,7 +249,3 @@ def _judged(files: Iterable[PlacedFile]) -> tuple[JudgedFile, ...]:
     """Each file once, though it may be in source and target."""
     judged = (JudgedFile(file.filename, file.packagetype, file.sha256) for file in files)
     return tuple(dict.fromkeys(judged))
-
-
-def _sees(identity: Identity, index: str, indexes: Mapping[str, Index]) -> bool:
-    return can_read(identity, index, is_private=indexes[index].is_private)

@@ -14,9 +14,9 @@ from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.releases.projects import find_project, find_release
 from conveyor.domain.indexes.definitions import resolution_order
-from conveyor.domain.people.access import Identity, can_read
+from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.words.names import canonical_version, project_name
-from conveyor.errors import NotFound
+from conveyor.errors import NotFound, Unauthorized
 from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.releases.distributions import PlacedFile
     from conveyor.domain.indexes.definitions import Index
+    from conveyor.domain.people.access import Identity
     from conveyor.domain.releases.evidence import Evidence
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
@@ -81,14 +82,17 @@ def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
     Raises:
         InvalidName: it is no project name.
         NotFound: there is no such project, or nothing of it that the caller may see.
+        Unauthorized: the same, to strangers in a store that has a private index.
     """
     project = project_name(name)
     with read(store) as connection:
-        seen = _seen_indexes(identity, all_indexes(connection))
+        known = all_indexes(connection)
+        seen = readable_indexes(known, identity, project=project)
         found = find_project(connection, project)
         placed = [row for row in rows.releases_of_project(connection, project) if row[1] in seen]
     if found is None or not placed:
-        raise NotFound(f'there is no project "{project}" in this store', hint=_ELSEWHERE)
+        error = NotFound(f'there is no project "{project}" in this store', hint=_ELSEWHERE)
+        raise not_here(error, identity, known)
     indexes: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     for version, index, count in placed:
@@ -131,6 +135,7 @@ def release_in(connection: Connection, identity: Identity, project: str, version
     Raises:
         InvalidName, InvalidVersion: not the name of a project, not a version.
         NotFound: there is no such release, or none that the caller may see.
+        Unauthorized: the same, to strangers in a store that has a private index.
     """
     name, number = project_name(project), canonical_version(version)
     found = _release(connection, identity, name, number)
@@ -141,13 +146,14 @@ def release_in(connection: Connection, identity: Identity, project: str, version
 
 def _no_release(
     connection: Connection, identity: Identity, project: NormalizedName, version: str
-) -> NotFound:
+) -> NotFound | Unauthorized:
     """The error; its hint names what the caller may see of the project, newest first."""
-    seen = _seen_indexes(identity, all_indexes(connection))
+    indexes = all_indexes(connection)
+    seen = readable_indexes(indexes, identity, project=project)
     there = {row[0] for row in rows.releases_of_project(connection, project) if row[1] in seen}
     newest = sorted(there, key=Version, reverse=True)[:_MOST_NAMED]
     hint = f"of {project} there is {', '.join(newest)}" if newest else _ELSEWHERE
-    return NotFound(f"there is no {project} {version} in this store", hint=hint)
+    return not_here(NotFound(f"there is no {project} {version} in this store", hint=hint), identity, indexes)
 
 
 def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[VisibleRelease]:
@@ -158,6 +164,9 @@ def releases_of_commit(store: Store, identity: Identity, project: str, commit: s
     """
     name = project_name(project)
     with read(store) as connection:
+        seen = readable_indexes(all_indexes(connection), identity, project=name)
+        if not any(index in seen for _, index, _ in rows.releases_of_project(connection, name)):
+            return []  # as of a project that is not there, and after as many questions
         found = [
             _release(connection, identity, name, version)
             for version in versions_built_from(connection, name, commit)
@@ -167,7 +176,7 @@ def releases_of_commit(store: Store, identity: Identity, project: str, commit: s
 
 def _release(connection: Connection, identity: Identity, project: str, version: str) -> VisibleRelease | None:
     indexes = all_indexes(connection)
-    seen = _seen_indexes(identity, indexes)
+    seen = readable_indexes(indexes, identity, project=project)
     placed = [file for file in rows.placements_of_release(connection, project, version) if file.index in seen]
     row = find_release(connection, project, version)
     if row is None or not placed:
@@ -192,12 +201,4 @@ def _farthest(present: Collection[str], indexes: Mapping[str, Index]) -> str:
     return max(
         present,
         key=lambda name: (sum(name in resolution_order(other, indexes) for other in present), name),
-    )
-
-
-def _seen_indexes(identity: Identity, indexes: Mapping[str, Index]) -> frozenset[str]:
-    return frozenset(
-        index.name
-        for index in indexes.values()
-        if can_read(identity, index.name, is_private=index.is_private)
     )

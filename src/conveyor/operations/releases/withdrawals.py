@@ -19,7 +19,7 @@ from conveyor.catalog.releases.distributions import (
     set_yanked,
 )
 from conveyor.catalog.releases.projects import delete_empty_releases, lock_project, take_stored_bytes
-from conveyor.domain.indexes.policy import readable_indexes
+from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.withdrawals import Deletion, Yank, YankedFile, may_yank
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import canonical_version, project_name
@@ -80,14 +80,15 @@ def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, fil
         lock_project(change.connection, project)
         # 1. which files, as far as the caller sees
         indexes = all_indexes(change.connection)
-        seen = readable_indexes(indexes, identity)
+        seen = readable_indexes(indexes, identity, project=project)
         chosen = [
             file
             for file in placements_of_release(change.connection, project, version)
             if file.index in seen and index in (None, file.index) and filename in (None, file.filename)
         ]
         if not chosen:
-            raise _nothing_there(project, version, index=index, filename=filename)
+            error = _nothing_there(project, version, index=index, filename=filename)
+            raise not_here(error, identity, indexes)
         # 2. who asks
         places = sorted({file.index for file in chosen})
         for place in places:

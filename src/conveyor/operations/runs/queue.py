@@ -10,15 +10,18 @@ steps are progress, shown but not logged.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import find_worker
+from conveyor.catalog.releases.distributions import releases_of_project
 from conveyor.catalog.runs import queue as rows
 from conveyor.catalog.runs.repositories import projects_of
+from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import Identity, may_upload, must_be_known, must_have
 from conveyor.domain.releases.promotions import way_of_run
-from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_start_run
+from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_see_run, may_start_run
 from conveyor.domain.runs.states import (
     Run,
     RunState,
@@ -33,7 +36,7 @@ from conveyor.errors import Conflict, Forbidden, NotFound
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection
 
@@ -111,19 +114,74 @@ def get_run(store: Store, identity: Identity, run_id: int) -> Run:
     """One run with its steps in order.
 
     Raises:
-        Unauthorized, Forbidden: the caller is anonymous or may not read.
-        NotFound: there is no such run.
+        Unauthorized, Forbidden: the caller is anonymous, or may neither read nor start runs.
+        NotFound: there is no such run, or not for this caller.
     """
-    must_be_known(identity, "see a pipeline run")
+    _must_be_known(identity, "see a pipeline run")
     with read(store) as connection:
-        return _get(connection, run_id)
+        run = _get(connection, run_id)
+        if not _Watcher(connection, identity).may_see(run):
+            raise _no_run(run_id)
+    return run
 
 
 def list_runs(store: Store, identity: Identity, *, limit: int = 50) -> list[Run]:
-    """The newest runs, newest first, at most ``MAX_RUNS_LISTED``; raises Unauthorized, Forbidden."""
-    must_be_known(identity, "see pipeline runs")
+    """The newest runs that the caller may see, newest first, at most ``MAX_RUNS_LISTED``.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is anonymous, or may neither read nor start runs.
+    """
+    _must_be_known(identity, "see pipeline runs")
+    wanted = min(limit, MAX_RUNS_LISTED)
+    seen: list[Run] = []
     with read(store) as connection:
-        return rows.newest_runs(connection, limit=min(limit, MAX_RUNS_LISTED))
+        watcher = _Watcher(connection, identity)
+        before: int | None = None
+        while len(seen) < wanted:
+            batch = rows.newest_runs(connection, limit=MAX_RUNS_LISTED, before=before)
+            seen += [run for run in batch if watcher.may_see(run)]
+            if len(batch) < MAX_RUNS_LISTED:
+                break
+            before = batch[-1].id
+    return seen[:wanted]
+
+
+def _must_be_known(identity: Identity, action: str) -> None:
+    if not identity.has_scope("run"):
+        must_be_known(identity, action)
+
+
+class _Watcher:
+    """Somebody who looks at runs, and what is known of the projects that they may read."""
+
+    def __init__(self, connection: Connection, identity: Identity) -> None:
+        self._connection = connection
+        self._identity = identity
+        self._indexes = all_indexes(connection)
+        self._readable: dict[str | None, bool] = {}
+
+    def may_see(self, run: Run) -> bool:
+        """Whether the run is there for them."""
+        projects = {run.project} if run.project is not None else self._registered(run)
+        return may_see_run(self._identity, run, projects=projects, reads=partial(self._reads, run.index))
+
+    def _registered(self, run: Run) -> Collection[str]:
+        return projects_of(self._connection, canonical_url(run.repository))
+
+    def _reads(self, entered: str, project: str | None) -> bool:
+        """Whether they may read the project where it enters the store, and some release of it.
+
+        Where they may read it in every index, it need not have a release yet.
+        """
+        seen = readable_indexes(self._indexes, self._identity, project=project)
+        if entered not in seen:
+            return False
+        if len(seen) == len(self._indexes):
+            return project is not None or self._identity.projects is None
+        if project not in self._readable:
+            places = releases_of_project(self._connection, project or "")
+            self._readable[project] = any(index in seen for _, index, _ in places)
+        return self._readable[project]
 
 
 def update_run(
@@ -235,5 +293,9 @@ def _must_be_registered(connection: Connection, run: Run, project: str | None) -
 def _get(connection: Connection, run_id: int) -> Run:
     run = rows.find_run(connection, run_id)
     if run is None:
-        raise NotFound(f"there is no run {run_id}")
+        raise _no_run(run_id)
     return run
+
+
+def _no_run(run_id: int) -> NotFound:
+    return NotFound(f"there is no run {run_id}")

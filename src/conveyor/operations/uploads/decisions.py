@@ -88,8 +88,8 @@ def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, In
     project, version = distribution.project, distribution.version
     # Read before the facts: what changes in between is found by its serial, inside the transaction.
     now = wanted.seen or indexes_now(connection, since=0)
-    accepting_index(wanted.index, now.indexes, wanted.identity)
     may_upload(wanted.identity, wanted.index, project)
+    accepting_index(wanted.index, now.indexes, wanted.identity)
     facts = upload_facts(
         connection,
         project,
@@ -109,7 +109,7 @@ def _decide(connection: Connection, wanted: WantedUpload, facts: UploadFacts, no
     state = FilenameState(
         holders={index: sha256 for index, sha256 in facts.holders.items() if index in chain},
         shown=frozenset(resolution_order(wanted.index, indexes)),
-        readable=readable_indexes(indexes, wanted.identity),
+        readable=readable_indexes(indexes, wanted.identity, project=project),
         is_retired=facts.is_retired,
         closed_at=facts.releases.get(version),
         other_spelling=min((other for other in facts.releases if other != version), default=None),

@@ -16,7 +16,7 @@ from conveyor.domain.indexes.mirror import UNHASHED, is_hash
 from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import NotFound
-from conveyor.operations.indexes.files import find_file, may_read_file, metadata_in_row
+from conveyor.operations.indexes.files import can_read_file, find_file, metadata_in_row, nothing_at
 from conveyor.server.http.file_answers import (
     METADATA,
     PROVENANCE,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.people.access import Identity
+    from conveyor.operations.indexes.files import FoundFile
     from conveyor.operations.store.store import Store
     from conveyor.server.http.auth import Authenticator
     from conveyor.server.http.messages import Reply
@@ -79,40 +80,43 @@ class Files:
         # 2. the file, after what has changed
         await self._freshness.catch_up()
         file = self._cache.get(scope["path"])
-        if file is None:
+        # What is kept but not for this caller is looked up like a file that is not here: time tells nothing.
+        if file is None or not (file.is_public or can_read_file(identity, file.found)):
             file = await self._find(scope, receive, send, identity)
             if file is None:
                 return
-        elif not file.is_public:
-            may_read_file(identity, file.found)
         # 3. the answer
         await send_file(scope, receive, send, file, self._store.blobs)
 
     async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:
         """The file when its bytes are here; else it is sent as it arrives, and ``None`` comes back."""
-        place, filename = _target(scope["path"])
+        try:
+            place, filename = _target(scope["path"])
+        except NotFound as error:
+            raise await asyncio.to_thread(nothing_at, self._store, identity, error) from error
         ending = next((one for one in (METADATA, PROVENANCE) if filename.endswith(one)), None)
         if ending is not None:
             file = await self._sidecar(place, filename.removesuffix(ending), ending, identity)
         else:
-            found = await asyncio.to_thread(find_file, self._store, place, filename)
-            may_read_file(identity, found)
+            found = await self._found(place, filename, identity)
             scope["state"]["supplied_by"] = found.supplied_by
             if found.mirrored is not None and not found.mirrored.is_stored:
                 if await send_arriving(
                     scope, receive, send, found=found, file=found.mirrored, mirroring=self._mirroring
                 ):
                     return None
-                found = await asyncio.to_thread(find_file, self._store, place, filename)
+                found = await self._found(place, filename, identity)
             file = await asyncio.to_thread(ReadyFile, found, self._store.blobs, str(found.sha256), filename)
         if self._freshness.may_keep(file.serial):
             self._cache.put(scope["path"], file)
         return file
 
+    async def _found(self, place: str, filename: str, identity: Identity) -> FoundFile:
+        return await asyncio.to_thread(find_file, self._store, place, filename, reader=identity)
+
     async def _sidecar(self, place: str, filename: str, ending: str, identity: Identity) -> ReadyFile:
         """What stands beside a file; beside a mirrored one it is fetched first, if need be."""
-        found = await asyncio.to_thread(find_file, self._store, place, filename)
-        may_read_file(identity, found)
+        found = await self._found(place, filename, identity)
         sidecars, is_metadata = self._mirroring.sidecars, ending == METADATA
         digest = found.metadata_sha256 if is_metadata else found.provenance_sha256
         if found.mirrored is not None:

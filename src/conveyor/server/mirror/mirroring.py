@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from conveyor.domain.indexes.mirror import MirroredFile
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.indexes.pages import DueMirror, FoundPage
     from conveyor.operations.store.store import Store
     from conveyor.upstream import Upstream
@@ -148,20 +149,21 @@ class PageFinder:
         self._store = store
         self._mirroring = mirroring
 
-    async def find(self, index: str, project: NormalizedName) -> FoundPage:
+    async def find(self, index: str, project: NormalizedName, reader: Identity | None = None) -> FoundPage:
         """The page of a project as readers of an index see it; that the caller is one, is checked before.
 
-        What is shown may be older than it should be: then ``fresh_until`` says when asking again makes sense.
+        ``reader``: one who may not read all of it; ``None``: others. What is shown may be older than it
+        should be: then ``fresh_until`` says when asking again makes sense.
 
         Raises:
             NotFound: there is no such index, or no such project in sight of it.
             UpstreamFailed: a mirror was never asked for the project and cannot be asked now.
         """
-        found = await asyncio.to_thread(find_page, self._store, index, project)
+        found = await asyncio.to_thread(find_page, self._store, index, project, reader)
         asked = [due for due in found.due if self._mirroring.paused_until(due.index, project) is None]
         if asked:
             await asyncio.gather(*(self._mirroring.freshen(project, due) for due in asked))
-            found = await asyncio.to_thread(find_page, self._store, index, project)
+            found = await asyncio.to_thread(find_page, self._store, index, project, reader)
         if not found.exists:
             raise NotFound(f'there is no project {project} in index "{index}"')
         if not found.due:

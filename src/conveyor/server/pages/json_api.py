@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from conveyor.domain.indexes.json_api import chosen_version, project_document
-from conveyor.domain.people.access import may_read
+from conveyor.domain.indexes.policy import reads_whole_page
 from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound, UpstreamFailed
 from conveyor.operations.indexes.definitions import get_index
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.domain.indexes.simple_api import PageFile
+    from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
     from conveyor.server.http.auth import Authenticator
     from conveyor.server.mirror.mirroring import Mirroring, PageFinder
@@ -56,11 +57,14 @@ class JsonApi:
         # 1. who asks, and for what
         identity = await self._authenticator.authenticate(scope, receive)
         scope["state"]["user"] = identity.name or None
+        index = await asyncio.to_thread(get_index, self._store, identity, scope["index"])
         project, version = _target(scope)
         # 2. the page
-        index = await asyncio.to_thread(get_index, self._store, scope["index"])
-        may_read(identity, index.name, is_private=index.is_private)
-        found = await self._pages.find(index.name, project)
+        index = await asyncio.to_thread(get_index, self._store, identity, scope["index"])
+        project, version = _target(scope)
+        # 2. the page
+        reader = None if reads_whole_page(index, identity, project) else identity
+        found = await self._pages.find(index.name, project, reader)
         files = found.page.files
         shown = version or chosen_version(files)
         of_release = [file for file in files if file.version == shown]
@@ -71,7 +75,7 @@ class JsonApi:
         document = project_document(
             found.page,
             version=shown,
-            metadata=await self._metadata(of_release),
+            metadata=await self._metadata(of_release, identity),
             root_url=self._public_url or root_url(scope),
             with_releases=version is None,
         )
@@ -79,12 +83,16 @@ class JsonApi:
         body = json.dumps(document, ensure_ascii=False).encode()
         await _send(scope, send, body, is_private=found.index.is_private)
 
-    async def _metadata(self, files: list[PageFile]) -> Mapping[str, Any]:
+    async def _metadata(self, files: list[PageFile], identity: Identity) -> Mapping[str, Any]:
         """Core metadata of a release, from the first file that has some; empty when none can be had."""
         for file in sorted(files, key=lambda file: not file.filename.endswith(".whl")):
             try:
                 found = await asyncio.to_thread(
-                    find_file, self._store, file.sha256 or str(file.address), file.filename
+                    find_file,
+                    self._store,
+                    file.sha256 or str(file.address),
+                    file.filename,
+                    reader=identity,
                 )
                 digest = found.metadata_sha256
                 if found.mirrored is not None:

@@ -112,7 +112,7 @@ class Representations:
         self, found: FoundPage | FoundList, *, project: str | None, fresh_until: datetime | None
     ) -> None:
         self.is_used = False
-        self.index = found.index.name
+        self.index = found.index
         self.is_private = found.index.is_private
         self.project = project
         self.serial = found.serial

@@ -12,8 +12,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from conveyor.domain.indexes.policy import reads_whole_page
 from conveyor.domain.indexes.simple_api import MEDIA_TYPES, accepts_encoding, negotiate
-from conveyor.domain.people.access import may_read
 from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidName, NotFound
 from conveyor.operations.indexes.definitions import get_index
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from starlette.types import Receive, Scope, Send
 
+    from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.indexes.simple_api import MediaType
     from conveyor.domain.people.access import Identity
     from conveyor.operations.indexes.pages import FoundList, FoundPage
@@ -112,21 +113,22 @@ class SimpleApi:
             media = negotiate(None, format_parameter=wanted[-1])
         identity = await self._authenticator.authenticate(scope, receive)
         scope["state"]["user"] = identity.name or None
-        project, location = _target(scope)
-        if location is not None:
-            index = await asyncio.to_thread(get_index, self._store, scope["index"])
-            may_read(identity, index.name, is_private=index.is_private)
-            await send_answer(send, 301, b"", content_type=PLAIN_TEXT, headers=[(b"location", location)])
-            return
-        if media is None:
-            known = f"pages are served as {', '.join(MEDIA_TYPES)}\n".encode()
-            await send_answer(send, 406, known, content_type=PLAIN_TEXT, headers=[VARY])
-            return
-        # 2. from memory, else from the catalogue
-        kept = self._kept(scope["path"], media, coding)
-        if kept is not None:
-            may_read(identity, kept[0].index, is_private=kept[0].is_private)
-        _, variant = kept or await self._make(scope, project, media, coding, identity)
+        # 2. from memory. What is kept but not for this caller goes the way of what is not there: time tells
+        # nothing
+        kept = self._kept(scope["path"], media, coding) if media is not None else None
+        if kept is None or not reads_whole_page(kept[0].index, identity, kept[0].project):
+            # 3. else from the catalogue
+            index = await asyncio.to_thread(get_index, self._store, identity, scope["index"])
+            project, location = _target(scope)
+            if location is not None:
+                await send_answer(send, 301, b"", content_type=PLAIN_TEXT, headers=[(b"location", location)])
+                return
+            if media is None:
+                known = f"pages are served as {', '.join(MEDIA_TYPES)}\n".encode()
+                await send_answer(send, 406, known, content_type=PLAIN_TEXT, headers=[VARY])
+                return
+            kept = await self._make(scope["path"], index, project, media, coding, identity)
+        _, variant = kept
         must_match(scope["headers"], variant.etag)
         await send_reply(scope, send, variant.reply(scope["method"], if_none_match))
 
@@ -153,7 +155,8 @@ class SimpleApi:
 
     async def _make(
         self,
-        scope: Scope,
+        path: str,
+        index: Index,
         project: NormalizedName | None,
         media: MediaType,
         coding: str,
@@ -161,32 +164,23 @@ class SimpleApi:
     ) -> tuple[Representations, Variant]:
         """Read a page from the catalogue, render it in one form and coding, and keep it.
 
-        Of many clients that ask at once when a page has grown old, one makes it for all.
+        Of many clients that ask at once when a page has grown old, one makes it for all. A part of a page is
+        made for a reader alone, and not kept.
         """
-        index = await asyncio.to_thread(get_index, self._store, scope["index"])
-        may_read(identity, index.name, is_private=index.is_private)
-        kept = self._kept(scope["path"], media, coding)
+        if not reads_whole_page(index, identity, project):
+            return await self._make_now(index.name, project, media, coding, identity)
+        kept = self._kept(path, media, coding)
         if kept is not None:  # somebody was faster
             return kept
         # A page made from an older state of the catalogue is not for those who ask after a change.
-        key = (scope["path"], media, coding, self._freshness.applied)
-        making = self._making.join(
-            key, lambda: self._make_now(scope["path"], index.name, project, media, coding)
-        )
+        key = (path, media, coding, self._freshness.applied)
+        making = self._making.join(key, lambda: self._make_and_keep(path, index.name, project, media, coding))
         return await making.landed()
 
-    async def _make_now(
+    async def _make_and_keep(
         self, path: str, index: str, project: NormalizedName | None, media: MediaType, coding: str
     ) -> tuple[Representations, Variant]:
-        found: FoundPage | FoundList
-        if project is None:
-            found = await asyncio.to_thread(find_list, self._store, index)
-            page = Representations(found, project=None, fresh_until=None)
-        else:
-            found = await self._pages.find(index, project)
-            page = Representations(found, project=project, fresh_until=found.fresh_until)
-        variant = await asyncio.to_thread(render_variant, found, media, coding, public_url=self._public_url)
-        page.variants[media, coding] = variant
+        page, variant = await self._make_now(index, project, media, coding, None)
         # What is kept must be as new as what was made, before the two become one entry.
         await self._freshness.catch_up()
         if self._freshness.may_keep(page.serial):
@@ -194,6 +188,26 @@ class SimpleApi:
             if kept is not None:
                 page.variants = {**kept.variants, **page.variants}
             self._cache.put(path, page)
+        return page, variant
+
+    async def _make_now(
+        self,
+        index: str,
+        project: NormalizedName | None,
+        media: MediaType,
+        coding: str,
+        reader: Identity | None,
+    ) -> tuple[Representations, Variant]:
+        """A page with one variant; ``reader``: one who may not read all of it."""
+        found: FoundPage | FoundList
+        if project is None:
+            found = await asyncio.to_thread(find_list, self._store, index, reader)
+            page = Representations(found, project=None, fresh_until=None)
+        else:
+            found = await self._pages.find(index, project, reader)
+            page = Representations(found, project=project, fresh_until=found.fresh_until)
+        variant = await asyncio.to_thread(render_variant, found, media, coding, public_url=self._public_url)
+        page.variants[media, coding] = variant
         return page, variant
 
 
