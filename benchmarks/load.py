@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import statistics
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 CONNECTIONS = 32
 ROUNDS = 7
@@ -43,6 +45,8 @@ class Target:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    process_ids: tuple[int, ...] = ()
+    """Of those who answer, to count the processor's time that they take."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Rate:
 
     requests_per_second: float
     bytes_per_second: float
+    cpu_microseconds: float
+    """What a request took of the processor, all processes of the target together."""
 
 
 def rates_in_turn(*targets: Target, rounds: int = ROUNDS, seconds: int = SECONDS) -> list[Rate]:
@@ -65,6 +71,7 @@ def rates_in_turn(*targets: Target, rounds: int = ROUNDS, seconds: int = SECONDS
         Rate(
             statistics.median(rate.requests_per_second for rate in rates),
             statistics.median(rate.bytes_per_second for rate in rates),
+            statistics.median(rate.cpu_microseconds for rate in rates),
         )
         for rates in taken
     ]
@@ -77,11 +84,25 @@ def _one_round(target: Target, seconds: int) -> Rate:
         *(argument for header in headers for argument in ("-H", header)),
         target.url,
     ]
+    before = cpu_seconds_of(target.process_ids)
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cpu_seconds = cpu_seconds_of(target.process_ids) - before
     if "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"{target.url} was not answered as it should be:\n{said}")
     requests = re.search(r"Requests/sec:\s+([0-9.]+)", said)
+    answered = re.search(r"(\d+) requests in", said)
     transfer = re.search(r"Transfer/sec:\s+([0-9.]+)([KMG]?)B", said)
-    if requests is None or transfer is None:
+    if requests is None or answered is None or transfer is None:
         raise RuntimeError(f"wrk said something unexpected:\n{said}")
-    return Rate(float(requests[1]), float(transfer[1]) * _UNITS[transfer[2]])
+    return Rate(
+        float(requests[1]), float(transfer[1]) * _UNITS[transfer[2]], cpu_seconds / int(answered[1]) * 1e6
+    )
+
+
+def cpu_seconds_of(process_ids: Iterable[int]) -> float:
+    """What these processes have taken of the processor so far."""
+    ticks = 0
+    for process_id in process_ids:
+        fields = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Pages of the simple API against nginx, which serves the same bytes as files."""
+"""Pages of the simple API: against nginx, which serves the same bytes as files; PostgreSQL against SQLite."""
 
 from __future__ import annotations
 
@@ -31,13 +31,32 @@ def measure() -> Iterator[Figure]:
     """Each page in both forms, and the answer to a client that has it; on SQLite, then on PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder, ExitStack() as ending:
         postgres = ending.enter_context(running_postgres())
+        servers: dict[str, Served] = {}
         for name, database_url in (("SQLite", None), ("PostgreSQL", postgres.new_database())):
             data = Path(folder) / name
             settings = make_settings(data, database_url=database_url)
             initialise_store(settings)
             big_stores.fill(settings, small_projects=SMALL_PROJECTS)
-            with our_store(data, database_url=database_url) as ours:
-                yield from _against_nginx(ours, name)
+            servers[name] = ending.enter_context(our_store(data, database_url=database_url))
+            yield from _against_nginx(servers[name], name)
+        yield from _against_each_other(servers["PostgreSQL"], servers["SQLite"])
+
+
+def _against_each_other(ours: Served, baseline: Served) -> Iterator[Figure]:
+    """The same pages in memory: what it costs that memory is kept in step by messages."""
+    on = f"PostgreSQL against SQLite, {conditions()}"
+    for title, project in PAGES.items():
+        headers = {"accept": ACCEPT["html"]}
+        on_postgresql, on_sqlite = rates_in_turn(
+            *(
+                Target(f"{server.url}/unstable/simple/{project}/", headers, server.process_ids)
+                for server in (ours, baseline)
+            )
+        )
+        rates = on_postgresql.requests_per_second, on_sqlite.requests_per_second
+        yield Figure(f"{title}, HTML, PostgreSQL", "requests/s", rates[0], "SQLite", rates[1], on)
+        taken = on_postgresql.cpu_microseconds, on_sqlite.cpu_microseconds
+        yield Figure(f"{title}, HTML, PostgreSQL", "µs of CPU each", taken[0], "SQLite", taken[1], on)
 
 
 def _against_nginx(ours: Served, database: str) -> Iterator[Figure]:
