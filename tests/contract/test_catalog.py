@@ -22,6 +22,7 @@ from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fa
 from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index
+from conveyor.catalog.indexes.mirrored import first_digest, first_digests_of, put_first_digest
 from conveyor.catalog.migrations import migrate, versions
 from conveyor.catalog.releases.distributions import metadata_of
 from conveyor.catalog.runs.queue import newest_runs
@@ -377,3 +378,14 @@ def test_moment_is_written_as_utc_with_microseconds() -> None:
     moment = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
     assert utc_text(moment) == AT
     assert from_utc_text(AT) == moment
+
+
+def test_first_download_fixes_the_digest_of_an_address_for_ever(engine: Engine) -> None:
+    for sha256, at in (("ab" * 32, "1"), ("cd" * 32, "2")):
+        with writing(engine) as connection:
+            counts = put_first_digest(connection, "unhashed/demo", "demo.whl", sha256, computed_at=at)
+        assert counts == "ab" * 32
+    with reading(engine) as connection:
+        keys = [("unhashed/demo", "demo.whl"), ("unhashed/demo", "other.whl"), ("md5/00", "demo.whl")]
+        assert first_digests_of(connection, keys) == {keys[0]: "ab" * 32}
+        assert [first_digest(connection, *key) for key in keys] == ["ab" * 32, None, None]

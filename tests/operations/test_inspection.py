@@ -147,7 +147,10 @@ def test_leftovers_of_killed_processes_are_warned_of_and_those_held_are_not(stor
         found = inspect(store)
     assert found.faults == []
     assert found.warnings == [
-        "1 unfinished files of processes that are gone hold 4 bytes: conveyor store gc removes them"
+        (
+            "1 unfinished files of processes that have ended hold 4 bytes; remove them: "
+            "conveyor store gc --data DIR"
+        )
     ]
     assert left.exists()
 
