@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from conveyor.catalog.database.connection import reading, writing
-from conveyor.catalog.database.statements import Statement, is_among, numbered
+from conveyor.catalog.database.connection import asking, reading, writing
+from conveyor.catalog.database.statements import Statement, is_among, numbered, pipelined
 from conveyor.catalog.database.tables import claims, facts
 from makers import make_store
 
@@ -105,6 +105,55 @@ def test_error_takes_the_whole_change_back(store: Store) -> None:
         write(store, size="large", **{"store-id": "mine"})
     with reading(store.catalog) as connection:
         assert FIND.scalar(connection, {"key": "size"}) is None
+
+
+def test_statements_in_a_pipeline_are_done_in_their_order(store: Store) -> None:
+    with writing(store.catalog) as connection:
+        with pipelined(connection):
+            WRITE.run(connection, {"key": "colour", "value": "blue"})
+            assert FIND.scalar(connection, {"key": "colour"}) == "blue"
+            WRITE.run(connection, {"key": "size", "value": "large"})
+        assert FIND.scalar(connection, {"key": "size"}) == "large"
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_error_in_a_pipeline_is_told_and_takes_the_whole_change_back(store: Store, is_last: bool) -> None:
+    def write_twice() -> None:
+        with writing(store.catalog) as connection, pipelined(connection):
+            WRITE.run(connection, {"key": "colour", "value": "blue"})
+            WRITE.run(connection, {"key": "colour", "value": "red"})
+            if not is_last:
+                FIND.scalar(connection, {"key": "colour"})
+
+    with pytest.raises(IntegrityError):
+        write_twice()
+    write(store, size="large")
+    with reading(store.catalog) as connection:
+        assert FIND.scalar(connection, {"key": "colour"}) is None
+
+
+def test_question_needs_no_transaction_and_sees_what_is_committed(store: Store) -> None:
+    for size in ("large", "small"):
+        with writing(store.catalog) as connection:
+            connection.execute(delete(facts).where(facts.c.key == "size"))
+            WRITE.run(connection, {"key": "size", "value": size})
+        with asking(store.catalog) as connection:
+            assert FIND.scalar(connection, {"key": "size"}) == size
+
+
+def test_idle_connections_that_the_server_has_ended_are_replaced_unseen(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    store = make_store(tmp_path / "store", database_url=postgres.new_database())
+    with reading(store.catalog) as first, reading(store.catalog) as second:
+        ended = [int(connection.scalar(select(func.pg_backend_pid())) or 0) for connection in (first, second)]
+    with writing(store.catalog) as connection:
+        mine = connection.scalar(select(func.pg_backend_pid()))
+        for process in {*ended} - {mine}:
+            assert connection.scalar(select(func.pg_terminate_backend(process, 5000)))
+    for _ in range(4):
+        with asking(store.catalog) as connection:
+            assert FIND.scalar(connection, {"key": "store-id"})
 
 
 def test_connection_that_the_database_has_closed_is_told_and_not_used_again(

@@ -6,8 +6,9 @@ the header is anonymous and costs nothing; a wrong credential is 401, never anon
 
 What was found out is remembered for as long as it is true. A remembered token or account carries the store's
 serial it was read at: when anything has changed since, it is read again. So a revoked token, a disabled user
-or a new password counts at the next request of every process. Passwords are checked, and known ones
-remembered, in ``password_checks``.
+or a new password counts at the next request of every process. An upload asks less: whether any change since
+then was about users or tokens, together with its other questions (``recall``, ``confirm``). Passwords are
+checked, and known ones remembered, in ``password_checks``.
 """
 
 from __future__ import annotations
