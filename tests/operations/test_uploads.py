@@ -264,7 +264,7 @@ def test_equal_version_in_another_spelling_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", ["testing", "stable", "pypi"])
-@pytest.mark.parametrize("identity", [ADMIN, UPLOADER, ANONYMOUS])
+@pytest.mark.parametrize("identity", [ADMIN, UPLOADER])
 def test_promotion_only_indexes_and_mirrors_refuse_everybody(
     tmp_path: Path, index: str, identity: Identity
 ) -> None:
@@ -274,6 +274,14 @@ def test_promotion_only_indexes_and_mirrors_refuse_everybody(
     )
     with pytest.raises(Forbidden):
         check_upload_rights(store, identity, index)
+
+
+@pytest.mark.parametrize("index", ["unstable", "testing", "pypi", "nowhere"])
+def test_strangers_are_asked_who_they_are_before_they_learn_of_an_index(tmp_path: Path, index: str) -> None:
+    store = make_store(tmp_path)
+    refused(store, make_wheel(), Unauthorized, index=index, identity=ANONYMOUS)
+    with pytest.raises(Unauthorized):
+        check_upload_rights(store, ANONYMOUS, index)
 
 
 def test_unknown_index_is_not_found(tmp_path: Path) -> None:
