@@ -80,7 +80,7 @@ def test_command_on_a_backup_says_what_to_do_with_one(
     assert run(["store", "fsck", "--data", str(tmp_path / "backup")]) == 6
     assert capsys.readouterr().err.splitlines() == [
         f"Conflict: {tmp_path}/backup is a backup, not a store",
-        f"hint: make a store of it elsewhere: conveyor store restore {tmp_path}/backup --data DIR",
+        f"hint: make a store of it elsewhere: conveyor store restore {tmp_path}/backup --data NEW",
     ]
 
 
