@@ -216,7 +216,7 @@ def _seconds(text: str | None) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise InvalidInput(f'pip\'s timeout "{text}" is no number of seconds') from error
+        raise InvalidInput(f'pip\'s timeout "{text}" is not a number of seconds') from error
 
 
 def _pip_options(values: Mapping[str, str]) -> dict[str, str]:

@@ -212,7 +212,7 @@ def test_credentials_of_a_store_that_was_never_served_name_none_and_say_so(tmp_p
     )
     assert done.returncode == 0
     assert (
-        done.stderr == "they name no store, as this one was never served: tell the worker with --store URL\n"
+        done.stderr == "they name no URL, because this store was never served: give the worker --store URL\n"
     )
     assert load_credentials(path).store_url is None
 
@@ -308,7 +308,7 @@ def test_why_of_another_version_names_those_that_are_there(shell: Shell, tmp_pat
             client.files.upload("unstable", make_wheel("misspelt", version).write(tmp_path))
     missing = shell("why", "misspelt", "2.0")
     assert missing.returncode == 5
-    assert missing.stderr.endswith("hint: of misspelt there is 1.10, 1.9\n")
+    assert missing.stderr.endswith("hint: its releases here are 1.10, 1.9\n")
 
 
 def test_command_wants_one_store(shell: Shell, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def test_next_step_of_a_new_project_works_when_copied(
 @pytest.mark.parametrize(
     ("variable", "option", "said"),
     [
-        ("hunter2\nhunter3", (), "CONVEYOR_TOKEN is no token: "),
-        ("hunter2", ("--token", "hunter2\nhunter3"), "--token is no token: "),
+        ("hunter2\nhunter3", (), "CONVEYOR_TOKEN is not a token: "),
+        ("hunter2", ("--token", "hunter2\nhunter3"), "--token is not a token: "),
         ("\r", (), "CONVEYOR_TOKEN is empty"),
         ("", (), "CONVEYOR_TOKEN is empty"),
         ("hunter2", ("--token", ""), "--token is empty"),
@@ -84,7 +84,7 @@ def test_pipeline_is_not_started_with_a_token_that_is_none(
     monkeypatch.setenv("CONVEYOR_TOKEN", "hunter2\nhunter3")
     assert run(["pipeline", "trigger", "--store", "http://127.0.0.1:9", "--ref", "main"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("InvalidInput: CONVEYOR_TOKEN is no token: ")
+    assert said.startswith("InvalidInput: CONVEYOR_TOKEN is not a token: ")
     assert "hunter" not in said
 
 

@@ -59,7 +59,7 @@ def test_created_index_is_there(data: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_refusal_is_one_clear_error(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["store", "index", "create", "stable", "--mode", "uploads", "--data", data]) == 6
-    assert capsys.readouterr().err.startswith('Conflict: there is an index "stable" already')
+    assert capsys.readouterr().err.startswith('Conflict: there is already an index "stable"')
 
 
 def test_command_on_a_folder_without_a_store_makes_none(
@@ -90,8 +90,8 @@ def test_command_on_a_folder_of_something_else_does_not_advise_to_make_a_store_t
     (tmp_path / "thesis.tex").write_text("")
     assert run(["store", "index", "list", "--data", str(tmp_path)]) == 6
     assert capsys.readouterr().err.splitlines() == [
-        f"Conflict: there is no store at {tmp_path}, but something else: thesis.tex",
-        "hint: give the folder of a store, or one that is new or empty",
+        f"Conflict: there is no store at {tmp_path}, but there is something else: thesis.tex",
+        "hint: give the folder of a store, or a new or empty one",
     ]
 
 

@@ -69,7 +69,7 @@ def test_delete_asks_first(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert run(["store", "delete", "demo", "1.0", "--data", data]) == 130
-    assert "Delete demo 1.0 for ever?" in capsys.readouterr().err
+    assert "Delete demo 1.0 for good?" in capsys.readouterr().err
     assert len(page(tmp_path / "store").files) == 2
     assert run(["store", "delete", "demo", "1.0", "--file", SDIST.filename, "--yes", "--data", data]) == 0
     assert capsys.readouterr().out.splitlines() == ["1 file of demo deleted", f"  {SDIST.filename}"]

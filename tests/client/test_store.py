@@ -171,7 +171,7 @@ def test_token_is_never_sent_to_another_host(admin: StoreClient, tmp_path: Path)
     admin.files.upload("unstable", make_wheel("luring").write(tmp_path / "here"))
     (file,) = admin.releases.get("luring", "1.0").files
     for url in ("http://evil.example/x.whl", "@evil.example/x.whl"):
-        with pytest.raises(StoreUnreachable, match="no path on a store"):
+        with pytest.raises(StoreUnreachable, match="not a path on a store"):
             admin.files.download(replace(file, url=url), tmp_path)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 
+import pytest
+
+from conveyor.domain.releases.gates import GATES, JudgedFile, JudgedRelease, judge
 from conveyor.domain.releases.gates.judged import CREDENTIALS
 from docs.calls import fault_of_call, shell_commands
 from docs.markdown import ROOT, repository_files
@@ -72,6 +75,19 @@ def test_commands_named_in_messages_can_be_called() -> None:
         if (called := CALL.search(line)) and (fault := fault_of_hint(called.group(1)))
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.0rc1", "1.0.0.dev3+g1234567"])
+def test_commands_of_gates_can_be_called(version: str) -> None:
+    files = (
+        JudgedFile("demo-py3-none-any.whl", "bdist_wheel", "0" * 64),
+        JudgedFile("demo.tar.gz", "sdist", "1" * 64),
+    )
+    verdicts = judge(JudgedRelease("demo", version, files, ()), GATES)
+    steps = [verdict.next_step or "" for verdict in verdicts]
+    calls = [called.group(1) for step in steps if (called := CALL.search(step))]
+    assert calls
+    assert {call: fault for call in calls if (fault := fault_of_hint(call))} == {}
 
 
 def test_a_command_that_could_not_be_copied_would_be_noticed() -> None:

@@ -59,7 +59,7 @@ def test_none_are_no_fault(texts: tuple[str, ...]) -> None:
     [
         ("{}", "the form field attestations is not a JSON array"),
         ("[", "the form field attestations is not valid JSON"),
-        ('[{"version": 1, "version": 1}]', "the key version stands twice"),
+        ('[{"version": 1, "version": 1}]', "the key version is there twice"),
         ("[1]", "attestation 1 is not an object"),
         ("[" + " " * ATTESTATIONS_LIMIT_BYTES + "]", "must be one JSON array of up to 1,048,576 bytes"),
         ("[" * 100_000, "the form field attestations is not valid JSON"),
@@ -144,7 +144,7 @@ def test_signature_by_another_key_than_the_certificates_is_a_fault() -> None:
 
 
 def test_certificate_that_is_none_is_a_fault() -> None:
-    assert signature_fault_of(certificate=b"nothing") == "its certificate is no X.509 certificate"
+    assert signature_fault_of(certificate=b"nothing") == "its certificate is not an X.509 certificate"
 
 
 JSON = st.recursive(

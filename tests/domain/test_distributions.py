@@ -121,13 +121,13 @@ INIT = "demo/__init__.py"
 @pytest.mark.parametrize(
     ("replace", "fault"),
     [
-        ({INIT: b"changed"}, f"RECORD gives another hash than that of {INIT}"),
+        ({INIT: b"changed"}, f"RECORD has a hash other than that of {INIT}"),
         ({INIT: None}, f"RECORD lists {INIT}, which is not in the wheel"),
         ({"demo/extra.py": b""}, "RECORD does not list demo/extra.py"),
         ({"RECORD": None}, "the wheel has no demo-1.0.dist-info/RECORD"),
-        ({"RECORD": _record(f"{INIT},,")}, f"RECORD gives no hash for {INIT}"),
+        ({"RECORD": _record(f"{INIT},,")}, f"RECORD has no hash for {INIT}"),
         ({"RECORD": _record(f"{INIT},md5=abc,22")}, f"weaker than SHA-256 for {INIT} (md5)"),
-        ({"RECORD": _record(f"{INIT},sha256=abc,1")}, f"RECORD gives another size than that of {INIT}"),
+        ({"RECORD": _record(f"{INIT},sha256=abc,1")}, f"RECORD has a size other than that of {INIT}"),
         ({"RECORD": _record(f"{INIT},sha256=abc", f"{INIT}")}, "RECORD has a malformed line"),
         ({"RECORD": _record(f"{INIT},sha256=abc,x")}, "RECORD has a malformed line"),
         ({"RECORD": _record(f"{INIT},sha256=abc,", f"{INIT},sha256=abc,")}, f"RECORD lists {INIT} twice"),
@@ -188,7 +188,7 @@ def test_wrong_hashes_of_many_files_are_named_in_few_sentences() -> None:
     changed = {path: b"2" if path in names else content for path, content in members.items()}
     faults = faults_of(Made("demo-1.0-py3-none-any.whl", zip_of(changed)))
     assert len(faults) == 11
-    assert faults[-1] == "RECORD gives another hash than that of and 2990 more [record-hash]"
+    assert faults[-1] == "RECORD has a hash other than that of and 2990 more [record-hash]"
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -198,9 +198,9 @@ def test_faults_of_a_large_wheel_are_found_by_the_threads_that_share_it(compress
     assert read(make_wheel(extra=large, compression=compression)).version == "1.0"
     assert faults_of(make_wheel(extra=large, replace=wrong, compression=compression)) == (
         "RECORD lists demo/5.bin, which is not in the wheel [record-complete]",
-        "RECORD gives another hash than that of demo/1.bin [record-hash]",
-        "RECORD gives another hash than that of demo/4.bin [record-hash]",
-        "RECORD gives another size than that of demo/4.bin [record-hash]",
+        "RECORD has a hash other than that of demo/1.bin [record-hash]",
+        "RECORD has a hash other than that of demo/4.bin [record-hash]",
+        "RECORD has a size other than that of demo/4.bin [record-hash]",
     )
 
 
@@ -224,8 +224,8 @@ def test_damaged_members_of_a_large_wheel_are_named_in_the_order_of_the_file() -
         (make_sdist(metadata=core_metadata(fields=[("License-File", "L")])), "licence file L is not in"),
         (make_sdist(more=[(tar_file("demo-1.0/PKG-INFO"), b"")]), "has demo-1.0/PKG-INFO twice"),
         (make_sdist(more=[(tar_file("../x"), b"")]), "has '..' in its path"),
-        (Made("demo-1.0.tar.gz", make_wheel().content), "the file is no gzip stream"),
-        (Made("demo-1.0-py3-none-any.whl", make_sdist().content), "the file is no zip archive"),
+        (Made("demo-1.0.tar.gz", make_wheel().content), "the file is not a gzip stream"),
+        (Made("demo-1.0-py3-none-any.whl", make_sdist().content), "the file is not a zip archive"),
         (Made("demo-1.0.zip", make_sdist().content), "neither a wheel (.whl) nor a source distribution"),
     ],
 )
@@ -298,7 +298,7 @@ def test_form_that_agrees_in_its_own_spelling_is_accepted() -> None:
         ({"sha256_digest": ["ü"]}, "the form field sha256_digest is"),
         ({"md5_digest": ["0" * 32]}, "the form field md5_digest is"),
         ({"blake2_256_digest": ["0" * 64]}, "the form field blake2_256_digest is"),
-        ({"sha256_digest": []}, "the form gives no digest of the file"),
+        ({"sha256_digest": []}, "the form has no digest of the file"),
         ({"requires_python": [">=3.10"]}, "the form field requires_python is '>=3.10'"),
         ({"summary": ["Another"]}, "the form field summary is 'Another'"),
         ({"author_email": ["a@b"]}, "the form field author_email is 'a@b', but the file says ''"),
@@ -320,7 +320,7 @@ def test_description_that_does_not_render_is_refused() -> None:
     assert faults_of(make_wheel(metadata=declared)) == (
         (
             "the description does not render as reStructuredText: "
-            'line 3: Unknown directive type "nonsense"; mend it [description-rendering]'
+            'line 3: Unknown directive type "nonsense"; fix it [description-rendering]'
         ),
     )
     undeclared = core_metadata(description="Look at `this\n")

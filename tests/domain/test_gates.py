@@ -232,6 +232,11 @@ def test_candidate_of_an_unknown_commit_is_named_by_its_tag() -> None:
     assert (found.next_step or "").endswith('v1.0 "v1.0rc1^{commit}"')
 
 
+def test_development_version_of_an_unknown_commit_is_named_by_the_commit_in_it() -> None:
+    found = verdict("final-version", [WHEEL], version="1.0.dev3+g1234567")
+    assert (found.next_step or "").endswith("git tag v1.0rc1 1234567")
+
+
 @pytest.mark.parametrize(
     ("version", "ref"),
     [("1.0", "v1.0"), ("1.0.dev3+g1234567", "1234567"), ("1.0.dev3+g1234567.d2026", "1234567")],

@@ -36,7 +36,7 @@ def test_manifest_is_read_and_unknown_keys_are_left_alone() -> None:
     ("changes", "reason"),
     [
         ({"format": 2}, "format is 2"),
-        ({"version": "1.0"}, "version stands in it"),
+        ({"version": "1.0"}, "it holds the version"),
         ({"files": []}, "files"),
         ({"files": [{"path": "../x", "sha256": DIGEST}]}, "files"),
         ({"files": [{"path": "x", "sha256": "12"}]}, "files"),

@@ -121,7 +121,7 @@ def test_paths_that_leave_or_differ_are_refused(path: str, fault: str) -> None:
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"S", b"7", b"V", b"M"])
 def test_special_members_are_refused(kind: bytes) -> None:
-    assert "is no file, folder or link" in faults_of(header(kind=kind), END)
+    assert "is not a file, folder or link" in faults_of(header(kind=kind), END)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_links_inside_the_archive_are_welcome() -> None:
 
 def test_hard_link_to_nothing_before_it_is_refused() -> None:
     content = tar_gz_of([(tar_file("demo-1.0/h", kind=tarfile.LNKTYPE, target="/etc/passwd"), b"")])
-    assert "which is no file before it" in read(content)[1]
+    assert "which is not a file before it" in read(content)[1]
 
 
 def test_path_twice_is_refused() -> None:
@@ -192,10 +192,10 @@ def test_path_twice_is_refused() -> None:
         ),
         ((pax({"path": "a"}), pax({"mtime": "1"}), header(), END), "in a way that not every tool reads"),
         ((pax({"path": "a"}), pax({"comment": "x"}, kind=b"g"), header(), END), "in a way that not every"),
-        ((header("L", size=1, kind=b"L"), padded(b"ab"), header(), END), "goes on after its end"),
+        ((header("L", size=1, kind=b"L"), padded(b"ab"), header(), END), "continues after its end"),
         (
             (header("pax", size=9, kind=b"x"), padded(b"9 mtime=1" + b"\n9 path=b\n"), header(), END),
-            "goes on after its end",
+            "continues after its end",
         ),
         ((pax({"mtime": "soon"}), header(), END), "malformed number: mtime"),
         ((pax({"uid": ""}), header(), END), "malformed number: uid"),
@@ -211,7 +211,7 @@ def test_path_twice_is_refused() -> None:
         ((header(), bytes(512), header(), END), "data after its end mark"),
         ((header(), END, b"tail"), "data after its end mark"),
         ((header(magic=b"\0" * 8), END), "old tar format"),
-        ((b"x" * 512, END), "damaged header, or is no tar"),
+        ((b"x" * 512, END), "damaged header, or is not a tar"),
         ((header(kind=b"5", size=1), padded(b"1"), END), "is a folder, but has a size"),
         ((header("demo-1.0/x/"), END), "its path ends with a slash"),
         ((b"PK\x03\x04",), "is cut off"),
@@ -256,13 +256,13 @@ def test_file_that_only_its_short_path_makes_a_folder_is_refused() -> None:
 
 def test_gzip_stream_must_be_one_and_whole() -> None:
     good = tar_gz_of([(tar_file("demo-1.0/a"), b"1")])
-    assert "goes on after its gzip stream" in read(good + good)[1]
-    assert "goes on after its gzip stream" in read(good + b"tail")[1]
+    assert "continues after its gzip stream" in read(good + good)[1]
+    assert "continues after its gzip stream" in read(good + b"tail")[1]
     assert "gzip stream is cut off" in read(good[:-4])[1]
     assert "damaged" in read(good[:-8] + b"\0\0\0\0" + good[-4:])[1]
-    assert "no gzip stream" in read(b"PK\x03\x04 and so on")[1]
+    assert "not a gzip stream" in read(b"PK\x03\x04 and so on")[1]
     assert "cut off" in read(b"")[1]
-    assert "no gzip stream" in read(zlib.compress(b"x"))[1]
+    assert "not a gzip stream" in read(zlib.compress(b"x"))[1]
 
 
 def test_bomb_is_inflated_no_further_than_its_limit() -> None:

@@ -133,7 +133,7 @@ def test_wrong_token_narrow_token_and_closed_index_are_told_apart(
 ) -> None:
     project = make_project(tmp_path, f"wrong-{name}", backend=FLIT)
     put(project, make_wheel(project.name))
-    promotion_only = 'index "stable" is promotion-only: it accepts no upload, from nobody'
+    promotion_only = 'index "stable" is promotion-only: it accepts no uploads, not even from administrators'
     for token, index, status, fact in (
         ("conveyor-wrong", "unstable", "401", "this token is not known here, or was revoked"),
         (stocked.reading_token, "unstable", "403", "the token of reader lacks the scope upload"),
@@ -162,7 +162,7 @@ def test_every_fault_of_a_refused_file_can_be_read(
         put(project, make_wheel(project.name, replace=changed))
         faults = [
             "RECORD does not list stray.py",
-            f"RECORD gives another hash than that of {stem}/__init__.py",
+            f"RECORD has a hash other than that of {stem}/__init__.py",
         ]
     refused = publish(project)
     assert "400" in refused.failed()

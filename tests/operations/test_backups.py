@@ -235,7 +235,7 @@ def test_backup_in_the_store_or_around_it_is_refused_and_makes_nothing(tmp_path:
     for name in ("house/blobs", "house/blobs/sub/backup", "house/blobs/blobs/backup", "link/blobs/backup"):
         with pytest.raises(InvalidInput, match=r"lies in the store's own folder .*/blobs") as raised:
             backup(store, tmp_path / name)
-        assert "beside it" in (raised.value.hint or "")
+        assert "outside it" in (raised.value.hint or "")
     for name in ("house", "link"):
         with pytest.raises(InvalidInput, match=r"holds the store's own folder .*/blobs"):
             backup(store, tmp_path / name)

@@ -186,7 +186,7 @@ def test_revoked_name_and_key_are_not_registered_again(tmp_path: Path) -> None:
     revoke_worker(store, ADMIN, "worker-1")
     with pytest.raises(Conflict):
         add_worker(store, ADMIN, "worker-1", make_key_pair().public_pem)
-    with pytest.raises(Conflict, match="key is registered already"):
+    with pytest.raises(Conflict, match="key is already registered"):
         add_worker(store, ADMIN, "worker-2", pair.public_pem)
     assert [worker.name for worker in list_workers(store, ADMIN)] == ["worker-1"]
 

@@ -266,7 +266,7 @@ def test_what_is_wrong_between_rows_is_left_to_people(store: Store) -> None:
 def test_size_of_a_project_is_counted_anew(store: Store) -> None:
     execute(store, "update projects set stored_bytes = 1")
     (fault,) = repair(store).faults
-    assert (fault.kind, fault.subject, fault.repair) == ("wrong-project-size", "demo", "counted anew")
+    assert (fault.kind, fault.subject, fault.repair) == ("wrong-project-size", "demo", "counted again")
     assert inspect_store(store, grace_seconds=0, threads=2).faults == []
     assert events_of(store, "fsck")[-1].project == "demo"
 

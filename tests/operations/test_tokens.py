@@ -180,7 +180,7 @@ def test_all_faults_of_a_token_are_named_at_once(tmp_path: Path) -> None:
         )
     assert len(caught.value.faults) == 3
     for moment in ("tomorrow", "2999-01-01T00:00:00", "9999-12-31T23:59:59-14:00"):
-        with pytest.raises(InvalidInput, match="not a time to come"):
+        with pytest.raises(InvalidInput, match="not a future time"):
             create_token(store, ADMIN, NewToken("admin", expires_at=moment))
 
 

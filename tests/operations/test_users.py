@@ -89,14 +89,14 @@ def test_disabled_user_gets_no_new_password(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     add_user(store, ADMIN, "ada", password=PASSWORD, scopes=["read"])
     disable_user(store, ADMIN, "ada")
-    with pytest.raises(Conflict, match="disabled, for ever"):
+    with pytest.raises(Conflict, match="disabled for good"):
         set_password(store, ADMIN, "ada", PASSWORD)
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 1025, "a long enough password\r", "no text \udcff"])
 def test_password_that_nobody_may_have_changes_nothing(tmp_path: Path, password: str) -> None:
     store = make_store(tmp_path)
-    with pytest.raises(InvalidInput, match="a password h"):
+    with pytest.raises(InvalidInput, match="a password "):
         set_password(store, ADMIN, "admin", password)
     assert is_right_password(find_account(store, "admin"), ADMIN_PASSWORD)
 

@@ -130,7 +130,7 @@ def test_empty_folder_is_filled_and_stays_itself(tmp_path: Path) -> None:
 
 def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("mine")
-    with pytest.raises(InvalidName, match="exists and is no folder"):
+    with pytest.raises(InvalidName, match="exists and is not a folder"):
         new_project(tmp_path)
     assert (tmp_path / "demo").read_text() == "mine"
 

@@ -116,8 +116,8 @@ def test_all_faults_are_answered_one_per_line(store: RunningStore) -> None:
     assert said(answer).splitlines() == [
         "faulty-1.0-py3-none-any.whl is refused for 4 faults",
         "the form field version is '2.0', but the filename says '1.0' [form-filename]",
-        "RECORD gives another hash than that of faulty/__init__.py [record-hash]",
-        "RECORD gives another size than that of faulty/__init__.py [record-hash]",
+        "RECORD has a hash other than that of faulty/__init__.py [record-hash]",
+        "RECORD has a size other than that of faulty/__init__.py [record-hash]",
         "METADATA: 'three' is invalid for 'requires-python' [metadata-syntax]",
     ]
 

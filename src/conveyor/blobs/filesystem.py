@@ -183,7 +183,7 @@ TEMPORARY, LOCKS = "temporary", "locks"
 def blob_path(root: Path, sha256: str) -> Path:
     """Where a blob lies in a folder of blobs, or would lie; raises NotFound for what is no digest."""
     if not is_sha256(sha256):
-        raise NotFound(f'"{sha256[:64]}" is no SHA-256 digest')
+        raise NotFound(f'"{sha256[:64]}" is not a SHA-256 digest')
     return root / sha256[:2] / sha256
 
 

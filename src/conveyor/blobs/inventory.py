@@ -71,7 +71,7 @@ def local_blobs(blobs: BlobStore) -> FilesystemBlobs:
     """The blobs as a folder of this machine; raises InvalidInput when they are elsewhere."""
     if isinstance(blobs, FilesystemBlobs):
         return blobs
-    raise InvalidInput("the bytes of this store are in no folder of this machine")
+    raise InvalidInput("the bytes of this store are not in a folder of this machine")
 
 
 def listed_blobs(blobs: FilesystemBlobs) -> Iterator[ListedFile]:

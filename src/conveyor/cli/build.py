@@ -24,9 +24,9 @@ from conveyor.project.settings import find_project
 def command(folder: Path, tag: str | None, out: Path | None, index_url: str | None, verbose: bool) -> None:
     """Build the sdist, then the wheel from it, by the project's own backend, and open both.
 
-    Every tracked file of the package and every file of the model must be inside with the same bytes, nothing
-    else of the checkout may be; name and version must be right. Without --tag it is a development build of
-    the commit that is checked out.
+    Every tracked file of the package and every file of the model must be inside with the same bytes, and
+    nothing else of the checkout; name and version must be right. Without --tag it is a development build
+    of the commit that is checked out.
     """
 
     def show(line: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def command(name: str, kind: str, path: Path | None, description: str | None, author: str | None) -> None:
     """Make the project NAME: source, tests, docs, a git repository and its first commit.
 
-    The folder must not exist or be empty. No network is needed.
+    The folder must be empty, or not exist yet. No network is needed.
     """
     new = NewProject(name, cast("ProjectKind", kind), path, description, author)
     made = create_project(new)

@@ -167,7 +167,7 @@ def test(
 
 @command.command(short_help="Claim the runs that are asked for, and carry them.")
 @_options("credentials", "store", "state")
-@click.option("--once", is_flag=True, help="End when no run waits.")
+@click.option("--once", is_flag=True, help="End when no run is waiting.")
 def worker(credentials: Path, store_url: str | None, state: Path | None, once: bool) -> None:
     """Claim the runs that pushes and people ask the store for, and carry them, one after the other.
 

@@ -114,7 +114,7 @@ def read_deletion(value: Json) -> Deletion:
 def read_project_status(value: Json) -> OfProject[ProjectStatus]:
     """The status of a project."""
     if value["status"] not in STATUS_NAMES:
-        raise ValueError(f"{value['status']!r} is no status of a project")
+        raise ValueError(f"{value['status']!r} is not a status of a project")
     return OfProject(ProjectStatus(value["status"], value["reason"]), bool(value["is_known"]))
 
 

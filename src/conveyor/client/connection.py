@@ -93,7 +93,7 @@ def ask(connection: Connection, request: Request, read: Callable[[Any], Value]) 
         return read(json.loads(answer.body or b"null"))
     except (ValueError, KeyError, TypeError, AttributeError, InvalidInput) as error:
         raise StoreUnreachable(
-            f"{connection.url} answered {request.path} with something that is no answer of a store "
+            f"{connection.url} answered {request.path} with something that is not an answer of a store "
             f"({error!r:.200})",
             hint="is this URL that of a store, and is it as new as this conveyor?",
         ) from error

@@ -104,7 +104,7 @@ def load_credentials(path: Path) -> WorkerCredentials:
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise InvalidInput(
-            f"{path} holds no credentials of a worker ({type(error).__name__}: {error})",
+            f"{path} does not hold the credentials of a worker ({type(error).__name__}: {error})",
             hint="make them with: conveyor store worker add NAME --credentials FILE --data DIR",
         ) from error
 

@@ -56,7 +56,7 @@ class StoreFiles:
             StorageFailed: the file cannot be written.
         """
         if file.filename != os.path.basename(file.filename) or file.filename in ("", ".", ".."):  # noqa: PTH119 - text, no path
-            raise InvalidInput(f'"{file.filename}" is no filename')
+            raise InvalidInput(f'"{file.filename}" is not a filename')
         target = folder / file.filename
         unfinished = folder / f".{file.filename}.{os.getpid()}.part"
         try:

@@ -65,7 +65,7 @@ class HttpConnection:
     def _answer(self, request: Request, *, is_streamed: bool) -> urllib3.BaseHTTPResponse:
         """The answer to a request; it was a success. A streamed one is still to be read, and closed."""
         if not request.path.startswith("/"):  # anything else could name another host, which got the token
-            raise StoreUnreachable(f'"{request.path}" is no path on a store')
+            raise StoreUnreachable(f'"{request.path}" is not a path on a store')
         content = request.content
         described = {"Content-Type": "application/json"} if isinstance(content, bytes) else {}
         try:
@@ -103,7 +103,7 @@ def _store_url(url: str) -> str:
     """
     if "@" in url.partition("//")[2].partition("/")[0]:
         raise InvalidInput(
-            "the URL of a store holds no user and no password", hint="put a token into CONVEYOR_TOKEN"
+            "the URL of a store must not hold a user or a password", hint="put a token into CONVEYOR_TOKEN"
         )
     try:
         parsed = parse_url(url)

@@ -68,10 +68,10 @@ def checked_token(text: str, *, source: str) -> str:
     """
     token = text.strip()
     if not token:
-        raise InvalidInput(f"{source} is empty", hint="put a token there, or leave it out to ask as anybody")
+        raise InvalidInput(f"{source} is empty", hint="put a token there, or leave it out to ask anonymously")
     if not (token.isascii() and token.isprintable()):
         raise InvalidInput(
-            f"{source} is no token: it holds a line break, or another character that none has",
+            f"{source} is not a token: it holds a line break, or another character that no token has",
             hint="copy the token again, all of it and nothing else",
         )
     return token

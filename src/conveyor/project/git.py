@@ -211,7 +211,7 @@ def _resolve_remote(repository: str, ref: str) -> str:
 def _unknown(repository: str | Path, ref: str) -> ProjectError:
     return ProjectError(
         f'there is no tag, branch or commit "{ref}" in {repository}',
-        hint=f"see those that there are: git ls-remote {shlex.quote(str(repository))}",
+        hint=f"list those that exist: git ls-remote {shlex.quote(str(repository))}",
     )
 
 

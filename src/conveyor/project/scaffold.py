@@ -146,7 +146,7 @@ def _checked(new: NewProject, folder: Path) -> tuple[NormalizedName, str]:
         package = name.replace("-", "_")
         faults += _package_faults(name, package, new.kind)
     if folder.exists() and not folder.is_dir():
-        faults.append(f"{folder} exists and is no folder")
+        faults.append(f"{folder} exists and is not a folder")
     elif folder.is_dir() and any(folder.iterdir()):
         faults.append(f"{folder} exists and is not empty")
     named_badly = bool(faults)

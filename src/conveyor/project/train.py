@@ -80,7 +80,7 @@ def train(
     unwritten = [path for path in project.payload if stamps.get(path) in (None, old.get(path))]
     if unwritten:
         raise StepFailed(
-            f"training ended well but did not write {', '.join(unwritten)}",
+            f"training succeeded but did not write {', '.join(unwritten)}",
             log=done.output,
             hint="correct train or payload under [tool.conveyor] in pyproject.toml",
         )

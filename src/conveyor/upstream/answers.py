@@ -135,7 +135,7 @@ def _unpacker(answer: aiohttp.ClientResponse) -> _Unpacker | None:
         return _Unpacker(without_user(str(answer.url)))
     raise UpstreamFailed(
         f'{without_user(str(answer.url))} came packed as "{coding[:40]}", and only gzip was asked for',
-        hint="is a proxy in between that packs what it sends on?",
+        hint="is there a proxy in between that compresses files?",
     )
 
 

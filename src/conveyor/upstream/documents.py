@@ -79,7 +79,7 @@ class JsonObject:
                 mark = yield from self._mark(",}")
         while True:
             if (yield from self._next(or_end=True)):
-                raise ValueError("something stands after the object")
+                raise ValueError("something follows the object")
             yield
 
     def _items(self, key: str) -> Generator[None, None, None]:

@@ -176,7 +176,7 @@ class Upstream:
         except (ValueError, RecursionError):
             is_object = False
         if not is_object:
-            raise UpstreamFailed(f"upstream's {what} is no JSON object")
+            raise UpstreamFailed(f"upstream's {what} is not a JSON object")
         return content
 
     @asynccontextmanager

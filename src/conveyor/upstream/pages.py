@@ -99,7 +99,7 @@ class PageReader:
             raise UpstreamFailed(f"{self._url} has {error}", hint=_IS_INDEX) from error
         except Exception as error:  # whatever a parser says of foreign bytes
             raise UpstreamFailed(
-                f"{self._url} is no page of the simple API: {type(error).__name__}", hint=_IS_INDEX
+                f"{self._url} is not a page of the simple API: {type(error).__name__}", hint=_IS_INDEX
             ) from error
 
 

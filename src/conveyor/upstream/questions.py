@@ -94,4 +94,4 @@ class Questions:
 
 
 def _not_had(what: str, error: Exception) -> UpstreamFailed:
-    return UpstreamFailed(f"{what} cannot be had: {type(error).__name__}", hint=_REACHABLE)
+    return UpstreamFailed(f"{what} cannot be fetched: {type(error).__name__}", hint=_REACHABLE)

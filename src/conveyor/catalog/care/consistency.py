@@ -220,7 +220,7 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         .join_from(placements, events, _held.added_serial == _event.serial, isouter=True)
         .where(_event.index_name.is_distinct_from(_held.index_name)),
         lambda filename, index, number: (
-            f'{filename} is in index "{index}" since serial {number}, which is no event of that index'
+            f'{filename} is in index "{index}" since serial {number}, which is not an event of that index'
         ),
     ),
     (
@@ -233,7 +233,7 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
             isouter=True,
         )
         .where(releases.c.version.is_(None)),
-        lambda filename, project, version: f"{filename} belongs to {project} {version}, which is no release",
+        lambda filename, project, version: f"{filename} is of {project} {version}, which is not a release",
     ),
     (
         "open-release",
@@ -288,14 +288,14 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         select(_held.filename, _held.index_name).join_from(
             placements, retired_filenames, _held.filename == retired_filenames.c.filename
         ),
-        lambda filename, index: f'{filename} was deleted for ever, and is in index "{index}"',
+        lambda filename, index: f'{filename} was deleted for good, and is in index "{index}"',
     ),
     (
         "wrong-mirror",
         select(mirrored_files.c.filename, mirrored_files.c.index_name)
         .join_from(mirrored_files, indexes, mirrored_files.c.index_name == indexes.c.name)
         .where(indexes.c.kind != "mirror"),
-        lambda filename, index: f'{filename} is known from the index "{index}", which mirrors nothing',
+        lambda filename, index: f'{filename} is known from the index "{index}", which is not a mirror',
     ),
     (
         "mirrored-without-digest",
@@ -330,13 +330,13 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
             not_(exists().where(retired_filenames.c.sha256 == evidence.c.sha256)),  # it was deleted
         ),
         lambda number, kind, project, version, sha256: (
-            f"evidence {number} ({kind}) of {project} {version} is about a file nobody has: {sha256}"
+            f"evidence {number} ({kind}) of {project} {version} is about a file that is not here: {sha256}"
         ),
     ),
     (
         "wrong-digest",
         select(_file.filename, *_digests).where(or_(*(_is_no_digest(column) for column in _digests))),
-        lambda filename, *digests: f"{filename} has what is no digest among {', '.join(map(str, digests))}",
+        lambda filename, *digests: f"{filename} has a malformed digest: {', '.join(map(str, digests))}",
     ),
 )
 """(kind, statement that finds wrong rows, sentence about one of them)."""

@@ -119,7 +119,7 @@ def start_store(cast: Cast, *, data: Path, access_log: Path) -> str:
     if not line.startswith("serving "):
         process.wait(STOP_SECONDS)
         cast.check()
-        raise StepFailed(f'the store said "{line}" and not where it serves')
+        raise StepFailed(f'the store said "{line}" instead of its address')
     return line.removeprefix("serving ").rstrip("/")
 
 

@@ -12,7 +12,7 @@ from conveyor.settings import store_settings
 
 @click.command("backup")
 @click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--verify", "is_verifying", is_flag=True, help="Read also what DESTINATION has already.")
+@click.option("--verify", "is_verifying", is_flag=True, help="Also read what DESTINATION already has.")
 @click.option(
     "--incomplete", "may_be_incomplete", is_flag=True, help="Go on without bytes that the store has lost."
 )
@@ -21,9 +21,9 @@ from conveyor.settings import store_settings
 def command(data: Path, destination: Path, is_verifying: bool, may_be_incomplete: bool, threads: int) -> None:
     """Write everything needed to restore the store in DIR to the folder DESTINATION.
 
-    DESTINATION is new, empty, or holds a backup of this store, which is brought up to date: only new files
-    are written. Files are linked where DESTINATION is on the same file system, else copied. A backup that was
-    broken off leaves the one before as it was.
+    DESTINATION is new, empty, or holds a backup of this store, which is brought up to date: only new
+    files are written. Files are linked where DESTINATION is on the same file system, else copied. An
+    interrupted backup leaves the previous one as it was.
     """
     from conveyor.operations.care.backups import back_up
     from conveyor.operations.care.opening import opened_store

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.argument("version", required=False)
 @click.option("--file", "filename", metavar="FILENAME", help="Only this file of the release.")
-@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @on_a_store
 def command(
@@ -28,14 +28,14 @@ def command(
 ) -> None:
     """Delete release VERSION of project NAME, or all of its releases, from every index and for ever.
 
-    Their filenames are never given again, not even to the same bytes; the claim on the name and the evidence
-    stay. For administrators. A release that should only not be installed any more is better yanked.
+    Their filenames can never be used again, not even for the same bytes; the claim on the name and the
+    evidence stay. For administrators. To keep a release from being installed, yank it instead.
     """
     if filename is not None and version is None:
         raise click.UsageError("--file needs the VERSION that the file belongs to")
     if not yes:
         what = filename or (f"{name} {version}" if version else f"every file of {name}")
-        _ask(f"Delete {what} for ever?")
+        _ask(f"Delete {what} for good?")
     with place.client() as client:
         deletion = client.projects.delete(name, version, filename=filename)
     if as_json:

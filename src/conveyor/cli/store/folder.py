@@ -35,7 +35,7 @@ def on_a_folder(function: Callable[..., Result]) -> Callable[..., Result]:
         type=EXISTING_FOLDER,
         required=True,
         metavar="DIR",
-        help="The store's folder; servers may serve it meanwhile.",
+        help="The store's folder; servers may be serving it.",
     )
     return option(wrapped)
 
@@ -48,7 +48,7 @@ def with_grace(function: Callable[..., Result]) -> Callable[..., Result]:
         default=24.0,
         show_default=True,
         metavar="HOURS",
-        help="How old a blob that no row names may be.",
+        help="Ignore blobs that no row names if they are younger.",
     )
     return option(function)
 
@@ -60,7 +60,7 @@ def with_threads(function: Callable[..., Result]) -> Callable[..., Result]:
         "--threads",
         type=click.IntRange(1, 64),
         metavar="N",
-        help="Files read at a time; as many as processors.",
+        help="Files read at a time.  [default: one per processor]",
     )
     @wraps(function)
     def wrapped(*arguments: object, threads: int | None, **options: object) -> Result:

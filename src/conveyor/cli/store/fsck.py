@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @click.command("fsck")
-@click.option("--repair", "is_repairing", is_flag=True, help="Mend what can be mended without inventing.")
+@click.option(
+    "--repair", "is_repairing", is_flag=True, help="Repair what can be, without inventing anything."
+)
 @click.option(
     "--from",
     "backups",
@@ -42,8 +44,9 @@ def command(
 ) -> None:
     """Read every row and every byte of the store in DIR, and print one line per fault.
 
-    Exits with 0 when there is no fault, or none is left after --repair; else with 7. A warning is no fault.
-    What --repair takes away lies in blobs/quarantine afterwards, and every repair is in the audit log.
+    Exits with 0 if there are no faults, or none are left after --repair; otherwise with 7. Warnings are
+    not faults. Files that --repair takes away are kept in blobs/quarantine, and every repair is in the
+    audit log.
     """
     from conveyor.errors import StorageFailed
     from conveyor.operations.care.inspection import inspect_store
@@ -51,7 +54,7 @@ def command(
     from conveyor.operations.care.repairs import repair_store
 
     if backups and not is_repairing:
-        raise click.UsageError("--from is of use with --repair only")
+        raise click.UsageError("--from needs --repair")
     with opened_store(store_settings(data)) as store, progress_of("reading") as progress:
         seconds = grace * 3600
         if is_repairing:
@@ -68,7 +71,7 @@ def command(
         hint = (
             "each line says what is left to do"
             if is_repairing
-            else "mend what can be mended: conveyor store fsck --repair --data DIR"
+            else "repair what can be repaired: conveyor store fsck --repair --data DIR"
         )
         raise StorageFailed(f"{_counted(left)} in the store at {data}", hint=hint)
 

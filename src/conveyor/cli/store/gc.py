@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def command(data: Path, grace: float, is_dry: bool, as_json: bool) -> None:
     """Remove blobs of the store in DIR that no row names and that are older than the grace time.
 
-    They are left by uploads that were broken off and by mirrored files that upstream took back. An upload
-    that uses one of them at the same moment keeps it. What a killed server left half written goes too, at any
-    age: no process holds it. Other files that are no blobs stay: conveyor store fsck names them.
+    They are left by interrupted uploads and by mirrored files that upstream has withdrawn. An upload that
+    uses one of them at the same moment keeps it. Files that a killed server left half written are removed
+    too, at any age: no process holds them. Other files that are not blobs stay: conveyor store fsck names
+    them.
     """
     from conveyor.operations.care.garbage import collect_garbage
     from conveyor.operations.care.opening import opened_store

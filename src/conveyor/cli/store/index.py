@@ -48,13 +48,13 @@ def list_all(as_json: bool, place: Place) -> None:
     "--mode",
     type=click.Choice(["uploads", "promotion-only"]),
     required=True,
-    help="How files enter it; fixed from here on.",
+    help="How files enter it; cannot be changed later.",
 )
 @click.option(
     "--base", "bases", multiple=True, metavar="INDEX", help="Show this index's files too; nearest first."
 )
-@click.option("--gate", "gates", multiple=True, metavar="GATE", help="Ask this of every promotion into it.")
-@click.option("--private", "is_private", is_flag=True, help="Only who is known may read it.")
+@click.option("--gate", "gates", multiple=True, metavar="GATE", help="Ask every promotion into it for this.")
+@click.option("--private", "is_private", is_flag=True, help="Only known users may read it.")
 @on_a_store
 def create(
     name: str,

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 @click.command("limit")
 @click.argument("name")
 @click.argument("limit_bytes", required=False, type=click.IntRange(min=0), metavar="[BYTES]")
-@click.option("--none", "is_none", is_flag=True, help="Take the project's own limit away: the store's holds.")
+@click.option("--none", "is_none", is_flag=True, help="Remove the project's own limit.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @on_a_store
 def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, place: Place) -> None:
     """Show how large project NAME is, or let all of its files together have up to BYTES (administrators).
 
-    The limit goes before that of the store, be it higher or lower. It may be set before the project's first
-    file is there; a note says so, for a name may be mistyped. Files that are here stay.
+    The limit replaces that of the store, whether it is higher or lower. It may be set before the project
+    has a file; a note says so, because the name may be mistyped. Files that are already here stay.
     """
     if is_none and limit_bytes is not None:
         raise click.UsageError("give either BYTES or --none")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def command(name: str, version: str, to: str, source: str | None, as_json: bool, place: Place) -> None:
     """Move every file of release VERSION of project NAME to an index.
 
-    What the gates of that index do not let pass is refused with one verdict per gate and exit code 4.
+    If a gate of that index does not pass, the promotion is refused with one verdict per gate and exit
+    code 4.
     """
     with place.client() as client:
         fields = asdict(client.releases.promote(name, version, to=to, source=source))

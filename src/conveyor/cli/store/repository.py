@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @click.group("repository", context_settings=CONTEXT_SETTINGS)
 def command() -> None:
-    """Register, list and remove the repositories whose runs may be asked for."""
+    """Register, list and remove the repositories that pipeline runs may be requested for."""
 
 
-@command.command("add", short_help="Let runs of the repository URL be asked for, and release PROJECT.")
+@command.command("add", short_help="Allow runs of the repository URL to release PROJECT.")
 @click.argument("project")
 @click.argument("repository", metavar="URL")
-@click.option("--local", "is_local", is_flag=True, help="It may be a path, or at a private address.")
+@click.option("--local", "is_local", is_flag=True, help="Allow a path or a private address.")
 @on_a_store
 def add(project: str, repository: str, is_local: bool, place: Place) -> None:
-    """Let runs of the repository URL be asked for, and release PROJECT (administrators).
+    """Allow runs of the repository URL to be requested and to release PROJECT (administrators).
 
-    URL is the repository as a worker reaches it, without credentials.
+    URL is the repository as a worker can reach it, without credentials.
     """
     with place.client() as client:
         client.repositories.add(project, _absolute(repository), is_local=is_local)
@@ -49,15 +49,15 @@ def list_all(as_json: bool, place: Place) -> None:
         click.echo(f"{one['project']:<30} {one['url']}{'  local' if one['is_local'] else ''}")
 
 
-@command.command("remove", short_help="Let no further run of the repository URL release PROJECT.")
+@command.command("remove", short_help="Stop runs of the repository URL from releasing PROJECT.")
 @click.argument("project")
 @click.argument("repository", metavar="URL")
 @on_a_store
 def remove(project: str, repository: str, place: Place) -> None:
-    """Let no further run of the repository URL release PROJECT (administrators)."""
+    """Stop runs of the repository URL from releasing PROJECT (administrators)."""
     with place.client() as client:
         client.repositories.remove(project, _absolute(repository))
-    click.echo(f"runs of {_absolute(repository)} release {project} no more")
+    click.echo(f"runs of {_absolute(repository)} no longer release {project}")
 
 
 def _absolute(url: str) -> str:

@@ -23,8 +23,8 @@ from conveyor.settings import store_settings
 def command(source: Path, data: Path, threads: int) -> None:
     """Make the store of the backup in SOURCE again, in DIR.
 
-    Every byte is checked on the way. Users, passwords and tokens are those of the backup. When it was broken
-    off, the same call goes on where it stood; until it has ended, no server starts on DIR.
+    Every byte is checked on the way. Users, passwords and tokens are those of the backup. After an
+    interruption the same call continues where it stopped; until it has finished, no server starts on DIR.
     """
     from conveyor.operations.care.restores import restore_store
 

@@ -15,7 +15,7 @@ from conveyor.settings import DEFAULT_HOST, DEFAULT_PORT, store_settings
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="The store's folder; made and initialised when it is not there.",
+    help="The store's folder; created and initialised if it does not exist.",
 )
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
 @click.option(

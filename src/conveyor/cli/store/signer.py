@@ -22,7 +22,7 @@ def command() -> None:
     """Register, list and revoke the keys of QA signers."""
 
 
-@command.command("add", short_help="Let the signatures of PRINCIPAL count as QA's.")
+@command.command("add", short_help="Accept signatures of PRINCIPAL as QA's.")
 @click.argument("principal")
 @click.option(
     "--key", "key_file", required=True, type=_KEY_FILE, metavar="FILE.pub", help="Their public SSH key."
@@ -30,7 +30,7 @@ def command() -> None:
 @click.option("--valid-until", metavar="TIME", help="When it ends, such as 2030-12-31T00:00:00Z.")
 @on_a_store
 def add(principal: str, key_file: Path, valid_until: str | None, place: Place) -> None:
-    """Let the signatures of PRINCIPAL (an e-mail address, say) count as QA's."""
+    """Accept signatures of PRINCIPAL (an e-mail address, say) as QA's."""
     public_key = key_file.read_text(encoding="utf-8", errors="replace")
     with place.client() as client:
         client.signers.add(principal, public_key, valid_until=valid_until)
@@ -58,11 +58,11 @@ def list_all(as_json: bool, place: Place) -> None:
         )
 
 
-@command.command("revoke", short_help="Let no signature of PRINCIPAL count any more.")
+@command.command("revoke", short_help="Revoke the key of PRINCIPAL.")
 @click.argument("principal")
 @on_a_store
 def revoke(principal: str, place: Place) -> None:
-    """Let no signature of PRINCIPAL count any more, earlier ones neither."""
+    """Revoke the key of PRINCIPAL: none of its signatures counts any longer, earlier ones included."""
     with place.client() as client:
         client.signers.revoke(principal)
-    click.echo(f"signatures of {principal} do not count any more")
+    click.echo(f"signatures of {principal} no longer count")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def command(name: str, status: StatusName | None, reason: str | None, as_json: bool, place: Place) -> None:
     """Show the status of project NAME, own or mirrored, or set it to STATUS (administrators).
 
-    An archived project takes no new files. A deprecated one only says so. Of a quarantined one no file is
-    shown, handed out or promoted. Any name can be given a status, also before anybody has asked for it; a
-    note says so, for a name may be mistyped.
+    An archived project takes no new files. A deprecated one only says so. No file of a quarantined one is
+    shown, served or promoted. Any name can be given a status, even before anybody has asked for it; a
+    note says so, because the name may be mistyped.
     """
     if status is None and reason is not None:
         raise click.UsageError("a reason belongs to a STATUS")

@@ -68,13 +68,13 @@ def password(name: str, revoke_tokens: bool, place: Place) -> None:
         click.echo(f"note: to see them: {listing}; --revoke-tokens revokes them all", err=True)
 
 
-@command.command("disable", short_help="Let the user NAME do nothing any more.")
+@command.command("disable", short_help="Disable the user NAME for good.")
 @click.argument("name")
 @on_a_store
 def disable(name: str, place: Place) -> None:
-    """Let the user NAME do nothing any more: its password and its tokens stop working at the next request.
+    """Disable the user NAME for good: its password and its tokens stop working at the next request.
 
-    The name stays taken, as what the user did stays in the log.
+    The name stays taken, because what the user did stays in the log.
     """
     with place.client() as client:
         client.users.disable(name)

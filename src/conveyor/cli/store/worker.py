@@ -64,7 +64,7 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
     )
     if url is None:
         click.echo(
-            "they name no store, as this one was never served: tell the worker with --store URL", err=True
+            "they name no URL, because this store was never served: give the worker --store URL", err=True
         )
 
 
@@ -83,11 +83,11 @@ def list_all(as_json: bool, place: Place) -> None:
         click.echo(f"{worker['name']:<30} {worker['key_id'][:16]}… {state}")
 
 
-@command.command("revoke", short_help="Let the evidence of NAME count no more.")
+@command.command("revoke", short_help="Revoke the worker NAME.")
 @click.argument("name")
 @on_a_store
 def revoke(name: str, place: Place) -> None:
-    """Let the evidence of NAME count no more, earlier evidence neither; its tokens open nothing."""
+    """Revoke the worker NAME: none of its evidence counts any longer, and its tokens stop working."""
     with place.client() as client:
         client.workers.revoke(name)
-    click.echo(f"evidence of {name} does not count any more")
+    click.echo(f"evidence of {name} no longer counts")

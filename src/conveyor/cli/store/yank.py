@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--file", "filename", metavar="FILENAME", help="Only this file of the release.")
 @click.option("--index", metavar="INDEX", help="Only in this index. Default: wherever it is.")
 @click.option("--reason", metavar="TEXT", help="What installers and pages tell people.")
-@click.option("--undo", is_flag=True, help="Take the yank back.")
+@click.option("--undo", is_flag=True, help="Undo the yank.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @on_a_store
 def command(
@@ -35,10 +35,10 @@ def command(
 ) -> None:
     """Yank release VERSION of project NAME: new installations pass it over, lock files still get it.
 
-    It takes the right to upload the project; in a promotion-only index, the right to promote it there.
+    You need the right to upload the project or, in a promotion-only index, to promote it there.
     """
     if undo and reason is not None:
-        raise click.UsageError("a yank is taken back without a reason")
+        raise click.UsageError("--undo takes no --reason")
     with place.client() as client:
         if undo:
             yank = client.releases.unyank(name, version, index=index, filename=filename)

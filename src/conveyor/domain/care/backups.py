@@ -84,7 +84,7 @@ def parse_backup(text: str) -> Backup:
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
-            f"{MARKER} is damaged, or no marker of a backup: {error}",
+            f"{MARKER} is damaged, or is not the marker of a backup: {error}",
             hint="take another backup; this folder cannot be trusted",
         ) from error
 
@@ -98,5 +98,5 @@ def parse_listing_line(line: str) -> tuple[str, int]:
     """(SHA-256, size in bytes); raises InvalidInput."""
     found = _LINE.fullmatch(line)
     if found is None:
-        raise InvalidInput(f"the list of blobs has a line that is none: {line[:100]!r}")
+        raise InvalidInput(f"the list of blobs has a line that cannot be read: {line[:100]!r}")
     return found[1], int(found[2])

@@ -94,7 +94,7 @@ def compare_wheels(derived: BinaryIO, rebuilt: BinaryIO) -> list[Difference]:
     with _wheel(derived) as left, _wheel(rebuilt) as right:
         differences = _presence(left.namelist(), right.namelist())
         if not differences and left.namelist() != right.namelist():
-            differences.append(Difference("(archive)", "the members stand in another order"))
+            differences.append(Difference("(archive)", "the members are in another order"))
         both = set(left.namelist()) & set(right.namelist())
         for name in (name for name in left.namelist() if name in both):
             with left.open(name) as one, right.open(name) as other:

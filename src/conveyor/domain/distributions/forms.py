@@ -81,7 +81,7 @@ def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
     received = dict(zip(_DIGESTS, (digests.sha256, digests.blake2b_256, digests.md5), strict=True))
     given = {name: form.value(name) for name in received if form.value(name)}
     if not given:
-        faults.add("form-digest", f"the form gives no digest of the file ({', '.join(received)})")
+        faults.add("form-digest", f"the form has no digest of the file ({', '.join(received)})")
     for name, value in given.items():
         if not hmac.compare_digest(value.lower().encode(), (received[name] or "").encode()):
             faults.add(

@@ -73,7 +73,7 @@ def _faults_of(document: Any) -> list[str]:  # noqa: ANN401 - what a parser give
         return [f"format is {document.get('format')!r}, known is {FORMAT}"]
     faults = []
     if "version" in document:
-        faults.append("version stands in it, so that a release candidate and its final would differ")
+        faults.append("it holds the version, so that a release candidate and its final would differ")
     files = document.get("files")
     if not isinstance(files, list) or not files or not all(_is_file(entry) for entry in files):
         faults.append("files is not a list of path and sha256")

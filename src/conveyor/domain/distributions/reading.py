@@ -144,7 +144,8 @@ def _filename(text: str, faults: Faults) -> DistributionFilename | None:
     try:
         return distribution_filename(text)
     except InvalidDistribution as error:
-        faults.add(error.rule or "filename", error.message)
+        advice = f"; {error.hint}" if error.hint else ""
+        faults.add(error.rule or "filename", f"{error.message}{advice}")
         return None
 
 
@@ -181,9 +182,9 @@ def _description_fault(metadata: CoreMetadata, rendering_fault: Callable[[str], 
     text = metadata.restructured_text
     if text is None or not (reason := rendering_fault(text)):
         return ""
-    advice = "mend it"
+    advice = "fix it"
     if "description_content_type" not in metadata.fields:
-        advice = "mend it, or say with description-content-type what else it is, such as text/markdown"
+        advice = "fix it, or say with description-content-type what else it is, such as text/markdown"
     return f"the description does not render as reStructuredText: {reason.rstrip('.')}; {advice}"
 
 

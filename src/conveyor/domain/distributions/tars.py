@@ -129,7 +129,7 @@ def _check_tree(members: list[TarMember], faults: Faults) -> None:
             files.add(member.path)
         elif member.kind == "hardlink" and member.target not in files:
             faults.add(
-                "tar-links", f"{member.path} is a hard link to {member.target}, which is no file before it"
+                "tar-links", f"{member.path} is a hard link to {member.target}, which is not a file before it"
             )
         elif member.kind == "symlink" and _leaves_archive(member, symlinks):
             faults.add(
@@ -192,7 +192,7 @@ def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
         record = source.read_exactly(size_bytes, "a header")
         if source.read_exactly(-size_bytes % BLOCK, "a header").strip(b"\0"):
             # Python's tarfile goes on reading names and pax records there.
-            raise Unreadable("the archive has a header that goes on after its end")
+            raise Unreadable("the archive has a header that continues after its end")
         announcing += kind
         if kind == b"L":
             announced.add(_text(record.rstrip(b"\0")), None, None)
@@ -223,7 +223,7 @@ def _member(
     path = path if announced.path is None else announced.path
     target = target if announced.target is None else announced.target
     if kind not in _KINDS:
-        raise Unreadable(f"{path} is no file, folder or link (tar type {kind!r})", rule="tar-members")
+        raise Unreadable(f"{path} is not a file, folder or link (tar type {kind!r})", rule="tar-members")
     known = _KINDS[kind]
     if announced.size_bytes not in (None, size_bytes):
         raise Unreadable(f"{path} has one size in its header and another in its pax record")
@@ -242,7 +242,7 @@ def _header(block: bytes) -> tuple[str, bytes, int, str]:
         raise Unreadable("the archive is cut off, or lacks its end mark")
     checksum = _OCTAL.fullmatch(block[148:156])
     if checksum is None or int(checksum[1], 8) != sum(block) - sum(block[148:156]) + 8 * 32:
-        raise Unreadable("the archive has a damaged header, or is no tar archive")
+        raise Unreadable("the archive has a damaged header, or is not a tar archive")
     magic = block[257:263]
     if magic not in (b"ustar\0", b"ustar "):
         raise Unreadable(
@@ -363,7 +363,7 @@ class _Inflated:
         if not self._inflater.eof:
             raise Unreadable("the gzip stream is cut off")
         if self._inflater.unused_data or self._stream.read(1):
-            raise Unreadable("the file goes on after its gzip stream")
+            raise Unreadable("the file continues after its gzip stream")
 
     def _next_chunk(self) -> bytes:
         while not self._inflater.eof:
@@ -371,7 +371,7 @@ class _Inflated:
             try:
                 chunk = self._inflater.decompress(compressed, CHUNK_BYTES)
             except zlib.error as error:
-                raise Unreadable("the file is no gzip stream, or is damaged") from error
+                raise Unreadable("the file is not a gzip stream, or is damaged") from error
             self._produced += len(chunk)
             if bomb := self._limits.bomb_fault(self._produced, self._size_bytes):
                 raise Unreadable(bomb, rule="archive-size")

@@ -147,9 +147,9 @@ def _check_record(archive: ZipArchive, folder: str, lines: dict[str, RecordLine]
     faults.add_each("record-complete", unlisted, "RECORD does not list {}")
     absent = lines.keys() - archive.members.keys() - exempt
     faults.add_each("record-complete", absent, "RECORD lists {}, which is not in the wheel")
-    faults.add_each("record-hash", without_hash, "RECORD gives no hash for {}")
-    faults.add_each("record-hash", other_hash - exempt, "RECORD gives another hash than that of {}")
-    faults.add_each("record-hash", other_size, "RECORD gives another size than that of {}")
+    faults.add_each("record-hash", without_hash, "RECORD has no hash for {}")
+    faults.add_each("record-hash", other_hash - exempt, "RECORD has a hash other than that of {}")
+    faults.add_each("record-hash", other_size, "RECORD has a size other than that of {}")
 
 
 def _read_all(archive: ZipArchive, lines: dict[str, RecordLine]) -> tuple[dict[str, str], set[str]]:

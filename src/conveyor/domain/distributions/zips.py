@@ -217,7 +217,7 @@ def _read_directory(
 def _read_end(stream: BinaryIO, size_bytes: int) -> tuple[int, int, int]:
     """(number of members, size of the directory, its offset); the records must end where the file ends."""
     if size_bytes < END.size:
-        raise Unreadable("the file is no zip archive: it is too short")
+        raise Unreadable("the file is not a zip archive: it is too short")
     end_offset, end = _find_end(stream, size_bytes)
     _, disk, first_disk, here, count, directory_bytes, directory_offset, _ = end
     if disk or first_disk or here != count:
@@ -274,7 +274,7 @@ def _find_end(stream: BinaryIO, size_bytes: int) -> tuple[int, tuple[int, ...]]:
     tail = _read_at(stream, size_bytes - window, window, "the end of the archive")
     found = tail.rfind(END_SIGNATURE)
     if found < 0:
-        raise Unreadable("the file is no zip archive, or is cut off")
+        raise Unreadable("the file is not a zip archive, or is cut off")
     comment = tail[found + END.size :]
     if found + END.size > len(tail):
         raise Unreadable("the end of the archive is cut off")

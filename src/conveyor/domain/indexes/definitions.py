@@ -85,7 +85,7 @@ def check_index_name(name: str) -> None:
         )
     taken = parts[0] in RESERVED_NAMES or (len(parts) == 2 and parts[1] in RESERVED_BELOW_A_TEAM)
     if taken:
-        raise InvalidName(f'"{name}" stands in URLs of the store itself', hint="choose another name")
+        raise InvalidName(f'"{name}" is part of URLs of the store itself', hint="choose another name")
 
 
 def team_of(name: str) -> str | None:

@@ -82,7 +82,7 @@ def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity)
         )
     if index.mode != "uploads":
         raise Forbidden(
-            f'index "{name}" is promotion-only: it accepts no upload, from nobody',
+            f'index "{name}" is promotion-only: it accepts no uploads, not even from administrators',
             hint=f"{_where_to_upload(name, indexes, identity)} and promote from there",
             rule="index-closed",
         )
@@ -200,7 +200,7 @@ def decide_filename(
     """
     if state.is_retired:
         raise Conflict(
-            f"{filename} was deleted from this store, and the name of a deleted file is never given again",
+            f"{filename} was deleted from this store, and the name of a deleted file is never used again",
             hint="release a new version and upload again",
             rule="filename-deleted",
         )

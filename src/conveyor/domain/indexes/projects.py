@@ -65,7 +65,7 @@ def must_offer_files(project: str, status: ProjectStatus) -> None:
     """Allow handing out a file of a project, or promoting it; raises Forbidden, with the status's reason."""
     if not status.offers_files:
         raise Forbidden(
-            f"{project} {_is(status)}: none of its files is handed out or promoted",
+            f"{project} {_is(status)}: none of its files is served or promoted",
             hint=f"use another project; see why: conveyor store status {project}",
         )
 

@@ -110,7 +110,7 @@ def _signature_fields(blob: bytes) -> tuple[bytes, bytes]:
     hash_algorithm, rest = _string(rest)
     _signature, rest = _string(rest)
     if rest:
-        raise ValueError("something stands after it")
+        raise ValueError("something follows it")
     if hash_algorithm not in (b"sha256", b"sha512"):
         raise ValueError("its hash is neither sha256 nor sha512")
     return key, namespace
@@ -124,9 +124,9 @@ def _key_text(blob: bytes) -> str:
         raise InvalidInput("the SSH key cannot be read", hint=_PUBLIC_HINT) from error
     name = key_type.decode("ascii", errors="replace")
     if name not in KEY_TYPES:
-        raise InvalidInput(f'SSH keys of type "{name[:60]}" do not count here', hint=_KEY_HINT)
+        raise InvalidInput(f'SSH keys of type "{name[:60]}" are not accepted here', hint=_KEY_HINT)
     if name == "ssh-rsa" and _rsa_bits(rest) < MIN_RSA_BITS:
-        raise InvalidInput(f"an RSA key needs {MIN_RSA_BITS} bits at least", hint=_KEY_HINT)
+        raise InvalidInput(f"an RSA key needs {MIN_RSA_BITS} bits or more", hint=_KEY_HINT)
     return f"{name} {base64.b64encode(blob).decode()}"
 
 

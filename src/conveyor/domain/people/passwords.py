@@ -40,7 +40,7 @@ def check_password(password: str) -> None:
             f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, not {len(password)}"
         )
     if _holds_controls(password):
-        raise InvalidInput("a password holds no control characters, such as line breaks")
+        raise InvalidInput("a password must not hold control characters, such as line breaks")
 
 
 def _holds_controls(text: str) -> bool:

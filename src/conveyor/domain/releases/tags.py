@@ -131,7 +131,7 @@ def _split(raw: bytes) -> tuple[bytes, bytes]:
     if lines[0] != BEGIN:
         raise _refused("it is not signed with SSH", hint="sign it with SSH: git -c gpg.format=ssh tag -s")
     if lines[-1] != END or lines.count(END) != 1:
-        raise _refused("something stands after its signature")
+        raise _refused("something follows its signature")
     return payload, signature
 
 

@@ -55,7 +55,7 @@ def check_repository(url: str, *, is_local: bool) -> None:
         hint = (
             "if a worker is to read it there, register it with --local"
             if faults[0].startswith("it is a path")
-            else "name it as a worker reaches it with keys of its own: https://HOST/PATH, ssh://git@HOST/PATH"
+            else "name it as a worker can reach it with its own keys: https://HOST/PATH, ssh://git@HOST/PATH"
         )
         raise InvalidInput(f'"{url[:200]}" cannot be registered: {faults[0]}', faults=faults, hint=hint)
 

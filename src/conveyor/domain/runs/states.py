@@ -146,12 +146,12 @@ def check_request(repository: str, ref: str) -> None:
     if holds_password(repository):
         faults.append("repository holds a password, which everybody who may read runs would see")
     if ref.startswith("-") or not ref.isprintable() or " " in ref:
-        faults.append("ref is no name that git gives")
+        faults.append("ref is not the name of a ref in git")
     if faults:
         raise InvalidInput(
             f"the run cannot be requested: {faults[0]}",
             faults=faults,
-            hint="name a repository the worker reaches with keys of its own, and a ref: refs/tags/v1.0",
+            hint="give a repository that workers can reach with their own keys, and a ref: refs/tags/v1.0",
         )
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "skeleton",
 ]
 
-NAME_HINT = "a name has ASCII letters, digits, '.', '_' and '-', and begins and ends with a letter or a digit"
+NAME_HINT = "use ASCII letters, digits, '.', '_' and '-', and a letter or a digit at both ends"
 LONGEST_NAME = 214
 """Characters. Filesystems end a filename at 255 bytes, and a wheel's name goes on after the project."""
 LOOKALIKES = (("-", ""), ("0", "o"), ("1", "l"), ("i", "l"))

@@ -192,7 +192,7 @@ def _check(store: Store, destination: Path) -> None:
         strange = [name for name in os.listdir(destination) if not name.startswith(_OUR_NAMES)]  # noqa: PTH208 - names are all that is asked for
     if strange:
         raise Conflict(
-            f"{destination} holds something else than a backup: {', '.join(sorted(strange)[:5])}",
+            f"{destination} holds something other than a backup: {', '.join(sorted(strange)[:5])}",
             hint="give a new or empty folder, or one that holds a backup of this store",
         )
     if (destination / MARKER).exists():
@@ -217,7 +217,7 @@ def _refuse_own_folders(store: Store, destination: Path) -> None:
             which = "lies in" if folder.is_relative_to(real) else "holds"
             raise InvalidInput(
                 f"{destination} {which} the store's own folder {own}",
-                hint="give a folder beside it, best on another disk",
+                hint="give a folder outside it, on another disk if possible",
             )
 
 
@@ -324,7 +324,7 @@ def _lost(lost: list[_Brought]) -> StorageFailed:
 def _named_by_digest(path: Path, stem: str, ending: str) -> BackupFile:
     hashed = hash_file(path)
     if hashed is None:
-        raise StorageFailed(f"{path} has gone", hint="does somebody else work in that folder?")
+        raise StorageFailed(f"{path} is gone", hint="is somebody else working in that folder?")
     return BackupFile(f"{stem}-{hashed.sha256[:16]}{ending}", hashed.sha256, hashed.size_bytes)
 
 

@@ -126,7 +126,7 @@ def _refuse_password(settings: StoreSettings) -> None:
         except InvalidInput as error:
             raise InvalidInput(
                 f"CONVEYOR_ADMIN_PASSWORD cannot be used: {error.message}",
-                hint="set another one, or none: then one is made, and written into the store's folder",
+                hint="set another one, or none: a password is then made and written into the store's folder",
             ) from error
 
 

@@ -125,7 +125,7 @@ def inspect_store(
         )
     # 4. what is no blob
     for stray in stray_files(blobs):
-        what = f"{stray.path} lies among the blobs and is none"
+        what = f"{stray.path} is among the blobs but is not one"
         found.faults.append(Fault("stray-file", stray.name, what, file=stray))
     found.warnings += _warnings(store, blobs)
     # 5. with the rows of now
@@ -215,7 +215,7 @@ def _read_blobs(
 def _check_named(blobs: FilesystemBlobs, blob: NamedBlob) -> tuple[HashedFile | None, Fault | None]:
     hashed, fault = _check(blobs.path(blob.sha256), blob.sha256)
     if hashed is None and fault is None and blob.must_be_here:
-        fault = Fault("missing-blob", blob.sha256, "its bytes are not here", sha256=blob.sha256)
+        fault = Fault("missing-blob", blob.sha256, "its bytes are missing", sha256=blob.sha256)
     if hashed is not None and fault is None and blob.sizes - {hashed.size_bytes}:
         said = ", ".join(str(size) for size in sorted(blob.sizes))
         what = f"it has {hashed.size_bytes} bytes, rows say {said}"

@@ -122,8 +122,8 @@ def _no_store(settings: StoreSettings) -> Conflict | NotFound:
         )
     if strange:
         return Conflict(
-            f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
-            hint="give the folder of a store, or one that is new or empty",
+            f"there is no store at {settings.data}, but there is something else: {', '.join(strange[:5])}",
+            hint="give the folder of a store, or a new or empty one",
         )
     return NotFound(
         f"there is no store at {settings.data}",

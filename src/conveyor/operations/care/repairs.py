@@ -98,7 +98,7 @@ def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[
     if fault.kind in ("missing-blob", "wrong-blob"):
         now = look_again(store, fault)
         if now is None:
-            return replace(fault, repair="somebody stored it anew meanwhile", is_mended=True)
+            return replace(fault, repair="somebody has stored it again in the meantime", is_mended=True)
         return _mend_blob(store, blobs, now, sources)
     if fault.kind == "unnamed-blob":
         return replace(fault, repair="removed", is_mended=True)
@@ -107,13 +107,13 @@ def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[
             lock_project(change.connection, fault.subject)
             recount_stored_bytes(change.connection, fault.subject)
             change.event("recount-project", project=fault.subject, detail={"why": fault.what})
-        return replace(fault, repair="counted anew", is_mended=True)
+        return replace(fault, repair="counted again", is_mended=True)
     if fault.kind == "wrong-metadata":
         return _mend_metadata(store, blobs, fault)
     if fault.kind == "stray-file" and fault.file is not None:
         target = set_aside(blobs, fault.file)
         if target is None:
-            return replace(fault, repair="left alone: somebody changed it meanwhile; look at it")
+            return replace(fault, repair="left alone: somebody has changed it in the meantime; look at it")
         _note(store, "set-aside-blobs", {"file": fault.subject, "to": str(target)})
         return replace(fault, repair=f"set aside as {target}", is_mended=True)
     return fault
@@ -131,7 +131,7 @@ def _mend_blob(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequ
     done: list[str] = []
     with blobs.exclusion.removing():
         if look_at(blobs.path(sha256)) != fault.file:
-            return replace(fault, repair="somebody stored it anew meanwhile", is_mended=True)
+            return replace(fault, repair="somebody has stored it again in the meantime", is_mended=True)
         with record_change(store, actor=ACTOR) as change:
             if not is_found and _forget(change, fault.namers):
                 done.append("marked as not stored: the next request fetches it again")
@@ -197,7 +197,7 @@ def _mend_metadata(store: Store, blobs: FilesystemBlobs, fault: Fault) -> Fault:
     if is_mended:
         return replace(fault, repair="read out of its distribution", is_mended=True)
     return replace(
-        fault, repair="its distribution does not give it: bring that back first, then repair again"
+        fault, repair="it cannot be read out of its distribution: bring that back first, then repair again"
     )
 
 

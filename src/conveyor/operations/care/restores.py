@@ -110,7 +110,8 @@ def _refuse_within_backup(source: Path, settings: StoreSettings) -> None:
     for place in (settings.data, blobs_folder(settings.blobs_url), catalog):
         if place.resolve().is_relative_to(source.resolve()):
             raise InvalidInput(
-                f"{place} lies in the backup {source}", hint="give a folder beside it, best on another disk"
+                f"{place} lies in the backup {source}",
+                hint="give a folder outside it, on another disk if possible",
             )
 
 
@@ -124,7 +125,7 @@ def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
             if note.read_text(encoding="ascii", errors="replace").strip() != mine:
                 raise Conflict(
                     f"another backup was being restored to {settings.data}",
-                    hint="go on with that one, or empty the folder",
+                    hint="continue with that one, or empty the folder",
                 )
             return local_blobs(open_blobs(settings.blobs_url))
         taken = {path.name for path in settings.data.iterdir() if path != unfinished}
@@ -215,7 +216,7 @@ def _load(source: Path, backup: Backup, url: str) -> None:
     if found != (backup.store, backup.serial):
         raise Conflict(
             f"the database holds another catalogue: store {found[0]} at serial {found[1]}",
-            hint="give an empty database",
+            hint="name an empty database in CONVEYOR_DATABASE_URL",
         )
 
 
@@ -238,4 +239,4 @@ def _place_file(source: Path, file: BackupFile, catalog: Path) -> None:
 
 
 _NAMES: dict[Database, str] = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
-_OTHER = "mend the backup or take another one into another folder; what was restored so far is not a store"
+_OTHER = "repair the backup, or restore another one into another folder: this one is not a store yet"

@@ -71,7 +71,7 @@ def create_index(
         existing = all_indexes(change.connection)
         check_new_index(wanted, existing, known_gates=frozenset(GATES))
         if name in existing:
-            raise Conflict(f'there is an index "{name}" already', hint="see conveyor store index list")
+            raise Conflict(f'there is already an index "{name}"', hint="see conveyor store index list")
         # 3. the rows and the event
         insert_index(change.connection, wanted, created_at=change.at)
         change.event(

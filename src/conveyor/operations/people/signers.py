@@ -60,11 +60,11 @@ def add_signer(
         raise InvalidInput(f'there is no role "{role[:50]}"', hint=f"the roles are {', '.join(ROLES)}")
     until = None if valid_until is None else future_text(valid_until, store.clock())
     if valid_until is not None and until is None:
-        raise InvalidInput(f'"{valid_until[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
+        raise InvalidInput(f'"{valid_until[:40]}" is not a future time, such as 2030-12-31T00:00:00Z')
     with record_change(store, actor=identity.name) as change:
         known = rows.find_signer(change.connection, key)
         if known is not None:
-            state = "was revoked" if known.revoked_at else "is registered already"
+            state = "was revoked" if known.revoked_at else "is already registered"
             raise Conflict(
                 f"the key {fingerprint(key)} of {known.principal} {state}",
                 hint="make a new key: ssh-keygen -t ed25519",
@@ -144,9 +144,9 @@ def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> 
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
         if find_user(connection, name) is not None:
-            raise Conflict(f'there is a user or worker "{name}" already', hint="choose another name")
+            raise Conflict(f'there is already a user or worker "{name}"', hint="choose another name")
         if rows.workers_of_keys(connection, [known_as]):
-            raise Conflict("this key is registered already", hint="make a key of its own for each worker")
+            raise Conflict("this key is already registered", hint="make a separate key for each worker")
         insert_user(connection, name=name, password_hash=None, scopes=WORKER_SCOPES, created_at=change.at)
         rows.insert_worker(
             connection,

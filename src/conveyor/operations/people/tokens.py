@@ -78,7 +78,7 @@ def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
         )
     if owner.is_disabled:
         raise Conflict(
-            f'the user "{user}" is disabled, for ever',
+            f'the user "{user}" is disabled for good',
             hint="make another one: conveyor store user add NAME",
         )
     wanted = owner.scopes if asked.scopes is None else scopes_from(asked.scopes)
@@ -169,7 +169,7 @@ def _checked(store: Store, asked: NewToken) -> NewToken:
     if asked.expires_at is not None:
         until = future_text(asked.expires_at, store.clock())
         if until is None:
-            faults.append(f'"{asked.expires_at[:40]}" is not a time to come, such as 2030-12-31T00:00:00Z')
+            faults.append(f'"{asked.expires_at[:40]}" is not a future time, such as 2030-12-31T00:00:00Z')
     if faults:
         raise InvalidInput(f"the token cannot be made: {faults[0]}", faults=faults)
     return replace(

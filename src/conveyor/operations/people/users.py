@@ -66,7 +66,7 @@ def add_user(
     password_hash = None if password is None else hash_password(password)
     with record_change(store, actor=identity.name) as change:
         if rows.find_user(change.connection, name) is not None:
-            raise Conflict(f'there is a user "{name}" already', hint="choose another name")
+            raise Conflict(f'there is already a user "{name}"', hint="choose another name")
         rows.insert_user(
             change.connection,
             name=name,
@@ -101,7 +101,7 @@ def set_password(
             )
         if user.is_disabled:
             raise Conflict(
-                f'the user "{name}" is disabled, for ever',
+                f'the user "{name}" is disabled for good',
                 hint="make another one: conveyor store user add NAME --with-password",
             )
         working = rows.count_working_tokens(change.connection, name, now=change.at)

@@ -182,7 +182,7 @@ def _check_filenames(
         for index, sha256 in found.items():
             if sha256 != file.sha256:
                 raise DistributionExists(
-                    f'{file.filename} is in "{index}" already, with other content',
+                    f'{file.filename} is already in "{index}" with other content',
                     hint="published files never change; release a new version",
                 )
 

@@ -152,7 +152,7 @@ def _no_release(
     seen = readable_indexes(indexes, identity, project=project)
     there = {row[0] for row in rows.releases_of_project(connection, project) if row[1] in seen}
     newest = sorted(there, key=Version, reverse=True)[:_MOST_NAMED]
-    hint = f"of {project} there is {', '.join(newest)}" if newest else _ELSEWHERE
+    hint = f"its releases here are {', '.join(newest)}" if newest else _ELSEWHERE
     return not_here(NotFound(f"there is no {project} {version} in this store", hint=hint), identity, indexes)
 
 

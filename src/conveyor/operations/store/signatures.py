@@ -86,7 +86,7 @@ def signature_fault(attestation: Attestation) -> str:
     try:
         key = load_der_x509_certificate(attestation.certificate).public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return "its certificate is no X.509 certificate"
+        return "its certificate is not an X.509 certificate"
     try:
         if isinstance(key, EllipticCurvePublicKey) and key.key_size in _HASHES:
             key.verify(attestation.signature, attestation.signed_bytes, ECDSA(_HASHES[key.key_size]))

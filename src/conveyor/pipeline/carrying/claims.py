@@ -105,7 +105,7 @@ class _Desk:
     def take_over(self) -> None:
         """Carry to its end what dead executors on this state folder left unfinished."""
         for work_id in self.engine.take_over(f"store-{self._prefix}-", end_children):
-            say_to_stderr(f"going on with {work_id}, whose worker is gone")
+            say_to_stderr(f"going on with {work_id}, whose worker has ended")
             try:
                 self.engine.follow(work_id, end_children)
             except StepFailed as error:

@@ -48,5 +48,5 @@ def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:
     found = load_credentials(credentials)
     url = (store_url or found.store_url or "").rstrip("/")
     if not url:
-        raise InvalidInput(f"{credentials} names no store", hint="name it with --store URL")
+        raise InvalidInput(f"{credentials} does not name a store", hint="name it with --store URL")
     return Keeper(connect(url, token=found.token), found, url)

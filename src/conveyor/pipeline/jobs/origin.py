@@ -39,7 +39,7 @@ def inspect(distribution: str, modules: Mapping[str, Any]) -> dict[str, Any]:
     for path, (algorithm, digest, name) in recorded.items():
         digests[path] = hash_of(path, algorithm)
         if digests[path] != digest:
-            outside.append(f"{name}: its content is not what RECORD names")
+            outside.append(f"{name}: its content is not that of RECORD")
     checked = 0
     for name, module in sorted(modules.items()):
         if name.partition(".")[0] not in packages:

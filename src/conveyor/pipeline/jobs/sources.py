@@ -101,7 +101,7 @@ def clone_into(place: Workplace, source: Source, name: str) -> Path:
     if found != source.commit:
         raise ProjectError(
             f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
-            hint="a tag names one release for ever: make a new one",
+            hint="a tag always names the same release: make a new one",
         )
     return folder
 

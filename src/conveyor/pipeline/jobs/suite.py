@@ -160,7 +160,7 @@ def _group(groups: dict[str, list[Any]], name: str, seen: tuple[str, ...]) -> li
     """The requirements of a dependency group and those it includes (PEP 735)."""
     known = {canonicalize_name(key): entries for key, entries in groups.items()}
     if canonicalize_name(name) in seen or canonicalize_name(name) not in known:
-        raise ProjectError(f'dependency group "{name}" includes itself or is not there')
+        raise ProjectError(f'dependency group "{name}" includes itself or does not exist')
     found: list[str] = []
     for entry in known[canonicalize_name(name)]:
         if isinstance(entry, dict):
@@ -215,7 +215,7 @@ def _run_suite(
         raise StepFailed(f"the tests were ended after {SUITE_SECONDS:.0f} s", log=done.output)
     if not report.is_file():
         raise StepFailed(
-            f"the tests ended with code {done.return_code} and told nothing", log=done.output,
+            f"the tests ended with code {done.return_code} and reported nothing", log=done.output,
             hint="a test that ends the interpreter ends the suite",
         )  # fmt: skip
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))

@@ -61,7 +61,7 @@ def run_testing_job(
             raise StepFailed(
                 f"{file.filename} failed its tests: {'; '.join(faults)}",
                 log=_log(place, index),
-                hint="mend it and make a new release: published files never change",
+                hint="fix it and make a new release: published files never change",
             )
         lines.append(
             f"{facts.passed} passed, {facts.skipped} skipped; "
@@ -97,7 +97,7 @@ def _subject(worker: Keeper, release: Release, file: ReleaseFile, repository: st
     ]
     if not built:
         raise StepFailed(
-            f"nobody testified from which commit {file.filename} was built",
+            f"no build evidence says from which commit {file.filename} was built",
             hint="publish it with a packaging job, in its repository: "
             + job_command(release.version, "conveyor pipeline package", entry=release.index),
         )

@@ -151,7 +151,8 @@ class Authenticator:
         if token is None:
             raise Unauthorized(
                 "this token is not known here, or was revoked",
-                hint="an administrator makes a new one on the store's machine: "
+                hint="an administrator registers a worker again, or makes a new one for a user "
+                "on the store's machine: "
                 "conveyor store token create --user NAME --data DIR",
             )
         return self._identity_of(token)

@@ -200,7 +200,10 @@ _HINT = "try again after the seconds of Retry-After, or use a token: tokens neve
 
 
 def _wrong() -> Unauthorized:
-    return Unauthorized("the user name or the password is wrong")
+    return Unauthorized(
+        "the user name or the password is wrong",
+        hint="an administrator gives a new password: conveyor store user password NAME",
+    )
 
 
 def _remember(memory: dict[bytes, str], digest: bytes, expected: str) -> None:

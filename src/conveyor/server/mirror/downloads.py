@@ -184,7 +184,7 @@ class Download:
             raise UpstreamFailed(
                 f"{self.file.filename} has {size_bytes:,} bytes, and this store takes files of at most "
                 f"{self._limit_bytes:,}",
-                hint="the limit is set by CONVEYOR_FILE_LIMIT_BYTES",
+                hint="an administrator can raise CONVEYOR_FILE_LIMIT_BYTES",
             )
 
     def _check_arrived(self, received: int) -> None:

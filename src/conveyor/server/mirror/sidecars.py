@@ -116,7 +116,7 @@ class Sidecars:
         if not file.is_wheel:
             found = await asyncio.to_thread(static_metadata, self._store, file) if file.is_stored else None
             if found is None:
-                raise InvalidDistribution("upstream has none beside it")
+                raise InvalidDistribution("upstream has no metadata beside it")
             return found
         if not file.is_stored:
             found = await self._metadata_from_parts(file)

@@ -116,7 +116,7 @@ class FormReader:
                 )
             if (part.content_type or "").startswith("image/"):
                 raise InvalidInput(
-                    "the file is sent as an image, which no distribution is", hint=HINT, rule="form"
+                    "the file is sent as an image, and a distribution is not one", hint=HINT, rule="form"
                 )
             self.filename = _text(part.filename, "the filename")
             self._is_file = True

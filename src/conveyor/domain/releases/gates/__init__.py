@@ -40,7 +40,10 @@ def _judge_one(release: JudgedRelease, gate: str) -> Verdict:
     if judged_by is None:
         known = ", ".join(GATES)
         return Verdict(
-            gate, "fail", f'this store knows no gate "{gate}"', f"set the index's gates to some of {known}"
+            gate,
+            "fail",
+            f'there is no gate "{gate}" in this store',
+            f"set the index's gates to some of {known}",
         )
     if not release.files:
         return Verdict(gate, "fail", f"{release.project} {release.version} has no files", "upload its files")

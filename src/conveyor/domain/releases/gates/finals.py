@@ -6,6 +6,7 @@ pre-release, no development version, no local version.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.gates.judged import Verdict, commits_of, job_command, short, signing_step
@@ -14,6 +15,8 @@ from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from packaging.version import Version
+
     from conveyor.domain.releases.evidence import Evidence
     from conveyor.domain.releases.gates.judged import JudgedRelease
 
@@ -57,7 +60,7 @@ def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[
         return Verdict("qa-signature", "waiting", f"nobody signed {release.version} at commit {commit}", step)
     newest = signatures[-1]
     if not newest.is_signer_valid:
-        reason = f"{newest.signed_by} signed it, but that key does not count any more"
+        reason = f"{newest.signed_by} signed it, but that key no longer counts"
     elif newest.commit_id not in commits:
         signed = (newest.commit_id or "?")[:12]
         reason = f"{newest.signed_by} signed commit {signed}, but the files were built from {commit}"
@@ -73,6 +76,12 @@ def _names_version(signature: Evidence, version: str) -> bool:
         return False
 
 
+def _named_commit(version: Version) -> str:
+    """The commit as git finds it by the version: in the local version, else by the release's tag."""
+    named = re.match(r"g([0-9a-f]+)", version.local or "")
+    return named[1] if named else f'"v{version}^{{commit}}"'
+
+
 def judge_final_version(release: JudgedRelease) -> Verdict:
     """A final or post release (PEP 440): what a user without ``--pre`` would be given."""
     gate = "final-version"
@@ -83,7 +92,7 @@ def judge_final_version(release: JudgedRelease) -> Verdict:
             gate, "fail", f'"{release.version}" is not a version (PEP 440)', "release it under a version"
         )
     commits = {commit for file in release.files for commit in commits_of(release, file)}
-    step = signing_step(release, min(commits)[:12] if commits else f'"v{version}^{{commit}}"')
+    step = signing_step(release, min(commits)[:12] if commits else _named_commit(version))
     if is_final(version):
         return Verdict(gate, "pass", f"{version} is a final version")
     if version.is_devrelease:

@@ -48,7 +48,7 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
         return Finding(
             "fail",
             f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
-            f"mend it and release anew, or run the testing job again with Python {facts.python} on "
+            f"fix it and make a new release, or run the testing job again with Python {facts.python} on "
             f"{facts.platform}: {command} --to {facts.index}",
         )
     said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in results.newest.values())
