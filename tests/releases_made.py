@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
 from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.evidence import statement
@@ -57,9 +58,11 @@ def make_team_chain(store: Store) -> None:
     """The indexes of a team beside those of the house, the last one first."""
     entry, middle, end = TEAM_CHAIN
     bases = ("stable", "pypi")  # what the house released can be installed
-    create_index(store, ADMIN, end, mode="promotion-only", bases=bases, gates=["tests", "qa-signature"])
-    create_index(store, ADMIN, middle, mode="promotion-only", bases=[end, *bases], gates=["tests"])
-    create_index(store, ADMIN, entry, mode="uploads", bases=[middle, end, *bases])
+    create_index(
+        store, ADMIN, NewIndex(end, mode="promotion-only", bases=bases, gates=("tests", "qa-signature"))
+    )
+    create_index(store, ADMIN, NewIndex(middle, mode="promotion-only", bases=(end, *bases), gates=("tests",)))
+    create_index(store, ADMIN, NewIndex(entry, mode="uploads", bases=(middle, end, *bases)))
 
 
 def request_run(store: Store, *, ref: str = "main", index: str | None = None) -> Run:

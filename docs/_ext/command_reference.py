@@ -1,12 +1,13 @@
-"""Puts the help of every command into the command reference while the documentation is built.
+"""Puts the help of every command, and every endpoint with its records, into the reference while it is built.
 
 The page `reference/commands.md` holds a marker line; here it becomes one heading and one block per command,
-exactly what `conveyor COMMAND --help` prints. So the page cannot say anything the program does not.
+exactly what `conveyor COMMAND --help` prints. The page `reference/http-api.md` holds another; it becomes the
+table of endpoints, and a table of the fields of each record. So neither can say what the program does not.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 MARKER = "<!-- the help of every command -->"
+API_MARKER = "<!-- every endpoint and its records -->"
 WIDTH = 100
 
 
@@ -37,11 +39,60 @@ def render_commands() -> str:
     return "\n\n".join(f"## {words}\n\n```text\n{text.strip()}\n```" for words, text in walk(conveyor))
 
 
+def render_endpoints() -> str:
+    """The endpoints as a Markdown table: method, path, right, fields of the body or query, what it does."""
+    from conveyor.server.api.routes import ENDPOINTS
+
+    lines = ["| method | path | right | fields | what |", "|---|---|---|---|---|"]
+    for one in ENDPOINTS:
+        body = one.body_schema or {"properties": {}}
+        required = {*body.get("required", ()), *one.required_query}
+        names = [
+            f"`{name}`" if name in required else f"[`{name}`]" for name in (*one.query, *body["properties"])
+        ]
+        what = one.summary.rstrip(".")
+        lines.append(f"| {one.method} | `{one.path}` | {one.right or '-'} | {', '.join(names)} | {what} |")
+    return "\n".join(lines)
+
+
+def render_records() -> str:
+    """Every record as Markdown: a heading, what it is, a table of its fields."""
+    from conveyor.server.api.openapi import openapi_document
+    from conveyor.server.api.routes import ENDPOINTS
+
+    schemas = openapi_document(ENDPOINTS, version="")["components"]["schemas"]
+    return "\n\n".join(_record(name, schemas[name]) for name in sorted(schemas))
+
+
+def _record(name: str, schema: dict[str, Any]) -> str:
+    rows = ["| field | holds | meaning |", "|---|---|---|"]
+    for field, inner in schema["properties"].items():
+        left_out = "" if field in schema.get("required", ()) else ", may be left out"
+        rows.append(f"| `{field}` | {_holds(inner)}{left_out} | {inner.get('description', '')} |")
+    return f"### {name}\n\n{schema['description']}\n\n" + "\n".join(rows)
+
+
+def _holds(schema: dict[str, Any]) -> str:
+    """What a field may hold, in words."""
+    if "$ref" in schema:
+        return f"`{schema['$ref'].rpartition('/')[2]}`"
+    if "anyOf" in schema:
+        return " or ".join(_holds(one) for one in schema["anyOf"])
+    if schema["type"] == "array":
+        return f"list of {_holds(schema['items'])}"
+    if "enum" in schema:
+        return ", ".join(f"`{word}`" for word in schema["enum"])
+    return f"{schema.get('format', schema['type'])}"
+
+
 def insert_commands(app: Sphinx, docname: str, source: list[str]) -> None:
     """Replace the marker by the reference (Sphinx event ``source-read``)."""
     del app, docname
     if MARKER in source[0]:
         source[0] = source[0].replace(MARKER, render_commands())
+    if API_MARKER in source[0]:
+        api = f"{render_endpoints()}\n\n## Records\n\n{render_records()}"
+        source[0] = source[0].replace(API_MARKER, api)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

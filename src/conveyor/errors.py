@@ -34,8 +34,7 @@ for the command line. Each instance says what happened, with values, and what to
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -284,24 +283,3 @@ class MissingTool(ConveyorError):
 
 class UnexpectedError(ConveyorError):
     """A bug of ours: the store's log tells what happened, the client only where in the log to look."""
-
-
-def problem_fields(error: ConveyorError) -> dict[str, Any]:
-    """A problem document (RFC 9457) of the error, with its ``hint``, ``faults`` and so on, if any."""
-    fields: dict[str, Any] = {
-        "type": "about:blank",
-        "title": type(error).__name__,
-        "status": error.http_status,
-        "detail": error.message,
-    }
-    if error.hint:
-        fields["hint"] = error.hint
-    if error.rule:
-        fields["rule"] = error.rule
-    if isinstance(error, InvalidInput) and error.faults:
-        fields["faults"] = list(error.faults)
-    if isinstance(error, (TooManyAttempts, UpstreamBusy)):
-        fields["retry_after_seconds"] = error.retry_after_seconds
-    if isinstance(error, PromotionRefused):
-        fields["verdicts"] = [asdict(verdict) for verdict in error.verdicts]
-    return fields

@@ -14,6 +14,7 @@ import pytest
 
 from conveyor.client.credentials import load_credentials
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.indexes.definitions import NewIndex
 from distributions_made import make_wheel
 from releases_made import make_ssh_key
 from running_stores import running_store, serve_environment
@@ -272,8 +273,8 @@ def test_refused_promotion_shows_one_verdict_per_gate_and_ends_with_4(shell: She
 
 def test_promotion_prints_what_moved(shell: Shell, tmp_path: Path) -> None:
     with shell.admin() as client:
-        client.indexes.add("shared", mode="promotion-only")
-        client.indexes.add("dev", mode="uploads", bases=["shared"])
+        client.indexes.add(NewIndex("shared", mode="promotion-only"))
+        client.indexes.add(NewIndex("dev", mode="uploads", bases=("shared",)))
         client.files.upload("dev", make_wheel("moving").write(tmp_path))
     moved = shell.succeeds("store", "promote", "moving", "1.0", "--to", "shared")
     assert moved == 'moving 1.0 moved from "dev" to "shared"\n  moving-1.0-py3-none-any.whl\n'

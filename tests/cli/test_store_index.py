@@ -27,9 +27,16 @@ def test_list_shows_each_index_with_its_bases_and_gates(
     data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["store", "index", "list", "--data", data]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    headings, *lines = capsys.readouterr().out.splitlines()
+    assert headings.split() == ["NAME", "KIND", "MODE", "BASES", "GATES", "PRIVATE"]
     assert [line.split()[0] for line in lines] == ["pypi", "stable", "testing", "unstable"]
-    assert lines[1].endswith("promotion-only; bases: pypi; gates: tests, qa-signature, final-version")
+    assert lines[1].split()[1:] == [
+        "local",
+        "promotion-only",
+        "pypi",
+        "tests,qa-signature,final-version",
+        "no",
+    ]
 
 
 def test_list_as_json_is_for_scripts(data: str, capsys: pytest.CaptureFixture[str]) -> None:

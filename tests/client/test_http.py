@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.client.answers import ReleaseFile
 from conveyor.client.store import StoreClient, connect
 from conveyor.domain.people.access import NewToken
+from conveyor.domain.releases.standing import ReleaseFile
 from conveyor.errors import InvalidInput, StoreUnreachable
 from distributions_made import make_wheel
 
@@ -72,7 +72,7 @@ def test_store_that_is_not_there_is_told_with_its_url() -> None:
 
 def test_reading_request_that_broke_off_is_sent_again() -> None:
     with scripted(None, None, answer_of(STATUS)) as (url, requests):
-        assert connect(url).status()["serial"] == 1
+        assert connect(url).status().serial == 1
     assert len(requests) == 3
 
 

@@ -9,9 +9,8 @@ import pytest
 from urllib3.util import make_headers
 
 from conforming import faults_of
-from conveyor.client.answers import OfProject
 from conveyor.client.store import StoreClient, connect
-from conveyor.domain.indexes.projects import ProjectStatus
+from conveyor.domain.indexes.projects import StatusOfProject
 from conveyor.domain.indexes.withdrawals import Yank, YankedFile
 from conveyor.domain.people.access import NewToken
 from conveyor.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, Unauthorized
@@ -82,8 +81,8 @@ def test_client_deletes(store: RunningStore, admin: StoreClient, project: str, t
 
 
 def test_client_gives_a_status(store: RunningStore, admin: StoreClient, project: str, tmp_path: Path) -> None:
-    assert admin.projects.status(project) == OfProject(ProjectStatus("active"), is_known=True)
-    archived = OfProject(ProjectStatus("archived", "done"), is_known=True)
+    assert admin.projects.status(project) == StatusOfProject(project, "active", None, is_known=True)
+    archived = StatusOfProject(project, "archived", "done", is_known=True)
     assert admin.projects.set_status(project, "archived", reason="done") == archived
     with pytest.raises(Forbidden, match=r"is archived \(done\)"):
         admin.files.upload("unstable", make_wheel(project, "2.0").write(tmp_path))

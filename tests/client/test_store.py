@@ -11,7 +11,9 @@ import pytest
 from conforming import faults_of
 from conveyor.client.credentials import make_key_pair, sign_statement
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
+from conveyor.domain.people.keys import NewSigner
 from conveyor.domain.releases.evidence import statement
 from conveyor.errors import (
     Conflict,
@@ -69,7 +71,7 @@ def worker(admin: StoreClient) -> WorkerCredentials:
     from conveyor.client.credentials import WorkerCredentials
 
     pair = make_key_pair()
-    token, _ = admin.workers.add("worker-1", pair.public_pem)
+    token = admin.workers.add("worker-1", pair.public_pem).token
     return WorkerCredentials(admin.url, "worker-1", token, pair.private_pem)
 
 
@@ -93,8 +95,9 @@ def signed_by_worker(worker: WorkerCredentials, kind: Any, made: Made, predicate
 
 def test_status_names_the_store_and_its_serial(store: RunningStore) -> None:
     status = connect(store.url).status()
-    assert set(status) == {"version", "store", "serial"}
-    assert status["serial"] >= 1
+    assert status.version
+    assert status.store
+    assert status.serial >= 1
 
 
 def test_indexes_come_with_bases_and_gates(store: RunningStore) -> None:
@@ -181,7 +184,7 @@ def test_whole_way_from_upload_to_stable(
     repository, key = make_repository(tmp_path), make_ssh_key(tmp_path)
     commit = head(repository)
     admin.claims.add("demo")
-    admin.signers.add("qa@team.example", public_key(key))
+    admin.signers.add(NewSigner("qa@team.example", public_key(key)))
     # 1. the packaging job
     sdist, wheel = make_sdist(), make_wheel()
     for made, source in ((sdist, None), (wheel, sdist.sha256)):
@@ -289,13 +292,13 @@ def test_errors_come_back_as_they_were_raised(admin: StoreClient, tmp_path: Path
     with pytest.raises(Unauthorized):
         connect(admin.url).runs.newest()
     for team, content in (("left", b"1"), ("right", b"2")):
-        admin.indexes.add(team, mode="uploads", bases=["stable"])
+        admin.indexes.add(NewIndex(team, mode="uploads", bases=("stable",)))
         admin.files.upload(team, make_wheel("twice", extra={"twice/data": content}).write(tmp_path / team))
     with pytest.raises(PromotionRefused):
         admin.releases.promote("twice", "1.0", to="stable", source="left")
-    admin.indexes.add("free", mode="promotion-only")
+    admin.indexes.add(NewIndex("free", mode="promotion-only"))
     for team, content in (("up", b"1"), ("down", b"2")):
-        admin.indexes.add(team, mode="uploads", bases=["free"])
+        admin.indexes.add(NewIndex(team, mode="uploads", bases=("free",)))
         admin.files.upload(team, make_wheel("thrice", extra={"thrice/data": content}).write(tmp_path / team))
     admin.releases.promote("thrice", "1.0", to="free", source="up")
     with pytest.raises(DistributionExists):
@@ -314,7 +317,7 @@ def test_every_answer_is_as_the_document_says(
     document = store.get("/api/v1/openapi.json").json()
     components = document["components"]["schemas"]
     admin.repositories.add("demo", "/srv/demo.git", is_local=True)
-    assert [one["url"] for one in admin.repositories.all()] == ["/srv/demo.git"]
+    assert [one.url for one in admin.repositories.all()] == ["/srv/demo.git"]
     run = admin.runs.create("/srv/demo.git", "main", index="unstable")
     wheel = make_wheel("shown")
     admin.files.upload("unstable", wheel.write(tmp_path))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.domain.people.access import WORKER_SCOPES, Identity, NewToken
+from conveyor.domain.people.keys import NewSigner
 from conveyor.errors import Conflict, ConveyorError, PromotionRefused
 from conveyor.operations.people.signers import (
     add_signer,
@@ -108,7 +109,7 @@ def test_way_to_stable(store: Store, tmp_path: Path) -> None:
     with pytest.raises(PromotionRefused):
         promote_release(store, ADMIN, "demo", "1.0", to="testing")
     hand_in(store, worker, "tests", wheel, predicate_of_tests())
-    add_signer(store, ADMIN, "qa@team.example", public_key(key))
+    add_signer(store, ADMIN, NewSigner("qa@team.example", public_key(key)))
     add_tag(store, ADMIN, "demo", sign_tag(repository, key, "v1.0"))
     assert promote_release(store, ADMIN, "demo", "1.0", to="testing").source == "unstable"
     assert promote_release(store, ADMIN, "demo", "1.0", to="stable").source == "testing"

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
 from conveyor.catalog.database.connection import is_sqlite, open_catalog, reading, writing
-from conveyor.catalog.database.events import Event, events_since, insert_event
+from conveyor.catalog.database.events import events_since, insert_event
 from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fact
 from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
@@ -27,6 +27,7 @@ from conveyor.catalog.migrations import migrate, versions
 from conveyor.catalog.releases.distributions import metadata_of
 from conveyor.catalog.runs.queue import newest_runs
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
+from conveyor.domain.words.notation import Event
 from conveyor.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:

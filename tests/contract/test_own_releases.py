@@ -13,7 +13,7 @@ from conveyor.catalog.indexes.definitions import claims_on
 from conveyor.catalog.releases.distributions import distributions_of
 from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.catalog.releases.projects import find_release, project_size
-from conveyor.domain.indexes.definitions import is_claimed
+from conveyor.domain.indexes.definitions import NewIndex, is_claimed
 from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.domain.indexes.projects import ProjectStatus
 from conveyor.domain.indexes.simple_api import render_project_html, render_project_json
@@ -50,8 +50,8 @@ PROMOTER = Identity("release-manager", frozenset({"read", "promote"}))
 def store(tmp_path: Path, database_url: str) -> Store:
     """Two releases of ``demo`` in "dev", from which a promotion into "open" asks for nothing."""
     store = make_store(tmp_path, database_url=database_url)
-    create_index(store, ADMINISTRATOR, "open", mode="promotion-only")
-    create_index(store, ADMINISTRATOR, "dev", mode="uploads", bases=["open"])
+    create_index(store, ADMINISTRATOR, NewIndex("open", mode="promotion-only"))
+    create_index(store, ADMINISTRATOR, NewIndex("dev", mode="uploads", bases=("open",)))
     for made in (WHEEL, SDIST, NEXT):
         upload(store, made, index="dev")
     return store
@@ -120,7 +120,7 @@ def test_who_may_upload_may_yank_and_of_a_promoted_release_who_may_promote(store
 
 
 def test_yank_in_all_indexes_is_all_or_nothing(store: Store) -> None:
-    create_index(store, ADMINISTRATOR, "apart", mode="uploads")
+    create_index(store, ADMINISTRATOR, NewIndex("apart", mode="uploads"))
     upload(store, WHEEL, index="apart")
     only_dev = Identity("ci", frozenset({"upload"}), indexes=frozenset({"dev"}))
     with pytest.raises(Forbidden, match='in index "apart"'):
@@ -131,7 +131,7 @@ def test_yank_in_all_indexes_is_all_or_nothing(store: Store) -> None:
 
 
 def test_yank_of_what_the_caller_does_not_see_finds_nothing(store: Store) -> None:
-    create_index(store, ADMINISTRATOR, "secret", mode="uploads", is_private=True)
+    create_index(store, ADMINISTRATOR, NewIndex("secret", mode="uploads", is_private=True))
     upload(store, make_wheel(version="9.0"), index="secret")
     outsider = Identity("ci", frozenset({"read", "upload"}), indexes=frozenset({"dev"}))
     for version, chosen in [
@@ -377,7 +377,7 @@ def test_only_administrators_set_a_status(store: Store) -> None:
 
 
 def test_status_of_what_the_caller_does_not_see_is_not_told(store: Store) -> None:
-    create_index(store, ADMINISTRATOR, "secret", mode="uploads", is_private=True)
+    create_index(store, ADMINISTRATOR, NewIndex("secret", mode="uploads", is_private=True))
     upload(store, make_wheel("hidden"), index="secret")
     set_project_status(store, ADMINISTRATOR, "hidden", "archived")
     with pytest.raises(Unauthorized):

@@ -13,6 +13,7 @@ from urllib3.filepost import encode_multipart_formdata
 from conveyor.catalog.database.tables import claims, distributions, events, placements, projects, releases
 from conveyor.catalog.indexes.definitions import has_lookalike
 from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.words.names import project_name
@@ -125,7 +126,7 @@ def test_files_of_a_release_by_clients_who_all_send_all_of_it_are_in_once(
 def test_of_other_bytes_under_one_name_exactly_one_wins(tmp_path: Path, database_url: str) -> None:
     """Also when they go into two indexes of one chain, which share no row that could be unique."""
     store = make_store(tmp_path / "store", database_url=database_url)
-    create_index(store, ADMIN, "above", mode="uploads", bases=["unstable"])
+    create_index(store, ADMIN, NewIndex("above", mode="uploads", bases=("unstable",)))
     made = [make_wheel(extra={"demo/x.py": str(number).encode()}) for number in range(6)]
     answers = at_once(
         [

@@ -29,12 +29,9 @@ def evidence(
     by: str = "worker-1",
     is_valid: bool = True,
     commit: str | None = None,
-    version: str = "1.0",
 ) -> Evidence:
     return Evidence(
         kind=kind,
-        project="demo",
-        version=version,
         sha256=sha256,
         commit_id=commit,
         predicate=predicate,
@@ -83,16 +80,13 @@ def built(
     return evidence("build", file.sha256, predicate, commit=commit, is_valid=is_valid)
 
 
-def signed(
-    *, commit: str = COMMIT, tag: str = "v1.0", version: str = "1.0", is_valid: bool = True
-) -> Evidence:
+def signed(*, commit: str = COMMIT, tag: str = "v1.0", is_valid: bool = True) -> Evidence:
     return evidence(
         "qa-signature",
         None,
         {"tag": tag},
         by="qa@team.example",
         commit=commit,
-        version=version,
         is_valid=is_valid,
     )
 

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
+from conveyor.domain.people.keys import NewSigner
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import add_signer
 from conveyor.operations.people.tokens import create_token
@@ -194,7 +196,7 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str, str]:
     put(1, make_wheel("large", extra={"large/data.bin": noise}, compression=0))
     _promote(store, folder, {made.filename: made for made in files})
     yank_release(store, ADMIN, "demo", "1.3", reason=YANK_REASON)
-    create_index(store, ADMIN, PRIVATE, mode="uploads", bases=["unstable"], is_private=True)
+    create_index(store, ADMIN, NewIndex(PRIVATE, mode="uploads", bases=("unstable",), is_private=True))
     needs = ["demo>=1.0", "lower>=1.0", "source-only"]
     hidden = core_metadata("hidden", "1.0", requires_python=">=3.8", requires=needs)
     put(1, make_wheel("hidden", metadata=hidden), index=PRIVATE)
@@ -210,7 +212,7 @@ def _fill(store: Store, folder: Path) -> tuple[list[Made], str, str]:
 def _promote(store: Store, folder: Path, files: dict[str, Made]) -> None:
     """``demo`` 1.0 to stable and 1.1 to testing, with the evidence that their gates ask for."""
     worker, repository, key = make_worker(store), make_repository(folder), make_ssh_key(folder)
-    add_signer(store, ADMIN, "qa@team.example", public_key(key))
+    add_signer(store, ADMIN, NewSigner("qa@team.example", public_key(key)))
     add_tag(store, ADMIN, "demo", sign_tag(repository, key, "v1.0"))
     for version, target in (("1.0", "stable"), ("1.1", "testing")):
         wheel, sdist = files[f"demo-{version}-py3-none-any.whl"], files[f"demo-{version}.tar.gz"]

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from conveyor.blobs.inventory import local_blobs
 from conveyor.catalog.database.connection import writing
-from conveyor.catalog.database.events import Event, events_since
+from conveyor.catalog.database.events import events_since
 from conveyor.domain.indexes.mirror import Hashing, MirroredFile, UpstreamFile, UpstreamPage
 from conveyor.operations.indexes.mirror import keep_file, store_page
 from conveyor.operations.store.store import read
@@ -19,6 +19,7 @@ from conveyor.operations.store.store import read
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conveyor.domain.words.notation import Event
     from conveyor.operations.store.store import Store
     from distributions_made import Made
 

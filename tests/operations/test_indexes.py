@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
-from conveyor.domain.indexes.definitions import Index
+from conveyor.domain.indexes.definitions import Index, NewIndex
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index, get_index, list_indexes, visible_indexes
@@ -23,7 +23,9 @@ def test_new_index_is_listed_and_recorded(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     before = store.newest.read()
     made = create_index(
-        store, ADMIN, "risk/stable", mode="promotion-only", bases=["stable", "pypi"], gates=["tests"]
+        store,
+        ADMIN,
+        NewIndex("risk/stable", mode="promotion-only", bases=("stable", "pypi"), gates=("tests",)),
     )
     assert made == Index("risk/stable", "local", "promotion-only", bases=("stable", "pypi"), gates=("tests",))
     assert get_index(store, ADMIN, "risk/stable") == made
@@ -34,13 +36,13 @@ def test_new_index_is_listed_and_recorded(tmp_path: Path) -> None:
 
 def test_index_by_hand_has_no_gates_unless_the_policy_gives_it_some(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    assert create_index(store, ADMIN, "candidate", mode="promotion-only").gates == ()
+    assert create_index(store, ADMIN, NewIndex("candidate", mode="promotion-only")).gates == ()
 
 
 def test_existing_index_is_not_made_again(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(Conflict, match="already"):
-        create_index(store, ADMIN, "stable", mode="uploads")
+        create_index(store, ADMIN, NewIndex("stable", mode="uploads"))
     assert get_index(store, ADMIN, "stable").mode == "promotion-only"
 
 
@@ -49,7 +51,7 @@ def test_existing_index_is_not_made_again(tmp_path: Path) -> None:
 )
 def test_name_that_would_not_make_a_url_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidName):
-        create_index(make_store(tmp_path), ADMIN, name, mode="uploads")
+        create_index(make_store(tmp_path), ADMIN, NewIndex(name, mode="uploads"))
 
 
 def test_every_fault_of_a_new_index_is_named_at_once(tmp_path: Path) -> None:
@@ -57,10 +59,7 @@ def test_every_fault_of_a_new_index_is_named_at_once(tmp_path: Path) -> None:
         create_index(
             make_store(tmp_path),
             ADMIN,
-            "mine",
-            mode="promotion-only",
-            bases=["stable", "nowhere", "stable"],
-            gates=["luck"],
+            NewIndex("mine", mode="promotion-only", bases=("stable", "nowhere", "stable"), gates=("luck",)),
         )
     assert len(raised.value.faults) == 3
     assert "nowhere" in raised.value.faults[0]
@@ -69,15 +68,15 @@ def test_every_fault_of_a_new_index_is_named_at_once(tmp_path: Path) -> None:
 def test_only_administrators_make_indexes(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(Unauthorized):
-        create_index(store, ANONYMOUS, "mine", mode="uploads")
+        create_index(store, ANONYMOUS, NewIndex("mine", mode="uploads"))
     with pytest.raises(Forbidden):
-        create_index(store, READER, "mine", mode="uploads")
+        create_index(store, READER, NewIndex("mine", mode="uploads"))
     assert "mine" not in list_indexes(store)
 
 
 def test_private_index_is_seen_by_those_who_may_read_it(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "secret", mode="uploads", is_private=True)
+    create_index(store, ADMIN, NewIndex("secret", mode="uploads", is_private=True))
     assert "secret" not in [index.name for index in visible_indexes(store, ANONYMOUS)]
     assert "secret" in [index.name for index in visible_indexes(store, READER)]
 

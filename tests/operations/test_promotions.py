@@ -7,7 +7,9 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.releases.projects import find_release
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, Identity
+from conveyor.domain.people.keys import NewSigner
 from conveyor.domain.releases.gates import GATES
 from conveyor.errors import (
     Conflict,
@@ -63,7 +65,7 @@ def make_signed_release(store: Store, folder: Path, *, version: str = "1.0") -> 
     """A release in "unstable" that may enter "stable"."""
     key, repository = make_ssh_key(folder), make_repository(folder)
     make_tested_release(store, version=version, commit=head(repository))
-    add_signer(store, ADMIN, "qa@team.example", public_key(key))
+    add_signer(store, ADMIN, NewSigner("qa@team.example", public_key(key)))
     add_tag(store, ADMIN, "demo", sign_tag(repository, key, f"v{version}"))
 
 
@@ -253,8 +255,8 @@ def test_unknown_releases_and_indexes_are_not_found(tmp_path: Path) -> None:
 
 def test_index_without_gates_is_entered_freely(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "shared", mode="promotion-only")
-    create_index(store, ADMIN, "dev", mode="uploads", bases=["shared"])
+    create_index(store, ADMIN, NewIndex("shared", mode="promotion-only"))
+    create_index(store, ADMIN, NewIndex("dev", mode="uploads", bases=("shared",)))
     publish(store, make_wheel(), index="dev")
     promotion = promote_release(store, ADMIN, "demo", "1.0", to="shared")
     assert promotion.verdicts == ()
@@ -263,9 +265,9 @@ def test_index_without_gates_is_entered_freely(tmp_path: Path) -> None:
 
 def test_target_with_other_bytes_under_the_name_is_left_alone(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "shared", mode="promotion-only")
+    create_index(store, ADMIN, NewIndex("shared", mode="promotion-only"))
     for team, content in (("left", b"1"), ("right", b"2")):
-        create_index(store, ADMIN, team, mode="uploads", bases=["shared"])
+        create_index(store, ADMIN, NewIndex(team, mode="uploads", bases=("shared",)))
         publish(store, make_wheel(extra={"demo/data": content}), index=team)
     promote_release(store, ADMIN, "demo", "1.0", to="shared", source="left")
     with pytest.raises(DistributionExists):
@@ -274,9 +276,9 @@ def test_target_with_other_bytes_under_the_name_is_left_alone(tmp_path: Path) ->
 
 def test_same_bytes_in_two_indexes_become_one_row(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "shared", mode="promotion-only")
+    create_index(store, ADMIN, NewIndex("shared", mode="promotion-only"))
     for team in ("left", "right"):
-        create_index(store, ADMIN, team, mode="uploads", bases=["shared"])
+        create_index(store, ADMIN, NewIndex(team, mode="uploads", bases=("shared",)))
         publish(store, make_wheel(), index=team)
     with pytest.raises(Conflict, match="several indexes"):
         promote_release(store, ADMIN, "demo", "1.0", to="shared")
@@ -354,7 +356,7 @@ def test_release_shows_files_and_evidence(tmp_path: Path) -> None:
 
 def test_evidence_on_a_file_that_the_caller_may_not_see_is_not_shown(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "secret", mode="uploads", bases=["unstable"], is_private=True)
+    create_index(store, ADMIN, NewIndex("secret", mode="uploads", bases=("unstable",), is_private=True))
     worker, sdist, wheel = make_worker(store), make_sdist(), make_wheel()
     publish(store, sdist)
     publish(store, wheel, index="secret")
@@ -394,8 +396,8 @@ def test_project_lists_its_releases_newest_version_first(tmp_path: Path) -> None
 
 def test_what_lies_in_a_private_index_is_not_here_for_others(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "secret", mode="promotion-only", is_private=True)
-    create_index(store, ADMIN, "secret-dev", mode="uploads", bases=["secret"], is_private=True)
+    create_index(store, ADMIN, NewIndex("secret", mode="promotion-only", is_private=True))
+    create_index(store, ADMIN, NewIndex("secret-dev", mode="uploads", bases=("secret",), is_private=True))
     worker = make_worker(store)
     publish(store, make_wheel(), index="secret-dev")
     hand_in(store, worker, "build", make_wheel(), predicate_of_build(make_wheel()))

@@ -7,6 +7,7 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.runs.queue import insert_run
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
@@ -220,8 +221,8 @@ def test_runs_are_shown_to_known_readers_only(tmp_path: Path) -> None:
 def store_with_a_private_way(folder: Path) -> Store:
     """Releases of ``hidden`` enter it at the private ``team/dev`` and go on to ``team/done``."""
     store = make_store(folder)
-    create_index(store, ADMIN, "team/done", mode="promotion-only", is_private=True)
-    create_index(store, ADMIN, "team/dev", mode="uploads", bases=["team/done"], is_private=True)
+    create_index(store, ADMIN, NewIndex("team/done", mode="promotion-only", is_private=True))
+    create_index(store, ADMIN, NewIndex("team/dev", mode="uploads", bases=("team/done",), is_private=True))
     add_repository(store, ADMIN, "hidden", "https://git.team.example/hidden.git")
     return store
 

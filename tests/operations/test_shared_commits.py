@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from conveyor.catalog.database.events import Change, Event
+    from conveyor.catalog.database.events import Change
+    from conveyor.domain.words.notation import Event
     from conveyor.operations.store.store import Store
 
     Work = Callable[[Change], object]

@@ -10,6 +10,7 @@ import pytest
 
 from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.domain.people.access import Identity
+from conveyor.domain.people.keys import NewSigner
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, MissingTool, NotFound
 from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
@@ -56,7 +57,7 @@ def tag(repository: Path, key: Path) -> bytes:
 def store(tmp_path: Path, key: Path) -> Store:
     """A store that knows the key as QA's."""
     made = make_store(tmp_path / "store")
-    add_signer(made, ADMIN, QA, public_key(key))
+    add_signer(made, ADMIN, NewSigner(QA, public_key(key)))
     return made
 
 
@@ -81,7 +82,7 @@ def test_keys_of_other_types_sign_too(
     store: Store, repository: Path, tmp_path: Path, kind: str, options: tuple[str, ...]
 ) -> None:
     other = make_ssh_key(tmp_path, kind, kind, *options)
-    add_signer(store, ADMIN, "second@team.example", public_key(other))
+    add_signer(store, ADMIN, NewSigner("second@team.example", public_key(other)))
     signed = sign_tag(repository, other, f"v2.0.{'1' if kind == 'rsa' else '2'}")
     assert add_tag(store, ADMIN, "demo", signed).signed_by == "second@team.example"
 
@@ -153,12 +154,12 @@ def test_revoked_key_is_refused_and_what_it_signed_counts_no_more(store: Store, 
 def test_revoked_key_is_never_registered_again(store: Store, key: Path) -> None:
     revoke_signer(store, ADMIN, QA, public_key(key))
     with pytest.raises(Conflict, match="was revoked"):
-        add_signer(store, ADMIN, "other@team.example", public_key(key))
+        add_signer(store, ADMIN, NewSigner("other@team.example", public_key(key)))
 
 
 def test_one_key_stands_for_one_person(store: Store, key: Path) -> None:
-    with pytest.raises(Conflict, match="is already registered"):
-        add_signer(store, ADMIN, "other@team.example", public_key(key))
+    with pytest.raises(Conflict, match="is registered already"):
+        add_signer(store, ADMIN, NewSigner("other@team.example", public_key(key)))
 
 
 def test_expired_key_is_refused_whatever_date_the_tag_bears(
@@ -167,7 +168,7 @@ def test_expired_key_is_refused_whatever_date_the_tag_bears(
     """The date in a tag is the signer's claim; what counts is when the store received it."""
     short = make_ssh_key(tmp_path, "short")
     soon = datetime.now(UTC) + timedelta(hours=1)
-    add_signer(store, ADMIN, "short@team.example", public_key(short), valid_until=soon.isoformat())
+    add_signer(store, ADMIN, NewSigner("short@team.example", public_key(short), valid_until=soon.isoformat()))
     in_time = sign_tag(repository, short, "v4.0")
     assert add_tag(store, ADMIN, "demo", in_time).is_new
     back_dated = sign_tag(repository, short, "v4.1", date="2019-01-01T00:00:00Z")
@@ -181,7 +182,7 @@ def test_signature_that_was_received_in_time_outlives_its_key(
 ) -> None:
     short = make_ssh_key(tmp_path, "short")
     soon = datetime.now(UTC) + timedelta(hours=1)
-    add_signer(store, ADMIN, "short@team.example", public_key(short), valid_until=soon.isoformat())
+    add_signer(store, ADMIN, NewSigner("short@team.example", public_key(short), valid_until=soon.isoformat()))
     add_tag(store, ADMIN, "demo", sign_tag(repository, short, "v4.2"))
     later = replace(store, clock=lambda: soon + timedelta(days=1))
     with read(later) as connection:
@@ -235,14 +236,14 @@ def test_who_may_not_upload_hands_in_no_tag(store: Store, tag: bytes) -> None:
 def test_only_administrators_decide_who_signs(store: Store, key: Path) -> None:
     worker = Identity("worker-1", frozenset({"read", "upload", "promote"}), worker="worker-1")
     with pytest.raises(Forbidden):
-        add_signer(store, worker, "eve@team.example", public_key(key))
+        add_signer(store, worker, NewSigner("eve@team.example", public_key(key)))
     with pytest.raises(Forbidden):
         revoke_signer(store, worker, QA)
     with pytest.raises(Forbidden):
         list_signers(store, worker)
     with pytest.raises(InvalidInput):
-        add_signer(store, ADMIN, "*", public_key(key))
+        add_signer(store, ADMIN, NewSigner("*", public_key(key)))
     with pytest.raises(InvalidInput):
-        add_signer(store, ADMIN, "x@team.example", public_key(key), role="owner")
-    with pytest.raises(InvalidInput):
-        add_signer(store, ADMIN, "x@team.example", public_key(key), valid_until="2001-01-01T00:00:00Z")
+        add_signer(
+            store, ADMIN, NewSigner("x@team.example", public_key(key), valid_until="2001-01-01T00:00:00Z")
+        )

@@ -22,6 +22,7 @@ from conveyor.catalog.database.tables import (
 )
 from conveyor.catalog.releases.projects import close_release
 from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.words.names import project_name
@@ -203,8 +204,8 @@ def test_other_content_under_the_same_name_is_refused(tmp_path: Path) -> None:
 
 def test_filename_is_unique_along_the_chain_and_free_outside_of_it(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "above", mode="uploads", bases=["unstable"])
-    create_index(store, ADMIN, "alone", mode="uploads")
+    create_index(store, ADMIN, NewIndex("above", mode="uploads", bases=("unstable",)))
+    create_index(store, ADMIN, NewIndex("alone", mode="uploads"))
     made, other = make_wheel(), make_wheel(extra={"demo/more.py": b"1"})
     upload(store, made)
     refused(store, other, DistributionExists, index="above")
@@ -216,7 +217,7 @@ def test_filename_is_unique_along_the_chain_and_free_outside_of_it(tmp_path: Pat
 
 def test_file_that_only_an_index_above_holds_is_put_into_this_one_too(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "secret", mode="uploads", bases=["unstable"], is_private=True)
+    create_index(store, ADMIN, NewIndex("secret", mode="uploads", bases=("unstable",), is_private=True))
     made = make_wheel()
     upload(store, made, index="secret")
     again = upload(store, made, identity=UPLOADER)
@@ -227,7 +228,7 @@ def test_file_that_only_an_index_above_holds_is_put_into_this_one_too(tmp_path: 
 
 def test_same_bytes_in_two_chains_are_one_distribution(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "alone", mode="uploads")
+    create_index(store, ADMIN, NewIndex("alone", mode="uploads"))
     upload(store, make_wheel())
     assert upload(store, make_wheel(), index="alone").is_new
     with read(store) as connection:
@@ -396,7 +397,7 @@ def test_stored_bytes_are_counted_once_for_each_file_and_held_against_the_projec
     tmp_path: Path,
 ) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "alone", mode="uploads")
+    create_index(store, ADMIN, NewIndex("alone", mode="uploads"))
     wheel, sdist = make_wheel(), make_sdist()
     for index in ("unstable", "unstable", "alone"):
         upload(store, wheel, index=index)

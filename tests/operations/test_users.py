@@ -8,10 +8,10 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.domain.people.access import ANONYMOUS, Identity, NewToken
+from conveyor.domain.people.passwords import PasswordChange
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, Unauthorized
 from conveyor.operations.people.tokens import create_token, digest_of, find_token, revoke_token
 from conveyor.operations.people.users import (
-    PasswordChange,
     add_user,
     disable_user,
     find_account,

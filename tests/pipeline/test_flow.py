@@ -17,7 +17,7 @@ from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.client.answers import Release
+    from conveyor.domain.releases.standing import Release
     from pipeline.conftest import Town
 
 pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]

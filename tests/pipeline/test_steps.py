@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from conveyor.client.problems import Problem
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.errors import (
     ConveyorError,
@@ -16,7 +17,7 @@ from conveyor.errors import (
     StoreUnreachable,
 )
 from conveyor.pipeline.engine import steps as room
-from conveyor.pipeline.engine.steps import DirectSteps, Done, Failure, Reporter, carry_out, value_of
+from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, carry_out, value_of
 
 
 def test_step_gives_its_value_and_tells_a_person() -> None:
@@ -53,8 +54,8 @@ def test_errors_survive_as_plain_data(error: ConveyorError) -> None:
 
 def test_bug_of_ours_ends_the_step_with_its_traceback() -> None:
     failure = carry_out(Reporter(None, None), "step", lambda: Done(1 // 0))
-    assert isinstance(failure, Failure)
-    assert failure.message.startswith("ZeroDivisionError")
+    assert isinstance(failure, Problem)
+    assert failure.detail.startswith("ZeroDivisionError")
     assert "Traceback" in failure.log
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.client.answers import Release, ReleaseFile
+from conveyor.domain.releases.standing import Release, ReleaseFile
 from conveyor.errors import ProjectError
 from conveyor.pipeline.jobs.candidates import candidate_of
 from conveyor.pipeline.jobs.suite import declared_requirements, pytest_settings
@@ -100,7 +100,16 @@ def test_candidate_that_failed_after_it_had_passed_is_not_a_candidate_of() -> No
 def released(*evidence: Evidence) -> Release:
     """Release 1.0 of demo with a wheel and an sdist, as a client sees it."""
     files = tuple(
-        ReleaseFile(one.filename, one.packagetype, one.sha256, 1, f"/files/{one.filename}", "", "ann", None)
+        ReleaseFile(
+            one.filename,
+            "sdist" if one is SDIST else "bdist_wheel",
+            one.sha256,
+            1,
+            f"/files/{one.filename}",
+            "",
+            "ann",
+            None,
+        )
         for one in (WHEEL, SDIST)
     )
     return Release("demo", "1.0", "unstable", ("unstable",), is_closed=False, files=files, evidence=evidence)

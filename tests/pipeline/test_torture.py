@@ -57,7 +57,7 @@ def actions_on(town: Town, project: str, since: int) -> list[tuple[str, str | No
 def test_run_killed_at_any_time_does_everything_once(town: Town, tmp_path: Path, number: int) -> None:
     chance = random.Random(number)  # noqa: S311 - repeatable, not secret
     name = f"torture{number}"
-    began = int(town.client.status()["serial"])
+    began = town.client.status().serial
     town.conveyor("store", "claim", name, "--data", town.data)
     files = {"src/demo/training.py": TRAINING, "tests/test_model.py": MODEL_TESTS}
     repository = make_project(tmp_path / "repository", name=name, pyproject=HATCHLING + MODEL, files=files)

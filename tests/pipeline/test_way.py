@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.client.store import StoreClient
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import WORKER_SCOPES, Identity
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.indexes.definitions import create_index
@@ -57,8 +58,12 @@ def test_way_is_the_one_that_the_store_gives(tmp_path: Path) -> None:
 def test_private_index_on_the_way_is_told_before_anything_is_built(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     chain = ("lab/unstable", "lab/stable")
-    create_index(store, ADMIN, "lab/stable", mode="promotion-only", bases=["pypi"], is_private=True)
-    create_index(store, ADMIN, "lab/unstable", mode="uploads", bases=["lab/stable"], is_private=True)
+    create_index(
+        store, ADMIN, NewIndex("lab/stable", mode="promotion-only", bases=("pypi",), is_private=True)
+    )
+    create_index(
+        store, ADMIN, NewIndex("lab/unstable", mode="uploads", bases=("lab/stable",), is_private=True)
+    )
     with pytest.raises(Conflict, match="lab/stable, lab/unstable cannot be read by the installers") as caught:
         find_way(worker_of(store, indexes=frozenset(chain)), None)
     assert caught.value.hint is not None
@@ -87,7 +92,7 @@ def test_next_index_is_the_one_that_follows(tmp_path: Path) -> None:
 
 def test_end_of_the_way_has_no_next_index(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMIN, "alone", mode="uploads")
+    create_index(store, ADMIN, NewIndex("alone", mode="uploads"))
     worker = worker_of(store)
     make_release(store, worker.credentials, index="alone")
     with pytest.raises(Conflict, match='no index follows "alone"'):

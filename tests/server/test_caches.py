@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.domain.indexes.definitions import Index
+from conveyor.domain.indexes.definitions import Index, NewIndex
 from conveyor.domain.indexes.simple_api import JSON
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.indexes.files import find_file
@@ -152,7 +152,7 @@ async def test_caches_follow_the_catalogue(tmp_path: Path) -> None:
     assert freshness.is_current()
     assert cache.get("page") is not None
     # 2. a new index may change every page
-    create_index(store, ADMINISTRATOR, "new", mode="uploads")
+    create_index(store, ADMINISTRATOR, NewIndex("new", mode="uploads"))
     before = freshness.applied
     await freshness.catch_up()
     assert cache.get("page") is None

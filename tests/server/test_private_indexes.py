@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.tokens import create_token
@@ -76,8 +77,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """``hidden`` and ``others`` in the private ``team/secret``, whose base is ``plain`` with ``demo``."""
     folder = tmp_path_factory.mktemp("private") / "store"
     store = make_store(folder)
-    create_index(store, ADMIN, "plain", mode="uploads")
-    create_index(store, ADMIN, SECRET, mode="uploads", bases=["plain"], is_private=True)
+    create_index(store, ADMIN, NewIndex("plain", mode="uploads"))
+    create_index(store, ADMIN, NewIndex(SECRET, mode="uploads", bases=("plain",), is_private=True))
     for made, index in ((HIDDEN, SECRET), (OTHER, SECRET), (DEMO, "plain")):
         publish(store, made, index=index)
     add_user(store, ADMIN, "ada", password=None, scopes=["read", "upload", "run"])

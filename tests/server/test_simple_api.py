@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
 from conveyor.errors import MethodNotAllowed, NotFound, Unauthorized
 from conveyor.operations.indexes.claims import claim_name
@@ -101,8 +102,8 @@ async def test_page_is_made_once_for_many_clients(tmp_path: Path, monkeypatch: p
 
 async def test_promoted_release_is_on_the_pages_of_both_indexes_at_once(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMINISTRATOR, "open", mode="promotion-only")
-    create_index(store, ADMINISTRATOR, "dev", mode="uploads", bases=["open"])
+    create_index(store, ADMINISTRATOR, NewIndex("open", mode="promotion-only"))
+    create_index(store, ADMINISTRATOR, NewIndex("dev", mode="uploads", bases=("open",)))
     upload(store, make_wheel(), index="dev")
     async with reading(store) as reader:
         before = await reader.page("demo", index="dev")
@@ -254,7 +255,7 @@ async def test_list_of_projects_grows_with_uploads(tmp_path: Path) -> None:
 
 async def test_private_index_is_for_those_who_may_read_it(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    create_index(store, ADMINISTRATOR, "risk/dev", mode="uploads", is_private=True)
+    create_index(store, ADMINISTRATOR, NewIndex("risk/dev", mode="uploads", is_private=True))
     wheel = make_wheel()
     upload(store, wheel, index="risk/dev")
     token = create_token(store, ADMINISTRATOR, NewToken("admin", scopes=("read",))).secret

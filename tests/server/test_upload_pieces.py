@@ -14,6 +14,7 @@ import pytest
 from urllib3.filepost import encode_multipart_formdata
 
 from conveyor.blobs.filesystem import FilesystemBlobs
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import NewToken
 from conveyor.errors import (
@@ -224,7 +225,7 @@ async def test_who_may_not_upload_hears_that_whatever_was_sent(
     store: Store, content: str, headers: str
 ) -> None:
     """Not a word about the content, and no more about a private index than about any other."""
-    create_index(store, ADMIN, "secret", mode="uploads", is_private=True)
+    create_index(store, ADMIN, NewIndex("secret", mode="uploads", is_private=True))
     reader = create_token(store, ADMIN, NewToken("admin", scopes=("read",))).secret
     elsewhere = create_token(store, ADMIN, NewToken("admin", scopes=("upload",), indexes=("secret",))).secret
     narrowed = create_token(store, ADMIN, NewToken("admin", scopes=("upload",), indexes=("unstable",))).secret
@@ -252,7 +253,7 @@ async def test_token_that_is_remembered_is_refused_once_it_is_revoked(store: Sto
         for version in ("1.0", "2.0", "3.0"):
             sent = Sent(body_of(make_wheel(version=version)), token=admin)
             assert "is in index" in await upload(store, sent, authenticator=authenticator)
-        create_index(store, ADMIN, "other", mode="uploads")  # could be about a token, and is not
+        create_index(store, ADMIN, NewIndex("other", mode="uploads"))  # could be about a token, and is not
         sent = Sent(body_of(make_wheel(version="4.0")), token=admin)
         assert "is in index" in await upload(store, sent, authenticator=authenticator)
         revoke_token(store, ADMIN, list_tokens(store, ADMIN)[0].id)

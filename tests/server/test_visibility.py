@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from conveyor.client.store import connect
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.tokens import create_token
@@ -174,8 +175,8 @@ def test_promotion_and_yank_are_seen_by_every_process_at_the_next_request(
     """Meanwhile workers are killed and stopped, and connections to the database are lost."""
     environment = serve_environment(**({"CONVEYOR_DATABASE_URL": database_url} if database_url else {}))
     store = make_store(tmp_path / "store", database_url=database_url)
-    create_index(store, ADMINISTRATOR, "last", mode="promotion-only")
-    create_index(store, ADMINISTRATOR, "first", mode="uploads", bases=["last"])
+    create_index(store, ADMINISTRATOR, NewIndex("last", mode="promotion-only"))
+    create_index(store, ADMINISTRATOR, NewIndex("first", mode="uploads", bases=("last",)))
     token = create_token(store, ADMINISTRATOR, NewToken("admin")).secret
     reads, stale = 0, list[str]()
     with ExitStack() as ending:

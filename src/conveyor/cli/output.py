@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
 from conveyor.domain.words.records import Column, Field, Option, Record, as_json, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from conveyor.client.answers import OfProject
+    from conveyor.domain.indexes.projects import SizeOfProject, StatusOfProject
     from conveyor.domain.releases.gates.judged import Verdict
 
 Result = TypeVar("Result")
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Filled(Generic[R]):
+    """What a caller gave of a record: call it, with what the command itself knows, to have the record."""
+
+    record: type[R]
+    given: Mapping[str, Any]
+
+    def __call__(self, **known: object) -> R:
+        """The record."""
+        return self.record(**self.given, **known)
 
 
 def filling(
     record: type[Record], *, arguments: Collection[str] = (), without: Collection[str] = ()
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Give a command an option for each field of a record; it gets the record as ``asked``.
+    """Give a command an option for each field of a record; it gets a ``Filled`` as ``asked``.
 
-    ``arguments`` are the fields that are given by their place. ``without`` are those that the command fills
-    itself, with ``dataclasses.replace``, or leaves alone; they have a default.
+    ``arguments`` are the fields that are given by their place, ``without`` those that the command fills
+    itself or leaves alone.
     """
     filled = [field for field in shape_of(record) if field.name not in without]
 
     def add(function: Callable[..., Result]) -> Callable[..., Result]:
         @wraps(function)
-        def wrapped(*given: object, **options: object) -> Result:
+        def wrapped(*others: object, **options: object) -> Result:
             values = {field.name: options.pop(field.name) for field in filled}
-            asked = record(**{name: value for name, value in values.items() if value not in (None, ())})
-            return function(*given, asked=asked, **options)
+            given = {name: value for name, value in values.items() if value not in (None, ())}
+            return function(*others, asked=Filled(record, given), **options)
 
         command: Callable[..., Result] = wrapped
         for field in reversed(filled):
@@ -107,7 +121,7 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
     return lines
 
 
-def note_unknown(name: str, found: OfProject[Any]) -> None:
+def note_unknown(name: str, found: StatusOfProject | SizeOfProject) -> None:
     """Say that nothing is known of a project: its name may be mistyped."""
     if not found.is_known:
         click.echo(f'note: nothing of "{name}" is here yet', err=True)

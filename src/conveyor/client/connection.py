@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from conveyor.domain.words.records import Record, as_json, read_record
 from conveyor.errors import InvalidInput, StoreUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT"})
 """Requests of these methods may arrive twice (RFC 9110, section 9.2.2). Deleting twice is told apart here."""
 
-Value = TypeVar("Value")
 R = TypeVar("R", bound=Record)
 
 
@@ -81,36 +80,55 @@ class Connection(Protocol):
         """Give back what the connection holds."""
 
 
-def ask(connection: Connection, request: Request, read: Callable[[Any], Value]) -> Value:
-    """Send a request and read its JSON answer; ``read`` makes the value, of ``None`` where nothing was sent.
+def ask_for(connection: Connection, request: Request, record: type[R]) -> R:
+    """Send a request and read the record that answers it; fields that are unknown here are let through.
 
     Raises:
-        StoreUnreachable: as ``Connection.send``, or the answer is not what ``read`` can read.
+        StoreUnreachable: as ``Connection.send``, or the answer is something else.
         ConveyorError: as ``Connection.send``.
     """
+    return _told(connection, request, record, connection.send(request))
+
+
+def ask_for_any(connection: Connection, request: Request, record: type[R]) -> R | None:
+    """Send a request that may be answered with nothing; raises as ``ask_for``."""
     answer = connection.send(request)
-    try:
-        return read(json.loads(answer.body or b"null"))
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidInput) as error:
-        raise StoreUnreachable(
-            f"{connection.url} answered {request.path} with something that is not an answer of a store "
-            f"({error!r:.200})",
-            hint="is this URL that of a store, and is it as new as this conveyor?",
-        ) from error
-
-
-def ask_for(connection: Connection, request: Request, record: type[R]) -> R:
-    """Send a request that is answered with a record; raises as ``ask``."""
-    return ask(connection, request, lambda value: _told(record, value))
+    return _told(connection, request, record, answer) if answer.body else None
 
 
 def ask_for_all(connection: Connection, request: Request, name: str, record: type[R]) -> tuple[R, ...]:
-    """Send a request that is answered with a list of records under a name; raises as ``ask``."""
-    return ask(connection, request, lambda value: tuple(_told(record, one) for one in value[name]))
+    """Send a request that is answered with a list of records under a name; raises as ``ask_for``."""
+    value = _parsed(connection, request, connection.send(request))
+    listed = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(listed, list):
+        raise _not_of_a_store(connection, request, f"there is no list {name}")
+    return tuple(_read(connection, request, record, one) for one in listed)
 
 
-def _told(record: type[R], value: object) -> R:
-    return read_record(record, value, what="the answer", is_told=True)
+def _told(connection: Connection, request: Request, record: type[R], answer: StoreAnswer) -> R:
+    return _read(connection, request, record, _parsed(connection, request, answer))
+
+
+def _parsed(connection: Connection, request: Request, answer: StoreAnswer) -> object:
+    try:
+        return json.loads(answer.body)
+    except ValueError as error:
+        raise _not_of_a_store(connection, request, repr(error)) from error
+
+
+def _read(connection: Connection, request: Request, record: type[R], value: object) -> R:
+    try:
+        return read_record(record, value, what="the answer", is_told=True)
+    except InvalidInput as error:
+        raise _not_of_a_store(connection, request, "; ".join(error.faults)) from error
+
+
+def _not_of_a_store(connection: Connection, request: Request, problem: str) -> StoreUnreachable:
+    return StoreUnreachable(
+        f"{connection.url} answered {request.path} with something that is not an answer of a store "
+        f"({problem[:200]})",
+        hint="is this URL that of a store, and is it as new as this conveyor?",
+    )
 
 
 def api_path(*parts: str | int, **query: str | int | None) -> str:

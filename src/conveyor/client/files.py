@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conveyor.client.answers import ReleaseFile
     from conveyor.client.connection import Connection
+    from conveyor.domain.releases.standing import ReleaseFile
 
 
 @dataclass(frozen=True)

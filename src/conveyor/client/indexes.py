@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.client.answers import read_indexes, read_way
-from conveyor.client.connection import Request, api_path, ask
+from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
+from conveyor.domain.indexes.definitions import Index, NewClaim, NewIndex
+from conveyor.domain.releases.promotions import RunWay
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from conveyor.client.connection import Connection
-    from conveyor.domain.indexes.definitions import Index
 
 
 @dataclass(frozen=True)
@@ -23,33 +21,18 @@ class Indexes:
 
     def all(self) -> tuple[Index, ...]:
         """The indexes that this caller may read, by name."""
-        return ask(self.connection, Request("GET", api_path("indexes")), read_indexes)
+        return ask_for_all(self.connection, Request("GET", api_path("indexes")), "indexes", Index)
 
     def way(self, entry: str | None = None) -> tuple[str, ...]:
         """The indexes that a run carries a release through, from ``entry`` to the last.
 
         ``None``: from the only index where runs of this caller can enter. Raises NotFound, Conflict.
         """
-        return ask(self.connection, Request("GET", api_path("way", index=entry)), read_way)
+        return ask_for(self.connection, Request("GET", api_path("way", index=entry)), RunWay).indexes
 
-    def add(
-        self,
-        name: str,
-        *,
-        mode: str,
-        bases: Sequence[str] = (),
-        gates: Sequence[str] = (),
-        is_private: bool = False,
-    ) -> None:
+    def add(self, asked: NewIndex) -> Index:
         """Make a local index."""
-        body = {
-            "name": name,
-            "mode": mode,
-            "bases": list(bases),
-            "gates": list(gates),
-            "is_private": is_private,
-        }
-        ask(self.connection, Request("POST", api_path("indexes"), json_body=body), dict)
+        return ask_for(self.connection, Request("POST", api_path("indexes"), json_body=asked), Index)
 
 
 @dataclass(frozen=True)
@@ -60,6 +43,6 @@ class Claims:
 
     def add(self, name: str, *, is_prefix: bool = False) -> bool:
         """Claim a name or a prefix; whether the claim is new."""
-        body = {"name": name, "is_prefix": is_prefix}
+        body = NewClaim(name, is_prefix)
         request = Request("POST", api_path("claims"), json_body=body, may_repeat=True)
         return self.connection.send(request).status == 201

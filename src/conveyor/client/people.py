@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from conveyor.client.connection import Request, api_path, ask, ask_for, ask_for_all
+from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.people.access import IssuedToken, NewToken, Token
+from conveyor.domain.people.keys import IssuedWorker, NewSigner, NewWorker, Signer, Worker
+from conveyor.domain.people.passwords import MadeUser, NewPassword, NewUser, PasswordChange
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -21,16 +23,16 @@ class Users:
 
     connection: Connection
 
-    def add(self, name: str, *, password: str | None, scopes: Sequence[str]) -> None:
+    def add(self, name: str, *, password: str | None, scopes: Sequence[str]) -> MadeUser:
         """Make a user; ``password`` ``None``: one who has tokens only."""
-        body = {"name": name, "password": password, "scopes": list(scopes)}
-        ask(self.connection, Request("POST", api_path("users"), json_body=body), dict)
+        body = NewUser(name, tuple(scopes), password=password)
+        return ask_for(self.connection, Request("POST", api_path("users"), json_body=body), MadeUser)
 
-    def set_password(self, name: str, password: str, *, revoke_tokens: bool = False) -> int:
-        """Give a user a new password; how many tokens of the user go on working."""
-        body = {"password": password, "revoke_tokens": revoke_tokens}
+    def set_password(self, name: str, password: str, *, revoke_tokens: bool = False) -> PasswordChange:
+        """Give a user a new password; what that means for the user's tokens."""
+        body = NewPassword(password, revoke_tokens)
         request = Request("PUT", api_path("users", name, "password"), json_body=body)
-        return ask(self.connection, request, lambda value: int(value["working_tokens"]))
+        return ask_for(self.connection, request, PasswordChange)
 
     def disable(self, name: str) -> None:
         """Let a user do nothing any more."""
@@ -83,17 +85,13 @@ class Signers:
 
     connection: Connection
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> tuple[Signer, ...]:
         """Every signer, revoked ones too."""
-        request = Request("GET", api_path("signers"))
-        return ask(self.connection, request, lambda value: list(value["signers"]))
+        return ask_for_all(self.connection, Request("GET", api_path("signers")), "signers", Signer)
 
-    def add(
-        self, principal: str, public_key: str, *, role: str = "qa", valid_until: str | None = None
-    ) -> None:
+    def add(self, asked: NewSigner) -> Signer:
         """Register a person's public SSH key."""
-        body = {"principal": principal, "public_key": public_key, "role": role, "valid_until": valid_until}
-        ask(self.connection, Request("POST", api_path("signers"), json_body=body), dict)
+        return ask_for(self.connection, Request("POST", api_path("signers"), json_body=asked), Signer)
 
     def revoke(self, principal: str) -> None:
         """Revoke every key of a person."""
@@ -106,15 +104,14 @@ class Workers:
 
     connection: Connection
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> tuple[Worker, ...]:
         """Every worker, revoked ones too."""
-        request = Request("GET", api_path("workers"))
-        return ask(self.connection, request, lambda value: list(value["workers"]))
+        return ask_for_all(self.connection, Request("GET", api_path("workers")), "workers", Worker)
 
-    def add(self, name: str, public_key: str) -> tuple[str, str]:
-        """Register a worker with its public key (PEM); its token and key id."""
-        request = Request("POST", api_path("workers"), json_body={"name": name, "public_key": public_key})
-        return ask(self.connection, request, lambda value: (str(value["token"]), str(value["key_id"])))
+    def add(self, name: str, public_key: str) -> IssuedWorker:
+        """Register a worker with its public key (PEM)."""
+        request = Request("POST", api_path("workers"), json_body=NewWorker(name, public_key))
+        return ask_for(self.connection, request, IssuedWorker)
 
     def revoke(self, name: str) -> None:
         """Revoke a worker."""

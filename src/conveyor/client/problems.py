@@ -1,20 +1,86 @@
-"""Answers as errors: what a store refuses is raised here as it was raised there."""
+"""Errors as plain data: written into answers and states, and raised here as they were raised there.
+
+``problem_of`` is the one writer and ``error_from`` the one reader, of answers of a store (problem+json, RFC
+9457) and of errors that a pipeline keeps.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 from conveyor import errors
-from conveyor.client.answers import read_verdicts
+from conveyor.domain.releases.gates.judged import Verdict
+from conveyor.domain.words.records import Count, Record, read_record
 from conveyor.errors import (
     ConveyorError,
     InvalidInput,
     PromotionRefused,
+    StepFailed,
     StoreUnreachable,
     TooManyAttempts,
     UpstreamBusy,
 )
+
+
+@dataclass(frozen=True)
+class Problem(Record):
+    """An error, with what to do next."""
+
+    leaves_out_defaults = True
+    title: Annotated[str, "The class of the error."]
+    detail: Annotated[str, "What happened, with values."]
+    status: Annotated[int, "The HTTP status."]
+    type: str = ""
+    hint: Annotated[str | None, "What to do next."] = None
+    rule: Annotated[str | None, "The rule for uploads that was broken."] = None
+    faults: Annotated[tuple[str, ...], "Every fault of what was given, one sentence each."] = ()
+    retry_after_seconds: Annotated[Count | None, "When to try again."] = None
+    verdicts: Annotated[tuple[Verdict, ...], "One per gate, when a promotion was refused."] = ()
+    log: Annotated[str, "What a step of a pipeline wrote last."] = ""
+
+
+def problem_of(error: ConveyorError) -> Problem:
+    """The error as plain data."""
+    return Problem(
+        type="about:blank",
+        title=type(error).__name__,
+        status=error.http_status,
+        detail=error.message,
+        hint=error.hint or None,
+        rule=error.rule,
+        faults=error.faults if isinstance(error, InvalidInput) else (),
+        retry_after_seconds=(
+            error.retry_after_seconds if isinstance(error, (TooManyAttempts, UpstreamBusy)) else None
+        ),
+        verdicts=error.verdicts if isinstance(error, PromotionRefused) else (),
+        log=error.log if isinstance(error, StepFailed) else "",
+    )
+
+
+def error_from(problem: Problem) -> ConveyorError:
+    """The error again, of its own class; of one that is not known here, by its status."""
+    kind = getattr(errors, problem.title, None)
+    if not isinstance(kind, type) or not issubclass(kind, ConveyorError):
+        kind = _CLASSES.get(problem.status, StoreUnreachable)
+    error = _made(kind, problem)
+    error.hint = problem.hint
+    error.rule = problem.rule  # type: ignore[assignment]  # of a newer store, perhaps
+    return error
+
+
+def _made(kind: type[ConveyorError], problem: Problem) -> ConveyorError:
+    if issubclass(kind, PromotionRefused):
+        return kind(problem.detail, verdicts=problem.verdicts)
+    if issubclass(kind, InvalidInput):
+        return kind(problem.detail, faults=problem.faults)
+    if issubclass(kind, StepFailed):
+        return kind(problem.detail, log=problem.log)
+    if issubclass(kind, (TooManyAttempts, UpstreamBusy)):
+        return kind(problem.detail, retry_after_seconds=problem.retry_after_seconds or 0)
+    return kind(problem.detail)
+
 
 MAX_ERROR_CHARACTERS = 2000
 """How much of an answer that is none of ours is shown."""
@@ -39,8 +105,10 @@ def error_of(status: int, content_type: str, body: bytes) -> ConveyorError:
     text = body.decode(errors="replace")
     if content_type.startswith("application/problem+json"):
         try:
-            return _from_problem(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            problem = read_record(Problem, json.loads(text), what="the answer", is_told=True)
+            if problem.title != PromotionRefused.__name__ or problem.verdicts:
+                return error_from(problem)
+        except (ValueError, InvalidInput):
             pass
     if content_type.startswith("text/plain") and status in _CLASSES:
         return _from_plain_text(status, text)
@@ -48,22 +116,6 @@ def error_of(status: int, content_type: str, body: bytes) -> ConveyorError:
         f"the store answered {status}: {text[:MAX_ERROR_CHARACTERS].strip() or 'nothing'}",
         hint="is this URL that of a store?",
     )
-
-
-def _from_problem(problem: dict[str, Any]) -> ConveyorError:
-    message, hint = str(problem["detail"]), problem.get("hint")
-    kind = getattr(errors, str(problem["title"]), None)
-    if not isinstance(kind, type) or not issubclass(kind, ConveyorError):
-        kind = _CLASSES.get(int(problem["status"]), StoreUnreachable)
-    if issubclass(kind, PromotionRefused):
-        return kind(message, verdicts=read_verdicts(problem), hint=hint)
-    if issubclass(kind, InvalidInput):
-        return kind(message, faults=tuple(problem.get("faults", ())), hint=hint, rule=problem.get("rule"))
-    if issubclass(kind, (TooManyAttempts, UpstreamBusy)):
-        return kind(message, retry_after_seconds=int(problem["retry_after_seconds"]), hint=hint)
-    error = kind(message, hint=hint)
-    error.rule = problem.get("rule")
-    return error
 
 
 def _from_plain_text(status: int, text: str) -> ConveyorError:

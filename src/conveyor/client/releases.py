@@ -6,25 +6,17 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.client.answers import (
-    read_deletion,
-    read_judgement,
-    read_project_size,
-    read_project_status,
-    read_promotion,
-    read_release,
-    read_releases,
-    read_yank,
-)
-from conveyor.client.connection import Request, api_path, ask
+from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
+from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject, StatusOfProject
+from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
+from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
+from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
+from conveyor.domain.releases.standing import Release
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from conveyor.client.answers import OfProject, Release
     from conveyor.client.connection import Connection
-    from conveyor.domain.indexes.projects import ProjectSize, ProjectStatus, StatusName
-    from conveyor.domain.indexes.withdrawals import Deletion, Yank
-    from conveyor.domain.releases.promotions import Judgement, Promotion
+    from conveyor.domain.indexes.projects import StatusName
 
 
 @dataclass(frozen=True)
@@ -36,23 +28,23 @@ class Releases:
     def get(self, project: str, version: str) -> Release:
         """One release; raises NotFound."""
         request = Request("GET", api_path("projects", project, "releases", version))
-        return ask(self.connection, request, read_release)
+        return ask_for(self.connection, request, Release)
 
     def of_commit(self, project: str, commit: str) -> tuple[Release, ...]:
         """The releases of a project with build evidence that names the commit, oldest evidence first."""
         request = Request("GET", api_path("projects", project, "releases", commit=commit))
-        return ask(self.connection, request, read_releases)
+        return ask_for_all(self.connection, request, "releases", Release)
 
     def judgement(self, project: str, version: str, *, to: str | None = None) -> Judgement:
         """What the gates say between where a release is and an index; ``None``: the one that follows."""
         request = Request("GET", api_path("projects", project, "releases", version, "verdicts", to=to))
-        return ask(self.connection, request, read_judgement)
+        return ask_for(self.connection, request, Judgement)
 
     def promote(self, project: str, version: str, *, to: str, source: str | None = None) -> Promotion:
         """Move a release to an index; raises PromotionRefused with one verdict per gate."""
-        body = {"project": project, "version": version, "to": to, "from": source}
+        body = NewPromotion(project, version, to, source)
         request = Request("POST", api_path("promotions"), json_body=body, may_repeat=True)
-        return ask(self.connection, request, read_promotion)
+        return ask_for(self.connection, request, Promotion)
 
     def yank(
         self,
@@ -64,16 +56,16 @@ class Releases:
         reason: str | None = None,
     ) -> Yank:
         """Yank a release, or one file of it, in one index or wherever this caller sees it."""
-        body = {"index": index, "filename": filename, "reason": reason}
+        body = NewYank(index, filename, reason)
         request = Request("PUT", api_path("projects", project, "releases", version, "yank"), json_body=body)
-        return ask(self.connection, request, read_yank)
+        return ask_for(self.connection, request, Yank)
 
     def unyank(
         self, project: str, version: str, *, index: str | None = None, filename: str | None = None
     ) -> Yank:
         """Take a yank back."""
         path = api_path("projects", project, "releases", version, "yank", index=index, filename=filename)
-        return ask(self.connection, Request("DELETE", path, may_repeat=True), read_yank)
+        return ask_for(self.connection, Request("DELETE", path, may_repeat=True), Yank)
 
 
 @dataclass(frozen=True)
@@ -82,29 +74,27 @@ class Projects:
 
     connection: Connection
 
-    def status(self, project: str) -> OfProject[ProjectStatus]:
+    def status(self, project: str) -> StatusOfProject:
         """The status that readers of a project's pages see."""
         request = Request("GET", api_path("projects", project, "status"))
-        return ask(self.connection, request, read_project_status)
+        return ask_for(self.connection, request, StatusOfProject)
 
-    def set_status(
-        self, project: str, status: StatusName, *, reason: str | None = None
-    ) -> OfProject[ProjectStatus]:
+    def set_status(self, project: str, status: StatusName, *, reason: str | None = None) -> StatusOfProject:
         """Archive, deprecate or quarantine a project, or set it active again."""
-        body = {"status": status, "reason": reason}
+        body = NewStatus(status, reason)
         request = Request("PUT", api_path("projects", project, "status"), json_body=body)
-        return ask(self.connection, request, read_project_status)
+        return ask_for(self.connection, request, StatusOfProject)
 
-    def size(self, project: str) -> OfProject[ProjectSize]:
+    def size(self, project: str) -> SizeOfProject:
         """The bytes of all files of a project, and its own limit."""
         request = Request("GET", api_path("projects", project, "size"))
-        return ask(self.connection, request, read_project_size)
+        return ask_for(self.connection, request, SizeOfProject)
 
-    def set_size_limit(self, project: str, limit_bytes: int | None) -> OfProject[ProjectSize]:
+    def set_size_limit(self, project: str, limit_bytes: int | None) -> SizeOfProject:
         """Give a project a limit of its own; ``None``: that of the store holds."""
-        body = {"limit_bytes": limit_bytes}
+        body = NewLimit(limit_bytes)
         request = Request("PUT", api_path("projects", project, "size"), json_body=body)
-        return ask(self.connection, request, read_project_size)
+        return ask_for(self.connection, request, SizeOfProject)
 
     def delete(self, project: str, version: str | None = None, *, filename: str | None = None) -> Deletion:
         """Delete a file of a release, a release, or all files of a project; for ever."""
@@ -113,7 +103,7 @@ class Projects:
         release = () if version is None else ("releases", version)
         file = () if filename is None else ("files", filename)
         request = Request("DELETE", api_path("projects", project, *release, *file))
-        return ask(self.connection, request, read_deletion)
+        return ask_for(self.connection, request, Deletion)
 
 
 @dataclass(frozen=True)
@@ -124,9 +114,11 @@ class StoreEvidence:
 
     def add(self, envelope: bytes) -> None:
         """Hand in a signed statement."""
-        ask(self.connection, Request("POST", api_path("evidence"), body=envelope, may_repeat=True), dict)
+        request = Request("POST", api_path("evidence"), body=envelope, may_repeat=True)
+        ask_for(self.connection, request, TakenEvidence)
 
     def add_tag(self, project: str, tag_object: bytes) -> None:
         """Hand in a signed tag object (``git cat-file tag NAME``)."""
-        body = {"project": project, "tag_object": base64.b64encode(tag_object).decode()}
-        ask(self.connection, Request("POST", api_path("tags"), json_body=body, may_repeat=True), dict)
+        body = NewTag(project, base64.b64encode(tag_object).decode())
+        request = Request("POST", api_path("tags"), json_body=body, may_repeat=True)
+        ask_for(self.connection, request, TakenTag)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conveyor.client.answers import read_run, read_runs
-from conveyor.client.connection import Request, api_path, ask
+from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, ask_for_any
+from conveyor.domain.runs.repositories import NewRepository, Repository, RepositoryRemoval
+from conveyor.domain.runs.states import NewRun, Run, RunClaim, StepReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conveyor.client.connection import Connection
-    from conveyor.domain.runs.states import Run
+    from conveyor.domain.runs.states import StepState
 
 
 @dataclass(frozen=True)
@@ -23,38 +24,38 @@ class Runs:
 
     def newest(self, *, limit: int = 50) -> tuple[Run, ...]:
         """The newest runs, newest first."""
-        return ask(self.connection, Request("GET", api_path("runs", limit=limit)), read_runs)
+        return ask_for_all(self.connection, Request("GET", api_path("runs", limit=limit)), "runs", Run)
 
     def get(self, run_id: int) -> Run:
         """One run with its steps; raises NotFound."""
-        return ask(self.connection, Request("GET", api_path("runs", run_id)), read_run)
+        return ask_for(self.connection, Request("GET", api_path("runs", run_id)), Run)
 
     def create(self, repository: str, ref: str, *, index: str | None = None) -> Run:
         """Ask for a commit or tag to be carried through; ``index`` is where its release enters.
 
         ``None``: the only index where runs of this caller can enter.
         """
-        body = {"repository": repository, "ref": ref, "index": index}
-        return ask(self.connection, Request("POST", api_path("runs"), json_body=body), read_run)
+        body = NewRun(repository, ref, index)
+        return ask_for(self.connection, Request("POST", api_path("runs"), json_body=body), Run)
 
     def claim(self, worker: str, *, run_id: int | None = None) -> Run | None:
         """Take the oldest requested run, or this one; ``None`` when none waits."""
-        body = {"worker": worker, "run": run_id}
+        body = RunClaim(worker, run_id)
         request = Request("POST", api_path("runs", "claim"), json_body=body)
-        return ask(self.connection, request, lambda value: None if value is None else read_run(value))
+        return ask_for_any(self.connection, request, Run)
 
     def report_step(
-        self, run_id: int, name: str, state: str, detail: Mapping[str, Any] | str | None = None
+        self, run_id: int, name: str, state: StepState, detail: Mapping[str, Any] | str | None = None
     ) -> Run:
         """Write the state of one step of a run that this worker holds; a text is its summary."""
-        body = {"state": state, "detail": detail}
+        body = StepReport(state, detail)
         request = Request("PUT", api_path("runs", run_id, "steps", name), json_body=body)
-        return ask(self.connection, request, read_run)
+        return ask_for(self.connection, request, Run)
 
     def update(self, run_id: int, **fields: str | None) -> Run:
         """Write ``commit``, ``project``, ``version``, ``state`` or ``detail`` of a run this worker holds."""
         request = Request("PATCH", api_path("runs", run_id), json_body=fields, may_repeat=True)
-        return ask(self.connection, request, read_run)
+        return ask_for(self.connection, request, Run)
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,18 @@ class Repositories:
 
     connection: Connection
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> tuple[Repository, ...]:
         """Every registered repository, by project."""
         request = Request("GET", api_path("repositories"))
-        return ask(self.connection, request, lambda value: list(value["repositories"]))
+        return ask_for_all(self.connection, request, "repositories", Repository)
 
-    def add(self, project: str, url: str, *, is_local: bool = False) -> None:
+    def add(self, project: str, url: str, *, is_local: bool = False) -> Repository:
         """Let runs of a repository be asked for, and release this project."""
-        body = {"project": project, "url": url, "is_local": is_local}
-        ask(self.connection, Request("POST", api_path("repositories"), json_body=body), dict)
+        body = NewRepository(project, url, is_local)
+        request = Request("POST", api_path("repositories"), json_body=body)
+        return ask_for(self.connection, request, Repository)
 
     def remove(self, project: str, url: str) -> None:
         """Let no further run of a repository release this project."""
-        body = {"project": project, "url": url}
+        body = RepositoryRemoval(project, url)
         self.connection.send(Request("POST", api_path("repositories", "removals"), json_body=body))

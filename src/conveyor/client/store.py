@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from conveyor.client.connection import Request, api_path, ask
+from conveyor.client.connection import Request, api_path, ask_for
 from conveyor.client.files import StoreFiles
 from conveyor.client.http import HttpConnection
 from conveyor.client.indexes import Claims, Indexes
 from conveyor.client.people import Signers, Tokens, Users, Workers
 from conveyor.client.releases import Projects, Releases, StoreEvidence
 from conveyor.client.runs import Repositories, Runs
+from conveyor.domain.words.notation import StoreStatus
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Connection
@@ -63,6 +64,6 @@ class StoreClient:
         """Give back what the connection holds."""
         self._connection.close()
 
-    def status(self) -> dict[str, Any]:
-        """``version``, ``store`` (its id) and ``serial``."""
-        return ask(self._connection, Request("GET", api_path("status")), dict)
+    def status(self) -> StoreStatus:
+        """Which store it is, and how new."""
+        return ask_for(self._connection, Request("GET", api_path("status")), StoreStatus)

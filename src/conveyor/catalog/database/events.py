@@ -15,25 +15,12 @@ from sqlalchemy import bindparam, func, insert, select
 from conveyor.catalog.database.serials import next_serial
 from conveyor.catalog.database.statements import Statement
 from conveyor.catalog.database.tables import events
+from conveyor.domain.words.notation import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection
-
-
-@dataclass(frozen=True)
-class Event:
-    """One change, as it stands in the audit log."""
-
-    serial: int
-    at: str
-    actor: str
-    action: str
-    index: str | None
-    project: str | None
-    version: str | None
-    detail: Mapping[str, Any]
 
 
 _INSERT = Statement(insert(events))

@@ -46,6 +46,7 @@ from conveyor.domain.indexes.definitions import (
     IndexesNow,
     IndexKind,
     IndexMode,
+    MadeClaim,
     covering_prefixes,
 )
 from conveyor.domain.indexes.projects import ProjectSize, ProjectStatus, status_from
@@ -129,17 +130,6 @@ def _indexes_from(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
     )
 
 
-@dataclass(frozen=True)
-class ClaimRow:
-    """One claim and its origin."""
-
-    name: str
-    """Normalized; of a prefix, without its last hyphen."""
-    is_prefix: bool
-    claimed_by: str
-    claimed_at: str
-
-
 def _looks_like(name: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a name is another than the given one, and has its skeleton (``domain.words.names``)."""
     reduced = name
@@ -157,15 +147,15 @@ _LOOKALIKES = union_all(
 ).limit(1)
 
 
-def insert_claim(connection: Connection, claim: ClaimRow) -> bool:
+def insert_claim(connection: Connection, claim: MadeClaim) -> bool:
     """Write a claim unless it is there; whether it is new."""
     return insert_missing(connection, claims, asdict(claim)) is not None
 
 
-def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> ClaimRow | None:
+def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> MadeClaim | None:
     """The claim on exactly this name or prefix; ``None`` when nobody made it."""
     row = connection.execute(_FIND, {"name": name, "is_prefix": is_prefix}).first()
-    return None if row is None else ClaimRow(**row._mapping)
+    return None if row is None else MadeClaim(**row._mapping)
 
 
 def has_lookalike(connection: Connection, name: NormalizedName) -> bool:
@@ -176,10 +166,10 @@ def has_lookalike(connection: Connection, name: NormalizedName) -> bool:
     return connection.execute(_LOOKALIKES, {"name": name, "skeleton": skeleton(name)}).first() is not None
 
 
-def list_claims(connection: Connection) -> list[ClaimRow]:
+def list_claims(connection: Connection) -> list[MadeClaim]:
     """Every claim, by name."""
     rows = connection.execute(select(claims).order_by(claims.c.name, claims.c.is_prefix))
-    return [ClaimRow(**row._mapping) for row in rows]
+    return [MadeClaim(**row._mapping) for row in rows]
 
 
 def claims_on(connection: Connection, project: NormalizedName) -> list[Claim]:

@@ -104,8 +104,6 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
     return tuple(
         Evidence(
             kind=cast("EvidenceKind", row.kind),
-            project=row.project,
-            version=row.version,
             sha256=row.sha256,
             commit_id=row.commit_id,
             predicate=json.loads(row.predicate),

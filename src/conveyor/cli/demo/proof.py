@@ -22,7 +22,7 @@ from conveyor.errors import StepFailed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.client.answers import Release
+    from conveyor.domain.releases.standing import Release
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.words import records
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def command(
     with place.client() as client:
         deletion = client.projects.delete(name, version, filename=filename)
     if as_json:
-        click.echo(json.dumps(asdict(deletion), indent=2))
+        click.echo(json.dumps(records.as_json(deletion), indent=2))
         return
     count = len(deletion.files)
     click.echo(f"{count} {'file' if count == 1 else 'files'} of {deletion.project} deleted")

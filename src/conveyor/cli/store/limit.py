@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.output import note_unknown
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.words import records
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -35,10 +35,8 @@ def command(name: str, limit_bytes: int | None, is_none: bool, as_json: bool, pl
         else:
             found = client.projects.size(name)
     note_unknown(name, found)
-    size = found.value
     if as_json:
-        fields = {"project": name, **asdict(size), "is_known": found.is_known}
-        click.echo(json.dumps(fields, indent=2))
+        click.echo(json.dumps(records.as_json(found), indent=2))
         return
-    limit = "no limit of its own" if size.limit_bytes is None else f"a limit of {size.limit_bytes:,}"
-    click.echo(f"{name} has {size.stored_bytes:,} bytes and {limit}")
+    limit = "no limit of its own" if found.limit_bytes is None else f"a limit of {found.limit_bytes:,}"
+    click.echo(f"{name} has {found.stored_bytes:,} bytes and {limit}")

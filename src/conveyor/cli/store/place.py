@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from conveyor.domain.words.notation import with_store
-from conveyor.errors import ConveyorError, problem_fields
+from conveyor.domain.words.records import as_json
+from conveyor.errors import ConveyorError
 from conveyor.settings import store_settings
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
                 return function(*arguments, place=place, **options)
         except ConveyorError as error:
             if options.get("as_json"):
-                click.echo(json.dumps(problem_fields(error), indent=2))
+                from conveyor.client.problems import problem_of
+
+                click.echo(json.dumps(as_json(problem_of(error)), indent=2))
             raise
 
     return wrapped

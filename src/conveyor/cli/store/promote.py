@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.words import records
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -30,12 +30,11 @@ def command(name: str, version: str, to: str, source: str | None, as_json: bool,
     code 4.
     """
     with place.client() as client:
-        fields = asdict(client.releases.promote(name, version, to=to, source=source))
+        promotion = client.releases.promote(name, version, to=to, source=source)
     if as_json:
-        fields["from"], fields["to"] = fields.pop("source"), fields.pop("target")
-        click.echo(json.dumps(fields, indent=2))
+        click.echo(json.dumps(records.as_json(promotion), indent=2))
         return
-    moved = f'moved from "{fields["source"]}" to' if fields["source"] else "was already in"
-    click.echo(f'{fields["project"]} {fields["version"]} {moved} "{fields["target"]}"')
-    for filename in fields["files"]:
+    moved = f'moved from "{promotion.source}" to' if promotion.source else "was already in"
+    click.echo(f'{promotion.project} {promotion.version} {moved} "{promotion.target}"')
+    for filename in promotion.files:
         click.echo(f"  {filename}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.output import show
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.runs.repositories import Repository
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -41,12 +42,7 @@ def add(project: str, repository: str, is_local: bool, place: Place) -> None:
 def list_all(as_json: bool, place: Place) -> None:
     """List the registered repositories, by project."""
     with place.client() as client:
-        found = client.repositories.all()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for one in found:
-        click.echo(f"{one['project']:<30} {one['url']}{'  local' if one['is_local'] else ''}")
+        show(client.repositories.all(), Repository, as_text=not as_json)
 
 
 @command.command("remove", short_help="Stop runs of the repository URL from releasing PROJECT.")

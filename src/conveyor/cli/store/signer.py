@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.output import filling, show
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.people.keys import NewSigner, Signer
 
 if TYPE_CHECKING:
+    from conveyor.cli.output import Filled
     from conveyor.cli.store.place import Place
 
 _KEY_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -23,18 +25,17 @@ def command() -> None:
 
 
 @command.command("add", short_help="Accept signatures of PRINCIPAL as QA's.")
-@click.argument("principal")
+@filling(NewSigner, arguments=("principal",), without=("public_key", "role"))
 @click.option(
     "--key", "key_file", required=True, type=_KEY_FILE, metavar="FILE.pub", help="Their public SSH key."
 )
-@click.option("--valid-until", metavar="TIME", help="When it ends, such as 2030-12-31T00:00:00Z.")
 @on_a_store
-def add(principal: str, key_file: Path, valid_until: str | None, place: Place) -> None:
+def add(asked: Filled[NewSigner], key_file: Path, place: Place) -> None:
     """Accept signatures of PRINCIPAL (an e-mail address, say) as QA's."""
-    public_key = key_file.read_text(encoding="utf-8", errors="replace")
+    signer = asked(public_key=key_file.read_text(encoding="utf-8", errors="replace"))
     with place.client() as client:
-        client.signers.add(principal, public_key, valid_until=valid_until)
-    click.echo(f"{principal} may sign releases")
+        client.signers.add(signer)
+    click.echo(f"{signer.principal} may sign releases")
 
 
 @command.command("list")
@@ -42,20 +43,8 @@ def add(principal: str, key_file: Path, valid_until: str | None, place: Place) -
 @on_a_store
 def list_all(as_json: bool, place: Place) -> None:
     """List signers and their keys, revoked ones too."""
-    from conveyor.domain.people.keys import fingerprint
-
     with place.client() as client:
-        found = client.signers.all()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for signer in found:
-        state = f"revoked {signer['revoked_at']}" if signer["revoked_at"] else "valid"
-        if signer["valid_until"] and not signer["revoked_at"]:
-            state = f"until {signer['valid_until']}"
-        click.echo(
-            f"{signer['principal']:<30} {signer['role']:<4} {fingerprint(signer['public_key'])} {state}"
-        )
+        show(client.signers.all(), Signer, as_text=not as_json)
 
 
 @command.command("revoke", short_help="Revoke the key of PRINCIPAL.")

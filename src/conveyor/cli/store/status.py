@@ -10,6 +10,7 @@ import click
 from conveyor.cli.output import note_unknown
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.indexes.projects import STATUS_NAMES
+from conveyor.domain.words import records
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -37,9 +38,7 @@ def command(name: str, status: StatusName | None, reason: str | None, as_json: b
         else:
             found = client.projects.set_status(name, status, reason=reason)
     note_unknown(name, found)
-    status, reason = found.value.name, found.value.reason
     if as_json:
-        fields = {"project": name, "status": status, "reason": reason, "is_known": found.is_known}
-        click.echo(json.dumps(fields, indent=2))
+        click.echo(json.dumps(records.as_json(found), indent=2))
         return
-    click.echo(f"{name} is {status}" + (f": {reason}" if reason else ""))
+    click.echo(f"{name} is {found.status}" + (f": {found.reason}" if found.reason else ""))

@@ -12,6 +12,7 @@ from conveyor.cli.store.place import on_a_store
 from conveyor.domain.people.access import NewToken, Token
 
 if TYPE_CHECKING:
+    from conveyor.cli.output import Filled
     from conveyor.cli.store.place import Place
 
 
@@ -23,14 +24,15 @@ def command() -> None:
 @command.command("create")
 @filling(NewToken)
 @on_a_store
-def create(asked: NewToken, place: Place) -> None:
+def create(asked: Filled[NewToken], place: Place) -> None:
     """Make a token and print it, alone; it cannot be shown again. Its ID goes to standard error.
 
     Clients send it as password of the user __token__, or as bearer token.
     """
+    wanted = asked()
     with place.client() as client:
-        token = client.tokens.add(asked)
-    click.echo(f"this is token {token.id} of {asked.user}", err=True)
+        token = client.tokens.add(wanted)
+    click.echo(f"this is token {token.id} of {wanted.user}", err=True)
     click.echo(token.secret)
 
 

@@ -59,7 +59,7 @@ def password(name: str, revoke_tokens: bool, place: Place) -> None:
 
     new = _read_password()
     with place.client() as client:
-        working = client.users.set_password(name, new, revoke_tokens=revoke_tokens)
+        working = client.users.set_password(name, new, revoke_tokens=revoke_tokens).working_tokens
     if name == ADMIN and place.data is not None:
         forget_initial_password(place.data)
     click.echo(f"{name} has a new password; tokens of {name} that go on working: {working}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.output import show
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.people.keys import Worker
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -53,14 +54,15 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
     try:
         pair = make_key_pair()
         with place.client() as client:
-            token, key_id = client.workers.add(name, pair.public_pem)
-        save_credentials(credentials, WorkerCredentials(url, name, token, pair.private_pem))
+            issued = client.workers.add(name, pair.public_pem)
+        save_credentials(credentials, WorkerCredentials(url, name, issued.token, pair.private_pem))
     except BaseException:
         credentials.unlink(missing_ok=True)
         raise
     where = f", for the store at {url}" if url else ""
     click.echo(
-        f"{name} is registered with the key {key_id[:16]}…; its credentials are in {credentials}{where}"
+        f"{name} is registered with the key {issued.key_id[:16]}…; "
+        f"its credentials are in {credentials}{where}"
     )
     if url is None:
         click.echo(
@@ -74,13 +76,7 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
 def list_all(as_json: bool, place: Place) -> None:
     """List workers, revoked ones too."""
     with place.client() as client:
-        found = client.workers.all()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for worker in found:
-        state = f"revoked {worker['revoked_at']}" if worker["revoked_at"] else "valid"
-        click.echo(f"{worker['name']:<30} {worker['key_id'][:16]}… {state}")
+        show(client.workers.all(), Worker, as_text=not as_json)
 
 
 @command.command("revoke", short_help="Revoke the worker NAME.")

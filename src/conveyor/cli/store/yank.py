@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.words import records
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -45,7 +45,7 @@ def command(
         else:
             yank = client.releases.yank(name, version, index=index, filename=filename, reason=reason)
     if as_json:
-        click.echo(json.dumps(asdict(yank), indent=2))
+        click.echo(json.dumps(records.as_json(yank), indent=2))
         return
     click.echo(f"{yank.project} {yank.version} is {'yanked' if yank.is_yanked else 'not yanked'}")
     for file in yank.files:

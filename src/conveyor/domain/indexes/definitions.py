@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
+from conveyor.domain.words.names import ProjectName
+from conveyor.domain.words.notation import Moment
+from conveyor.domain.words.records import Described, Given, Option, Record, Text
 from conveyor.errors import InvalidInput, InvalidName, NotFound
 
 if TYPE_CHECKING:
@@ -35,19 +38,42 @@ MAX_NAME_LENGTH = 64
 _PART = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
+IndexName = Annotated[
+    str,
+    Given(200),
+    Described(
+        longest=MAX_NAME_LENGTH,
+        pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",
+    ),
+]
+"""The name of an index as a caller gives it."""
+
+
 @dataclass(frozen=True)
-class Index:
+class Index(Record):
     """One index of the store."""
 
     name: str
-    kind: IndexKind
-    mode: IndexMode
-    bases: tuple[str, ...] = ()
-    """Names of other indexes whose files its pages show too, nearest first."""
-    gates: tuple[str, ...] = ()
-    """Gates a release must pass to be promoted into it, in the order they are judged."""
-    is_private: bool = False
-    """Whether reading it takes a right."""
+    kind: Annotated[IndexKind, "Whether its files are this store's, or another index's."]
+    mode: Annotated[IndexMode, "How files enter it; fixed for ever."]
+    bases: Annotated[tuple[str, ...], "Other indexes whose files its pages show too, nearest first."] = ()
+    gates: Annotated[
+        tuple[str, ...], "What a release must pass to be promoted into it, in the order of judging."
+    ] = ()
+    is_private: Annotated[bool, "Whether reading it takes a right."] = False
+
+
+@dataclass(frozen=True)
+class NewIndex(Record):
+    """A local index to be made."""
+
+    name: IndexName
+    mode: Annotated[IndexMode, "How files enter it; cannot be changed later."]
+    bases: Annotated[
+        tuple[IndexName, ...] | None, "Show this index's files too; nearest first.", Option("base", "INDEX")
+    ] = None
+    gates: Annotated[tuple[Text, ...] | None, "Ask every promotion into it for this.", Option("gate")] = None
+    is_private: Annotated[bool, "Only known users may read it."] = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,24 @@ class Claim:
     name: str
     """Normalized; of a prefix, without its last hyphen."""
     is_prefix: bool = False
+
+
+@dataclass(frozen=True)
+class NewClaim(Record):
+    """A claim to be made."""
+
+    name: ProjectName
+    is_prefix: Annotated[bool, "Claim every name that begins with NAME-, too.", Option("prefix")] = False
+
+
+@dataclass(frozen=True)
+class MadeClaim(Record):
+    """A claim, and who made it."""
+
+    name: Annotated[str, "Normalized; of a prefix, without its last hyphen."]
+    is_prefix: bool
+    claimed_by: str
+    claimed_at: Moment
 
 
 DEFAULT_INDEXES = (

@@ -7,8 +7,10 @@ a decision of an administrator here; of a mirrored project upstream may have dec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
+from conveyor.domain.words.notation import Reason
+from conveyor.domain.words.records import Count, Record
 from conveyor.errors import Forbidden, TooLarge
 
 if TYPE_CHECKING:
@@ -99,3 +101,41 @@ def check_project_size(
             hint=f"an administrator can give it a higher limit: conveyor store limit {name} BYTES",
             rule="project-size",
         )
+
+
+# --- projects as they cross the wire -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NewStatus(Record):
+    """A status to be given to a project."""
+
+    status: StatusName
+    reason: Annotated[Reason | None, "What installers and pages tell people."] = None
+
+
+@dataclass(frozen=True)
+class StatusOfProject(Record):
+    """The status that readers of a project's pages see; it can be set before the first file."""
+
+    project: str
+    status: StatusName
+    reason: str | None
+    is_known: Annotated[bool, "Whether the project is here, from upstream or claimed; else perhaps mistyped."]
+
+
+@dataclass(frozen=True)
+class NewLimit(Record):
+    """A limit to be given to a project."""
+
+    limit_bytes: Annotated[Count | None, "null: that of the store holds."]
+
+
+@dataclass(frozen=True)
+class SizeOfProject(Record):
+    """How large a project is, and may become; a limit can be set before the first file."""
+
+    project: str
+    stored_bytes: Annotated[Count, "Of all its files."]
+    limit_bytes: Annotated[Count | None, "Its own limit; null: that of the store holds."]
+    is_known: Annotated[bool, "Whether the project is here, from upstream or claimed; else perhaps mistyped."]

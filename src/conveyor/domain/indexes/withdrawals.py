@@ -7,9 +7,12 @@ decide who may upload the project there; in a promotion-only index, for those wh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from conveyor.domain.indexes.definitions import IndexName
 from conveyor.domain.people.access import may_promote, may_upload
+from conveyor.domain.words.notation import Reason, Sha256
+from conveyor.domain.words.records import Count, Given, Named, Record
 
 if TYPE_CHECKING:
     from conveyor.domain.indexes.definitions import Index
@@ -17,7 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class YankedFile:
+class NewYank(Record):
+    """A yank to be made; what is null is not narrowed."""
+
+    index: Annotated[IndexName | None, "Only in this index."] = None
+    filename: Annotated[Annotated[str, Given(1000)] | None, "Only this file of the release."] = None
+    reason: Annotated[Reason | None, "What installers and pages tell people."] = None
+
+
+@dataclass(frozen=True)
+class YankedFile(Record):
     """A file in an index, which a yank was said of or taken back from."""
 
     index: str
@@ -25,15 +37,16 @@ class YankedFile:
 
 
 @dataclass(frozen=True)
-class Yank:
+class Yank(Record):
     """What is true of files of a release after they were yanked, or the yank was taken back."""
 
     project: str
     version: str
     is_yanked: bool
     reason: str | None
-    files: tuple[YankedFile, ...]
-    """By filename, then index; those that were so before are among them."""
+    files: Annotated[
+        tuple[YankedFile, ...], "By filename, then index; those that were so before are among them."
+    ]
 
 
 def may_yank(identity: Identity, index: Index, project: str) -> None:
@@ -50,24 +63,21 @@ def may_yank(identity: Identity, index: Index, project: str) -> None:
 
 
 @dataclass(frozen=True)
-class DeletedFile:
+class DeletedFile(Record):
     """A distribution that was deleted; its filename is never given again."""
 
     filename: str
     version: str
-    sha256: str
-    size_bytes: int
+    sha256: Sha256
+    size_bytes: Annotated[Count, Named("size"), "Bytes."]
 
 
 @dataclass(frozen=True)
-class Deletion:
+class Deletion(Record):
     """What was deleted of a project: files of one release, or of all."""
 
     project: str
-    files: tuple[DeletedFile, ...]
-    """By version as text, then filename."""
-
-    @property
-    def size_bytes(self) -> int:
-        """What garbage collection will give back, of bytes that nothing else holds."""
-        return sum(file.size_bytes for file in self.files)
+    size_bytes: Annotated[
+        Count, Named("size"), "Bytes that garbage collection gives back, of those that nothing else holds."
+    ]
+    files: Annotated[tuple[DeletedFile, ...], "By version as text, then filename."]

@@ -13,7 +13,11 @@ import base64
 import binascii
 import hashlib
 import re
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
+from conveyor.domain.words.notation import Moment
+from conveyor.domain.words.records import NO_COLUMN, Column, Given, Option, Record, ShortText, Text
 from conveyor.errors import InvalidInput
 
 GIT_NAMESPACE = "git"
@@ -189,3 +193,70 @@ def key_id(raw: bytes) -> str:
 
 
 _HINT = "make one and register it: conveyor store worker add NAME --credentials FILE"
+
+
+# --- signers and workers as they cross the wire ------------------------------------------------------------
+
+Role = Literal["qa"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def _state(one: Signer | Worker) -> str:
+    if one.revoked_at:
+        return f"revoked {one.revoked_at}"
+    until = one.valid_until if isinstance(one, Signer) else None
+    return f"until {until}" if until else "valid"
+
+
+@dataclass(frozen=True)
+class NewSigner(Record):
+    """A person's public SSH key to be registered."""
+
+    principal: Annotated[ShortText, "Whose key it is, such as an e-mail address."]
+    public_key: Annotated[str, Given(16_384), "A line of a .pub file."]
+    role: Annotated[Role, "What their signatures are worth."] = "qa"
+    valid_until: Annotated[
+        Moment | None, "When it ends, such as 2030-12-31T00:00:00Z.", Option("valid-until", "TIME")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Signer(Record):
+    """A registered signer's key."""
+
+    principal: str
+    role: str
+    kind: Annotated[str, "Of the key: ssh.", NO_COLUMN]
+    public_key: Annotated[
+        str, "Its type and base64, no comment.", Column("KEY", lambda signer: fingerprint(signer.public_key))
+    ]
+    valid_until: Annotated[Moment | None, "null: until it is revoked.", Column("STATE", _state)]
+    registered_at: Annotated[Moment, NO_COLUMN]
+    revoked_at: Annotated[Moment | None, NO_COLUMN]
+
+
+@dataclass(frozen=True)
+class NewWorker(Record):
+    """A worker to be registered."""
+
+    name: ShortText
+    public_key: Annotated[Text, "PEM, Ed25519."]
+
+
+@dataclass(frozen=True)
+class IssuedWorker(Record):
+    """What a new worker needs to know; its token is shown this once."""
+
+    token: str = field(repr=False)
+    key_id: str
+
+
+@dataclass(frozen=True)
+class Worker(Record):
+    """A registered worker and its public key."""
+
+    name: str
+    key_id: Annotated[str, Column("KEY ID", lambda worker: f"{worker.key_id[:16]}…")]
+    public_key: Annotated[str, "PEM, Ed25519.", NO_COLUMN]
+    registered_at: Annotated[Moment, Column("STATE", _state)]
+    revoked_at: Annotated[Moment | None, NO_COLUMN]

@@ -11,11 +11,13 @@ The rules take the time as an argument, in seconds of any clock that only goes f
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from unicodedata import category
 
+from conveyor.domain.people.access import Scope, ScopeWord
+from conveyor.domain.words.records import Count, Described, Given, Record
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -148,3 +150,52 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+# --- users as they cross the wire --------------------------------------------------------------------------
+
+Password = Annotated[
+    str,
+    Given(MAX_PASSWORD_LENGTH),
+    Described(
+        pattern=r"^[^\u0000-\u001f\u007f-\u009f]+$",  # no control characters
+        shortest=MIN_PASSWORD_LENGTH,
+        longest=MAX_PASSWORD_LENGTH,
+    ),
+]
+UserName = Annotated[str, Given(200), Described(pattern="^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$")]
+
+
+@dataclass(frozen=True)
+class NewUser(Record):
+    """A user to be made."""
+
+    name: UserName
+    password: Annotated[Password | None, "null: it can only use tokens."] = field(
+        default=None, repr=False, kw_only=True
+    )
+    scopes: Annotated[tuple[ScopeWord, ...], "What it may do."]
+
+
+@dataclass(frozen=True)
+class MadeUser(Record):
+    """A user that was made."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+
+
+@dataclass(frozen=True)
+class NewPassword(Record):
+    """A new password of a user."""
+
+    password: Password = field(repr=False)
+    revoke_tokens: Annotated[bool, "Whether to revoke all tokens of the user too."] = False
+
+
+@dataclass(frozen=True)
+class PasswordChange(Record):
+    """What a new password means for the user's tokens."""
+
+    working_tokens: Annotated[Count, "How many go on working."]
+    revoked_tokens: Annotated[Count, "How many worked until now."]

@@ -16,11 +16,23 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from conveyor.domain.runs.states import holds_password
 from conveyor.domain.words.fields import Fields, read_json_object
-from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE
+from conveyor.domain.words.names import ProjectName
+from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE, Moment, Sha256
+from conveyor.domain.words.records import (
+    Count,
+    Described,
+    Given,
+    Judged,
+    Named,
+    Record,
+    ShortText,
+    read_json,
+    read_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,22 +50,98 @@ MAX_SIGNATURES = 8
 """One worker signs one statement; each further signature costs a check."""
 
 
+_TO_STANDARD = str.maketrans("-_", "+/")
+_FOUR = "[A-Za-z0-9+/]{4}"
+
+
+def _decoded(text: str) -> bytes:
+    """Standard or URL-safe alphabet; the DSSE protocol lets a signer choose either."""
+    return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
+
+
+def _fault_of_base64(text: str) -> str | None:
+    try:
+        _decoded(text)
+    except (binascii.Error, ValueError):
+        return "is not base64"
+    return None
+
+
+def _fault_of_signatures(signatures: list[Any]) -> str | None:
+    if not 1 <= len(signatures) <= MAX_SIGNATURES:
+        return f"holds {len(signatures)} signatures, not 1 to {MAX_SIGNATURES}"
+    key_ids = [str(one.get("keyid")) for one in signatures if isinstance(one, dict)]
+    return "holds two signatures of one key" if len(set(key_ids)) < len(key_ids) else None
+
+
+Base64 = Annotated[
+    str,
+    Given(MAX_ENVELOPE_BYTES),
+    Judged(_fault_of_base64),
+    Described(shortest=4, pattern=f"^({_FOUR})*({_FOUR}|[A-Za-z0-9+/]{{3}}=|[A-Za-z0-9+/]{{2}}==)$"),
+]
+
+
 @dataclass(frozen=True)
-class Evidence:
-    """One stored fact, as the gates see it."""
+class Evidence(Record):
+    """One stored fact about a release, as the gates see it."""
 
     kind: EvidenceKind
-    project: str
-    version: str
-    sha256: str | None
-    """The distribution it is about; ``None`` for a QA signature, which is about a commit."""
-    commit_id: str | None
+    sha256: Annotated[
+        Sha256 | None, "The distribution it is about; null for a QA signature, which is about a commit."
+    ]
+    commit_id: Annotated[str | None, Named("commit")]
+    signed_by: Annotated[str, "Name of the worker, or principal of the signer."]
+    received_at: Moment
+    is_signer_valid: Annotated[bool, "Whether the worker or signer is registered and not revoked now."]
     predicate: dict[str, Any]
-    signed_by: str
-    """Name of the worker, or principal of the signer."""
-    received_at: str
-    is_signer_valid: bool
-    """Whether the worker or signer is registered and not revoked now."""
+
+
+@dataclass(frozen=True)
+class NewTag(Record):
+    """The object of a signed git tag, handed in."""
+
+    project: ProjectName
+    tag_object: Annotated[Base64, "In base64."]
+
+    @property
+    def content(self) -> bytes:
+        """The tag object itself."""
+        return _decoded(self.tag_object)
+
+
+@dataclass(frozen=True)
+class TakenTag(Record):
+    """A tag that was taken in."""
+
+    version: str
+    principal: Annotated[str, "Whose signature it bears."]
+
+
+@dataclass(frozen=True)
+class TakenEvidence(Record):
+    """Evidence that was taken in."""
+
+    id: Count
+
+
+@dataclass(frozen=True)
+class DsseSignature(Record):
+    """A signature in an envelope."""
+
+    is_open = True
+    keyid: ShortText
+    sig: Base64
+
+
+@dataclass(frozen=True)
+class DsseEnvelope(Record):
+    """An envelope around an in-toto statement."""
+
+    is_open = True
+    payload: Annotated[Base64, "The statement."]
+    payload_type: Annotated[Literal["application/vnd.in-toto+json"], Named("payloadType")]
+    signatures: Annotated[tuple[DsseSignature, ...], Judged(_fault_of_signatures), "Over payload and type."]
 
 
 @dataclass(frozen=True)
@@ -138,19 +226,8 @@ def read_envelope(text: bytes) -> Envelope:
     Raises:
         InvalidInput: it is no DSSE envelope around an in-toto statement; names every fault.
     """
-    fields = Fields(read_json_object(text, what="the envelope"), what="the envelope")
-    fields.choice("payloadType", (PAYLOAD_TYPE,))
-    payload = _base64(fields, "payload", len(text))
-    parts = fields.parts("signatures")
-    if not 1 <= len(parts) <= MAX_SIGNATURES:
-        fields.fault("signatures", f"holds {len(parts)} signatures, not 1 to {MAX_SIGNATURES}")
-    signatures = tuple(
-        (part.text("keyid", max_length=200), _base64(part, "sig", 8192)) for part in parts[:MAX_SIGNATURES]
-    )
-    if len({key_id for key_id, _ in signatures}) < len(signatures):
-        fields.fault("signatures", "holds two signatures of one key")
-    fields.finish()
-    return Envelope(payload=payload, signatures=signatures)
+    read = read_record(DsseEnvelope, read_json(text, what="the envelope"), what="the envelope")
+    return Envelope(_decoded(read.payload), tuple((one.keyid, _decoded(one.sig)) for one in read.signatures))
 
 
 def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
@@ -255,16 +332,3 @@ def _check_equivalence(fields: Fields) -> None:
     for name in ("rc_sha256", "derived_sha256", "rebuilt_sha256"):
         fields.sha256(name)
     fields.choice("proof", ("identical", "members-identical"))
-
-
-def _base64(fields: Fields, name: str, max_length: int) -> bytes:
-    """Standard or URL-safe alphabet; the DSSE protocol lets a signer choose either."""
-    text = fields.text(name, max_length=max_length)
-    try:
-        return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
-    except (binascii.Error, ValueError):
-        fields.fault(name, "is not base64")
-        return b""
-
-
-_TO_STANDARD = str.maketrans("-_", "+/")

@@ -18,11 +18,14 @@ people may promote into any base.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from conveyor.domain.indexes.definitions import team_of
+from conveyor.domain.indexes.definitions import IndexName, team_of
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import reaches_index
+from conveyor.domain.releases.gates.judged import Verdict
+from conveyor.domain.words.names import ProjectName, VersionNumber
+from conveyor.domain.words.records import Named, Record
 from conveyor.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -30,33 +33,51 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
-    from conveyor.domain.releases.gates.judged import Verdict
 
 SEE_INDEXES = "see conveyor store index list"
 
 
 @dataclass(frozen=True)
-class Promotion:
+class NewPromotion(Record):
+    """A promotion that is asked for."""
+
+    project: ProjectName
+    version: VersionNumber
+    target: Annotated[IndexName, Named("to"), "The index it enters."]
+    source: Annotated[
+        IndexName | None, Named("from"), "The index it leaves; null: the one that leads to the other."
+    ] = None
+
+
+@dataclass(frozen=True)
+class Promotion(Record):
     """A release that is in the target now, and what the gates said."""
 
     project: str
     version: str
-    source: str | None
-    """The index it left; ``None``: it was in the target already and nothing moved."""
-    target: str
-    files: tuple[str, ...]
-    """Filenames of the whole release in the target."""
+    source: Annotated[
+        str | None, Named("from"), "The index it left; null: it was in the target already and nothing moved."
+    ]
+    target: Annotated[str, Named("to")]
+    files: Annotated[tuple[str, ...], "Filenames of the whole release in the target."]
     verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgement(Record):
     """What the gates on the way of a release to an index say now."""
 
     project: str
     version: str
-    target: str
-    verdicts: tuple[Verdict, ...]
+    target: Annotated[str, Named("to")]
+    verdicts: Annotated[tuple[Verdict, ...], "One for each gate."]
+
+
+@dataclass(frozen=True)
+class RunWay(Record):
+    """The way that a pipeline run carries a release."""
+
+    indexes: Annotated[tuple[str, ...], "From where it enters to the last."]
 
 
 @dataclass(frozen=True)

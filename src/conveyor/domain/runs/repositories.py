@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from conveyor.domain.people.access import must_have, reaches_index
 from conveyor.domain.words.addresses import address_kind, literal_address
+from conveyor.domain.words.names import ProjectName
+from conveyor.domain.words.notation import Moment
+from conveyor.domain.words.records import NO_COLUMN, Record, Text
 from conveyor.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
@@ -25,16 +28,31 @@ SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
 @dataclass(frozen=True)
-class Repository:
+class NewRepository(Record):
+    """A repository to be registered for a project."""
+
+    project: ProjectName
+    url: Annotated[Text, "As a worker reaches it, without credentials."]
+    is_local: Annotated[bool, "It may be a path, or at a private address."] = False
+
+
+@dataclass(frozen=True)
+class RepositoryRemoval(Record):
+    """A registration to be taken back."""
+
+    project: ProjectName
+    url: Text
+
+
+@dataclass(frozen=True)
+class Repository(Record):
     """A repository that administrators registered for a project."""
 
     project: str
-    """Normalized name."""
     url: str
-    is_local: bool
-    """Whether it may be a path, or at a loopback or private address."""
+    is_local: Annotated[bool, "Whether it may be a path, or at a loopback or private address."]
     registered_by: str
-    registered_at: str
+    registered_at: Annotated[Moment, NO_COLUMN]
 
 
 def canonical_url(url: str) -> str:

@@ -15,20 +15,22 @@ needs no new state.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from conveyor.domain.words.notation import from_utc_text
+from conveyor.domain.words.names import ProjectName, VersionNumber
+from conveyor.domain.words.notation import Commit, Moment, from_utc_text
+from conveyor.domain.words.records import Count, Given, Record, ShortText, Text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["running", "succeeded", "failed", "skipped"]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 STEP_STATES: tuple[StepState, ...] = get_args(StepState)
+MAX_DETAIL = 100_000
+"""Characters."""
 
 RUN_MOVES: Mapping[RunState, frozenset[RunState]] = {
     "requested": frozenset({"running", "cancelled"}),
@@ -48,15 +50,14 @@ STEP_MOVES: Mapping[StepState | None, frozenset[StepState]] = {
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Record):
     """One part of a run."""
 
     name: str
     state: StepState
-    started_at: str
-    finished_at: str | None
-    detail: Mapping[str, Any]
-    """What the step found or made; ``summary`` in it is one line for people."""
+    started_at: Moment
+    finished_at: Moment | None
+    detail: Annotated[Mapping[str, Any], "What it found or made; summary in it is one line for people."]
 
     @property
     def summary(self) -> str:
@@ -75,31 +76,68 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One pipeline run as the store knows it. Times are text, see ``times``."""
+class Run(Record):
+    """One pipeline run as the store knows it."""
 
-    id: int
+    id: Count
     repository: str
     ref: str
-    index: str
-    """Where its release enters the store; its bases say how it goes on."""
+    index: Annotated[str, "Where its release enters the store; its bases say how it goes on."]
     commit: str | None
     project: str | None
     version: str | None
     state: RunState
     worker: str | None
     requested_by: str
-    requested_at: str
-    claimed_at: str | None
-    finished_at: str | None
-    detail: str | None
-    """What failed, in one sentence."""
+    requested_at: Moment
+    claimed_at: Moment | None
+    finished_at: Moment | None
+    detail: Annotated[str | None, "What failed, in one sentence."]
     steps: tuple[Step, ...] = ()
 
     @property
     def has_ended(self) -> bool:
         """Whether no state can follow."""
         return not RUN_MOVES[self.state]
+
+
+@dataclass(frozen=True)
+class NewRun(Record):
+    """A commit or tag to be carried through."""
+
+    repository: Annotated[Text, "As a worker reaches it."]
+    ref: Annotated[str, Given(300), "Tag, branch or commit."]
+    index: Annotated[ShortText | None, "Where its release enters; null: the only index where it can."] = None
+
+
+@dataclass(frozen=True)
+class RunClaim(Record):
+    """A worker's wish for a run."""
+
+    worker: Annotated[ShortText, "Its name."]
+    run: Annotated[Count | None, "This one and no other; null: the oldest that waits."] = None
+
+
+@dataclass(frozen=True)
+class RunReport(Record):
+    """What the worker that holds a run found out; null leaves a fact as it is."""
+
+    commit: Commit | None = None
+    project: ProjectName | None = None
+    version: VersionNumber | None = None
+    detail: Annotated[Annotated[str, Given(MAX_DETAIL)] | None, "One sentence."] = None
+    state: RunState | None = None
+
+
+@dataclass(frozen=True)
+class StepReport(Record):
+    """The state of one step of a run."""
+
+    state: StepState
+    detail: Annotated[
+        Mapping[str, Any] | Annotated[str, Given(MAX_DETAIL)] | None,
+        "What it found or made, or one line for people; null leaves what is known.",
+    ] = None
 
 
 def check_run_move(before: RunState, after: RunState) -> bool:

@@ -7,11 +7,13 @@ is what the public index holds for alike.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 from packaging.utils import InvalidName as PackagingInvalidName
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from conveyor.domain.words.records import Described, Given
 from conveyor.errors import InvalidName, InvalidVersion
 
 __all__ = [
@@ -29,6 +31,21 @@ __all__ = [
 
 NAME_HINT = "use ASCII letters, digits, '.', '_' and '-', and a letter or a digit at both ends"
 LONGEST_NAME = 214
+
+ProjectName = Annotated[
+    str, Given(300), Described(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]{0,212}[A-Za-z0-9])?$")
+]
+"""The name of a project as a caller gives it, in any spelling."""
+VersionNumber = Annotated[
+    str,
+    Given(300),
+    Described(
+        longest=100,
+        pattern=r"^[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?"
+        r"(\+[a-z0-9]+(\.[a-z0-9]+)*)?$",
+    ),
+]
+"""The version that a caller gives; others of PEP 440's spellings are understood as well."""
 """Characters. Filesystems end a filename at 255 bytes, and a wheel's name goes on after the project."""
 LOOKALIKES = (("-", ""), ("0", "o"), ("1", "l"), ("i", "l"))
 """What is replaced, one after the other, in a normalized name for its skeleton."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
-from conveyor.domain.words.records import Described, Given, Matching
+from conveyor.domain.words.records import Count, Described, Given, Matching, Record
 from conveyor.errors import InvalidInput
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -83,3 +85,29 @@ def with_store(text: str | None, option: str, store: str) -> str | None:
     if found.group() == _FOLDER:
         return text.removesuffix(_FOLDER) + place if option == "--data" else text
     return f"{text} {place}"
+
+
+# --- the store as a whole, as it crosses the wire ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoreStatus(Record):
+    """Which store it is, and how new."""
+
+    version: Annotated[str, "Of the product."]
+    store: Annotated[str, "Its id."]
+    serial: Annotated[Count, "Of its newest change."]
+
+
+@dataclass(frozen=True)
+class Event(Record):
+    """One change, as it stands in the audit log."""
+
+    serial: Count
+    at: Moment
+    actor: str
+    action: str
+    index: str | None
+    project: str | None
+    version: str | None
+    detail: Mapping[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes import definitions as rows
-from conveyor.catalog.indexes.definitions import ClaimRow, claims_on
-from conveyor.domain.indexes.definitions import is_claimed
+from conveyor.catalog.indexes.definitions import claims_on
+from conveyor.domain.indexes.definitions import MadeClaim, is_claimed
 from conveyor.domain.indexes.policy import may_claim_name, must_ask_upstream
 from conveyor.domain.people.access import may_administer, may_claim
 from conveyor.domain.words.names import project_name
@@ -47,7 +47,7 @@ def claim_name(
     *,
     is_prefix: bool = False,
     upstream_has: bool | None = None,
-) -> tuple[ClaimRow, bool]:
+) -> tuple[MadeClaim, bool]:
     """Claim a project's name, or every name that begins with a prefix; and whether the claim is new.
 
     Claiming again what is claimed changes nothing and succeeds. A prefix needs an administrator: upstream
@@ -99,15 +99,15 @@ def claim_for_upload(change: Change, project: NormalizedName) -> None:
     _write(change, project, is_prefix=False)
 
 
-def list_claims(store: Store, identity: Identity) -> list[ClaimRow]:
+def list_claims(store: Store, identity: Identity) -> list[MadeClaim]:
     """Every claim of the store, by name; for administrators."""
     may_administer(identity)
     with read(store) as connection:
         return rows.list_claims(connection)
 
 
-def _write(change: Change, name: NormalizedName, *, is_prefix: bool) -> ClaimRow:
-    claim = ClaimRow(name=name, is_prefix=is_prefix, claimed_by=change.actor, claimed_at=change.at)
+def _write(change: Change, name: NormalizedName, *, is_prefix: bool) -> MadeClaim:
+    claim = MadeClaim(name=name, is_prefix=is_prefix, claimed_by=change.actor, claimed_at=change.at)
     if rows.insert_claim(change.connection, claim):
         # A prefix touches pages of many projects: an event without a project touches all of them.
         change.event(

@@ -9,13 +9,12 @@ from conveyor.domain.indexes.definitions import Index, check_new_index
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.releases.gates import GATES
+from conveyor.domain.words.records import as_json
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from conveyor.domain.indexes.definitions import IndexMode
+    from conveyor.domain.indexes.definitions import NewIndex
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
 
@@ -46,16 +45,7 @@ def get_index(store: Store, identity: Identity, name: str) -> Index:
     return indexes[name]
 
 
-def create_index(
-    store: Store,
-    identity: Identity,
-    name: str,
-    *,
-    mode: IndexMode,
-    bases: Sequence[str] = (),
-    gates: Sequence[str] = (),
-    is_private: bool = False,
-) -> Index:
+def create_index(store: Store, identity: Identity, asked: NewIndex) -> Index:
     """Make a local index; whether it accepts uploads is fixed from here on.
 
     Raises:
@@ -65,18 +55,19 @@ def create_index(
     """
     # 1. who asks
     may_administer(identity)
-    wanted = Index(name, "local", mode, bases=tuple(bases), gates=tuple(gates), is_private=is_private)
+    wanted = Index(asked.name, "local", asked.mode, asked.bases or (), asked.gates or (), asked.is_private)
     with record_change(store, actor=identity.name) as change:
         # 2. what is there
         existing = all_indexes(change.connection)
         check_new_index(wanted, existing, known_gates=frozenset(GATES))
-        if name in existing:
-            raise Conflict(f'there is already an index "{name}"', hint="see conveyor store index list")
+        if wanted.name in existing:
+            raise Conflict(f'there is already an index "{wanted.name}"', hint="see conveyor store index list")
         # 3. the rows and the event
         insert_index(change.connection, wanted, created_at=change.at)
+        detail = as_json(wanted)
         change.event(
             "create-index",
-            index=name,
-            detail={"mode": mode, "bases": list(bases), "gates": list(gates), "is_private": is_private},
+            index=wanted.name,
+            detail={name: detail[name] for name in ("mode", "bases", "gates", "is_private")},
         )
     return wanted

@@ -6,7 +6,7 @@ both its own. The private key never comes here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.people import signers as rows
@@ -19,6 +19,7 @@ from conveyor.domain.people.access import (
     may_administer,
 )
 from conveyor.domain.people.keys import (
+    IssuedWorker,
     check_principal,
     fingerprint,
     key_id,
@@ -26,41 +27,31 @@ from conveyor.domain.people.keys import (
     read_public_key,
     write_public_key,
 )
+from conveyor.domain.words.records import as_json
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.people.tokens import future_text, insert_new_token
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from conveyor.catalog.people.signers import Signer, Worker
+    from conveyor.domain.people.keys import NewSigner, Signer, Worker
     from conveyor.operations.store.store import Store
 
-ROLES = ("qa",)
 
-
-def add_signer(
-    store: Store,
-    identity: Identity,
-    principal: str,
-    public_key: str,
-    *,
-    role: str = "qa",
-    valid_until: str | None = None,
-) -> Signer:
-    """Register a key (the line of a ``.pub`` file) for a person; ``valid_until`` ``None``: until revoked.
+def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
+    """Register a person's key.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        InvalidInput: the name, the key, the role or the time is not allowed.
+        InvalidInput: the name, the key or the time is not allowed.
         Conflict: the key is registered already; a revoked key never counts again.
     """
     may_administer(identity)
-    check_principal(principal)
-    key = parse_public_key(public_key)
-    if role not in ROLES:
-        raise InvalidInput(f'there is no role "{role[:50]}"', hint=f"the roles are {', '.join(ROLES)}")
-    until = None if valid_until is None else future_text(valid_until, store.clock())
-    if valid_until is not None and until is None:
-        raise InvalidInput(f'"{valid_until[:40]}" is not a future time, such as 2030-12-31T00:00:00Z')
+    check_principal(asked.principal)
+    key = parse_public_key(asked.public_key)
+    until = None if asked.valid_until is None else future_text(asked.valid_until, store.clock())
+    if asked.valid_until is not None and until is None:
+        raise InvalidInput(f'"{asked.valid_until[:40]}" is not a future time, such as 2030-12-31T00:00:00Z')
+    checked = replace(asked, public_key=key, valid_until=until)
     with record_change(store, actor=identity.name) as change:
         known = rows.find_signer(change.connection, key)
         if known is not None:
@@ -69,18 +60,9 @@ def add_signer(
                 f"the key {fingerprint(key)} of {known.principal} {state}",
                 hint="make a new key: ssh-keygen -t ed25519",
             )
-        rows.insert_signer(
-            change.connection,
-            principal=principal,
-            role=role,
-            public_key=key,
-            valid_until=until,
-            registered_at=change.at,
-        )
-        change.event(
-            "add-signer",
-            detail={"principal": principal, "role": role, "key": fingerprint(key), "valid_until": until},
-        )
+        rows.insert_signer(change.connection, checked, registered_at=change.at)
+        detail = {name: value for name, value in as_json(checked).items() if name != "public_key"}
+        change.event("add-signer", detail={**detail, "key": fingerprint(key)})
         signer = rows.find_signer(change.connection, key)
     assert signer is not None  # noqa: S101 - written above, in the same transaction
     return signer
@@ -101,7 +83,7 @@ def revoke_signer(store: Store, identity: Identity, principal: str, public_key: 
             for signer in rows.list_signers(change.connection)
             if signer.principal == principal
             and key in (None, signer.public_key)
-            and rows.revoke_signer(change.connection, signer.id, revoked_at=change.at)
+            and rows.revoke_signer(change.connection, signer.public_key, revoked_at=change.at)
         ]
         if not revoked:
             raise NotFound(f"{principal} has no key to revoke", hint="see conveyor store signer list")
@@ -117,17 +99,7 @@ def list_signers(store: Store, identity: Identity) -> list[Signer]:
         return rows.list_signers(connection)
 
 
-@dataclass(frozen=True)
-class RegisteredWorker:
-    """What a new worker needs to know."""
-
-    name: str
-    key_id: str
-    token: str = field(repr=False)
-    """Shown once."""
-
-
-def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> RegisteredWorker:
+def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> IssuedWorker:
     """Register a worker with its public key (PEM, Ed25519), a user of the same name and a token.
 
     The token may read, upload and promote, not claim names: that is a decision of people.
@@ -159,7 +131,7 @@ def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> 
         wanted = NewToken(name, scopes=tuple(sorted(WORKER_SCOPES)), description="pipeline worker")
         token = insert_new_token(change, wanted).secret
         change.event("add-worker", detail={"worker": name, "key_id": known_as})
-    return RegisteredWorker(name=name, key_id=known_as, token=token)
+    return IssuedWorker(token=token, key_id=known_as)
 
 
 def revoke_worker(store: Store, identity: Identity, name: str) -> None:

@@ -18,7 +18,7 @@ from conveyor.domain.people.access import (
     check_user_name,
     may_administer,
 )
-from conveyor.domain.people.passwords import MAX_PASSWORD_LENGTH, check_password
+from conveyor.domain.people.passwords import MAX_PASSWORD_LENGTH, PasswordChange, check_password
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import read, record_change
 
@@ -36,16 +36,6 @@ class Account:
 
     identity: Identity
     password_hash: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class PasswordChange:
-    """What a new password means for the user's tokens."""
-
-    working_tokens: int
-    """How many go on working."""
-    revoked_tokens: int
-    """How many worked until now."""
 
 
 def add_user(

@@ -33,8 +33,8 @@ from conveyor.operations.store.store import read, record_change
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from conveyor.catalog.people.signers import Signer, Worker
     from conveyor.catalog.releases.evidence import EvidenceSubject
+    from conveyor.domain.people.keys import Signer, Worker
     from conveyor.domain.releases.evidence import Envelope, EvidenceKind, WorkerStatement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store.store import Store

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import quote
 
 from packaging.version import Version
@@ -13,67 +12,29 @@ from conveyor.catalog.indexes.mirrored import mirrored_projects_of
 from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.releases.projects import find_project, find_release
-from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import not_here, readable_indexes
+from conveyor.domain.releases.standing import (
+    ProjectReleases,
+    Release,
+    ReleaseFile,
+    ReleaseSummary,
+    farthest,
+)
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import NotFound, Unauthorized
 from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from sqlalchemy import Connection
 
     from conveyor.catalog.releases.distributions import PlacedFile
-    from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
-    from conveyor.domain.releases.evidence import Evidence
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
 
 _ELSEWHERE = "check the spelling of its name, or upload it first"
 _MOST_NAMED = 10
 """How many versions the hint of an error names."""
-
-
-@dataclass(frozen=True)
-class ReleaseSummary:
-    """One release in the list of a project."""
-
-    version: str
-    indexes: tuple[str, ...]
-    file_count: int
-
-
-@dataclass(frozen=True)
-class ProjectReleases:
-    """A project and its releases, newest version first."""
-
-    name: str
-    display_name: str
-    claimed_by: str | None
-    releases: tuple[ReleaseSummary, ...]
-
-
-@dataclass(frozen=True)
-class VisibleRelease:
-    """One release, as far as the caller may see it."""
-
-    project: str
-    version: str
-    index: str
-    """Where it is; of several indexes, the one that the others lead to."""
-    indexes: tuple[str, ...]
-    is_closed: bool
-    files: tuple[PlacedFile, ...]
-    """Each file once."""
-    evidence: tuple[Evidence, ...]
-    """On these files and on the release as a whole, oldest first."""
-
-
-def file_url(file: PlacedFile) -> str:
-    """The path under which the store serves a file."""
-    return f"/packages/{file.sha256}/{quote(file.filename)}"
 
 
 def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
@@ -123,13 +84,13 @@ def is_project_known(store: Store, name: str) -> bool:
         return any(one.is_present for one in mirrored.values())
 
 
-def get_release(store: Store, identity: Identity, project: str, version: str) -> VisibleRelease:
+def get_release(store: Store, identity: Identity, project: str, version: str) -> Release:
     """One release; raises as ``release_in``."""
     with read(store) as connection:
         return release_in(connection, identity, project, version)
 
 
-def release_in(connection: Connection, identity: Identity, project: str, version: str) -> VisibleRelease:
+def release_in(connection: Connection, identity: Identity, project: str, version: str) -> Release:
     """One release, as this transaction sees it.
 
     Raises:
@@ -156,7 +117,7 @@ def _no_release(
     return not_here(NotFound(f"there is no {project} {version} in this store", hint=hint), identity, indexes)
 
 
-def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[VisibleRelease]:
+def releases_of_commit(store: Store, identity: Identity, project: str, commit: str) -> list[Release]:
     """The releases of a project with build evidence that names this commit, oldest evidence first.
 
     Raises:
@@ -174,7 +135,7 @@ def releases_of_commit(store: Store, identity: Identity, project: str, commit: s
     return [release for release in found if release is not None]
 
 
-def _release(connection: Connection, identity: Identity, project: str, version: str) -> VisibleRelease | None:
+def _release(connection: Connection, identity: Identity, project: str, version: str) -> Release | None:
     indexes = all_indexes(connection)
     seen = readable_indexes(indexes, identity, project=project)
     placed = [file for file in rows.placements_of_release(connection, project, version) if file.index in seen]
@@ -183,22 +144,30 @@ def _release(connection: Connection, identity: Identity, project: str, version: 
         return None
     present = sorted({file.index for file in placed})
     shown = {None, *(file.sha256 for file in placed)}  # a signature on a commit is about no file
-    return VisibleRelease(
+    return Release(
         project=project,
         version=version,
-        index=_farthest(present, indexes),
+        index=farthest(present, indexes),
         indexes=tuple(present),
         is_closed=row.closed_at is not None,
-        files=tuple({file.filename: file for file in placed}.values()),
+        files=tuple({file.filename: _file(file) for file in placed}.values()),
         evidence=tuple(
             one for one in evidence_of_release(connection, project, version) if one.sha256 in shown
         ),
     )
 
 
-def _farthest(present: Collection[str], indexes: Mapping[str, Index]) -> str:
-    """The index that most of the others lead to: the farthest a release has come."""
-    return max(
-        present,
-        key=lambda name: (sum(name in resolution_order(other, indexes) for other in present), name),
+def _file(placed: PlacedFile) -> ReleaseFile:
+    """A file with the path under which the store serves it."""
+    return ReleaseFile(
+        filename=placed.filename,
+        packagetype=cast("Literal['bdist_wheel', 'sdist']", placed.packagetype),
+        sha256=placed.sha256,
+        size_bytes=placed.size_bytes,
+        url=f"/packages/{placed.sha256}/{quote(placed.filename)}",
+        uploaded_at=placed.uploaded_at,
+        uploaded_by=placed.uploaded_by,
+        requires_python=placed.requires_python,
+        is_yanked=placed.is_yanked,
+        yank_reason=placed.yank_reason,
     )

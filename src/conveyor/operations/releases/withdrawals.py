@@ -171,7 +171,7 @@ def delete_files(
         delete_empty_releases(connection, name)
         for file in files:
             retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)
-        deletion = Deletion(name, tuple(files))
+        deletion = Deletion(name, sum(file.size_bytes for file in files), tuple(files))
         take_stored_bytes(connection, name, deletion.size_bytes)
         # 4. who did it
         change.event(

@@ -20,7 +20,7 @@ from conveyor.settings import UpstreamSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.catalog.database.events import Event
+    from conveyor.domain.words.notation import Event
     from conveyor.operations.store.store import Store
 
 

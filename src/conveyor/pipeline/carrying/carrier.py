@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from conveyor.client.problems import Problem, error_from
 from conveyor.errors import ConveyorError
 from conveyor.pipeline.carrying.runs import Outcome, carry
 from conveyor.pipeline.engine import engine
@@ -22,7 +23,6 @@ from conveyor.pipeline.engine.engine import Engine
 from conveyor.pipeline.engine.isolation import Workplace, watched
 from conveyor.pipeline.engine.steps import (
     Done,
-    Failure,
     Reporter,
     carry_out,
     say_to_stderr,
@@ -147,13 +147,15 @@ def work_folder(state: Path, work_id: str) -> Path:
 def error_of(outcome: Outcome) -> ConveyorError:
     """What a failed outcome failed of, as an error."""
     facts = outcome.error or {}
-    failure = Failure(
-        facts.get("kind", "StepFailed"),
-        facts.get("message", outcome.detail),
-        facts.get("hint"),
-        facts.get("log", ""),
+    problem = Problem(
+        title=facts.get("kind", "StepFailed"),
+        detail=facts.get("message", outcome.detail),
+        status=0,
+        hint=facts.get("hint"),
+        faults=tuple(facts.get("faults", ())),
+        log=facts.get("log", ""),
     )
-    return failure.error()
+    return error_from(problem)
 
 
 def _digest(*words: str) -> str:

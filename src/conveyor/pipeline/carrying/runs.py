@@ -158,6 +158,7 @@ def _failed(error: ConveyorError, packaged: Packaged | None) -> Outcome:
         "kind": type(error).__name__,
         "message": error.message,
         "hint": error.hint,
+        "faults": list(getattr(error, "faults", ())),
         "log": getattr(error, "log", ""),
         "exit_code": error.exit_code,
     }

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from types import TracebackType
 
-SCHEMA = "2"
+SCHEMA = "3"
 """Number of the shape of our workflows: one more whenever steps or their results change. The engine resumes
 only workflows of its own number; left to itself the library would count every edit as a new shape."""
 MAX_RECOVERY_ATTEMPTS = 3

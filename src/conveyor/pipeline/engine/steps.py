@@ -10,18 +10,18 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from conveyor import errors
-from conveyor.errors import ConveyorError, PromotionRefused, StepFailed, StorageFailed, StoreUnreachable
+from conveyor.client.problems import Problem, error_from, problem_of
+from conveyor.errors import ConveyorError, StepFailed, StorageFailed, StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.client.store import StoreClient
-    from conveyor.domain.releases.gates.judged import Verdict
+    from conveyor.domain.runs.states import StepState
 
 R = TypeVar("R")
 RETRY_SECONDS = (0.5, 2.0, 5.0)
@@ -37,26 +37,6 @@ class Done(Generic[R]):
     summary: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     is_skipped: bool = False
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An error as plain data: it is kept in the engine's state, where exceptions do not last."""
-
-    kind: str
-    message: str
-    hint: str | None
-    log: str = ""
-    verdicts: tuple[Verdict, ...] = ()
-
-    def error(self) -> ConveyorError:
-        """The error again, of its own class."""
-        kind: type[ConveyorError] = getattr(errors, self.kind, StepFailed)
-        if issubclass(kind, PromotionRefused):
-            return kind(self.message, verdicts=self.verdicts, hint=self.hint)
-        if issubclass(kind, StepFailed):
-            return kind(self.message, log=self.log, hint=self.hint)
-        return kind(self.message, hint=self.hint)
 
 
 class Steps(Protocol):
@@ -82,7 +62,7 @@ class Reporter:
         self.run_id = run_id
         self.say = say or (lambda _line: None)
 
-    def step(self, name: str, state: str, seconds: float | None = None, **detail: Any) -> None:  # noqa: ANN401 - JSON
+    def step(self, name: str, state: StepState, seconds: float | None = None, **detail: Any) -> None:  # noqa: ANN401 - JSON
         """Note a step's state."""
         if seconds is not None:
             detail["seconds"] = round(seconds, 3)
@@ -101,34 +81,32 @@ class Reporter:
             with_patience(lambda: client.runs.update(run_id, **fields))
 
 
-def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Failure:
+def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Problem:
     """Do a step: report its beginning and end, try again when the store is away, turn errors into values."""
     started = time.monotonic()
     reporter.step(name, "running")
     try:
         done = with_patience(function)
     except ConveyorError as error:
-        failure = Failure(
-            type(error).__name__, error.message, error.hint,
-            getattr(error, "log", "")[-LOG_CHARACTERS:], getattr(error, "verdicts", ()),
-        )  # fmt: skip
+        failure = problem_of(error)
+        failure = replace(failure, log=failure.log[-LOG_CHARACTERS:])
     except Exception as error:  # noqa: BLE001 - a bug of ours must end the step, not hang the run
-        failure = Failure("StepFailed", f"{type(error).__name__}: {error}", None, traceback.format_exc())
+        failure = problem_of(StepFailed(f"{type(error).__name__}: {error}", log=traceback.format_exc()))
     else:
-        state = "skipped" if done.is_skipped else "succeeded"
+        state: StepState = "skipped" if done.is_skipped else "succeeded"
         reporter.step(name, state, time.monotonic() - started, summary=done.summary, **done.facts)
         return done
     reporter.step(
-        name, "failed", time.monotonic() - started, summary=failure.message.splitlines()[0],
-        error=failure.kind, message=failure.message, hint=failure.hint, log=failure.log,
+        name, "failed", time.monotonic() - started, summary=failure.detail.splitlines()[0],
+        error=failure.title, message=failure.detail, hint=failure.hint, log=failure.log,
     )  # fmt: skip
     return failure
 
 
-def value_of(outcome: Done[R] | Failure) -> R:
+def value_of(outcome: Done[R] | Problem) -> R:
     """The value of a step that was done; raises the error of one that failed."""
-    if isinstance(outcome, Failure):
-        raise outcome.error()
+    if isinstance(outcome, Problem):
+        raise error_from(outcome)
     return outcome.value
 
 

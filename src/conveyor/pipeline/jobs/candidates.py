@@ -30,7 +30,7 @@ from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
-    from conveyor.client.answers import Release
+    from conveyor.domain.releases.standing import Release
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.distributions import BuiltRelease

@@ -14,8 +14,8 @@ from conveyor.errors import Conflict, PromotionRefused
 from conveyor.pipeline.engine.steps import Done
 
 if TYPE_CHECKING:
-    from conveyor.client.answers import Release
     from conveyor.domain.releases.gates.judged import Verdict
+    from conveyor.domain.releases.standing import Release
     from conveyor.pipeline.engine.worker import Keeper
 
 

@@ -23,8 +23,8 @@ from conveyor.pipeline.jobs.suite import Subject, run_tests
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conveyor.client.answers import Release, ReleaseFile
     from conveyor.domain.releases.evidence import Evidence, FactsOfTests
+    from conveyor.domain.releases.standing import Release, ReleaseFile
     from conveyor.domain.releases.tested import TestedEnvironment
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from conveyor.domain.words.fields import Fields, read_json_object
 from conveyor.domain.words.records import Record, as_json, read_json, read_record, reference_to, schema_of
 from conveyor.errors import InvalidInput, UpstreamFailed
 
@@ -44,10 +43,6 @@ class Call:
     body: bytes
     upstream_has: Callable[[NormalizedName], bool] = nobody_to_ask
     """Whether upstream has a project of that name; raises UpstreamFailed."""
-
-    def fields(self, what: str) -> Fields:
-        """The fields of the JSON body; ``what`` names it in faults, such as ``the token``."""
-        return Fields(read_json_object(self.body, what="the body"), what=what)
 
     def read(self, record: type[R], *, what: str) -> R:
         """The record in the JSON body; ``what`` names it in faults, such as ``the token``."""
@@ -111,9 +106,9 @@ class Endpoint:
     """Its docstring's first line is the summary in the OpenAPI document."""
     right: Scope | None
     """The scope a caller needs; ``None``: none. Without credentials "read" shows what is public."""
-    answers: Mapping[int, type[Record] | ListOf | Schema | None]
+    answers: Mapping[int, type[Record] | ListOf | None]
     """Status → what the body is, ``None``: no body. Errors are the same everywhere and not listed here."""
-    body: type[Record] | Schema | None = None
+    body: type[Record] | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
     """Name → what it may be, as a record would say it of a field."""
     required_query: tuple[str, ...] = ()
@@ -129,9 +124,7 @@ class Endpoint:
     @property
     def body_schema(self) -> Schema | None:
         """The schema of the body."""
-        if self.body is None or isinstance(self.body, dict):
-            return self.body
-        return schema_of(self.body)
+        return None if self.body is None else schema_of(self.body)
 
     @property
     def summary(self) -> str:

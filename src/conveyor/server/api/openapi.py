@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.words.records import Record, Schema, records_in, reference_to, schema_of
+from conveyor.client.problems import Problem
+from conveyor.domain.words.names import ProjectName, VersionNumber
+from conveyor.domain.words.records import Record, Text, records_in, reference_to, schema_of
 from conveyor.server.api.endpoints import ListOf
-from conveyor.server.api.schemas import COMPONENTS, PROJECT, VERSION, given, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conveyor.domain.words.records import Schema
     from conveyor.server.api.endpoints import Endpoint
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
-_PATH_SCHEMAS = {"project": PROJECT, "version": VERSION}
+_IN_PATH = {"project": ProjectName, "version": VersionNumber}
 _NO_CREDENTIALS: dict[str, list[str]] = {}
 
 
@@ -33,7 +35,7 @@ def openapi_document(endpoints: Sequence[Endpoint], *, version: str) -> dict[str
         },
         "paths": paths,
         "components": {
-            "schemas": COMPONENTS | _components(endpoints),
+            "schemas": _components(endpoints),
             "securitySchemes": {
                 "basic": {
                     "type": "http",
@@ -50,7 +52,7 @@ def _components(endpoints: Sequence[Endpoint]) -> dict[str, Schema]:
     """The schema of every record that is asked for or answered, by the name of its class."""
     given = [one.body for one in endpoints]
     answers = [answer for one in endpoints for answer in one.answers.values()]
-    told = [one.record if isinstance(one, ListOf) else one for one in answers]
+    told = [Problem, *(one.record if isinstance(one, ListOf) else one for one in answers)]
     return {
         part.__name__: schema_of(part, is_told=is_told)
         for records, is_told in ((given, False), (told, True))
@@ -70,7 +72,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             **{str(status): _response(schema) for status, schema in endpoint.answers.items()},
             "default": {
                 "description": "An error, with what to do next.",
-                "content": {"application/problem+json": {"schema": named("Problem")}},
+                "content": {"application/problem+json": {"schema": reference_to(Problem)}},
             },
         },
     }
@@ -91,7 +93,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": _schema(endpoint.in_path.get(name, _PATH_SCHEMAS.get(name, given()))),
+            "schema": _schema(endpoint.in_path.get(name, _IN_PATH.get(name, Text))),
         }
         for name in _PARAMETER.findall(endpoint.path)
     ]
@@ -115,8 +117,6 @@ def _response(answer: object) -> dict[str, Any]:
 
 
 def _schema(asked: object) -> Schema:
-    if isinstance(asked, dict):
-        return asked
     if isinstance(asked, ListOf):
         return asked.schema()
     if isinstance(asked, type) and issubclass(asked, Record):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from conveyor.domain.runs.repositories import NewRepository, Repository, RepositoryRemoval
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
-from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import FLAG, MOMENT, PROJECT, TEXT, given, listed, record
+from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -15,31 +14,22 @@ if TYPE_CHECKING:
 
 def get_repositories(call: Call) -> Answer:
     """Every repository that runs may be asked for, by project."""
-    found = list_repositories(call.store, call.identity)
-    return Answer({"repositories": [asdict(repository) for repository in found]})
+    return Answer({"repositories": list_repositories(call.store, call.identity)})
 
 
 def post_repository(call: Call) -> Answer:
     """Let runs of a repository be asked for, and release this project."""
-    fields = call.fields("the repository")
-    project, url = fields.text("project", max_length=300), fields.text("url")
-    is_local = fields.flag("is_local", default=False)
-    fields.finish(is_closed=True)
-    return Answer(asdict(add_repository(call.store, call.identity, project, url, is_local=is_local)), 201)
+    asked = call.read(NewRepository, what="the repository")
+    repository = add_repository(call.store, call.identity, asked.project, asked.url, is_local=asked.is_local)
+    return Answer(repository, 201)
 
 
 def post_repository_removal(call: Call) -> Answer:
     """Let no further run of a repository release this project."""
-    fields = call.fields("the repository")
-    project, url = fields.text("project", max_length=300), fields.text("url")
-    fields.finish(is_closed=True)
-    remove_repository(call.store, call.identity, project, url)
+    asked = call.read(RepositoryRemoval, what="the repository")
+    remove_repository(call.store, call.identity, asked.project, asked.url)
     return Answer(None, 204)
 
-
-_REPOSITORY = record(
-    {"project": TEXT, "url": TEXT, "is_local": FLAG, "registered_by": TEXT, "registered_at": MOMENT}
-)
 
 ENDPOINTS = (
     Endpoint(
@@ -47,22 +37,22 @@ ENDPOINTS = (
         "/repositories",
         get_repositories,
         right="admin",
-        answers={200: record({"repositories": listed(_REPOSITORY)})},
+        answers={200: ListOf("repositories", Repository)},
     ),
     Endpoint(
         "POST",
         "/repositories",
         post_repository,
         right="admin",
-        body=record({"project": PROJECT, "url": given()}, {"is_local": FLAG}),
-        answers={201: _REPOSITORY},
+        body=NewRepository,
+        answers={201: Repository},
     ),
     Endpoint(
         "POST",
         "/repositories/removals",
         post_repository_removal,
         right="admin",
-        body=record({"project": PROJECT, "url": given()}),
+        body=RepositoryRemoval,
         answers={204: None},
     ),
 )

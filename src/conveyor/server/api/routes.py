@@ -23,7 +23,7 @@ from starlette.routing import Route, request_response
 
 from conveyor import installed_version
 from conveyor.domain.people.access import must_have
-from conveyor.domain.words.fields import MAX_TEXT_LENGTH
+from conveyor.domain.words.records import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
     evidence,

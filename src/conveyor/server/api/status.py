@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor import installed_version
+from conveyor.domain.words.notation import Event, StoreStatus
+from conveyor.domain.words.records import Count
 from conveyor.operations.store.facts import list_events, store_id
-from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import ANY_OBJECT, COUNT, MOMENT, TEXT, listed, nullable, record
+from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -15,64 +16,23 @@ if TYPE_CHECKING:
 
 def get_status(call: Call) -> Answer:
     """The version of the product, the id of the store, the serial of its newest change."""
-    return Answer(
-        {
-            "version": installed_version(),
-            "store": store_id(call.store),
-            "serial": call.store.newest.read(),
-        }
-    )
+    return Answer(StoreStatus(installed_version(), store_id(call.store), call.store.newest.read()))
 
 
 def get_events(call: Call) -> Answer:
     """The changes after a serial, oldest first, a thousand at most."""
     since = call.query_number("since", default=0)
-    return Answer(
-        {
-            "events": [
-                {
-                    "serial": event.serial,
-                    "at": event.at,
-                    "actor": event.actor,
-                    "action": event.action,
-                    "index": event.index,
-                    "project": event.project,
-                    "version": event.version,
-                    "detail": dict(event.detail),
-                }
-                for event in list_events(call.store, call.identity, since=since)
-            ]
-        }
-    )
+    return Answer({"events": list_events(call.store, call.identity, since=since)})
 
-
-_EVENT = record(
-    {
-        "serial": COUNT,
-        "at": MOMENT,
-        "actor": TEXT,
-        "action": TEXT,
-        "index": nullable(TEXT),
-        "project": nullable(TEXT),
-        "version": nullable(TEXT),
-        "detail": ANY_OBJECT,
-    }
-)
 
 ENDPOINTS = (
-    Endpoint(
-        "GET",
-        "/status",
-        get_status,
-        right=None,
-        answers={200: record({"version": TEXT, "store": TEXT, "serial": COUNT})},
-    ),
+    Endpoint("GET", "/status", get_status, right=None, answers={200: StoreStatus}),
     Endpoint(
         "GET",
         "/events",
         get_events,
         right="admin",
-        query={"since": COUNT},
-        answers={200: record({"events": listed(_EVENT)})},
+        query={"since": Count},
+        answers={200: ListOf("events", Event)},
     ),
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.notation import LONGEST_REASON
+from conveyor.domain.indexes.definitions import IndexName
+from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
+from conveyor.domain.words.records import Text
 from conveyor.operations.releases.withdrawals import delete_files, unyank_release, yank_release
 from conveyor.server.api.endpoints import Answer, Endpoint
-from conveyor.server.api.schemas import COUNT, FLAG, INDEX_NAME, SHA256, TEXT, given, listed, nullable, record
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -16,21 +16,17 @@ if TYPE_CHECKING:
 
 def put_yank(call: Call) -> Answer:
     """Yank a release, or one file of it, in one index or wherever it is."""
-    fields = call.fields("the yank")
-    index = fields.optional_text("index", max_length=200)
-    filename = fields.optional_text("filename", max_length=1000)
-    reason = fields.optional_text("reason", max_length=LONGEST_REASON)
-    fields.finish(is_closed=True)
+    asked = call.read(NewYank, what="the yank")
     yank = yank_release(
         call.store,
         call.identity,
         call.path["project"],
         call.path["version"],
-        index=index,
-        filename=filename,
-        reason=reason,
+        index=asked.index,
+        filename=asked.filename,
+        reason=asked.reason,
     )
-    return Answer(asdict(yank))
+    return Answer(yank)
 
 
 def delete_yank(call: Call) -> Answer:
@@ -43,19 +39,10 @@ def delete_yank(call: Call) -> Answer:
         index=call.query.get("index"),
         filename=call.query.get("filename"),
     )
-    return Answer(asdict(yank))
+    return Answer(yank)
 
 
 _PATH = "/projects/{project}/releases/{version}/yank"
-_YANK = record(
-    {
-        "project": TEXT,
-        "version": TEXT,
-        "is_yanked": FLAG,
-        "reason": nullable(TEXT),
-        "files": listed(record({"index": TEXT, "filename": TEXT})),
-    }
-)
 
 
 def delete_file(call: Call) -> Answer:
@@ -81,30 +68,8 @@ def _delete(call: Call) -> Answer:
         call.path.get("version"),
         filename=call.path.get("filename"),
     )
-    return Answer(
-        {
-            "project": deletion.project,
-            "size": deletion.size_bytes,
-            "files": [
-                {
-                    "filename": file.filename,
-                    "version": file.version,
-                    "sha256": file.sha256,
-                    "size": file.size_bytes,
-                }
-                for file in deletion.files
-            ],
-        }
-    )
+    return Answer(deletion)
 
-
-_DELETION = record(
-    {
-        "project": TEXT,
-        "size": COUNT,
-        "files": listed(record({"filename": TEXT, "version": TEXT, "sha256": SHA256, "size": COUNT})),
-    }
-)
 
 # Which right it takes depends on the index (``domain.indexes.withdrawals``), so it is asked where the index
 # is known.
@@ -114,37 +79,30 @@ ENDPOINTS = (
         _PATH,
         put_yank,
         right="read",
-        body=record(
-            {},
-            {
-                "index": nullable(INDEX_NAME),
-                "filename": nullable(given(1000)),
-                "reason": nullable(given(LONGEST_REASON)),
-            },
-        ),
-        answers={200: _YANK},
+        body=NewYank,
+        answers={200: Yank},
     ),
     Endpoint(
         "DELETE",
         _PATH,
         delete_yank,
         right="read",
-        query={"index": INDEX_NAME, "filename": given()},
-        answers={200: _YANK},
+        query={"index": IndexName, "filename": Text},
+        answers={200: Yank},
     ),
-    Endpoint("DELETE", "/projects/{project}", delete_project, right="admin", answers={200: _DELETION}),
+    Endpoint("DELETE", "/projects/{project}", delete_project, right="admin", answers={200: Deletion}),
     Endpoint(
         "DELETE",
         "/projects/{project}/releases/{version}",
         delete_release,
         right="admin",
-        answers={200: _DELETION},
+        answers={200: Deletion},
     ),
     Endpoint(
         "DELETE",
         "/projects/{project}/releases/{version}/files/{filename}",
         delete_file,
         right="admin",
-        answers={200: _DELETION},
+        answers={200: Deletion},
     ),
 )

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import structlog
 
+from conveyor.client.problems import problem_of
 from conveyor.domain.words.notation import with_store
+from conveyor.domain.words.records import as_json
 from conveyor.errors import (
     ConveyorError,
     InvalidInput,
@@ -26,7 +29,6 @@ from conveyor.errors import (
     Unauthorized,
     UnexpectedError,
     UpstreamBusy,
-    problem_fields,
 )
 from conveyor.server.http.messages import NEVER_KEPT, NO_BODY, PLAIN_TEXT, root_url
 
@@ -75,10 +77,9 @@ def problem(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, byte
 
     A command in its hint works on the store at ``store_url``.
     """
-    fields = problem_fields(error)
-    if error.hint:
-        fields["hint"] = with_store(error.hint, "--url", store_url)
-    body = json.dumps(fields, ensure_ascii=False).encode()
+    told = problem_of(error)
+    placed = replace(told, hint=with_store(told.hint, "--url", store_url))
+    body = json.dumps(as_json(placed), ensure_ascii=False).encode()
     return error.http_status, _headers(error, b"application/problem+json", body), body
 
 

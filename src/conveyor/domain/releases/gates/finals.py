@@ -71,7 +71,7 @@ def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[
 
 def _names_version(signature: Evidence, version: str) -> bool:
     try:
-        return signature.version == version == str(version_of_tag(str(signature.predicate.get("tag", ""))))
+        return version == str(version_of_tag(str(signature.predicate.get("tag", ""))))
     except InvalidInput:
         return False
 

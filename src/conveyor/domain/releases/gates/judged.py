@@ -6,10 +6,11 @@ A next step has a command at its end, whole, so that it can be copied.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from conveyor.domain.releases.evidence import facts_of_build
 from conveyor.domain.words.names import final_of, parse_version
+from conveyor.domain.words.records import Record
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -146,15 +147,13 @@ Outcome = Literal["pass", "fail", "waiting", "overridden"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """What one gate says of one release."""
 
     gate: str
     outcome: Outcome
-    reason: str
-    """One sentence: what was found, with values."""
-    next_step: str | None = None
-    """What to do now; ``None`` when nothing is to be done."""
+    reason: Annotated[str, "One sentence: what was found, with values."]
+    next_step: Annotated[str | None, "What to do now; null when nothing is to be done."] = None
 
     @property
     def lets_pass(self) -> bool:
