@@ -13,6 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from conveyor.catalog.database.connection import has_catalog
 from conveyor.operations.care.initialisation import initialise_store
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.settings import UpstreamSettings, store_settings
@@ -57,6 +61,39 @@ def _prepared(upstream: UpstreamSettings) -> Path:
     return folder / "data"
 
 
+def _copy_prepared_database(folder: Path, database_url: str, *, upstream: UpstreamSettings) -> None:
+    """As ``copy_prepared_store``, of a catalogue in the same PostgreSQL; the empty database makes way."""
+    server, _, name = database_url.rpartition("/")
+    prepared, data = _prepared_database(server, upstream)
+    shutil.copytree(data, folder, dirs_exist_ok=True)
+    own_id = str(uuid.uuid4())
+    with psycopg.connect(_libpq(f"{server}/postgres"), autocommit=True) as connection:
+        connection.execute(SQL("drop database {}").format(Identifier(name)))
+        copying = SQL("create database {} template {}")
+        connection.execute(copying.format(Identifier(name), Identifier(prepared)))
+    with psycopg.connect(_libpq(database_url)) as connection:
+        found = connection.execute("select value from facts where key = 'store-id'").fetchone()
+        assert found is not None
+        connection.execute("update facts set value = %s where key = 'store-id'", (own_id,))
+        connection.execute("update events set detail = replace(detail, %s, %s)", (found[0], own_id))
+
+
+@cache
+def _prepared_database(server: str, upstream: UpstreamSettings) -> tuple[str, Path]:
+    """The name of a database in this PostgreSQL that is only ever copied, and its store's folder."""
+    name = f"prepared_{uuid.uuid4().hex}"
+    with psycopg.connect(_libpq(f"{server}/postgres"), autocommit=True) as connection:
+        connection.execute(SQL("create database {}").format(Identifier(name)))
+    folder = Path(tempfile.mkdtemp(prefix="prepared-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    initialise_store(make_settings(folder / "data", database_url=f"{server}/{name}", upstream=upstream))
+    return name, folder / "data"
+
+
+def _libpq(database_url: str) -> str:
+    return database_url.replace("postgresql+psycopg", "postgresql", 1)
+
+
 _opened: list[Store] = []
 
 
@@ -68,8 +105,11 @@ def make_store(
     It is closed after the test.
     """
     settings = make_settings(folder, database_url=database_url, upstream=upstream)
-    if database_url is None and not (folder.exists() and any(folder.iterdir())):
-        copy_prepared_store(folder, upstream=upstream)
+    if not (folder.exists() and any(folder.iterdir())):
+        if database_url is None:
+            copy_prepared_store(folder, upstream=upstream)
+        elif database_url.startswith("postgresql") and not has_catalog(database_url):
+            _copy_prepared_database(folder, database_url, upstream=upstream)
     initialise_store(settings)
     store = open_store(settings)
     _opened.append(store)
