@@ -15,7 +15,7 @@
 
 The annotation says what a field may hold, the sentence in it what the field means. The reader of requests,
 the JSON of answers and its reader, the OpenAPI document, the reference, and options and tables of the command
-line all follow from that; none of them is written by hand (decision 0030).
+line all follow from that; none of them is written by hand (decision 0025).
 
 An annotation is made of ``str``, ``int``, ``bool``, ``Literal``, ``Mapping``, other records, tuples of one
 kind (``tuple[Text, ...]``) and ``| None``, with the marks below. A plain ``str`` is any text; what somebody
