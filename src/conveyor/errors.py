@@ -4,7 +4,7 @@ Each class fixes how the error looks from outside: an HTTP status for the store'
 for the command line. Each instance says what happened, with values, and what to do next (``hint``)::
 
     ConveyorError
-    ├── InvalidInput               400  2   what was given is not well-formed
+    ├── InvalidInput               400  2   the input is not well-formed
     │   ├── InvalidName            400  2   a project, index or user name
     │   ├── InvalidVersion         400  2   not PEP 440, or not in canonical form
     │   └── InvalidDistribution    400  2   a wheel or sdist that breaks the standards (all faults at once)
@@ -12,18 +12,18 @@ for the command line. Each instance says what happened, with values, and what to
     ├── Forbidden                  403  3   known, but not allowed
     │   └── PromotionRefused       403  4   a gate did not pass; carries one verdict per gate
     ├── NotFound                   404  5   not here
-    │   └── Gone                   410  5   not here any more: it was deleted
+    │   └── Gone                   410  5   no longer here: it was deleted
     ├── MethodNotAllowed           405  2   something is here, but it does not answer this method
     ├── TooSlow                    408  7   the body of a request did not come in time
     ├── Conflict                   409  6   the state of the store does not allow it
     │   └── DistributionExists     409  6   same filename, other bytes
-    ├── PreconditionFailed         412  6   it is not as the request takes for granted
+    ├── PreconditionFailed         412  6   the state is not the one that the request requires
     ├── TooLarge                   413  2   over a limit
-    ├── TooManyAttempts            429  7   a password was not checked: come again later
+    ├── TooManyAttempts            429  7   a password was not checked: try again later
     ├── StorageFailed              503  7   disk, database or object store failed; nothing was acknowledged
     │   └── StorageFull            507  7   no space is left
     ├── UpstreamFailed             502  7   another index did not answer as it should
-    │   └── UpstreamBusy           503  7   it wants to be left alone for a while
+    │   └── UpstreamBusy           503  7   it asks not to be queried for a while
     ├── StoreUnreachable           502  7   the store did not answer a client
     ├── ProjectError               400  8   a checkout that cannot be packaged as it is
     ├── StepFailed                 500  9   a step of a pipeline run failed
@@ -66,9 +66,9 @@ Rule = Literal[
 
 
 class ConveyorError(Exception):
-    """Base of the tree: ``message`` says what happened, ``hint`` what to do next, if anything.
+    """Base of the tree: ``message`` says what happened; ``hint``, if set, says what to do next.
 
-    ``rule`` is the rule for uploads that was broken, if it was one.
+    ``rule`` is the upload rule that was broken, if any.
     """
 
     http_status: ClassVar[int] = 500
@@ -82,7 +82,7 @@ class ConveyorError(Exception):
 
     @property
     def named_message(self) -> str:
-        """The message, with the rule in brackets behind it."""
+        """The message, followed by the rule in brackets."""
         return f"{self.message} [{self.rule}]" if self.rule else self.message
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class ConveyorError(Exception):
 
 
 class InvalidInput(ConveyorError):
-    """What was given is not well-formed; ``faults`` lists every fault found, one sentence each."""
+    """The input is not well-formed; ``faults`` lists every fault found, one sentence each."""
 
     http_status = 400
     exit_code = 2
@@ -119,7 +119,7 @@ class InvalidName(InvalidInput):
 
 
 class InvalidVersion(InvalidInput):
-    """A version that is not PEP 440, or not in its canonical form where that is asked."""
+    """A version that is not PEP 440, or not in canonical form where that is required."""
 
 
 class InvalidDistribution(InvalidInput):
@@ -127,14 +127,14 @@ class InvalidDistribution(InvalidInput):
 
 
 class Unauthorized(ConveyorError):
-    """No credentials, or wrong ones; the answer carries a challenge."""
+    """Credentials are missing or wrong; the answer carries a challenge."""
 
     http_status = 401
     exit_code = 3
 
 
 class Forbidden(ConveyorError):
-    """The caller is known and may not do this."""
+    """The caller is known but not allowed to do this."""
 
     http_status = 403
     exit_code = 3
@@ -151,20 +151,20 @@ class PromotionRefused(Forbidden):
 
 
 class NotFound(ConveyorError):
-    """What was asked for is not in this store, or not visible to the caller."""
+    """The thing asked for is not in this store, or not visible to the caller."""
 
     http_status = 404
     exit_code = 5
 
 
 class Gone(NotFound):
-    """What was asked for was in this store, and was deleted."""
+    """The thing asked for was in this store and has been deleted."""
 
     http_status = 410
 
 
 class MethodNotAllowed(ConveyorError):
-    """There is something at this path, but it does not answer this method; ``allowed``: those it does."""
+    """The resource at this path does not support this method; ``allowed`` lists the methods it supports."""
 
     http_status = 405
     exit_code = 2
@@ -175,14 +175,14 @@ class MethodNotAllowed(ConveyorError):
 
 
 class TooSlow(ConveyorError):
-    """A client stopped sending the body of its request, or sent it more slowly than any line is."""
+    """A client stopped sending the body of its request, or sent it more slowly than any network link."""
 
     http_status = 408
     exit_code = 7
 
 
 class Conflict(ConveyorError):
-    """The request is sound, but the state of the store does not allow it."""
+    """The request is valid, but the state of the store does not allow it."""
 
     http_status = 409
     exit_code = 6
@@ -193,7 +193,7 @@ class DistributionExists(Conflict):
 
 
 class PreconditionFailed(ConveyorError):
-    """What is here is not what the request wants to have to do with (``If-Match``)."""
+    """The resource is not the version that the request names (``If-Match``)."""
 
     http_status = 412
     exit_code = 6
@@ -207,7 +207,7 @@ class TooLarge(ConveyorError):
 
 
 class TooManyAttempts(ConveyorError):
-    """A password was not checked: too many wait, or were wrong; ``retry_after_seconds``: come again then."""
+    """A password was not checked: too many wait, or were wrong; retry after ``retry_after_seconds``."""
 
     http_status = 429
     exit_code = 7
@@ -225,20 +225,20 @@ class StorageFailed(ConveyorError):
 
 
 class StorageFull(StorageFailed):
-    """No space is left on a disk of the store: nothing more is accepted until somebody has freed some."""
+    """No space is left on a disk of the store: nothing more is accepted until some is freed."""
 
     http_status = 507
 
 
 class UpstreamFailed(ConveyorError):
-    """Another index did not answer, or not with what the standards ask."""
+    """Another index did not answer, or its answer breaks the standards."""
 
     http_status = 502
     exit_code = 7
 
 
 class UpstreamBusy(UpstreamFailed):
-    """Another index has too much to do; ``retry_after_seconds``: how long it wants to be left alone."""
+    """Another index is overloaded; ``retry_after_seconds``: how long it asks us to wait."""
 
     http_status = 503
 
@@ -248,7 +248,7 @@ class UpstreamBusy(UpstreamFailed):
 
 
 class StoreUnreachable(ConveyorError):
-    """The store did not answer a client, or answered with something that is not an answer of ours."""
+    """The store did not answer a client, or answered with something that is not a store's answer."""
 
     http_status = 502
     exit_code = 7
@@ -282,4 +282,4 @@ class MissingTool(ConveyorError):
 
 
 class UnexpectedError(ConveyorError):
-    """A bug of ours: the store's log tells what happened, the client only where in the log to look."""
+    """A bug of ours: the store's log says what happened; the client is told only where in the log to look."""

@@ -1,7 +1,8 @@
 """Settings of the store, read once at start; nothing below reads the environment.
 
-``StoreSettings`` is what a store process runs with. ``upstream_of_this_machine`` answers which index this
-machine installs from, the way pip would: that is asked once, when a store is initialised, and then stored.
+``StoreSettings`` are the settings of one store process. ``upstream_of_this_machine`` returns the index that
+this machine installs from, as pip determines it; it is called once, when a store is initialised, and the
+result is stored.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """The index a mirror reads from, as it was found when the store was initialised."""
+    """The index that a mirror reads from, as found when the store was initialised."""
 
     url: str
     """Ends with a slash; may hold credentials: show ``redacted_url`` only."""
@@ -59,13 +60,13 @@ class UpstreamSettings:
 
     @classmethod
     def from_json(cls, text: str) -> UpstreamSettings:
-        """What ``to_json`` wrote."""
+        """Read the text that ``to_json`` wrote."""
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What one store process runs with."""
+    """Settings that one store process runs with."""
 
     data: Path
     """The store's folder: catalogue, blobs, serial file, initial password."""
@@ -75,20 +76,20 @@ class StoreSettings:
     port: int = DEFAULT_PORT
     workers: int = 1
     public_url: str | None = None
-    """By which others reach it, with a slash at its end; ``None``: by host and port."""
+    """The URL by which clients reach the store, ending with a slash; ``None``: by host and port."""
     access_log: Path | None = None
     admin_password: str | None = field(default=None, repr=False)
-    """Of the user ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
+    """Password of ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
     file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES
     """How large an uploaded file may be."""
     page_limit_bytes: int = PAGE_LIMIT_BYTES
     """How large a project's page of the upstream may be, unpacked."""
     project_limit_bytes: int | None = None
-    """All files of a project together, unless it has a limit of its own; ``None``: as large as the disk."""
+    """Size of all files of a project together, unless it has a limit of its own; ``None``: unlimited."""
     archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
-    """What an uploaded file may be when it is unpacked."""
+    """Limits of an uploaded file when it is unpacked."""
     client_pause_seconds: int = DEFAULT_CLIENT_PAUSE_SECONDS
-    """How long a client may send nothing in the middle of a request, and take nothing of an answer."""
+    """How long a client may stop sending a request, or stop receiving an answer."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of proxies whose ``X-Forwarded-For`` says where a request came from."""
     upstream: UpstreamSettings | None = None
@@ -96,7 +97,7 @@ class StoreSettings:
 
     @property
     def served_url(self) -> str:
-        """The URL of what listens at host and port."""
+        """The URL of the server at host and port."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
 
@@ -136,20 +137,20 @@ def store_settings(
 
 
 def _public_url(text: str) -> str | None:
-    """The URL with a slash at its end; ``None`` when there is none."""
+    """The URL with a slash at its end; ``None`` if no URL is given."""
     if not text:
         return None
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
         raise InvalidInput(
             f"CONVEYOR_PUBLIC_URL is not the URL of a store: {redacted(text)!r}",
-            hint="give it as people open it: https://packages.example/",
+            hint="write it as in a browser: https://packages.example/",
         )
     return text.rstrip("/") + "/"
 
 
 def _networks(values: Mapping[str, str], name: str) -> tuple[Network, ...]:
-    """The networks in a variable; none when it is not set."""
+    """The networks in a variable; an empty tuple when it is not set."""
     try:
         return networks(values.get(name, ""))
     except ValueError as error:
@@ -184,17 +185,17 @@ def upstream_of_this_machine(environment: Mapping[str, str] | None = None) -> Up
 
     Precedence as in pip's documentation ("Configuration"): variables over files; of the files, that of
     ``PIP_CONFIG_FILE`` over the environment's over the user's over the system's; a section ``[install]``
-    over ``[global]``. Extra indexes are ignored: a mirror that mixes two indexes is how names get confused.
-    Without any of it: ``PYPI_SIMPLE_ENDPOINT`` of pypi-simple, with the system's certificates.
+    over ``[global]``. Extra indexes are ignored: mirroring two indexes as one invites dependency confusion.
+    If none of these is set: ``PYPI_SIMPLE_ENDPOINT`` of pypi-simple, with the system's certificates.
 
     Raises:
-        InvalidInput: the index URL is not HTTP, a timeout is no number, or a file cannot be parsed.
+        InvalidInput: the index URL is not HTTP, a timeout is not a number, or a file cannot be parsed.
     """
     values = os.environ if environment is None else environment
     options = _pip_options(values)
     url = options.get("index-url")
     if not url:
-        from pypi_simple import PYPI_SIMPLE_ENDPOINT  # all that is used of it; see pyproject.toml
+        from pypi_simple import PYPI_SIMPLE_ENDPOINT  # the only part of it that is used; see pyproject.toml
 
         url = PYPI_SIMPLE_ENDPOINT
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:

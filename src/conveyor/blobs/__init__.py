@@ -1,8 +1,8 @@
 """Bytes by digest: a blob is stored once, under its SHA-256, and never changes.
 
-``BlobStore`` is all that the rest of the product knows. What it promises: when ``adopt`` or ``put`` has
-returned, the bytes are durable and every process sees them; doing it again with the same bytes succeeds. Only
-``StorageFailed`` and ``NotFound`` leave it.
+``BlobStore`` is the only interface that the rest of the product uses. It promises that once ``adopt`` or
+``put`` has returned, the bytes are durable and every process sees them; storing the same bytes again
+succeeds. It raises only ``StorageFailed`` and ``NotFound``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Temporary(Protocol):
-    """A file being written, on the same disk as the blobs; gone on leaving unless it was adopted."""
+    """A file being written, on the same disk as the blobs; removed on leaving unless adopted."""
 
     @property
     def path(self) -> Path:
-        """Where it is now."""
+        """Its current path."""
 
     @property
     def file(self) -> BinaryIO:
@@ -40,35 +40,35 @@ class BlobStore(Protocol):
         """A fresh file to stream an upload or a download into; removed on leaving unless adopted."""
 
     def adding(self) -> AbstractContextManager[None]:
-        """No blob is removed while inside.
+        """While inside, no blob is removed.
 
-        To be held from before bytes are stored until the row that names them is committed: in between they
-        look like garbage. Raises StorageFailed.
+        Hold it from before bytes are stored until the row that names them is committed: in between, they look
+        like garbage. Raises StorageFailed.
         """
 
     def adopt(self, temporary: Temporary, sha256: str) -> None:
         """Make the temporary's bytes the blob ``sha256``; the caller has hashed them while streaming."""
 
     def put(self, content: bytes, sha256: str | None = None) -> str:
-        """Store a small content; returns its SHA-256, which may be handed in by who has computed it."""
+        """Store small content; returns its SHA-256, which a caller that has computed it may pass in."""
 
     def open(self, sha256: str) -> BinaryIO:
         """The bytes, as a seekable stream; raises NotFound."""
 
     def size(self, sha256: str) -> int:
-        """How many bytes the blob has; raises NotFound."""
+        """The size of the blob in bytes; raises NotFound."""
 
     def has(self, sha256: str) -> bool:
-        """Whether the blob is here."""
+        """Whether the blob exists."""
 
     def path(self, sha256: str) -> Path | None:
-        """Where the bytes lie on this machine, for the server to send from; ``None``: not on a local disk.
+        """The path of the bytes, for the server to send from; ``None`` if they are not on a local disk.
 
-        The path is computed, not looked up: the blob may not be there.
+        The path is computed, not looked up: the blob may be missing.
         """
 
     def remove_leftovers(self) -> list[int]:
-        """Remove temporaries that crashed processes left behind; the size of each, in bytes."""
+        """Remove temporaries that crashed processes left behind; returns the size of each, in bytes."""
 
 
 def open_blobs(url: str) -> BlobStore:

@@ -1,20 +1,20 @@
-"""Blobs as files: ``blobs/ab/<sha256>``, and ``blobs/temporary/`` for what is being written.
+"""Blobs as files: ``blobs/ab/<sha256>``, and ``blobs/temporary/`` for files being written.
 
 A blob becomes visible by one rename, after its bytes are on the disk: file written → fsync of the file →
 rename → fsync of the folder, one of those that ``blobs.filesystem`` has made.
 
-Who writes a temporary holds a lock on it, which the kernel frees when its process dies, however it dies. So a
-temporary that nobody holds is one of a process that is gone, whatever its age.
+The writer of a temporary holds a lock on it, which the kernel frees when the process dies, however it dies.
+So a temporary that nobody holds belongs to a process that is gone, whatever its age.
 
-A blob that is here already is replaced all the same: the bytes are equal by their digest, a copy that the
-disk has damaged is mended by it, and garbage collection sees that it is another file than the one it meant to
-remove (``blobs.exclusion``). What lies here is listed and set aside by ``blobs.inventory``.
+A blob that exists already is still replaced: the bytes are equal by their digest, a copy that the disk has
+damaged is thereby repaired, and garbage collection sees that it is not the file it meant to remove
+(``blobs.exclusion``). ``blobs.inventory`` lists the files of this folder and sets them aside.
 
 *Shelves* are the 256 folders that blobs lie in, all made before the first blob. A folder made on the way
 would have to be synced, and its parent too, before the first blob in it may be acknowledged. Stores made
 earlier had two levels, ``blobs/ab/cd/<sha256>``, and paid for that with nearly every upload; opening such a
 store moves its blobs up. ``prepare_shelves`` may run in several processes at once and be killed at any line:
-a file says when all is done, and until it is there the next process does everything again.
+a marker file says when all is done, and until it exists the next process does everything again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class FilesystemBlobs:
         return self._root
 
     def adding(self) -> AbstractContextManager[None]:
-        """No blob is removed while inside."""
+        """While inside, no blob is removed."""
         return self.exclusion.adding()
 
     @contextmanager
@@ -98,7 +98,7 @@ class FilesystemBlobs:
             self._make_visible(temporary.path, sha256)
 
     def put(self, content: bytes, sha256: str | None = None) -> str:
-        """Store a small content; returns its SHA-256."""
+        """Store small content; returns its SHA-256."""
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         with storage_errors(f"blob {sha256} cannot be written"):
             path, descriptor = self._hold_new()
@@ -113,7 +113,7 @@ class FilesystemBlobs:
         return sha256
 
     def open(self, sha256: str) -> BinaryIO:
-        """The bytes; raises NotFound when there is no such blob."""
+        """The bytes; raises NotFound."""
         with storage_errors(f"blob {sha256} cannot be read"):
             try:
                 return self.path(sha256).open("rb")
@@ -121,7 +121,7 @@ class FilesystemBlobs:
                 raise NotFound(f"there is no blob {sha256}") from error
 
     def size(self, sha256: str) -> int:
-        """How many bytes the blob has; raises NotFound."""
+        """The size of the blob in bytes; raises NotFound."""
         with storage_errors(f"blob {sha256} cannot be read"):
             try:
                 return self.path(sha256).stat().st_size
@@ -129,21 +129,21 @@ class FilesystemBlobs:
                 raise NotFound(f"there is no blob {sha256}") from error
 
     def has(self, sha256: str) -> bool:
-        """Whether the blob is here."""
+        """Whether the blob exists."""
         with storage_errors(f"blob {sha256} cannot be read"):
             return self.path(sha256).exists()
 
     def path(self, sha256: str) -> Path:
-        """Where the blob is, or would be."""
+        """The path where the blob is, or would be."""
         return blob_path(self._root, sha256)
 
     def remove_leftovers(self, *, is_dry: bool = False) -> list[int]:
-        """Remove the temporaries that nobody holds, or only look; the size of each, in bytes."""
+        """Remove the temporaries that nobody holds, or only list them; returns the size of each, in bytes."""
         sizes = []
         with storage_errors("leftovers of crashed processes cannot be removed"):
             for entry in list(os.scandir(self._temporary)):
                 path = self._temporary / entry.name
-                # Not there any more: adopted meanwhile, or somebody else removes leftovers too.
+                # Gone: adopted meanwhile, or removed by another process.
                 with suppress(FileNotFoundError, BlockingIOError):
                     if entry.is_file(follow_symlinks=False):
                         with existing_file_locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -173,27 +173,27 @@ class FilesystemBlobs:
 
 
 SHELVES = tuple(f"{number:02x}" for number in range(256))
-"""In the order of digests."""
+"""In order of digest."""
 READY = "shelves-ready"
-"""Lies beside the shelves when they are made, durable, and hold every blob."""
+"""A file beside the shelves, present once they are durable and hold every blob."""
 TEMPORARY, LOCKS = "temporary", "locks"
-"""Folders beside the shelves: for what is being written, and for the files that locks are held on."""
+"""Folders beside the shelves: for files being written, and for lock files."""
 
 
 def blob_path(root: Path, sha256: str) -> Path:
-    """Where a blob lies in a folder of blobs, or would lie; raises NotFound for what is no digest."""
+    """The path of a blob in a folder of blobs, existing or not; raises NotFound if it is not a digest."""
     if not is_sha256(sha256):
         raise NotFound(f'"{sha256[:64]}" is not a SHA-256 digest')
     return root / sha256[:2] / sha256
 
 
 def is_blob_path(path: Path) -> bool:
-    """Whether a file lies where the blob of its name belongs."""
+    """Whether a file is where the blob of its name belongs."""
     return is_sha256(path.name) and path.parent.name == path.name[:2]
 
 
 def prepare_shelves(root: Path) -> None:
-    """Make the shelves of a folder of blobs, and bring older blobs onto them. Raises OSError."""
+    """Make the shelves of a folder of blobs, and move older blobs onto them. Raises OSError."""
     if (root / READY).exists():
         return
     _make_root(root)
@@ -208,9 +208,9 @@ def prepare_shelves(root: Path) -> None:
 
 
 def _make_root(root: Path) -> None:
-    """Make the folder for its owner alone: blobs of private indexes are no other user's of the machine.
+    """Make the folder for its owner alone: other users of the machine must not read private indexes.
 
-    A folder that is there already is left as its owner made it.
+    An existing folder is left as its owner made it.
     """
     if not root.parent.exists():
         make_durable_folders(root.parent)
@@ -219,7 +219,7 @@ def _make_root(root: Path) -> None:
 
 
 def _move_up(shelf: Path) -> None:
-    """Bring the blobs of ``ab/cd/`` into ``ab/``; somebody else may be doing the same."""
+    """Move the blobs of ``ab/cd/`` into ``ab/``; another process may be doing the same."""
     for folder in [path for path in shelf.iterdir() if path.name in SHELVES]:
         with suppress(FileNotFoundError):
             for path in list(folder.iterdir()):

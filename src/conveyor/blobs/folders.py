@@ -1,4 +1,4 @@
-"""Folders, made so that they survive a power cut, and errors of the operating system as errors of ours.
+"""Makes folders that survive a power cut, and turns errors of the operating system into errors of ours.
 
 A new name is durable when its folder has been synced. An error says what could not be done, and what to do
 now.
@@ -28,7 +28,7 @@ def make_durable_folders(folder: Path) -> None:
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether every user of the machine may read a file or folder, as far as it and its folder say."""
+    """Whether every user of the machine may read a file or folder, by its mode and that of its folder."""
     return bool(path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH)
 
 
@@ -42,11 +42,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_durable(descriptor: int, content: bytes) -> None:
-    """Write bytes to the disk, as the content of a new file; its name is durable when its folder was synced.
+    """Write bytes to the disk, as the content of a new file; its name is durable once its folder is synced.
 
-    Raises OSError; what was written until then is left.
+    Raises OSError, and leaves the file as far as it was written.
     """
-    # No file object: it asks the system three more questions, and other threads go first after each answer.
+    # Not a file object: that makes three more system calls, and other threads may run after each.
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]

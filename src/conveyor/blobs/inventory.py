@@ -1,8 +1,8 @@
-"""What lies in a folder of blobs: every file listed with its identity, hashed, removed or set aside.
+"""The files in a folder of blobs: each listed with its identity, hashed, removed or set aside.
 
-Only for taking care of a store (``fsck``, ``gc``, ``backup``); serving it needs none of this. A file is
-removed or set aside only as long as it is the one that was listed: who stored the same digest meanwhile put
-another file in its place, and that one stays. ``blobs.exclusion`` says which locks that takes.
+Only for maintaining a store (``fsck``, ``gc``, ``backup``); serving does not use it. A file is removed or set
+aside only while it is the one that was listed: an upload of the same digest meanwhile has put another file in
+its place, and that one stays. ``blobs.exclusion`` says which locks this takes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 QUARANTINE = "quarantine"
 _OURS = frozenset({*SHELVES, READY, TEMPORARY, LOCKS, QUARANTINE, "lost+found"})
-"""What lies directly in a folder of blobs; the last is made by mkfs, where it is a disk of its own."""
+"""Entries directly in a folder of blobs; the last is made by mkfs, if the folder is a disk of its own."""
 READ_AT_ONCE_BYTES = 1024 * 1024
 
 Item = TypeVar("Item")
@@ -44,17 +44,17 @@ class ListedFile:
     path: Path
     size_bytes: int
     changed_at: float
-    """When its content was written, in seconds since 1970."""
+    """When its content was written, in seconds since 1970 (UTC)."""
     identity: tuple[int, ...]
-    """Device, number, times of content and of inode: equal only as long as it is the same, untouched file."""
+    """Device, number, times of content and of inode: equal only while it is the same, unchanged file."""
 
     @property
     def name(self) -> str:
-        """Of a blob, its digest."""
+        """The digest, if the file is a blob."""
         return self.path.name
 
     def is_alike(self, other: ListedFile) -> bool:
-        """Whether it is the same file with the same content; it may have got another link meanwhile."""
+        """Whether it is the same file with the same content; it may have gained another link meanwhile."""
         return (self.size_bytes, self.identity[:3]) == (other.size_bytes, other.identity[:3])
 
 
@@ -68,14 +68,14 @@ class HashedFile:
 
 
 def local_blobs(blobs: BlobStore) -> FilesystemBlobs:
-    """The blobs as a folder of this machine; raises InvalidInput when they are elsewhere."""
+    """The folder of blobs on this machine; raises InvalidInput when they are elsewhere."""
     if isinstance(blobs, FilesystemBlobs):
         return blobs
     raise InvalidInput("the bytes of this store are not in a folder of this machine")
 
 
 def listed_blobs(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
-    """Every blob, in order of digest; a folder is read when its turn comes."""
+    """Every blob, in order of digest; each folder is read only when it is reached."""
     for shelf in SHELVES:
         for path in _names(blobs.root / shelf):
             if is_blob_path(path):
@@ -98,7 +98,7 @@ def stray_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
 
 
 def foreign_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
-    """Files and folders beside the shelves that were never meant as blobs; a folder counts as one."""
+    """Files and folders beside the shelves that were never blobs; a folder counts as one."""
     for path in _beside_the_shelves(blobs):
         listed = None if is_sha256(path.name) else look_at(path)
         if listed is not None:
@@ -106,8 +106,8 @@ def foreign_files(blobs: FilesystemBlobs) -> Iterator[ListedFile]:
 
 
 def look_at(path: Path) -> ListedFile | None:
-    """The file at a path as it is now; ``None``: there is none."""
-    with storage_errors(f"{path} cannot be looked at"):
+    """The file at a path as it is now; ``None`` if the path does not exist."""
+    with storage_errors(f"{path} cannot be examined"):
         try:
             found = path.lstat()
         except FileNotFoundError:
@@ -116,7 +116,7 @@ def look_at(path: Path) -> ListedFile | None:
 
 
 def hash_file(path: Path) -> HashedFile | None:
-    """Digest and length of a file's bytes, in constant memory; ``None``: there is none.
+    """Digest and length of a file's bytes, in constant memory; ``None`` if there is no such file.
 
     Raises:
         StorageFailed: the disk cannot read it.
@@ -138,7 +138,7 @@ def hash_file(path: Path) -> HashedFile | None:
 
 
 def remove_listed(file: ListedFile) -> bool:
-    """Remove a file if it is still the one that was listed; whether it was. Needs ``removing``."""
+    """Remove a file if it is still the one that was listed; returns whether it was. Needs ``removing``."""
     if look_at(file.path) != file:
         return False
     with storage_errors(f"{file.path} cannot be removed"), suppress(FileNotFoundError):
@@ -147,7 +147,7 @@ def remove_listed(file: ListedFile) -> bool:
 
 
 def set_aside(blobs: FilesystemBlobs, file: ListedFile) -> Path | None:
-    """Move a file to the quarantine if it is still the one that was listed; where it is now.
+    """Move a file to the quarantine if it is still the one that was listed; returns its new path.
 
     ``None``: it is another file by now. Needs ``removing`` when the file has the name of a blob.
     """
@@ -166,12 +166,12 @@ def set_aside(blobs: FilesystemBlobs, file: ListedFile) -> Path | None:
 
 
 def quarantined(blobs: FilesystemBlobs, sha256: str) -> list[Path]:
-    """What was set aside under the name of that digest."""
+    """The files that were set aside under the name of that digest."""
     return [path for path in _names(blobs.root / QUARANTINE) if path.name.partition(".")[0] == sha256]
 
 
 def copy_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
-    """Store the bytes of a file as the blob ``sha256``, if they are that; whether they are.
+    """Store the bytes of a file as the blob ``sha256``, if that is their digest; returns whether it is.
 
     Raises:
         StorageFailed: they cannot be read or written.
@@ -198,7 +198,7 @@ def copy_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
 
 
 def link_blob(source: Path, target: FilesystemBlobs, sha256: str) -> bool:
-    """Make the blob ``sha256`` of ``target`` another name of a file; false where links are not possible.
+    """Make the blob ``sha256`` of ``target`` a hard link to a file; false where links are not possible.
 
     Not durable before the whole file system is (``sync_file_system``). Raises StorageFailed.
     """
@@ -230,7 +230,7 @@ def sync_file_system(folder: Path) -> None:
 def in_parallel(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
 ) -> Iterator[Result]:
-    """What the function gives for each item, in their order; only a few items are under way at a time."""
+    """The function's result for each item, in order; only a few items are under way at a time."""
     waiting: deque[Callable[[], Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="care") as pool:
         for item in items:
@@ -242,18 +242,18 @@ def in_parallel(
 
 
 def default_threads() -> int:
-    """As many as this machine has processors, at most eight: hashing is work, a disk likes few readers."""
+    """The number of processors, at most eight: hashing is CPU work, and disks serve few readers best."""
     return min(8, os.cpu_count() or 1)
 
 
 def _beside_the_shelves(blobs: FilesystemBlobs) -> list[Path]:
-    """What lies directly in the folder of blobs and is nothing of ours, such as a file in a shelf's place."""
+    """Foreign entries directly in the folder of blobs, such as a file in a shelf's place."""
     found = _names(blobs.root)
     return [path for path in found if path.name not in _OURS or (path.name in SHELVES and not path.is_dir())]
 
 
 def _names(folder: Path) -> list[Path]:
-    """What a folder holds, in order; nothing when it is not there."""
+    """The entries of a folder, in order; empty if it does not exist."""
     with storage_errors(f"{folder} cannot be read"):
         try:
             return [folder / name for name in sorted(os.listdir(folder))]  # noqa: PTH208 - a tenth of the time

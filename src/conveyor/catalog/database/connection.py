@@ -277,7 +277,7 @@ class _FileLock:
         except OSError as error:
             raise StorageFailed(
                 f"the turn to write the catalogue cannot be taken: {self._path}: {error.strerror or error}",
-                hint="this process must be allowed to write there, and the file system must know flock",
+                hint="this process must be able to write there, and the file system must support flock",
             ) from error
 
     def release(self) -> None:
