@@ -2,18 +2,20 @@
 
 Steps of ``back_up``:
 
-1. locks: one backup at a time into that folder, and no removal of blobs meanwhile (``blobs.exclusion``);
+1. locks: one backup at a time into that folder, and no blobs are removed meanwhile (``blobs.exclusion``);
 2. the rows, one snapshot, by SQLite's online backup or by pg_dump; **rows first**: bytes are stored before
    their rows, so every blob that the snapshot names is there now, and step 1 keeps it there. Blobs first
    would miss those of the uploads in between;
-3. the blobs it names: those that the folder has already stay, others become a second name of the same file
-   (hard link) or, on another disk, a copy that is hashed on its way;
-4. all of it durable, then the marker in one rename: until then the folder holds the backup before, whole;
-5. what only the backup before needed is removed.
+3. the blobs it names: those already in the folder stay; the others are hard-linked or, on another disk,
+   copied and hashed on the way;
+4. everything is made durable, then the marker is replaced in one rename: until then the folder still holds
+   the whole previous backup;
+5. files that only the previous backup needed are removed.
 
-Killed at any line, the folder holds the last finished backup, and the next call goes on with what is there.
-What is in a backup: catalogue (with users, tokens, upstream) and blobs. What is not: the initial password
-file, the serial file (made anew), logs. A hard link protects against deletion, not against a broken disk.
+If the process is killed at any line, the folder holds the last finished backup, and the next call continues
+from there. A backup contains the catalogue (with users, tokens, upstream) and the blobs. It does not contain
+the initial password file, the serial file (a restored store makes a new one) or logs. A hard link protects
+against deletion, not against a broken disk.
 """
 
 from __future__ import annotations
@@ -68,35 +70,35 @@ _LOCK = "lock"
 _UNFINISHED_CATALOG, _UNFINISHED_LISTING = "unfinished-catalog", "unfinished-blobs"
 ENDINGS: dict[Database, str] = {"sqlite": ".sqlite", "postgresql": ".dump"}
 _OUR_NAMES = (MARKER, _LOCK, BLOBS, "catalog-", "unfinished-")
-"""What the names in a backup begin with; those of lists begin as the folder of blobs does."""
+"""Prefixes of the names in a backup; the lists of blobs share theirs with the folder of blobs."""
 MOST_NAMED = 10
-"""Digests that an error names."""
+"""How many digests an error names."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackedUp:
-    """A backup that was just made."""
+    """A backup that has just been made."""
 
     backup: Backup
     linked: int
     copied: int
     kept: int
-    """Blobs that the folder had already."""
+    """How many blobs the folder already had."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What the copied catalogue says."""
+    """Facts read from the copied catalogue."""
 
     serial: int
     schema: int
     named: NamedBlobs
-    """To be closed."""
+    """The caller closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Brought:
-    """What became of one blob."""
+    """The outcome for one blob."""
 
     sha256: str
     size_bytes: int
@@ -118,16 +120,16 @@ def back_up(
         store: the store; it may serve meanwhile.
         destination: a folder that is new, empty, or holds a backup of this store.
         threads: files handled at a time.
-        is_verifying: read every blob that the folder has already, and replace what is damaged.
-        may_be_incomplete: go on without blobs that the store has lost; the backup says which.
-        progress: told as it goes.
+        is_verifying: read every blob that the folder already has, and replace damaged ones.
+        may_be_incomplete: continue without blobs that the store has lost; the backup lists them.
+        progress: called as the backup advances.
 
     Raises:
-        InvalidInput: the folder lies in the store's own, or the other way round.
-        MissingTool: the catalogue is in PostgreSQL, and there is no pg_dump.
+        InvalidInput: the folder is inside the store's own, or the other way round.
+        MissingTool: the catalogue is in PostgreSQL, and pg_dump is not installed.
         Conflict: the folder holds something else, or another backup is being written there.
-        StorageFailed: a blob is missing or damaged, or a disk failed (StorageFull: has no room); the backup
-            before is still there.
+        StorageFailed: a blob is missing or damaged, or a disk failed (StorageFull: the disk is full); the
+            previous backup is still there.
     """
     _check(store, destination)
     database: Database = "sqlite" if is_sqlite(store.catalog) else "postgresql"
@@ -168,7 +170,7 @@ def read_backup(folder: Path) -> Backup:
     """The finished backup in a folder.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the folder holds no finished backup.
         InvalidInput, Conflict: as ``parse_backup``.
     """
     try:
@@ -205,10 +207,10 @@ def _check(store: Store, destination: Path) -> None:
 
 
 def _refuse_own_folders(store: Store, destination: Path) -> None:
-    """Raise InvalidInput when a backup would lie in the store, or the store in the backup.
+    """Raise InvalidInput when the backup would be inside the store, or the store inside the backup.
 
-    Whoever removes or loses the one would lose the other with it; and the store's own blobs, taken for those
-    of the backup, would be cleared away.
+    Removing or losing one would take the other with it; and the store's own blobs would be mistaken for
+    those of the backup and cleared away.
     """
     folder = destination.resolve()
     for own in (store.data, local_blobs(store.blobs).root):
@@ -223,7 +225,7 @@ def _refuse_own_folders(store: Store, destination: Path) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """One backup at a time is written into a folder; a killed one frees the lock."""
+    """Allow one backup at a time into a folder; the death of its process frees the lock."""
     with ExitStack() as held:
         with storage_errors(f"{folder} cannot be written"):
             try:
@@ -262,7 +264,7 @@ def _bring(
     sha256 = blob.sha256
     here, there = look_at(source.path(sha256)), look_at(target.path(sha256))
     is_whole = here is not None and not blob.sizes - {here.size_bytes}
-    # 1. the backup has it; it may have what the store has lost, so whatever is doubtful is read
+    # 1. the backup has it; the store may have lost the blob, so any doubtful copy is read
     if there is not None:
         is_alike = here is not None and there.size_bytes == here.size_bytes
         if is_whole and is_alike and not is_verifying:
@@ -285,7 +287,7 @@ def _bring(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the list of blobs was written from."""
+    """The entries that the list of blobs is written from."""
 
     counts: Counter[How]
     size_bytes: int
@@ -344,7 +346,7 @@ def _finish(destination: Path, backup: Backup) -> None:
 
 
 def _clear(destination: Path, backup: Backup, target: FilesystemBlobs, named: NamedBlobs) -> None:
-    """Remove what this backup does not need."""
+    """Remove files that this backup does not need."""
     with storage_errors(f"{destination} cannot be cleared"):
         for path in destination.iterdir():
             is_needed = path.name in (MARKER, _LOCK, BLOBS, backup.catalog.name, backup.listing.name)

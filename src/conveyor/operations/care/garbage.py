@@ -1,20 +1,20 @@
-"""Garbage collection: removes blobs that no row names, and what killed processes left half written.
+"""Garbage collection: removes blobs that no row names, and files that killed processes left half written.
 
 Such blobs are left by uploads that were killed or refused at the last moment, and by mirrored files that
-upstream took back. A blob is never removed from under an upload that stores or reuses it at the same moment,
-however old it is: ``blobs.exclusion`` has the reasoning, this module its steps c1 to c4:
+upstream withdrew. A blob that an upload stores or reuses at the same moment is never removed, however old it
+is: ``blobs.exclusion`` explains why, and this module carries out its steps c1 to c4:
 
-1. list the blobs older than the grace time, each with the identity of its file; a file that was deleted
-   through the API is as old as its deletion;
-2. wait until nobody is between bytes and row;
-3. read which digests rows name; what is named stays;
-4. write the event, then remove each file that is still the one of step 1, some at a time.
+1. list the blobs older than the grace time, each with the identity of its file; the age of a file that was
+   deleted through the API counts from its deletion;
+2. wait until every upload that has stored its bytes has also written its row;
+3. read which digests rows name; blobs with these digests stay;
+4. write the event, then remove each file that is still the one of step 1, a batch at a time.
 
-A half-written file is no blob: it goes, whatever its age, when no process holds it (``blobs.filesystem``).
+A half-written file is not a blob: it is removed at any age once no process holds it (``blobs.filesystem``).
 
-The grace time is not what makes this safe. It is there for people, who may want back what they deleted; for
-clients in the middle of a download; and for the one commit that outlives its process (see the module named).
-Killed at any line: some unnamed blobs are gone, others not; the next collection takes them.
+Safety does not depend on the grace time. It is there for people, who may want deleted files back; for clients
+in the middle of a download; and for the one commit that outlives its process (see ``blobs.exclusion``).
+If the process is killed, some unnamed blobs remain; the next collection removes them.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 ACTOR = "gc"
-"""Who makes these changes, in the audit log."""
+"""The actor of these changes in the audit log."""
 
 GRACE_SECONDS = 24 * 3600.0
 LEAST_GRACE_SECONDS = 0.1
-"""Times of files go in ticks of up to 10 ms: what was written in the tick of the listing is left alone."""
+"""File times advance in ticks of up to 10 ms: a file written in the tick of the listing is left alone."""
 
 LEAST_GRACE_SECONDS_POSTGRESQL = 60.0
-"""A server may finish the commit of a process that was killed after sending it."""
+"""The database server may finish a commit whose process was killed after sending it."""
 
 REMOVED_AT_ONCE = 200
-"""Files removed while all uploads wait: some 10 ms."""
+"""Files removed in one batch, while all uploads wait: about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed, or would remove."""
+    """The files that a collection removed, or would remove."""
 
     blobs: int
     size_bytes: int
@@ -66,14 +66,14 @@ class Collected:
 
 
 def collect_garbage(store: Store, *, grace_seconds: float = GRACE_SECONDS, is_dry: bool = False) -> Collected:
-    """Remove what killed processes left half written, and blobs that no row names, older than the grace time.
+    """Remove half-written files of killed processes, and blobs without a row older than the grace time.
 
-    With ``is_dry`` it is only counted.
+    With ``is_dry`` they are only counted.
 
     Raises:
         Conflict: a backup, a repair or another collection is under way.
-        StorageFailed: the catalogue cannot be read, or a blob not be removed.
-        InvalidInput: the blobs are in no folder of this machine.
+        StorageFailed: the catalogue cannot be read, or a blob cannot be removed.
+        InvalidInput: the blobs are not in a folder of this machine.
     """
     blobs = local_blobs(store.blobs)
     if is_dry:
@@ -86,7 +86,7 @@ def collect_garbage(store: Store, *, grace_seconds: float = GRACE_SECONDS, is_dr
 
 
 def remove_garbage(store: Store, *, grace_seconds: float) -> Collected:
-    """Remove what no row names, older than the grace time, for a caller who holds ``alone_removing``."""
+    """Remove unnamed blobs older than the grace time; the caller holds ``alone_removing``."""
     blobs = local_blobs(store.blobs)
     # 1. to 3. what may go
     garbage = _garbage(store, blobs, grace_seconds)
@@ -107,13 +107,13 @@ def remove_garbage(store: Store, *, grace_seconds: float) -> Collected:
 
 
 def _garbage(store: Store, blobs: FilesystemBlobs, grace_seconds: float) -> list[ListedFile]:
-    """Files that no row names, old enough; steps 1 to 3. Takes memory for garbage, not for what is named."""
+    """Unnamed files that are old enough: steps 1 to 3. Memory grows with the garbage, not with the store."""
     least = LEAST_GRACE_SECONDS if is_sqlite(store.catalog) else LEAST_GRACE_SECONDS_POSTGRESQL
     oldest = time.time() - max(grace_seconds, least)
     with read(store) as connection:
         since = utc_text(store.clock() - timedelta(seconds=grace_seconds))
         deleted_lately = digests_retired_since(connection, since)
-    # 1. what there is; leaving out what was named a moment ago is no judgement, it only keeps the list short
+    # 1. list; leaving out blobs that were named a moment ago decides nothing, it only keeps the list short
     with closing(_names(store)) as named:
         listed = [
             file
@@ -122,10 +122,10 @@ def _garbage(store: Store, blobs: FilesystemBlobs, grace_seconds: float) -> list
         ]
     if not listed:
         return []
-    # 2. whoever stored bytes before the listing has committed its row, or never will
+    # 2. after this, every upload that stored bytes before the listing has committed its row, or never will
     with blobs.exclusion.removing():
         pass
-    # 3. what rows name
+    # 3. digests that rows name
     with closing(_names(store)) as named:
         return [file for file in listed if file.name not in named]
 

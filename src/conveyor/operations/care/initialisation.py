@@ -1,19 +1,19 @@
-"""Initialisation: makes a store in an empty folder, once, in steps that may be killed.
+"""Initialisation: makes a store in an empty folder, once, in steps that survive being killed.
 
 ``initialise_store`` may run in several processes at once and may be killed at any line; running it again
 completes it. Its steps, in this order:
 
-1. what can be refused is refused, before anything is made: a database that does not answer, a place where no
-   blobs can be, an index that cannot be mirrored, a folder that somebody else uses, a password too short;
-2. the folder, durable, no half restored one, and a catalogue file for its owner only;
+1. everything that can be refused is refused before anything is made: a database that does not answer, a place
+   that cannot hold blobs, an index that cannot be mirrored, a folder in other use, a password too short;
+2. the folder, made durable (a half-restored one is refused), and a catalogue file for its owner only;
 3. the blobs' folder, and the catalogue's tables in one transaction;
 4. the password of ``admin``: chosen, written to its file and fsynced *before* step 5 commits, so that no
    store exists whose password nobody knows;
 5. store id, upstream, default indexes and ``admin`` in one transaction: all of it, or none.
 
-As soon as the folder is there an advisory lock on it is held, freed by the death of its holder; it guards
-initialising and restoring only. On PostgreSQL other nodes may do the same at the same time with folders of
-their own: the row of the store id lets one win, the others find it and stop there.
+Once the folder exists, an advisory lock on it is held; the death of its holder frees it, and it guards only
+initialising and restoring. On PostgreSQL other nodes may do the same at the same time with folders of their
+own: the row of the store id lets one win, and the others find it and stop.
 """
 
 from __future__ import annotations
@@ -59,26 +59,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InitialState:
-    """What initialising found or made."""
+    """The store that initialising found or made."""
 
     store_id: str
     is_new: bool
     """Whether this call made the store."""
     upstream: UpstreamSettings
     password_file: Path | None
-    """Where the random password of ``admin`` was written by this call, if it was."""
+    """The file to which this call wrote the random password of ``admin``; ``None`` if it wrote none."""
 
 
 def initialise_store(settings: StoreSettings) -> InitialState:
-    """Make the store at ``settings.data`` if it is not there, or complete one that was left half made.
+    """Make the store at ``settings.data`` if it does not exist, or complete one that was left half made.
 
     Raises:
         StorageFailed: the folder, the database or the blobs cannot be written.
         InvalidInput: as ``planned_upstream``; nothing was made.
-        Conflict: the catalogue belongs to a newer conveyor, a restore into the folder has not ended, or the
-            folder holds something else, such as a backup.
+        Conflict: the catalogue belongs to a newer conveyor, a restore into the folder has not finished, or
+            the folder holds something else, such as a backup.
     """
-    # 1. what can be refused, before anything is made
+    # 1. refusals, before anything is made
     upstream = planned_upstream(settings)
     # 2. the folder
     with storage_errors(f"the store's folder {settings.data} cannot be made"):
@@ -101,12 +101,12 @@ def initialise_store(settings: StoreSettings) -> InitialState:
 
 
 def planned_upstream(settings: StoreSettings) -> UpstreamSettings:
-    """The index that the store reads from, or, where there is none yet, would read from; makes nothing.
+    """The index that the store reads from, or would read from if it existed; makes nothing.
 
     Raises:
         InvalidInput: this machine's pip configuration names no index that can be mirrored, or the settings
-            put catalogue or blobs where they cannot be, or give ``admin`` a password that nobody may have.
-        StorageFailed, Conflict: as ``open_store``; or there is no store in the folder, but something else.
+            put catalogue or blobs where they cannot be, or give ``admin`` a password that is not allowed.
+        StorageFailed, Conflict: as ``open_store``; or the folder holds something other than a store.
     """
     try:
         with opened_store(settings) as store:
@@ -119,19 +119,19 @@ def planned_upstream(settings: StoreSettings) -> UpstreamSettings:
 
 
 def _refuse_password(settings: StoreSettings) -> None:
-    """Raise InvalidInput when the password that was chosen for ``admin`` is none that a user may have."""
+    """Raise InvalidInput when the password chosen for ``admin`` is not one that a user may have."""
     if settings.admin_password is not None:
         try:
             check_password(settings.admin_password)
         except InvalidInput as error:
             raise InvalidInput(
                 f"CONVEYOR_ADMIN_PASSWORD cannot be used: {error.message}",
-                hint="set another one, or none: a password is then made and written into the store's folder",
+                hint="set another one, or unset it: a random one then goes into the store's folder",
             ) from error
 
 
 def _refuse_missing_folder(settings: StoreSettings) -> None:
-    """Raise InvalidInput when the catalogue is to be in a folder, not the store's own, that is not there."""
+    """Raise InvalidInput when the catalogue is to go into another folder, which does not exist."""
     catalog = sqlite_path(settings.database_url)
     if catalog is not None and catalog.parent != settings.data and not catalog.parent.is_dir():
         raise InvalidInput(
@@ -142,7 +142,7 @@ def _refuse_missing_folder(settings: StoreSettings) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """One process at a time initialises or restores this folder; a killed one frees the lock."""
+    """Allow one process at a time to initialise or restore this folder; its death frees the lock."""
     with ExitStack() as held:
         with storage_errors(f"{folder} cannot be locked"):
             held.enter_context(folder_locked(folder, fcntl.LOCK_EX))
@@ -150,7 +150,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _fill(store: Store, settings: StoreSettings, upstream: UpstreamSettings) -> InitialState:
-    # 4. the password, durable before the user is
+    # 4. the password, durable before the user's row
     password, password_file = _admin_password(settings)
     password_hash = hash_password(password)
     # 5. all rows, or none
@@ -177,14 +177,14 @@ def _fill(store: Store, settings: StoreSettings, upstream: UpstreamSettings) -> 
 
 
 def _admin_password(settings: StoreSettings) -> tuple[str, Path | None]:
-    """The password to give ``admin``, and the file it was durably written to, when it is a random one."""
+    """The password for ``admin``, and, if it is a random one, the file to which it was durably written."""
     path = settings.data / PASSWORD_FILE
     with storage_errors(f"{path} cannot be written"):
         if settings.admin_password is not None:
             path.unlink(missing_ok=True)  # left by an initialisation that was killed
             return settings.admin_password, None
         password = secrets.token_urlsafe(18)
-        unfinished = path.with_name(f"{path.name}.new")  # one name: a killed one is written over
+        unfinished = path.with_name(f"{path.name}.new")  # one name: the next call overwrites it
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(password + "\n")
@@ -196,16 +196,16 @@ def _admin_password(settings: StoreSettings) -> tuple[str, Path | None]:
 
 
 def forget_initial_password(folder: Path) -> None:
-    """Remove the file with the first password of ``admin``, if it is there: it opens nothing any more."""
+    """Remove the file with the first password of ``admin``, if it exists: that password no longer counts."""
     path = folder / PASSWORD_FILE
     with storage_errors(f"{path} cannot be removed"):
         path.unlink(missing_ok=True)
 
 
 def _make_private(catalog: Path | None) -> None:
-    """Make an empty catalogue file that its owner alone may read: it holds hashes and upstream's password.
+    """Make an empty catalogue file that only its owner can read: it holds hashes and upstream's password.
 
-    Only if there is none: closing a second descriptor of a SQLite file frees the locks of the first.
+    An existing file is left alone: closing a second descriptor of a SQLite file frees the locks of the first.
     """
     if catalog is not None:
         with suppress(FileExistsError):

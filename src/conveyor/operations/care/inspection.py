@@ -1,16 +1,17 @@
 """Inspection of a store (``fsck``): proves that catalogue and blobs agree, or says where they do not.
 
-Works while the store serves, and changes nothing. Its steps:
+It works while the store serves, and changes nothing. Its steps:
 
 1. the rows: SQLite's own check of its file, then every rule between rows (``catalog.care.consistency``), and
    a list of the digests that rows name, all read before the long work begins;
 2. every blob that a row promises: is it here, and does every byte of it hash to its name?
 3. every other blob: does it hash to its name, and is it young enough to belong to an upload under way?
-4. files among the blobs that are none; as warnings, temporaries of processes that are gone, what others
-   keep beside the shelves (a snapshot's folder, a desktop's bin), and who may read it all;
-5. what was found is looked at again, with the rows of now: what others did meanwhile is no fault.
+4. files among the blobs that are not blobs; as warnings, temporary files of processes that have ended, files
+   that others keep beside the shelves (a snapshot's folder, a desktop's bin), and modes too generous;
+5. every finding is checked again with the current rows: a change made meanwhile is not a fault.
 
-A blob is there before its row is committed and as long as the row is, so what step 5 still finds is one.
+A blob exists before its row is committed and as long as the row does, so a finding that survives step 5 is a
+fault.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
     Progress = Callable[[int, int, int], None]
-    """Told how many blobs were read, of how many (as far as known), and how many bytes they had."""
+    """Called with the number of blobs read, their total (as far as known), and the bytes read."""
 
 ASKED_AT_ONCE = 500
 """Digests whose rows are looked up together: each question reads whole tables."""
@@ -61,7 +62,7 @@ ASKED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is not as it must be."""
+    """One violation of a store's invariants."""
 
     kind: str
     """For scripts: ``missing-blob``, ``wrong-blob``, ``wrong-size``, ``unnamed-blob``, ``stray-file``,
@@ -71,46 +72,46 @@ class Fault:
     what: str
     """One sentence."""
     sha256: str | None = None
-    """Of faults of blobs: the digest that it should have."""
+    """For faults of blobs: the digest that the blob should have."""
     file: ListedFile | None = None
-    """Of faults of blobs: the file as it was found, if there is one."""
+    """For faults of blobs: the file as it was found, if it exists."""
     namers: tuple[Namer, ...] = ()
-    """Of faults of blobs: the rows that name it."""
+    """For faults of blobs: the rows that name it."""
     repair: str | None = None
-    """What was done about it; ``None``: nothing."""
+    """How it was repaired; ``None`` if nothing was done."""
     is_mended: bool = False
 
 
 @dataclass(slots=True)
 class Inspection:
-    """What an inspection found."""
+    """The findings of an inspection."""
 
     faults: list[Fault] = field(default_factory=list)
     blobs: int = 0
     """How many blobs were read to their end."""
     size_bytes: int = 0
     warnings: list[str] = field(default_factory=list)
-    """What is no fault, and yet may not be as the owner wants it; one sentence each."""
+    """Findings that are not faults but that the owner may want to change; one sentence each."""
 
     @property
     def remaining(self) -> list[Fault]:
-        """What was not mended."""
+        """The faults that were not mended."""
         return [fault for fault in self.faults if not fault.is_mended]
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How many faults of each kind there were."""
+        """The number of faults of each kind."""
         return dict(Counter(fault.kind for fault in self.faults))
 
 
 def inspect_store(
     store: Store, *, grace_seconds: float, threads: int, progress: Progress | None = None
 ) -> Inspection:
-    """Look at everything; ``grace_seconds``: how old a blob without a row may be.
+    """Inspect the whole store; a blob without a row is a fault when it is older than ``grace_seconds``.
 
     Raises:
         StorageFailed: the catalogue or the folder of blobs cannot be read at all.
-        InvalidInput: the blobs are in no folder of this machine.
+        InvalidInput: the blobs are not in a folder of this machine.
     """
     blobs = local_blobs(store.blobs)
     found = Inspection()
@@ -123,24 +124,24 @@ def inspect_store(
         suspects = _read_blobs(
             blobs, named, found, oldest=began - grace_seconds, threads=threads, progress=progress
         )
-    # 4. what is no blob
+    # 4. files that are not blobs
     for stray in stray_files(blobs):
         what = f"{stray.path} is among the blobs but is not one"
         found.faults.append(Fault("stray-file", stray.name, what, file=stray))
     found.warnings += _warnings(store, blobs)
-    # 5. with the rows of now
+    # 5. again, with the current rows
     found.faults += _confirmed(store, blobs, suspects)
     return found
 
 
 def look_again(store: Store, fault: Fault) -> Fault | None:
-    """A fault of a blob with the rows and the file of now; ``None``: it is none any more."""
+    """A fault of a blob with its current rows and file; ``None`` if it is no longer a fault."""
     confirmed = _confirmed(store, local_blobs(store.blobs), [fault])
     return replace(confirmed[0], what=fault.what) if confirmed else None
 
 
 def _warnings(store: Store, blobs: FilesystemBlobs) -> Iterator[str]:
-    """What was left behind, what is not of this store, and what others on this machine may read."""
+    """Warnings of files left behind, of foreign files, and of files that other users can read."""
     if left := blobs.remove_leftovers(is_dry=True):
         yield (
             f"{len(left)} unfinished files of processes that have ended hold {sum(left)} bytes;"
@@ -148,7 +149,7 @@ def _warnings(store: Store, blobs: FilesystemBlobs) -> Iterator[str]:
         )
     for foreign in foreign_files(blobs):
         yield f"{foreign.path} is not of this store: move it elsewhere, a repair does not touch it"
-    # Stores are made for their owner alone, older ones were not.
+    # Stores are made readable by their owner only; older ones were not.
     catalog = sqlite_path(store.catalog.url.render_as_string(hide_password=False))
     for path, everything in ((blobs.root, ""), (catalog, "*")):
         if path is not None and is_open_to_others(path):
@@ -160,7 +161,7 @@ def _faults_of_catalogue(connection: Connection) -> Iterator[Fault]:
     damages = damage_of_database(connection)
     yield from (Fault(damage.kind, damage.subject, damage.what) for damage in damages)
     if any(damage.kind == "damaged-database" for damage in damages):
-        return  # what its rows say is worth nothing
+        return  # the rows of a damaged database prove nothing
     for fault in faults_of_rows(connection):
         yield Fault(fault.kind, fault.subject, fault.what)
     indexes = all_indexes(connection)
@@ -182,7 +183,7 @@ def _read_blobs(
     threads: int,
     progress: Progress | None,
 ) -> list[Fault]:
-    """Read every blob; returns what looks wrong, before it was looked at again."""
+    """Read every blob and return the suspects, which step 5 has yet to confirm."""
     suspects: list[Fault] = []
     of = len(named)
 
@@ -195,13 +196,13 @@ def _read_blobs(
         if fault is not None:
             suspects.append(fault)
 
-    # 2. what rows promise
+    # 2. blobs that rows promise
     def check(blob: NamedBlob) -> tuple[HashedFile | None, Fault | None]:
         return _check_named(blobs, blob)
 
     for hashed, fault in in_parallel(check, named, threads=threads):
         note(hashed, fault)
-    # 3. the others
+    # 3. the other blobs
     unnamed = (listed for listed in listed_blobs(blobs) if listed.name not in named)
 
     def check_unnamed(listed: ListedFile) -> tuple[HashedFile | None, Fault | None]:
@@ -232,7 +233,7 @@ def _check_unnamed(listed: ListedFile, oldest: float) -> tuple[HashedFile | None
 
 
 def _check(path: Path, sha256: str) -> tuple[HashedFile | None, Fault | None]:
-    """The file, hashed, and whether it is wrong; (``None``, ``None``): there is none."""
+    """The hashed file and its fault, if it has one; both ``None`` if there is no such file."""
     try:
         hashed = hash_file(path)
     except StorageFailed as error:
@@ -244,7 +245,7 @@ def _check(path: Path, sha256: str) -> tuple[HashedFile | None, Fault | None]:
 
 
 def _confirmed(store: Store, blobs: FilesystemBlobs, suspects: Sequence[Fault]) -> list[Fault]:
-    """Those that are faults still, with the rows that name them now."""
+    """The suspects that are still faults, with the rows that name them now."""
     confirmed = []
     for begin in range(0, len(suspects), ASKED_AT_ONCE):
         some = suspects[begin : begin + ASKED_AT_ONCE]
@@ -266,7 +267,7 @@ def _confirm(blobs: FilesystemBlobs, fault: Fault, sha256: str, namers: tuple[Na
     elif fault.kind == "unnamed-blob":
         is_fault = now == fault.file and not namers
     else:
-        # Another file by now: who stored it has hashed it. A backup may have linked it: it is the same then.
+        # Another file by now was hashed by the upload that stored it. A backup may have linked the same file.
         is_fault = now is not None and fault.file is not None and now.is_alike(fault.file)
         fault = replace(fault, file=now)
     if not is_fault:

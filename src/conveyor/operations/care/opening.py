@@ -1,6 +1,6 @@
-"""Opening a store that is there, for a process or for one command, and closing it again.
+"""Opening an existing store, for a process or for one command, and closing it again.
 
-Making one in an empty folder is ``operations.care.initialisation``.
+``operations.care.initialisation`` makes one in an empty folder.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from conveyor.settings import StoreSettings
 
 RESTORING_FILE = "unfinished-restore"
-"""Lies in a folder that a backup is being restored into, or was until somebody pulled the plug."""
+"""Marks a folder into which a backup is being restored, or was when the restore was interrupted."""
 SERIAL_FILE = "serial"
 """Sixteen bytes of shared memory beside the catalogue; see ``catalog.database.serials``."""
 PASSWORD_FILE = "initial-admin-password"  # noqa: S105 - the name of a file, not a password
 _OUR_NAMES = ("blobs", "catalog.sqlite", SERIAL_FILE, PASSWORD_FILE, "lost+found")
-"""How names begin that a folder without a store may hold: left by a call that was killed, or by mkfs."""
+"""Prefixes of names that a folder without a store may hold: left by a killed call, or by mkfs."""
 
 
 def opener_of_node(settings: StoreSettings) -> Callable[[], Store]:
-    """What opens the store in each process of a server; made before they are forked, as they share memory."""
+    """The function that opens the store in each server process; made before the fork, to share memory."""
     is_on_file = sqlite_path(settings.database_url) is not None
     return partial(open_store, settings, None if is_on_file else NodeMemory())
 
@@ -43,12 +43,12 @@ def opener_of_node(settings: StoreSettings) -> Callable[[], Store]:
 def open_store(settings: StoreSettings, memory: NodeMemory | None = None) -> Store:
     """Open an initialised store; once per process, after any fork.
 
-    ``memory`` makes this process one of a server's, which answer from what they remember as long as it is
-    true; a process without it asks the database.
+    ``memory`` makes this process one of a server's, which answer from memory as long as nothing has changed;
+    a process that lacks it asks the database.
 
     Raises:
         StorageFailed: the database or the folder cannot be used.
-        Conflict: the catalogue belongs to a newer conveyor, or restoring it was not finished.
+        Conflict: the catalogue belongs to a newer conveyor, or its restore was not finished.
     """
     refuse_half_restored(settings)
     catalog = open_catalog(settings.database_url)
@@ -71,7 +71,7 @@ def open_store(settings: StoreSettings, memory: NodeMemory | None = None) -> Sto
 
 
 def close_store(store: Store) -> None:
-    """Close connections and files; the value must not be used afterwards."""
+    """Close connections and files; the store must not be used afterwards."""
     store.descriptions.close()
     store.newest.close()
     store.catalog.dispose()
@@ -79,11 +79,11 @@ def close_store(store: Store) -> None:
 
 @contextmanager
 def opened_store(settings: StoreSettings) -> Iterator[Store]:
-    """The store at ``settings.data`` for the time of one command; it makes none.
+    """The store at ``settings.data`` for the time of one command; it must already exist.
 
     Raises:
-        NotFound: there is no store, or one that was left half made.
-        Conflict: as ``open_store``; or there is no store in the folder, but something else, such as a backup.
+        NotFound: there is no store, or it was left half made.
+        Conflict: as ``open_store``; or the folder holds something other than a store, such as a backup.
         StorageFailed: as ``open_store``.
     """
     refuse_half_restored(settings)
@@ -102,9 +102,9 @@ def opened_store(settings: StoreSettings) -> Iterator[Store]:
 
 
 def _no_store(settings: StoreSettings) -> Conflict | NotFound:
-    """What to say of a place without a store: Conflict when its folder holds something else.
+    """The error for a place without a store: Conflict when its folder holds something else.
 
-    A store that is made in a backup would take its blobs for garbage. Raises StorageFailed.
+    A store made inside a backup would treat the backup's blobs as garbage. Raises StorageFailed.
     """
     strange: list[str] = []
     if settings.data.is_dir():
@@ -122,7 +122,7 @@ def _no_store(settings: StoreSettings) -> Conflict | NotFound:
         )
     if strange:
         return Conflict(
-            f"there is no store at {settings.data}, but there is something else: {', '.join(strange[:5])}",
+            f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
             hint="give the folder of a store, or a new or empty one",
         )
     return NotFound(
@@ -132,16 +132,16 @@ def _no_store(settings: StoreSettings) -> Conflict | NotFound:
 
 
 def refuse_places(settings: StoreSettings) -> None:
-    """Raise InvalidInput when catalogue or blobs are to be where no store can have them; makes nothing."""
+    """Raise InvalidInput when the catalogue or the blobs cannot be where the settings put them."""
     open_catalog(settings.database_url).dispose()
     blobs_folder(settings.blobs_url)
 
 
 def refuse_half_restored(settings: StoreSettings) -> None:
-    """Raise Conflict when a restore into the store's folder was begun and has not ended."""
+    """Raise Conflict when a restore into the store's folder was begun but not finished."""
     if (settings.data / RESTORING_FILE).exists():
         raise Conflict(
             f"a backup was being restored to {settings.data}, and that was not finished",
-            hint="go on with it from the same backup: "
+            hint="continue it from the same backup: "
             f"conveyor store restore BACKUP --data {shlex.quote(str(settings.data))}",
         )

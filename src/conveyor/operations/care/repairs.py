@@ -1,21 +1,23 @@
-"""Repairs (``fsck --repair``): mends what an inspection found, as far as that needs no invention.
+"""Repairs (``fsck --repair``): mends the faults that an inspection found, without inventing anything.
 
-- A wrong or unreadable blob is set aside into ``blobs/quarantine``, never deleted; it is missing then.
-- A missing blob is brought back if the same digest can be read elsewhere: among what was set aside earlier,
-  in a backup, and, for metadata, out of the distribution itself.
-- Wrong metadata in the row of a distribution is read out of the distribution again.
-- Else, of a mirrored file: its row says that it is not stored, and the next request fetches it again.
-- Else, of our own: it is reported as lost. Its rows stay; uploading the identical file brings it back.
-- A blob that no row names, older than the grace time, is removed as ``gc`` does it.
+- A wrong or unreadable blob is moved to ``blobs/quarantine``, never deleted; after that it counts as missing.
+- A missing blob is brought back if the same digest can be read elsewhere: among files set aside earlier, in a
+  backup, or, for metadata, from the distribution itself.
+- Wrong metadata in the row of a distribution is read from the distribution again.
+- A mirrored file that cannot be brought back is marked as not stored; the next request fetches it again.
+- A file of our own that cannot be brought back is reported as lost. Its rows stay; uploading the identical
+  file brings it back.
+- A blob that no row names, older than the grace time, is removed in the same way as by ``gc``.
 - A stray file among the blobs is set aside.
-- What lies beside the shelves and was never meant as a blob is warned of only: it may be in use, such as a
+- A file beside the shelves that was never meant as a blob only gets a warning: it may be in use, such as a
   catalogue that somebody keeps there.
-- What a project's files count together is counted anew. Anything else that is wrong between rows is reported
-  only: which row is right, nobody can tell by looking.
+- The total size of a project's files is counted again. Any other fault between rows is only reported, because
+  nobody can tell which row is right.
 
-Each repair is an event of the actor ``fsck``. A blob is set aside only while it is the file that was found
-wrong, with nobody adding (``blobs.exclusion``); a row is changed before its blob goes, so that a repair that
-is killed leaves at most a blob that no row names, which the next one finds. Works while the store serves.
+Each repair is an event of the actor ``fsck``. A blob is set aside only if it is still the file that was found
+wrong, and while nobody adds blobs (``blobs.exclusion``). A row is changed before its blob is removed, so a
+killed repair leaves at most a blob that no row names, and the next repair finds it. Works while the store
+serves.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 ACTOR = "fsck"
-"""Who makes these changes, in the audit log."""
+"""The actor of these changes in the audit log."""
 
 LOST = (
     "lost: upload the identical file again, or give a folder that has it with --from (a backup of this store)"
@@ -72,7 +74,7 @@ def repair_store(
     sources: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Inspection:
-    """Inspect a store and mend what can be mended; ``sources``: folders of blobs to read lost bytes from.
+    """Inspect a store and mend what can be mended; lost bytes are read from the blob folders ``sources``.
 
     Raises:
         Conflict: a backup, a collection or another repair is under way.
@@ -81,7 +83,7 @@ def repair_store(
     blobs = local_blobs(store.blobs)
     with blobs.exclusion.alone_removing():
         found = inspect_store(store, grace_seconds=grace_seconds, threads=threads, progress=progress)
-        # Files before metadata: lost metadata is read out of its file, which may have been lost too.
+        # Files before metadata: lost metadata is read from its file, which may have been lost too.
         order = sorted(found.faults, key=_is_of_metadata)
         mended = {id(fault): _mend(store, blobs, fault, sources) for fault in order}
         found.faults = [mended[id(fault)] for fault in found.faults]
@@ -120,7 +122,7 @@ def _mend(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[
 
 
 def _mend_blob(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequence[Path]) -> Fault:
-    """A missing or wrong blob; its fault has the rows of now."""
+    """Mend a missing or wrong blob, whose fault carries the current rows."""
     sha256 = fault.sha256 or ""
     is_own = any(namer.is_own for namer in fault.namers)
     # 1. can the bytes be read elsewhere?
@@ -156,7 +158,7 @@ def _mend_blob(store: Store, blobs: FilesystemBlobs, fault: Fault, sources: Sequ
 
 
 def _source(blobs: FilesystemBlobs, sha256: str, sources: Sequence[Path]) -> Path | None:
-    """A file that has these bytes: every one is read, none is believed."""
+    """A file that has these bytes; every candidate is read, because names prove nothing."""
     places = [blob_path(folder, sha256) for folder in sources]
     for path in [*quarantined(blobs, sha256), *places]:
         try:
@@ -169,7 +171,7 @@ def _source(blobs: FilesystemBlobs, sha256: str, sources: Sequence[Path]) -> Pat
 
 
 def _metadata_in_file(blobs: FilesystemBlobs, fault: Fault) -> bytes | None:
-    """Lost metadata of a distribution of our own, read out of it again; ``None``: that does not give it."""
+    """Lost metadata of our own distribution, read from it again; ``None`` if that fails."""
     for namer in fault.namers:
         if namer.role == "metadata" and namer.file_sha256 is not None:
             content = _metadata_of_file(blobs, namer.filename, namer.file_sha256)
@@ -179,7 +181,7 @@ def _metadata_in_file(blobs: FilesystemBlobs, fault: Fault) -> bytes | None:
 
 
 def _mend_metadata(store: Store, blobs: FilesystemBlobs, fault: Fault) -> Fault:
-    """Write the metadata of distributions anew whose rows hold something else."""
+    """Rewrite the metadata of distributions whose rows hold something else."""
     with read(store) as connection:
         rows = metadata_by_filename(connection, fault.subject)
     is_mended = True
@@ -202,7 +204,7 @@ def _mend_metadata(store: Store, blobs: FilesystemBlobs, fault: Fault) -> Fault:
 
 
 def _metadata_of_file(blobs: FilesystemBlobs, filename: str, sha256: str) -> bytes | None:
-    """What a distribution among the blobs says of itself; ``None``: it is damaged, or not here."""
+    """The metadata in a distribution among the blobs; ``None`` if the file is damaged or missing."""
     try:
         hashed = hash_file(blobs.path(sha256))
         if hashed is None or hashed.sha256 != sha256:
@@ -219,7 +221,7 @@ def _metadata_of_file(blobs: FilesystemBlobs, filename: str, sha256: str) -> byt
 
 
 def _forget(change: Change, namers: Sequence[Namer]) -> bool:
-    """Write of each mirrored file that its bytes are not here; whether there was one."""
+    """Mark each mirrored file as not stored; returns whether there was one."""
     is_any = False
     for namer in namers:
         if namer.role != "mirrored-file" or namer.index is None or namer.file_sha256 is None:
@@ -232,7 +234,7 @@ def _forget(change: Change, namers: Sequence[Namer]) -> bool:
 
 
 def _tell(change: Change, action: str, fault: Fault, detail: dict[str, str]) -> None:
-    """One event for each project concerned, so that no cache keeps what was wrong; else one without any."""
+    """Write an event for each project concerned, or one without a project, so that caches drop wrong data."""
     detail = {"sha256": fault.sha256 or "", **detail}
     projects = sorted({(namer.project, namer.index) for namer in fault.namers}, key=str)
     for project, index in projects:

@@ -1,17 +1,17 @@
-"""Restores: an identical store out of a backup, in a folder that was empty.
+"""Restores: an identical store from a backup, in an empty folder.
 
 Same rows, same serials, same bytes: pages are the same to the byte, and tokens and passwords work as before.
-Nothing is added to the audit log, so that the restored store is the one that was backed up. Its steps:
+Nothing is added to the audit log, so the restored store is identical to the one that was backed up. Steps:
 
 1. the backup: finished, of a format and a schema that this conveyor knows, its two files as the marker says;
-2. the folder: empty, or left by a restore of the same backup that did not end; a file says so from here on,
-   and no store is opened or made there as long as it lies there;
-3. the blobs, copied and hashed on the way; those that are there already are hashed too;
+2. the folder: empty, or left by an unfinished restore of the same backup; from here on a file marks the
+   restore, and no store is opened or made in the folder while that file exists;
+3. the blobs, copied and hashed on the way; those already in place are hashed too;
 4. the catalogue, durable, in one rename; last, so that no row ever points at missing bytes;
-5. the file of step 2 goes.
+5. the file of step 2 is removed.
 
-Killed at any line, calling it again goes on. The bytes are copied and not linked: damage to the one is no
-damage to the other.
+If the process is killed at any line, the next call continues. The bytes are copied and not linked, so that
+damage to one copy does not damage the other.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ if TYPE_CHECKING:
 def restore_store(
     source: Path, settings: StoreSettings, *, threads: int, progress: Progress | None = None
 ) -> Backup:
-    """Make the store at ``settings.data`` out of the backup at ``source``; returns what was restored.
+    """Make the store at ``settings.data`` from the backup at ``source``; returns the restored backup.
 
     Raises:
         NotFound: there is no finished backup.
-        InvalidInput: the backup's marker or list is damaged, or the catalogue or the blobs are to be
-            where they cannot be, such as in the backup itself.
-        MissingTool: the catalogue is to be in PostgreSQL, and there is no pg_restore.
-        Conflict: folder or database are not empty, or the backup is of a newer conveyor.
-        StorageFailed: the backup is damaged, or a disk failed; call again to go on.
+        InvalidInput: the backup's marker or list is damaged, or the catalogue or the blobs would go where
+            they cannot be, such as into the backup itself.
+        MissingTool: the catalogue goes to PostgreSQL, and pg_restore is not installed.
+        Conflict: the folder or the database is not empty, or the backup is of a newer conveyor.
+        StorageFailed: the backup is damaged, or a disk failed; call again to continue.
     """
     # 1. the backup
     backup = read_backup(source)
@@ -66,11 +66,11 @@ def restore_store(
     if (backup.database == "sqlite") != (catalog is not None):
         raise InvalidInput(
             f"the catalogue of this backup was in {_NAMES[backup.database]}, and cannot go elsewhere",
-            hint="CONVEYOR_DATABASE_URL says where the catalogue is; without it, in SQLite",
+            hint="CONVEYOR_DATABASE_URL says where the catalogue is; if unset, it is in SQLite",
         )
     if backup.schema > SCHEMA_VERSION:
         raise Conflict(
-            f"the backup has schema {backup.schema}, this conveyor knows none newer than {SCHEMA_VERSION}",
+            f"the backup has schema {backup.schema}, newer than this conveyor's {SCHEMA_VERSION}",
             hint="upgrade conveyor, then try again",
         )
     for file in (backup.catalog, backup.listing):
@@ -89,7 +89,7 @@ def restore_store(
             _place_file(source, backup.catalog, catalog)
         else:
             _load(source, backup, settings.database_url)
-        # 5. it is a store
+        # 5. the folder is a store
         with storage_errors(f"{settings.data} cannot be written"):
             (settings.data / RESTORING_FILE).unlink()
             sync_folder(settings.data)
@@ -105,7 +105,7 @@ def _check_file(source: Path, file: BackupFile) -> None:
 
 
 def _refuse_within_backup(source: Path, settings: StoreSettings) -> None:
-    """Raise InvalidInput when the store would lie in its backup: the next backup would find it in its way."""
+    """Raise InvalidInput when the store would be inside its backup, in the way of the next backup."""
     catalog = sqlite_path(settings.database_url) or settings.data
     for place in (settings.data, blobs_folder(settings.blobs_url), catalog):
         if place.resolve().is_relative_to(source.resolve()):
@@ -116,7 +116,7 @@ def _refuse_within_backup(source: Path, settings: StoreSettings) -> None:
 
 
 def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
-    """The blobs' folder; refuses folders that hold something, and writes that a restore has begun."""
+    """Refuse folders that are not empty, write that a restore has begun, and return the blobs' folder."""
     note = settings.data / RESTORING_FILE
     unfinished = note.with_name(f"{note.name}.new")
     mine = hashlib.sha256(backup.to_json().encode()).hexdigest()
@@ -140,14 +140,14 @@ def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
         unfinished.rename(note)
         sync_folder(settings.data)
         blobs = local_blobs(open_blobs(settings.blobs_url))
-        if next(listed_blobs(blobs), None) is not None:  # a folder of blobs that lies elsewhere
+        if next(listed_blobs(blobs), None) is not None:  # a folder of blobs elsewhere
             note.unlink()
             raise _not_empty(settings, f"{blobs.root} holds blobs")
     return blobs
 
 
 def _is_catalog_begun(url: str) -> bool:
-    """Whether there is a catalogue, or the log of one: SQLite would replay that over what is restored."""
+    """Whether there is a catalogue, or a log, which SQLite would replay over the restored catalogue."""
     catalog = sqlite_path(url)
     if catalog is None:
         with database_errors("the database cannot be opened"):
@@ -186,7 +186,7 @@ def _bring_all(
 
 
 def _bring(source: Path, blobs: FilesystemBlobs, sha256: str) -> bool:
-    """Whether the blob is in the store now, every byte right."""
+    """Bring one blob into the store; returns whether it is there now with the right bytes."""
     here = hash_file(blobs.path(sha256))  # left by a restore that was killed
     if here is not None and here.sha256 == sha256:
         return True
@@ -203,7 +203,7 @@ def _listing(source: Path, backup: Backup) -> Iterator[tuple[str, int]]:
 
 
 def _load(source: Path, backup: Backup, url: str) -> None:
-    """Load the catalogue's dump, unless a restore that was killed after that has done it."""
+    """Load the catalogue's dump, unless an earlier, killed restore has already done so."""
     if not has_catalog(url):
         load_catalog(source / backup.catalog.name, url)
     with database_errors("the restored catalogue cannot be read"):
@@ -221,7 +221,7 @@ def _load(source: Path, backup: Backup, url: str) -> None:
 
 
 def _place_file(source: Path, file: BackupFile, catalog: Path) -> None:
-    """Copy the catalogue beside its place, durable and checked, then rename it."""
+    """Copy the catalogue to a file beside its final path, durable and checked, then rename it."""
     unfinished = catalog.with_name(f"{catalog.name}.restoring")
     with storage_errors(f"{catalog} cannot be written"):
         make_durable_folders(catalog.parent)
