@@ -225,10 +225,12 @@ def test_field_of_a_stored_token_is_named_in_few_files() -> None:
     ("text", "problem"),
     [
         (b"{", "not valid JSON"),
-        (b'{"a": 1, "a": 2}', "the key a stands twice"),
-        (b'{"a": NaN}', "NaN is no number of JSON"),
+        (b'{"a": 1, "a": 2}', "the key a is there twice"),
+        (b'{"a": NaN}', "NaN is not a number of JSON"),
         (b'{"a": "\\ud800"}', "not valid JSON"),
+        (b'{"a": "\xff"}', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
     ],
 )
 def test_json_that_two_readers_could_read_differently_is_refused(text: bytes, problem: str) -> None:
