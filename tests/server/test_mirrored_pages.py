@@ -122,7 +122,7 @@ async def test_wrong_size_of_a_file_without_a_hash_refuses_it(
     await mirror.page("demo")
     answer = await mirror.get(f"/packages/unhashed/demo/{wheel.filename}")
     assert isinstance(answer.error, UpstreamFailed)
-    assert "1 were announced" in answer.error.message
+    assert "but announced 1" in answer.error.message
 
 
 async def test_file_server_without_head_leaves_sizes_out(upstream: RunningUpstream, mirror: Reader) -> None:

@@ -1,1 +1,1 @@
-"""Indexes and their projects, the pages they show, and what they mirror."""
+"""Indexes and their projects, the pages they show, and the files they mirror."""

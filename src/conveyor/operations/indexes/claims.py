@@ -1,4 +1,4 @@
-"""Claims: names and prefixes of names that belong to the house, for ever."""
+"""Claims: names and prefixes of names that belong permanently to the house."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def name_to_ask_for(
     store: Store, identity: Identity, name: str, *, is_prefix: bool = False
 ) -> NormalizedName | None:
-    """The name that upstream has to be asked for before this caller may claim it; ``None``: nothing to ask.
+    """The name that upstream must be asked for before this caller may claim it, or ``None``.
 
     Raises:
         Unauthorized, Forbidden: the caller may claim nothing.
-        InvalidName: it is no project name.
+        InvalidName: ``name`` is not a project name.
     """
     if is_prefix:
         return None
@@ -48,28 +48,28 @@ def claim_name(
     is_prefix: bool = False,
     upstream_has: bool | None = None,
 ) -> tuple[MadeClaim, bool]:
-    """Claim a project's name, or every name that begins with a prefix; and whether the claim is new.
+    """Claim a project's name, or every name that begins with a prefix; returns whether the claim is new too.
 
-    Claiming again what is claimed changes nothing and succeeds. A prefix needs an administrator: upstream
-    cannot be asked for all names that it would hide.
+    Repeating a claim changes nothing and succeeds. A prefix needs an administrator: upstream cannot be asked
+    for all names that it would hide.
 
     Args:
         store: the store.
         identity: who claims.
-        name: of a project; of a prefix, with or without its last hyphen.
+        name: the name of a project, or a prefix with or without its last hyphen.
         is_prefix: whether it is a prefix (``risk`` covers ``risk`` and ``risk-…``).
-        upstream_has: whether upstream has a project of that name; ``None``: it was not asked, which is right
-            where ``name_to_ask_for`` names nothing.
+        upstream_has: whether upstream has a project of that name; ``None`` if it was not asked, which is
+            right where ``name_to_ask_for`` returns ``None``.
 
     Raises:
         Unauthorized, Forbidden: the caller may not claim this name.
-        InvalidName: it is no project name.
+        InvalidName: ``name`` is not a project name.
     """
-    # 1. what is claimed, by whom
+    # 1. the name, and the caller's right to it
     normalized = project_name(name.removesuffix("-") if is_prefix else name)
     if is_prefix:
         may_administer(identity)
-    # 2. the row, unless it is there
+    # 2. the row, unless it exists
     with record_change(store, actor=identity.name) as change:
         found = rows.find_claim(change.connection, normalized, is_prefix=is_prefix)
         if found is not None:

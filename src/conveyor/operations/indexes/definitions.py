@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def list_indexes(store: Store) -> dict[str, Index]:
-    """Every index of the store by name; who may see which is for the caller to decide."""
+    """Every index of the store by name; the caller of this function decides who may see which."""
     with read(store) as connection:
         return all_indexes(connection)
 
@@ -32,11 +32,11 @@ def visible_indexes(store: Store, identity: Identity) -> list[Index]:
 
 
 def get_index(store: Store, identity: Identity, name: str) -> Index:
-    """One index, of which the caller may read something at least.
+    """One index, of which the caller may read at least a part.
 
     Raises:
-        NotFound: there is no such index, or not for this caller.
-        Unauthorized: the same, to strangers in a store that has a private index.
+        NotFound: there is no such index, or the caller may not see it.
+        Unauthorized: in the same cases, for anonymous callers of a store that has a private index.
     """
     indexes = list_indexes(store)
     if name not in readable_indexes(indexes, identity):
@@ -53,11 +53,11 @@ def create_index(store: Store, identity: Identity, asked: NewIndex) -> Index:
         InvalidName, InvalidInput: the name is not allowed; a base or a gate is unknown.
         Conflict: an index of that name exists.
     """
-    # 1. who asks
+    # 1. the caller's right
     may_administer(identity)
     wanted = Index(asked.name, "local", asked.mode, asked.bases or (), asked.gates or (), asked.is_private)
     with record_change(store, actor=identity.name) as change:
-        # 2. what is there
+        # 2. the existing indexes
         existing = all_indexes(change.connection)
         check_new_index(wanted, existing, known_gates=frozenset(GATES))
         if wanted.name in existing:

@@ -1,4 +1,4 @@
-"""Files by digest: where the bytes are, who may read them, which index they came from."""
+"""Files by digest: where their bytes are, who may read them, which index they came from."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ class FoundFile:
 
     filename: str
     sha256: str | None
-    """``None``: of a mirrored file whose upstream names none, until its first download."""
+    """``None`` until its first download, for a mirrored file whose upstream states no SHA-256."""
     size_bytes: int | None
-    """``None``: of a mirrored file, not known yet."""
+    """``None`` if it is not known yet, which only happens for mirrored files."""
     project: str
     supplied_by: str
     """Name of the index that holds it."""
     readable_through: tuple[Index, ...]
-    """Indexes whose pages show it: who may read one of them may read the file."""
+    """Indexes whose pages show it: callers that may read one of them may read the file."""
     metadata_sha256: str | None
-    """Digest of its core metadata; ``None``: not known yet, or it has none."""
+    """Digest of its core metadata; ``None`` if unknown so far, or if it has no metadata."""
     provenance_sha256: str | None
-    """Digest of its provenance object; ``None``: not known yet, or it has none."""
+    """Digest of its provenance object; ``None`` if unknown so far, or if it has no provenance."""
     status: ProjectStatus
-    """Of the project: what this store decided, else the upstream that has the file."""
+    """The project's status: this store's decision, else that of the upstream that has the file."""
     mirrored: MirroredFile | None
-    """Set when it is not ours but a mirror's; its bytes may still be upstream only."""
+    """Set when the file is a mirror's and not our own; its bytes may still be at upstream only."""
     serial: int
     """The catalogue's serial when this was read."""
 
@@ -70,15 +70,16 @@ class FoundFile:
 def find_file(store: Store, place: str, filename: str, *, reader: Identity) -> FoundFile:
     """The distribution of that place and name: one of our own, else a mirror's.
 
-    Its place is its SHA-256; or, of a mirrored one whose upstream names none, an address such as ``md5/HEX``.
+    The place is its SHA-256, or, for a mirrored file whose upstream states none, an address such as
+    ``md5/HEX``.
 
-    A file that the reader may not see is looked for like one that is not there, in as many questions.
+    A file that the reader may not see takes as many queries as one that does not exist.
 
     Raises:
         NotFound: no index that the reader may read shows it, or its name belongs to the house and only a
             mirror has it.
-        Gone: it was deleted; told to those who may read everything.
-        Unauthorized: instead of both, to strangers in a store that has a private index.
+        Gone: it was deleted; only readers of everything are told so.
+        Unauthorized: instead of both, for anonymous callers of a store that has a private index.
         Forbidden: its project is quarantined.
     """
     with read(store) as connection:
@@ -132,9 +133,9 @@ def _not_here(filename: str, deleted: str | None) -> NotFound:
 
 
 def can_read_file(identity: Identity, found: FoundFile) -> bool:
-    """Whether a file is there for this caller: they may read an index that shows it.
+    """Whether this caller may read the file, because they may read an index that shows it.
 
-    A quarantined one is handed to administrators only, who have to look into it.
+    Only administrators, who have to examine it, can read a quarantined one.
     """
     showing = {index.name: index for index in found.readable_through}
     is_offered = found.status.offers_files or identity.is_whole_admin
@@ -142,7 +143,7 @@ def can_read_file(identity: Identity, found: FoundFile) -> bool:
 
 
 def _is_shown(held: Sequence[tuple[str, str]], indexes: Mapping[str, Index], reader: Identity) -> bool:
-    """Whether the reader may read an index that shows one of these; (index, project) each."""
+    """Whether the reader may read an index that shows one of these pairs of (index, project)."""
     return any(
         not readable_indexes(indexes, reader, project=project).isdisjoint(
             index.name for index in _seeing({holder}, indexes)
@@ -152,13 +153,13 @@ def _is_shown(held: Sequence[tuple[str, str]], indexes: Mapping[str, Index], rea
 
 
 def nothing_at(store: Store, identity: Identity, error: NotFound) -> NotFound | Unauthorized:
-    """The error of a path at which no file can be: strangers hear the same of every path."""
+    """The error of a path that cannot lead to a file; strangers get the same one for every path."""
     with read(store) as connection:
         return not_here(error, identity, all_indexes(connection))
 
 
 def metadata_in_row(store: Store, found: FoundFile) -> bytes | None:
-    """The core metadata of a distribution of our own; ``None``: it is a blob, as every mirrored file's is."""
+    """The core metadata of our own distribution; ``None`` if it is a blob, as for every mirrored file."""
     if found.mirrored is not None or found.sha256 is None:
         return None
     with read(store) as connection:
@@ -166,7 +167,7 @@ def metadata_in_row(store: Store, found: FoundFile) -> bytes | None:
 
 
 def read_core_metadata(store: Store, found: FoundFile, metadata_sha256: str) -> dict[str, Any]:
-    """The fields of a file's core metadata by packaging's names; what cannot be read is left out."""
+    """The fields of a file's core metadata by packaging's names, without those that cannot be read."""
     content = metadata_in_row(store, found)
     if content is None:
         with store.blobs.open(metadata_sha256) as stream:
@@ -175,7 +176,7 @@ def read_core_metadata(store: Store, found: FoundFile, metadata_sha256: str) -> 
 
 
 def _seeing(holders: set[str], indexes: Mapping[str, Index]) -> tuple[Index, ...]:
-    """The indexes that hold a file or show one that does."""
+    """The indexes that hold a file, or that show an index which does."""
     return tuple(
         index for index in indexes.values() if not holders.isdisjoint(resolution_order(index.name, indexes))
     )

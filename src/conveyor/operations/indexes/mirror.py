@@ -1,9 +1,10 @@
-"""What came from an upstream: decided and stored. Fetching is the shell's work (``server.mirror.mirroring``).
+"""Mirrored pages and files: decides about upstream's answers and stores them.
 
-Each function is one change. What leaves every page as it is (the same page again) is no event: only the time
-of asking is written. Nothing here asks upstream, and no row is written for bytes that are not blobs yet; what
-is stored here and its row are one piece for garbage collection (``blobs.adding``). Of a project that upstream
-never had there is no row: anybody may ask for any name.
+Fetching is the shell's work (``server.mirror.mirroring``); nothing here asks upstream. Each function is one
+change. An answer that leaves every page as it is (the same page again) is not an event: only the time of
+asking is written. No row is written for bytes that are not blobs yet, and a blob stored here is safe from
+garbage collection until its row is written (``blobs.adding``). Projects that upstream never had get no row,
+because anybody may ask for any name.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 ACTOR = "mirror"
-"""Who makes these changes, in the audit log."""
+"""The actor of these changes in the audit log."""
 
 
 def store_page(
@@ -56,10 +57,10 @@ def store_page(
     project: NormalizedName,
     page: UpstreamPage | Unchanged | None,
 ) -> tuple[MirroredFile, ...]:
-    """Store what upstream says of a project now (``None``: it has none); the files that are known of it now.
+    """Store upstream's current page of a project (``None`` if it has none); returns its known files.
 
     All rows of a new project are written in one statement. Files that upstream no longer has are forgotten;
-    what was filled in for the others stays (see ``domain.indexes.mirror``).
+    facts filled in for the others stay (see ``domain.indexes.mirror``).
     """
     if page is None and not _is_remembered(store, index, project):
         return ()
@@ -99,7 +100,7 @@ def store_page(
 
 
 def _is_remembered(store: Store, index: str, project: str) -> bool:
-    """Whether upstream had the project once; asked without waiting for writers."""
+    """Whether upstream ever had the project; asked without waiting for writers."""
     with read(store) as connection:
         return index in mirrored_projects_of(connection, project, [index])
 
@@ -111,7 +112,7 @@ def _as_said(index: str, project: str, page: UpstreamPage | None, at: str) -> Mi
 
 
 def store_facts(store: Store, index: str, project: NormalizedName, facts: Sequence[FileFacts]) -> None:
-    """Fill in sizes and times of a project's files, as their servers said."""
+    """Fill in sizes and times of a project's files, as stated by their servers."""
     with record_change(store, actor=ACTOR) as change:
         said = {fact.filename: fact for fact in facts}
         rows = mirrored_page_files(change.connection, project, [index])
@@ -137,7 +138,7 @@ def store_metadata(store: Store, file: MirroredFile, content: bytes) -> str:
 
 
 def store_unreadable(store: Store, file: MirroredFile) -> None:
-    """Note that the metadata of a mirrored file cannot be read: pages no longer say that there is some."""
+    """Note that the metadata of a mirrored file cannot be read: pages no longer announce it."""
     _change_rows(
         store,
         file,
@@ -162,7 +163,7 @@ def store_provenance(store: Store, file: MirroredFile, content: bytes) -> str:
 
 
 def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
-    """What stands in a stored sdist's PKG-INFO; ``None``: building may change it, or it cannot be read.
+    """The metadata in a stored sdist's PKG-INFO; ``None`` if building may change it or it is unreadable.
 
     Raises:
         NotFound, StorageFailed: the sdist is not among the blobs, or cannot be read.
@@ -183,28 +184,28 @@ def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
     fields, _ = parse_email(content)
     try:
         is_of_file = Version(fields.get("version", "")) == filename.version
-    except ValueError:  # also of thousands of digits
+    except ValueError:  # also for a number of thousands of digits
         return None
     is_of_file &= canonicalize_name(fields.get("name", "")) == filename.project
     return content if is_of_file and is_static(dict(fields)) else None
 
 
 def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_bytes: int) -> MirroredFile:
-    """Keep a mirrored file that was received whole; returns it as it is known now.
+    """Keep a mirrored file that was received whole; returns it with all facts known now.
 
-    If upstream names no SHA-256, the one of these bytes counts for the file's address from now on, for ever.
-    What a page says of its size counts only where no hash does.
+    If upstream states no SHA-256, the file's address stands permanently for the SHA-256 of these bytes.
+    A page's statement of the size counts only if it has no hash.
 
     Raises:
         UpstreamFailed: the bytes are not the file that upstream's page named, or that came from this address
             before; nothing is stored.
     """
     file = hashing.file
-    # 1. are these the bytes?
+    # 1. the right bytes
     sha256 = hashing.sha256()
     if file.size_bytes not in (None, size_bytes) and not hashing.is_checked:
         raise UpstreamFailed(
-            f"upstream sent {size_bytes} bytes for {file.filename}, {file.size_bytes} were announced",
+            f"upstream sent {size_bytes} bytes for {file.filename}, but announced {file.size_bytes}",
             hint="nothing was stored; is a proxy in between, or was the file replaced?",
         )
     with store.blobs.adding():
@@ -233,7 +234,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
 
 
 def _fix_digest(change: Change, address: str, filename: str, sha256: str) -> None:
-    """From now on an address stands for these bytes; raises UpstreamFailed when it stands for others."""
+    """Tie an address to these bytes; raises UpstreamFailed when it is tied to others."""
     counts = put_first_digest(change.connection, address, filename, sha256, computed_at=change.at)
     if counts != sha256:
         raise UpstreamFailed(
@@ -250,7 +251,7 @@ def _change_rows(
     action: str,
     detail: Mapping[str, object],
 ) -> None:
-    """Write what is known now into the rows of every mirror that has the file, with one event for each."""
+    """Write the known facts into the rows of every mirror that has the file, with one event for each."""
     with record_change(store, actor=ACTOR) as change:
         rows = mirrored_by_digest(change.connection, file.place, file.filename)
         after = [changed(row) for row in rows if changed(row) != row]

@@ -1,4 +1,4 @@
-"""Pages of the simple API: what is on them, for whom, until when, and which changes touch them."""
+"""Pages of the simple API: their content, their readers, their freshness, and which changes touch them."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ ACTIONS_WITHOUT_PAGES = frozenset({"mirror-file", "mirror-provenance", "add-evid
 """Actions on a project that change nothing that a page shows."""
 
 NOUNS_WITHOUT_PAGES = frozenset({"user", "token", "signer", "worker", "run", "blobs"})
-"""Of actions without a project; ``revoke-token`` and ``set-user-password`` leave every page as it is."""
+"""Nouns of actions without a project that leave every page as it is, such as ``revoke-token``."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueMirror:
-    """A mirror that is to be asked for a project now."""
+    """A mirror that must be asked for a project now."""
 
     index: str
     known: MirroredProject | None
-    """What is remembered; ``None``: it was never asked."""
+    """The mirror's row of the project; ``None`` if it was never asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPage:
-    """A project page and what a cache has to know of it."""
+    """A project page and the facts that a cache needs."""
 
     page: ProjectPage
     index: Index
     exists: bool
-    """False: no index in sight has such a project."""
+    """False if no visible index has such a project."""
     supplied_by: str | None
-    """Name of the index that its first file comes from."""
+    """Name of the index from which its first file comes."""
     serial: int
-    """The catalogue's serial when it was read; the page shows every change up to it."""
+    """The catalogue's serial when the page was read; it shows every change up to that serial."""
     due: tuple[DueMirror, ...]
     fresh_until: datetime | None
-    """When a mirror is to be asked again; ``None``: no mirror supplies the project."""
+    """When a mirror must be asked again; ``None`` if no mirror supplies the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,14 @@ class FoundList:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Which pages have changed since some serial."""
+    """The pages that have changed since some serial."""
 
     serial: int
     """The newest serial seen."""
     projects: dict[str, int]
     """Project → serial of its newest change."""
     everything: int
-    """Serial of the newest change that may touch every page; 0: none."""
+    """Serial of the newest change that may touch every page; 0 if there was no such change."""
 
 
 def find_page(
@@ -91,7 +91,8 @@ def find_page(
 ) -> FoundPage:
     """The page of a project as readers of an index see it, from one snapshot of the catalogue.
 
-    ``reader``: one who may not read all of it sees what the bases show that it may read; ``None``: others.
+    ``reader`` is a caller who may not read the whole index: they see only files from bases that they may
+    read. ``None`` stands for all other readers.
 
     Raises:
         NotFound: there is no such index.
@@ -99,7 +100,7 @@ def find_page(
     with read(store) as connection:
         serial = newest_serial(connection)
         indexes = all_indexes(connection)
-        # 1. who supplies it: own names never come from a mirror
+        # 1. the suppliers: own names never come from a mirror
         nearest_first = suppliers(index_name, indexes, project=project, claims=claims_on(connection, project))
         if reader is not None:
             seen = readable_indexes(indexes, reader, project=project)
@@ -118,7 +119,7 @@ def find_page(
         status = shown_status(
             status_of(connection, project), (known[name].status for name in mirrors if name in known)
         )
-    # 3. what is to be asked of upstream
+    # 3. the questions for upstream
     now = store.clock()
     return FoundPage(
         page=ProjectPage(
@@ -137,9 +138,9 @@ def find_page(
 
 
 def find_list(store: Store, index_name: str, reader: Identity | None = None) -> FoundList:
-    """The projects that readers of an index see; of mirrors, those that somebody asked for.
+    """The projects that readers of an index see; from mirrors, those that somebody has asked for.
 
-    ``reader``: one who may not read all of it; ``None``: others.
+    ``reader`` is a caller who may not read the whole index; ``None`` stands for all other readers.
 
     Raises:
         NotFound: there is no such index.
@@ -160,10 +161,10 @@ def find_list(store: Store, index_name: str, reader: Identity | None = None) -> 
 
 
 def touched_since(store: Store, serial: int) -> Touched:
-    """Which pages the changes after ``serial`` touch.
+    """The pages that the changes after ``serial`` touch.
 
     A change of a project touches its pages in every index; a change of indexes, or of a claim on a prefix,
-    touches all; users, tokens, evidence and runs are on no page.
+    touches all pages; users, tokens, evidence and runs appear on none.
     """
     projects: dict[str, int] = {}
     newest, everything = serial, 0

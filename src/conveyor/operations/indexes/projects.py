@@ -1,9 +1,9 @@
-"""Projects as a whole: their status (PEP 792), how large they are and may become. Show it, set it.
+"""Projects as a whole: show and set their status (PEP 792), their size and its limit.
 
-What each status allows stands in ``domain.indexes.projects``. Any name can be given a status, also one that
-is only mirrored, or that nobody has asked for yet: a quarantine keeps it out before upstream has noticed.
-That claims no name and makes no page; the status is shown on the page that the project has, or will have.
-What this store decided goes before what upstream says.
+``domain.indexes.projects`` says what each status allows. Any name can be given a status, even if it is only
+mirrored or nobody has asked for it yet, so that a quarantine can act before upstream has noticed a problem.
+Giving a status claims no name and makes no page; the project's page shows it if there is one, now or later.
+This store's decision takes precedence over upstream's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def get_project_status(store: Store, identity: Identity, project: str) -> Projec
     """The status that readers of a project's pages see.
 
     Raises:
-        InvalidName: it is no project name.
+        InvalidName: ``name`` is not a project name.
         NotFound: there is no such project that the caller may see.
     """
     name = project_name(project)
@@ -69,23 +69,23 @@ def get_project_status(store: Store, identity: Identity, project: str) -> Projec
 def set_project_status(
     store: Store, identity: Identity, project: str, status: StatusName, *, reason: str | None = None
 ) -> ProjectStatus:
-    """Give a project a status; the next request sees it. The same status again changes nothing.
+    """Give a project a status, visible from the next request on; the same status again changes nothing.
 
     Raises:
-        Unauthorized, Forbidden: the caller is no administrator.
-        InvalidName, InvalidInput: it is no project name, or no reason that can be shown.
+        Unauthorized, Forbidden: the caller is not an administrator.
+        InvalidName, InvalidInput: the name is not a project name, or the reason cannot be shown.
     """
-    # 1. who asks, for what
+    # 1. the caller's right, the name, the reason
     may_administer(identity)
     name = project_name(project)
     given = ProjectStatus(status, checked_reason(reason) if status != "active" else None)
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
-        # 2. a row to write it in; without one a project is active
+        # 2. a row for it; a project that has no row is active
         if given != ACTIVE:
             insert_project(connection, name, display_name=project, created_at=change.at)
         lock_project(connection, name)
-        # 3. row and event, where that changes something
+        # 3. row and event, if that changes something
         if status_of(connection, name) != given:
             set_status(connection, name, given)
             detail = {"status": given.name, **({"reason": given.reason} if given.reason else {})}
@@ -96,17 +96,17 @@ def set_project_status(
 def _mirrored(
     connection: Connection, project: NormalizedName, indexes: Collection[str]
 ) -> list[MirroredProject]:
-    """What mirrors among ``indexes`` know of a project that their upstream has."""
+    """The rows of mirrors among ``indexes`` for a project that their upstream has."""
     known = mirrored_projects_of(connection, project, sorted(indexes))
     return [one for one in known.values() if one.is_present]
 
 
 def get_project_size(store: Store, identity: Identity, project: str) -> ProjectSize:
-    """The bytes of all files of a project, and its own limit.
+    """The total size of a project's files, and its own limit.
 
     Raises:
-        Unauthorized, Forbidden: the caller is no administrator.
-        InvalidName, NotFound: it is no name of a project that was uploaded here.
+        Unauthorized, Forbidden: the caller is not an administrator.
+        InvalidName, NotFound: ``name`` is not the name of a project that was uploaded here.
     """
     may_administer(identity)
     name = project_name(project)
@@ -122,14 +122,14 @@ def get_project_size(store: Store, identity: Identity, project: str) -> ProjectS
 def set_project_size_limit(
     store: Store, identity: Identity, project: str, limit_bytes: int | None
 ) -> ProjectSize:
-    """Give a project a limit of its own, which goes before the store's; ``None``: take it away again.
+    """Give a project a limit of its own, which overrides the store's; ``None`` removes it.
 
-    Files that are here stay, whatever the limit is. A project that nothing was uploaded for yet can have one;
-    that claims no name and makes no page.
+    Existing files stay, whatever the limit is. A project can have a limit before its first upload; the limit
+    claims no name and makes no page.
 
     Raises:
-        Unauthorized, Forbidden: the caller is no administrator.
-        InvalidName: it is no project name.
+        Unauthorized, Forbidden: the caller is not an administrator.
+        InvalidName: ``name`` is not a project name.
     """
     may_administer(identity)
     name = project_name(project)

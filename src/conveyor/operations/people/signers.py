@@ -1,7 +1,7 @@
-"""Those whose signatures count, people with SSH keys and pipeline workers: register, revoke, list them.
+"""Signers, who are people with SSH keys, and pipeline workers: register, revoke, list them.
 
-A worker is a machine whose evidence counts: it signs with an Ed25519 key and asks with a token of a user,
-both its own. The private key never comes here.
+A worker is a machine whose evidence counts: it has an Ed25519 key for its signatures, and a user with a token
+for its requests. The private key never comes here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
         InvalidInput: the name, the key or the time is not allowed.
-        Conflict: the key is registered already; a revoked key never counts again.
+        Conflict: the key is already registered; a revoked key never counts again.
     """
     may_administer(identity)
     check_principal(asked.principal)
@@ -69,11 +69,11 @@ def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
 
 
 def revoke_signer(store: Store, identity: Identity, principal: str, public_key: str | None = None) -> int:
-    """Let a person's key (``None``: every key) count no more, on old signatures too; returns how many.
+    """Revoke a person's key (``None``: every key), for old signatures too; returns how many were revoked.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        NotFound: there is no such signer, or all its keys were revoked before.
+        NotFound: there is no such signer, or all its keys are already revoked.
     """
     may_administer(identity)
     key = None if public_key is None else parse_public_key(public_key)
@@ -93,7 +93,7 @@ def revoke_signer(store: Store, identity: Identity, principal: str, public_key: 
 
 
 def list_signers(store: Store, identity: Identity) -> list[Signer]:
-    """Every signer in the order of registration, revoked ones too; raises Unauthorized, Forbidden."""
+    """Every signer in order of registration, including revoked ones; raises Unauthorized, Forbidden."""
     may_administer(identity)
     with read(store) as connection:
         return rows.list_signers(connection)
@@ -102,12 +102,12 @@ def list_signers(store: Store, identity: Identity) -> list[Signer]:
 def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> IssuedWorker:
     """Register a worker with its public key (PEM, Ed25519), a user of the same name and a token.
 
-    The token may read, upload and promote, not claim names: that is a decision of people.
+    The token may read, upload and promote, but not claim names: claims are decisions of people.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        InvalidName, InvalidInput: the name is not allowed, or the key is none.
-        Conflict: the name or the key is registered already, be it revoked.
+        InvalidName, InvalidInput: the name is not allowed, or the key is not an Ed25519 key.
+        Conflict: the name or the key is already registered, even if revoked.
     """
     may_administer(identity)
     check_user_name(name)
@@ -135,11 +135,11 @@ def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> 
 
 
 def revoke_worker(store: Store, identity: Identity, name: str) -> None:
-    """Let a worker's evidence count no more, also what it gave before, and its tokens open nothing.
+    """Revoke a worker: its evidence, earlier evidence too, no longer counts, and its tokens stop working.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        NotFound: there is no such worker, or it was revoked before.
+        NotFound: there is no such worker, or it is already revoked.
     """
     may_administer(identity)
     with record_change(store, actor=identity.name) as change:
@@ -151,7 +151,7 @@ def revoke_worker(store: Store, identity: Identity, name: str) -> None:
 
 
 def list_workers(store: Store, identity: Identity) -> list[Worker]:
-    """Every worker by name, revoked ones too; raises Unauthorized, Forbidden."""
+    """Every worker by name, including revoked ones; raises Unauthorized, Forbidden."""
     may_administer(identity)
     with read(store) as connection:
         return rows.list_workers(connection)

@@ -1,7 +1,7 @@
-"""API tokens: make one, revoke one, tell whose it is, note when it was used.
+"""API tokens: make one, revoke one, find its bearer, note when it was used.
 
-A token is ``conveyor-`` and 256 random bits. The store keeps its SHA-256 only: unlike a password it cannot
-be guessed, so a slow hash would protect nothing and cost every request.
+A token is ``conveyor-`` and 256 random bits. The store keeps only its SHA-256: unlike a password, a token
+cannot be guessed, so a slow hash would protect nothing and slow down every request.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class TokenBearer:
-    """Whom a token stands for, and until when."""
+    """The identity that a token stands for, and its expiry."""
 
     id: int
     identity: Identity
     expires_at: str | None
-    """UTC text; ``None``: until revoked."""
+    """UTC text; ``None`` if it is valid until revoked."""
 
 
 def create_token(store: Store, identity: Identity, asked: NewToken) -> IssuedToken:
@@ -60,7 +60,7 @@ def create_token(store: Store, identity: Identity, asked: NewToken) -> IssuedTok
         Unauthorized, Forbidden: the caller does not administer the store, or the user lacks a scope.
         NotFound: there is no such user or index.
         Conflict: the user is disabled.
-        InvalidInput: a project's name is not one, or the expiry is not a time to come.
+        InvalidInput: a name is not a project name, or the expiry is not in the future.
     """
     may_administer(identity)
     checked = _checked(store, asked)
@@ -69,7 +69,7 @@ def create_token(store: Store, identity: Identity, asked: NewToken) -> IssuedTok
 
 
 def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
-    """Make a token as part of a change whose values are checked; raises as ``create_token``."""
+    """Make a token as part of a change whose values are already checked; raises as ``create_token``."""
     user = asked.user
     owner = find_user(change.connection, user)
     if owner is None:
@@ -104,7 +104,7 @@ def revoke_token(store: Store, identity: Identity, token_id: int) -> None:
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        NotFound: there is no such token, or it was revoked before.
+        NotFound: there is no such token, or it is already revoked.
     """
     may_administer(identity)
     with record_change(store, actor=identity.name) as change:
@@ -115,16 +115,16 @@ def revoke_token(store: Store, identity: Identity, token_id: int) -> None:
 
 
 def list_tokens(store: Store, identity: Identity, user: str | None = None) -> list[Token]:
-    """Every token, or those of one user, oldest first; their secrets are not kept and never shown."""
+    """Every token, or those of one user, oldest first; secrets are not kept and never shown."""
     may_administer(identity)
     with read(store) as connection:
         return rows.list_tokens(connection, user)
 
 
 def find_token(store: Store, secret_sha256: str) -> TokenBearer | None:
-    """Whom the token with that digest stands for; ``None``: there is none, or it is revoked.
+    """The bearer of the token with that digest; ``None`` if the token is unknown or revoked.
 
-    An expired token is found: whether it is, is asked of the clock at each use.
+    Expired tokens are returned too: the clock is compared with the expiry at each use.
     """
     with read(store) as connection:
         row = rows.find_token(connection, secret_sha256)
@@ -142,18 +142,18 @@ def find_token(store: Store, secret_sha256: str) -> TokenBearer | None:
 
 
 def note_last_uses(store: Store, last_uses: Mapping[int, str]) -> None:
-    """Write when tokens were last used (id → UTC text); no change of the store, so no event and no serial."""
+    """Write when tokens were last used (id → UTC text); not a change of the store: no event, no serial."""
     with database_errors("the last use of tokens was not stored"), writing(store.catalog) as connection:
         rows.write_last_uses(connection, last_uses)
 
 
 def digest_of(secret: str) -> str:
-    """What the store keeps of a token."""
+    """The digest under which the store keeps a token."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _checked(store: Store, asked: NewToken) -> NewToken:
-    """The token with names normalized and its end in the store's own form; InvalidInput with every fault."""
+    """The request with normalized names and its expiry in the store's form; InvalidInput lists all faults."""
     faults: list[str] = []
     try:
         check_scopes(asked.scopes or ())
@@ -180,7 +180,7 @@ def _checked(store: Store, asked: NewToken) -> NewToken:
 
 
 def _check_indexes(change: Change, names: Collection[str]) -> None:
-    """Accept names of indexes; raises NotFound naming each that is none: such a token would open nothing."""
+    """Accept names of indexes; raises NotFound naming each that is not one, as it would allow nothing."""
     known = all_indexes(change.connection)
     missing = [f'"{name}"' for name in dict.fromkeys(names) if name not in known]
     if missing:
@@ -190,9 +190,9 @@ def _check_indexes(change: Change, names: Collection[str]) -> None:
 
 
 def future_text(text: str, now: datetime) -> str | None:
-    """The time in the store's form; ``None`` when it is none with a zone, or has passed."""
+    """The time in the store's form; ``None`` if it is not a time with a zone, or has passed."""
     try:
         moment = datetime.fromisoformat(text)
         return utc_text(moment) if moment.tzinfo is not None and moment > now else None
-    except (ValueError, OverflowError):  # the last: a year 10000 in UTC
+    except (ValueError, OverflowError):  # OverflowError: a year 10000 in UTC
         return None

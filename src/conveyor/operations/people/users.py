@@ -1,7 +1,7 @@
-"""Users: make one, change a password, disable one, and tell whether a password is right.
+"""Users: make one, change a password, disable one, and check a password.
 
-Passwords are kept as Argon2id with the parameters of RFC 9106 (second choice: 64 MiB, three passes), so that
-checking one takes tens of milliseconds on purpose: call :func:`is_right_password` in a thread.
+Passwords are kept as Argon2id with the parameters of RFC 9106 (second choice: 64 MiB, three passes). Checking
+one takes tens of milliseconds on purpose, so call :func:`is_right_password` in a thread.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Account:
 def add_user(
     store: Store, identity: Identity, name: str, *, password: str | None, scopes: Iterable[str]
 ) -> None:
-    """Make a user; without a password it can only use tokens.
+    """Make a user; a user who has no password can only use tokens.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
@@ -52,7 +52,7 @@ def add_user(
     check_user_name(name)
     wanted = tuple(scopes)
     check_scopes(wanted)
-    # Before the transaction: it takes long, and a write transaction keeps others waiting.
+    # Before the transaction: hashing takes long, and a write transaction keeps others waiting.
     password_hash = None if password is None else hash_password(password)
     with record_change(store, actor=identity.name) as change:
         if rows.find_user(change.connection, name) is not None:
@@ -72,7 +72,7 @@ def set_password(
 ) -> PasswordChange:
     """Give a user a new password; the old one stops working at the next request of every process.
 
-    Tokens were made with the old password's rights and outlive it, unless ``revoke_tokens`` takes them too.
+    The user's tokens outlive the old password unless ``revoke_tokens`` is true.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
@@ -104,12 +104,12 @@ def set_password(
 
 
 def disable_user(store: Store, identity: Identity, name: str) -> None:
-    """Let a user do nothing any more, by password or token.
+    """Disable a user: neither the password nor any token of theirs works any longer.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
         NotFound: there is no such user.
-        Conflict: it is the caller, who would lock the door from outside.
+        Conflict: callers cannot disable themselves.
     """
     may_administer(identity)
     if name == identity.name:
@@ -123,7 +123,7 @@ def disable_user(store: Store, identity: Identity, name: str) -> None:
 
 
 def find_account(store: Store, name: str) -> Account | None:
-    """A user who may sign in with a password; ``None``: there is none, it is disabled or has no password."""
+    """A user who may sign in with a password; ``None`` if unknown, disabled or without a password."""
     with read(store) as connection:
         user = rows.find_user(connection, name)
     if user is None or user.is_disabled or user.password_hash is None:
@@ -132,7 +132,7 @@ def find_account(store: Store, name: str) -> Account | None:
 
 
 def is_right_password(account: Account | None, password: str) -> bool:
-    """Whether the password is the user's; takes as long without a user, so that time tells nothing."""
+    """Whether the password is the user's; takes equally long for unknown users, so timing tells nothing."""
     from argon2.exceptions import Argon2Error, InvalidHashError
 
     expected = _hash_of_nobody() if account is None else account.password_hash
@@ -144,7 +144,7 @@ def is_right_password(account: Account | None, password: str) -> bool:
 
 
 def hash_password(password: str) -> str:
-    """Argon2id of a new password; raises InvalidInput as ``check_password``."""
+    """Argon2id hash of a new password; raises InvalidInput as ``check_password``."""
     check_password(password)
     return _hasher().hash(password)
 
