@@ -16,7 +16,7 @@ from alembic.operations import Operations
 from sqlalchemy import create_engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
-from conveyor.catalog.database.connection import is_sqlite, open_catalog, reading, writing
+from conveyor.catalog.database.connection import open_catalog, reading, writing
 from conveyor.catalog.database.events import events_since, insert_event
 from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fact
 from conveyor.catalog.database.serials import newest_serial, next_serial
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
+
+    from postgres_server import PostgresServer
 
 AT = "2026-11-21T08:00:00.000000Z"
 
@@ -266,11 +268,12 @@ def test_exception_inside_a_write_rolls_all_of_it_back(engine: Engine) -> None:
         assert read_fact(connection, "half") is None
 
 
-def test_reader_may_not_write_on_postgresql(engine: Engine) -> None:
-    if is_sqlite(engine):
-        return  # a reader that writes there becomes a writer; the next test shows how writers queue
-    with pytest.raises(InternalError, match="read-only"), reading(engine) as connection:
-        write_fact(connection, "x", "y")
+def test_reader_may_not_write_on_postgresql(postgres: PostgresServer) -> None:
+    """On SQLite a reader that writes becomes a writer; the next test shows how writers queue."""
+    with opened(postgres.new_database()) as engine:
+        prepare_schema(engine)
+        with pytest.raises(InternalError, match="read-only"), reading(engine) as connection:
+            write_fact(connection, "x", "y")
 
 
 def test_writers_of_two_processes_queue_at_the_door_of_sqlite(tmp_path: Path) -> None:

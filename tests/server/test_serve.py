@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,6 @@ from running_stores import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 WAIT_SECONDS = 30
 
@@ -342,14 +342,21 @@ def test_servers_that_start_on_an_empty_folder_at_once_make_one_store(tmp_path: 
             stop(process)
 
 
-def test_server_killed_while_it_initialises_starts_the_next_time(tmp_path: Path) -> None:
-    for delay_seconds in (0.3, 0.5, 0.7, 0.9):
-        process = start_serving(tmp_path / f"{delay_seconds}", "--port", "0")
-        time.sleep(delay_seconds)
-        process.kill()
-        process.communicate()
-        with running_store(tmp_path / f"{delay_seconds}") as store:
-            assert store.get("/readyz").json()["serial"] == 1
+@pytest.mark.parametrize("step", [3, 15, 30])
+def test_server_killed_while_it_initialises_starts_the_next_time(tmp_path: Path, step: int) -> None:
+    """The steps are those of ``tests/operations/initialise_and_die.py``, which tries every one."""
+    program = (
+        "from operations.initialise_and_die import die_before_step\n"
+        "from conveyor.cli import run\n"
+        f"die_before_step({step})\n"
+        f"run(['store', 'serve', '--port', '0', '--data', {str(tmp_path / 'store')!r}])\n"
+    )
+    tests = str(Path(__file__).parents[1])
+    process = ServerProcess([sys.executable, "-c", program], environment=serve_environment(PYTHONPATH=tests))
+    said, errors = process.communicate(timeout=WAIT_SECONDS)
+    assert (process.returncode, said) == (-signal.SIGKILL, ""), errors
+    with running_store(tmp_path / "store", environment=serve_environment()) as store:
+        assert store.get("/readyz").json()["serial"] == 1
 
 
 def test_store_on_postgresql_serves(tmp_path: Path) -> None:
