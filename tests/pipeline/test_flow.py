@@ -261,7 +261,7 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
         cwd=repository, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "is asked for: refs/tags/v1.0.0rc1" in pushed.stderr
-    assert "no run for refs/tags/latest: no release tag" in pushed.stderr
+    assert "no run for refs/tags/latest: not a release tag" in pushed.stderr
 
     town.conveyor(
         *("pipeline", "worker", "--once", "--credentials", town.credentials, "--store", town.url),
@@ -290,7 +290,7 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
         assert worker.wait(timeout=30) == 0
     (gate / "open").touch()
     said = town.conveyor("pipeline", "worker", "--once", *words).stderr
-    assert "going on with" in said
+    assert "continuing" in said
     assert town.client.runs.get(asked.id).state == "succeeded"
     assert town.client.releases.get("kappa", "1.0.0rc1").index == "testing"
 

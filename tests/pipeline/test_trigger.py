@@ -29,6 +29,6 @@ def test_deleted_refs_and_tags_that_are_no_releases_ask_for_nothing() -> None:
     assert [(push.wanted, push.reason) for push in read_pushes(lines)] == [
         (None, "deleted"),
         (None, "deleted"),
-        (None, "no release tag"),
+        (None, "not a release tag"),
         (None, "neither a branch nor a tag"),
     ]

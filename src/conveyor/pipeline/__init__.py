@@ -2,6 +2,6 @@
 
 A worker reaches the store over HTTP only. Jobs are plain functions (``packaging``, ``testing``,
 ``promotion``) that a CI host may call one by one; ``runs`` tells the whole story of one commit or tag;
-``engine`` is the only module that knows the durable-execution library. Importing that one costs more than a
-second, so nothing outside this room imports ``engine``, ``runs`` or ``worker`` before it must.
+``engine`` is the only module that knows the durable-execution library. Importing it takes more than a second,
+so nothing outside this room imports ``engine``, ``runs`` or ``worker`` before it needs them.
 """

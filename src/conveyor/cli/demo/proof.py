@@ -121,12 +121,12 @@ def prove_custody(installed: tuple[InstalledFile, ...], release: Release, *, sta
     if derivation is None:
         raise StepFailed(f"{file.filename} carries no evidence that it equals a tested candidate")
     if not derivation["derived_sha256"] == derivation["rebuilt_sha256"] == file.sha256:
-        raise StepFailed(f"{file.filename} was derived from a candidate, but a rebuild gave other bytes")
+        raise StepFailed(f"{file.filename} was derived from a candidate, but a rebuild has other bytes")
     tests = [one.predicate for one in about if one.kind == "tests" and one.predicate["index"] == stage]
     if not tests:
         raise StepFailed(f"{file.filename} was never tested against {stage}")
     passed = tests[-1]["passed"]
     return (
-        f"{file.filename} is {derivation['rc_filename']} but for its version; a rebuild gave the same bytes",
+        f"{file.filename} is {derivation['rc_filename']} but for its version; a rebuild has the same bytes",
         f"and that very file (sha256 {file.sha256[:16]}…) was installed and tested: {passed} tests passed",
     )

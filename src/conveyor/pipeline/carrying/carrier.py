@@ -1,8 +1,8 @@
-"""Runs carried by the engine: what one process began, another ends, step by step.
+"""Runs carried by the engine: if one process dies, another finishes its runs, step by step.
 
 ``run_here`` carries one commit or tag now and waits for it; called again with the same arguments after a
-crash it goes on where it stood. ``claims`` carries what people and hooks asked the store for. Both end in
-``carry_run``, the one workflow; its arguments say where the credentials lie, never what is in them.
+crash, it continues where it stopped. ``claims`` carries the runs that people and hooks requested. Both call
+``carry_run``, the only workflow; its arguments hold the path of the credentials, never their content.
 """
 
 from __future__ import annotations
@@ -53,28 +53,28 @@ class Job:
     repository: str
     ref: str
     index: str | None
-    """Where its release enters the store; ``None``: the only index where it can."""
+    """The index where its release enters the store; ``None`` means the only one where it can."""
     run_id: int | None
-    """The row in the store; ``None``: it is asked for and claimed first."""
+    """The run's id in the store; ``None`` means that it is requested and claimed first."""
 
 
 class DurableSteps:
-    """Steps whose results the engine keeps; only inside a workflow."""
+    """Steps whose results the engine keeps; usable only inside a workflow."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
         self._threads = ThreadPoolExecutor(MOST_AT_A_TIME)
 
     def close(self) -> None:
-        """Wait for the steps that still run; nothing of a run may go on when it has ended."""
+        """Wait for the steps that still run; nothing of a run must go on after its end."""
         self._threads.shutdown()
 
     def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
-        """The value of the step: done now, or kept from before a crash."""
+        """Return the value of the step, done now or kept from before a crash."""
         return value_of(engine.step(name, carry_out, self.reporter, name, function))
 
     def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
-        """Begin a step in a thread of its own; what is given waits for its value."""
+        """Begin a step in its own thread; the returned function waits for its value."""
         future = engine.begin(name, partial(carry_out, self.reporter, name, function), self._threads)
         return lambda: value_of(future.result())
 
@@ -85,7 +85,7 @@ class DurableSteps:
 
 @engine.workflow
 def carry_run(job: Job) -> Outcome:
-    """Carry a run to its end; errors of ours are an outcome, so that the engine keeps data only."""
+    """Carry a run to its end; errors of ours become an outcome, so that the engine keeps only data."""
     state = Path(job.state)
     try:
         worker = open_worker(Path(job.credentials), store_url=job.store_url)
@@ -102,7 +102,7 @@ def carry_run(job: Job) -> Outcome:
 
 
 def request_run(worker: Keeper, job: Job) -> int | None:
-    """Ask the store for a run and claim it; its id. ``None``: another worker was faster, none is reported."""
+    """Request a run and claim it; return its id, or ``None`` if another worker was faster (not reported)."""
     run = worker.client.runs.create(job.repository, job.ref, index=job.index)
     claimed = worker.client.runs.claim(worker.name, run_id=run.id)
     return claimed.id if claimed is not None else None
@@ -111,18 +111,18 @@ def request_run(worker: Keeper, job: Job) -> int | None:
 def run_here(
     state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None
 ) -> Outcome:
-    """Carry a commit or tag through now, or go on where a killed call with the same arguments stood.
+    """Carry a commit or tag through now, or continue where a killed call with the same arguments stopped.
 
     Args:
-        state: the worker's state folder; made when it is not there.
+        state: the worker's state folder; created if it does not exist.
         credentials: the worker's credentials file.
-        store_url: overrides the one in the credentials.
+        store_url: overrides the URL in the credentials.
         repository: path or URL.
         ref: tag, branch, commit or full ref name.
-        index: where its release enters the store; ``None``: the only index where it can.
+        index: where its release enters the store; ``None`` means the only index where it can.
 
     Raises:
-        ConveyorError: before there is a run: no credentials, no such ref.
+        ConveyorError: the run could not begin: no credentials, no such ref.
         StepFailed: the job killed its worker too often to be tried again.
     """
     worker = open_worker(credentials, store_url=store_url)
@@ -132,7 +132,7 @@ def run_here(
         before = running.find(f"here-{key}-")
         unfinished = [work for work in before if work.state == "active"]
         if unfinished:
-            say_to_stderr("going on with what was begun before")
+            say_to_stderr("continuing the run that was begun before")
             return cast("Outcome", running.follow(unfinished[-1].id, end_children))
         work_id = f"here-{key}-{len(before) + 1}"
         job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None)
@@ -140,12 +140,12 @@ def run_here(
 
 
 def work_folder(state: Path, work_id: str) -> Path:
-    """Where a run works, and where its logs are."""
+    """The folder in which a run works, and which holds its logs."""
     return state / "work" / work_id
 
 
 def error_of(outcome: Outcome) -> ConveyorError:
-    """What a failed outcome failed of, as an error."""
+    """The error that made a run fail, from its outcome."""
     facts = outcome.error or {}
     problem = Problem(
         title=facts.get("kind", "StepFailed"),

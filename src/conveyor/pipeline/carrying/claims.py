@@ -1,8 +1,8 @@
-"""A worker at work: claims the runs that people and hooks asked the store for, and carries each to its end.
+"""A worker at work: claims the runs that people and hooks requested, and carries each to its end.
 
-On its start, and then from time to time, it takes over what dead executors of the same state folder left
-behind. It may be killed at any line: stopping it *is* ending the process (its children are ended by the
-watchdog), and the next one goes on.
+When it starts, and then from time to time, it takes over the runs that dead executors of the same state
+folder left unfinished. It may be killed at any line: to stop it *is* to end the process (the watchdog ends
+its children), and the next worker continues.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 2.0
-"""Pause after the store could not be reached."""
+"""Pause after a failure to reach the store."""
 TAKE_OVER_SECONDS = 5.0
 
 
 def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -> int:
-    """Claim and carry runs until the process is stopped; ``once``: until none waits. How many there were."""
+    """Claim and carry runs until the process is stopped (``once``: until none waits); return their number."""
     worker = open_worker(credentials, store_url=store_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -72,7 +72,7 @@ def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -
 
 
 class _Desk:
-    """Where claimed runs become workflows."""
+    """Turns claimed runs into workflows."""
 
     def __init__(self, engine: Engine, worker: Keeper, state: Path, credentials: Path) -> None:
         self.engine = engine
@@ -103,16 +103,16 @@ class _Desk:
             say_to_stderr(f"run {run.id} {outcome.state}: {outcome.detail}")
 
     def take_over(self) -> None:
-        """Carry to its end what dead executors on this state folder left unfinished."""
+        """Carry to their end the runs that dead executors of this state folder left unfinished."""
         for work_id in self.engine.take_over(f"store-{self._prefix}-", end_children):
-            say_to_stderr(f"going on with {work_id}, whose worker has ended")
+            say_to_stderr(f"continuing {work_id}, whose worker has ended")
             try:
                 self.engine.follow(work_id, end_children)
             except StepFailed as error:
                 say_to_stderr(error.message)
 
     def adopt(self) -> None:
-        """Carry runs that are claimed in this worker's name but were never begun, and end broken ones."""
+        """Carry runs that this worker claimed but never began, and end broken ones."""
         known = {one.id: one for one in self.engine.find(f"store-{self._prefix}-")}
         for run in self.worker.client.runs.newest():
             if run.state != "running" or run.worker != self.worker.name:
@@ -135,7 +135,7 @@ class _Desk:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End at once: what is unfinished is gone on with by the next worker, children end with this process."""
+    """End at once: the next worker continues unfinished runs, and children end with this process."""
     del number, frame
     say_to_stderr("worker stopped")
     os._exit(0)

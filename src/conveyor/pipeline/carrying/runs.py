@@ -1,13 +1,13 @@
-"""The whole way of one commit or tag, told once; carried by the engine or done directly.
+"""The whole way of one commit or tag, written once; carried by the engine or done directly.
 
-1. way: the store says through which indexes, such as "unstable" → "testing" → "stable"
+1. way: the store says which indexes it leads through, such as "unstable" → "testing" → "stable"
 2. packaging job → the first index                                         (``packaging``)
 3. testing job, resolved against the second index → promoted to it         (``testing``, ``promotion``)
 4. a final release: the same for every further index, if the gates let it
 
 A run that ends with a release waiting for a person (a QA signature) has succeeded; its detail says what the
-release waits for. The same run asked again goes on from there: what is published is not built again, what was
-tested against an index with this very file is not tested again.
+release waits for. The same run, requested again, continues from there: published files are not built again,
+and a file that was tested against an index is not tested against it again.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Outcome:
     project: str | None
     version: str | None
     index: str | None
-    """Where the release is now."""
+    """The index where the release is now."""
     detail: str
     """One sentence."""
     verdicts: tuple[dict[str, Any], ...] = ()
-    """Of the next index, when the release waits."""
+    """The verdicts of the next index if the release waits."""
     error: dict[str, Any] | None = None
-    """Class, message, hint and log of what failed."""
+    """Class, message, hint and log of the error."""
 
     @property
     def is_waiting(self) -> bool:
@@ -59,9 +59,9 @@ class Outcome:
 def carry(
     steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, index: str | None = None
 ) -> Outcome:
-    """Carry a commit or tag as far as evidence carries it; errors of ours become a failed outcome.
+    """Carry a commit or tag as far as its evidence allows; errors of ours become a failed outcome.
 
-    ``index`` is where its release enters; ``None``: the only one of the store where runs of this worker can.
+    ``index`` is where its release enters; ``None`` means the only index where runs of this worker can.
     """
     packaged: Packaged | None = None
     try:
@@ -74,7 +74,7 @@ def carry(
         )
     except ConveyorError as error:
         outcome = _failed(error, packaged)
-    with suppress(Forbidden, Conflict):  # somebody ended the run in the store meanwhile
+    with suppress(Forbidden, Conflict):  # somebody has ended the run in the store meanwhile
         steps.note(state=outcome.state, detail=outcome.detail)
     if outcome.state == "succeeded":
         sweep(place)
@@ -82,11 +82,11 @@ def carry(
 
 
 def find_way(worker: Keeper, index: str | None) -> Done[tuple[str, ...]]:
-    """Part 1: the indexes of a run in their order, the one that it enters first.
+    """Part 1: the indexes of a run in order, beginning with the one that it enters.
 
     Raises:
-        NotFound, Conflict: no run of this worker can enter there, none is named and there are several, or one
-            of them is private: uv and pip, called by the jobs, have no credentials for it.
+        NotFound, Conflict: no run of this worker can enter there; there are several to choose from and none
+            is named; or one of them is private, and the jobs call uv and pip without credentials.
     """
     way = worker.client.indexes.way(index)
     private = [one.name for one in worker.client.indexes.all() if one.is_private and one.name in way]
@@ -103,7 +103,7 @@ def advance(
 ) -> Standing:
     """Parts 3 and 4: test and promote, index by index, until the end of the way or a gate that waits.
 
-    A final is tested for all its indexes at the same time; only the promotions wait for each other.
+    A final release is tested for all its indexes at the same time; only the promotions wait for each other.
     """
     last = len(way) if is_final(parse_version(packaged.version)) else 2
     where = Standing(steps("locate", lambda: locate(worker, packaged, way)))
@@ -132,13 +132,13 @@ def _testing_job(
 
 
 def locate(worker: Keeper, packaged: Packaged, way: tuple[str, ...]) -> Done[str]:
-    """In which index of the way the release is now."""
+    """The index of the way in which the release is now."""
     index = index_on(way, worker.client.releases.get(packaged.project, packaged.version))
     return Done(index, f'in "{index}"')
 
 
 def sweep(place: Workplace) -> None:
-    """Remove what a run that succeeded no longer needs; its logs stay."""
+    """Remove the files that a successful run no longer needs; its logs stay."""
     for entry in place.folder.iterdir():
         if entry.name != "logs" and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -177,10 +177,10 @@ def _failed(error: ConveyorError, packaged: Packaged | None) -> Outcome:
 
 
 def next_index(worker: Keeper, project: str, version: str) -> str:
-    """The index that follows the one where a release is.
+    """The index that follows the one in which a release is.
 
     Raises:
-        Conflict: none follows, or several do.
+        Conflict: no index follows, or several do.
     """
     where = worker.client.releases.get(project, version).index
     target = worker.client.releases.judgement(project, version).target

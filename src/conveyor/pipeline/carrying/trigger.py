@@ -1,7 +1,7 @@
-"""What starts a run: a call, or a push, told by git's post-receive hook line by line (``old new ref``).
+"""Triggers of a run: a call, or a push, which git's post-receive hook reports line by line (``old new ref``).
 
-A run asked for by a push names its tag by full ref, and a branch by the commit that was pushed: by the time a
-worker claims it the branch may be further on. A tag that is no release and a deleted ref ask for nothing.
+A run that a push requests names its tag by full ref, and a branch by the commit that was pushed: when a
+worker claims it, the branch may have moved. A tag that is not a release and a deleted ref request nothing.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Push:
-    """One line of a push: what a run is asked for, or why none is."""
+    """One line of a push: the ref to request a run for, or the reason not to."""
 
     ref: str
-    """As it was pushed, such as ``refs/tags/v1.0``."""
+    """The ref as it was pushed, such as ``refs/tags/v1.0``."""
     wanted: str | None
-    """The ref of the run; ``None`` when there is none."""
+    """The ref of the run; ``None`` if no run is requested."""
     reason: str = ""
 
 
 def read_pushes(lines: Iterable[str]) -> list[Push]:
-    """What the lines of a post-receive hook ask for; lines of another form are left out."""
+    """Read the lines of a post-receive hook; lines of another form are skipped."""
     pushes = []
     for line in lines:
         words = line.split()
@@ -42,7 +42,7 @@ def read_pushes(lines: Iterable[str]) -> list[Push]:
             pushes.append(Push(ref, None, "deleted"))
         elif kind == "tags":
             is_release = is_release_tag(name)
-            pushes.append(Push(ref, ref, "") if is_release else Push(ref, None, "no release tag"))
+            pushes.append(Push(ref, ref, "") if is_release else Push(ref, None, "not a release tag"))
         elif kind == "heads":
             pushes.append(Push(ref, new))
         else:
@@ -51,5 +51,5 @@ def read_pushes(lines: Iterable[str]) -> list[Push]:
 
 
 def request_run(client: StoreClient, *, repository: str, ref: str, index: str | None = None) -> Run:
-    """Ask the store for a run into an index, or the only one that it can enter; a worker claims it."""
+    """Request a run into an index, or into the only one that it can enter; a worker claims it."""
     return client.runs.create(repository, ref, index=index)

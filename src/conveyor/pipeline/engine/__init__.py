@@ -1,1 +1,1 @@
-"""What carries a job: durable steps, isolation, and who the worker is."""
+"""The foundations of a job: durable steps, isolation, and the worker's identity."""

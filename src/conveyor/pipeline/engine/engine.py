@@ -1,19 +1,19 @@
-"""Durable execution: a workflow whose steps, once done, are never done again, whatever kills the process.
+"""Durable execution: a finished step of a workflow is never done again, whatever kills the process.
 
-The only module that knows DBOS. What the rest of the room sees: ``workflow`` marks a function, ``step`` calls
-one function and keeps its result, ``begin`` does so while the workflow goes on, and ``Engine`` runs
-workflows, takes over those of dead processes and tells where each stands.
+The only module that knows DBOS. The rest of the room uses four names: ``workflow`` marks a function, ``step``
+calls one function and keeps its result, ``begin`` does so while the workflow goes on, and ``Engine`` runs
+workflows, takes over those of dead processes and reports the state of each.
 
 Rules here:
 
 - A step may run twice (a crash between its effect and its record), so effects must be idempotent.
 - Arguments and results are plain data; they are pickled into the engine's state. No secret is ever one.
 - A workflow calls its steps in the same order each time, with names that do not change.
-- Executors are unique per process; each holds a lock on a file while it lives. Who can take the lock of
-  another knows that it is dead and takes its workflows over. A false alarm is harmless: the library fences
-  the former owner out at its next step.
+- Executors are unique per process; each holds a lock on a file while it lives. An executor that can take the
+  lock of another knows that the other is dead, and takes over its workflows. A false alarm is harmless: the
+  library fences the former owner out at its next step.
 
-State is one SQLite file, so all executors of one state folder are on one machine.
+The state is one SQLite file, so all executors of one state folder are on one machine.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SCHEMA = "3"
-"""Number of the shape of our workflows: one more whenever steps or their results change. The engine resumes
-only workflows of its own number; left to itself the library would count every edit as a new shape."""
+"""Version of the shape of our workflows; add one whenever steps or their results change. The engine resumes
+only workflows of its own version; by default the library would treat every edit as a new version."""
 MAX_RECOVERY_ATTEMPTS = 3
-"""A job that kills its worker so often is not tried again."""
+"""A job that kills its worker this often is not tried again."""
 POLL_SECONDS = 0.1
 FOLLOW_SECONDS = 0.25
 
@@ -59,7 +59,7 @@ def workflow(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The result of ``function``: computed now, or kept from before a crash. Only inside a workflow."""
+    """Return ``function``'s result, computed now or kept from before a crash. Only inside a workflow."""
     return DBOS.run_step({"name": name}, function, *args, **kwargs)
 
 
@@ -121,7 +121,7 @@ class Engine:
         """Start a workflow under an id and wait for its result; a known id is not started again.
 
         Raises:
-            StepFailed: the workflow ended with an error that is none of its results.
+            StepFailed: the workflow ended with an error that is not one of its results.
         """
         with SetWorkflowID(work_id):
             handle = DBOS.start_workflow(function, *args, **kwargs)
@@ -129,7 +129,7 @@ class Engine:
             return handle.get_result(polling_interval_sec=POLL_SECONDS)
 
     def wait(self, work_id: str) -> object:
-        """The result of a workflow that this or another executor carries on; errors as ``run``."""
+        """Wait for the result of a workflow that this or another executor runs; raises as ``run`` does."""
         with _broken(work_id):
             return DBOS.retrieve_workflow(work_id).get_result(polling_interval_sec=POLL_SECONDS)
 
@@ -141,7 +141,7 @@ class Engine:
         return self.wait(work_id)
 
     def find(self, prefix: str) -> list[Work]:
-        """The workflows whose id begins so, oldest first."""
+        """The workflows whose id begins with ``prefix``, oldest first."""
         found = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
         return [Work(one.workflow_id, _STATES.get(one.status, "failed"), one.executor_id) for one in found]
 
@@ -149,18 +149,18 @@ class Engine:
         """Put unfinished workflows of dead executors back to work, here or on a living peer.
 
         Args:
-            prefix: of the ids that are asked for; all that their executors left is taken with them.
-            bury: called with each dead executor before its work is taken, to end what is left of it.
+            prefix: the prefix of the ids to look for; all other work of their executors is taken as well.
+            bury: called with each dead executor before its work is taken, to end its remaining children.
 
         Returns:
-            The ids below ``prefix`` that are unfinished and of no other living executor.
+            The unfinished ids with ``prefix`` that do not belong to another living executor.
         """
         left = [one for one in self.find(prefix) if one.state == "active"]
         dead = {one.executor for one in left if not self._is_alive_elsewhere(one.executor)}
         for owner in sorted(str(one) for one in dead - {None, self.executor}):
             try:
                 lock = self._lock_of(owner)
-            except BlockingIOError:  # a peer is just burying it
+            except BlockingIOError:  # a peer is burying it right now
                 continue
             try:
                 bury(owner)
@@ -189,7 +189,7 @@ class Engine:
         return False
 
     def _lock_of(self, executor: str) -> int:
-        """The lock that the executor holds while it lives, taken; BlockingIOError when it lives."""
+        """Take the lock that the executor holds while it lives; raises BlockingIOError if it lives."""
         descriptor = os.open(self._locks / Path(executor).name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,7 +199,7 @@ class Engine:
         return descriptor
 
     def _log_to_file(self) -> None:
-        """The library's warnings go to a file beside its state, not into the middle of our output."""
+        """Send the library's warnings to a file next to its state, not into the middle of our output."""
         logger = logging.getLogger("dbos")
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
@@ -210,13 +210,13 @@ class Engine:
 
 
 def executor() -> str | None:
-    """The id of the executor that runs in this process now; ``None`` when none does."""
+    """The id of the executor that runs in this process; ``None`` if there is none."""
     return _running.executor if _running is not None else None
 
 
 @contextmanager
 def _broken(work_id: str) -> Iterator[None]:
-    """Tell what only the library knows in our words."""
+    """Turn the library's errors into ours."""
     try:
         yield
     except ConveyorError:
@@ -238,7 +238,7 @@ _STATES: dict[str, State] = {
 
 
 def _boot_id() -> str:
-    """What changes when the machine starts again, so that a process number is never mistaken."""
+    """An id that changes when the machine restarts, so that a process number is never mistaken."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").replace("-", "").strip()
     except OSError:

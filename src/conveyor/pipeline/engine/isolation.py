@@ -1,12 +1,11 @@
-"""What keeps the children of a job apart from the worker, and from outliving it.
+"""Isolation: children of a job are kept apart from the worker, and none outlives it.
 
-Each child runs in a session of its own (``project.environment``), with clean variables, a home and a
-temporary folder of its own, and limits. All children of one executor carry its id in their environment:
-whatever is left of them when the executor dies is found by that mark and ended by a *watchdog*, a tiny
-process that waits for the executor's end of a pipe to close. The kernel closes it on any death, ``kill -9``
-included.
+Each child runs in its own session (``project.environment``), with clean variables, its own home and temporary
+folder, and limits. All children of one executor carry its id in their environment: when the executor dies, a
+*watchdog* finds the remaining ones by that mark and ends them. The watchdog is a tiny process that waits for
+the executor's end of a pipe to close; the kernel closes it on any death, ``kill -9`` included.
 
-Not here yet: namespaces and control groups. A child that clears its environment escapes the mark, and it
+Namespaces and control groups are not used yet. A child that clears its environment escapes the mark, and it
 runs as the worker's user.
 """
 
@@ -32,17 +31,17 @@ OPEN_FILES = 8192
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where the jobs of one run work, and what their children get."""
+    """The folder in which the jobs of one run work, and the variables of their children."""
 
     folder: Path
-    """The run's own; what it holds may be deleted when the run has ended."""
+    """The run's own folder; its content may be deleted when the run has ended."""
     cache: Path
     """The worker's caches, shared by its runs so that a file is fetched once."""
     executor: str | None = None
-    """Whose mark the children carry; ``None`` where no engine takes work over."""
+    """The executor whose mark the children carry; ``None`` if no engine takes work over."""
 
     def fresh(self, name: str) -> Path:
-        """An empty folder of that name; what an interrupted attempt left in it is gone."""
+        """Make an empty folder of that name; anything that an interrupted attempt left in it is removed."""
         folder = self.folder / name
         if folder.exists():
             shutil.rmtree(folder)
@@ -50,7 +49,7 @@ class Workplace:
         return folder
 
     def variables(self) -> dict[str, str]:
-        """What children get on top of clean variables: a home, a temporary folder, caches and the mark."""
+        """Variables of children on top of the clean ones: a home, a temporary folder, caches and the mark."""
         home, temporary = self.folder / "home", self.folder / "tmp"
         for each in (home, temporary, self.cache):
             each.mkdir(parents=True, exist_ok=True)
@@ -58,20 +57,20 @@ class Workplace:
             "HOME": str(home),
             "TMPDIR": str(temporary),
             "UV_CACHE_DIR": str(self.cache / "uv"),
-            "UV_LINK_MODE": "copy",  # also for a uv that a child calls: runs share the cache, not its files
+            "UV_LINK_MODE": "copy",  # also for uv as a child calls it: runs share the cache, not its files
             "XDG_CACHE_HOME": str(home / ".cache"),
         }
         return variables | ({watchdog.MARK: self.executor} if self.executor else {})
 
     def report(self, name: str) -> Path:
-        """Where a file goes that stays: ``logs/NAME`` without spaces; a slash in it begins a folder."""
+        """The path of a file that is kept: ``logs/NAME`` without spaces; a slash in it begins a folder."""
         path = self.folder / "logs" / name.replace(" ", "-")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @contextmanager
     def log(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Takes lines and writes them to ``logs/NAME.log``, each at once; begins anew at each attempt."""
+        """Yield a function that writes each line to ``logs/NAME.log`` at once; each attempt empties it."""
         with self.report(f"{name}.log").open("w", encoding="utf-8", buffering=1) as file:
             yield lambda line: print(line, file=file)
 
@@ -79,7 +78,7 @@ class Workplace:
 def limited(command: Sequence[str]) -> list[str]:
     """The command under limits that stop accidents: no core files, no file over 64 GB, 8192 open files."""
     prlimit = shutil.which("prlimit")
-    if prlimit is None:  # not on every system; the limits are no wall, only a fence
+    if prlimit is None:  # not on every system; the limits stop accidents, not attacks
         return list(command)
     limits = ["--core=0", f"--fsize={LARGEST_FILE_BYTES}", f"--nofile={OPEN_FILES}"]
     return [prlimit, *limits, "--", *command]
@@ -87,7 +86,7 @@ def limited(command: Sequence[str]) -> list[str]:
 
 @contextmanager
 def watched(executor: str) -> Iterator[None]:
-    """While this is open, and also when this process is killed, no child of ``executor`` is left behind."""
+    """Leave no child of ``executor`` behind at the end of the block, nor when this process is killed."""
     command = [sys.executable, "-I", "-S", str(Path(watchdog.__file__)), executor]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
-"""Steps: the parts of a job, each done once, timed, reported, and failing in our own words.
+"""Steps: the parts of a job, each done once, timed and reported, and failing with an error of ours.
 
-A job is written as calls of ``Steps``, so that the same story runs under the durable engine (``runs``) and on
-a CI host without it (``DirectSteps``). A step's function returns ``Done``: a value of plain data for the next
+A job is written as calls of ``Steps``, so that the same job runs under the durable engine (``runs``) and on a
+CI host without it (``DirectSteps``). A step's function returns ``Done``: a value of plain data for the next
 step, and a line for people.
 """
 
@@ -31,7 +31,7 @@ LOG_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class Done(Generic[R]):
-    """What a step gives: a value, one line for people, and facts for the run's page."""
+    """The result of a step: a value, one line for people, and facts for the run's page."""
 
     value: R
     summary: str = ""
@@ -43,17 +43,17 @@ class Steps(Protocol):
     """How a job calls its parts."""
 
     def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
-        """The value of the step: done now, or kept from before a crash; raises its error."""
+        """Return the value of the step, done now or kept from before a crash; raises its error."""
 
     def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
-        """Begin a step that may run beside others; call what is given to have its value or error."""
+        """Begin a step that may run in parallel; call the returned function for its value or error."""
 
     def note(self, **fields: str | None) -> None:
         """Tell the store a fact of the run: commit, project, version, state, detail."""
 
 
 class Reporter:
-    """Tells the store and a person what happens; the store may be away for a moment, the job goes on."""
+    """Reports progress to the store and to a person; the job goes on while the store is unreachable."""
 
     def __init__(
         self, client: StoreClient | None, run_id: int | None, say: Callable[[str], None] | None = None
@@ -75,14 +75,14 @@ class Reporter:
                 self.say(f"  (step {name} could not be reported: {error.message})")
 
     def run(self, **fields: str | None) -> None:
-        """Note facts of the run; tried again while the store is away."""
+        """Note facts of the run; tried again while the store is unreachable."""
         client, run_id = self.client, self.run_id
         if client is not None and run_id is not None:
             with_patience(lambda: client.runs.update(run_id, **fields))
 
 
 def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Problem:
-    """Do a step: report its beginning and end, try again when the store is away, turn errors into values."""
+    """Do a step and report it; try again while the store is unreachable; return errors as values."""
     started = time.monotonic()
     reporter.step(name, "running")
     try:
@@ -104,7 +104,7 @@ def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) ->
 
 
 def value_of(outcome: Done[R] | Problem) -> R:
-    """The value of a step that was done; raises the error of one that failed."""
+    """Return the value of a step that succeeded; raise the error of one that failed."""
     if isinstance(outcome, Problem):
         raise error_from(outcome)
     return outcome.value
@@ -117,15 +117,15 @@ class DirectSteps:
         self.reporter = reporter
 
     def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
-        """The value of the step, done now."""
+        """Do the step now and return its value."""
         return value_of(carry_out(self.reporter, name, function))
 
     def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
-        """The step is done now; its error is kept until its value is asked for."""
+        """Do the step now; its error is kept until its value is requested."""
         return partial(value_of, carry_out(self.reporter, name, function))
 
     def note(self, **fields: str | None) -> None:
-        """Tell the store, if it knows of this run."""
+        """Tell the store, if it knows this run."""
         self.reporter.run(**fields)
 
 
@@ -136,7 +136,7 @@ def say_to_stderr(line: str) -> None:
 
 
 def with_patience(function: Callable[[], R]) -> R:
-    """The function's value; it is called again after a pause while the store cannot be reached."""
+    """Return the function's value, calling it again after a pause while the store cannot be reached."""
     for pause in RETRY_SECONDS:
         try:
             return function()

@@ -1,4 +1,4 @@
-"""Ends what an executor leaves behind. Run as a script, it waits for its standard input to end first.
+"""Ends the children that an executor leaves behind; as a script, when its standard input has ended.
 
 The script runs in a bare interpreter (``-I -S``), so this module imports little of the standard library and
 nothing else.
@@ -16,7 +16,7 @@ _ROUNDS = 20
 
 
 def end_children(executor: str) -> int:
-    """Kill every process that carries the executor's mark; how many there were. Linux only, else 0."""
+    """Kill every process that carries the executor's mark and return their number; 0 except on Linux."""
     mark = f"{MARK}={executor}".encode()
     ended = 0
     for _ in range(_ROUNDS):  # a process that forks while we look is found in the next round
@@ -43,7 +43,7 @@ def _environment(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - no pathlib here: start-up time
             return file.read().split(b"\0")
-    except OSError:  # gone, or another user's
+    except OSError:  # ended, or another user's
         return []
 
 

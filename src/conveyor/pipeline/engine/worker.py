@@ -1,4 +1,4 @@
-"""Who this machine is to the store: a client with the worker's token, and the key that signs its evidence."""
+"""The worker's identity at the store: a client with its token, and the key that signs its evidence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Keeper:
 
     @property
     def name(self) -> str:
-        """As it was registered with the store."""
+        """The name under which the store registered it."""
         return self.credentials.name
 
     def index_url(self, index: str) -> str:
@@ -31,16 +31,16 @@ class Keeper:
         return f"{self.store_url}/{index}/simple/"
 
     def file_url(self, path: str) -> str:
-        """A file's absolute URL, from the path or URL that the store's API gives."""
+        """A file's absolute URL, from the path or URL in the store's API."""
         return path if "://" in path else f"{self.store_url}{path}"
 
     def testify(self, statement: bytes) -> None:
-        """Sign a statement and hand it to the store; the same statement again is no second fact."""
+        """Sign a statement and hand it to the store, which records the same statement only once."""
         self.client.evidence.add(sign_statement(statement, self.credentials))
 
 
 def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:
-    """The worker whose credentials lie in that file; ``store_url`` overrides the one written there.
+    """The worker whose credentials are in that file; ``store_url`` overrides the URL in it.
 
     Raises:
         InvalidInput: neither the file nor the argument names a store.

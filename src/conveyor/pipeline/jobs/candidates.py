@@ -1,9 +1,9 @@
 """A final release is its tested candidate: find it, take its payload, prove that the final is the same.
 
 The tested wheel is downloaded by digest, the final is derived from it (``domain.distributions.equivalence``),
-and what the project's backend builds from the commit must be the same bytes. Where a backend compresses in
-another way the members must be the same. Anything else fails the run and names the members. The derived wheel
-and the rebuilt sdist are what gets published.
+and the project's backend must build the same bytes from the commit. If a backend compresses in another way,
+the members must be the same. Anything else fails the run and names the members. The derived wheel and the
+rebuilt sdist are published.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Candidate:
     sdist: str
     sdist_sha256: str
     payload: tuple[tuple[str, str], ...]
-    """(path, SHA-256) of each trained file, by the candidate's build evidence."""
+    """(path, SHA-256) of each trained file, as the candidate's build evidence states them."""
 
 
 def find(worker: Keeper, place: Workplace, project: str, source: Source) -> Done[Candidate | None]:
-    """The newest tested candidate of this commit and version, downloaded; ``None`` when there is none."""
+    """The newest tested candidate of this commit and version, downloaded; ``None`` if there is none."""
     final = source.version
     assert final is not None  # noqa: S101 - asked for tags only
     found: dict[Version, Release] = {}
@@ -73,14 +73,14 @@ def find(worker: Keeper, place: Workplace, project: str, source: Source) -> Done
 
 
 def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
-    """Put the candidate's trained files into the checkout, each held against its digest in the evidence.
+    """Put the candidate's trained files into the checkout; each must have the digest in the evidence.
 
     Raises:
-        EquivalenceFailed: the sdist does not hold a file that the evidence names, or with other bytes.
+        EquivalenceFailed: the sdist lacks a file that the evidence names, or holds other bytes.
     """
     checkout = place.folder / "checkout"
     if not candidate.payload:
-        return Done(None, "there is none", is_skipped=True)
+        return Done(None, "the candidate has no trained files", is_skipped=True)
     with tarfile.open(place.folder / "candidate" / candidate.sdist) as archive:
         members = {
             str(PurePosixPath(*PurePosixPath(one.name).parts[1:])): one for one in archive.getmembers()
@@ -105,7 +105,7 @@ def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
 def prove(
     place: Workplace, source: Source, candidate: Candidate, built: BuiltRelease
 ) -> Done[tuple[BuiltRelease, dict[str, dict[str, Any]]]]:
-    """Derive the final wheel, compare it with the rebuilt one, and put it in its place.
+    """Derive the final wheel, compare it with the rebuilt one, and put it in that one's place.
 
     Returns the files to publish and, by filename, the predicate of their equivalence evidence.
 
@@ -152,8 +152,8 @@ def prove(
         },
     }  # fmt: skip
     derived.replace(dist / built.wheel)
-    said = "gave the same bytes" if proof == "identical" else "gave the same members in another compression"
-    summary = f"derived from {candidate.wheel}; a rebuild {said}"
+    result = "the same bytes" if proof == "identical" else "the same members in another compression"
+    summary = f"derived from {candidate.wheel}; a rebuild has {result}"
     final = replace(built, derived_from=candidate.wheel_sha256)
     return Done((final, proofs), summary, {"proof": proof})
 
@@ -172,13 +172,13 @@ def _refuse(old: str, new: str, differences: list[Difference]) -> None:
         raise EquivalenceFailed(
             f"{new} is not {old} under another version; {len(differences)} members differ:{listed}",
             log=str([asdict(one) for one in differences]),
-            hint="what differs must not depend on the version or on the time of the build; "
+            hint="these members must not depend on the version or on the time of the build; "
             "read the version from the installed metadata instead",
         )
 
 
 def candidate_of(release: Release) -> Candidate | None:
-    """The release as a candidate; ``None`` without a tested wheel and the sdist it was built from."""
+    """The release as a candidate; ``None`` if it lacks a tested wheel or the sdist it was built from."""
     wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
     sdists = [file for file in release.files if file.packagetype == "sdist"]
     counting = [one for one in release.evidence if one.is_signer_valid]

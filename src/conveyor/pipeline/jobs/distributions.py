@@ -1,7 +1,7 @@
-"""The distributions of a release on this machine: built, opened, and published with what is known of them.
+"""The distributions of a release on this machine: built, opened, and published with their evidence.
 
-Both steps may run twice: building empties the folder it writes to, and the store takes the same file and fact
-again.
+Both steps may run twice: building empties the folder it writes to, and the store accepts the same file and
+the same fact again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltRelease:
-    """The files of a release on this machine, by name, with what is said of them as evidence."""
+    """The files of a release on this machine, by name, with the facts for their evidence."""
 
     project: str
     version: str
@@ -49,7 +49,7 @@ class BuiltRelease:
 def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[BuiltRelease]:
     """Step 5 of the packaging job: sdist and wheel from a clone that no test touched, payload copied in.
 
-    What the build requires is taken from the index ``entry``.
+    The build's requirements come from the index ``entry``.
     """
     checkout = place.folder / "checkout"
     trained = read_payload(read_project(checkout))
@@ -81,7 +81,7 @@ def publish(
     place: Workplace, worker: Keeper, source: Source, entry: str, built: BuiltRelease,
     proofs: dict[str, dict[str, Any]],
 ) -> Done[str]:  # fmt: skip
-    """Step 7 of the packaging job: both files, then what is known of them; ``proofs`` go by filename."""
+    """Step 7 of the packaging job: upload both files, then their evidence; ``proofs`` are by filename."""
     folder = place.folder / "dist"
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
     for name in digests:  # the sdist first: a wheel alone would look like a whole release

@@ -5,9 +5,9 @@ the working folder nor a variable adds a place to import from. It imports the st
 only. SETTINGS is JSON: ``distribution`` (its name), ``report`` (file to write), ``arguments`` (for pytest).
 The report is JSON: ``exit_code`` of pytest, ``counts`` of tests, ``origin`` (the proof).
 
-The proof, made when the tests have ended: every imported module below a top-level package of the distribution
-is a file of the environment that the installed RECORD names, with the hash it names; and every other file of
-the distribution still has its recorded hash. What breaks it is listed under ``outside``.
+The proof is made when the tests have ended: every imported module below a top-level package of the
+distribution is a file of the environment that the installed RECORD names, with the recorded hash; and every
+other file of the distribution still has its recorded hash. Each violation is listed under ``outside``.
 
 Sources: PyPA recording installed projects (RECORD); pytest's import modes.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def inspect(distribution: str, modules: Mapping[str, Any]) -> dict[str, Any]:
-    """The proof: ``modules_checked``, ``files_checked`` and the sentences in ``outside``."""
+    """Return the proof: ``modules_checked``, ``files_checked`` and the sentences in ``outside``."""
     recorded, packages = read_record(distribution)
     outside: list[str] = []
     digests: dict[str, str] = {}
@@ -58,7 +58,7 @@ def inspect(distribution: str, modules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_record(distribution: str) -> tuple[dict[str, tuple[str, str, str]], set[str]]:
-    """Of a distribution: path → (algorithm, digest, name in RECORD) of its files, its top-level packages."""
+    """Return a distribution's files (path → (algorithm, digest, name in RECORD)) and top-level packages."""
     recorded: dict[str, tuple[str, str, str]] = {}
     packages: set[str] = set()
     for file in importlib.metadata.distribution(distribution).files or []:
@@ -72,7 +72,7 @@ def read_record(distribution: str) -> tuple[dict[str, tuple[str, str, str]], set
 
 
 def hash_of(path: str, algorithm: str) -> str:
-    """The hash of a file in the form RECORD has it; empty when the file is gone."""
+    """The hash of a file in the form that RECORD uses; empty if the file is gone."""
     hasher = hashlib.new(algorithm)
     try:
         with Path(path).open("rb") as file:
@@ -90,12 +90,12 @@ class Counter:
         self.counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count what could not even be collected."""
+        """Count the modules that could not be collected."""
         if report.failed:
             self.counts["errors"] += 1
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count the body of a test, or what went wrong around it."""
+        """Count the body of a test, or a failure in its setup or teardown."""
         if report.when == "call":
             self.counts[report.outcome] += 1
         elif report.failed:
@@ -105,14 +105,14 @@ class Counter:
 
 
 def main(settings: dict[str, Any]) -> int:
-    """Run pytest, then write the counts and the proof; pytest's exit code."""
-    import pytest  # here: RECORD may be read without it
+    """Run pytest, write the counts and the proof, and return pytest's exit code."""
+    import pytest  # here, because RECORD can be read without it
 
     counter = Counter()
     modules, dump, target = sys.modules, json.dumps, Path(settings["report"])
     arguments = list(settings["arguments"])
     if importlib.util.find_spec("xdist") is not None:
-        arguments.append("-n0")  # modules imported in other processes could not be looked at
+        arguments.append("-n0")  # modules imported in other processes cannot be inspected
     code = int(pytest.main(arguments, plugins=[counter]))
     proof = inspect(settings["distribution"], dict(modules))
     target.write_text(dump({"exit_code": code, "counts": counter.counts, "origin": proof}), encoding="utf-8")

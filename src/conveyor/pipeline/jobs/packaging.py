@@ -2,17 +2,17 @@
 
 1. resolve: which commit, and which tag this job is for (never asked of ``git describe``)
 2. clone: fresh, with that tag alone; the project's settings are read
-3. known: a release that this commit and tag already have on the way of this run is not built again
+3. known: if this commit and tag already have a release on the way of this run, it is not built again
 4. candidate: for a final, the tested release candidate of the same commit
-   - there is none: environment, training (a model), unit tests
-   - there is one: its payload is put in place by digest; nothing is trained again
+   - if there is none: environment, training (a model), unit tests
+   - if there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
 7. publish: upload to the first index of the way, evidence for each file
-8. tag: the tag object, for the store to see who signed it; also of a release that was known before
+8. tag: the tag object, so that the store sees who signed it; also for a release that was known before
 
-Unit tests and the build do not wait for each other; nothing is published unless both went well. Every step
-may run twice: it empties the folder it writes to, and the store takes the same file and fact again.
+Unit tests and the build do not wait for each other; nothing is published unless both succeed. Every step may
+run twice: it empties the folder it writes to, and the store accepts the same file and the same fact again.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def package(
 ) -> Packaged | None:
     """Carry a commit or tag into the first index of the way; the numbers are those at the head of this file.
 
-    ``None`` when there is nothing to do: a commit that carries a release tag has no development version, and
-    which of its tags is meant is never guessed; each has a run of its own.
+    Returns ``None`` if there is nothing to do: a commit that carries a release tag has no development
+    version, and the job never guesses which of its tags is meant; each has its own run.
 
     Raises:
         ProjectError: the project cannot be packaged as it is.
@@ -88,7 +88,7 @@ def package(
 def make_release(
     steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, entry: str
 ) -> str:
-    """Numbers 4 to 7: build a release that the store does not have, and publish it; its version."""
+    """Steps 4 to 7: build a release that the store does not have, publish it and return its version."""
     candidate = None
     if source.version is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
@@ -110,7 +110,7 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
     """Step 3: the version under which this very commit and tag were published before, if they were.
 
     Raises:
-        Conflict: they were, into an index that is not on the way of this run.
+        Conflict: they were published to an index that is not on the way of this run.
     """
     for release in worker.client.releases.of_commit(name, source.commit):
         version = parse_version(release.version)
@@ -126,8 +126,8 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
 def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:
     """Step 4: a fresh environment with the project, editable, and its test requirements from the store.
 
-    uv asks for what the project needs only after it has built the project's metadata. The same files are
-    fetched meanwhile, which saves seconds where a mirror sees them for the first time.
+    uv requests the project's requirements only after it has built the project's metadata. The same files are
+    fetched meanwhile, which saves seconds when a mirror sees them for the first time.
     """
     checkout = place.folder / "checkout"
     project = read_project(checkout)
@@ -144,11 +144,11 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
             on_line=write,
             timeout_seconds=INSTALL_SECONDS,
         )
-    return Done(None, f"{project.display_name} and what it needs, from the store")
+    return Done(None, f"{project.display_name} and its requirements, from the store")
 
 
 def train_model(place: Workplace, source: Source) -> Done[None]:
-    """Step 4: the payload, trained in the clone; skipped where the project declares no training."""
+    """Step 4: the payload, trained in the clone; skipped if the project declares no training command."""
     project = read_project(place.folder / "checkout")
     if not project.train:
         return Done(None, "nothing to train", is_skipped=True)
@@ -185,7 +185,7 @@ def run_unit_tests(place: Workplace) -> Done[None]:
 
 
 def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
-    """Step 8. A tag that is not signed, or by nobody the store knows, is no failure: the gate says so."""
+    """Step 8. A tag that is unsigned, or signed by a stranger, is not a failure: the gate reports it."""
     raw = tag_object(source.repository, source.tag) if source.tag is not None else None
     if raw is None:
         return Done(None, f"{source.tag} is a lightweight tag, so nobody signed it", is_skipped=True)
@@ -194,12 +194,12 @@ def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
     except ConveyorError as error:
         if error.http_status >= 500:
             raise
-        return Done(None, f"{source.tag} counts as no signature: {error.message}", is_skipped=True)
+        return Done(None, f"{source.tag} does not count as a signature: {error.message}", is_skipped=True)
     return Done(None, f"the signature of {source.tag} is accepted")
 
 
 def _fetch_ahead(place: Workplace, index_url: str, pyproject: dict[str, Any], extra: str | None) -> None:
-    """Install the declared requirements to nowhere, for the cache alone; what fails here fails later."""
+    """Download the declared requirements into the cache only; a failure here shows up again later."""
     project = pyproject.get("project", {})
     extras = project.get("optional-dependencies", {})
     wanted = [*project.get("dependencies", ()), *extras.get(extra, ()), "pytest"]

@@ -1,7 +1,7 @@
 """Promotion: asks the store to move a release; the store decides, gate by gate.
 
-A refusal is an answer, not a failure of the run: where every gate that did not pass is only *waiting* (for a
-signature, for a person), the run has done what it could and says what is missing.
+A refusal is an answer, not a failure of the run: if every gate that did not pass is only *waiting* (for a
+signature, for a person), the run has done all it could and says what is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Standing:
 
     index: str
     verdicts: tuple[Verdict, ...] = ()
-    """Of the next index, when its gates did not let the release pass; empty otherwise."""
+    """The verdicts of the next index if its gates did not let the release pass; otherwise empty."""
 
     @property
     def waits_for(self) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ class Standing:
 
 
 def promote(worker: Keeper, project: str, version: str, *, to: str) -> Done[Standing]:
-    """Move the release to an index; where it is afterwards. Being there already is success.
+    """Move the release to an index and return where it is afterwards; success if it is there already.
 
     Raises:
         PromotionRefused: a gate says no, not just "not yet".
@@ -52,10 +52,10 @@ def promote(worker: Keeper, project: str, version: str, *, to: str) -> Done[Stan
 
 
 def index_on(way: tuple[str, ...], release: Release) -> str:
-    """The index on the way that a release has come to, the farthest one.
+    """The farthest index on the way that holds the release.
 
     Raises:
-        Conflict: it is in none of them.
+        Conflict: none of them holds it.
     """
     reached = [name for name in way if name in release.indexes]
     if not reached:

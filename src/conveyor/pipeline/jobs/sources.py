@@ -1,4 +1,4 @@
-"""What is packaged: which commit, for which tag, and its clones.
+"""The source of a release: its commit, its tag, and clones of both.
 
 The tag a job is for comes from the event or the command line, never from ``git describe``; a clone for a tag
 knows that tag alone.
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """What is packaged."""
+    """A commit to package, with its repository and tag."""
 
     repository: str
     commit: str
     tag: str | None
-    """The release tag this job is for; ``None`` for a commit, which gets a development version."""
+    """The release tag this job is for; ``None`` for a commit, which becomes a development version."""
 
     @property
     def version(self) -> Version | None:
-        """The version that the tag names; of a commit it is known when it was built."""
+        """The version that the tag names; ``None`` for a commit, whose version is known after the build."""
         return version_of_release_tag(self.tag) if self.tag is not None else None
 
 
@@ -43,7 +43,7 @@ def resolve(repository: str, ref: str) -> Done[Source]:
     """The commit, and the release tag if ``ref`` names one: a full ref name, a tag, a branch or a commit.
 
     Raises:
-        InvalidVersion: it names a tag or a version that can be no release.
+        InvalidVersion: it names a tag or a version that cannot be a release.
         InvalidInput: it is another kind of ref.
         ProjectError: there is no such commit.
     """
@@ -61,12 +61,12 @@ def resolve(repository: str, ref: str) -> Done[Source]:
 
 
 def _looks_like_version(ref: str) -> bool:
-    """Whether somebody who writes this means a release; digits alone may be an abbreviated commit."""
+    """Whether ``ref`` is meant as a release; digits alone may be an abbreviated commit."""
     if re.fullmatch(r"[0-9a-f]{4,64}", ref):
         return False
     try:
         Version(ref.removeprefix("v"))
-    except ValueError:  # also of thousands of digits
+    except ValueError:  # also raised for thousands of digits
         return False
     return True
 
@@ -74,7 +74,7 @@ def _looks_like_version(ref: str) -> bool:
 def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]:
     """Step 2: the checkout in which the model is trained and the unit tests run.
 
-    Returns the project's name and the release tags on the commit, as far as they were cloned.
+    Returns the project's name and those release tags on the commit that were cloned.
     """
     checkout = clone_into(place, source, "checkout")
     project = read_project(checkout)
@@ -87,10 +87,10 @@ def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]
 
 
 def clone_into(place: Workplace, source: Source, name: str) -> Path:
-    """A fresh clone in the folder ``name``: of a tag that tag alone, of a commit the whole history.
+    """Make a fresh clone in the folder ``name``: for a tag only that tag, for a commit the whole history.
 
     Raises:
-        ProjectError: the tag names another commit by now.
+        ProjectError: the tag now names another commit.
     """
     folder = place.fresh(name)
     if source.tag is not None:

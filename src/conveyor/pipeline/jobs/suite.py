@@ -2,9 +2,9 @@
 
 1. a fresh virtual environment, resolved against one index and nothing else
 2. the file is installed from the store by URL and SHA-256, with its test requirements
-3. of the repository only ``tests/`` at the commit is taken, into an empty folder
+3. only ``tests/`` at the commit is taken from the repository, into an empty folder
 4. pytest runs there, isolated from every checkout (``origin.py``), under limits and a time limit
-5. the counts, the proof of origin and the environment are the facts; good or bad is judged elsewhere
+5. the counts, the proof of origin and the environment are the facts; they are judged elsewhere
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 SUITE_SECONDS = 3600.0
 INSTALL_SECONDS = 1800.0
 _TEST_NAMES = tuple(canonicalize_name(name) for name in ("test", "tests", "testing", "dev"))
-"""Extras and dependency groups that hold what tests need; the first that is there is taken."""
+"""Extras and dependency groups for the requirements of tests; the first that exists is used."""
 _OWN_SETTINGS = {"pythonpath", "testpaths", "norecursedirs", "cache_dir"}
-"""pytest settings about folders of the checkout; the others are the suite's and come along."""
+"""pytest settings about folders of the checkout; all others belong to the suite and are kept."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A published distribution that is to be tested."""
+    """A published distribution to test."""
 
     project: str
     version: str
     filename: str
     sha256: str
     url: str
-    """Where the store serves it, absolute."""
+    """Its absolute URL on the store."""
     commit: str
     repository: str
     tag: str | None = None
@@ -59,7 +59,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Suite:
-    """What was taken from the repository: a folder with ``tests/`` in it, and what the tests ask for."""
+    """The part taken from the repository: a folder that holds ``tests/``, and the tests' requirements."""
 
     folder: Path
     settings: Path
@@ -72,10 +72,10 @@ def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) 
     """The facts of one test run: the predicate of ``tests`` evidence, without ``index``.
 
     Args:
-        place: where to work; a folder ``name`` in it is made anew.
+        place: where to work; its folder ``name`` is emptied first.
         subject: what to test.
         index_url: the simple API of the index that its requirements are resolved against.
-        name: of the step, for its folder and logs.
+        name: the step's name, for its folder and logs.
 
     Raises:
         ProjectError: the repository has no such commit or no ``tests/``, or installing failed.
@@ -108,7 +108,7 @@ def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) 
 
 
 def export_suite(subject: Subject, folder: Path) -> Suite:
-    """Take ``tests/`` and the test settings at the commit; of the rest of the repository nothing stays.
+    """Take ``tests/`` and the test settings at the commit; nothing else of the repository is kept.
 
     Raises:
         ProjectError: there is no such commit, or no ``tests/`` in it.
@@ -139,9 +139,9 @@ def export_suite(subject: Subject, folder: Path) -> Suite:
 
 
 def declared_requirements(pyproject: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    """(extra to install with, further requirements) that the tests of a project declare; pytest is in them.
+    """Return (extra to install, further requirements) of a project's tests; pytest is always included.
 
-    An extra ``test`` (``tests``, ``testing``, ``dev``) is taken, else a dependency group of that name.
+    An extra ``test`` (``tests``, ``testing``, ``dev``) is used, else a dependency group of that name.
     """
     extras = {
         canonicalize_name(name): name
@@ -173,7 +173,7 @@ def _group(groups: dict[str, list[Any]], name: str, seen: tuple[str, ...]) -> li
 def _install(
     place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str
 ) -> list[dict[str, str]]:
-    """Install the published file and what its tests need; what is there afterwards, as uv lists it."""
+    """Install the published file and its tests' requirements; return the packages that uv then lists."""
     extra = f"[{suite.extra}]" if suite.extra else ""
     wanted = f"{subject.project}{extra} @ {subject.url}#sha256={subject.sha256}"
     python = ("--python", str(environment.python))
@@ -195,7 +195,7 @@ def _install(
 def _run_suite(
     place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, name: str
 ) -> tuple[dict[str, Any], float]:
-    """(report of ``origin.py``, seconds)."""
+    """Return (report of ``origin.py``, seconds)."""
     report = suite.folder.parent / "report.json"
     settings = {
         "distribution": subject.project,
@@ -216,14 +216,14 @@ def _run_suite(
     if not report.is_file():
         raise StepFailed(
             f"the tests ended with code {done.return_code} and reported nothing", log=done.output,
-            hint="a test that ends the interpreter ends the suite",
+            hint="look for a test that ends the interpreter: it ends the whole suite",
         )  # fmt: skip
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return found, done.seconds
 
 
 def pytest_settings(pyproject: dict[str, Any]) -> str:
-    """The project's pytest settings as a TOML document, less those about folders of the checkout."""
+    """The project's pytest settings as a TOML document, without those about folders of the checkout."""
     table = pyproject.get("tool", {}).get("pytest", {"ini_options": {}})
     name, settings = (
         ("pytest", table) if "ini_options" not in table else ("pytest.ini_options", table["ini_options"])

@@ -1,7 +1,7 @@
 """The testing job: each wheel of a release, as the store serves it, against the tests of its commit.
 
-The facts are sent as evidence whatever they say; the job fails when they are not good enough. A file is not
-tested again when its newest result for this index, Python and platform is good (``domain.releases.tested``).
+The facts are sent as evidence whatever they say; the job fails if they are not good enough. A file is not
+tested again if its newest result for this index, Python and platform is good (``domain.releases.tested``).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def run_testing_job(
 ) -> Done[None]:
     """Test every wheel that fits this machine, resolved against ``index``, and send the facts.
 
-    ``repository`` is where the tests are; ``None``: where the build evidence says.
+    ``repository`` is where the tests are; ``None`` means the repository that the build evidence names.
 
     Raises:
-        StepFailed: the facts are not good enough (they are sent all the same), no wheel fits, or the store
-            has no build evidence that names a commit.
+        StepFailed: the facts are not good enough (they are sent anyway), no wheel fits, or the store has no
+            build evidence that names a commit.
     """
     release = worker.client.releases.get(project, version)
     wheels = [file for file in release.files if file.packagetype == "bdist_wheel" and fits(file.filename)]
@@ -73,7 +73,7 @@ def run_testing_job(
 def earlier_success(
     evidence: Iterable[Evidence], sha256: str, environment: TestedEnvironment
 ) -> FactsOfTests | None:
-    """The result that counts for these bytes in this environment; ``None`` when it is missing or bad."""
+    """The result that counts for these bytes in this environment; ``None`` if it is missing or bad."""
     facts = results_of(evidence, sha256).newest.get(environment)
     return facts if facts is not None and not faults_of(facts) else None
 
