@@ -1,5 +1,5 @@
-"""Talks to a store over HTTP, as a worker, a laptop or a script does; knows nothing of the store's inside.
+"""Client of a store over HTTP, for workers, laptops and scripts; knows nothing of the store's internals.
 
-Errors of the store come back as the errors they were raised as; everything foreign is wrapped in
-``StoreUnreachable``. ``store.connect`` is the way in; each noun has its file, as in ``server.api``.
+Errors of the store are raised again as the same classes; all other errors are wrapped in
+``StoreUnreachable``. ``store.connect`` is the entry point; each noun has its file, as in ``server.api``.
 """

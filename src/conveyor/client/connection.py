@@ -1,6 +1,6 @@
-"""Ways to a store: what is sent, what comes back, and what every connection promises.
+"""Connections to a store: requests, answers, and the protocol of every connection.
 
-``HttpConnection`` leads to a server. The API without a network (``conveyor.server.api.direct``) is another.
+``HttpConnection`` connects to a server; ``conveyor.server.api.direct`` calls the API without a network.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT"})
-"""Requests of these methods may arrive twice (RFC 9110, section 9.2.2). Deleting twice is told apart here."""
+"""Requests of these methods may arrive twice (RFC 9110, section 9.2.2). A second DELETE is an error here."""
 
 R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a store is asked, or told to do."""
+    """A request to a store."""
 
     method: str
     path: str
-    """On the store, with its query; begins with a slash."""
+    """The path on the store, with its query; begins with a slash."""
     json_body: object = None
-    """A record, or what JSON has."""
+    """A record or a JSON value."""
     body: bytes | Iterable[bytes] | None = None
-    """Sent when there is no ``json_body``: bytes are JSON already, anything else says in ``headers`` what it
-    is, and can be read again from its beginning."""
+    """Sent if there is no ``json_body``: bytes are JSON already; anything else states its type in ``headers``
+    and can be read again from its beginning."""
     headers: Mapping[str, str] = field(default_factory=dict)
     may_repeat: bool = False
-    """The store recognises it when it arrives twice, which its method alone does not say."""
+    """Whether the store recognises it when it arrives twice, although its method does not promise that."""
 
     @property
     def content(self) -> bytes | Iterable[bytes] | None:
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether it may be sent again when it is not known whether it arrived."""
+        """Whether it may be sent again if nobody knows whether it arrived."""
         return self.may_repeat or self.method in REPEATABLE_METHODS
 
 
@@ -59,29 +59,29 @@ class StoreAnswer:
 
 
 class Connection(Protocol):
-    """A way to one store, as one caller; may be shared by threads."""
+    """A connection to one store as one caller; may be shared by threads."""
 
     @property
     def url(self) -> str:
-        """The store as messages name it."""
+        """The name of the store in messages."""
 
     def send(self, request: Request) -> StoreAnswer:
-        """Send a request, and wait for all of its answer.
+        """Send a request and wait for the whole answer.
 
         Raises:
-            StoreUnreachable: the store did not answer, or with something that is no error of a store.
+            StoreUnreachable: there was no answer, or it was not an answer of a store.
             ConveyorError: the error that the store answered with, as it was raised there.
         """
 
     def receive(self, path: str) -> AbstractContextManager[Iterator[bytes]]:
-        """What is at a path, piece by piece; raises as ``send``, also when it breaks off later."""
+        """Read the content at a path, piece by piece; raises as ``send``, also if it breaks off later."""
 
     def close(self) -> None:
-        """Give back what the connection holds."""
+        """Release the resources of the connection."""
 
 
 def ask_for(connection: Connection, request: Request, record: type[R]) -> R:
-    """Send a request and read the record that answers it; fields that are unknown here are let through.
+    """Send a request and read the record that answers it; fields that are unknown here are ignored.
 
     Raises:
         StoreUnreachable: as ``Connection.send``, or the answer is something else.
@@ -91,13 +91,13 @@ def ask_for(connection: Connection, request: Request, record: type[R]) -> R:
 
 
 def ask_for_any(connection: Connection, request: Request, record: type[R]) -> R | None:
-    """Send a request that may be answered with nothing; raises as ``ask_for``."""
+    """Send a request whose answer may be empty; raises as ``ask_for``."""
     answer = connection.send(request)
     return _told(connection, request, record, answer) if answer.body else None
 
 
 def ask_for_all(connection: Connection, request: Request, name: str, record: type[R]) -> tuple[R, ...]:
-    """Send a request that is answered with a list of records under a name; raises as ``ask_for``."""
+    """Send a request whose answer is a list of records under a name; raises as ``ask_for``."""
     value = _parsed(connection, request, connection.send(request))
     listed = value.get(name) if isinstance(value, dict) else None
     if not isinstance(listed, list):
@@ -127,14 +127,14 @@ def _not_of_a_store(connection: Connection, request: Request, problem: str) -> S
     return StoreUnreachable(
         f"{connection.url} answered {request.path} with something that is not an answer of a store "
         f"({problem[:200]})",
-        hint="is this URL that of a store, and is it as new as this conveyor?",
+        hint="is this the URL of a store, and is the store as new as this conveyor?",
     )
 
 
 def api_path(*parts: str | int, **query: str | int | None) -> str:
-    """The path of these parts; what is ``None`` is left out of the query.
+    """The path of these parts; values that are ``None`` are left out of the query.
 
-    A slash in a name begins no other part.
+    A slash in a name does not begin another part.
     """
     path = "/".join(["/api/v1", *(quote(str(part), safe="") for part in parts)])
     asked = {name: value for name, value in query.items() if value is not None}

@@ -1,7 +1,7 @@
-"""A worker's credentials: its token and its private key in one file, and what is signed with them.
+"""A worker's credentials: its token and its private key in one file, and signing with that key.
 
-The file is TOML with mode 0600. It is made before the worker is registered, so that no registered key is
-lost to a folder that cannot be written, and an existing file is never written over.
+The file is TOML with mode 0600. It is made before the worker is registered, so that no registered key is lost
+because a folder cannot be written, and an existing file is never overwritten.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerCredentials:
-    """What a worker shows (the token) and signs with (the key)."""
+    """A worker's identity: the token that it sends and the key that it signs with."""
 
     store_url: str | None
-    """``None``: the store was set up on its own machine and its URL is given elsewhere."""
+    """``None`` if the store was set up on its own machine and its URL is given elsewhere."""
     name: str
     token: str = field(repr=False)
     private_key_pem: str = field(repr=False)
@@ -43,7 +43,7 @@ class KeyPair:
 
 
 def make_key_pair() -> KeyPair:
-    """A new key; raises MissingTool where the libraries for signing are not installed."""
+    """Make a new key; raises MissingTool if the libraries for signing are not installed."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -61,7 +61,7 @@ def reserve_credentials(path: Path) -> None:
 
     Raises:
         Conflict: there is a file already.
-        StorageFailed: it cannot be made.
+        StorageFailed: the file cannot be made.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -72,7 +72,7 @@ def reserve_credentials(path: Path) -> None:
 
 
 def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
-    """Write the file, readable by its owner alone, whatever the umask; raises StorageFailed."""
+    """Write the file, readable only by its owner, whatever the umask is; raises StorageFailed."""
     values = {
         "store_url": credentials.store_url or "",
         "name": credentials.name,
@@ -85,7 +85,7 @@ def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o600)
-            file.write("# Secret: whoever has this file can give evidence as this worker.\n" + text)
+            file.write("# Secret: anyone who has this file can give evidence as this worker.\n" + text)
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
@@ -93,7 +93,7 @@ def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
 
 
 def load_credentials(path: Path) -> WorkerCredentials:
-    """What ``save_credentials`` wrote; raises InvalidInput when the file cannot be read as that."""
+    """Read a file that ``save_credentials`` wrote; raises InvalidInput if it does not hold credentials."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         return WorkerCredentials(
@@ -110,13 +110,13 @@ def load_credentials(path: Path) -> WorkerCredentials:
 
 
 def sign_statement(statement: bytes, credentials: WorkerCredentials) -> bytes:
-    """A DSSE envelope around a statement, signed with the worker's key.
+    """Return a DSSE envelope around a statement, signed with the worker's key.
 
-    Ed25519 signs without randomness, so the same statement gives the same envelope: handing it in again is
-    recognised as the same evidence.
+    Ed25519 signs without randomness, so the same statement has the same envelope: the store recognises it as
+    the same evidence.
 
     Raises:
-        InvalidInput: the credentials hold no Ed25519 key.
+        InvalidInput: the credentials do not hold an Ed25519 key.
         MissingTool: the libraries for signing are not installed.
     """
     try:

@@ -1,6 +1,6 @@
-"""Files on their way: distributions to a store, and from it.
+"""Uploads of distributions to a store, and downloads from it.
 
-Uploads speak the legacy API, as twine does, and are streamed: a wheel of any size takes no memory.
+Uploads use the legacy API, as twine does, and are streamed: memory does not grow with the size of a wheel.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class StoreFiles:
     connection: Connection
 
     def upload(self, index: str, path: Path) -> None:
-        """Upload a wheel or sdist; an identical file that is there already is a success.
+        """Upload a wheel or sdist; it is a success if the identical file is there already.
 
         Raises:
-            InvalidDistribution: its filename is neither a wheel's nor an sdist's.
+            InvalidDistribution: its filename is not that of a wheel or an sdist.
             InvalidInput: the file cannot be read.
         """
         form = make_form(path)
@@ -49,13 +49,13 @@ class StoreFiles:
         )
 
     def download(self, file: ReleaseFile, folder: Path) -> Path:
-        """Fetch a file into a folder and return its path; its bytes are those of the digest.
+        """Fetch a file into a folder and return its path; its bytes are checked against the digest.
 
         Raises:
             StoreUnreachable: the connection broke off, or other bytes came.
             StorageFailed: the file cannot be written.
         """
-        if file.filename != os.path.basename(file.filename) or file.filename in ("", ".", ".."):  # noqa: PTH119 - text, no path
+        if file.filename != os.path.basename(file.filename) or file.filename in ("", ".", ".."):  # noqa: PTH119 - a string, not a path
             raise InvalidInput(f'"{file.filename}" is not a filename')
         target = folder / file.filename
         unfinished = folder / f".{file.filename}.{os.getpid()}.part"
@@ -71,12 +71,12 @@ class StoreFiles:
         return target
 
     def _fetch(self, file: ReleaseFile, path: Path) -> None:
-        """Write the file's bytes to ``path``, compared with digest and size."""
+        """Write the file's bytes to ``path``, checked against digest and size."""
         digest, size = hashlib.sha256(), 0
         with self.connection.receive(file.url) as chunks, path.open("wb") as target:
             for chunk in chunks:
                 size += len(chunk)
-                if size > file.size_bytes:  # do not fill the disk with what is wrong already
+                if size > file.size_bytes:  # do not fill the disk with wrong bytes
                     break
                 digest.update(chunk)
                 target.write(chunk)
@@ -99,7 +99,7 @@ class MultipartForm:
     tail: bytes
     boundary: str
     size_bytes: int
-    """Of the whole form."""
+    """The size of the whole form, in bytes."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -119,10 +119,10 @@ class MultipartForm:
 
 
 def make_form(path: Path) -> MultipartForm:
-    """The form that uploads a wheel or sdist.
+    """Make the form that uploads a wheel or sdist.
 
     Raises:
-        InvalidDistribution: its filename is neither a wheel's nor an sdist's.
+        InvalidDistribution: its filename is not that of a wheel or an sdist.
         InvalidInput: the file cannot be read.
     """
     fields = _fields(path)

@@ -1,8 +1,8 @@
-"""The way to a store that a server serves: requests over HTTP, sent again where that is safe.
+"""Connections to a server: requests over HTTP, sent again where that is safe.
 
-A connection that could not be made is tried again for every request: the store has seen nothing. One that
-broke off is tried again only for requests that may arrive twice: reading, and writing what the store
-recognises as the same (evidence, an identical file, a promotion, a step's state).
+If a connection cannot be made, every request is tried again: the store has seen nothing. If a connection
+breaks off, only requests that may arrive twice are tried again: reads, and writes that the store recognises
+as the same (evidence, an identical file, a promotion, a step's state).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RETRIES = 3
 BACKOFF_SECONDS = 0.2
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
-"""How long a store may say nothing."""
+"""How long a store may stay silent."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -47,13 +47,13 @@ class HttpConnection:
         self._pool.clear()
 
     def send(self, request: Request) -> StoreAnswer:
-        """Send a request, and wait for all of its answer."""
+        """Send a request and wait for the whole answer."""
         answer = self._answer(request, is_streamed=False)
         return StoreAnswer(answer.status, answer.data)
 
     @contextmanager
     def receive(self, path: str) -> Iterator[Iterator[bytes]]:
-        """What is at a path, piece by piece."""
+        """Read the content at a path, piece by piece."""
         answer = self._answer(Request("GET", path), is_streamed=True)
         try:
             yield answer.stream(CHUNK_BYTES)
@@ -63,8 +63,8 @@ class HttpConnection:
             answer.close()
 
     def _answer(self, request: Request, *, is_streamed: bool) -> urllib3.BaseHTTPResponse:
-        """The answer to a request; it was a success. A streamed one is still to be read, and closed."""
-        if not request.path.startswith("/"):  # anything else could name another host, which got the token
+        """Return the successful answer to a request. The caller must read and close a streamed one."""
+        if not request.path.startswith("/"):  # else it could name another host, which would get the token
             raise StoreUnreachable(f'"{request.path}" is not a path on a store')
         content = request.content
         described = {"Content-Type": "application/json"} if isinstance(content, bytes) else {}
@@ -99,7 +99,7 @@ def _store_url(url: str) -> str:
     """The URL without the slash at its end.
 
     Raises:
-        InvalidInput: it is none of HTTP, or holds a password: errors and logs name the URL as it is.
+        InvalidInput: it is not an HTTP URL, or holds a password: errors and logs show the URL as it is.
     """
     if "@" in url.partition("//")[2].partition("/")[0]:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Indexes: which there are, and new ones; and names that belong to the house."""
+"""Indexes: list and make them; and claims of names for this store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Indexes:
     def way(self, entry: str | None = None) -> tuple[str, ...]:
         """The indexes that a run carries a release through, from ``entry`` to the last.
 
-        ``None``: from the only index where runs of this caller can enter. Raises NotFound, Conflict.
+        ``None`` begins at the only index where runs of this caller can enter. Raises NotFound, Conflict.
         """
         return ask_for(self.connection, Request("GET", api_path("way", index=entry)), RunWay).indexes
 
@@ -42,7 +42,7 @@ class Claims:
     connection: Connection
 
     def add(self, name: str, *, is_prefix: bool = False) -> bool:
-        """Claim a name or a prefix; whether the claim is new."""
+        """Claim a name or a prefix; return whether the claim is new."""
         body = NewClaim(name, is_prefix)
         request = Request("POST", api_path("claims"), json_body=body, may_repeat=True)
         return self.connection.send(request).status == 201

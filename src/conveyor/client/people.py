@@ -24,18 +24,18 @@ class Users:
     connection: Connection
 
     def add(self, name: str, *, password: str | None, scopes: Sequence[str]) -> MadeUser:
-        """Make a user; ``password`` ``None``: one who has tokens only."""
+        """Make a user; if ``password`` is ``None``, the user has only tokens."""
         body = NewUser(name, tuple(scopes), password=password)
         return ask_for(self.connection, Request("POST", api_path("users"), json_body=body), MadeUser)
 
     def set_password(self, name: str, password: str, *, revoke_tokens: bool = False) -> PasswordChange:
-        """Give a user a new password; what that means for the user's tokens."""
+        """Give a user a new password; the result says how many tokens still work."""
         body = NewPassword(password, revoke_tokens)
         request = Request("PUT", api_path("users", name, "password"), json_body=body)
         return ask_for(self.connection, request, PasswordChange)
 
     def disable(self, name: str) -> None:
-        """Let a user do nothing any more."""
+        """Disable a user permanently."""
         self.connection.send(Request("DELETE", api_path("users", name)))
 
 
@@ -46,7 +46,7 @@ class Tokens:
     connection: Connection
 
     def all(self, user: str | None = None) -> tuple[Token, ...]:
-        """Every token without its secret, or those of one user, oldest first."""
+        """Every token, or those of one user, without their secrets, oldest first."""
         request = Request("GET", api_path("tokens", user=user or None))
         return ask_for_all(self.connection, request, "tokens", Token)
 
@@ -60,17 +60,17 @@ class Tokens:
 
 
 def checked_token(text: str, *, source: str) -> str:
-    """The token in a text, without the white space that shells and editors leave at its ends.
+    """Return the token in a text, without the white space that shells and editors leave at its ends.
 
-    ``source`` is where it was read. Errors name that and never the text: libraries for HTTP would repeat a
-    header that they refuse, and so write the secret into logs.
+    ``source`` says where it was read. Errors name the source and never the text: libraries for HTTP would
+    repeat a header that they refuse, and so write the secret into logs.
 
     Raises:
-        InvalidInput: it is empty, or holds what no header can carry.
+        InvalidInput: it is empty, or holds a character that no header can carry.
     """
     token = text.strip()
     if not token:
-        raise InvalidInput(f"{source} is empty", hint="put a token there, or leave it out to ask anonymously")
+        raise InvalidInput(f"{source} is empty", hint="put a token there, or omit it to be anonymous")
     if not (token.isascii() and token.isprintable()):
         raise InvalidInput(
             f"{source} is not a token: it holds a line break, or another character that no token has",

@@ -1,6 +1,6 @@
-"""Errors as plain data: written into answers and states, and raised here as they were raised there.
+"""Errors as plain data: written into answers and states, and raised again as the same classes.
 
-``problem_of`` is the one writer and ``error_from`` the one reader, of answers of a store (problem+json, RFC
+``problem_of`` is the only writer and ``error_from`` the only reader of answers of a store (problem+json, RFC
 9457) and of errors that a pipeline keeps.
 """
 
@@ -26,7 +26,7 @@ from conveyor.errors import (
 
 @dataclass(frozen=True)
 class Problem(Record):
-    """An error, with what to do next."""
+    """An error, with its next step."""
 
     leaves_out_defaults = True
     title: Annotated[str, "The class of the error."]
@@ -60,7 +60,7 @@ def problem_of(error: ConveyorError) -> Problem:
 
 
 def error_from(problem: Problem) -> ConveyorError:
-    """The error again, of its own class; of one that is not known here, by its status."""
+    """The error again, of its own class; if the class is unknown here, one that fits the status."""
     kind = getattr(errors, problem.title, None)
     if not isinstance(kind, type) or not issubclass(kind, ConveyorError):
         kind = _CLASSES.get(problem.status, StoreUnreachable)
@@ -83,7 +83,7 @@ def _made(kind: type[ConveyorError], problem: Problem) -> ConveyorError:
 
 
 MAX_ERROR_CHARACTERS = 2000
-"""How much of an answer that is none of ours is shown."""
+"""How much is shown of an answer that is not ours."""
 
 _CLASSES: dict[int, type[ConveyorError]] = {
     400: errors.InvalidInput,
@@ -97,11 +97,11 @@ _CLASSES: dict[int, type[ConveyorError]] = {
     503: errors.StorageFailed,
     507: errors.StorageFull,
 }
-"""For answers that name no class of ours."""
+"""Status → class, for answers that name no class of ours."""
 
 
 def error_of(status: int, content_type: str, body: bytes) -> ConveyorError:
-    """The error that an answer tells of, of the class that the store raised."""
+    """The error in an answer, of the class that the store raised."""
     text = body.decode(errors="replace")
     if content_type.startswith("application/problem+json"):
         try:
@@ -114,12 +114,12 @@ def error_of(status: int, content_type: str, body: bytes) -> ConveyorError:
         return _from_plain_text(status, text)
     return StoreUnreachable(
         f"the store answered {status}: {text[:MAX_ERROR_CHARACTERS].strip() or 'nothing'}",
-        hint="is this URL that of a store?",
+        hint="is this the URL of a store?",
     )
 
 
 def _from_plain_text(status: int, text: str) -> ConveyorError:
-    """What upload clients are told: what happened, one line per fault, the hint last."""
+    """Read the plain text for upload clients: the message, one line per fault, and the hint."""
     lines = text.strip().splitlines() or [f"the store answered {status}"]
     hint = lines.pop().removeprefix("hint: ") if len(lines) > 1 and lines[-1].startswith("hint: ") else None
     kind = _CLASSES[status]

@@ -1,4 +1,4 @@
-"""Releases and their projects: where they are, where they may go, what is known of them, withdrawing them."""
+"""Releases and their projects: their indexes, promotion, evidence and withdrawal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Releases:
         return ask_for_all(self.connection, request, "releases", Release)
 
     def judgement(self, project: str, version: str, *, to: str | None = None) -> Judgement:
-        """What the gates say between where a release is and an index; ``None``: the one that follows."""
+        """The gates' verdicts on moving a release to an index; ``None`` means the one that follows."""
         request = Request("GET", api_path("projects", project, "releases", version, "verdicts", to=to))
         return ask_for(self.connection, request, Judgement)
 
@@ -55,7 +55,7 @@ class Releases:
         filename: str | None = None,
         reason: str | None = None,
     ) -> Yank:
-        """Yank a release, or one file of it, in one index or wherever this caller sees it."""
+        """Yank a release, or one file of it, in one index or in every index that this caller can read."""
         body = NewYank(index, filename, reason)
         request = Request("PUT", api_path("projects", project, "releases", version, "yank"), json_body=body)
         return ask_for(self.connection, request, Yank)
@@ -63,7 +63,7 @@ class Releases:
     def unyank(
         self, project: str, version: str, *, index: str | None = None, filename: str | None = None
     ) -> Yank:
-        """Take a yank back."""
+        """Undo a yank."""
         path = api_path("projects", project, "releases", version, "yank", index=index, filename=filename)
         return ask_for(self.connection, Request("DELETE", path, may_repeat=True), Yank)
 
@@ -91,15 +91,15 @@ class Projects:
         return ask_for(self.connection, request, SizeOfProject)
 
     def set_size_limit(self, project: str, limit_bytes: int | None) -> SizeOfProject:
-        """Give a project a limit of its own; ``None``: that of the store holds."""
+        """Give a project its own limit; ``None`` restores the limit of the store."""
         body = NewLimit(limit_bytes)
         request = Request("PUT", api_path("projects", project, "size"), json_body=body)
         return ask_for(self.connection, request, SizeOfProject)
 
     def delete(self, project: str, version: str | None = None, *, filename: str | None = None) -> Deletion:
-        """Delete a file of a release, a release, or all files of a project; for ever."""
+        """Delete a file of a release, a release, or all files of a project, permanently."""
         if filename is not None and version is None:
-            raise InvalidInput("a file is deleted out of a release: name its version too")
+            raise InvalidInput("a file belongs to a release: name its version too")
         release = () if version is None else ("releases", version)
         file = () if filename is None else ("files", filename)
         request = Request("DELETE", api_path("projects", project, *release, *file))
@@ -108,7 +108,7 @@ class Projects:
 
 @dataclass(frozen=True)
 class StoreEvidence:
-    """The evidence of a store. What it has already is a success."""
+    """The evidence of a store. Adding evidence that it already has is a success."""
 
     connection: Connection
 

@@ -1,4 +1,4 @@
-"""Pipeline runs: asked for, claimed, reported on, looked at."""
+"""Pipeline runs: request, claim, report on and read them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Runs:
         return ask_for(self.connection, Request("GET", api_path("runs", run_id)), Run)
 
     def create(self, repository: str, ref: str, *, index: str | None = None) -> Run:
-        """Ask for a commit or tag to be carried through; ``index`` is where its release enters.
+        """Request a run of a commit or tag; ``index`` is where its release enters.
 
-        ``None``: the only index where runs of this caller can enter.
+        ``None`` means the only index where runs of this caller can enter.
         """
         body = NewRun(repository, ref, index)
         return ask_for(self.connection, Request("POST", api_path("runs"), json_body=body), Run)
 
     def claim(self, worker: str, *, run_id: int | None = None) -> Run | None:
-        """Take the oldest requested run, or this one; ``None`` when none waits."""
+        """Claim the oldest requested run, or this one; ``None`` if no run waits."""
         body = RunClaim(worker, run_id)
         request = Request("POST", api_path("runs", "claim"), json_body=body)
         return ask_for_any(self.connection, request, Run)
@@ -47,7 +47,7 @@ class Runs:
     def report_step(
         self, run_id: int, name: str, state: StepState, detail: Mapping[str, Any] | str | None = None
     ) -> Run:
-        """Write the state of one step of a run that this worker holds; a text is its summary."""
+        """Write the state of one step of a run that this worker holds; a string is its summary."""
         body = StepReport(state, detail)
         request = Request("PUT", api_path("runs", run_id, "steps", name), json_body=body)
         return ask_for(self.connection, request, Run)
@@ -60,7 +60,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Repositories:
-    """The repositories whose runs may be asked for."""
+    """The repositories for which runs may be requested."""
 
     connection: Connection
 
@@ -70,12 +70,12 @@ class Repositories:
         return ask_for_all(self.connection, request, "repositories", Repository)
 
     def add(self, project: str, url: str, *, is_local: bool = False) -> Repository:
-        """Let runs of a repository be asked for, and release this project."""
+        """Allow runs of a repository to be requested and to release this project."""
         body = NewRepository(project, url, is_local)
         request = Request("POST", api_path("repositories"), json_body=body)
         return ask_for(self.connection, request, Repository)
 
     def remove(self, project: str, url: str) -> None:
-        """Let no further run of a repository release this project."""
+        """Stop runs of a repository from releasing this project."""
         body = RepositoryRemoval(project, url)
         self.connection.send(Request("POST", api_path("repositories", "removals"), json_body=body))

@@ -1,4 +1,4 @@
-"""A store, as its clients see it: what can be asked of it, by nouns."""
+"""A store as its clients see it: its operations, grouped by noun."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def connect(url: str, *, token: str | None = None) -> StoreClient:
-    """A client of the store that a server serves at ``url``, with a token or as anybody.
+    """Connect to the store that a server serves at ``url``, with a token or anonymously.
 
     Raises:
-        InvalidInput: that is not the URL of a store, or the token is none.
+        InvalidInput: ``url`` is not the URL of a store, or ``token`` cannot be a token.
     """
     return StoreClient(HttpConnection(url, token=token))
 
 
 class StoreClient:
-    """Asks one store; may be shared by threads.
+    """A client of one store; may be shared by threads.
 
-    Every method of every noun raises ``StoreUnreachable`` when there is no answer, else the error that the
+    Every method of every noun raises ``StoreUnreachable`` if there is no answer, else the error that the
     store raised.
     """
 
@@ -57,13 +57,13 @@ class StoreClient:
 
     @property
     def url(self) -> str:
-        """The store as messages name it; over HTTP its URL without a slash at its end."""
+        """The name of the store in messages; over HTTP its URL without a trailing slash."""
         return self._connection.url
 
     def close(self) -> None:
-        """Give back what the connection holds."""
+        """Close the connection."""
         self._connection.close()
 
     def status(self) -> StoreStatus:
-        """Which store it is, and how new."""
+        """The store's identity and its newest serial."""
         return ask_for(self._connection, Request("GET", api_path("status")), StoreStatus)

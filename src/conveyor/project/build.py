@@ -1,9 +1,9 @@
-"""Building: sdist, then the wheel from that sdist, by the project's own backend, then both are opened.
+"""Building: the project's own backend builds the sdist, then the wheel from that sdist; then both are opened.
 
-``build_distributions`` builds a checkout as it stands; ``build_tag`` builds one release by the recipe:
+``build_distributions`` builds a checkout as it is; ``build_tag`` builds one release by this recipe:
 
-1. the tag is given, never asked of ``git describe``; it is a version and spelled canonically;
-2. the commit it names: a lightweight, an annotated and a signed tag all build;
+1. the tag is given, never taken from ``git describe``; it is a version in canonical spelling;
+2. the commit that it names: lightweight, annotated and signed tags all build;
 3. a fresh clone that knows only this tag; umask 022; ``SOURCE_DATE_EPOCH`` is the commit's time;
 4. the version is forced on the backend as well, for this project only;
 5. every built file is opened: name, version, and the wheel contract.
@@ -65,12 +65,12 @@ def build_distributions(
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
 
     Args:
-        checkout: a clean checkout; a model's payload lies in it.
-        out: the folder for the files; made when it is not there. Files of the same name are replaced.
-        version: what to build; ``None`` for a development build, whose version git history gives.
+        checkout: a clean checkout; it holds a model's payload.
+        out: the folder for the files; created if it does not exist. Files of the same name are replaced.
+        version: the version to build; ``None`` for a development build, whose version comes from git history.
         variables: set for the build on top of ours.
-        index_url: the only index the build requirements come from; ``None``: the user's configuration.
-        on_line: gets each line the build writes.
+        index_url: the only index for the build requirements; ``None`` means the user's configuration.
+        on_line: called with each line that the build writes.
 
     Raises:
         ProjectError: an uncommitted change, a cut-off history, a missing model, a failing backend, or a
@@ -108,12 +108,12 @@ def build_tag(
 ) -> BuiltFiles:
     """Build the release that a tag of a checkout names, from a fresh clone that knows only that tag.
 
-    A model is not trained here: its payload is taken from the checkout, which must stand at the tag's
-    commit without changes, so that the payload is that commit's.
+    A model is not trained here: its payload is taken from the checkout, which must be at the tag's commit
+    without changes, so that the payload belongs to that commit.
 
     Raises:
-        InvalidVersion: the tag is no release.
-        ProjectError: as for ``build_distributions``; no such tag; or the checkout stands elsewhere.
+        InvalidVersion: the tag is not a release.
+        ProjectError: as for ``build_distributions``; no such tag; or another commit is checked out.
     """
     version = version_of_release_tag(tag)
     project = read_project(checkout)
@@ -146,7 +146,7 @@ def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out:
 
 
 def _refuse_changes(project: Project, out: Path) -> None:
-    """Refuse what differs from the commit, but not what earlier builds left in ``out``, ignored or not."""
+    """Refuse changes to the commit, except files that earlier builds left in ``out``, ignored or not."""
     built = built_before(project, out)
     changed = [path for path in changed_files(project.root) if path not in built]
     if any(is_egg_info(path) for path in changed):
@@ -156,13 +156,13 @@ def _refuse_changes(project: Project, out: Path) -> None:
         listed = "".join(f"\n  - {path}" for path in changed[:20])
         more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
         raise ProjectError(
-            f"{project.root} differs from its commit, so no version would name what is built:{listed}{more}",
+            f"{project.root} differs from its commit, so no version would name this build:{listed}{more}",
             hint="commit these files, or name those that do not belong to the project in .gitignore",
         )
 
 
 def _refuse_blind_history(project: Project) -> None:
-    """A shallow clone without a release in reach would count from nothing, and give a version far too low."""
+    """Refuse a shallow clone without a release in its history: the version would be far too low."""
     if is_shallow(project.root) and not any(is_release_tag(tag) for tag in tags_in_reach(project.root)):
         raise ProjectError(
             f"history in {project.root} is cut off before the last release: the version cannot be counted",
@@ -182,5 +182,5 @@ def _refuse_going_back(project: Project, built: Version) -> None:
 def _only(folder: str, pattern: str) -> Path:
     found = list(Path(folder).glob(pattern))
     if len(found) != 1:
-        raise ProjectError(f"the build left {len(found)} files {pattern}, and not one")
+        raise ProjectError(f"the build left {len(found)} files {pattern} instead of one")
     return found[0]

@@ -1,14 +1,13 @@
-"""The wheel contract: what was built is opened and held against the checkout it was built from.
+"""The wheel contract: every built file is opened and compared with the checkout it was built from.
 
-A build backend drops an ignored model without a word, ships a stray file, or takes raw data along
-(measured: five of seven backends give another wheel for a desk than for a clean clone). So every built
-file is opened:
+A build backend silently drops an ignored model, ships a stray file, or includes raw data (measured: five of
+seven backends build another wheel at a desk than from a clean clone). So every built file is checked:
 
-1. its name and version are the project's, and the tag's when a tag was built;
+1. its name and version are the project's, and those of the tag if a tag was built;
 2. every tracked file of the package is inside, with the same bytes;
 3. every declared payload file is inside, with the digest of the working file;
-4. nothing else that lies in the checkout is: no ignored file that is not declared;
-5. in the sdist, nothing but tracked files and the payload, and no raw data.
+4. no other file of the checkout is inside, such as an ignored file that is not declared;
+5. the sdist holds nothing but tracked files and the payload, and no raw data.
 
 All faults are named at once.
 """
@@ -45,12 +44,12 @@ RAW_DATA_FOLDERS = ("data", "models", "notebooks")
 
 
 def check_wheel(wheel: Path, project: Project, *, version: Version | None = None) -> Version:
-    """The version of a wheel that keeps the contract.
+    """Return the version of a wheel, after checking that it keeps the contract.
 
     Args:
         wheel: the built file.
-        project: what the checkout declares; its files are read and compared.
-        version: what the version must be; ``None``: any.
+        project: the checkout's declarations; its files are read and compared.
+        version: the version that it must have; ``None`` allows any.
 
     Raises:
         ProjectError: the contract is broken; all faults are named.
@@ -67,7 +66,7 @@ def check_wheel(wheel: Path, project: Project, *, version: Version | None = None
 
 
 def check_sdist(sdist: Path, project: Project, *, version: Version | None = None) -> Version:
-    """The version of an sdist that keeps the contract; arguments and errors as for ``check_wheel``."""
+    """Check an sdist and return its version; arguments and errors as for ``check_wheel``."""
     name, filename_version = parse_sdist_filename(sdist.name)
     digests: dict[str, str] = {}
     metadata = b""
@@ -88,14 +87,14 @@ def check_sdist(sdist: Path, project: Project, *, version: Version | None = None
 
 
 def is_egg_info(path: str) -> bool:
-    """Whether a file is what setuptools notes about a project: in every sdist, and left in the checkout."""
+    """Whether a file is setuptools' metadata of a project: in every sdist, and left in the checkout."""
     return any(part.endswith(".egg-info") for part in PurePosixPath(path).parts)
 
 
 def built_before(project: Project, out: Path) -> frozenset[str]:
-    """The distributions of this project in a folder of its checkout that git does not track: earlier builds.
+    """Earlier builds: this project's distributions in a folder of its checkout that git does not track.
 
-    Relative to the checkout; empty for a folder elsewhere.
+    Paths are relative to the checkout; empty for a folder elsewhere.
     """
     folder = out.resolve()
     if not folder.is_dir() or not folder.is_relative_to(project.root):
@@ -120,7 +119,7 @@ def _is_distribution_of(project: Project, filename: str) -> bool:
 def _identity_faults(
     project: Project, name: str, filename_version: Version, metadata: bytes, version: Version | None
 ) -> list[str]:
-    """What a file calls itself, in its filename and in its metadata, against the project and the tag."""
+    """Compare the name and version in a file's filename and metadata with the project and the tag."""
     raw: RawMetadata = parse_email(metadata)[0]
     faults = []
     if name != project.name:
@@ -135,7 +134,7 @@ def _identity_faults(
 
 
 def _member_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
-    """The files of the package in a wheel against those of the checkout."""
+    """Compare the package's files in a wheel with those of the checkout."""
     expected = {file.path: file.sha256 for file in read_payload(project)}
     known = {*expected, *project.version_files, *tracked_files(project.root)}
     for path in tracked_files(project.root, project.package_folder):
@@ -158,7 +157,7 @@ def _member_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
 
 
 def _source_faults(project: Project, digests: Mapping[str, str]) -> list[str]:
-    """The files of an sdist against those of the checkout."""
+    """Compare the files of an sdist with those of the checkout."""
     payload = {file.path: file.sha256 for file in read_payload(project)}
     tracked = set(tracked_files(project.root))
     faults = [
@@ -201,7 +200,7 @@ _WHERE_FILES_ARE_NAMED = {
     "uv_build": "source-include, source-exclude and wheel-exclude "
     "under [tool.uv.build-backend] in pyproject.toml",
 }
-"""Build backend → where it is told which files belong inside."""
+"""Build backend → the setting that says which files belong inside."""
 
 
 def _raise(file: Path, faults: list[str], project: Project) -> None:

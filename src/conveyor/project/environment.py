@@ -1,7 +1,7 @@
 """Virtual environments, made and filled by uv, and the variables that children run with.
 
-A given index is the only one: installing with ``index_url`` reads no configuration of this machine, so
-that what was installed is what that index served. Without one, uv follows the user's own configuration.
+An index that is given is the only one: installing with ``index_url`` reads no configuration of this machine,
+so that every installed file was served by that index. With no index, uv follows the user's configuration.
 
 The output of child processes is read line by line while they run.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _KEPT = {
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
     "XDG_CACHE_HOME",
-    # Certificates and proxies: how this machine reaches others.
+    # Certificates and proxies: how this machine reaches other hosts.
     "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "all_proxy", "http_proxy", "https_proxy", "no_proxy",
@@ -62,12 +62,12 @@ class Environment:
             requirements: such as ``tumor[test]==0.1.0`` or ``-e .``, each word one string.
             index_url: the only index to take from; ``None`` follows the user's configuration.
             options: further options of ``uv pip install``, such as ``--only-binary=:all:``.
-            folder: where relative paths start; the current folder when ``None``.
-            on_line: gets each line that uv writes.
-            timeout_seconds: after which the installation is ended; ``None``: never.
+            folder: where relative paths start; ``None`` means the current folder.
+            on_line: called with each line that uv writes.
+            timeout_seconds: the time after which the installation is ended; ``None`` means never.
 
         Raises:
-            ProjectError: it did not work; the message is uv's last lines.
+            ProjectError: the installation failed; the message is uv's last lines.
         """
         words = ["pip", "install", "--python", str(self.python), *options, *requirements]
         return run_uv(
@@ -88,11 +88,11 @@ class Environment:
 
 
 def make_environment(path: Path, *, python: str | None = None) -> Environment:
-    """A new, empty virtual environment at ``path``, which is replaced when it is one already.
+    """Make an empty virtual environment at ``path``; an environment that is there is replaced.
 
     Args:
         path: its folder.
-        python: path or version of the interpreter; ``None``: the one that runs now.
+        python: path or version of the interpreter; ``None`` means the one that runs now.
 
     Raises:
         ProjectError: uv could not make it, or ``path`` holds something else.
@@ -116,12 +116,12 @@ def run_in(
     """Run a command in an environment; ``python`` as its first word is the environment's interpreter.
 
     Args:
-        environment: whose programs come first on the ``PATH``.
+        environment: the environment whose programs come first on the ``PATH``.
         command: the words of the command.
-        folder: the working folder; the current one when ``None``.
+        folder: the working folder; ``None`` means the current one.
         variables: set on top of the clean ones.
-        on_line: gets each line the command writes, standard output and error together.
-        timeout_seconds: after which it is killed with its children; ``None``: never.
+        on_line: called with each line of output, standard output and error together.
+        timeout_seconds: the time after which it is killed with its children; ``None`` means never.
 
     Raises:
         MissingTool: there is no such program.
@@ -137,7 +137,7 @@ def run_in(
 
 
 def clean_environment_variables() -> dict[str, str]:
-    """The variables of this process that a child may see: an allow-list, so that no token leaks into one.
+    """The variables of this process that a child may see: an allow-list, so that no token leaks into it.
 
     No ``PIP_*``, ``UV_*``, ``PYTHON*`` or ``VIRTUAL_ENV``; pip's configuration files are switched off.
     """
@@ -146,7 +146,7 @@ def clean_environment_variables() -> dict[str, str]:
 
 
 def user_environment_variables() -> dict[str, str]:
-    """The variables of the user, for tools that should follow their configuration; no active environment."""
+    """The user's variables without an active environment, for tools that follow the user's configuration."""
     dropped = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
@@ -161,19 +161,19 @@ def run_uv(
     on_line: Callable[[str], None] | None = None,
     timeout_seconds: float | None = None,
 ) -> Completed:
-    """Run uv; with an ``index_url``, or when ``is_clean``, without any configuration of this machine.
+    """Run uv; with an ``index_url``, or if ``is_clean``, without any configuration of this machine.
 
-    uv always copies packages out of its cache. Linked to it, a file that a test or a training changes would
-    be changed in the cache and in every environment of every later run.
+    uv always copies packages out of its cache. If they were links, a file that a test or a training changes
+    would change in the cache and in every environment of every later run.
 
     Raises:
         ProjectError: uv ended with an error; the message is its last lines.
-        MissingTool: there is no uv.
+        MissingTool: uv is not installed.
     """
     is_clean = is_clean or index_url is not None
     command = [find_uv(), "--no-progress", *(("--no-config",) if is_clean else ()), *words]
     base = clean_environment_variables() if is_clean else user_environment_variables()
-    if index_url is not None:  # not as an argument: it may hold a password, and everyone may list processes
+    if index_url is not None:  # not as an argument: it may hold a password, and anyone can list processes
         base["UV_DEFAULT_INDEX"] = index_url
     done = run_process(
         command,
@@ -194,7 +194,7 @@ def find_uv() -> str:
     """The path of uv, which is a dependency of ours.
 
     Raises:
-        MissingTool: it was removed.
+        MissingTool: it has been removed.
     """
     try:
         from uv import find_uv_bin
@@ -204,7 +204,7 @@ def find_uv() -> str:
         raise MissingTool("uv is not installed", hint="pip install uv") from error
 
 
-_KEPT_LINES = 400  # enough for a traceback and what led to it; a runaway child must not fill memory
+_KEPT_LINES = 400  # enough for a traceback and the lines before it; a runaway child must not fill memory
 
 
 @dataclass(frozen=True)
@@ -227,9 +227,9 @@ def run_process(
     on_line: Callable[[str], None] | None = None,
     timeout_seconds: float | None = None,
 ) -> Completed:
-    """Run a command to its end and hand each line of its output to ``on_line``; exit codes are not judged.
+    """Run a command to its end and pass each line of its output to ``on_line``; exit codes are not judged.
 
-    The child runs in a session of its own, and whatever of it is left is killed when this returns or raises.
+    The child runs in its own session, and any process left in it is killed when this returns or raises.
 
     Raises:
         MissingTool: there is no such program.

@@ -1,8 +1,8 @@
-"""What the rest of the room asks of git: resolve, clone, read. One function per question.
+"""Calls of git: resolve, clone, read. One function per question.
 
-The rule here: *which tag a job is for* is never asked of ``git describe``. A tag build sees one tag only
-(``clone_tag``), since several may stand on one commit and every tool picks the wrong one in some order.
-Variables that point git at another repository are removed, names never reach git as options.
+The rule here: ``git describe`` is never asked *which tag a job is for*. A tag build sees only one tag
+(``clone_tag``), since a commit may have several and every tool picks the wrong one in some order. Variables
+that point git at another repository are removed, and names never reach git as options.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _OTHER_REPOSITORY = (
 def run_git(
     arguments: Sequence[str], *, folder: Path | None = None, variables: Mapping[str, str] | None = None
 ) -> bytes:
-    """What git wrote to standard output.
+    """Run git and return its standard output.
 
     Raises:
-        ProjectError: git ended with an error; the message is its own, without the ``fatal:``.
-        MissingTool: there is no git.
+        ProjectError: git ended with an error; the message is git's own, without the ``fatal:``.
+        MissingTool: git is not installed.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OTHER_REPOSITORY}
-    # Fixed messages, and no question at a terminal that a pipeline does not have.
+    # Messages in one language, and no prompt at a terminal, which a pipeline does not have.
     environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(variables or {})}
     try:
         done = subprocess.run(
@@ -84,7 +84,7 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
 
 
 def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
-    """Make ``into`` a fresh repository that knows this one tag and its commit, checked out; no neighbours.
+    """Make ``into`` a fresh repository with only this tag and its commit, checked out; no other tags.
 
     Raises:
         ProjectError: there is no such tag, or ``into`` holds something already.
@@ -116,13 +116,13 @@ def clone_commit(repository: str | Path, commit_or_branch: str, into: Path) -> N
     run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into)
     try:
         run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=into)
-    except ProjectError:  # on no branch and under no tag: ask for the commit itself
+    except ProjectError:  # on no branch and under no tag: fetch the commit itself
         run_git(["fetch", "-q", "--no-tags", "--", source, commit], folder=into)
     run_git(["checkout", "-q", "--detach", commit], folder=into)
 
 
 def commit_time(checkout: Path) -> int:
-    """When the checked-out commit was made, in seconds since 1970; a build's ``SOURCE_DATE_EPOCH``."""
+    """The time of the checked-out commit, in seconds since 1970; a build's ``SOURCE_DATE_EPOCH``."""
     written = run_git(["-c", "log.showSignature=false", "log", "-1", "--format=%ct", "HEAD"], folder=checkout)
     return int(written)
 
@@ -154,7 +154,7 @@ def tag_object(repository: str | Path, tag: str) -> bytes | None:
 
 
 def changed_files(checkout: Path) -> tuple[str, ...]:
-    """The paths that differ from the checked-out commit: edited, added, removed or untracked; no ignored."""
+    """The paths that differ from the checked-out commit: edited, added, removed or untracked, not ignored."""
     arguments = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"]
     return tuple(entry[3:] for entry in _split(run_git(arguments, folder=checkout)))
 
@@ -165,25 +165,26 @@ def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
 
 
 def is_shallow(checkout: Path) -> bool:
-    """Whether history is cut off, so that counting commits gives too few."""
+    """Whether history is cut off, so that a count of commits is too low."""
     return run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() == b"true"
 
 
 def all_tags(checkout: Path) -> tuple[str, ...]:
-    """Every tag of the repository, releases or not."""
+    """Every tag of the repository, whether it names a release or not."""
     return tuple(run_git(["tag", "--list"], folder=checkout).decode().split())
 
 
 def tags_in_reach(checkout: Path) -> tuple[str, ...]:
-    """All tags on the checked-out commit and its ancestors, releases or not."""
+    """All tags on the checked-out commit and its ancestors, whether they name releases or not."""
     written = run_git(["tag", "--list", "--merged", "HEAD"], folder=checkout).decode()
     return tuple(written.split())
 
 
 def configured_identity(folder: Path) -> bool:
-    """Whether the user told git a name and an address, by configuration or environment, for commits here.
+    """Whether git is configured, by file or environment, with a name and an address for commits here.
 
-    What git would guess from the login and the host name does not count: nobody wants that in a history.
+    An identity that git would guess from the login and the host name does not count: nobody wants it in a
+    history.
     """
     written = run_git(["config", "--list", "--name-only", "-z"], folder=folder)
     known = {name.lower() for name in _split(written)}

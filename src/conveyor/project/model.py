@@ -1,6 +1,6 @@
-"""The payload of a model in a checkout: which files are declared, which are there, what they say.
+"""The payload of a model in a checkout: the declared files, the files on disk, and the manifest.
 
-The wheel's side of the same questions is ``contract.py``.
+``contract.py`` answers the same questions for the wheel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PayloadFile:
 
 
 def missing_payload(project: Project) -> tuple[str, ...]:
-    """The declared payload files that are not there."""
+    """The declared payload files that do not exist."""
     return tuple(path for path in project.payload if not (project.root / path).is_file())
 
 
@@ -54,15 +54,15 @@ def read_payload(project: Project) -> tuple[PayloadFile, ...]:
 
 
 def manifest_path(project: Project) -> str | None:
-    """Where the manifest of the model lies in the checkout; ``None`` when the payload has none."""
+    """The path of the model's manifest in the checkout; ``None`` if the payload has no manifest."""
     return next((path for path in project.payload if PurePosixPath(path).name == MANIFEST_NAME), None)
 
 
 def read_manifest(project: Project) -> ModelManifest | None:
-    """What the trained model says about itself; ``None`` when the payload has no manifest.
+    """Read the manifest of the trained model; ``None`` if the payload has no manifest.
 
     Raises:
-        ProjectError: it is no manifest, or vouches for other bytes than those that lie there.
+        ProjectError: it is not a manifest, or vouches for other bytes than those on disk.
     """
     path = manifest_path(project)
     if path is None:
@@ -85,7 +85,7 @@ def read_manifest(project: Project) -> ModelManifest | None:
 
 
 def payload_stamps(project: Project) -> dict[str, tuple[int, int]]:
-    """File number and time of change of every payload file that is there: tells if it was written anew."""
+    """File number and time of change of every payload file on disk, to detect files that were rewritten."""
     stamps = {}
     for path in project.payload:
         if (project.root / path).is_file():

@@ -1,7 +1,7 @@
 """A new project: rendered from the templates in this package, offline, with a repository and a first commit.
 
 ``templates/common`` goes into every project, ``templates/<kind>`` on top of it. A template's path is the
-file's path, but for three things: ``.jinja`` at its end is dropped, ``dot-`` at the start of a name becomes
+file's path with three changes: ``.jinja`` at its end is dropped, ``dot-`` at the start of a name becomes
 ``.`` (a real ``.gitignore`` here would act on our own repository), ``__package__`` becomes the package.
 
 The folder appears at once, complete and committed, or not at all.
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAYLOAD = ("model.joblib", "golden.json", "model.json")
-"""What training of a model project writes into the folder ``model`` of its package."""
+"""The files that training a model project writes into the folder ``model`` of its package."""
 BORROWED_IDENTITY = ("conveyor new", "conveyor@localhost")
-"""Name and address of the first commit where git knows none."""
+"""Name and address for the first commit if git is not configured with any."""
 
 _TAKEN = {
     "package": ("pytest", "sphinx", "tests"),
     "model": ("joblib", "numpy", "pytest", "scikit-learn", "scipy", "sklearn", "sphinx", "tests"),
 }
-"""Names, by kind, of what a new project uses: it would hide it, or depend on itself."""
+"""Names, by kind, that a new project itself uses: a project of that name would hide them or need itself."""
 
 
 @dataclass(frozen=True)
 class NewProject:
-    """What a new project shall be."""
+    """The properties of a new project."""
 
     name: str
     kind: ProjectKind = "package"
     folder: Path | None = None
-    """Where it comes to lie; ``None``: a folder of its name, here."""
+    """Its folder; ``None`` means a folder of its name in the current one."""
     description: str | None = None
     author: str | None = None
-    """``Name`` or ``Name <address>``; ``None`` leaves the authors out."""
+    """``Name`` or ``Name <address>``; ``None`` omits the authors."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class CreatedProject:
     """Relative to the folder, sorted."""
     commit: str
     borrowed_identity: str | None
-    """The identity that the commit was given because git knows none here; ``None``: the user's own."""
+    """The identity used for the commit because git has none configured; ``None`` if the user's was used."""
 
 
 def create_project(new: NewProject) -> CreatedProject:
@@ -104,7 +104,7 @@ def _write_project(folder: Path, files: Mapping[str, str], new: NewProject) -> t
 
 
 def render(new: NewProject, name: NormalizedName, package: str) -> dict[str, str]:
-    """Path → content of every file of a new project, without touching the disk but for the templates."""
+    """Path → content of every file of a new project; only the templates are read from the disk."""
     import jinja2
 
     engine = jinja2.Environment(
@@ -112,7 +112,7 @@ def render(new: NewProject, name: NormalizedName, package: str) -> dict[str, str
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - these are no HTML pages; each place quotes for its own language
+        autoescape=False,  # noqa: S701 - not HTML pages; each place quotes for its own language
     )
     engine.filters |= {"toml": _quote_toml, "py": _quote_python}
     author_name, author_email = _author(new.author)
@@ -135,7 +135,7 @@ def render(new: NewProject, name: NormalizedName, package: str) -> dict[str, str
 
 
 def _checked(new: NewProject, folder: Path) -> tuple[NormalizedName, str]:
-    """The normalized name and the package of a project that may be made in that folder."""
+    """Check a new project and its folder, and return its normalized name and its package."""
     faults: list[str] = []
     name, package = NormalizedName(""), ""
     try:
@@ -178,7 +178,7 @@ def _package_faults(name: NormalizedName, package: str, kind: ProjectKind) -> li
 
 
 def _commit(work: Path, new: NewProject) -> str | None:
-    """Make the repository and its first commit; the identity that was borrowed, if git knows none."""
+    """Make the repository and its first commit; return the borrowed identity if git has none configured."""
     run_git(["init", "-q", "--initial-branch=main"], folder=work)
     run_git(["add", "--all"], folder=work)
     variables: dict[str, str] = {}
@@ -189,7 +189,7 @@ def _commit(work: Path, new: NewProject) -> str | None:
         borrowed = f"{name} <{email}>"
         for role in ("AUTHOR", "COMMITTER"):
             variables |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": email}
-    # --no-verify: hooks of the user's git templates were written for other files than these.
+    # --no-verify: hooks of the user's git templates were not written for these files.
     run_git(["commit", "-q", "--no-verify", "-m", "Start the project"], folder=work, variables=variables)
     return borrowed
 
@@ -198,12 +198,12 @@ def _move_into_place(work: Path, folder: Path) -> None:
     if not folder.exists():
         work.rename(folder)
         return
-    for entry in work.iterdir():  # an empty folder that is there stays itself: someone may stand in it
+    for entry in work.iterdir():  # keep an empty folder that exists: it may be someone's working folder
         shutil.move(entry, folder / entry.name)
 
 
 def _author(author: str | None) -> tuple[str, str]:
-    """Name and address of ``Name <address>``; what is not given is empty."""
+    """Name and address of ``Name <address>``; a part that is not given is empty."""
     found = re.fullmatch(r"\s*(.*?)\s*(?:<([^<>\s]+)>)?\s*", author or "")
     return (found.group(1), found.group(2) or "") if found else ("", "")
 
@@ -213,7 +213,7 @@ def _description(kind: ProjectKind) -> str:
 
 
 def _quote_toml(text: str) -> str:
-    """A basic string of TOML; JSON's escapes are a part of TOML's, but for the delete character."""
+    """A basic string of TOML; JSON's escapes are a subset of TOML's, except for the delete character."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,7 +1,7 @@
-"""What a checkout declares about itself in ``pyproject.toml``, read once into one frozen value.
+"""The declarations of a checkout in ``pyproject.toml``, read once into one frozen value.
 
 ``[tool.conveyor]`` is optional: without it a project is a plain package. Paths are relative to the
-checkout, with forward slashes, and never leave it.
+checkout, with forward slashes, and never lead out of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TABLE_KEYS = {"kind", "package", "payload", "train"}
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout and what it declares."""
+    """A checkout and its declarations."""
 
     root: Path
     """The folder that holds ``pyproject.toml``; absolute."""
@@ -32,26 +32,26 @@ class Project:
     package: str
     """The name to import."""
     package_folder: str
-    """Where that package lies in the checkout, such as ``src/tumor``."""
+    """The package's folder in the checkout, such as ``src/tumor``."""
     kind: ProjectKind
     payload: tuple[str, ...]
     """Files that training writes, git ignores and the wheel carries: ``src/tumor/model/model.joblib``."""
     train: tuple[str, ...]
-    """The training command; ``python`` as its first word is the environment's. Empty: nothing to train."""
+    """The training command, empty if there is none; ``python`` as its first word is the environment's."""
     extras: tuple[str, ...]
-    """Names of the optional dependencies: what may be asked for as ``tumor[test]``."""
+    """Names of the optional dependencies, such as ``test`` for ``tumor[test]``."""
     version_files: tuple[str, ...]
-    """Files that the build backend writes the version into; none in generated projects."""
+    """Files that the build backend writes the version into; empty for generated projects."""
     backend: str
     """The build backend's top module: ``hatchling``, ``setuptools``, ``flit_core``, ``poetry``, ``pdm``, …"""
 
     @property
     def import_root(self) -> str:
-        """The folder whose content lies at the top of the wheel: ``src``, or ``.`` for a flat layout."""
+        """The folder whose content is at the top of the wheel: ``src``, or ``.`` for a flat layout."""
         return str(PurePosixPath(self.package_folder).parent)
 
     def member_of(self, path: str) -> str:
-        """The name inside the wheel of a file of the package, such as ``tumor/model/model.joblib``."""
+        """The name that a file of the package has in the wheel, such as ``tumor/model/model.joblib``."""
         return str(PurePosixPath(path).relative_to(self.import_root))
 
     def command(self, name: str) -> str:
@@ -68,10 +68,10 @@ class Project:
 
 
 def read_project(checkout: Path) -> Project:
-    """What ``pyproject.toml`` of a checkout declares.
+    """Read the ``pyproject.toml`` of a checkout.
 
     Raises:
-        ProjectError: no such file, not TOML, or a declaration that cannot be; all faults are named.
+        ProjectError: no such file, not TOML, or an invalid declaration; all faults are named.
     """
     root = checkout.resolve()
     document = _read_document(root)
@@ -110,7 +110,7 @@ def find_project(folder: Path) -> Project:
     """The project that a folder belongs to: its own, or that of the nearest folder above it.
 
     Raises:
-        ProjectError: there is no ``pyproject.toml`` up to the root of the file system.
+        ProjectError: there is no ``pyproject.toml`` there or in any folder above.
     """
     start = folder.resolve()
     for candidate in (start, *start.parents):
@@ -166,20 +166,20 @@ def _package(table: dict[str, Any], name: NormalizedName) -> str:
 
 
 def _package_folder(root: Path, package: str) -> str:
-    """``src/<package>`` when it is there or nothing else is; ``<package>`` for a flat layout."""
+    """``src/<package>`` if it exists or neither folder does; ``<package>`` for a flat layout."""
     path = package.replace(".", "/")
     is_flat = (root / path).is_dir() and not (root / "src" / path).is_dir()
     return path if is_flat else f"src/{path}"
 
 
 def _backend(build_system: object) -> str:
-    """Without a declaration it is setuptools (PEP 517)."""
+    """The backend's top module; setuptools if none is declared (PEP 517)."""
     declared = build_system.get("build-backend") if isinstance(build_system, dict) else None
     return declared.partition(":")[0].partition(".")[0] if isinstance(declared, str) else "setuptools"
 
 
 def _version_files(tools: dict[str, Any]) -> tuple[str, ...]:
-    """Where hatch-vcs, hatchling's own version hook, setuptools-scm and pdm-backend write the version."""
+    """The version files of hatch-vcs, hatchling's version hook, setuptools-scm and pdm-backend."""
     hatch = tools.get("hatch", {}).get("build", {})
     hooks = [hatch.get("hooks", {})]
     hooks += [target.get("hooks", {}) for target in hatch.get("targets", {}).values()]

@@ -1,7 +1,7 @@
-"""Training: run the declared command and look at what it wrote.
+"""Training: run the declared command and check the files that it wrote.
 
-A model is trained in the checkout that gets packaged; what it writes is declared, ignored by git and named
-by digest from then on. What a training command prints is its own; what counts are the files.
+A model is trained in the checkout that gets packaged; its files are declared, ignored by git and named by
+digest from then on. A training command may print anything; only the files count.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training run left behind."""
+    """The result of a training run."""
 
     payload: tuple[PayloadFile, ...]
     manifest: ModelManifest | None
-    """What the model says about itself (``model.json``); ``None`` when the project writes none."""
+    """The model's manifest (``model.json``); ``None`` if the project does not write one."""
     seconds: float
 
 
@@ -43,19 +43,19 @@ def train(
 ) -> TrainingResult:
     """Run the project's training command in an environment that has the project installed.
 
-    A payload file that lay there before must have been written anew: a command that writes nothing does not
-    pass with old files.
+    A payload file that was there before must have been rewritten: a command that writes nothing does not
+    succeed with old files.
 
     Args:
-        project: with its training command and payload.
+        project: the project, with its training command and payload.
         environment: where the command runs.
         variables: set for the command on top of the clean ones.
-        on_line: gets each line the command writes.
-        timeout_seconds: after which training is ended; ``None``: never.
+        on_line: called with each line that the command writes.
+        timeout_seconds: the time after which training is ended; ``None`` means never.
 
     Raises:
         ProjectError: the project declares no training command.
-        StepFailed: the command failed, or a declared file is not there afterwards; carries the log.
+        StepFailed: the command failed, or did not write a declared file; carries the log.
     """
     _refuse_untrainable(project)
     old = payload_stamps(project)
@@ -104,7 +104,7 @@ def training_environment(project: Project, *, on_line: Callable[[str], None] | N
     """The environment to train in on a laptop, with the project installed in it, editable.
 
     1. ``.venv`` of the project;
-    2. else the active environment, if this checkout is what is installed there;
+    2. else the active environment, if this very checkout is installed there;
     3. else a new ``.venv``.
 
     Raises:

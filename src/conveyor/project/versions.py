@@ -1,11 +1,10 @@
-"""Which git tags are releases of a project of ours, and how a version is forced on a build backend.
+"""Which git tags are releases of a project, and how a version is forced on a build backend.
 
-A tag is a release when it is ``X.Y.Z`` or ``vX.Y.Z``, with an optional pre-release (``a1``, ``b1``, ``rc1``)
-or post-release (``.post1``); that is stricter than what names a version (``domain.releases.tags``).
-Everything else never counts: moving tags (``v1``, ``latest``), experiment tags (``model-churn-7``), tags of
-other projects in the same repository. The globs that generated projects hand to ``git describe``
-(``templates/common/pyproject.toml.jinja``) admit the same set; ``tests/project/test_versions.py`` holds both
-against each other.
+A tag is a release if it is ``X.Y.Z`` or ``vX.Y.Z``, with an optional pre-release (``a1``, ``b1``, ``rc1``) or
+post-release (``.post1``); that is stricter than ``domain.releases.tags``. No other tag counts: moving tags
+(``v1``, ``latest``), experiment tags (``model-churn-7``), tags of other projects in the same repository. The
+globs that generated projects pass to ``git describe`` (``templates/common/pyproject.toml.jinja``) match the
+same set; ``tests/project/test_versions.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def version_of_release_tag(tag: str) -> Version:
     """The version that a tag releases, such as ``Version("1.2.1rc1")`` for ``v1.2.1rc1``.
 
     Raises:
-        InvalidVersion: the tag is no release; the message gives the reason.
+        InvalidVersion: the tag is not a release; the message says why.
     """
     version = version_of_tag(tag)
     if version.epoch or len(version.release) != 3:
@@ -49,7 +48,7 @@ def is_release_tag(tag: str) -> bool:
 
 
 def override_variable(project: str) -> str:
-    """The environment variable that forces the version of this one project on setuptools-scm and hatch-vcs.
+    """The environment variable that forces the version of this project on setuptools-scm and hatch-vcs.
 
     The global variable without a name would leak into every other source build of the same job.
     """
