@@ -149,7 +149,7 @@ def test_token_is_sent_without_white_space_at_its_ends() -> None:
     "token", ["hunter2\nhunter3", "hunter2\x00", "hunter2\x7f.", "hünter2", "hunter2\udcff"]
 )
 def test_token_that_no_header_carries_is_refused_without_repeating_it(token: str) -> None:
-    with pytest.raises(InvalidInput, match="the token is no token") as caught:
+    with pytest.raises(InvalidInput, match="the token is not a token") as caught:
         connect("http://127.0.0.1:9", token=token)
     assert "nter" not in str(caught.value)
 

@@ -47,8 +47,8 @@ def test_tag_wins_over_a_branch_of_the_same_name(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("ref", ["absent", "--upload-pack=touch x", "-h", "", "a b"])
-def test_name_that_is_none_is_refused(repository: Path, ref: str) -> None:
-    with pytest.raises(ProjectError, match=r"there is no tag|is not a name"):
+def test_name_that_is_not_one_is_refused(repository: Path, ref: str) -> None:
+    with pytest.raises(ProjectError, match=r"there is no tag|is not the name"):
         own.resolve_commit(repository, ref)
 
 
