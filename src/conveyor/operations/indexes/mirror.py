@@ -234,7 +234,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
 
 
 def _fix_digest(change: Change, address: str, filename: str, sha256: str) -> None:
-    """Tie an address to these bytes; raises UpstreamFailed when it is tied to others."""
+    """Tie an address to these bytes; raises UpstreamFailed if it is tied to others."""
     counts = put_first_digest(change.connection, address, filename, sha256, computed_at=change.at)
     if counts != sha256:
         raise UpstreamFailed(

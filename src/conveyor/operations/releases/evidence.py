@@ -1,10 +1,11 @@
-"""Evidence: take in what workers and signers say, and keep it as it was signed.
+"""Evidence: take in statements of workers and signers, and keep them as they were signed.
 
-Both ways in have the same steps: 1. may the caller hand something in; 2. is it well-formed; 3. is the signer
-known, valid now, and is the signature genuine; 4. is it about something here; 5. write it, once. Handing in
-the same signed statement again, however its envelope is spelled, gives the same answer and changes nothing.
+Envelopes and tags go through the same steps: 1. may the caller hand something in; 2. is it well-formed;
+3. is the signer known and valid now, and is the signature genuine; 4. is it about something here; 5. write it,
+once. Handing in the same signed statement again, however its envelope is spelled, returns the same answer and
+changes nothing.
 
-What came in is never judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
+Evidence is not judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Received:
     version: str
     signed_by: str
     is_new: bool
-    """``False``: the same signed statement came before."""
+    """``False`` if the same signed statement came before."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     Raises:
         Unauthorized, Forbidden: the caller may not upload for that project.
         TooLarge: the envelope is over its limit.
-        InvalidInput: it is not well-formed, no valid worker signed it, or it is not about a distribution here
-            and what that says of itself; names every fault, those of the subject to workers only.
+        InvalidInput: it is not well-formed, no valid worker signed it, or it does not agree with a
+            distribution here; names every fault, but faults of the subject to workers only.
     """
     # 1. may the caller hand something in
     may_upload(identity)
@@ -87,10 +88,10 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     with read(store) as connection:
         # 3. who signed it
         workers = workers_of_keys(connection, [key_id for key_id, _ in parsed.signatures])
-        # 4. what is it about
+        # 4. is it about something here
         subjects = rows.subjects_of_digest(connection, said.sha256)
     worker, problems = _verified_worker(parsed, workers)
-    # Only a worker is told what the file is: to others its name may be a secret of a private index.
+    # Only a worker is told the name of the file, which may be a secret of a private index.
     subject, faults = _subject(said, subjects) if worker is not None else (None, problems)
     if worker is None or subject is None:
         raise InvalidInput(f"the evidence is refused: {faults[0]}", faults=faults, hint=_HINT)
@@ -117,8 +118,8 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
 
     Raises:
         Unauthorized, Forbidden: the caller may not upload for that project.
-        InvalidInput: the project's name is none, the tag is not well-formed or names no version, its key
-            is not registered, revoked or expired, or its signature is not genuine.
+        InvalidInput: the project's name is not allowed, the tag is not well-formed or names no version, its
+            key is unknown, revoked or expired, or its signature is not genuine.
         MissingTool, StorageFailed: the signature could not be checked.
     """
     # 1. may the caller hand something in
@@ -157,7 +158,7 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
 
 
 def _verified_worker(envelope: Envelope, workers: list[Worker]) -> tuple[Worker | None, list[str]]:
-    """The registered, unrevoked worker whose signature verifies, or ``None`` and why there is none."""
+    """The registered, unrevoked worker whose signature verifies, or ``None`` and the reasons."""
     from securesystemslib.dsse import Envelope as Dsse
     from securesystemslib.exceptions import VerificationError
     from securesystemslib.signer import (  # type: ignore[attr-defined] # the library's public re-exports
@@ -189,7 +190,7 @@ def _verified_worker(envelope: Envelope, workers: list[Worker]) -> tuple[Worker 
 def _subject(
     said: WorkerStatement, subjects: list[EvidenceSubject]
 ) -> tuple[EvidenceSubject | None, list[str]]:
-    """The distribution a statement is about, if both say the same of it, or ``None`` and what differs."""
+    """The distribution that a statement is about, if both agree, or ``None`` and the differences."""
     if not subjects:
         return None, [f"no distribution here has the digest {said.sha256}"]
     subject = next((one for one in subjects if one.filename == said.filename), None)
@@ -207,7 +208,7 @@ def _subject(
 
 
 def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
-    """The registered signer of the tag's key who counts now; the tag's own date plays no part."""
+    """The registered signer of the tag's key, valid now; the tag's own date plays no part."""
     signer = find_signer(connection, tag.public_key)
     key = fingerprint(tag.public_key)
     if signer is None:
@@ -226,7 +227,7 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
 
 
 def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
-    """Write the row unless the same envelope is there; whoever is valid now is asked again while writing."""
+    """Write the row unless the same envelope is there; checks again in the transaction who is valid now."""
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
         _still_valid(connection, row)
@@ -237,7 +238,7 @@ def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
             known = rows.find_evidence(
                 connection, project=row.project, version=row.version, envelope_sha256=row.envelope_sha256
             )
-            assert known is not None  # noqa: S101 - it is why nothing was written, and no row is ever deleted
+            assert known is not None  # noqa: S101 - the row exists, or it would have been written; none is ever deleted
             return Received(known, row.project, row.version, row.signed_by, is_new=False)
         change.event(
             "add-evidence",
@@ -252,7 +253,7 @@ def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
 
 
 def _still_valid(connection: Connection, row: _EvidenceRow) -> None:
-    """Raise Conflict when the signer was revoked since the signature was checked."""
+    """Raise Conflict when the signer has been revoked since the signature was checked."""
     if row.kind == "qa-signature":
         signer = find_signer(connection, row.key_id)
         valid = signer is not None and signer.revoked_at is None

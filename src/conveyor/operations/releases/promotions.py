@@ -1,8 +1,8 @@
-"""Promotions: say what the gates say, and move a whole release when all of them let it pass.
+"""Promotions: report the verdicts of the gates, and move a whole release when all of them pass it.
 
-Only rows move. Gates are asked twice: before, so that a refusal costs no write transaction, and again inside
-it, so that nothing that was revoked, uploaded or moved in between slips through. Nobody is let past a gate:
-an administrator's right is to ask.
+Only rows move. Gates are evaluated twice: before the write transaction, so that a refusal does not cost one,
+and inside it, so that they see everything that was revoked, uploaded or moved in between. Nobody bypasses a
+gate: even an administrator has only the right to ask.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a promotion would do, and whether it may."""
+    """The effect of a promotion, and whether it is allowed."""
 
     project: str
     version: str
     target: str
     way: Way | None
-    """``None``: the release is in the target already."""
+    """``None`` if the release is already in the target."""
     moving: tuple[PlacedFile, ...]
     """The release's files in the source."""
     files: tuple[PlacedFile, ...]
@@ -68,7 +68,7 @@ class _Plan:
 def find_way(store: Store, identity: Identity, entry: str | None) -> tuple[str, ...]:
     """The indexes that a pipeline run may carry a release through; raises as ``way_of_run``.
 
-    Strangers in a store that has a private index are asked who they are (Unauthorized), not told NotFound.
+    In a store that has a private index, anonymous callers get Unauthorized instead of NotFound.
     """
     with read(store) as connection:
         indexes = all_indexes(connection)
@@ -83,13 +83,13 @@ def judge_release(
 ) -> Judgement:
     """One verdict per gate between where a release is now and the index ``to``.
 
-    ``None``: the index that follows where it is. Of a release that is in the index already, or at the end of
-    its way, the verdicts say whether it would still be let in.
+    ``None`` means the index that follows the release's current one. For a release that is already in the
+    index, or at the end of its way, the verdicts say whether it would still be admitted.
 
     Raises:
-        InvalidName, InvalidVersion: project or version is none.
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
         NotFound: there is no such index or release that the caller may see.
-        Conflict: no way leads from where the release is to that index, or several indexes follow.
+        Conflict: no way leads from the release's index to that one, or several indexes follow.
     """
     with read(store) as connection:
         if to is None:
@@ -104,20 +104,20 @@ def promote_release(
 ) -> Promotion:
     """Move every file of a release from the index it is in to the index ``to``, all of them or none.
 
-    ``source`` names the index it leaves; ``None``: the one that leads to ``to``. A release that is there
-    already is a success without a change.
+    ``source`` names the index it leaves; ``None`` means the one that leads to ``to``. If the release is
+    already there, the call succeeds and changes nothing.
 
     Raises:
         Unauthorized, Forbidden: the caller may not promote the project into that index, or it is quarantined.
-        InvalidName, InvalidVersion: project or version is none.
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
         NotFound: there is no such index or release that the caller may see.
         Conflict: no way leads there, or several indexes could be left.
         DistributionExists: the target or a base of it holds other bytes under one of the filenames.
-        PromotionRefused: a gate on the way does not let it pass; carries one verdict per gate.
+        PromotionRefused: a gate on the way does not pass it; the error carries one verdict per gate.
     """
-    # 1. who asks
+    # 1. the caller's right
     may_promote(identity, to, project_name(project))
-    # 2. what would be done, and what the gates say
+    # 2. the plan, and the verdicts of the gates
     with read(store) as connection:
         plan = _plan(connection, identity, project, version, to=to, source=source)
     _refuse_unless_open(plan)
@@ -125,7 +125,7 @@ def promote_release(
         store.newest.settle()
         return _done(plan)
     with record_change(store, actor=identity.name) as change:
-        # 3. the same again: now nobody else can change it
+        # 3. the same again, now that nobody else can change anything
         lock_project(change.connection, plan.project)
         plan = _plan(change.connection, identity, project, version, to=to, source=source)
         _refuse_unless_open(plan)
@@ -144,7 +144,7 @@ def _plan(
     to: str,
     source: str | None,
 ) -> _Plan:
-    """What a promotion would do with what this transaction sees."""
+    """The plan of a promotion, from the rows that this transaction sees."""
     name, number = project_name(project), canonical_version(version)
     indexes = all_indexes(connection)
     for index in (to, source or to):
@@ -176,7 +176,7 @@ def _plan(
 def _check_filenames(
     connection: Connection, project: str, moving: tuple[PlacedFile, ...], chain: tuple[str, ...]
 ) -> None:
-    """Raise DistributionExists when target or a base has other bytes under the name of a moving file."""
+    """Raise DistributionExists when the target or a base has other bytes under a moving file's name."""
     for file in moving:
         found = rows.placements_of_filename(connection, project, file.filename, indexes=chain)
         for index, sha256 in found.items():
@@ -188,7 +188,7 @@ def _check_filenames(
 
 
 def _refuse_unless_open(plan: _Plan) -> None:
-    """Raise Forbidden of a quarantined project, PromotionRefused when a gate on the way is shut."""
+    """Raise Forbidden for a quarantined project, PromotionRefused when a gate on the way is shut."""
     must_offer_files(plan.project, plan.status)
     shut = [verdict.gate for verdict in plan.verdicts if not verdict.lets_pass]
     if plan.way is not None and shut:
@@ -246,6 +246,6 @@ def _done(plan: _Plan) -> Promotion:
 
 
 def _judged(files: Iterable[PlacedFile]) -> tuple[JudgedFile, ...]:
-    """Each file once, though it may be in source and target."""
+    """Each file once, even if it is in source and target."""
     judged = (JudgedFile(file.filename, file.packagetype, file.sha256) for file in files)
     return tuple(dict.fromkeys(judged))

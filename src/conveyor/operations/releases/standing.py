@@ -1,4 +1,4 @@
-"""Releases: what a project has, where each release is, and what is known of it."""
+"""Releases: which ones a project has, where each one is, its files and its evidence."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
     """A project with the releases that the caller may see.
 
     Raises:
-        InvalidName: it is no project name.
-        NotFound: there is no such project, or nothing of it that the caller may see.
-        Unauthorized: the same, to strangers in a store that has a private index.
+        InvalidName: ``project`` is not a project name.
+        NotFound: there is no such project, or the caller may see nothing of it.
+        Unauthorized: in the same cases, for anonymous callers of a store that has a private index.
     """
     project = project_name(name)
     with read(store) as connection:
@@ -71,10 +71,10 @@ def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
 
 
 def is_project_known(store: Store, name: str) -> bool:
-    """Whether a project is here, or is expected: its name is claimed, or a mirror has it from upstream.
+    """Whether a project is here or expected: its name is claimed, or a mirror has it from upstream.
 
-    Whatever was uploaded is claimed. Looks into private indexes too: for callers who may know the answer.
-    Raises InvalidName.
+    Every uploaded project is claimed. The answer covers private indexes, so it is only for callers who may
+    know it. Raises InvalidName.
     """
     project = project_name(name)
     with read(store) as connection:
@@ -94,9 +94,9 @@ def release_in(connection: Connection, identity: Identity, project: str, version
     """One release, as this transaction sees it.
 
     Raises:
-        InvalidName, InvalidVersion: not the name of a project, not a version.
-        NotFound: there is no such release, or none that the caller may see.
-        Unauthorized: the same, to strangers in a store that has a private index.
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
+        NotFound: there is no such release that the caller may see.
+        Unauthorized: in the same cases, for anonymous callers of a store that has a private index.
     """
     name, number = project_name(project), canonical_version(version)
     found = _release(connection, identity, name, number)
@@ -108,7 +108,7 @@ def release_in(connection: Connection, identity: Identity, project: str, version
 def _no_release(
     connection: Connection, identity: Identity, project: NormalizedName, version: str
 ) -> NotFound | Unauthorized:
-    """The error; its hint names what the caller may see of the project, newest first."""
+    """The error; its hint names the releases that the caller may see, newest first."""
     indexes = all_indexes(connection)
     seen = readable_indexes(indexes, identity, project=project)
     there = {row[0] for row in rows.releases_of_project(connection, project) if row[1] in seen}
@@ -121,13 +121,13 @@ def releases_of_commit(store: Store, identity: Identity, project: str, commit: s
     """The releases of a project with build evidence that names this commit, oldest evidence first.
 
     Raises:
-        InvalidName: it is no project name.
+        InvalidName: ``project`` is not a project name.
     """
     name = project_name(project)
     with read(store) as connection:
         seen = readable_indexes(all_indexes(connection), identity, project=name)
         if not any(index in seen for _, index, _ in rows.releases_of_project(connection, name)):
-            return []  # as of a project that is not there, and after as many questions
+            return []  # as for a project that does not exist, after as many queries
         found = [
             _release(connection, identity, name, version)
             for version in versions_built_from(connection, name, commit)
@@ -143,7 +143,7 @@ def _release(connection: Connection, identity: Identity, project: str, version: 
     if row is None or not placed:
         return None
     present = sorted({file.index for file in placed})
-    shown = {None, *(file.sha256 for file in placed)}  # a signature on a commit is about no file
+    shown = {None, *(file.sha256 for file in placed)}  # a signature on a commit is not about any file
     return Release(
         project=project,
         version=version,
@@ -158,7 +158,7 @@ def _release(connection: Connection, identity: Identity, project: str, version: 
 
 
 def _file(placed: PlacedFile) -> ReleaseFile:
-    """A file with the path under which the store serves it."""
+    """A file with the path at which the store serves it."""
     return ReleaseFile(
         filename=placed.filename,
         packagetype=cast("Literal['bdist_wheel', 'sdist']", placed.packagetype),

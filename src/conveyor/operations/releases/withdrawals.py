@@ -1,8 +1,8 @@
-"""Withdrawals: have installers pass over files of a release (yanks), or take files out of the store for ever.
+"""Withdrawals: have installers ignore files of a release (yanks), or delete files permanently.
 
-What stays of a deleted file: the claim on the project's name, the evidence, the events, and the filename as
-one that is never given again. A release that was promoted stays closed, so that nothing else can appear under
-a version that people have installed (decision record 0010). The bytes are left to garbage collection.
+A deletion keeps the claim on the project's name, the evidence, the events, and the filename, which can never
+be used again. A release that was promoted stays closed, so that nothing else can appear under a version that
+people have installed (decision record 0010). The bytes are left to garbage collection.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def yank_release(
 ) -> Yank:
     """Yank a release, or one file of it; yanking again with another reason changes the reason.
 
-    ``index`` ``None``: in every index that the caller sees it in. It is all or nothing: where the caller may
-    not yank in one of them, nothing changes.
+    If ``index`` is ``None``, it is yanked in every index in which the caller sees it. It is all or nothing:
+    if the caller may not yank in one of them, nothing changes.
 
     Raises:
-        InvalidName, InvalidVersion, InvalidInput: project, version or reason is none.
+        InvalidName, InvalidVersion, InvalidInput: the project's name, the version or the reason is not valid.
         NotFound: the caller sees no such file.
         Unauthorized, Forbidden: the caller may not yank it in each of these indexes.
     """
@@ -69,7 +69,7 @@ def unyank_release(
     index: str | None = None,
     filename: str | None = None,
 ) -> Yank:
-    """Take a yank back; arguments and errors as of ``yank_release``."""
+    """Take a yank back; arguments and errors as for ``yank_release``."""
     said = Yank(project, version, is_yanked=False, reason=None, files=())
     return _say(store, identity, said, index=index, filename=filename)
 
@@ -78,7 +78,7 @@ def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, fil
     project, version = project_name(said.project), canonical_version(said.version)
     with record_change(store, actor=identity.name) as change:
         lock_project(change.connection, project)
-        # 1. which files, as far as the caller sees
+        # 1. the files that the caller sees
         indexes = all_indexes(change.connection)
         seen = readable_indexes(indexes, identity, project=project)
         chosen = [
@@ -89,11 +89,11 @@ def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, fil
         if not chosen:
             error = _nothing_there(project, version, index=index, filename=filename)
             raise not_here(error, identity, indexes)
-        # 2. who asks
+        # 2. the caller's rights
         places = sorted({file.index for file in chosen})
         for place in places:
             may_yank(identity, indexes[place], project)
-        # 3. rows and events, where that changes something
+        # 3. rows and events, if that changes something
         for place in places:
             _write(change, said, [file for file in chosen if file.index == place])
     files = tuple(YankedFile(file.index, file.filename) for file in chosen)
@@ -101,7 +101,7 @@ def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, fil
 
 
 def _write(change: Change, said: Yank, files: Collection[PlacedFile]) -> None:
-    """Write what is said of files in one index."""
+    """Write the yank, or its end, of files in one index."""
     changed = [file for file in files if (file.is_yanked, file.yank_reason) != (said.is_yanked, said.reason)]
     if not changed:
         return
@@ -144,12 +144,12 @@ def delete_files(
     They leave every index at once.
 
     Raises:
-        Unauthorized, Forbidden: the caller is no administrator.
-        InvalidName, InvalidVersion: project or version is none.
+        Unauthorized, Forbidden: the caller is not an administrator.
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
         InvalidInput: a file was named without its version.
         NotFound: there is no such file.
     """
-    # 1. who asks, for what
+    # 1. the caller's right and the request
     may_administer(identity)
     name = project_name(project)
     number = None if version is None else canonical_version(version)
@@ -158,14 +158,14 @@ def delete_files(
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
         lock_project(connection, name)
-        # 2. what there is
+        # 2. the files
         files = distributions_of(connection, name, number, filename)
         if not files:
             what = " ".join(part for part in (name, number, filename) if part)
             raise NotFound(
                 f"there is no {what} in this store", hint="only files that were uploaded here can be deleted"
             )
-        # 3. rows go, names stay taken
+        # 3. delete rows; names stay taken
         delete_placements_of(connection, name, number, filename)
         delete_distributions(connection, name, number, filename)
         delete_empty_releases(connection, name)
@@ -173,7 +173,7 @@ def delete_files(
             retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)
         deletion = Deletion(name, sum(file.size_bytes for file in files), tuple(files))
         take_stored_bytes(connection, name, deletion.size_bytes)
-        # 4. who did it
+        # 4. events
         change.event(
             "delete",
             project=name,

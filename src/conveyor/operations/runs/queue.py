@@ -1,10 +1,10 @@
 """Pipeline runs: ask for one, claim one, report on it.
 
-A run is a row, and the store is where people look: which worker has it, which step it is in, how it ended.
-How a worker carries it through, and how it resumes after being killed, is the worker's own affair. Reports
-may come twice; saying again what is known changes nothing, not even a time.
+A run is a row, and people look it up in the store: which worker has it, which step it is in, how it ended.
+Carrying it through, and resuming it after being killed, is up to the worker. Reports may come twice:
+repeating a known fact changes nothing, not even a time.
 
-Asking for a run, claiming it and its end are events of the audit log; what is found out on the way and the
+Asking for a run, claiming it and its end are events of the audit log; facts found out on the way and the
 steps are progress, shown but not logged.
 """
 
@@ -50,11 +50,11 @@ def create_run(
 ) -> Run:
     """Ask for a commit or tag to be carried through; a worker claims the run later.
 
-    ``index`` is where its release enters; ``None``: the only index where runs of this caller can.
+    ``index`` is where its release enters; ``None`` means the only index that runs of this caller can enter.
 
     Raises:
-        Unauthorized, Forbidden: the caller may not start runs, or no administrator registered the repository;
-            a worker, which asks by itself, needs no registration.
+        Unauthorized, Forbidden: the caller may not start runs, or no administrator has registered the
+            repository; workers, which ask by themselves, need no registration.
         InvalidInput: the repository or the ref is not allowed.
         NotFound, Conflict: no run can enter there (``way_of_run``).
     """
@@ -78,10 +78,10 @@ def create_run(
 
 
 def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | None = None) -> Run | None:
-    """Give the oldest requested run to a registered worker; ``None`` when none waits.
+    """Give the oldest requested run to a registered worker; returns ``None`` if no run is waiting.
 
-    With ``run_id`` only that one is given: a worker that asked for a run itself takes no other. A token that
-    is narrowed to indexes is given only runs that enter one of them.
+    With ``run_id`` only that run is given: a worker that asked for a run itself takes no other. A token that
+    is narrowed to indexes gets only runs that enter one of them.
 
     Two workers that ask at once never get the same run: the row changes hands in one statement.
 
@@ -115,7 +115,7 @@ def get_run(store: Store, identity: Identity, run_id: int) -> Run:
 
     Raises:
         Unauthorized, Forbidden: the caller is anonymous, or may neither read nor start runs.
-        NotFound: there is no such run, or not for this caller.
+        NotFound: there is no such run, or the caller may not see it.
     """
     _must_be_known(identity, "see a pipeline run")
     with read(store) as connection:
@@ -152,7 +152,7 @@ def _must_be_known(identity: Identity, action: str) -> None:
 
 
 class _Watcher:
-    """Somebody who looks at runs, and what is known of the projects that they may read."""
+    """A caller who looks at runs, with the projects that they may read."""
 
     def __init__(self, connection: Connection, identity: Identity) -> None:
         self._connection = connection
@@ -161,7 +161,7 @@ class _Watcher:
         self._readable: dict[str | None, bool] = {}
 
     def may_see(self, run: Run) -> bool:
-        """Whether the run is there for them."""
+        """Whether they may see the run."""
         projects = {run.project} if run.project is not None else self._registered(run)
         return may_see_run(self._identity, run, projects=projects, reads=partial(self._reads, run.index))
 
@@ -169,9 +169,9 @@ class _Watcher:
         return projects_of(self._connection, canonical_url(run.repository))
 
     def _reads(self, entered: str, project: str | None) -> bool:
-        """Whether they may read the project where it enters the store, and some release of it.
+        """Whether they may read the project in the index that it enters, and some release of it.
 
-        Where they may read it in every index, it need not have a release yet.
+        If they may read it in every index, it need not have a release yet.
         """
         seen = readable_indexes(self._indexes, self._identity, project=project)
         if entered not in seen:
@@ -195,11 +195,11 @@ def update_run(
     version: str | None = None,
     detail: str | None = None,
 ) -> Run:
-    """Write what the worker that holds a run found out; ``None`` leaves a fact as it is.
+    """Write facts that the worker holding a run has found out; ``None`` leaves a fact as it is.
 
     Raises:
         Unauthorized, Forbidden: the caller is not the worker that holds the run.
-        InvalidName, InvalidVersion: project or version is none.
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
         NotFound: there is no such run.
         Conflict: the run is not in a state from which it may move to the new one, or has ended.
     """
@@ -239,9 +239,9 @@ def report_step(
     state: StepState,
     detail: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Write the state of one step of a run; ``detail`` ``None`` leaves what is known.
+    """Write the state of one step of a run; ``None`` as ``detail`` leaves the detail as it is.
 
-    A step that begins anew, because a killed worker's run was resumed, loses its end and begins now.
+    A step that begins again, because a killed worker's run was resumed, loses its end and begins now.
 
     Raises:
         Unauthorized, Forbidden: the caller is not the worker that holds the run.

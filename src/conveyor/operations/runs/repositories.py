@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_repository(
     store: Store, identity: Identity, project: str, url: str, *, is_local: bool = False
 ) -> Repository:
-    """Let runs of a repository be asked for, and release this project. Said again, it replaces what was said.
+    """Let runs of a repository be asked for and release this project; replaces an earlier registration.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
@@ -44,7 +44,7 @@ def list_repositories(store: Store, identity: Identity) -> list[Repository]:
 
 
 def remove_repository(store: Store, identity: Identity, project: str, url: str) -> None:
-    """Let no further run of a repository release this project.
+    """Stop a repository's runs from releasing this project.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.

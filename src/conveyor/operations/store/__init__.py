@@ -1,1 +1,1 @@
-"""The store as one value, and what every operation needs: changes, facts, signatures."""
+"""The store as one value, and the parts that every operation needs: changes, facts, signatures."""

@@ -1,10 +1,10 @@
-"""Descriptions: whether one renders as reStructuredText, asked of a process of its own.
+"""Descriptions: whether one renders as reStructuredText, checked by a separate process.
 
-docutils is large to import, and there are descriptions of a few hundred bytes that take hours and all memory
-(substitutions that double at every step). So it never comes into a process that serves: a child renders,
-under limits of the kernel (``operations.store.rendering``). It starts with the first description that needs
-it, a tenth of a second, and stays for the next ones. The files of one release have one description: what was
-found of the latest ones is remembered.
+docutils is large to import, and some descriptions of a few hundred bytes take hours and all memory to render
+(substitutions that double at every step). So docutils is never imported into a process that serves: a child
+renders, under limits of the kernel (``operations.store.rendering``). It starts with the first description
+that needs it, in a tenth of a second, and stays for later ones. The files of one release share one
+description, so the latest results are remembered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REMEMBERED = 256
 
 
 class DescriptionRenderer:
-    """Tells what is wrong with descriptions; for any number of threads, one description at a time."""
+    """Finds faults in descriptions; safe for any number of threads, one description at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class DescriptionRenderer:
         self._known: OrderedDict[bytes, str] = OrderedDict()
 
     def fault(self, text: str) -> str:
-        """Why a text does not render as reStructuredText, as a part of a sentence; empty when it does."""
+        """Why a text does not render as reStructuredText, as part of a sentence; empty if it renders."""
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         with self._lock:
             if digest not in self._known:
@@ -45,7 +45,7 @@ class DescriptionRenderer:
             return self._known[digest]
 
     def _ask(self, text: str) -> str:
-        # A child that had ended by itself, after being idle, is replaced once.
+        # A child that has ended by itself, after being idle, is replaced once.
         for _ in range(2):
             child = self._child = self._child or _Child()
             with suppress(BrokenPipeError):
@@ -67,11 +67,11 @@ class DescriptionRenderer:
 
 
 class _Child:
-    """One process that renders."""
+    """A process that renders."""
 
     def __init__(self) -> None:
-        # Isolated: nothing of the environment or of this folder is imported. In a session of its own: an
-        # interrupt at the terminal is for the server, which ends it.
+        # Isolated: nothing is imported from the environment or this folder. In a session of its own: an
+        # interrupt at the terminal goes to the server, which ends the child.
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(Path(rendering.__file__))],
             stdin=subprocess.PIPE,
@@ -82,12 +82,12 @@ class _Child:
         self.pid = self._process.pid
 
     def ask(self, text: str) -> str | None:
-        """Its answer; ``None`` when it ended without one. Raises BrokenPipeError when it had ended before."""
+        """Its answer; ``None`` if it ended before answering. Raises BrokenPipeError if it had ended before."""
         write_message(cast("BinaryIO", self._process.stdin), text)
         return read_message(cast("BinaryIO", self._process.stdout))
 
     def end(self) -> int:
-        """Kill it, if it still lives; the exit code tells which signal it was."""
+        """Kill the child if it is still alive; the exit code tells which signal ended it."""
         self._process.kill()
         self._process.communicate()
         return self._process.returncode

@@ -1,7 +1,7 @@
-"""What is known of a store as a whole: its id, its upstream, its audit log, and where it was served last.
+"""Facts about a store as a whole: its id, its upstream, its audit log, and where it was last served.
 
-The address is a line in the store's folder, for commands on this machine that work on the folder. It is a
-hint and no promise: the store may be down, or be reached by another URL through a proxy.
+The address is a line in the store's folder, for commands on this machine that work on the folder. It is only
+a hint: the store may be down, or may be reached at another URL through a proxy.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAX_EVENTS_LISTED = 1000
 def list_events(store: Store, identity: Identity, *, since: int = 0) -> list[Event]:
     """The events after serial ``since``, oldest first, at most ``MAX_EVENTS_LISTED``.
 
-    Who wants more asks again with the last serial that came.
+    To get more, call again with the last serial received.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
@@ -66,14 +66,14 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - read, not
 
 
 def reachable(url: str) -> str:
-    """The URL by which this machine reaches what listens there: an address that means "any" is no address."""
+    """The URL at which this machine reaches the listener: an address that means "any" cannot be called."""
     parts = urlsplit(url)
     host = _ANY_ADDRESS.get(parts.hostname or "")
     return url if host is None else f"{parts.scheme}://{host}:{parts.port}/"
 
 
 def remember_address(data: Path, url: str) -> None:
-    """Note that the store in this folder is served at this URL; if that fails, nobody is told it later."""
+    """Note that the store in this folder is served at this URL; a failure only loses the note."""
     scratch = data / f".{ADDRESS_FILE}-{secrets.token_hex(4)}"
     try:
         scratch.write_text(reachable(url) + "\n", encoding="utf-8")
@@ -83,7 +83,7 @@ def remember_address(data: Path, url: str) -> None:
 
 
 def last_address(data: Path) -> str | None:
-    """The URL that the store in this folder was served at last; ``None`` when it never was."""
+    """The URL at which the store in this folder was last served; ``None`` if it never was."""
     try:
         with (data / ADDRESS_FILE).open(encoding="utf-8") as file:
             url = file.read(_MOST_BYTES).strip()

@@ -1,9 +1,9 @@
-"""The process that renders descriptions: run as a script, it answers one description after the other.
+"""The process that renders descriptions: run as a script, it checks one description after another.
 
-Read from standard input, answered on standard output: each message is four bytes of length and that many of
-UTF-8. The answer is what is wrong with the description, or empty. The script imports nothing of conveyor and
-ends with its standard input, when it was idle for long, or when a description takes more than its share: the
-kernel ends it then, and whoever asked finds the output closed.
+It reads from standard input and answers on standard output: each message is four bytes of length and then the
+text as UTF-8. The answer names the fault of the description, or is empty. The script imports nothing from
+conveyor. It ends with its standard input, after a long idle time, or when a description takes more than its
+share: then the kernel ends it, and the caller finds the output closed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sys
 from typing import BinaryIO
 
 CPU_SECONDS = 5.0
-"""For one description. A README of 200 KB takes 1 s."""
+"""The limit for one description. A README of 200 KB takes 1 s."""
 MEMORY_BYTES = 768 * 1024 * 1024
-"""Address space. docutils needs 200 MB; substitutions that double 40 times would need all there is."""
+"""Address space. docutils needs 200 MB; substitutions that double 40 times would exhaust any memory."""
 IDLE_SECONDS = 300.0
 _MESSAGE = re.compile(r"<string>:(\d+): \([A-Z]+/\d\) (.+)")
 
@@ -41,9 +41,9 @@ def write_message(stream: BinaryIO, text: str) -> None:
 
 
 def fault_of(text: str) -> str:
-    """What is wrong with reStructuredText, as a part of a sentence; empty when it renders.
+    """The fault of a reStructuredText, as part of a sentence; empty if it renders.
 
-    Directives that read files or put raw HTML in are not known to the renderer.
+    The renderer does not know the directives that read files or insert raw HTML.
     """
     from readme_renderer.rst import render
 
@@ -63,11 +63,11 @@ def fault_of(text: str) -> str:
 
 
 def main() -> None:
-    """Answer until there is nothing more to answer."""
+    """Answer until standard input ends or stays idle."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     while select.select([asked], [], [], IDLE_SECONDS)[0] and (text := read_message(asked)) is not None:
-        # Time on the processor, not on the clock: a busy machine makes no description wrong.
+        # Processor time, not wall-clock time: a busy machine must not make a description fail.
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         fault = fault_of(text)
         signal.setitimer(signal.ITIMER_PROF, 0)

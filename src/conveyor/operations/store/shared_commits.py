@@ -1,18 +1,18 @@
-"""Changes that share a commit: what waits for the turn to write at the same time is synced together.
+"""Changes that share a commit: those that wait for their turn to write at the same time are synced together.
 
 SQLite lets one transaction write at a time, and its commit is one sync of the log, however much it holds. So
-each brings its work as a function, and one of those who wait carries out all of them:
+each waiting thread brings its work as a function, and one of them, the leader, carries out the work of all:
 
 1. it takes the turn to write;
-2. in one transaction it does the work of whoever waits by then, one after the other;
-3. it commits: all of it is durable, or none of it, and each hears how its own work ended;
-4. it wakes the first of those who came meanwhile, who leads as it did.
+2. in one transaction it does the work of every thread that waits by then, one after the other;
+3. it commits: all of it is durable, or none of it, and each thread gets the outcome of its own work;
+4. it wakes the first of the threads that came meanwhile, which becomes the next leader.
 
-No error of one touches another. When a work raises, for whatever reason, nothing of that transaction is kept,
-and each is done again in one of its own. When the commit fails, it has failed for all.
+An error in one work does not affect another. When a work raises, for whatever reason, the transaction is
+rolled back, and each work is done again in a transaction of its own. When the commit fails, it fails for all.
 
-PostgreSQL has many writers at a time, and two that each wrote for several projects could wait for each other:
-there everyone commits alone.
+PostgreSQL has many writers at a time, and two that each wrote for several projects could wait for each other,
+so there every change commits alone.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 MOST_TOGETHER = 64
-"""How many share a commit: the first of them waits for the last."""
+"""How many changes share a commit: the first of them waits for the last."""
 
 Result = TypeVar("Result")
 
 
 def record_together(store: Store, *, actor: str, work: Callable[[Change], Result]) -> Result:
-    """What ``work`` gives in a write transaction that others may share; durable when it is returned.
+    """The result of ``work``, done in a write transaction that others may share; durable on return.
 
-    ``work`` may be called twice, and does nothing but read and write with the connection of its change.
+    ``work`` may be called twice, and must do nothing but read and write with the connection of its change.
 
     Raises:
         Conflict, StorageFailed: as ``record_change``.
-        Exception: whatever ``work`` raises; nothing of it was stored.
+        Exception: any error that ``work`` raises; then nothing of it was stored.
     """
     if not is_sqlite(store.catalog):
         with record_change(store, actor=actor) as change:
@@ -56,7 +56,7 @@ def record_together(store: Store, *, actor: str, work: Callable[[Change], Result
 
 
 class _WorkFailed(Exception):
-    """A work has raised in a shared transaction."""
+    """One of the works raised in a shared transaction."""
 
 
 def _lead(store: Store) -> None:
@@ -70,7 +70,7 @@ def _lead(store: Store) -> None:
         for waiter in together:
             waiter.error = copy(error)  # each raises its own: a traceback is of one thread
             waiter.error.__cause__ = error
-    finally:  # also when this thread is interrupted, which the others hear of by ``Waiter.error``
+    finally:  # also when this thread is interrupted: ``Waiter.error`` tells the others
         store.waiting.leave()
         for waiter in together:
             waiter.has_ended = True
@@ -78,7 +78,7 @@ def _lead(store: Store) -> None:
 
 
 def _do_together(store: Store, together: list[Waiter[object]]) -> None:
-    """Take the turn, then whoever waits, and do the work of all; raises _WorkFailed."""
+    """Take the turn to write, then do the work of everyone waiting; raises _WorkFailed."""
     with record_changes(store) as begin:
         together += store.waiting.take(MOST_TOGETHER - 1)
         for waiter in together:
@@ -94,7 +94,7 @@ def _do_alone(store: Store, waiter: Waiter[object]) -> None:
     try:
         with record_change(store, actor=waiter.actor) as change:
             waiter.result = waiter.work(change)
-    except Exception as error:  # noqa: BLE001 - who waits raises it
+    except Exception as error:  # noqa: BLE001 - the waiting thread raises it
         waiter.error = error
     else:
         waiter.error = None

@@ -1,11 +1,11 @@
-"""Whether signatures are genuine: SSH signatures of people, and those of attestations.
+"""Verifies signatures: the SSH signatures of people, and those of attestations.
 
-``ssh-keygen`` is asked about the first, and only its exit code is believed: for a key that nobody registered
+``ssh-keygen`` checks the SSH signatures, and only its exit code is believed: for a key that nobody registered
 it prints ``Good "git" signature`` all the same. The file of allowed signers is written for each call, into a
-folder of its own, and holds the one key that the store knows and that counts now: revoked and expired keys
-never come this far (``operations.releases.evidence``). The signature of an attestation must be made with the
-key of the certificate that comes with it; cryptography is imported with the first one, because it takes its
-time.
+folder of its own, and holds the one key that the store knows and that is valid now: revoked and expired keys
+are refused earlier (``operations.releases.evidence``). The signature of an attestation must be made with the
+key of the certificate that comes with it; cryptography is imported with the first one, because its import is
+slow.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def verify_tag_signature(tag: SignedTag, *, principal: str) -> None:
 
     Raises:
         InvalidInput: ``ssh-keygen`` does not verify it.
-        MissingTool: there is no ``ssh-keygen``.
-        StorageFailed: it gave no answer, or its files cannot be written.
+        MissingTool: ``ssh-keygen`` is not installed.
+        StorageFailed: it did not answer, or its files cannot be written.
     """
     program = shutil.which("ssh-keygen")
     if program is None:
@@ -59,7 +59,7 @@ def verify_tag_signature(tag: SignedTag, *, principal: str) -> None:
 
 
 def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) -> int:
-    """What ``ssh-keygen -Y verify`` ends with; the folder is empty and ours alone (mode 0700)."""
+    """The exit code of ``ssh-keygen -Y verify``; the folder is empty and ours alone (mode 0700)."""
     allowed, signature = folder / "allowed_signers", folder / "signature"
     allowed.write_text(allowed_signers_line(principal, tag.public_key), encoding="ascii")
     signature.write_bytes(tag.signature)
@@ -82,7 +82,7 @@ _HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 
 
 def signature_fault(attestation: Attestation) -> str:
-    """What is wrong with the signature, as a part of a sentence; empty when it verifies."""
+    """The fault of the signature, as part of a sentence; empty if it verifies."""
     try:
         key = load_der_x509_certificate(attestation.certificate).public_key()
     except (ValueError, UnsupportedAlgorithm):

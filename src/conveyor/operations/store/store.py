@@ -1,10 +1,10 @@
-"""A store as one value that every operation is handed; how it is read and changed, and who waits for that.
+"""A store as one value that every operation takes; how it is read and changed, and the queue of its writers.
 
-What ``record_change`` promises when it is left without an exception: rows and events are committed and
-durable, and every process of the store sees the new serial (rules 1-3 and 8 of the design). Any exception
-rolls all of it back. Blobs are stored before the transaction begins, so that no row ever points at nothing.
+When the block of ``record_change`` ends normally, rows and events are committed and durable, and every
+process of the store sees the new serial (rules 1-3 and 8 of the design). Any exception rolls all of it back.
+Blobs are stored before the transaction begins, so that no row ever points at nothing.
 
-What leading those who wait means is in ``operations.store.shared_commits``.
+``operations.store.shared_commits`` explains how one writer leads the others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from conveyor.catalog.database.serials import NewestSerial
 
 ADMIN = "admin"
-"""The user that every store has: an administrator."""
+"""The administrator that every store has."""
 
 
 Result = TypeVar("Result")
@@ -48,12 +48,12 @@ def _not_done() -> Exception:
 
 @dataclass(eq=False)
 class Waiter(Generic[Result]):
-    """Somebody who waits for a change."""
+    """A thread that waits for its change."""
 
     actor: str
     work: Callable[[Change], Result]
     woken: threading.Event = field(default_factory=threading.Event)
-    """Set when its work has ended, or when it is to lead."""
+    """Set when its work has ended, or when it becomes the leader."""
     has_ended: bool = False
     result: Result | None = None
     error: Exception | None = field(default_factory=_not_done)
@@ -61,7 +61,7 @@ class Waiter(Generic[Result]):
 
 
 class Waiting:
-    """Those who wait in one process, in the order they came. One leads, as long as anybody waits."""
+    """The waiters of one process, in order of arrival. One of them leads as long as anybody waits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,7 +69,7 @@ class Waiting:
         self._is_led = False
 
     def join(self, waiter: Waiter[Result]) -> bool:
-        """Wait with the others; true: come first by now, and lead; false: the work has ended."""
+        """Wait with the others; returns true to become the leader, false if the work has ended."""
         with self._lock:
             self._waiters.append(cast("Waiter[object]", waiter))
             if not self._is_led:
@@ -79,12 +79,12 @@ class Waiting:
         return not waiter.has_ended
 
     def take(self, most: int) -> list[Waiter[object]]:
-        """Those who wait, for the leader to do their work; the leader itself came first."""
+        """The waiters whose work the leader does now, the leader itself first."""
         with self._lock:
             return [self._waiters.popleft() for _ in range(min(most, len(self._waiters)))]
 
     def leave(self) -> None:
-        """End leading, and wake who is first now."""
+        """Stop leading, and wake the first waiter."""
         with self._lock:
             self._is_led = bool(self._waiters)
             if self._waiters:
@@ -93,27 +93,27 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Store:
-    """All that an operation needs; made by ``open_store``, ended by ``close_store``."""
+    """Everything that an operation needs; made by ``open_store``, closed by ``close_store``."""
 
     data: Path
-    """The store's folder; catalogue and blobs may lie elsewhere."""
+    """The store's folder; catalogue and blobs may be elsewhere."""
     catalog: Engine
     blobs: BlobStore
     newest: NewestSerial
     clock: Callable[[], datetime]
     descriptions: DescriptionRenderer = field(default_factory=DescriptionRenderer)
     waiting: Waiting = field(default_factory=Waiting)
-    """Who waits for a change of this process; see ``operations.store.shared_commits``."""
+    """The waiters for changes in this process; see ``operations.store.shared_commits``."""
 
 
 def now() -> datetime:
-    """The time, in UTC: the clock of every store that serves."""
+    """The current time in UTC: the clock of every store that serves."""
     return datetime.now(UTC)
 
 
 @contextmanager
 def record_change(store: Store, *, actor: str) -> Iterator[Change]:
-    """A write transaction; what happens inside is one change, or none.
+    """A write transaction; everything inside is one change, or none.
 
     Raises:
         Conflict: another process wrote the same row at the same time.
@@ -125,7 +125,7 @@ def record_change(store: Store, *, actor: str) -> Iterator[Change]:
 
 @contextmanager
 def record_changes(store: Store) -> Iterator[Callable[[str], Change]]:
-    """One write transaction for any number of changes, one after the other: begins one for an actor.
+    """One write transaction for any number of consecutive changes; the value begins one for an actor.
 
     All of them are stored, or none. Raises as ``record_change``.
     """
@@ -152,7 +152,7 @@ def record_changes(store: Store) -> Iterator[Callable[[str], Change]]:
             raise
         if announced is not None:
             store.newest.publish(announced)
-        else:  # what was there already is acknowledged as a change is
+        else:  # an existing row is acknowledged in the same way as a change
             store.newest.settle()
 
 
@@ -171,14 +171,14 @@ def read(store: Store) -> Iterator[Connection]:
 
 @contextmanager
 def ask(store: Store) -> Iterator[Connection]:
-    """A connection for one ``Statement`` that reads, with no transaction around it. Raises StorageFailed."""
+    """A connection for one reading ``Statement``, outside any transaction. Raises StorageFailed."""
     with database_errors("the catalogue cannot be read"), asking(store.catalog) as connection:
         yield connection
 
 
 @contextmanager
 def database_errors(what: str) -> Iterator[None]:
-    """Turn errors of the database into ours; ``what`` says what did not happen."""
+    """Turn errors of the database into ours; ``what`` names the failure."""
     try:
         yield
     except IntegrityError as error:
