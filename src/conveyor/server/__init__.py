@@ -5,5 +5,5 @@ is answered by which module is decided there and can be read top to bottom. The 
 files) are bare ASGI; the API is a Starlette application below ``/api/v1``.
 
 A handler leaves two notes for the access log in ``scope["state"]``: ``supplied_by`` (the index that the page
-or file came from) and ``user`` (who asked).
+or file came from) and ``user`` (the caller's name).
 """

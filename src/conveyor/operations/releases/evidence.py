@@ -1,9 +1,9 @@
 """Evidence: take in statements of workers and signers, and keep them as they were signed.
 
 Envelopes and tags go through the same steps: 1. may the caller hand something in; 2. is it well-formed;
-3. is the signer known and valid now, and is the signature genuine; 4. is it about something here; 5. write it,
-once. Handing in the same signed statement again, however its envelope is spelled, returns the same answer and
-changes nothing.
+3. is the signer known and valid now, and is the signature genuine; 4. is it about something here;
+5. write it, once. Handing in the same signed statement again, however its envelope is spelled, returns the
+same answer and changes nothing.
 
 Evidence is not judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
 """

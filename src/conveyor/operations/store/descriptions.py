@@ -82,7 +82,7 @@ class _Child:
         self.pid = self._process.pid
 
     def ask(self, text: str) -> str | None:
-        """Its answer; ``None`` if it ended before answering. Raises BrokenPipeError if it had ended before."""
+        """Its answer; ``None`` if it ended while rendering, BrokenPipeError if it had ended before."""
         write_message(cast("BinaryIO", self._process.stdin), text)
         return read_message(cast("BinaryIO", self._process.stdout))
 

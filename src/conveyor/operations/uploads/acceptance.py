@@ -1,18 +1,18 @@
-"""Uploads: a file comes in, is checked, and is in an index when its uploader hears so.
+"""Uploads: a file comes in, is checked, and is in an index when its uploader is told so.
 
 ``operations.uploads.incoming_files`` takes the bytes while they arrive; ``accept_upload`` decides about the
-whole. Its steps:
+whole file. Its steps:
 
 1. read and check the file, with its form;
 2. policy (``operations.uploads.decisions``): rights on the project, the claim on its name, the filename,
-   limits; of a name that is new and whose uploader is no administrator, upstream has to be asked first: the
+   limits; if the name is new and the uploader is not an administrator, upstream must be asked first: the
    answer is then an ``UpstreamQuestion``;
 3. the bytes of the file into the blobs, durable;
-4. one transaction: step 2 again, now that nobody can come in between; rows, serial, events;
+4. one transaction: step 2 again, now that nobody can interfere; rows, serial, events;
 5. the answer.
 
-A process killed before step 4 commits leaves at most bytes that no row names, which ``gc`` removes. Killed
-after it, the client repeats the upload and hears that the identical file is there.
+A process killed before step 4 commits leaves at most bytes that no row names, which ``gc`` removes. If it is
+killed later, the client repeats the upload and is told that the identical file is there.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReceivedUpload:
-    """An upload that has arrived whole, and has not been looked at."""
+    """An upload that has arrived whole but has not been examined."""
 
     index: str
     filename: str
     form: UploadForm
     file: IncomingFile
     seen: IndexesNow | None = None
-    """The indexes, as they were when the caller was allowed to upload; ``None``: they have to be read."""
+    """The indexes, as they were when the caller was allowed to upload; ``None`` if they must be read."""
 
 
 @dataclass(frozen=True)
@@ -64,30 +64,30 @@ class AcceptedUpload:
     """A file that is in the store, durable and visible."""
 
     index: str
-    """Where it is: the index of the upload, or another of its chain that held the identical file already."""
+    """Where it is: the index of the upload, or another of its chain that already held the identical file."""
     filename: str
     sha256: str
     is_new: bool
     notes: tuple[str, ...] = ()
-    """What is odd about the file, a sentence each."""
+    """Oddities of the file, one sentence each."""
 
 
 @dataclass(frozen=True)
 class UpstreamQuestion:
-    """The upload would claim a name: does upstream have such a project?"""
+    """An upload that would claim a name; the question is whether upstream has such a project."""
 
     project: NormalizedName
     distribution: Distribution
-    """What step 1 found, so that it is not done again."""
+    """The result of step 1, so that it is not done again."""
 
 
 def check_upload_rights(
     store: Store, identity: Identity, index: str, *, known_at: int | None = None
 ) -> IndexesNow:
-    """Allow this caller to upload something into an index: what can be said before the body is read.
+    """Allow this caller to upload something into an index, as far as can be decided before the body is read.
 
-    ``known_at``: the serial that the identity was found out at, if not just now. Returns the indexes, as
-    they were when all of this was so.
+    ``known_at`` is the serial at which the identity was found out; ``None`` means just now. Returns the
+    indexes, as they were at this decision.
 
     Raises:
         NotFound, Forbidden, Unauthorized: as ``accept_upload``.
@@ -97,17 +97,19 @@ def check_upload_rights(
         now = indexes_now(connection, since=_NEVER if known_at is None else known_at)
     if now.is_house_touched:
         raise IdentityOutdated
-    may_upload(identity, index)  # first: without the right, nobody learns whether there is such an index
+    may_upload(
+        identity, index
+    )  # first: callers without the right must not learn whether there is such an index
     accepting_index(index, now.indexes, identity)
     return now
 
 
 class IdentityOutdated(Exception):
-    """Who asks has to be found out anew."""
+    """The caller's identity must be found out again."""
 
 
 _NEVER = 2**63 - 1
-"""A serial that nothing comes after."""
+"""A serial higher than any other."""
 
 
 def accept_upload(
@@ -115,13 +117,13 @@ def accept_upload(
 ) -> AcceptedUpload | UpstreamQuestion:
     """Put an uploaded file into an index, or find the identical file there, or ask back.
 
-    ``limits`` says how large files, archives and projects may be. A question that comes back is answered with
+    ``limits`` says how large files, archives and projects may be. If a question is returned, answer it with
     ``accept_answered``; until then nothing is stored.
 
     Raises:
         NotFound: there is no such index.
         Unauthorized, Forbidden: the index accepts no upload, the project takes no new files, or the caller
-            may not upload this project or not claim its name.
+            may not upload this project or may not claim its name.
         InvalidDistribution: the file or its form has faults; all are named.
         DistributionExists, Conflict: the filename is taken or retired, or the release is closed.
         TooLarge: the file or the project is over a limit.
@@ -147,7 +149,7 @@ def accept_answered(
     limits: UploadLimits,
     upstream_has: bool,
 ) -> AcceptedUpload:
-    """Go on with an upload whose question was answered: whether upstream has a project of that name.
+    """Continue an upload after upstream was asked whether it has a project of that name.
 
     Raises:
         As ``accept_upload``.
@@ -165,7 +167,7 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         _bring_back(store, upload, distribution)
         store.newest.settle()
         return AcceptedUpload(decision.holder, filename, sha256, is_new=False)
-    # 3. bytes before rows; nobody takes them for garbage until the rows are there
+    # 3. bytes before rows; garbage collection spares them until the rows exist
     with store.blobs.adding():
         upload.file.store()
         provenance_sha256 = _put_provenance(store, distribution, identity)
@@ -183,7 +185,7 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
 
 
 def _write(wanted: WantedUpload, before: Decision, provenance_sha256: str | None, change: Change) -> Decision:
-    """The decision as things stand now that nobody can come in between; the rows, if the file is new."""
+    """Decide again, now that nobody can interfere; write the rows, if the file is new."""
     connection, project = change.connection, wanted.distribution.project
     with pipelined(connection):
         if not before.facts.has_project:
@@ -202,7 +204,7 @@ def _write(wanted: WantedUpload, before: Decision, provenance_sha256: str | None
 
 
 def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
-    """Store bytes that a row promises and the disk lost: the identical file has come again."""
+    """Store bytes that a row promises but the disk has lost: the identical file has come again."""
     with store.blobs.adding():
         sha256 = distribution.digests.sha256
         if not store.blobs.has(sha256):
@@ -236,7 +238,7 @@ def _signature_fault(attestation: Attestation) -> str:
 
 
 def _put_provenance(store: Store, distribution: Distribution, identity: Identity) -> str | None:
-    """Store what attests the file, with its publisher's name; the digest, ``None`` when nothing does."""
+    """Store the file's attestations with their publisher's name; the digest, or ``None`` without any."""
     if not distribution.attestations:
         return None
     return store.blobs.put(provenance_object(distribution.attestations, user=identity.name))
@@ -250,7 +252,7 @@ def _write_rows(
     sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
     if not decision.has_release:
         insert_release(connection, project, version, created_at=change.at)
-    # The same bytes may have been uploaded before, into an index that is not of this chain.
+    # The same bytes may have been uploaded before, into an index outside this chain.
     if not decision.facts.is_stored:
         insert_distribution(
             connection,

@@ -1,10 +1,10 @@
-"""Decisions on uploads: reads what policy asks for, and holds the upload against every rule of it.
+"""Decisions on uploads: reads the facts that policy needs, and checks the upload against every rule of it.
 
-A decision is made on a snapshot of the catalogue, before anything is written, and is asked for again inside
-the transaction that writes. It holds as long as no change was about the same project, or about none in
-particular (an index that was made, a prefix that was claimed): every change is an event (rule 8 of the
-design), so one look at the newest events tells. Only who claims a name decides anew in any case: what makes
-names look alike are the names of other projects.
+A decision is made on a snapshot of the catalogue, before anything is written, and is confirmed inside the
+transaction that writes. It holds as long as no change concerned the same project, or all of them (an index
+was made, a prefix was claimed): every change is an event (rule 8 of the design), so a look at the newest
+events is enough. Only an upload that claims a name is always decided again, because a name may resemble those
+of other projects.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WantedUpload:
-    """Somebody wants a distribution in an index."""
+    """A request to put a distribution into an index."""
 
     index: str
     distribution: Distribution
     identity: Identity
     limits: UploadLimits
     upstream_has: bool | None
-    """Whether upstream has a project of that name; ``None``: it was not asked."""
+    """Whether upstream has a project of that name; ``None`` if it was not asked."""
     seen: IndexesNow | None = None
-    """The indexes as they were a moment ago; ``None``: they have to be read."""
+    """The indexes as they were a moment ago; ``None`` if they must be read."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """It is allowed, as things stood at a serial."""
+    """Permission for an upload, as of a serial."""
 
     serial: int
     facts: UploadFacts
     holder: str | None
-    """The index that shows the identical file already; ``None``: the file is new here."""
+    """The index that already shows the identical file; ``None`` if the file is new here."""
     is_claimed: bool
-    """Whether the project's own name is claimed; else this upload claims it."""
+    """Whether the project's own name is claimed; if not, this upload claims it."""
     has_release: bool
-    """Whether the file's version is known; else this upload makes it a release."""
+    """Whether the file's version is known; if not, this upload makes it a release."""
 
 
 def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | None:
-    """The decision; ``None``: upstream has to be asked for the project's name first.
+    """The decision, or ``None`` if upstream must be asked for the project's name first.
 
     Raises:
-        NotFound, Forbidden, Unauthorized, DistributionExists, Conflict, TooLarge: it is not allowed.
+        NotFound, Forbidden, Unauthorized, DistributionExists, Conflict, TooLarge: the upload is not allowed.
     """
     facts, now = _look(connection, wanted)
     if must_ask_upstream(wanted.identity, wanted.distribution.project, facts.claims):
@@ -79,14 +79,14 @@ def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | No
 
 
 def decide(connection: Connection, wanted: WantedUpload) -> Decision:
-    """The decision, when upstream has been asked or need not be; raises as ``decide_or_ask``."""
+    """The decision, once upstream has been asked or need not be; raises as ``decide_or_ask``."""
     return _decide(connection, wanted, *_look(connection, wanted))
 
 
 def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, IndexesNow]:
     distribution = wanted.distribution
     project, version = distribution.project, distribution.version
-    # Read before the facts: what changes in between is found by its serial, inside the transaction.
+    # Read before the facts: a change in between is found by its serial, inside the transaction.
     now = wanted.seen or indexes_now(connection, since=0)
     may_upload(wanted.identity, wanted.index, project)
     accepting_index(wanted.index, now.indexes, wanted.identity)

@@ -1,7 +1,7 @@
 """Incoming files: the bytes of one upload while they arrive, hashed on their way.
 
-A small file stays in memory until it is stored; a larger one goes to a temporary file, and the processors
-share its digests while it is written.
+A small file stays in memory until it is stored; a larger one goes to a temporary file, and its digests are
+computed in parallel while it is written.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1024 * 1024
 MOST_IN_MEMORY_BYTES = 1024 * 1024
-"""The file of a body of one piece (``server.uploads.legacy``); smaller ones need no temporary."""
+"""The size of a body that arrives in one piece (``server.uploads.legacy``): such files stay in memory."""
 HASHERS = 2
-"""SHA-256 and BLAKE2b at a time, while the thread that brings the bytes writes them."""
+"""SHA-256 and BLAKE2b in parallel, while the thread that brings the bytes writes them."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class _OnDisk:
 
 
 class IncomingFile:
-    """The bytes of one upload; what is on disk is gone after ``close`` unless it became a blob.
+    """The bytes of one upload; ``close`` deletes the temporary file unless it has become a blob.
 
-    Not for two threads at a time.
+    It must not be used by two threads at a time.
     """
 
     def __init__(self, blobs: BlobStore, *, limits: UploadLimits) -> None:
@@ -49,7 +49,7 @@ class IncomingFile:
         self._ending = ExitStack()
         self._memory = BytesIO()
         self._disk: _OnDisk | None = None
-        """``None`` as long as all of it is in memory."""
+        """``None`` as long as the whole file is in memory."""
         self._sha256 = hashlib.sha256()
         self._blake2b = hashlib.blake2b(digest_size=32)
         self._md5: hashlib._Hash | None = None
@@ -57,16 +57,16 @@ class IncomingFile:
 
     @property
     def stream(self) -> BinaryIO:
-        """The bytes, to seek in and read from, when all were written."""
+        """The bytes, open for reading and seeking, once all have been written."""
         return self._memory if self._disk is None else self._disk.temporary.file
 
     def expect_md5(self) -> None:
-        """Compute MD5 on the way too, which few forms ask for; no effect once bytes have come."""
+        """Compute MD5 on the way too, which few forms ask for; has no effect once bytes have come."""
         if not self.size_bytes:
             self._md5 = hashlib.md5(usedforsecurity=False)
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        """Append bytes, best about a mebibyte at a time.
+        """Append bytes, ideally about a mebibyte at a time.
 
         Raises:
             TooLarge: the file is over its limit.
@@ -89,7 +89,7 @@ class IncomingFile:
                 hashed.result()
 
     def digests(self, *, with_md5: bool) -> Digests:
-        """The digests of all that was written; an MD5 that nobody expected is read from the bytes again."""
+        """The digests of the whole file; an MD5 that was not announced is computed by reading it again."""
         if with_md5 and self._md5 is None:
             self._md5 = hashlib.md5(usedforsecurity=False)
             with storage_errors("the uploaded file cannot be read back"):
@@ -103,7 +103,7 @@ class IncomingFile:
         )
 
     def store(self) -> None:
-        """Make the bytes a blob, durable. Raises StorageFailed."""
+        """Make the bytes a durable blob. Raises StorageFailed."""
         sha256 = self._sha256.hexdigest()
         if self._disk is None:
             self._blobs.put(self._memory.getvalue(), sha256)
@@ -111,7 +111,7 @@ class IncomingFile:
             self._blobs.adopt(self._disk.temporary, sha256)
 
     def close(self) -> None:
-        """Let go of memory, threads and what is on disk; doing it again does nothing."""
+        """Release memory, threads and the temporary file; may be called again."""
         self._memory.close()
         self._ending.close()
 
@@ -119,7 +119,7 @@ class IncomingFile:
         return [self._sha256, self._blake2b, *([self._md5] if self._md5 is not None else [])]
 
     def _move_to_disk(self) -> _OnDisk:
-        """A temporary file, which holds by now what was in memory, and threads for hashing."""
+        """Move the bytes in memory to a temporary file, and start threads for hashing."""
         hashers = self._ending.enter_context(ThreadPoolExecutor(HASHERS, thread_name_prefix="hashing"))
         temporary = self._ending.enter_context(self._blobs.new_temporary())
         temporary.write(self._memory.getvalue())

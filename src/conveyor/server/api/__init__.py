@@ -1,8 +1,8 @@
 """The API below ``/api/v1``: everything that the web page and the command line do, one module per noun.
 
-Each module holds its handlers and a tuple ``ENDPOINTS``: the one table that the routes and the OpenAPI
-document are made of. A handler is a plain function from a ``Call`` to an ``Answer``; it reads the request's
-fields, calls one operation and renders what that gave. ``routes`` runs it in a thread and turns errors into
+Each module holds its handlers and a tuple ``ENDPOINTS``: the one table from which the routes and the OpenAPI
+document are made. A handler is a plain function from a ``Call`` to an ``Answer``; it reads the request's
+fields, calls one operation and renders its result. ``routes`` runs it in a thread and turns errors into
 problem+json.
 """
 

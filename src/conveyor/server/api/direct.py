@@ -1,7 +1,7 @@
 """The API without a network: a client's requests, answered by the endpoints in the client's own process.
 
-A command that works on a folder asks the same questions, in the same words, as one that asks a server; so
-each command is written once, and what the API refuses is refused on a folder too.
+A command that works on a folder makes the same requests as one that works on a server, so each command is
+written once, and requests that the API refuses are refused for a folder too.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class DirectConnection:
     """Answers requests below ``/api/v1`` from an opened store, as one identity. See ``Connection``."""
 
     def __init__(self, store: Store, identity: Identity, *, name: str) -> None:
-        """``name`` is what messages call the store; closing the store is left to who opened it."""
+        """``name`` is the store's name in messages; the caller who opened the store closes it."""
         self.url = name
         self._store = store
         self._identity = identity
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no connection to close."""
 
     def send(self, request: Request) -> StoreAnswer:
-        """Call the endpoint; errors are those that it raises, untouched."""
+        """Call the endpoint; its errors are raised unchanged."""
         target = urlsplit(request.path)
         endpoint, parameters = _find(request.method, target.path)
         if endpoint.right is not None:

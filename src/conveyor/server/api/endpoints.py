@@ -1,4 +1,4 @@
-"""What an endpoint is: one line of the table that the routes and the OpenAPI document are made of."""
+"""Endpoints: each is one line of the table from which the routes and the OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ R = TypeVar("R", bound=Record)
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 MAX_BODY_BYTES = 1024 * 1024
-"""Of a request's body, unless the endpoint says otherwise."""
+"""The limit of a request's body, unless the endpoint has its own."""
 
 
 def nobody_to_ask(project: NormalizedName) -> bool:
-    """Raises UpstreamFailed: without a server nobody reads from upstream."""
+    """Raise UpstreamFailed: only a server can ask upstream."""
     raise UpstreamFailed(
         f"upstream cannot be asked for {project} without a server",
         hint="ask a server: --url URL",
@@ -49,7 +49,7 @@ class Call:
         return read_record(record, read_json(self.body, what="the body"), what=what)
 
     def number(self, name: str) -> int:
-        """A whole number in the path; InvalidInput when it is none that a row could have."""
+        """A whole number in the path; InvalidInput when no row could have it."""
         return _number(name, self.path[name])
 
     def query_number(self, name: str, *, default: int) -> int:
@@ -57,7 +57,7 @@ class Call:
         return _number(name, self.query[name]) if name in self.query else default
 
     def query_text(self, name: str) -> str:
-        """A parameter of the query that must be there."""
+        """A required parameter of the query."""
         value = self.query.get(name)
         if not value:
             raise InvalidInput(f"the query lacks {name}", faults=[f"{name} is missing"])
@@ -66,14 +66,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer: a record, or one list of records under its name; ``None``: no body."""
+    """The answer: a record, or one list of records under its name; ``None`` means no body."""
 
     value: object
     status: int = 200
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - JSON
-        """The value as JSON has it."""
+        """The value as JSON."""
         return as_json(self.value)
 
 
@@ -105,20 +105,20 @@ class Endpoint:
     handler: Callable[[Call], Answer]
     """Its docstring's first line is the summary in the OpenAPI document."""
     right: Scope | None
-    """The scope a caller needs; ``None``: none. Without credentials "read" shows what is public."""
+    """The scope that a caller needs, if any. For "read", public data needs no credentials."""
     answers: Mapping[int, type[Record] | ListOf | None]
-    """Status → what the body is, ``None``: no body. Errors are the same everywhere and not listed here."""
+    """Status → type of the body, ``None`` for no body. Errors are the same everywhere and not listed here."""
     body: type[Record] | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
-    """Name → what it may be, as a record would say it of a field."""
+    """Name → type, declared as for a record's field."""
     required_query: tuple[str, ...] = ()
     in_path: Mapping[str, Any] = field(default_factory=dict)
-    """The same of parameters in the path that are not any text."""
+    """The same for parameters in the path that are not plain text."""
     max_body_bytes: int = MAX_BODY_BYTES
 
     @property
     def operation_id(self) -> str:
-        """The handler's name: unique, and what generated clients call their methods."""
+        """The handler's name: unique, and the name of the method in generated clients."""
         return self.handler.__name__
 
     @property

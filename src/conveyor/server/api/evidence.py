@@ -39,7 +39,7 @@ ENDPOINTS = (
         right="upload",
         body=DsseEnvelope,
         answers={201: TakenEvidence, 200: TakenEvidence},
-        # One more, so that the operation itself says what is too large.
+        # One byte more, so that the operation itself refuses an envelope that is too large.
         max_body_bytes=MAX_ENVELOPE_BYTES + 1,
     ),
     Endpoint("POST", "/tags", post_tag, right="upload", body=NewTag, answers={201: TakenTag, 200: TakenTag}),

@@ -29,7 +29,7 @@ def get_claims(call: Call) -> Answer:
 
 
 def post_claim(call: Call) -> Answer:
-    """Claim a project's name, or every name that begins with a prefix; for ever.
+    """Claim a project's name, or every name that begins with a prefix, permanently.
 
     As with a first upload, upstream is asked for the name unless an administrator claims it.
     """

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the API, generated from the table of endpoints: what is routed is described."""
+"""The OpenAPI 3.1 document of the API, generated from the table of endpoints, which also makes the routes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def openapi_document(endpoints: Sequence[Endpoint], *, version: str) -> dict[str
 
 
 def _components(endpoints: Sequence[Endpoint]) -> dict[str, Schema]:
-    """The schema of every record that is asked for or answered, by the name of its class."""
+    """The schema of every record in requests and answers, by the name of its class."""
     given = [one.body for one in endpoints]
     answers = [answer for one in endpoints for answer in one.answers.values()]
     told = [Problem, *(one.record if isinstance(one, ListOf) else one for one in answers)]

@@ -44,12 +44,12 @@ def _status_answer(call: Call, status: ProjectStatus) -> Answer:
 
 
 def get_size_of_project(call: Call) -> Answer:
-    """The bytes of all files of a project, and the limit that it has of its own."""
+    """The total size of a project's files, and its own limit."""
     return _size_answer(call, get_project_size(call.store, call.identity, call.path["project"]))
 
 
 def put_size_of_project(call: Call) -> Answer:
-    """Give a project a limit of its own, or with null none."""
+    """Give a project a limit of its own; null removes it."""
     asked, project = call.read(NewLimit, what="the limit"), call.path["project"]
     return _size_answer(call, set_project_size_limit(call.store, call.identity, project, asked.limit_bytes))
 

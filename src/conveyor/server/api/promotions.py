@@ -19,7 +19,7 @@ def get_way(call: Call) -> Answer:
 
 
 def get_verdicts(call: Call) -> Answer:
-    """One verdict per gate between where a release is now and an index, or the one that follows."""
+    """One verdict per gate between a release's current index and another, or the one that follows."""
     to = call.query.get("to") or None
     return Answer(judge_release(call.store, call.identity, call.path["project"], call.path["version"], to=to))
 

@@ -1,4 +1,4 @@
-"""Projects and releases: what there is, where it is, what is known of it."""
+"""Projects and releases: which ones there are, where they are, and the evidence on them."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ def get_repositories(call: Call) -> Answer:
 
 
 def post_repository(call: Call) -> Answer:
-    """Let runs of a repository be asked for, and release this project."""
+    """Let runs of a repository be asked for and release this project."""
     asked = call.read(NewRepository, what="the repository")
     repository = add_repository(call.store, call.identity, asked.project, asked.url, is_local=asked.is_local)
     return Answer(repository, 201)
 
 
 def post_repository_removal(call: Call) -> Answer:
-    """Let no further run of a repository release this project."""
+    """Stop a repository's runs from releasing this project."""
     asked = call.read(RepositoryRemoval, what="the repository")
     remove_repository(call.store, call.identity, asked.project, asked.url)
     return Answer(None, 204)

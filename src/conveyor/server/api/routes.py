@@ -1,12 +1,12 @@
 """Routes of the API: a Starlette application around the table of endpoints.
 
-1. the caller is authenticated and must have the endpoint's right: strangers are told so first;
+1. the caller is authenticated and must have the endpoint's right; this is checked first;
 2. the body is read up to the endpoint's limit, so that nobody can fill the memory;
 3. the handler runs in a thread: everything below is plain synchronous code;
 4. its value becomes JSON, its error problem+json.
 
-A request that changes something and comes from a page of another site is refused: browsers send the
-credentials of basic authentication along by themselves.
+A request that changes something and comes from a page of another site is refused, because browsers send the
+credentials of basic authentication automatically.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ _SHAPES = frozenset(endpoint.path for endpoint in ENDPOINTS)
 def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream) -> ASGIApp:
     """The application that answers every path below ``/api/``.
 
-    A parameter ``name`` at the end of a path takes the rest of it: steps are named after indexes, which may
-    hold a slash, and a slash reaches the router decoded.
+    A parameter ``name`` at the end of a path takes the rest of it: steps are named after indexes, whose names
+    may contain a slash, and a slash reaches the router decoded.
     """
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
@@ -104,10 +104,10 @@ def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUps
 
 
 class _EveryMethod:
-    """An endpoint that answers every method of its path, be it with 405.
+    """An endpoint that answers every method of its path, if only with 405.
 
-    Of a function the router would take the methods it does not answer to the next path that matches:
-    ``PATCH /runs/claim`` would be a change of the run named claim.
+    If it were a function, the router would pass other methods on to the next path that matches:
+    ``PATCH /runs/claim`` would change the run named claim.
     """
 
     def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
@@ -161,7 +161,7 @@ def _ask(loop: asyncio.AbstractEventLoop, ask_upstream: AskUpstream, project: No
 
 
 def _query(request: Request) -> Mapping[str, str]:
-    """The parameters of the query; raises InvalidInput when one is nothing that a row could hold."""
+    """The parameters of the query; raises InvalidInput when no row could hold one of them."""
     if any("\0" in value for value in request.query_params.values()):
         raise InvalidInput("the query holds a NUL character")
     if any(not 0 < len(value) <= MAX_TEXT_LENGTH for value in request.query_params.values()):
@@ -170,7 +170,7 @@ def _query(request: Request) -> Mapping[str, str]:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body; raises TooLarge as soon as it is known to be over the limit."""
+    """The body; raises TooLarge as soon as it exceeds the limit."""
     announced = request.headers.get("content-length", "0")
     if announced.isascii() and announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
@@ -191,7 +191,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 async def _of_framework(request: Request, error: Exception) -> Response:
-    """What the router answers itself, in our form: no such path, no such method."""
+    """The router's own answers in our form: no such path, no such method."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
         return _problem(method_not_allowed(request.scope, *allowed), request)

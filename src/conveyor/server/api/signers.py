@@ -1,4 +1,4 @@
-"""Those whose signatures count: signers, who are people with SSH keys, and pipeline workers."""
+"""Signers, who are people with SSH keys, and pipeline workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def get_signers(call: Call) -> Answer:
-    """Every signer in the order of registration, revoked ones too."""
+    """Every signer in order of registration, including revoked ones."""
     return Answer({"signers": list_signers(call.store, call.identity)})
 
 
@@ -30,24 +30,24 @@ def post_signer(call: Call) -> Answer:
 
 
 def delete_signer(call: Call) -> Answer:
-    """Revoke every key of a person; earlier signatures count no more either."""
+    """Revoke every key of a person; earlier signatures no longer count either."""
     revoke_signer(call.store, call.identity, call.path["principal"])
     return Answer(None, 204)
 
 
 def get_workers(call: Call) -> Answer:
-    """Every worker by name, revoked ones too."""
+    """Every worker by name, including revoked ones."""
     return Answer({"workers": list_workers(call.store, call.identity)})
 
 
 def post_worker(call: Call) -> Answer:
-    """Register a worker with its public key; its token is shown this once."""
+    """Register a worker with its public key; its token is shown only once."""
     asked = call.read(NewWorker, what="the worker")
     return Answer(add_worker(call.store, call.identity, asked.name, asked.public_key), 201)
 
 
 def delete_worker(call: Call) -> Answer:
-    """Revoke a worker: its evidence counts no more, its tokens open nothing."""
+    """Revoke a worker: its evidence no longer counts, and its tokens stop working."""
     revoke_worker(call.store, call.identity, call.path["worker"])
     return Answer(None, 204)
 

@@ -1,4 +1,4 @@
-"""The store as a whole: which one it is, how new, and its audit log."""
+"""The store as a whole: its id, its newest serial, and its audit log."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def post_token(call: Call) -> Answer:
-    """Make a token for a user; it is shown this once."""
+    """Make a token for a user; it is shown only once."""
     return Answer(create_token(call.store, call.identity, call.read(NewToken, what="the token")), 201)
 
 

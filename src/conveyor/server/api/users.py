@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def post_user(call: Call) -> Answer:
-    """Make a user; without a password it can only use tokens."""
+    """Make a user; a user who has no password can only use tokens."""
     asked = call.read(NewUser, what="the user")
     add_user(call.store, call.identity, asked.name, password=asked.password, scopes=asked.scopes)
     return Answer(MadeUser(asked.name, tuple(sorted(scopes_from(asked.scopes)))), 201)
 
 
 def put_password(call: Call) -> Answer:
-    """Give a user a new password; the old one stops working at the next request, tokens only if asked for."""
+    """Give a user a new password; the old one stops working at once, tokens only on request."""
     asked = call.read(NewPassword, what="the password")
     done = set_password(
         call.store,
@@ -34,7 +34,7 @@ def put_password(call: Call) -> Answer:
 
 
 def delete_user(call: Call) -> Answer:
-    """Disable a user for ever: neither its password nor its tokens open anything any more."""
+    """Disable a user permanently: neither its password nor its tokens work any longer."""
     disable_user(call.store, call.identity, call.path["user"])
     return Answer(None, 204)
 

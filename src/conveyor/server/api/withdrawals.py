@@ -1,4 +1,4 @@
-"""Withdrawals: have installers pass over files of a release, or delete them, everywhere and for ever."""
+"""Withdrawals: have installers ignore files of a release, or delete them, everywhere and permanently."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def put_yank(call: Call) -> Answer:
 
 
 def delete_yank(call: Call) -> Answer:
-    """Take the yank of a release, or of one file of it, back."""
+    """Take back the yank of a release, or of one file of it."""
     yank = unyank_release(
         call.store,
         call.identity,
@@ -46,7 +46,7 @@ _PATH = "/projects/{project}/releases/{version}/yank"
 
 
 def delete_file(call: Call) -> Answer:
-    """Delete one file of a release; its name is never given again."""
+    """Delete one file of a release; its name can never be used again."""
     return _delete(call)
 
 
@@ -71,8 +71,8 @@ def _delete(call: Call) -> Answer:
     return Answer(deletion)
 
 
-# Which right it takes depends on the index (``domain.indexes.withdrawals``), so it is asked where the index
-# is known.
+# The right that it takes depends on the index (``domain.indexes.withdrawals``), so it is checked where the
+# index is known.
 ENDPOINTS = (
     Endpoint(
         "PUT",
