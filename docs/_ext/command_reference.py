@@ -41,11 +41,12 @@ def render_commands() -> str:
 
 def render_endpoints() -> str:
     """The endpoints as a Markdown table: method, path, right, fields of the body or query, what it does."""
+    from conveyor.domain.words.records import schema_of
     from conveyor.server.api.routes import ENDPOINTS
 
     lines = ["| method | path | right | fields | what |", "|---|---|---|---|---|"]
     for one in ENDPOINTS:
-        body = one.body_schema or {"properties": {}}
+        body = schema_of(one.body) if one.body is not None else {"properties": {}}
         required = {*body.get("required", ()), *one.required_query}
         names = [
             f"`{name}`" if name in required else f"[`{name}`]" for name in (*one.query, *body["properties"])

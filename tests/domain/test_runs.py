@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from conveyor.domain.runs.states import (
     RUN_MOVES,
-    RUN_STATES,
     STEP_MOVES,
-    STEP_STATES,
     Run,
     RunState,
     Step,
+    StepState,
     check_holder,
     check_request,
     check_run_move,
@@ -38,12 +39,12 @@ def make_run(state: RunState = "running", worker: str | None = "worker-1") -> Ru
 
 
 def test_tables_know_every_state() -> None:
-    assert set(RUN_MOVES) == set(RUN_STATES)
-    assert set(STEP_MOVES) == {None, *STEP_STATES}
+    assert set(RUN_MOVES) == set(get_args(RunState))
+    assert set(STEP_MOVES) == {None, *get_args(StepState)}
 
 
-@pytest.mark.parametrize("before", RUN_STATES)
-@pytest.mark.parametrize("after", RUN_STATES)
+@pytest.mark.parametrize("before", get_args(RunState))
+@pytest.mark.parametrize("after", get_args(RunState))
 def test_run_moves_as_the_table_says_and_no_other_way(before: RunState, after: RunState) -> None:
     if before == after:
         assert not check_run_move(before, after)
@@ -57,7 +58,7 @@ def test_run_moves_as_the_table_says_and_no_other_way(before: RunState, after: R
 def test_run_that_ended_stays_ended() -> None:
     for state in ("succeeded", "failed", "cancelled"):
         assert make_run(state).has_ended
-        for other in RUN_STATES:
+        for other in get_args(RunState):
             if other != state:
                 with pytest.raises(Conflict):
                     check_run_move(state, other)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.domain.words.records import schema_of
 from conveyor.server.api.endpoints import MAX_BODY_BYTES
 from conveyor.server.api.routes import ENDPOINTS
 from makers import ADMIN_PASSWORD
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Endpoint
     from running_stores import RunningStore
 
+
+def body_of(endpoint: Endpoint) -> dict[str, Any]:
+    """The schema of its body."""
+    return schema_of(endpoint.body) if endpoint.body is not None else {}
+
+
 ADMIN = {"authorization": "Basic " + base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()}
 GUARDED = [one for one in ENDPOINTS if one.right not in (None, "read")]
 CHANGING = [one for one in GUARDED if one.method != "GET"]
 WITH_BODY = [one for one in ENDPOINTS if one.body is not None]
-REQUIRING = [one for one in WITH_BODY if (one.body_schema or {}).get("required")]
+REQUIRING = [one for one in WITH_BODY if body_of(one).get("required")]
 REQUIRING_NOTHING = [one for one in WITH_BODY if one not in REQUIRING]
-CLOSED = [one for one in WITH_BODY if (one.body_schema or {}).get("additionalProperties") is False]
+CLOSED = [one for one in WITH_BODY if body_of(one).get("additionalProperties") is False]
 
 
 def name_of(endpoint: Endpoint) -> str:
@@ -86,7 +93,7 @@ def test_empty_body_is_told_each_field_that_the_document_requires(
 ) -> None:
     answer = store.request(endpoint.method, path_of(endpoint), json={}, headers=ADMIN)
     assert answer.status == 400
-    required = (endpoint.body_schema or {})["required"]
+    required = body_of(endpoint)["required"]
     assert {fault.split(" ")[0] for fault in answer.json()["faults"]} >= set(required)
 
 
@@ -100,7 +107,7 @@ def test_empty_body_is_taken_where_the_document_requires_no_field(
 
 @pytest.mark.parametrize("endpoint", CLOSED, ids=name_of)
 def test_fields_that_are_not_described_are_refused(store: RunningStore, endpoint: Endpoint) -> None:
-    schema = endpoint.body_schema or {}
+    schema = body_of(endpoint)
     body = {"nonsense": 1}
     answer = store.request(endpoint.method, path_of(endpoint), json=body, headers=ADMIN)
     assert answer.status == 400

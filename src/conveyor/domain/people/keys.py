@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import NO_COLUMN, Column, Given, Option, Record, ShortText, Text
@@ -198,7 +198,6 @@ _HINT = "make one and register it: conveyor store worker add NAME --credentials 
 # --- signers and workers as they cross the wire ------------------------------------------------------------
 
 Role = Literal["qa"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 def _state(one: Signer | Worker) -> str:

@@ -7,17 +7,14 @@ reports twice.
     run    requested → running → succeeded | failed | cancelled
     step   running → succeeded | failed | skipped, and → running again when a killed worker's run is resumed
 
-Liveness is not here yet: a run whose worker dies stays ``running``. It comes as a heartbeat: the holder
-renews ``heartbeat_at`` with every report and at least every few seconds, and a claim also takes a running
-run whose heartbeat is older than a lease. That adds one move, running → running under another worker, and
-needs no new state.
+A run whose worker dies stays ``running`` until that worker comes back and goes on with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from conveyor.domain.words.names import ProjectName, VersionNumber
@@ -27,8 +24,6 @@ from conveyor.errors import Conflict, Forbidden, InvalidInput
 
 RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["running", "succeeded", "failed", "skipped"]
-RUN_STATES: tuple[RunState, ...] = get_args(RunState)
-STEP_STATES: tuple[StepState, ...] = get_args(StepState)
 MAX_DETAIL = 100_000
 """Characters."""
 
@@ -138,6 +133,11 @@ class StepReport(Record):
         Mapping[str, Any] | Annotated[str, Given(MAX_DETAIL)] | None,
         "What it found or made, or one line for people; null leaves what is known.",
     ] = None
+
+    @property
+    def facts(self) -> Mapping[str, Any] | None:
+        """The detail as a step keeps it: one line for people is its summary."""
+        return {"summary": self.detail} if isinstance(self.detail, str) else self.detail
 
 
 def check_run_move(before: RunState, after: RunState) -> bool:

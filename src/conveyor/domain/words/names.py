@@ -31,6 +31,7 @@ __all__ = [
 
 NAME_HINT = "use ASCII letters, digits, '.', '_' and '-', and a letter or a digit at both ends"
 LONGEST_NAME = 214
+"""Characters. Filesystems end a filename at 255 bytes, and a wheel's name goes on after the project."""
 
 ProjectName = Annotated[
     str, Given(300), Described(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]{0,212}[A-Za-z0-9])?$")
@@ -46,7 +47,6 @@ VersionNumber = Annotated[
     ),
 ]
 """The version that a caller gives; others of PEP 440's spellings are understood as well."""
-"""Characters. Filesystems end a filename at 255 bytes, and a wheel's name goes on after the project."""
 LOOKALIKES = (("-", ""), ("0", "o"), ("1", "l"), ("i", "l"))
 """What is replaced, one after the other, in a normalized name for its skeleton."""
 _STANDARD_LIBRARY = frozenset(canonicalize_name(name.strip("_")) for name in sys.stdlib_module_names)

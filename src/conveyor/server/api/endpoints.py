@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from conveyor.domain.words.records import Record, as_json, read_json, read_record, reference_to, schema_of
+from conveyor.domain.words.records import Record, as_json, read_json, read_record, reference_to
 from conveyor.errors import InvalidInput, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -120,11 +120,6 @@ class Endpoint:
     def operation_id(self) -> str:
         """The handler's name: unique, and the name of the method in generated clients."""
         return self.handler.__name__
-
-    @property
-    def body_schema(self) -> Schema | None:
-        """The schema of the body."""
-        return None if self.body is None else schema_of(self.body)
 
     @property
     def summary(self) -> str:

@@ -54,14 +54,13 @@ def patch_run(call: Call) -> Answer:
 def put_step(call: Call) -> Answer:
     """Write the state of one step of a run, as the worker that holds it."""
     report = call.read(StepReport, what="the step")
-    detail = {"summary": report.detail} if isinstance(report.detail, str) else report.detail
     run = report_step(
         call.store,
         call.identity,
         call.number("run"),
         call.path["name"],
         state=report.state,
-        detail=detail,
+        detail=report.facts,
     )
     return Answer(run)
 
