@@ -13,7 +13,7 @@ def test_project_over_the_limit_of_the_store_is_refused() -> None:
     ) as raised:
         check_project_size(10, ProjectSize(6, None), name="demo", store_limit_bytes=15)
     assert raised.value.hint == (
-        "an administrator can give it a higher limit: conveyor store limit demo BYTES --data DIR"
+        "an administrator can give it a higher limit: conveyor store limit demo BYTES"
     )
 
 

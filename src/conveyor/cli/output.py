@@ -111,6 +111,11 @@ def _cell(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 blob``, ``2 blobs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
     """A line for each verdict, and one below it that says what to do now, if anything."""
     lines = []

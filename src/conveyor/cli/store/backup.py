@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from conveyor.cli.output import counted
 from conveyor.cli.store.folder import on_a_folder, progress_of, with_threads
 from conveyor.settings import store_settings
 
@@ -39,7 +40,8 @@ def command(data: Path, destination: Path, is_verifying: bool, may_be_incomplete
         )
     backup = done.backup
     click.echo(
-        f"backup of serial {backup.serial}: {backup.blobs} blobs with {backup.size_bytes} bytes"
+        f"backup of serial {backup.serial}: {counted(backup.blobs, 'blob')}"
+        f" with {counted(backup.size_bytes, 'byte')}"
         f" ({done.linked} linked, {done.copied} copied, {done.kept} there already)"
     )
     for sha256 in backup.missing:

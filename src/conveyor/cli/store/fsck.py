@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.output import counted
 from conveyor.cli.store.folder import EXISTING_FOLDER, on_a_folder, progress_of, with_grace, with_threads
 from conveyor.domain.words.notation import with_store
 from conveyor.settings import store_settings
@@ -73,7 +74,7 @@ def command(
             if is_repairing
             else "repair what can be repaired: conveyor store fsck --repair --data DIR"
         )
-        raise StorageFailed(f"{_counted(left)} in the store at {data}", hint=hint)
+        raise StorageFailed(f"{counted(left, 'fault')} in the store at {data}", hint=hint)
 
 
 def _print(found: Inspection, *, as_json: bool) -> None:
@@ -102,9 +103,5 @@ def _print(found: Inspection, *, as_json: bool) -> None:
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     mended = len(found.faults) - len(found.remaining)
-    read = f"{found.blobs} blobs with {found.size_bytes} bytes read"
-    click.echo(f"{read}, {_counted(len(found.faults))}, {mended} mended", err=True)
-
-
-def _counted(faults: int) -> str:
-    return f"{faults} fault" if faults == 1 else f"{faults} faults"
+    read = f"{counted(found.blobs, 'blob')} with {counted(found.size_bytes, 'byte')} read"
+    click.echo(f"{read}, {counted(len(found.faults), 'fault')}, {mended} mended", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.output import counted
 from conveyor.cli.store.folder import on_a_folder, with_grace
 from conveyor.settings import store_settings
 
@@ -37,7 +38,7 @@ def command(data: Path, grace: float, is_dry: bool, as_json: bool) -> None:
         click.echo(json.dumps(asdict(collected), indent=2))
         return
     verb = "would be removed" if is_dry else "removed"
-    click.echo(f"{collected.blobs} blobs with {collected.size_bytes} bytes {verb}")
+    click.echo(f"{counted(collected.blobs, 'blob')} with {counted(collected.size_bytes, 'byte')} {verb}")
     if collected.leftovers:
-        size = collected.leftover_bytes
-        click.echo(f"{collected.leftovers} unfinished files with {size} bytes {verb}")
+        files = counted(collected.leftovers, "unfinished file")
+        click.echo(f"{files} with {counted(collected.leftover_bytes, 'byte')} {verb}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from conveyor.cli.output import counted
 from conveyor.cli.store.folder import EXISTING_FOLDER, progress_of, with_threads
 from conveyor.settings import store_settings
 
@@ -32,7 +33,7 @@ def command(source: Path, data: Path, threads: int) -> None:
         backup = restore_store(source, store_settings(data), threads=threads, progress=progress)
     click.echo(
         f"restored serial {backup.serial} of {backup.made_at}:"
-        f" {backup.blobs} blobs with {backup.size_bytes} bytes"
+        f" {counted(backup.blobs, 'blob')} with {counted(backup.size_bytes, 'byte')}"
     )
     for sha256 in backup.missing:
         click.echo(f"was lost before the backup was made: {sha256}", err=True)

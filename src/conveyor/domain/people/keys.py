@@ -207,6 +207,10 @@ def _state(one: Signer | Worker) -> str:
     return f"until {until}" if until else "valid"
 
 
+def _fingerprint_of(signer: Signer) -> str:
+    return fingerprint(signer.public_key)
+
+
 @dataclass(frozen=True)
 class NewSigner(Record):
     """A person's public SSH key to be registered."""
@@ -226,9 +230,7 @@ class Signer(Record):
     principal: str
     role: str
     kind: Annotated[str, "Of the key: ssh.", NO_COLUMN]
-    public_key: Annotated[
-        str, "Its type and base64, no comment.", Column("KEY", lambda signer: fingerprint(signer.public_key))
-    ]
+    public_key: Annotated[str, "Its type and base64, no comment.", Column("KEY", _fingerprint_of)]
     valid_until: Annotated[Moment | None, "null: until it is revoked.", Column("STATE", _state)]
     registered_at: Annotated[Moment, NO_COLUMN]
     revoked_at: Annotated[Moment | None, NO_COLUMN]
