@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,11 @@ from click.testing import CliRunner
 from conforming import faults_of
 from conveyor.cli.output import Filled, filling, show
 from conveyor.client.connection import Request, StoreAnswer, ask_for, ask_for_all
-from conveyor.domain.people.keys import NewSigner
+from conveyor.domain.indexes.definitions import Index, MadeClaim
+from conveyor.domain.people.access import Token
+from conveyor.domain.people.keys import NewSigner, Signer, Worker
+from conveyor.domain.runs.repositories import Repository
+from conveyor.domain.runs.states import Run, Step
 from conveyor.domain.words.notation import Moment, Sha256
 from conveyor.domain.words.records import (
     LARGEST_COUNT,
@@ -205,20 +210,38 @@ def test_no_schema_is_written_by_hand() -> None:
     assert written["openapi.py"] == {"type"}  # of the ways to authenticate
 
 
-def test_field_of_a_stored_token_is_named_in_few_files() -> None:
-    """The declaration, the table and its migration; here also the statement that alone writes this field."""
+MAPPING = ("catalog", "client", "cli", "server/api")
+"""Where fields of records would be named one by one if they were carried over by hand."""
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "statements"),
+    [
+        (Token, "last_used_at", {"catalog/people/users.py"}),
+        (Signer, "valid_until", set()),
+        (Worker, "registered_at", {"catalog/people/signers.py"}),
+        (Index, "is_private", set()),
+        (MadeClaim, "claimed_by", {"catalog/releases/projects.py"}),
+        (Repository, "registered_by", set()),
+        (Run, "requested_at", {"catalog/runs/queue.py"}),
+        (Step, "started_at", set()),
+    ],
+)
+def test_field_of_a_stored_record_is_named_in_few_files(
+    record: type[Record], field: str, statements: set[str]
+) -> None:
+    """Declaration, table, migrations; beside them only statements that are about this field alone."""
+    assert field in {one.name for one in shape_of(record)}
     source = ROOT / "src" / "conveyor"
     naming = {
         str(file.relative_to(source))
-        for file in source.rglob("*.py")
-        if "last_used_at" in file.read_text(encoding="utf-8")
+        for folder in MAPPING
+        for file in (source / folder).rglob("*.py")
+        if re.search(rf"\b{field}\b", file.read_text(encoding="utf-8"))
     }
-    assert naming == {
-        "catalog/database/tables.py",
-        "catalog/migrations/versions/0001_initial.py",
-        "catalog/people/users.py",
-        "domain/people/access.py",
-    }
+    migrations = {name for name in naming if name.startswith("catalog/migrations/versions/")}
+    assert migrations
+    assert naming - migrations == {"catalog/database/tables.py", *statements}
 
 
 @pytest.mark.parametrize(

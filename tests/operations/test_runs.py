@@ -9,6 +9,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
+from conveyor.domain.runs.states import NewRun
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import revoke_worker
@@ -289,9 +290,7 @@ def test_runs_that_are_hidden_do_not_crowd_out_others(tmp_path: Path) -> None:
         for _ in range(MAX_RUNS_LISTED + 1):
             insert_run(
                 change.connection,
-                repository="https://git.team.example/hidden.git",
-                ref="main",
-                index="team/dev",
+                NewRun("https://git.team.example/hidden.git", "main", "team/dev"),
                 requested_by="admin",
                 requested_at=change.at,
             )

@@ -19,10 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from conveyor.domain.words.records import Record, as_json, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from psycopg import Connection as PostgresConnection
-    from sqlalchemy import ClauseElement, ColumnElement, Connection, Row, Table
+    from sqlalchemy import ClauseElement, ColumnElement, Connection, Table
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -157,26 +157,41 @@ def _inserting(table: Table, dialect_name: str) -> Statement:
     return Statement(dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key))
 
 
-def columns_of(record: type[Record], table: Table, **named: str) -> list[ColumnElement[Any]]:
-    """The columns that hold a record's fields, each under its field's name; ``named``: field → column."""
-    return [table.c[named.get(one.name, one.name)].label(one.name) for one in shape_of(record)]
+def columns_of(
+    record: type[Record], table: Table, *, without: Collection[str] = (), **named: str
+) -> list[ColumnElement[Any]]:
+    """The columns that hold a record's fields, each under its field's name; ``named``: field → column.
+
+    ``without``: fields that rows of other tables hold.
+    """
+    shape = [one for one in shape_of(record) if one.name not in without]
+    return [table.c[named.get(one.name, one.name)].label(one.name) for one in shape]
 
 
-def values_of(record: Record, **named: str) -> Values:
-    """What of a record is not null, as values of columns, lists in it as JSON; ``named``: field → column."""
+def values_of(
+    record: Record, *, without: Collection[str] = (), with_nulls: bool = False, **named: str
+) -> Values:
+    """A record as values of columns, lists and objects in it as JSON; ``named``: field → column.
+
+    What is null is left out unless ``with_nulls``; ``without``: fields that rows of other tables hold.
+    """
     values = {}
     for one in shape_of(type(record)):
         value = getattr(record, one.name)
-        if value is not None:
-            text = json.dumps(as_json(value), sort_keys=True) if one.is_compound else value
+        if one.name not in without and (with_nulls or value is not None):
+            is_json = one.is_compound and value is not None
+            text = json.dumps(as_json(value), sort_keys=True) if is_json else value
             values[named.get(one.name, one.name)] = text
     return values
 
 
-def record_of(record: type[R], row: Row[Any]) -> R:
-    """The record in a row of its columns, which ``columns_of`` gave."""
-    fields = {}
-    for one, held in zip(shape_of(record), row, strict=True):
+def record_of(record: type[R], row: Sequence[Any], **known: object) -> R:
+    """The record in a row of its columns, which ``columns_of`` gave without the fields that are ``known``."""
+    fields = dict(known)
+    shape = [one for one in shape_of(record) if one.name not in known]
+    for one, held in zip(shape, row, strict=True):
         value = json.loads(held) if one.is_compound and held is not None else held
-        fields[one.name] = tuple(value) if one.is_list and value is not None else value
+        if value is not None:
+            value = tuple(value) if one.is_list else bool(value) if one.is_flag else value
+        fields[one.name] = value
     return record(**fields)

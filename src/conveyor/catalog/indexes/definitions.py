@@ -5,11 +5,10 @@ Claims are names, and prefixes of names, that belong to the house. A claim is ne
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Integer,
@@ -26,7 +25,15 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as cast_as
 
-from conveyor.catalog.database.statements import Statement, insert_missing, is_among, numbered
+from conveyor.catalog.database.statements import (
+    Statement,
+    columns_of,
+    insert_missing,
+    is_among,
+    numbered,
+    record_of,
+    values_of,
+)
 from conveyor.catalog.database.tables import (
     claims,
     distributions,
@@ -44,8 +51,6 @@ from conveyor.domain.indexes.definitions import (
     Claim,
     Index,
     IndexesNow,
-    IndexKind,
-    IndexMode,
     MadeClaim,
     covering_prefixes,
 )
@@ -63,14 +68,7 @@ if TYPE_CHECKING:
 def insert_index(connection: Connection, index: Index, *, created_at: str) -> None:
     """Write a new index and its bases; the bases must exist."""
     connection.execute(
-        insert(indexes).values(
-            name=index.name,
-            kind=index.kind,
-            mode=index.mode,
-            is_private=index.is_private,
-            gates=json.dumps(list(index.gates)),
-            created_at=created_at,
-        )
+        insert(indexes).values({**values_of(index, without=("bases",)), "created_at": created_at})
     )
     for position, base in enumerate(index.bases):
         connection.execute(
@@ -79,14 +77,7 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
 
 
 _ALL_COLUMNS = (
-    select(
-        indexes.c.name,
-        indexes.c.kind,
-        indexes.c.mode,
-        indexes.c.gates,
-        indexes.c.is_private,
-        index_bases.c.base_name,
-    )
+    select(*columns_of(Index, indexes, without=("bases",)), index_bases.c.base_name)
     .join_from(indexes, index_bases, indexes.c.name == index_bases.c.index_name, isouter=True)
     .order_by(indexes.c.name, index_bases.c.position)
 )
@@ -109,7 +100,7 @@ _ALL_SINCE = Statement(
 def indexes_now(connection: Connection, *, since: int) -> IndexesNow:
     """Every index, and whether anything but projects has changed after a serial; one statement."""
     rows = _ALL_SINCE.all(connection, {"serial": since})
-    found = _indexes_from(tuple(row[:6] for row in rows))
+    found = _indexes_from(tuple(row[:-2] for row in rows))
     *_, newest, is_touched = rows[0]
     return IndexesNow(newest, {index.name: index for index in found}, bool(is_touched))
 
@@ -118,15 +109,8 @@ def indexes_now(connection: Connection, *, since: int) -> IndexesNow:
 def _indexes_from(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
     """Built once for the same rows: indexes hardly ever change, and are asked for with every upload."""
     return tuple(
-        Index(
-            name=name,
-            kind=cast("IndexKind", kind),
-            mode=cast("IndexMode", mode),
-            bases=tuple(base for *_, base in group if base is not None),
-            gates=tuple(json.loads(gates)),
-            is_private=bool(is_private),
-        )
-        for (name, kind, mode, gates, is_private), group in groupby(rows, key=lambda row: row[:5])
+        record_of(Index, own, bases=tuple(base for *_, base in group if base is not None))
+        for own, group in groupby(rows, key=lambda row: row[:-1])
     )
 
 

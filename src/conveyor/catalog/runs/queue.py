@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, or_, select, true, update
 
+from conveyor.catalog.database.statements import columns_of, record_of, values_of
 from conveyor.catalog.database.tables import run_steps, runs, workers
-from conveyor.domain.runs.states import Run, RunState, Step, StepState
+from conveyor.domain.runs.states import Run, Step
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection
+
+    from conveyor.domain.runs.states import NewRun
 
 
-def insert_run(
-    connection: Connection, *, repository: str, ref: str, index: str, requested_by: str, requested_at: str
-) -> int:
-    """Write a new run, requested, and return its id."""
-    statement = (
-        insert(runs)
-        .values(
-            repository=repository,
-            ref=ref,
-            index_name=index,
-            state="requested",
-            requested_by=requested_by,
-            requested_at=requested_at,
-        )
-        .returning(runs.c.id)
-    )
-    return int(connection.execute(statement).scalar_one())
+def insert_run(connection: Connection, run: NewRun, *, requested_by: str, requested_at: str) -> int:
+    """Write a new run, requested, whose index is decided, and return its id."""
+    values = {**values_of(run, index="index_name"), "state": "requested"}
+    values |= {"requested_by": requested_by, "requested_at": requested_at}
+    return int(connection.execute(insert(runs).values(values).returning(runs.c.id)).scalar_one())
 
 
 def claim_oldest_run(
@@ -82,16 +72,16 @@ def _enters(indexes: Collection[str] | None) -> ColumnElement[bool]:
 
 def find_run(connection: Connection, run_id: int) -> Run | None:
     """One run with its steps in order; ``None`` when there is none."""
-    row = connection.execute(select(runs).where(runs.c.id == run_id)).first()
-    return None if row is None else _run(row, _steps_of(connection, [run_id]).get(run_id, []))
+    row = connection.execute(_RUNS.where(runs.c.id == run_id)).first()
+    return None if row is None else record_of(Run, row, steps=_steps_of(connection, [run_id])[run_id])
 
 
 def newest_runs(connection: Connection, *, limit: int, before: int | None = None) -> list[Run]:
     """The newest runs, newest first, with their steps; ``before``: of those that are older than this one."""
     older = true() if before is None else runs.c.id < before
-    rows = connection.execute(select(runs).where(older).order_by(runs.c.id.desc()).limit(limit)).all()
+    rows = connection.execute(_RUNS.where(older).order_by(runs.c.id.desc()).limit(limit)).all()
     steps = _steps_of(connection, [row.id for row in rows])
-    return [_run(row, steps.get(row.id, [])) for row in rows]
+    return [record_of(Run, row, steps=steps[row.id]) for row in rows]
 
 
 def update_run(connection: Connection, run_id: int, changes: Mapping[str, str | None]) -> None:
@@ -99,87 +89,30 @@ def update_run(connection: Connection, run_id: int, changes: Mapping[str, str | 
     connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
 
 
-def insert_step(
-    connection: Connection,
-    run_id: int,
-    name: str,
-    *,
-    state: str,
-    started_at: str,
-    finished_at: str | None,
-    detail: Mapping[str, Any],
-) -> None:
+def insert_step(connection: Connection, run_id: int, step: Step) -> None:
     """Write the first report of a step; it comes after all steps of the run that are known."""
     position = select(func.count()).select_from(run_steps).where(run_steps.c.run_id == run_id)
-    connection.execute(
-        insert(run_steps).values(
-            run_id=run_id,
-            name=name,
-            position=position.scalar_subquery(),
-            state=state,
-            started_at=started_at,
-            finished_at=finished_at,
-            detail=json.dumps(detail, sort_keys=True),
-        )
-    )
+    values = {**values_of(step), "run_id": run_id, "position": position.scalar_subquery()}
+    connection.execute(insert(run_steps).values(values))
 
 
-def update_step(
-    connection: Connection,
-    run_id: int,
-    name: str,
-    *,
-    state: str,
-    started_at: str,
-    finished_at: str | None,
-    detail: Mapping[str, Any],
-) -> None:
+def update_step(connection: Connection, run_id: int, step: Step) -> None:
     """Write a later report of a step."""
     connection.execute(
         update(run_steps)
-        .where(run_steps.c.run_id == run_id, run_steps.c.name == name)
-        .values(
-            state=state,
-            started_at=started_at,
-            finished_at=finished_at,
-            detail=json.dumps(detail, sort_keys=True),
-        )
+        .where(run_steps.c.run_id == run_id, run_steps.c.name == step.name)
+        .values(values_of(step, with_nulls=True))
     )
 
 
-def _steps_of(connection: Connection, run_ids: list[int]) -> dict[int, list[Step]]:
-    found: dict[int, list[Step]] = {}
-    for row in connection.execute(
-        select(run_steps)
-        .where(run_steps.c.run_id.in_(run_ids))
-        .order_by(run_steps.c.run_id, run_steps.c.position)
-    ):
-        step = Step(
-            name=row.name,
-            state=cast("StepState", row.state),
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            detail=json.loads(row.detail),
-        )
-        found.setdefault(row.run_id, []).append(step)
+def _steps_of(connection: Connection, run_ids: Collection[int]) -> dict[int, tuple[Step, ...]]:
+    """The steps of each of these runs, in their order."""
+    found: dict[int, tuple[Step, ...]] = dict.fromkeys(run_ids, ())
+    asked = _STEPS.where(run_steps.c.run_id.in_(run_ids))
+    for run_id, *row in connection.execute(asked.order_by(run_steps.c.run_id, run_steps.c.position)):
+        found[run_id] += (record_of(Step, row),)
     return found
 
 
-def _run(row: Row[Any], steps: list[Step]) -> Run:
-    return Run(
-        id=row.id,
-        repository=row.repository,
-        ref=row.ref,
-        index=row.index_name,
-        commit=row.commit_id,
-        project=row.project,
-        version=row.version,
-        state=cast("RunState", row.state),
-        worker=row.worker,
-        requested_by=row.requested_by,
-        requested_at=row.requested_at,
-        claimed_at=row.claimed_at,
-        finished_at=row.finished_at,
-        detail=row.detail,
-        steps=tuple(steps),
-    )
+_RUNS = select(*columns_of(Run, runs, without=("steps",), index="index_name", commit="commit_id"))
+_STEPS = select(run_steps.c.run_id, *columns_of(Step, run_steps))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
+from conveyor.catalog.database.statements import columns_of, record_of, values_of
 from conveyor.catalog.database.tables import repositories
 from conveyor.domain.runs.repositories import Repository
 
@@ -15,15 +16,7 @@ if TYPE_CHECKING:
 
 def insert_repository(connection: Connection, repository: Repository) -> None:
     """Write a registration that is not there yet."""
-    connection.execute(
-        insert(repositories).values(
-            project=repository.project,
-            url=repository.url,
-            is_local=repository.is_local,
-            registered_by=repository.registered_by,
-            registered_at=repository.registered_at,
-        )
-    )
+    connection.execute(insert(repositories).values(values_of(repository)))
 
 
 def delete_repository(connection: Connection, project: str, url: str) -> bool:
@@ -34,11 +27,9 @@ def delete_repository(connection: Connection, project: str, url: str) -> bool:
 
 def all_repositories(connection: Connection) -> list[Repository]:
     """Every registration, by project and URL."""
-    rows = connection.execute(select(repositories).order_by(repositories.c.project, repositories.c.url))
-    return [
-        Repository(row.project, row.url, bool(row.is_local), row.registered_by, row.registered_at)
-        for row in rows
-    ]
+    asked = select(*columns_of(Repository, repositories))
+    rows = connection.execute(asked.order_by(repositories.c.project, repositories.c.url))
+    return [record_of(Repository, row) for row in rows]
 
 
 def projects_of(connection: Connection, url: str) -> frozenset[str]:

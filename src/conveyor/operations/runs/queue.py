@@ -23,8 +23,10 @@ from conveyor.domain.people.access import Identity, may_upload, must_be_known, m
 from conveyor.domain.releases.promotions import way_of_run
 from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_see_run, may_start_run
 from conveyor.domain.runs.states import (
+    NewRun,
     Run,
     RunState,
+    Step,
     StepState,
     check_holder,
     check_request,
@@ -66,9 +68,7 @@ def create_run(
         may_start_run(identity, repository, registered, index=entry)
         run_id = rows.insert_run(
             change.connection,
-            repository=repository,
-            ref=ref,
-            index=entry,
+            NewRun(repository, ref, entry),
             requested_by=identity.name,
             requested_at=change.at,
         )
@@ -262,19 +262,18 @@ def report_step(
             raise Conflict(f"run {run_id} has {run.state} already, its steps cannot change")
         has_ended = state != "running"
         if before is None:
-            rows.insert_step(
-                connection, run_id, name, state=state, started_at=change.at,
-                finished_at=change.at if has_ended else None, detail=detail or {},
-            )  # fmt: skip
+            step = Step(name, state, change.at, change.at if has_ended else None, detail or {})
+            rows.insert_step(connection, run_id, step)
         else:
             begins = is_move and state == "running"
             ended_at = change.at if is_move else before.finished_at
-            rows.update_step(
-                connection, run_id, name, state=state,
+            step = Step(
+                name, state,
                 started_at=change.at if begins else before.started_at,
                 finished_at=ended_at if has_ended else None,
                 detail=before.detail if detail is None else detail,
             )  # fmt: skip
+            rows.update_step(connection, run_id, step)
         return _get(connection, run_id)
 
 
