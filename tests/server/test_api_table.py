@@ -144,7 +144,7 @@ def test_pages_of_other_sites_change_nothing(store: RunningStore, endpoint: Endp
     answer = store.request(endpoint.method, path_of(endpoint), json={}, headers=headers)
     assert (answer.status, answer.json()["detail"]) == (
         403,
-        "a page of another site may not change anything here",
+        "a page of another site cannot change anything here",
     )
 
 

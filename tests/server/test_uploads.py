@@ -179,7 +179,7 @@ def test_page_of_another_site_uploads_nothing_with_a_browsers_credentials(
     answer = upload(store, made, headers={**ADMIN, "Origin": origin})
     assert (answer.status, said(answer).splitlines()[0]) == (
         403,
-        "a page of another site may not change anything here",
+        "a page of another site cannot change anything here",
     )
     assert upload(store, made, headers={**ADMIN, "Origin": store.url}).status == 200
 

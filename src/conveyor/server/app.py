@@ -1,4 +1,4 @@
-"""The composition root: opens what a server process needs and says which module answers which path.
+"""The composition root: opens the parts of a server process and says which module answers which path.
 
     /{index}/simple/…          simple_api    pages of an index
     /packages/…                files         immutable bytes
@@ -9,10 +9,10 @@
     /healthz, /readyz          here          is the process alive; does the catalogue answer
 
 An index has a name of one part or, below a team, of two (``risk/stable``). Handlers of an index find its name
-in ``scope["index"]`` and what follows the word after it in ``scope["rest"]``, decoded: for
-``/risk/stable/simple/demo/`` these are ``risk/stable`` and ``demo/``; a path that ends with the word itself,
-without a slash, has the rest ``None``. A handler is a plain ASGI application; an error that it raises before
-it has begun to answer is answered here.
+in ``scope["index"]`` and the part of the path after the next word in ``scope["rest"]``, decoded: for
+``/risk/stable/simple/demo/`` these are ``risk/stable`` and ``demo/``. If a path ends with the word itself,
+without a slash, the rest is ``None``. A handler is a plain ASGI application; an error that it raises before
+its answer has begun is answered here.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def make_app(
     """The whole server as one ASGI application; the store is opened when its lifespan begins.
 
     ``opener`` opens it as one of a server's processes (``opening.opener_of_node``). ``when_started`` is
-    called then, on the event loop, once requests can be answered.
+    called on the event loop once requests can be answered.
     """
     app = App(settings, opener=opener, when_started=when_started)
     return AccessLog(app, settings.access_log) if settings.access_log else app
 
 
 class App:
-    """Dispatches requests; holds the store between start and end of the process."""
+    """Dispatches requests; holds the store open while the process serves."""
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class App:
         self._files: AnswersAtOnce | None = None
 
     def at_once(self, scope: Scope) -> Reply | None:
-        """The hot path: the reply to a request that memory alone can answer; ``None``: call the application.
+        """The hot path: the reply from memory alone, or ``None`` to have the application called.
 
-        Called by any thread (``server.receiving``); it waits for nothing.
+        Called by any thread (``server.receiving``); it never blocks.
         """
         handler = self._files if scope["path"].startswith("/packages/") else self._pages
         return handler.at_once(scope) if handler is not None else None
@@ -136,7 +136,7 @@ class App:
             await self._handlers.get(kind, _nothing_here)(scope, receive, noting_send)
         except Exception as error:
             shown = as_error(error, path=scope["path"])
-            if started:  # half an answer is broken off, so that no client takes it for a whole one
+            if started:  # half an answer is broken off, so that no client mistakes it for a whole one
                 raise
             is_upload = kind == "legacy" or (kind != "api" and scope["method"] == "POST")
             is_head = scope["method"] == "HEAD"
@@ -163,11 +163,11 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self) -> None:
-        """Open the store and compose the handlers; what is opened first is closed last."""
+        """Open the store and compose the handlers; parts are closed in reverse order."""
         # 1. the store
         store = self._open_store()
         self._ending.callback(close_store, store)
-        # 2. what handlers share: who asks, what is kept in memory, what is asked of upstream
+        # 2. parts that handlers share: authentication, caches, mirrors
         newest = Newest(store)
         self._ending.callback(newest.close)
         authenticator = Authenticator(store, newest, trusted_proxies=self._settings.trusted_proxies)
@@ -184,7 +184,7 @@ class App:
         self._ending.push_async_callback(mirroring.close)
         freshness = Freshness(store, newest)
         pages = PageFinder(store, mirroring)
-        # 3. who answers what
+        # 3. the handlers
         simple_api = SimpleApi(
             store,
             pages=pages,
@@ -222,7 +222,7 @@ class App:
 
 
 def _route(scope: Scope) -> str:
-    """Which handler answers; notes the index and the rest of the path in the scope."""
+    """The handler that answers; notes the index and the rest of the path in the scope."""
     path: str = scope["path"]
     if "\0" in path:  # no row can hold it, and PostgreSQL takes no such question
         return "nothing"
@@ -258,7 +258,7 @@ async def _healthz(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Readiness:
-    """Whether the catalogue answers: what a load balancer asks before it sends requests here."""
+    """Whether the catalogue answers; load balancers ask this before they send requests here."""
 
     def __init__(self, newest: Newest) -> None:
         self._newest = newest

@@ -1,11 +1,10 @@
-"""The two logs of a server: what went wrong, and every request; one JSON line each.
+"""The two logs of a server, one JSON line each: its errors, and every request.
 
-The server's own log goes to standard error; standard output belongs to the one line that says where the store
-is served. A line of the access log is appended in one write, so that lines of processes never mix. Its
+The server's own log goes to standard error; standard output is reserved for the one line that says where the
+store is served. A line of the access log is appended in one write, so that lines of processes never mix. Its
 fields: ``time`` (when the answer ended), ``method``, ``path`` (with its query), ``status``, ``bytes`` (of the
 body sent), ``agent`` (the client's User-Agent), ``supplied_by`` (the index that the page or file came from)
-and ``user``; the last three are ``null`` when there is none. Handlers note the last two in
-``scope["state"]``.
+and ``user``; the last three can be ``null``. Handlers note the last two in ``scope["state"]``.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ def configure_logs() -> None:
 
 
 class Application(AnswersAtOnce, Protocol):
-    """What the log is kept of."""
+    """The application whose requests are logged."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the life of the process."""
+        """Answer one request, or the lifespan of the process."""
 
 
 class AccessLog:
-    """An ASGI application around another one, writing a line when the inner one has answered."""
+    """An ASGI application around another one, which writes a line when the inner one has answered."""
 
     def __init__(self, application: Application, path: Path) -> None:
         self._application = application
@@ -62,7 +61,7 @@ class AccessLog:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Make the file if it is not there; raises StorageFailed when it cannot be written."""
+        """Make the file if it does not exist; raises StorageFailed if it cannot be written."""
         os.close(_open(path))
 
     def close(self) -> None:
@@ -70,7 +69,7 @@ class AccessLog:
         os.close(self._file)
 
     def at_once(self, scope: Scope) -> Reply | None:
-        """The inner application's reply, its line written."""
+        """The inner application's reply, after writing its line."""
         reply = self._application.at_once(scope)
         if reply is not None:
             size_bytes = _announced_length(reply.start) if reply.body is not NO_BODY else 0
@@ -78,7 +77,7 @@ class AccessLog:
         return reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, then write the line; also when the client went away in the middle."""
+        """Answer, then write the line, even if the client went away in the middle."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -121,7 +120,7 @@ def _open(path: Path) -> int:
 
 
 class _Seen:
-    """What of an answer has been sent: its status and the size of its body."""
+    """The part of an answer that has been sent: its status and the size of its body."""
 
     __slots__ = ("_send", "length", "size_bytes", "status")
 
@@ -144,5 +143,5 @@ class _Seen:
 
 
 def _announced_length(start: Message) -> int:
-    """What ``Content-Length`` says; 0 without one."""
+    """The value of ``Content-Length``; 0 if it is missing."""
     return next((int(value) for name, value in start.get("headers", ()) if name == b"content-length"), 0)

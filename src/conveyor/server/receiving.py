@@ -1,11 +1,11 @@
 """Replies from memory on the thread that received the request, without waking the event loop.
 
 granian receives requests on a thread of its own and makes a task of each for the event loop's thread. A page
-that lies in memory needs no task and waits for nothing, so the application is asked first whether it has the
-reply at once. Everything else goes the ordinary way.
+in memory needs no task, so the application is first asked whether it has the reply at once. All other
+requests go the ordinary way.
 
-granian has no public place for this: a private function of it is wrapped. Decision record 0017 says what that
-brings, and what happens when a release of granian changes it.
+granian has no public interface for this, so one of its private functions is wrapped. Decision record 0017
+describes the gain, and what happens when a release of granian changes the function.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class AnswersAtOnce(Protocol):
     """An application that has some replies in memory."""
 
     def at_once(self, scope: Scope) -> Reply | None:
-        """The reply, or ``None``: call the application. Called by any thread; waits for nothing."""
+        """The reply, or ``None`` to have the application called. Called by any thread; it never blocks."""
 
 
 class _Connection(Protocol):
@@ -36,7 +36,7 @@ class _Connection(Protocol):
 
 
 class _Request(Protocol):
-    """What granian hands to its scheduler."""
+    """The object that granian hands to its scheduler."""
 
     scope: Scope
     proto: _Connection
@@ -45,7 +45,7 @@ class _Request(Protocol):
 
 
 def reply_at_once(application: AnswersAtOnce) -> None:
-    """From now on, let requests to this process be replied to at once where the application can."""
+    """Answer requests to this process at once from now on, if the application can."""
     make_scheduler: Callable[..., Callable[[_Request], None]] = _futures._cbsched_aioschedule
 
     def make_asking_scheduler(*arguments: object) -> Callable[[_Request], None]:

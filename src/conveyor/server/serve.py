@@ -1,13 +1,13 @@
-"""Serves a store: initialises it, binds the port, runs the workers, says when it is ready, stops gracefully.
+"""Serves a store: initialises it, binds the port, runs the workers, reports readiness, stops gracefully.
 
 The parent process binds and listens once, without ``SO_REUSEPORT``, and its workers inherit the socket: a
 port that another server holds is refused (granian's own workers would share it silently with any process of
 the same user), port 0 is known before anything starts, and a connection made while a worker is being
 replaced waits instead of being refused.
 
-Workers are forked after everything is imported and nothing is opened. A worker that dies is replaced. When
-the parent dies, however it dies, the kernel ends its workers (``PR_SET_PDEATHSIG``): granian's own would live
-on and hold the port.
+Workers are forked after everything is imported but before anything is opened. A worker that dies is replaced.
+When the parent dies, for whatever reason, the kernel ends its workers (``PR_SET_PDEATHSIG``): granian's own
+would live on and hold the port.
 """
 
 from __future__ import annotations
@@ -50,31 +50,31 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 CONNECTIONS = 4096
-"""Accepted at once by each worker; more wait. An idle one is closed after 30 seconds, and costs little."""
+"""Connections that each worker accepts; more wait. An idle one is closed after 30 s and costs little."""
 STOP_SECONDS = 60
-"""How long a worker may finish what is in flight before it is killed."""
+"""How long a worker may finish its requests before it is killed."""
 HELD_SECONDS = 0.2
-"""For how long after its start a worker leaves the signals waiting that stop it."""
+"""How long after its start a worker holds back signals that stop it."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def serve(settings: StoreSettings, *, when_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; ``when_ready`` gets the URL once the server answers.
+    """Serve until SIGTERM or SIGINT; ``when_ready`` is called with the URL once the server answers.
 
     Raises:
         StorageFailed: the store's folder or database cannot be used, or the workers cannot start.
         Conflict: the port is taken, the store belongs to a newer conveyor or would mirror itself.
-        InvalidInput: the host is no address of this machine.
+        InvalidInput: the host is not an address of this machine.
     """
-    # 1. the port; a start that is refused here or by the next line leaves no folder behind
+    # 1. the port; a start refused here or by the next line leaves no folder behind
     listener = listen(settings.host, settings.port)
     let_go_of_silent_clients(listener, settings.client_pause_seconds)
     host, port = listener.getsockname()[:2]
     settings = replace(settings, host=host, port=port)
     url = settings.served_url
     refuse_to_mirror_itself(planned_upstream(settings), host, port)
-    # 2. the store, so that every error of it is told here and once
+    # 2. the store, so that its errors are reported here, and once
     if settings.access_log:
         AccessLog.check(settings.access_log)
     initialise_store(settings)
@@ -101,8 +101,8 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket; port 0 chooses a free one.
 
     Raises:
-        Conflict: somebody listens there already.
-        InvalidInput: the host is no address of this machine, or the port may not be used.
+        Conflict: another process already listens there.
+        InvalidInput: the host is not an address of this machine, or the port cannot be used.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -125,17 +125,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def let_go_of_silent_clients(listener: socket.socket, pause_seconds: int) -> None:
-    """Have the kernel end connections whose client takes nothing of its answer for so long, or is gone.
+    """Have the kernel end connections whose client is gone or accepts no data for so long.
 
-    The server below would wait for ever, with an open file for each. Accepted sockets inherit the option;
-    it counts while there is something to be sent (tcp(7), ``TCP_USER_TIMEOUT``).
+    The server below would wait indefinitely, with an open file for each. Accepted sockets inherit the option;
+    it applies while there is data to be sent (tcp(7), ``TCP_USER_TIMEOUT``).
     """
     if sys.platform == "linux":
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, pause_seconds * 1000)
 
 
 def refuse_to_mirror_itself(upstream: UpstreamSettings, host: str, port: int) -> None:
-    """Raise Conflict when the store's upstream is the store: each request would ask itself for ever."""
+    """Raise Conflict when the store's upstream is the store itself, which would ask itself endlessly."""
     parts = urlsplit(upstream.url)
     if (parts.port or {"http": 80, "https": 443}.get(parts.scheme)) != port:
         return
@@ -148,7 +148,7 @@ def refuse_to_mirror_itself(upstream: UpstreamSettings, host: str, port: int) ->
 
 
 class StoreServer(MPServer):
-    """granian's multi-process server on a socket that is listening already."""
+    """granian's multi-process server on a socket that is already listening."""
 
     _ssp: Any
     _sso: Any
@@ -176,9 +176,9 @@ class StoreServer(MPServer):
         self._announce = announce
 
     def signal_handler_reload(self, *arguments: object, **named: object) -> None:
-        """SIGHUP replaces the workers one by one, and so opens the access log anew after a rotation.
+        """On SIGHUP, replace the workers one by one, which reopens the access log after a rotation.
 
-        From a terminal that is closed it means the end: nobody is left who could stop the server.
+        If it comes from a closed terminal, stop instead: nobody is left who could stop the server.
         """
         if os.isatty(0):
             self.signal_handler_interrupt()  # type: ignore[no-untyped-call]  # granian's own
@@ -201,7 +201,7 @@ class StoreServer(MPServer):
 
 
 def _load(settings: StoreSettings, parent: int, opener: Callable[[], Store]) -> ASGIApp:
-    """What a fresh worker runs first: tie its life to the parent's, then compose the application."""
+    """The start of a worker: tie its life to the parent's, then compose the application."""
     _die_with(parent)
     configure_logs()
     app = make_app(settings, opener=opener, when_started=_hear_signals_soon)
@@ -210,11 +210,11 @@ def _load(settings: StoreSettings, parent: int, opener: Callable[[], Store]) -> 
 
 
 def _hold_signals() -> None:
-    """Leave the signals waiting that stop a process.
+    """Block the signals that stop a process.
 
-    A worker that has just started would not hear them, be waited for in vain and be killed: before it sets
-    its own handlers it has those of its parent, and then granian runs uvloop's loop twice, which forgets the
-    signals that come between.
+    A worker that has just started would miss them, and its parent would wait in vain and kill it: before it
+    sets its own handlers it has those of its parent, and then granian runs uvloop's loop twice, which loses
+    signals that come in between.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
 
@@ -224,7 +224,7 @@ def _hear_signals() -> None:
 
 
 def _hear_signals_soon() -> None:
-    """In a worker: hear them when the loop runs for the second time, which is within milliseconds."""
+    """In a worker: unblock them when the loop runs for the second time, which is within milliseconds."""
     asyncio.get_running_loop().call_later(HELD_SECONDS, _hear_signals)
 
 
@@ -234,7 +234,7 @@ _STOPPING = {signal.SIGTERM, signal.SIGINT}
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we could say so
+    if os.getppid() != parent:  # it died before the kernel knew
         os._exit(1)
 
 

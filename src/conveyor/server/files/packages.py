@@ -1,10 +1,10 @@
 """Files: ``/packages/{sha256}/{filename}``, with ``….metadata`` and ``….provenance`` beside it. Bare ASGI.
 
-A path names its bytes by their digest, or else (of a mirrored file whose upstream names no SHA-256) stands
-for those that were downloaded first: so an answer never grows old, caches may keep it for ever, and it is
-never compressed, so that ranges mean what they say. HEAD says what GET would. Small files come from memory,
-large ones are handed to the server by path (``http.response.pathsend``). A mirrored file that is not here yet
-is sent on while it is received.
+A path names its bytes by their digest, or (for a mirrored file whose upstream states no SHA-256) stands for
+the bytes of the first download. So an answer never becomes outdated and caches may keep it permanently; it is
+never compressed, so that ranges refer to the file's own bytes. HEAD has the headers of GET. Small files come
+from memory, large ones are handed to the server by path (``http.response.pathsend``). A mirrored file that is
+not here yet is sent on while it is received.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from conveyor.server.mirror.mirroring import Mirroring
 
 CACHE_BYTES = 16 * 1024 * 1024
-"""Of small files and what is kept with them, per process."""
+"""The limit per process for small files and the data kept with them."""
 
 
 class Files:
@@ -55,9 +55,9 @@ class Files:
         self._cache = freshness.new_cache(ReadyFile, CACHE_BYTES)
 
     def at_once(self, scope: Scope) -> Reply | None:
-        """The reply when memory alone has it, and everybody may have it; ``None``: see ``__call__``.
+        """The reply from memory alone, if everybody may read the file; else ``None``, see ``__call__``.
 
-        Called by any thread; it waits for nothing.
+        Called by any thread; it never blocks.
         """
         file = self._cache.get(scope["path"]) if self._freshness.is_current() else None
         if file is None or not file.is_public or scope["method"] not in ("GET", "HEAD"):
@@ -67,20 +67,20 @@ class Files:
         return file.reply(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: from memory if it can be, else after looking it up."""
+        """Answer one request, from memory if possible, else after a lookup."""
         if scope["method"] not in ("GET", "HEAD"):
             raise method_not_allowed(scope, "GET", "HEAD")
-        # 1. who asks
+        # 1. the caller
         identity = ANONYMOUS
         for name, _ in scope["headers"]:
             if name == b"authorization":
                 identity = await self._authenticator.authenticate(scope, receive)
                 scope["state"]["user"] = identity.name
                 break
-        # 2. the file, after what has changed
+        # 2. the file, after dropping entries that have changed
         await self._freshness.catch_up()
         file = self._cache.get(scope["path"])
-        # What is kept but not for this caller is looked up like a file that is not here: time tells nothing.
+        # A kept file that this caller may not read is looked up like a missing one: timing tells nothing.
         if file is None or not (file.is_public or can_read_file(identity, file.found)):
             file = await self._find(scope, receive, send, identity)
             if file is None:
@@ -89,7 +89,7 @@ class Files:
         await send_file(scope, receive, send, file, self._store.blobs)
 
     async def _find(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> ReadyFile | None:
-        """The file when its bytes are here; else it is sent as it arrives, and ``None`` comes back."""
+        """The file if its bytes are here; else it is sent as it arrives, and ``None`` is returned."""
         try:
             place, filename = _target(scope["path"])
         except NotFound as error:
@@ -115,7 +115,7 @@ class Files:
         return await asyncio.to_thread(find_file, self._store, place, filename, reader=identity)
 
     async def _sidecar(self, place: str, filename: str, ending: str, identity: Identity) -> ReadyFile:
-        """What stands beside a file; beside a mirrored one it is fetched first, if need be."""
+        """The metadata or provenance of a file; for a mirrored one it is fetched first, if need be."""
         found = await self._found(place, filename, identity)
         sidecars, is_metadata = self._mirroring.sidecars, ending == METADATA
         digest = found.metadata_sha256 if is_metadata else found.provenance_sha256

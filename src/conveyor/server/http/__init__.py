@@ -1,1 +1,1 @@
-"""What every handler needs: who asks, under which conditions, and how answers and problems are sent."""
+"""Parts that every handler needs: authentication, conditions of requests, answers and problems."""

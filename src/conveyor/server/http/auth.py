@@ -1,14 +1,14 @@
-"""Who asks: reads the ``Authorization`` header and answers with an identity.
+"""Authentication: reads the ``Authorization`` header and returns an identity.
 
-Three forms, as the clients speak them: ``Basic`` with user and password, ``Basic`` with the user
-``__token__`` and a token as password (twine, uv, pip), ``Bearer`` with a token (scripts). A request without
-the header is anonymous and costs nothing; a wrong credential is 401, never anonymous.
+Clients use three forms: ``Basic`` with user and password, ``Basic`` with the user ``__token__`` and a token
+as password (twine, uv, pip), ``Bearer`` with a token (scripts). A request without the header is anonymous and
+costs nothing; a wrong credential is 401, never anonymous.
 
-What was found out is remembered for as long as it is true. A remembered token or account carries the store's
-serial it was read at: when anything has changed since, it is read again. So a revoked token, a disabled user
-or a new password counts at the next request of every process. An upload asks less: whether any change since
-then was about users or tokens, together with its other questions (``recall``, ``confirm``). Passwords are
-checked, and known ones remembered, in ``password_checks``.
+Tokens and accounts are remembered for as long as they are current: each carries the store's serial at which
+it was read, and is read again after any change. So a revoked token, a disabled user or a new password counts
+at the next request of every process. An upload asks only whether any change since then concerned users or
+tokens, together with its other queries (``recall``, ``confirm``). Passwords are checked, and known ones
+remembered, in ``password_checks``.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 MAX_REMEMBERED = 4096
-"""Tokens and accounts remembered per process; the oldest go first."""
+"""Tokens and accounts remembered per process; the oldest are forgotten first."""
 LAST_USE_SECONDS = 60.0
-"""How often last uses are written; what a killed process had not written yet is lost, and only that."""
+"""How often last uses are written; a killed process loses only those that it has not written yet."""
 MAX_HEADER_LENGTH = 4096
 
 
 @dataclass(frozen=True)
 class _Remembered:
-    """What the catalogue said of a token or an account at a serial."""
+    """The catalogue's row of a token or an account at a serial."""
 
     serial: int
     token: TokenBearer | None = None
@@ -58,7 +58,7 @@ class _Remembered:
 
 @dataclass(frozen=True)
 class Recalled:
-    """Whom a token stood for at a serial."""
+    """The identity that a token stood for at a serial."""
 
     key: str
     identity: Identity
@@ -66,7 +66,7 @@ class Recalled:
 
 
 class Authenticator:
-    """Tells who asks; one per process, ended with ``close``."""
+    """Finds the identity behind a request; one per process, ended with ``close``."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Authenticator:
         trusted_proxies: Sequence[Network] = (),
         passwords: PasswordChecks | None = None,
     ) -> None:
-        """``trusted_proxies``: whose ``X-Forwarded-For`` counts, to tell where a wrong password came from."""
+        """``trusted_proxies``: proxies whose ``X-Forwarded-For`` tells where a wrong password came from."""
         self._store = store
         self._newest = newest
         self._trusted_proxies = trusted_proxies
@@ -91,7 +91,7 @@ class Authenticator:
 
         Raises:
             Unauthorized: the credentials are wrong, expired, revoked or cannot be read.
-            TooManyAttempts: the password was not checked, because many others are, or were wrong.
+            TooManyAttempts: the password was not checked: too many others are waiting, or were wrong.
         """
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
@@ -104,9 +104,9 @@ class Authenticator:
         return await self._identity_of_password(user, secrets, scope, receive)
 
     def recall(self, headers: Iterable[tuple[bytes, bytes]]) -> Recalled | None:
-        """Whom a request's token stood for when it was looked up last; ``None``: ask ``authenticate``.
+        """The identity that a request's token stood for at its last lookup; ``None``: call ``authenticate``.
 
-        For who finds out, together with what else is asked of the catalogue, whether that is still so.
+        For callers that check, together with their other queries, whether it still does.
 
         Raises:
             Unauthorized: the credentials cannot be read, or the token has expired.
@@ -122,13 +122,13 @@ class Authenticator:
         return Recalled(key, self._identity_of(remembered.token), remembered.serial)
 
     def confirm(self, recalled: Recalled, serial: int) -> None:
-        """Remember that it was still so at a serial."""
+        """Remember that the identity was still valid at a serial."""
         remembered = self._known.get(recalled.key)
         if remembered is not None and remembered.serial < serial:
             self._known[recalled.key] = replace(remembered, serial=serial)
 
     async def close(self) -> None:
-        """Write the last uses that were not written yet."""
+        """Write the last uses that have not been written yet."""
         await self._passwords.close()
         if self._writing is not None:
             await self._writing
@@ -158,7 +158,7 @@ class Authenticator:
         return self._identity_of(token)
 
     def _identity_of(self, token: TokenBearer) -> Identity:
-        """Whom it stands for, its use noted; raises Unauthorized when it has expired."""
+        """The token's identity, after noting its use; raises Unauthorized if it has expired."""
         now = utc_text(self._store.clock())
         if token.expires_at is not None and token.expires_at <= now:
             raise Unauthorized(
@@ -177,10 +177,10 @@ class Authenticator:
         forwarded = [value.decode("latin-1") for key, value in headers if key == b"x-forwarded-for"]
         peer = (scope.get("client") or ("", 0))[0]
         attempt = Attempt(name, account, passwords, client_address(peer, forwarded, self._trusted_proxies))
-        # A client that waits for "100 Continue" is sent it as soon as its request is read any further.
+        # Reading any further would send "100 Continue" to a client that waits for it.
         is_asking = any(key == b"expect" for key, _ in headers)
         await self._passwords.must_be_right(attempt, None if is_asking else receive)
-        assert account is not None  # noqa: S101 - without one no password is right
+        assert account is not None  # noqa: S101 - no password is right for a missing account
         return account.identity
 
     async def _account(self, name: str) -> Account | None:
@@ -205,7 +205,7 @@ class Authenticator:
         try:
             if uses:
                 await asyncio.to_thread(note_last_uses, self._store, uses)
-        except StorageFailed:  # a note for people; whoever is asking now must not fail for it
+        except StorageFailed:  # a note for people; the current request must not fail because of it
             self._last_uses = uses | self._last_uses
         finally:
             self._written_at = time.monotonic()
@@ -213,10 +213,10 @@ class Authenticator:
 
 
 def refuse_other_sites(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse a request that a page of another site made; asked before anything is changed.
+    """Refuse a request made by a page of another site; checked before anything is changed.
 
-    Browsers send the credentials of basic authentication along by themselves, so that any page could change
-    things here in the name of a reader who has logged in.
+    Browsers send the credentials of basic authentication automatically, so any page could change things here
+    in the name of a reader who has logged in.
 
     Raises:
         Forbidden: the header ``Origin`` names another host than ``Host``.
@@ -225,12 +225,12 @@ def refuse_other_sites(headers: Iterable[tuple[bytes, bytes]]) -> None:
     origin = named.get(b"origin")
     if origin is not None and origin.partition(b"://")[2] != named.get(b"host"):
         raise Forbidden(
-            "a page of another site may not change anything here", hint="use a token from a script instead"
+            "a page of another site cannot change anything here", hint="use a token from a script instead"
         )
 
 
 def _credentials(header: bytes) -> tuple[str | None, tuple[str, ...]]:
-    """(user, what the password may be), or (``None``, token), of a header; raises Unauthorized."""
+    """(user, possible passwords) or (``None``, token) from a header; raises Unauthorized."""
     try:
         scheme, _, value = header.decode("ascii").strip().partition(" ")
         if scheme.lower() == "bearer":
@@ -265,7 +265,7 @@ def _unreadable() -> Unauthorized:
 
 
 def _remember(memory: dict[Key, Value], key: Key, value: Value) -> None:
-    """Remember at most ``MAX_REMEMBERED``; what was remembered first is forgotten first."""
+    """Remember at most ``MAX_REMEMBERED`` entries; the oldest is forgotten first."""
     memory.pop(key, None)
     while len(memory) >= MAX_REMEMBERED:
         del memory[next(iter(memory))]

@@ -1,6 +1,6 @@
-"""How a file that is here is answered: whole, in parts, or "you have it already" (RFC 9110, sections 13, 14).
+"""Answers for a stored file: whole, in parts, or "not modified" (RFC 9110, sections 13, 14).
 
-The ETag is the digest of the bytes, so it is strong and never grows old. There is no ``Last-Modified``: an
+The ETag is the digest of the bytes, so it is strong and never outdated. ``Last-Modified`` is not sent: an
 ``If-Range`` with a date never matches, and the whole file is the right answer to it.
 """
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SMALL_FILE_BYTES = 128 * 1024
-"""Up to here a file is kept in memory; a larger one is worth a system call of its own."""
+"""Files up to this size are kept in memory; a larger one is worth a system call of its own."""
 
 REST_BYTES = 3072
-"""What a file that is ready weighs beside its content: replies, rows (measured: 3,020 bytes)."""
+"""Memory of a ready file besides its content: replies, rows (measured: 3,020 bytes)."""
 
 READ_AT_ONCE_BYTES = 128 * 1024
 """For a client that reads slowly the server below keeps about eight pieces: of 1 MiB, these would be 1.7 GB
@@ -57,7 +57,7 @@ PATHSEND = "http.response.pathsend"
 
 
 class ReadyFile:
-    """Bytes that are here, with the replies that send all of them, or none."""
+    """A stored file with the replies that send all of its bytes or none."""
 
     __slots__ = (
         "content",
@@ -76,23 +76,23 @@ class ReadyFile:
     def __init__(
         self, found: FoundFile, blobs: BlobStore, sha256: str, name: str, *, content: bytes | None = None
     ) -> None:
-        """Read what is needed to answer with a blob, small blobs whole; ``content``: bytes that are not one.
+        """Read as much of a blob as its answers need, small blobs whole; ``content``: bytes not in a blob.
 
         Raises:
-            StorageFailed: the blob cannot be read, or is lost: a row promises it and it is not there.
+            StorageFailed: the blob cannot be read, or is missing although a row promises it.
         """
         self.is_used = False
         self.found = found
-        """Who may read it, and where it came from."""
+        """The file's rows: its readers and its origin."""
         self.is_public = found.is_public
         self.sha256 = sha256
         self.size_bytes = _promised(name, blobs.size, sha256) if content is None else len(content)
         self.headers = file_headers(sha256, name, is_public=found.is_public)
-        """All but length and range."""
+        """All headers except length and range."""
         self.content = content
-        """The bytes, when they are few, or not a blob."""
+        """The bytes, if there are few of them or they are not in a blob."""
         self.path = blobs.path(sha256)
-        """Where they are on a local disk; looked at when ``content`` is ``None``."""
+        """Where they are on a local disk; used if ``content`` is ``None``."""
         if content is None and self.size_bytes <= SMALL_FILE_BYTES:
             with _promised(name, blobs.open, sha256) as stream:
                 self.content = stream.read()
@@ -100,7 +100,7 @@ class ReadyFile:
         start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
         self.head = Reply(start, NO_BODY, found.supplied_by)
         self.whole: Reply | None = None
-        """``None``: too large for one message, and not on a local disk."""
+        """``None`` if it is too large for one message and not on a local disk."""
         if self.content is not None:
             self.whole = Reply(start, {"type": "http.response.body", "body": self.content}, found.supplied_by)
         elif self.path is not None:
@@ -124,7 +124,7 @@ class ReadyFile:
 
     @property
     def weight_bytes(self) -> int:
-        """What it holds in memory."""
+        """The memory that it takes."""
         return REST_BYTES + (len(self.content) if self.content is not None else 0)
 
     @property
@@ -133,7 +133,7 @@ class ReadyFile:
         return f'"{self.sha256}"'
 
     def reply(self, scope: Scope, *, is_range_ignored: bool = False) -> Reply | None:
-        """The reply to a GET or HEAD request; ``None``: it asks for a part, or the file goes in pieces."""
+        """The reply to a GET or HEAD request; ``None`` if only a part or several pieces can answer it."""
         if_none_match = b""
         for name, value in scope["headers"]:
             if name == b"if-none-match":
@@ -150,7 +150,7 @@ class ReadyFile:
 
 
 async def send_file(scope: Scope, receive: Receive, send: Send, file: ReadyFile, blobs: BlobStore) -> None:
-    """Answer a GET or HEAD request for a file that is here; raises PreconditionFailed."""
+    """Answer a GET or HEAD request for a stored file; raises PreconditionFailed."""
     must_match(scope["headers"], file.etag)
     ranges = _ranges_asked(scope, file)
     reply = file.reply(scope, is_range_ignored=True) if ranges is None else None
@@ -173,7 +173,7 @@ async def send_file(scope: Scope, receive: Receive, send: Send, file: ReadyFile,
 
 
 def _ranges_asked(scope: Scope, file: ReadyFile) -> list[tuple[int, int]] | None:
-    """The ranges to answer with, as ``parse_ranges`` gives them; ``None``: the file as a whole."""
+    """The ranges to answer with, as ``parse_ranges`` returns them; ``None`` for the whole file."""
     headers = scope["headers"]
     wanted = wanted_range(headers, file.etag)
     if not wanted or has_already(headers, file.etag):
@@ -182,7 +182,7 @@ def _ranges_asked(scope: Scope, file: ReadyFile) -> list[tuple[int, int]] | None
 
 
 Part = tuple[bytes, int, int]
-"""What is sent before a part of the file, the part's begin, its end."""
+"""The bytes sent before a part of the file, the part's start, and its end."""
 
 
 def _single(file: ReadyFile, start: int, end: int) -> tuple[Headers, list[Part], bytes]:
@@ -207,13 +207,13 @@ def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers,
 
 
 def _promised(name: str, read: Callable[[str], Result], sha256: str) -> Result:
-    """What a blob gives that a row promises; raises StorageFailed when it is not there."""
+    """The result of reading a blob that a row promises; raises StorageFailed if the blob is missing."""
     try:
         return read(sha256)
     except NotFound as error:
         raise StorageFailed(
             f"the bytes of {name} are lost: the catalogue lists it, but there is no blob {sha256}",
-            hint="upload the identical file again, or ask an administrator to call: "
+            hint="upload the identical file again, or ask an administrator to run: "
             "conveyor store fsck --repair --from BACKUP --data DIR",
         ) from error
 
@@ -239,7 +239,7 @@ async def _send_pieces(
                 if before:
                     await send({"type": "http.response.body", "body": before, "more_body": True})
                 for position, size in _steps(start, end):
-                    if has_left.is_set():  # nobody is there to read the rest for
+                    if has_left.is_set():  # nobody wants the rest any more
                         return
                     piece = await _piece(file, stream, position, size)
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -256,10 +256,10 @@ async def _piece(file: ReadyFile, stream: BinaryIO | None, position: int, size: 
 
 
 def file_headers(sha256: str | None, name: str, *, is_public: bool) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of a file, all but its length: it may be kept for ever, by all if it is public.
+    """The headers of a file except its length: it may be cached permanently, by everybody if it is public.
 
-    A provenance object may grow later (PEP 740): it is asked for again each time. So is a file whose digest
-    is known after its last byte only: it has no ETag either.
+    A provenance object may grow later (PEP 740), so caches must revalidate it each time. The same holds for a
+    file whose digest is not known before its last byte; it has no ETag either.
     """
     content_type = next((kind for ending, kind in _CONTENT_TYPES if name.endswith(ending)), None)
     reach = b"public" if is_public else b"private"
@@ -275,12 +275,12 @@ def file_headers(sha256: str | None, name: str, *, is_public: bool) -> tuple[tup
 
 
 def without_type(headers: tuple[tuple[bytes, bytes], ...]) -> Headers:
-    """Headers for an answer without that body."""
+    """Headers for an answer without the file's bytes."""
     return [(name, value) for name, value in headers if name != b"content-type"]
 
 
 def length_header(size_bytes: int | None) -> Headers:
-    """``Content-Length``, or nothing when the size is not known."""
+    """``Content-Length``, or nothing if the size is unknown."""
     return [] if size_bytes is None else [(b"content-length", str(size_bytes).encode())]
 
 
@@ -290,7 +290,7 @@ def content_range(start: int, end: int, size_bytes: int) -> bytes:
 
 
 def _steps(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """(position, size) of the pieces that a range is read in."""
+    """(position, size) of the pieces in which a range is read."""
     for position in range(start, end, READ_AT_ONCE_BYTES):
         yield position, min(READ_AT_ONCE_BYTES, end - position)
 

@@ -1,15 +1,15 @@
-"""Requests and answers, as far as every handler has to do with them.
+"""The parts of requests and answers that every handler needs.
 
 *Short answers*: a status, a few headers and all of the body at once. Pages and files are kept as replies: the
 messages that send them, built beforehand. Everything else, errors included, is built and sent from here.
 
-*Bodies of requests*: a client that stops sending holds a connection and perhaps a temporary file; one that
-sends a byte now and then does so too. So a body may neither pause for longer than a limit nor come more
-slowly, from its begin until now, than any line that a person would use. The server below waits for ever. The
+*Bodies of requests*: a client that stops sending holds a connection and perhaps a temporary file; so does one
+that sends only a byte now and then. So a body must not pause for longer than a limit, and its average rate
+must not fall below that of any line that a person would use. The server below would wait indefinitely. The
 rule is that of Apache's ``mod_reqtimeout`` (``body=20,MinRate=500``).
 
-*Conditions* (RFC 9110, section 13), where no time is to be saved: ``If-None-Match`` of the hot path is read
-there; a request with ``If-Match`` takes the ordinary one.
+*Conditions* (RFC 9110, section 13) outside the hot path, which reads ``If-None-Match`` itself; a request with
+``If-Match`` does not take the hot path.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 LOCKED_PAGE = (NO_SNIFFING, (b"content-security-policy", _POLICY.encode()))
-"""Headers of every page for browsers: names and reasons on it come from strangers; nothing on it runs."""
+"""Headers of every page for browsers: it shows names and reasons from strangers, so nothing on it may run."""
 NEVER_KEPT = (b"cache-control", b"no-store")
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
 
@@ -54,7 +54,7 @@ class Reply(NamedTuple):
     start: Message
     body: Message
     supplied_by: str | None
-    """Name of the index that the page or file came from."""
+    """Name of the index from which the page or file came."""
 
 
 async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
@@ -92,7 +92,7 @@ async def send_head(send: Send, status: int, headers: Iterable[tuple[bytes, byte
 
 
 async def departure(receive: Receive) -> None:
-    """Wait until the client goes away; of a request with a body, nothing that is sent meanwhile is lost."""
+    """Wait until the client goes away; no part of the request's body that arrives meanwhile is lost."""
     if isinstance(receive, AwaitedBody):
         await receive.departure()
         return
@@ -102,7 +102,7 @@ async def departure(receive: Receive) -> None:
 
 @contextmanager
 def noticing_departure(receive: Receive, when_gone: Callable[[], None]) -> Iterator[None]:
-    """Call a function as soon as the client goes away; sending alone would not tell."""
+    """Call a function as soon as the client goes away, which sending alone would not notice."""
 
     async def wait() -> None:
         await departure(receive)
@@ -116,22 +116,22 @@ def noticing_departure(receive: Receive, when_gone: Callable[[], None]) -> Itera
 
 
 SLOWEST_BYTES_PER_SECOND = 500
-"""On the average since the body began; asked only after the time that it may pause."""
+"""The least average rate since the body began; checked only after the time that a body may pause."""
 
 LETTING_GO_SECONDS = 0.05
-"""The server below lets go of a body a moment after we do. Answered within that moment, it would wait for
+"""The server below releases a body a moment after we do. Answered within that moment, it would wait for
 the rest of the body before it closes the connection: measured, in 3 of 200 cases."""
 
 
 READ_AHEAD_BYTES = 64 * 1024
-"""Of a body, while the departure of its client is waited for; beyond that, nobody notices it."""
+"""How much of a body is read while waiting for its client to leave; beyond that, leaving is not noticed."""
 
 
 class AwaitedBody:
-    """An ASGI ``receive`` that does not wait for ever, ended with ``close``."""
+    """An ASGI ``receive`` that does not wait indefinitely, ended with ``close``."""
 
     def __init__(self, receive: Receive, *, pause_seconds: float) -> None:
-        """``pause_seconds``: how long no byte may come."""
+        """``pause_seconds``: the longest time between two bytes."""
         self._receive = receive
         self._pause_seconds = pause_seconds
         self._began_at: float | None = None
@@ -142,7 +142,7 @@ class AwaitedBody:
     async def departure(self) -> None:
         """Wait until the client goes away; messages that come meanwhile are kept for the next calls.
 
-        Cancelling this loses nothing: a message that is on its way is the next call's.
+        Cancelling this loses nothing: the next call gets a message that is on its way.
         """
         while sum(len(message.get("body", b"")) for message in self._ahead) <= READ_AHEAD_BYTES:
             if self._coming is None:
@@ -154,7 +154,7 @@ class AwaitedBody:
         await asyncio.Event().wait()
 
     def close(self) -> None:
-        """Wait for no further message."""
+        """Stop waiting for messages."""
         if self._coming is not None:
             self._coming.cancel()
 
@@ -162,7 +162,7 @@ class AwaitedBody:
         """The next message.
 
         Raises:
-            TooSlow: it did not come in time.
+            TooSlow: the message did not come in time.
         """
         now = asyncio.get_running_loop().time()
         if self._began_at is None:
@@ -189,11 +189,11 @@ class AwaitedBody:
 
 
 NOT_AT_ONCE = frozenset({b"authorization", b"if-match"})
-"""Fields with which a request is not answered from memory without looking closer."""
+"""Fields that keep a request from being answered from memory at once."""
 
 
 def field_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
-    """The value of a field, its lines combined to one list (section 5.3); empty when there is none."""
+    """The value of a field, its lines combined into one list (section 5.3); empty if it is missing."""
     return ", ".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
@@ -203,16 +203,16 @@ def has_already(headers: Iterable[tuple[bytes, bytes]], etag: str) -> bool:
 
 
 def wanted_range(headers: Collection[tuple[bytes, bytes]], etag: str) -> str:
-    """The value of ``Range``; empty when there is none, or when ``If-Range`` is not this ETag (13.1.5)."""
+    """The value of ``Range``; empty if it is missing, or if ``If-Range`` is not this ETag (13.1.5)."""
     is_the_same = (field_value(headers, b"if-range") or etag).strip() == etag
     return field_value(headers, b"range") if is_the_same else ""
 
 
 def must_match(headers: Iterable[tuple[bytes, bytes]], etag: str) -> None:
-    """Raise PreconditionFailed when ``If-Match`` asks for other representations than that of the ETag."""
+    """Raise PreconditionFailed when ``If-Match`` does not name the ETag."""
     wanted = field_value(headers, b"if-match")
     if wanted and not etag_matches(wanted, etag, is_strong=True):
         raise PreconditionFailed(
-            f"what is here has the ETag {etag}, and not the one of If-Match",
+            f"the file here has the ETag {etag}, not the one of If-Match",
             hint="it has changed since; ask for it without If-Match",
         )

@@ -1,17 +1,17 @@
 """Checks of passwords: one bounded queue per process, in which strangers wait and known people do not.
 
-A check takes a tenth of a second of a processor and 64 MiB on purpose, so whoever sends passwords, right or
-wrong, must not be able to make others wait for theirs. In this order:
+A check takes a tenth of a second of a processor and 64 MiB on purpose, so clients that send passwords, right
+or wrong, must not be able to make others wait. The rules, in this order:
 
 1. a password that was right before passes at once, whatever else goes on;
-2. one that was wrong before is wrong at once: a script that sends an old password for ever costs nothing;
+2. one that was wrong before is wrong at once: a script that keeps sending an old password costs nothing;
 3. after wrong passwords for this user, or from this address, nothing is checked for a while
    (``domain.people.passwords`` says how long);
-4. everything else waits for its turn. The queue is short, and no address may fill it alone;
-5. a check that nobody waits for any more, because its clients have left, is taken out of the queue.
+4. every other password waits for its turn. The queue is short, and no address can fill it alone;
+5. a check whose clients have all left is taken out of the queue.
 
-What was right or wrong is remembered by a digest with a key that only this process has, together with the
-hash of the password that counted then: with another password, or a disabled user, it is worth nothing.
+Results are remembered under a keyed digest, whose key only this process has, together with the hash of the
+password that counted then: after a change of password, or for a disabled user, they no longer apply.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ MOST_REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class Attempt:
-    """Somebody who wants to sign in."""
+    """An attempt to sign in."""
 
     name: str
     account: Account | None
-    """Of the user with that name; ``None``: there is none who has a password."""
+    """The account of that name; ``None`` if no such user has a password."""
     passwords: tuple[str, ...]
-    """What the client may have meant; one of them has to be right."""
+    """Possible readings of the header; one of them must be right."""
     address: str
-    """Where it comes from."""
+    """The client's address."""
 
 
 @dataclass(eq=False)
@@ -70,7 +70,7 @@ class _Check:
 
 
 class PasswordChecks:
-    """Tells whether passwords are right; one per process, ended with ``close``."""
+    """Checks passwords; one per process, ended with ``close``."""
 
     def __init__(
         self,
@@ -90,15 +90,15 @@ class PasswordChecks:
         self._under_way: dict[tuple[bytes, str], tuple[_Check, asyncio.Task[bool]]] = {}
 
     async def must_be_right(self, attempt: Attempt, receive: Receive | None) -> None:
-        """Return when the password is right.
+        """Return if the password is right, and raise otherwise.
 
         Args:
             attempt: who wants to sign in.
-            receive: tells when the client has left; ``None``: it cannot be asked.
+            receive: tells when the client has left; ``None`` if it must not be called.
 
         Raises:
-            Unauthorized: it is wrong, or there is no such user: nobody learns which.
-            TooManyAttempts: it was not checked; the client may come again.
+            Unauthorized: the password is wrong, or there is no such user; the message does not tell which.
+            TooManyAttempts: it was not checked; the client may try again.
             InvalidInput: the client has left.
         """
         expected = "" if attempt.account is None else attempt.account.password_hash
@@ -114,14 +114,14 @@ class PasswordChecks:
             raise _wrong()
 
     async def close(self) -> None:
-        """Break off what waits."""
+        """Cancel the checks that are waiting."""
         tasks = [task for _, task in self._under_way.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _outcome(self, key: tuple[bytes, str], attempt: Attempt, receive: Receive | None) -> bool:
-        """Whether the password is right, as soon as its turn has come; one check for all who send it."""
+        """Whether the password is right, once its turn has come; one check serves all who send it."""
         check, task = self._under_way.get(key) or self._begin(key, attempt)
         check.clients += 1
         leaving = asyncio.create_task(departure(receive)) if receive is not None else None
@@ -132,14 +132,14 @@ class PasswordChecks:
                 leaving.cancel()
             check.clients -= 1
             if not check.clients and not check.has_begun and not task.done():
-                del self._under_way[key]  # at once: whoever comes now begins anew
+                del self._under_way[key]  # at once: a client that comes now starts a new check
                 task.cancel()
         if not task.done():
             raise InvalidInput("the request was broken off by its client")
         return task.result()
 
     def _begin(self, key: tuple[bytes, str], attempt: Attempt) -> tuple[_Check, asyncio.Task[bool]]:
-        """A new check at the end of the queue; raises TooManyAttempts when that is full."""
+        """A new check at the end of the queue; raises TooManyAttempts if the queue is full."""
         waiting = [check.attempt.address for check, _ in self._under_way.values() if not check.has_begun]
         if len(waiting) >= MOST_WAITING or waiting.count(attempt.address) >= MOST_WAITING_OF_ADDRESS:
             raise TooManyAttempts(
@@ -153,7 +153,7 @@ class PasswordChecks:
 
     def _ended(self, key: tuple[bytes, str], task: asyncio.Task[bool]) -> None:
         if not task.cancelled():
-            task.exception()  # told to those who wait; where nobody does, there is nobody to tell
+            task.exception()  # waiting clients get the error; if nobody waits, nobody needs it
         if key in self._under_way and self._under_way[key][1] is task:
             del self._under_way[key]
 
@@ -175,7 +175,7 @@ class PasswordChecks:
         return False
 
     def _right_one(self, attempt: Attempt) -> str | None:
-        """The password that is right; checked without an account too, so that time tells nothing."""
+        """The right password; also checked if there is no account, so that timing tells nothing."""
         found = (password for password in attempt.passwords if self._is_right(attempt.account, password))
         return next(found, None)
 

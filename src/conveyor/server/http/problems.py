@@ -1,11 +1,11 @@
 """Errors as answers: problem+json (RFC 9457) for programs, plain text for the clients that upload.
 
-An error of ours says what happened and what to do next. Anything else is a bug: it is logged with its
-traceback and answered 500 with the id of the log line, never with its text.
+An error of ours says what happened and what to do next. Any other error is a bug: it is logged with its
+traceback and answered with 500 and the id of the log line, never with its text.
 
-Of paths that lead nowhere it is said which real one was most likely meant: people mistype a word or leave a
-part out, and their installer shows them the hint of the 404. A shape is a path with names in place of what
-differs: ``/INDEX/simple/PROJECT/``, ``/projects/{project}``.
+For a path that leads nowhere, the hint names the real path that was most likely meant: people mistype a word
+or leave a part out, and their installer shows them the hint of the 404. A shape is a path with names in place
+of its variable parts: ``/INDEX/simple/PROJECT/``, ``/projects/{project}``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHALLENGE = (b"www-authenticate", b'Basic realm="conveyor"')
 
 
 def as_error(error: BaseException, *, path: str) -> ConveyorError:
-    """The error itself when it is one of ours; anything else is logged and becomes an UnexpectedError."""
+    """The error itself if it is one of ours; any other is logged and becomes an UnexpectedError."""
     if isinstance(error, ConveyorError):
         return error
     log_id = secrets.token_hex(6)
@@ -57,12 +57,12 @@ def as_error(error: BaseException, *, path: str) -> ConveyorError:
 
 
 def store_url(scope: Scope) -> str:
-    """How people reach this store: its public URL, else as this request did; without a slash at its end."""
+    """The store's public URL, or else the URL that this request used; without a slash at its end."""
     return str(scope.get("state", {}).get("public_url") or root_url(scope)).rstrip("/")
 
 
 def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
-    """The error of a request whose path answers other methods only."""
+    """The error of a request whose path answers only other methods."""
     listed = ", ".join(allowed)
     is_upload = scope["method"] == "POST" and not scope["path"].startswith("/api/")
     return MethodNotAllowed(
@@ -75,7 +75,7 @@ def method_not_allowed(scope: Scope, *allowed: str) -> MethodNotAllowed:
 def problem(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, bytes]:
     """Status, headers and body of an error as ``application/problem+json``.
 
-    A command in its hint works on the store at ``store_url``.
+    Commands in its hint name the store at ``store_url``.
     """
     told = problem_of(error)
     placed = replace(told, hint=with_store(told.hint, "--url", store_url))
@@ -84,10 +84,10 @@ def problem(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, byte
 
 
 def plain(error: ConveyorError, *, store_url: str) -> tuple[int, Headers, bytes]:
-    """The same as plain text: what happened, one line per fault, and the hint; twine and uv show it so."""
+    """The same as plain text, as twine and uv show it: the message, one line per fault, and the hint."""
     lines = [error.named_message]
     if isinstance(error, InvalidInput) and error.faults:
-        # A message about a single fault repeats it; of several, each has a line of its own.
+        # The message already contains a single fault; each of several has a line of its own.
         lines = [error.named_message, *(fault for fault in error.faults if fault not in error.message)]
     if error.hint:
         lines.append(f"hint: {with_store(error.hint, '--url', store_url)}")
@@ -136,22 +136,22 @@ SHAPES = (
 )
 HINT_OF_UPLOADS = "uploads go to /INDEX/legacy/, such as /unstable/legacy/"
 _MOST_PARTS, _LONGEST_PART = 8, 40
-"""What is compared of a path; comparing takes time that grows with it."""
+"""How much of a path is compared, because the time to compare grows with it."""
 _LEAST_SCORE = 0.6
 
 
 def hint_of_path(path: str) -> str:
-    """What to ask for instead of a path at which there is nothing, in one line."""
+    """What to ask for instead of a path that leads nowhere, in one line."""
     shape = nearest_shape(path, SHAPES)
     meant = f"a project's page is {PROJECT_PAGE}" if shape is None else f"did you mean {shape}"
     return f"{meant}; / lists the indexes of this store"
 
 
 def nearest_shape(path: str, shapes: Iterable[str]) -> str | None:
-    """The shape whose words stand in the path, or nearly so, and that is about as long; ``None``: none."""
+    """The shape most like the path in words and length; ``None`` if no shape is like it."""
     parts = [part[:_LONGEST_PART] for part in path.strip("/").split("/", _MOST_PARTS)[:_MOST_PARTS]]
     scores = {shape: _score(parts, shape) for shape in shapes}
-    # Of equals the last of the alphabet: shapes may come as a set, and the answer is the same in any order.
+    # Ties go to the last in the alphabet: shapes may come as a set, and the order must not matter.
     nearest = max(scores, key=lambda shape: (scores[shape], shape))
     return nearest if scores[nearest] >= _LEAST_SCORE else None
 
@@ -159,7 +159,7 @@ def nearest_shape(path: str, shapes: Iterable[str]) -> str | None:
 def _score(parts: list[str], shape: str) -> float:
     wanted = shape.strip("/").split("/")
     words = [word for word in wanted if not (word.isupper() or word.startswith("{"))]
-    # A shape without words, such as "/", is nothing that a path resembles.
+    # A shape without words, such as "/", resembles no path.
     found = sum(_found(word, parts) for word in words) / len(words) if words else 0.0
     return found - 0.1 * abs(len(wanted) - len(parts))
 

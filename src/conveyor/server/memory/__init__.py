@@ -1,1 +1,1 @@
-"""What a process keeps in memory, and how it learns that it is out of date."""
+"""Data that a process keeps in memory, and how it learns that it is out of date."""

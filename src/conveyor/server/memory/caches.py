@@ -2,13 +2,13 @@
 
 One number decides: the serial of the newest change that was taken into account here. As long as it equals
 the store's newest serial (two words of shared memory), everything kept is as new as the catalogue. When it
-does not, the events in between are read once and what they touch is dropped (rule 3 of the design).
+does not, the events in between are read once and the answers they touch are dropped (rule 3 of the design).
 
-An answer carries the serial of the snapshot it was made from. One that is older than what was dropped
-meanwhile is sent, but not kept: the drop that it needed may be past already.
+An answer carries the serial of the snapshot it was made from. If it is older than the newest drop, it is sent
+but not kept: the drop that would have removed it may already have happened.
 
-The event loop alone changes what is kept. Other threads may look: ``is_current`` and ``Cache.get`` read, and
-leave nothing behind but a mark that an answer was of use.
+Only the event loop changes the caches. Other threads may look: ``is_current`` and ``Cache.get`` only read,
+apart from a mark that an answer was used.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Kept(Protocol):
-    """What a cache has to know of an answer."""
+    """The facts about an answer that a cache needs."""
 
     is_used: bool
     """Whether it was looked up since it was last weighed against the others."""
 
     @property
     def project(self) -> str | None:
-        """The project whose changes touch it; ``None``: a list of projects."""
+        """The project whose changes touch it; ``None`` for a list of projects."""
 
     @property
     def serial(self) -> int:
@@ -48,11 +48,11 @@ class Kept(Protocol):
 Answer = TypeVar("Answer", bound=Kept)
 
 OVERHEAD_BYTES = 1024
-"""What an entry weighs beside what it says itself: keys, marks, places in tables (measured: 790 bytes)."""
+"""Memory of an entry besides its own size: keys, marks, places in tables (measured: 790 bytes)."""
 
 
 class Cache(Generic[Answer]):
-    """Answers by path; when there are too many bytes, those go that were not used since their last turn."""
+    """Answers by path; when they take too many bytes, those not used since their last turn are dropped."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -62,14 +62,14 @@ class Cache(Generic[Answer]):
         self._weights: dict[str, int] = {}
 
     def get(self, path: str) -> Answer | None:
-        """What is kept for a path."""
+        """The answer kept for a path."""
         entry = self._entries.get(path)
         if entry is not None:
             entry.is_used = True
         return entry
 
     def put(self, path: str, answer: Answer) -> None:
-        """Keep an answer, or weigh one again that has grown."""
+        """Keep an answer, or weigh again one that has grown."""
         self.drop(path)
         weight = answer.weight_bytes + OVERHEAD_BYTES
         if weight > self._limit_bytes:
@@ -87,7 +87,7 @@ class Cache(Generic[Answer]):
                 self.drop(oldest)
 
     def drop(self, path: str) -> None:
-        """Forget a path; one that is not kept is fine."""
+        """Forget a path, if it is kept."""
         answer = self._entries.pop(path, None)
         if answer is None:
             return
@@ -98,7 +98,7 @@ class Cache(Generic[Answer]):
             del self._paths[answer.project]
 
     def apply(self, touched: Touched) -> None:
-        """Drop what changes have touched since it was made; lists of projects (``None``) by any change."""
+        """Drop answers that changes have touched; any change touches lists of projects (``None``)."""
         if touched.projects:
             self._drop_older(None, max(touched.projects.values()))
         for project, serial in touched.projects.items():
@@ -141,7 +141,7 @@ class Freshness:
         return self._newest.peek() == self.applied
 
     async def catch_up(self) -> None:
-        """Drop what has changed before this call; returns at once when nothing has. Raises StorageFailed."""
+        """Drop answers outdated by changes before this call; quick if there are none. Raises StorageFailed."""
         before = self.applied
         newest = await self._newest.read()
         if newest == self.applied:

@@ -1,6 +1,6 @@
 """Work that several clients wait for: done once at a time for each key, and logged when it fails.
 
-A client that leaves does not stop it: the next one that asks finds it under way, or done.
+A client that leaves does not stop it: the next one finds it under way, or done.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Result = TypeVar("Result")
 
 
 class UnderWay(Protocol):
-    """Work that others may join: whatever it shows of itself meanwhile, its task says when it ends."""
+    """Work that others may join; whatever else it offers, its task tells when it ends."""
 
     @property
     def task(self) -> asyncio.Task[Any]:
-        """What does it."""
+        """The task that does the work."""
 
 
 Work = TypeVar("Work", bound=UnderWay)
@@ -41,11 +41,11 @@ class Flight(Generic[Result]):
     """By ``time.monotonic``."""
 
     async def landed(self) -> Result:
-        """Its result, when it is there; whoever waits may be cancelled without touching it."""
+        """Its result; cancelling a waiting caller does not affect the work."""
         return await asyncio.shield(self.task)
 
     async def landed_within(self, seconds: float) -> bool:
-        """Whether it succeeded before it was so many seconds old; ``False`` also when it goes on."""
+        """Whether it succeeded within so many seconds of its start; ``False`` too if it is still running."""
         left = self.started + seconds - time.monotonic()
         done, _ = await asyncio.wait({self.task}, timeout=max(left, 0.0))
         return bool(done) and not self.has_failed
@@ -60,17 +60,17 @@ class Flights:
     """Work of one kind under way in one process: at most one for each key."""
 
     def __init__(self, *, is_logged: bool = True) -> None:
-        """``is_logged``: failures are; not where they are ordinary and everybody who waits is told."""
+        """``is_logged``: log failures; off where they are ordinary and all waiting callers get the error."""
         self._by_key: dict[Hashable, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._is_logged = is_logged
 
     def join(self, key: Hashable, begin: Callable[[], Coroutine[Any, Any, Result]]) -> Flight[Result]:
-        """The work under way for a key, or what ``begin`` makes."""
+        """The work under way for a key, or new work from ``begin``."""
         return self.board(key, lambda: Flight(asyncio.create_task(begin()), time.monotonic()))
 
     def board(self, key: Hashable, start: Callable[[], Work]) -> Work:
-        """The work under way for a key, or what ``start`` starts; always of the same class for a key."""
+        """The work under way for a key, or new work from ``start``; always of the same class for a key."""
         work: Work | None = self._by_key.get(key)
         if work is None:
             work = self._by_key[key] = start()
@@ -86,7 +86,7 @@ class Flights:
         return task
 
     async def close(self) -> None:
-        """Break off everything; it is begun anew when it is asked for again."""
+        """Cancel everything; work begins again when somebody asks for it."""
         tasks = [*self._background, *(work.task for work in self._by_key.values())]
         for task in tasks:
             task.cancel()
@@ -97,11 +97,11 @@ class Flights:
         if self._is_logged:
             _note_failure(ended)
         elif not ended.cancelled():
-            ended.exception()  # known now: the event loop need not complain that nobody asked
+            ended.exception()  # retrieved, so that the event loop does not complain that nobody did
 
 
 def _note_failure(ended: asyncio.Task[Any]) -> None:
-    """Log it, also when clients that waited have gone: one of ours in a line, a bug with its traceback."""
+    """Log the error, even if all clients have left: ours in one line, a bug with its traceback."""
     error = None if ended.cancelled() else ended.exception()
     if error is None:
         return

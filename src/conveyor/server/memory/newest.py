@@ -1,9 +1,9 @@
 """The newest serial, for handlers: known at once from shared memory, or asked of the database in a thread.
 
-A request may only rely on a serial that was asked for *after* the request arrived; else a change that was
-acknowledged just before it could be missing from its answer (rule 3 of the design). So who comes while a
-question is under way does not get its answer, but waits for the next one, together with everybody else who
-came meanwhile. There is one question at a time, however many requests wait, and the event loop never does.
+A request must only rely on a serial that was asked for *after* the request arrived; else a change that was
+acknowledged just before it could be missing from its answer (rule 3 of the design). So a request that comes
+while a query is under way does not use its result, but waits for the next query, together with all others
+that came meanwhile. There is one query at a time, however many requests wait; the event loop never waits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Newest:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # A thread of its own: those that everybody shares may all be busy with uploads.
+        # A thread of its own: the shared threads may all be busy with uploads.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="newest-serial")
         self._asked: asyncio.Task[int] | None = None
-        """The question under way; its answer is too old for whoever comes now."""
+        """The query under way; its result is too old for requests that come now."""
         self._next: asyncio.Task[int] | None = None
-        """The question that waits for it to end, and for which everybody may still wait."""
+        """The next query, which begins when that one ends; requests can still join it."""
 
     def peek(self) -> int | None:
         """The newest serial, if it is known without asking; for any thread."""
@@ -50,5 +50,5 @@ class Newest:
         return await asyncio.get_running_loop().run_in_executor(self._thread, newest_change, self._store)
 
     def close(self) -> None:
-        """End the thread, after the question under way."""
+        """End the thread, after the query under way."""
         self._thread.shutdown()

@@ -1,1 +1,1 @@
-"""Files and pages of an upstream: asked for when they are due, sent on while they arrive."""
+"""Files and pages of an upstream: fetched when needed, sent on while they arrive."""

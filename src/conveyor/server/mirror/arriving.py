@@ -1,8 +1,8 @@
 """Answers for a mirrored file that is not here yet: it is sent on while it is received.
 
-HEAD asks its server for the size and fetches nothing. One range is sent as its bytes arrive, but none of it
-counts as whole before the file was verified: see ``downloads``. A client that goes away is noticed, because
-its download may then end.
+HEAD asks the file's server for the size and fetches nothing. A single range is sent as its bytes arrive, but
+it is not completed before the file is verified: see ``downloads``. The departure of a client is noticed,
+because its download may then end.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ async def send_arriving(
     file: MirroredFile,
     mirroring: Mirroring,
 ) -> bool:
-    """Send a file while it is received; false: it is stored now, nothing was sent, answer as for any other.
+    """Send a file while it is received; returns false if it is now stored and nothing was sent.
 
     Raises:
-        UpstreamFailed, NotFound, StorageFailed, PreconditionFailed: before the answer begins; in its middle
-            it is broken off.
+        UpstreamFailed, NotFound, StorageFailed, PreconditionFailed: before the answer begins; later the
+            answer is broken off.
     """
     headers = file_headers(found.sha256, found.filename, is_public=found.is_public)
     asked, etag = scope["headers"], f'"{found.sha256 or ""}"'
-    # 1. what needs no bytes
+    # 1. answers that need no bytes
     must_match(asked, etag)
     if has_already(asked, etag):
         await send_head(send, 304, without_type(headers))
@@ -63,7 +63,7 @@ async def send_arriving(
         if not wanted:
             await _send(send, follower, 200, [*headers, *length_header(follower.size_bytes)])
             return True
-        # 3. one range of a known size as it arrives; anything else when the file is here
+        # 3. one range of a known size as it arrives; all other ranges once the file is here
         size_bytes = follower.size_bytes
         ranges = parse_ranges(wanted, size_bytes) if size_bytes is not None else None
         if size_bytes is None or ranges is None or len(ranges) != 1:
@@ -85,7 +85,7 @@ async def _send(
     start: int = 0,
     end: int | None = None,
 ) -> None:
-    """Answer from the first bytes on: a short file that is wrong is an error, not a broken answer."""
+    """Begin the answer with the first bytes, so that a short, wrong file is an error, not a broken answer."""
     begin = {"type": "http.response.start", "status": status, "headers": headers}
     has_begun = False
     async for chunk in follower.chunks(start, end):

@@ -1,12 +1,12 @@
 """A mirrored file on its way: received once, hashed while it is written, sent on to everybody who waits.
 
-Who follows a download gets the bytes as they arrive, but the last few of what was asked for only when digest
-and length were found right and the file is stored: a file that is not what its page says is cut off before
-its end, so that no client takes it for whole, and nothing of it is kept.
+Followers of a download get the bytes as they arrive, but the last few only when digest and length have proved
+right and the file is stored: a file that differs from its page's statement is cut off before its end, so that
+no client mistakes it for the whole file, and nothing of it is kept.
 
-A download goes on as long as somebody follows it, and a little longer: a client that was cut off comes back
-for the rest within seconds. One that nobody comes back for ends, unless it is nearly done, and leaves nothing
-behind; else every client that breaks off would leave the store fetching gigabytes for nobody.
+A download continues as long as somebody follows it, and a little longer, because a client that was cut off
+comes back for the rest within seconds. If nobody comes back, it ends and leaves nothing behind, unless it is
+nearly done; otherwise every client that breaks off would leave the store fetching gigabytes for nobody.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from conveyor.upstream import Upstream
 
 HELD_BACK_BYTES = 1024
-"""Not sent on before the whole file was verified."""
+"""The last bytes, not sent on before the whole file is verified."""
 
 SENT_AT_ONCE_BYTES = 128 * 1024
 """The server below keeps several of these for a client that reads slowly."""
 
 LINGER_SECONDS = 60.0
-"""How long a download goes on without a follower."""
+"""How long a download continues without a follower."""
 
 NEARLY_DONE_BYTES = 64 * 1024 * 1024
-"""With no more than this to come, a download goes on to its end."""
+"""With no more than this to come, a download continues to its end."""
 
 
 class Downloads:
@@ -56,7 +56,7 @@ class Downloads:
         limit_bytes: int,
         on_stored: Callable[[MirroredFile], None],
     ) -> None:
-        """``limit_bytes``: the largest file that is kept; ``on_stored`` is told of each that is."""
+        """``limit_bytes``: the largest file that is kept; ``on_stored`` is called with each stored file."""
         self._store = store
         self._upstream = upstream
         self._limit_bytes = limit_bytes
@@ -71,7 +71,7 @@ class Downloads:
             yield follower
 
     async def close(self) -> None:
-        """Break off everything; it is begun anew when it is asked for again."""
+        """Cancel every download; one begins again when somebody asks for its file."""
         await self._flights.close()
 
     def _begin(self, file: MirroredFile) -> Download:
@@ -85,19 +85,19 @@ class Downloads:
 
 
 class Download:
-    """One file being received, as its followers see it."""
+    """A file being received, as its followers see it."""
 
     def __init__(self, store: Store, upstream: Upstream, file: MirroredFile, *, limit_bytes: int) -> None:
         self.file = file
-        """As it is known now: with its digest, once it is stored."""
+        """The file as known now: with its digest, once it is stored."""
         self.size_bytes = file.size_bytes
-        """Known for certain once it has begun; ``None``: its server does not say."""
+        """Certain once the download has begun; ``None`` if the file's server does not state it."""
         self.received_bytes = 0
         self.has_begun = False
         self.is_stored = False
         """Whether it was verified and is among the blobs."""
         self.error: Exception | None = None
-        """What ended it, if it failed."""
+        """The error that ended it, if it failed."""
         self._store = store
         self._upstream = upstream
         self._limit_bytes = limit_bytes
@@ -119,19 +119,19 @@ class Download:
             self._close_reader()
 
     async def progress(self) -> None:
-        """Wait until something is new; raises what ended it."""
+        """Wait for progress; raises the error that ended the download."""
         if self.error is None:
             await self._progress.wait()
         if self.error is not None:
             raise self.error
 
     def wake(self) -> None:
-        """Let everybody look who waits for progress."""
+        """Wake everybody who waits for progress."""
         self._progress.set()
         self._progress = asyncio.Event()
 
     def read(self, position: int, size: int) -> bytes:
-        """Bytes that were received already; raises StorageFailed."""
+        """Bytes that have already been received; raises StorageFailed."""
         if self._reader is None:  # it ended before this follower came
             with self._store.blobs.open(self.file.place) as blob:
                 blob.seek(position)
@@ -160,7 +160,7 @@ class Download:
         def write(chunk: bytes) -> None:
             temporary.write(chunk)
             with storage_errors(f"{self.file.filename} cannot be written to disk"):
-                temporary.file.flush()  # what is received can be read by followers
+                temporary.file.flush()  # so that followers can read the received bytes
             hashing.update(chunk)
 
         self._check_size(self.size_bytes)
@@ -188,7 +188,7 @@ class Download:
             )
 
     def _check_arrived(self, received: int) -> None:
-        """Go on, or raise UpstreamFailed: it sends more than it said, or nobody wants it any more."""
+        """Raise UpstreamFailed if upstream sends more than it announced, or nobody wants the file now."""
         if self.size_bytes is not None and received > self.size_bytes:
             raise UpstreamFailed(
                 f"upstream sends more than the announced {self.size_bytes} bytes for {self.file.filename}"
@@ -214,16 +214,16 @@ class Follower:
 
     @property
     def size_bytes(self) -> int | None:
-        """The size of the file, certain after ``begun``; ``None``: its server does not say."""
+        """The size of the file, certain after ``begun``; ``None`` if its server does not state it."""
         return self._download.size_bytes
 
     @property
     def file(self) -> MirroredFile:
-        """The file as it is known now; with its digest after ``stored``."""
+        """The file as known now; with its digest after ``stored``."""
         return self._download.file
 
     def leave(self) -> None:
-        """Wait for nothing more: whatever is waited for returns at once."""
+        """Stop waiting: every wait returns at once."""
         self.has_left = True
         self._download.wake()
 
@@ -239,7 +239,7 @@ class Follower:
         """The bytes from ``start`` to ``end`` (excluded; ``None``: all), as they arrive.
 
         Raises:
-            UpstreamFailed, StorageFailed: in the middle, when the file turns out wrong.
+            UpstreamFailed, StorageFailed: even in the middle, if the file turns out wrong.
         """
         position = start
         while True:
@@ -255,7 +255,7 @@ class Follower:
         return self._download.is_stored or self._sendable(end) > position
 
     def _sendable(self, end: int | None) -> int:
-        """Up to where bytes may be sent now."""
+        """The position up to which bytes may be sent now."""
         received = self._download.received_bytes
         asked = received if end is None else min(received, end)
         if self._download.is_stored:

@@ -1,9 +1,9 @@
-"""The mirrors of one process: asks the upstream for pages when that is due, and hands what comes on.
+"""The mirrors of one process: ask upstream for pages that are no longer fresh, and store the answers.
 
-Each thing is asked for once at a time, however many clients wait for it (``flights``). An upstream that is
-slow or fails costs a client that can be answered from memory at most ``STALE_AFTER_SECONDS``; one that asks
-to be left alone is left alone. What upstream has not is remembered in memory only, and only so much of it:
-anybody may ask for any name.
+Each page is asked for once at a time, however many clients wait for it (``flights``). If upstream is slow or
+fails, a client for whom an older page is here waits at most ``STALE_AFTER_SECONDS``; an upstream that asks to
+be left alone is left alone. Names that upstream does not have are remembered in memory only, and only a
+limited number of them, because anybody may ask for any name.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ STALE_AFTER_SECONDS = 3.0
 """How long a client waits for a fresh page when an older one is here."""
 
 RETRY_AFTER = timedelta(seconds=30)
-"""How long an upstream that failed is left alone where an older page is here."""
+"""How long an upstream that failed is left alone if an older page is here."""
 
 MOST_PAUSES = 10_000
-"""Projects of which it is remembered that upstream need not be asked now: some 3 MB."""
+"""How many projects are remembered for which upstream need not be asked now: some 3 MB."""
 
 
 class Mirroring:
-    """What one process asks of the upstream, and what it remembers of the answers."""
+    """The requests of one process to upstream, and its memory of the answers."""
 
     def __init__(self, store: Store, upstream: Upstream, *, file_limit_bytes: int) -> None:
         """``file_limit_bytes``: how large a mirrored file may be."""
@@ -61,24 +61,24 @@ class Mirroring:
         self.sidecars = Sidecars(store, upstream, self._flights, self.downloads)
 
     async def close(self) -> None:
-        """Break off what is under way and close the connections; it is begun anew when asked for again."""
+        """Cancel the requests under way and close the connections; both begin again when needed."""
         await self._flights.close()
         await self.downloads.close()
         await self._upstream.close()
 
     def paused_until(self, index: str, project: str) -> datetime | None:
-        """Until when the upstream need not be asked for a project again; ``None``: it may be asked now.
+        """Until when the upstream need not be asked for a project again; ``None`` if it may be asked now.
 
-        So it is after it failed or where an older page is here, and when it had no such project.
+        It need not be asked for a while after it failed, if an older page is here, or had no such project.
         """
         until = self._pauses.get((index, project))
         return until if until is not None and until > self._store.clock() else None
 
     async def freshen(self, project: NormalizedName, due: DueMirror) -> None:
-        """Bring what is remembered of a project up to date, or leave it when that fails or takes too long.
+        """Bring the stored page of a project up to date, or leave it if that fails or takes too long.
 
         Raises:
-            UpstreamFailed: and nothing is remembered that could be shown instead.
+            UpstreamFailed: it failed, and there is no stored page to show instead.
         """
         busy = self._busy()
         if busy is not None and due.known is None:
@@ -125,7 +125,7 @@ class Mirroring:
             await self.sizes.fill(due.index, project, missing)
 
     def _busy(self) -> UpstreamBusy | None:
-        """The error to answer while the upstream wants to be left alone; ``None``: it may be asked."""
+        """The error to answer with while the upstream wants to be left alone; ``None`` if it may be asked."""
         if self._rest is None:
             return None
         until, busy = self._rest
@@ -150,13 +150,13 @@ class PageFinder:
         self._mirroring = mirroring
 
     async def find(self, index: str, project: NormalizedName, reader: Identity | None = None) -> FoundPage:
-        """The page of a project as readers of an index see it; that the caller is one, is checked before.
+        """The page of a project as readers of an index see it; the caller has been checked to be a reader.
 
-        ``reader``: one who may not read all of it; ``None``: others. What is shown may be older than it
-        should be: then ``fresh_until`` says when asking again makes sense.
+        ``reader`` is a caller who may not read the whole index; ``None`` stands for all other readers. The
+        page may be older than it should be: then ``fresh_until`` says when it is worth asking again.
 
         Raises:
-            NotFound: there is no such index, or no such project in sight of it.
+            NotFound: there is no such index, or it shows no such project.
             UpstreamFailed: a mirror was never asked for the project and cannot be asked now.
         """
         found = await asyncio.to_thread(find_page, self._store, index, project, reader)

@@ -1,8 +1,8 @@
-"""What stands beside a mirrored file: its core metadata (PEP 658) and its provenance (PEP 740).
+"""Sidecars of a mirrored file: its core metadata (PEP 658) and its provenance (PEP 740).
 
-Fetched when somebody asks for it first, then kept. Metadata comes from upstream if upstream has it beside the
-file, else out of the file itself: of a wheel a few kilobytes suffice; a whole sdist is never fetched for it.
-A file of which upstream names no SHA-256 is downloaded first.
+They are fetched on the first request, then kept. Metadata comes from upstream if upstream offers it beside
+the file, else from the file itself: a few kilobytes of a wheel suffice, and a whole sdist is never fetched
+for it. A file whose SHA-256 upstream does not state is downloaded first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from conveyor.upstream import Upstream
 
 METADATA_PARTS = 8
-"""Parts of a wheel fetched for its metadata before its structure is called hopeless."""
+"""How many parts of a wheel are fetched for its metadata before giving up."""
 
 
 class Sidecars:
@@ -48,8 +48,8 @@ class Sidecars:
         """The digest of a mirrored file's core metadata, which is among the blobs afterwards.
 
         Raises:
-            NotFound: it has none, or none that can be read; its page no longer says that it has.
-            UpstreamFailed: it cannot be had now.
+            NotFound: it has no readable metadata; its page no longer announces any.
+            UpstreamFailed: it cannot be fetched now.
         """
         if not file.has_metadata:
             raise NotFound(f"there is no metadata beside {file.filename}")
@@ -63,8 +63,8 @@ class Sidecars:
         """The digest of a mirrored file's provenance object, which is among the blobs afterwards.
 
         Raises:
-            NotFound: it has none.
-            UpstreamFailed: it cannot be had now.
+            NotFound: it has no provenance object.
+            UpstreamFailed: it cannot be fetched now.
         """
         file = await self._with_digest(file)
         if await self._is_here(file.provenance_sha256):
@@ -73,7 +73,7 @@ class Sidecars:
         return await self._flights.join(key, lambda: self._fetch_provenance(file)).landed()
 
     async def note_stored(self, file: MirroredFile) -> None:
-        """Take the metadata out of an sdist that has just been stored, if building cannot change it."""
+        """Extract the metadata of an sdist that has just been stored, if building cannot change it."""
         if file.is_wheel or file.has_metadata:
             return
         content = await asyncio.to_thread(static_metadata, self._store, file)
@@ -81,7 +81,7 @@ class Sidecars:
             await asyncio.to_thread(store_metadata, self._store, file, content)
 
     async def _with_digest(self, file: MirroredFile) -> MirroredFile:
-        """The file, downloaded first if nobody knows its digest: a sidecar is about certain bytes."""
+        """The file, downloaded first if its digest is unknown, because a sidecar is tied to its bytes."""
         if file.sha256 is not None:
             return file
         with self._downloads.follow(file) as follower:
@@ -112,7 +112,7 @@ class Sidecars:
             return None
 
     async def _metadata_inside(self, file: MirroredFile) -> bytes:
-        """What stands in the file itself; raises InvalidDistribution."""
+        """The metadata in the file itself; raises InvalidDistribution."""
         if not file.is_wheel:
             found = await asyncio.to_thread(static_metadata, self._store, file) if file.is_stored else None
             if found is None:
@@ -131,7 +131,7 @@ class Sidecars:
             return read_wheel_metadata(stream, filename=file.filename)
 
     async def _metadata_from_parts(self, file: MirroredFile) -> bytes | None:
-        """The metadata, read by ranges; ``None``: the file's server gives no parts."""
+        """The metadata, read by ranges; ``None`` if the file's server does not serve ranges."""
         part = await self._upstream.fetch_part(file, byte_range=f"-{TAIL_BYTES}")
         if part is None:
             return None

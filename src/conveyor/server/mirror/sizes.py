@@ -1,7 +1,7 @@
-"""Asks file servers for the sizes and times of files whose pages name none.
+"""Asks file servers for the sizes and times of files whose pages do not state them.
 
-The first answer about a project waits a moment for them; what takes longer is asked for behind it, and stored
-from time to time.
+The first answer about a project waits a moment for them; the others are asked for afterwards, in the
+background, and stored from time to time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ is all there are for most projects. An installer that resolves one project after
 there are projects."""
 
 SIZES_AT_ONCE = 64
-"""Questions under way while a client waits. A question takes about 80 ms on the way and 0.8 ms here: measured
+"""Requests under way while a client waits. One takes about 80 ms on the way and 0.8 ms here: measured
 with the public index, 32 gave 380 a second, 64 gave 700, 128 no more."""
 
 SIZES_AT_ONCE_BEHIND = 4
@@ -43,7 +43,7 @@ SIZES_STORED_EVERY_SECONDS = 5.0
 
 
 class Sizes:
-    """The questions of one process."""
+    """The size requests of one process."""
 
     def __init__(self, store: Store, upstream: Upstream, flights: Flights) -> None:
         self._store = store
@@ -53,12 +53,12 @@ class Sizes:
         self._asking_behind = asyncio.Semaphore(SIZES_AT_ONCE_BEHIND)
 
     async def of(self, file: MirroredFile) -> int | None:
-        """The size of one file, as its server says; ``None``: it does not say either."""
+        """The size of one file, as stated by its server; ``None`` if the server does not state it either."""
         facts = await self._upstream.file_facts(file)
         return facts.size_bytes
 
     async def fill(self, index: str, project: NormalizedName, files: Sequence[MirroredFile]) -> None:
-        """Store sizes of a project's files: as many as time allows before answering, the rest behind it."""
+        """Store sizes of a project's files: as many as time allows before the answer, the rest after it."""
         facts: list[FileFacts] = []
         asking = self._flights.behind(self._ask(files, facts))
         await asyncio.wait({asking}, timeout=SIZES_SECONDS)

@@ -43,7 +43,7 @@ class JsonApi:
         authenticator: Authenticator,
         public_url: str | None,
     ) -> None:
-        """``public_url`` is the store's own, with a slash at its end; ``None``: as each request names it."""
+        """``public_url``: the store's, with a slash at its end; ``None``: the URL that each request used."""
         self._store = store
         self._pages = pages
         self._mirroring = mirroring
@@ -54,7 +54,7 @@ class JsonApi:
         """One request; raises NotFound, Unauthorized, Forbidden, UpstreamFailed."""
         if scope["method"] not in ("GET", "HEAD"):
             raise method_not_allowed(scope, "GET", "HEAD")
-        # 1. who asks, and for what
+        # 1. the caller and the request
         identity = await self._authenticator.authenticate(scope, receive)
         scope["state"]["user"] = identity.name or None
         index = await asyncio.to_thread(get_index, self._store, identity, scope["index"])
@@ -71,7 +71,7 @@ class JsonApi:
         if not of_release:  # also of a quarantined project: what is withheld is not described either
             what = f"release {version}" if version is not None else "release"
             raise NotFound(f'there is no {what} of {project} in index "{index.name}"')
-        # 3. what the release says of itself
+        # 3. the release's own metadata
         document = project_document(
             found.page,
             version=shown,
@@ -84,7 +84,7 @@ class JsonApi:
         await _send(scope, send, body, is_private=found.index.is_private)
 
     async def _metadata(self, files: list[PageFile], identity: Identity) -> Mapping[str, Any]:
-        """Core metadata of a release, from the first file that has some; empty when none can be had."""
+        """Core metadata of a release, from the first file that has some; empty if there is no metadata."""
         for file in sorted(files, key=lambda file: not file.filename.endswith(".whl")):
             try:
                 found = await asyncio.to_thread(

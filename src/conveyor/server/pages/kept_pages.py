@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from conveyor.operations.indexes.pages import FoundList
 
 VARIANT_BYTES = 2048
-"""What a variant weighs beside its body: messages, headers, keys (measured: 1,850 bytes)."""
+"""Memory of a variant besides its body: messages, headers, keys (measured: 1,850 bytes)."""
 
 SMALLEST_COMPRESSED_BYTES = 1024
 """A smaller page fits into one packet as it is."""
@@ -95,7 +95,7 @@ class Variant:
 
 
 class Representations:
-    """Those that are kept of one page (RFC 9110, section 3.2): for whom, and until when they are fresh."""
+    """The kept variants of one page (RFC 9110, section 3.2), with their readers and their freshness."""
 
     __slots__ = (
         "fresh_until",
@@ -117,23 +117,23 @@ class Representations:
         self.project = project
         self.serial = found.serial
         self.fresh_until = fresh_until
-        """When a mirror is to be asked again; ``None``: never."""
+        """When a mirror must be asked again; ``None`` if never."""
         self.variants: dict[tuple[MediaType | None, str], Variant] = {}
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of everything rendered, and of what goes with it."""
+        """Bytes of all rendered variants and of the data kept with them."""
         return sum(variant.weight_bytes for variant in self.variants.values())
 
     def is_fresh(self, clock: Callable[[], datetime]) -> bool:
-        """Whether no mirror is to be asked before it is shown again."""
+        """Whether the page may be shown without asking a mirror."""
         return self.fresh_until is None or self.fresh_until > clock()
 
 
 def render_variant(
     found: FoundPage | FoundList, media: MediaType, coding: str, *, public_url: str
 ) -> Variant:
-    """A page rendered in one form and coding; takes a while for thousands of files."""
+    """A page rendered in one form and coding; this takes a while for thousands of files."""
     index, serial = found.index.name, found.serial
     if isinstance(found, FoundPage):
         render = render_project_json if media == JSON else render_project_html

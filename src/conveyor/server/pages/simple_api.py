@@ -1,9 +1,9 @@
 """The simple API's pages: bare ASGI, answered from memory as long as nothing has changed.
 
 The hot path is ``at_once``: is everything kept as new as the catalogue (two words of shared memory)? is this
-path kept, and may everybody read it? which form and coding does the client want? does it have that one
-already (304)? else here it is. All the rest is below ``__call__``: a catalogue that has to be asked,
-credentials, redirects, mirrors that are to be asked, rendering, compressing.
+path kept, and may everybody read it? which form and coding does the client want? does it already have that
+one (304)? If not, the kept reply is sent. Everything else is in ``__call__``: queries of the catalogue,
+credentials, redirects, requests to mirrors, rendering, compressing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from conveyor.server.pages.kept_pages import Variant
 
 CACHE_BYTES = 32 * 1024 * 1024
-"""Of rendered pages and what is kept with them, per process."""
+"""The limit per process for rendered pages and the data kept with them."""
 
 REMEMBERED_HEADERS = 1024
 LONGEST_REMEMBERED_HEADER = 512
@@ -59,7 +59,7 @@ class SimpleApi:
         authenticator: Authenticator,
         public_url: str,
     ) -> None:
-        """``public_url`` is the store's own, with a slash at its end: for links that may not be relative."""
+        """``public_url`` is the store's own, with a slash at its end, for links that cannot be relative."""
         self._store = store
         self._public_url = public_url
         self._pages = pages
@@ -70,14 +70,14 @@ class SimpleApi:
         self._making = Flights(is_logged=False)
 
     def at_once(self, scope: Scope) -> Reply | None:
-        """The reply when memory alone has it, and everybody may have it; ``None``: see ``__call__``.
+        """The reply from memory alone, if everybody may read the page; else ``None``, see ``__call__``.
 
-        Called by any thread; it waits for nothing.
+        Called by any thread; it never blocks.
         """
         return self._from_memory(scope) if self._freshness.is_current() else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: from memory if that is as new as the catalogue, else slowly."""
+        """Answer one request, from memory if that is as new as the catalogue, else slowly."""
         await self._freshness.catch_up()
         reply = self._from_memory(scope)
         if reply is not None:
@@ -102,8 +102,8 @@ class SimpleApi:
         return variant.reply(scope["method"], if_none_match)
 
     async def _slowly(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Everything that is not answered from memory."""
-        # 1. what is asked, and who asks
+        """Answer a request that the hot path cannot answer."""
+        # 1. the request and the caller
         if scope["method"] not in ("GET", "HEAD"):
             raise method_not_allowed(scope, "GET", "HEAD")
         accept, accept_encoding, if_none_match, _ = _asked(scope)
@@ -113,8 +113,8 @@ class SimpleApi:
             media = negotiate(None, format_parameter=wanted[-1])
         identity = await self._authenticator.authenticate(scope, receive)
         scope["state"]["user"] = identity.name or None
-        # 2. from memory. What is kept but not for this caller goes the way of what is not there: time tells
-        # nothing
+        # 2. from memory. A kept page that this caller may not read is treated like a missing one: timing
+        # tells nothing
         kept = self._kept(scope["path"], media, coding) if media is not None else None
         if kept is None or not reads_whole_page(kept[0].index, identity, kept[0].project):
             # 3. else from the catalogue
@@ -133,7 +133,7 @@ class SimpleApi:
         await send_reply(scope, send, variant.reply(scope["method"], if_none_match))
 
     def _kept(self, path: str, media: MediaType, coding: str) -> tuple[Representations, Variant] | None:
-        """A page in one form and coding, when it is kept and no mirror is to be asked."""
+        """A page in one form and coding, if it is kept and no mirror must be asked."""
         page = self._cache.get(path)
         if page is None or not page.is_fresh(self._store.clock):
             return None
@@ -141,7 +141,7 @@ class SimpleApi:
         return (page, variant) if variant is not None else None
 
     def _choose(self, accept: bytes, accept_encoding: bytes) -> tuple[MediaType | None, str]:
-        """Form and coding for two headers, remembered by their bytes: clients send few different ones."""
+        """Form and coding for two headers, cached by their bytes, because clients send few different ones."""
         choice = self._choices.get((accept, accept_encoding))
         if choice is None:
             codings = accept_encoding.decode("latin-1")
@@ -164,15 +164,15 @@ class SimpleApi:
     ) -> tuple[Representations, Variant]:
         """Read a page from the catalogue, render it in one form and coding, and keep it.
 
-        Of many clients that ask at once when a page has grown old, one makes it for all. A part of a page is
-        made for a reader alone, and not kept.
+        When many clients ask at once for an outdated page, one of them makes it for all. A part of a page is
+        made for a single reader and not kept.
         """
         if not reads_whole_page(index, identity, project):
             return await self._make_now(index.name, project, media, coding, identity)
         kept = self._kept(path, media, coding)
         if kept is not None:  # somebody was faster
             return kept
-        # A page made from an older state of the catalogue is not for those who ask after a change.
+        # A page made from an older state of the catalogue must not answer requests made after a change.
         key = (path, media, coding, self._freshness.applied)
         making = self._making.join(key, lambda: self._make_and_keep(path, index.name, project, media, coding))
         return await making.landed()
@@ -181,7 +181,7 @@ class SimpleApi:
         self, path: str, index: str, project: NormalizedName | None, media: MediaType, coding: str
     ) -> tuple[Representations, Variant]:
         page, variant = await self._make_now(index, project, media, coding, None)
-        # What is kept must be as new as what was made, before the two become one entry.
+        # The kept entry must be as new as the new variant before the two are merged.
         await self._freshness.catch_up()
         if self._freshness.may_keep(page.serial):
             kept = self._cache.get(path)
@@ -198,7 +198,7 @@ class SimpleApi:
         coding: str,
         reader: Identity | None,
     ) -> tuple[Representations, Variant]:
-        """A page with one variant; ``reader``: one who may not read all of it."""
+        """A page with one variant; ``reader`` is a caller who may not read the whole index."""
         found: FoundPage | FoundList
         if project is None:
             found = await asyncio.to_thread(find_list, self._store, index, reader)
@@ -212,7 +212,7 @@ class SimpleApi:
 
 
 def _asked(scope: Scope) -> tuple[bytes, bytes, bytes, bool]:
-    """``Accept``, ``Accept-Encoding`` and ``If-None-Match``; whether something is to be looked at closer."""
+    """``Accept``, ``Accept-Encoding``, ``If-None-Match``, and whether a field needs the ordinary path."""
     accept = accept_encoding = if_none_match = b""
     is_for_later = False
     for name, value in scope["headers"]:
@@ -228,10 +228,10 @@ def _asked(scope: Scope) -> tuple[bytes, bytes, bytes, bool]:
 
 
 def _target(scope: Scope) -> tuple[NormalizedName | None, bytes | None]:
-    """(project, ``None``) of a canonical path; (…, location) where the client is sent on.
+    """(project, ``None``) for a canonical path; (…, location) if the client is redirected.
 
-    The location is relative, so that it is right behind any proxy prefix; the query goes along. ``None`` as
-    project: the list of projects.
+    The location is relative, so that it is right behind any proxy prefix; it keeps the query. The project
+    ``None`` stands for the list of projects.
     """
     rest: str | None = scope["rest"]
     query = b"?" + scope["query_string"] if scope["query_string"] else b""

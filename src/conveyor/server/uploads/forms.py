@@ -1,7 +1,7 @@
 """Reads an upload's form while it arrives, in constant memory: fields are kept, the file passes through.
 
 Bytes go in with ``feed``; those of the file come out with ``take_file``, at once, to be written and hashed.
-Unknown fields are kept like known ones and ignored later; what is bounded is all of them together.
+Unknown fields are kept like known ones and ignored later; the limit is on all of them together.
 
 Source: RFC 7578. The file is the part ``content`` that has a filename.
 """
@@ -19,7 +19,7 @@ from conveyor.domain.distributions.reading import UploadForm
 from conveyor.errors import InvalidInput, TooLarge
 
 FIELDS_LIMIT_BYTES = 16 * 1024 * 1024
-"""All fields of a form together; the largest is the description, which core metadata limits to 4 MiB."""
+"""The limit for all fields together; the largest is the description, limited to 4 MiB by core metadata."""
 MOST_PARTS = 10_000
 LONGEST_BOUNDARY = 256
 """RFC 2046 allows 70; each piece of the body is searched for it."""
@@ -30,7 +30,7 @@ class FormReader:
     """Parses one form; ``feed`` everything, then ``finish``."""
 
     def __init__(self, content_type: str) -> None:
-        """Prepare for a body of this type; raises InvalidInput when it is no multipart form."""
+        """Prepare for a body of this type; raises InvalidInput if it is not a multipart form."""
         kind, options = parse_options_header(content_type)
         boundary = options.get("boundary", "")
         if kind != "multipart/form-data" or not boundary:
@@ -42,12 +42,12 @@ class FormReader:
                 "the upload form cannot be read: its boundary is too long", hint=HINT, rule="form"
             )
         try:
-            # Names come as UTF-8; one that is not has a message of its own, so the parser takes any bytes.
+            # Names must be UTF-8; other names get a message of their own, so the parser takes any bytes.
             self._parser = PushMultipartParser(boundary.encode("latin-1"), header_charset="latin-1")
         except MultipartError as error:
             raise _unreadable(error) from error
         self.filename: str | None = None
-        """Of the file; ``None`` as long as its part has not begun."""
+        """The name of the file; ``None`` until its part begins."""
         self._fields: dict[str, list[str]] = {}
         self._fields_bytes = 0
         self._parts = 0
@@ -60,8 +60,8 @@ class FormReader:
         """Take the next bytes of the body.
 
         Raises:
-            InvalidInput: they are no multipart form, or it has two files.
-            TooLarge: its fields are over their limit.
+            InvalidInput: they are not a multipart form, or the form has two files.
+            TooLarge: its fields exceed their limit.
         """
         try:
             for event in self._parser.parse(data):
@@ -75,7 +75,7 @@ class FormReader:
             raise _unreadable(error) from error
 
     def has(self, name: str) -> bool:
-        """Whether a field of this name has come by now."""
+        """Whether a field of this name has already come."""
         return name in self._fields
 
     def take_file(self) -> list[bytes]:
@@ -84,10 +84,10 @@ class FormReader:
         return taken
 
     def finish(self) -> tuple[str, UploadForm]:
-        """The file's name and the fields, when the form has arrived whole.
+        """The file's name and the fields, once the form has arrived whole.
 
         Raises:
-            InvalidInput: it was cut off, or there is no file in it.
+            InvalidInput: it was cut off, or contains no file.
         """
         try:
             self._parser.close()

@@ -1,8 +1,8 @@
 """``POST /{index}/legacy/``: uploads, as twine, uv, poetry, pdm, flit and hatch send them.
 
-The path works with and without its last slash; a redirect would lose the body. Who asks is found out before
-the body is read, and whether the index accepts anything from them too, unless the body is small: a body below
-a mebibyte takes one hop to a thread in all, which also asks whether a token that is known is still good. A
+The path works with and without its last slash; a redirect would lose the body. The caller is authenticated
+before the body is read, and checked for the right to upload to the index, unless the body is small: a body
+below a mebibyte takes one hop to a thread in all, which also checks whether a known token is still valid. A
 larger one is parsed, hashed and written piece by piece as it arrives. Memory is constant.
 
 A refused body is read to its end all the same, unless the client waits for permission (``Expect``): most
@@ -90,14 +90,14 @@ class Uploads:
         announced = headers.get(b"content-length", b"")
         announced_bytes = int(announced) if announced.isdigit() else None
         is_small = announced_bytes is not None and announced_bytes < PIECE_BYTES and b"expect" not in headers
-        # 1. who asks; whether a token that comes with a small body is still good, is asked with the rest
+        # 1. the caller; whether a token that comes with a small body is still valid is checked with the rest
         refuse_other_sites(scope["headers"])
         recalled = self._authenticator.recall(scope["headers"]) if is_small else None
         identity = (
             recalled.identity if recalled else await self._authenticator.authenticate(scope, body.receive)
         )
         scope.setdefault("state", {})["user"] = identity.name or None
-        # 2. may they at all, and is it a form of sensible size; of a small body both are asked with the rest
+        # 2. their right, and the form's size; for a small body both are checked with the rest
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         upload = _Arriving(self._store, identity, scope["index"], content_type, self._limits)
         upload.known_at = recalled.serial if recalled else None
@@ -150,8 +150,8 @@ class Uploads:
 class _Arriving:
     """One upload while it arrives; its methods are for a thread, one at a time.
 
-    Each of them first asks whether the caller may upload into this index at all: who may not is told nothing
-    about what was sent.
+    Each of them first checks whether the caller may upload into this index at all: callers without the right
+    learn nothing about the upload.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class _Arriving:
     ) -> None:
         self.identity = identity
         self.known_at: int | None = None
-        """The serial that the identity was found out at; ``None``: just now."""
+        """The serial at which the identity was found out; ``None`` if just now."""
         self.seen: IndexesNow | None = None
         """The indexes, as they were when the caller was allowed to upload."""
         self._store = store
@@ -194,7 +194,7 @@ class _Arriving:
         return received, answer
 
     def close(self) -> None:
-        """Let go of what has come."""
+        """Release the received bytes."""
         self._file.close()
 
 
@@ -205,20 +205,20 @@ class _OneCall:
         self._running: asyncio.Task[object] | None = None
 
     async def start(self, function: Callable[..., Result], *arguments: object) -> asyncio.Task[Result]:
-        """Begin a call; raises what the one before raised."""
+        """Begin a call; raises the error of the call before."""
         await self.finish()
         self._running = running = asyncio.create_task(asyncio.to_thread(function, *arguments))
         return running
 
     async def finish(self) -> None:
-        """Wait for the call under way, if there is one; raises what it raised."""
+        """Wait for the call under way, if there is one; raises its error."""
         if self._running is not None:
-            await asyncio.wait([self._running])  # whoever waits may be cancelled; the thread goes on
+            await asyncio.wait([self._running])  # the waiting caller may be cancelled; the thread goes on
             running, self._running = self._running, None
             running.result()
 
     async def result(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Make a call and wait for what it gives; raises what it raises, or the one before raised."""
+        """Make a call and wait for its result; raises its error, or that of the call before."""
         running = await self.start(function, *arguments)
         await self.finish()
         return running.result()
@@ -232,7 +232,7 @@ class _Body:
         self._has_ended = False
 
     async def read(self) -> bytes:
-        """The next bytes, never none before the end; raises InvalidInput when the client went away."""
+        """The next bytes, empty only at the end; raises InvalidInput if the client went away."""
         while not self._has_ended:
             message = await self.receive()
             if message["type"] == "http.disconnect":

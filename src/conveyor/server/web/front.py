@@ -1,4 +1,4 @@
-"""The front page: which indexes there are, and the line that makes pip use each of them."""
+"""The front page: the indexes, and the line that makes pip use each of them."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def _what(index: Index) -> str:
         return "A mirror of another index."
     entrance = "Accepts uploads." if index.mode == "uploads" else "Entered by promotion only."
     gates = f" Gates: {', '.join(index.gates)}." if index.gates else ""
-    bases = f" Shows also: {', '.join(index.bases)}." if index.bases else ""
+    bases = f" Also shows: {', '.join(index.bases)}." if index.bases else ""
     return entrance + gates + bases
