@@ -141,7 +141,11 @@ class Freshness:
         return self._newest.peek() == self.applied
 
     async def catch_up(self) -> None:
-        """Drop answers outdated by changes before this call; quick if there are none. Raises StorageFailed."""
+        """Drop answers that changes before this call have outdated; quick if there are none.
+
+        Raises:
+            StorageFailed: the catalogue cannot be read.
+        """
         before = self.applied
         newest = await self._newest.read()
         if newest == self.applied:
