@@ -489,6 +489,6 @@ def test_what_is_left_of_another_catalogue_is_not_restored_over(
     settings = make_settings(
         tmp_path / "again", database_url=f"sqlite:///{tmp_path}/elsewhere/catalog.sqlite"
     )
-    with pytest.raises(Conflict, match="holds a catalogue, or what is left of one"):
+    with pytest.raises(Conflict, match="holds a catalogue, or the remains of one"):
         restore_store(tmp_path / "backup", settings, threads=2)
     assert list(settings.data.iterdir()) == []

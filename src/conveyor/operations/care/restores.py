@@ -132,7 +132,7 @@ def _begin(settings: StoreSettings, backup: Backup) -> FilesystemBlobs:
         if taken:
             raise _not_empty(settings, ", ".join(sorted(taken)[:5]))
         if _is_catalog_begun(settings.database_url):
-            raise _not_empty(settings, "its database holds a catalogue, or what is left of one")
+            raise _not_empty(settings, "its database holds a catalogue, or the remains of one")
         with unfinished.open("w", encoding="ascii") as file:
             file.write(mine + "\n")
             file.flush()

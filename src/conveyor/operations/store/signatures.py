@@ -78,7 +78,7 @@ def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) ->
 
 
 _HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
-"""Of an ECDSA signature, by the size of its curve."""
+"""The hash of an ECDSA signature, by the size of its curve."""
 
 
 def signature_fault(attestation: Attestation) -> str:

@@ -202,7 +202,7 @@ _HINT = "try again after the seconds of Retry-After, or use a token: tokens neve
 def _wrong() -> Unauthorized:
     return Unauthorized(
         "the user name or the password is wrong",
-        hint="an administrator gives a new password: conveyor store user password NAME",
+        hint="an administrator sets a new password: conveyor store user password NAME",
     )
 
 
