@@ -1,8 +1,8 @@
-"""What is fast, measured against a baseline in the same run: `make bench`.
+"""Benchmarks, each measured against a baseline in the same run: `make bench`.
 
-One module is one benchmark with a function ``measure() -> Iterable[Figure]``. Absolute times say little on a
-shared machine, so every figure is a ratio, and says on what it was measured. Wheels, stores and servers are
-made by the makers of the tests.
+Each module is a benchmark with a function ``measure() -> Iterable[Figure]``. Absolute times say little on a
+shared machine, so every figure is a ratio and states the conditions of its measurement. The makers of the
+tests make wheels, stores and servers.
 """
 
 import sys

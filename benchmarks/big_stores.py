@@ -1,6 +1,6 @@
-"""A store of a hundred thousand projects and a million files: what a large house has after ten years.
+"""A store of a hundred thousand projects and a million files, as a large house has after ten years.
 
-It is written as rows, not uploaded: that would take a day. No file of it has bytes; pages need none.
+It is written as rows, because uploading it would take a day. Its files have no bytes; pages do not need them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SMALL_PROJECTS, SMALL_RELEASES = 100_000, 10
 MIDDLE_PROJECTS, MIDDLE_RELEASES = 20, 50
 LARGE_PROJECTS, LARGE_RELEASES = 5, 2_000
 AT_ONCE = 2_000
-"""Projects written by one statement per table."""
+"""Number of projects that one statement per table writes."""
 
 _METADATA = "\n".join(
     [
@@ -76,7 +76,7 @@ class _File:
 
 
 def fill(settings: StoreSettings, *, small_projects: int = SMALL_PROJECTS) -> int:
-    """Write the rows into an initialised, empty store; returns how many files it has then."""
+    """Write the rows into an initialised, empty store; returns the number of its files."""
     store = open_store(settings)
     try:
         with writing(store.catalog) as connection:
@@ -141,7 +141,7 @@ def _write_files(connection: Connection, at: str, files: Sequence[_File]) -> Non
         "uploaded_by": itertools.repeat("bench"),
         "is_metadata_static": itertools.repeat(True),
     }
-    rows = list(zip(*described.values(), strict=False))  # the lists end those that repeat for ever
+    rows = list(zip(*described.values(), strict=False))  # the lists end the endless iterators
     _insert(connection, distributions, tuple(described), rows)
     _insert(
         connection,
@@ -160,7 +160,7 @@ def _write_files(connection: Connection, at: str, files: Sequence[_File]) -> Non
 def _insert(
     connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
 ) -> None:
-    """Hand rows to the driver as they are: for millions of them, statements built per row take longer."""
+    """Pass rows to the driver as they are: for millions of rows, a statement built for each takes longer."""
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     marks = ", ".join([mark] * len(columns))
     statement = f"insert into {table.name} ({', '.join(columns)}) values ({marks})"  # noqa: S608 - names of ours

@@ -1,4 +1,4 @@
-"""How fast the command line answers, against the start of a bare interpreter."""
+"""Start-up time of the command line, against the start of a bare interpreter."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""devpi-server: the store of its kind that most people run. It stands in an environment of its own.
+"""devpi-server, the most widely used store of its kind, in its own environment.
 
-It runs as it does for everybody, with as many threads as it likes and SQLite, and serves the metadata beside
-each wheel, as we do. It mirrors nothing, so that an upload asks nobody else.
+It runs with its defaults, its own number of threads and SQLite, and serves the metadata of each wheel, as we
+do. It mirrors nothing, so that an upload causes no request to another index.
 """
 
 from __future__ import annotations

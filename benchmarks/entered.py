@@ -1,9 +1,9 @@
-"""How much of the house a request enters: files and functions of the real application, counted as it answers.
+"""Files and functions of the real application that a request enters, counted while it is answered.
 
     python -m benchmarks.entered            the counts, and the files of each request with their functions
 
 A request is sent once to warm every cache, then again (an upload with another version) while each call is
-noted. Nothing is timed, so that no figure depends on the machine.
+recorded. Nothing is timed, so that no figure depends on the machine.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Entered:
-    """What answering one request entered: file below the package → its functions."""
+    """The code that one request entered: file below the package → its functions."""
 
     what: str
     files: Mapping[str, frozenset[str]]
 
     @property
     def functions(self) -> int:
-        """How many functions were called, in all files."""
+        """The number of functions that were called, in all files."""
         return sum(len(called) for called in self.files.values())
 
 
@@ -123,7 +123,7 @@ async def _play(folder: Path, notes: _Notes) -> list[Entered]:
 
 @asynccontextmanager
 async def _living(app: Application) -> AsyncIterator[Application]:
-    """The application between the begin and the end of its life."""
+    """Start the application, yield it, and stop it."""
     asked: asyncio.Queue[Message] = asyncio.Queue()
     told: asyncio.Queue[Message] = asyncio.Queue()
     life = asyncio.create_task(app({"type": "lifespan"}, asked.get, told.put))
@@ -136,7 +136,7 @@ async def _living(app: Application) -> AsyncIterator[Application]:
 
 
 async def _send(app: Application, request: Request, authorization: str) -> None:
-    """Send one request, as a worker of the server does; raises RuntimeError when it does not succeed."""
+    """Send one request, as a worker of the server does; raises RuntimeError if it does not succeed."""
     scope = {
         "type": "http",
         "http_version": "1.1",

@@ -1,4 +1,4 @@
-"""A figure: how something of ours compares with a baseline measured in the same run."""
+"""A figure: a measurement of ours, compared with a baseline from the same run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """``ours`` and ``baseline`` in the same unit, and what was measured on what."""
+    """``ours`` and ``baseline`` in the same unit, with the subject and the conditions of the measurement."""
 
     what: str
     unit: str
@@ -38,7 +38,7 @@ class Figure:
 
 
 def machine() -> str:
-    """What everything runs on, for people who compare figures."""
+    """A description of the machine, for people who compare figures."""
     return f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}"
 
 
@@ -55,5 +55,5 @@ def seconds_in_turn(runs: int, *actions: Callable[[], object]) -> list[float]:
 
 
 def run_process(command: Sequence[str]) -> None:
-    """Run a command to its end, its output thrown away."""
+    """Run a command to its end and discard its output."""
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

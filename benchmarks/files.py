@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES, LARGE_BYTES = 19_000, 200_000_000
 LARGE_SECONDS = 3
-"""Of each round with the large file: thirty-two answers take a while."""
+"""Length of each round with the large file: thirty-two answers take a while."""
 MB = 1e6
 
 
@@ -34,9 +34,9 @@ class Stored:
     """A file of a store."""
 
     path: str
-    """Of its URL."""
+    """The path of its URL."""
     at: Path
-    """Where its bytes are."""
+    """The file with its bytes."""
 
 
 def measure() -> Iterator[Figure]:

@@ -1,8 +1,8 @@
 """One large wheel, uploaded with a token: against hashing or inflating it once, and the memory it takes.
 
-What is asked: a wheel of 1 GB whose members are stored within 2 times the time of ``sha256sum``, one whose
-members are deflated within 1.3 times the time of inflating and hashing them once, both within 150 MB. The
-clock stops when the answer has come: the file is checked, durable and listed. Each goes into a new store.
+Targets: a wheel of 1 GB whose members are stored within 2 times the time of ``sha256sum``, one whose members
+are deflated within 1.3 times the time of inflating and hashing them once, both within 150 MB. The clock stops
+when the answer arrives: the file is checked, durable and listed. Each upload goes into a new store.
 
 uv names the SHA-256 of the file; twine names its MD5 and BLAKE2b too. The store computes BLAKE2b for both.
 """
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from conveyor.client.files import MultipartForm
 
 ROUNDS = 3
-"""Of everybody in turn, after one upload that warms up and does not count."""
+"""Rounds, in turn, after one upload as a warm-up that does not count."""
 BUDGET_MB = 150
 TIMEOUT_SECONDS = 120
 MB = 1e6
 CHUNK_BYTES = 1024 * 1024
 
 _LOCAL_HEADER = Struct("<26x2H")
-"""Up to the lengths of a member's name and extra field, which lie between it and the data."""
+"""Offset of the lengths of a member's name and extra field, which are between the header and the data."""
 
 
 def measure() -> Iterator[Figure]:
@@ -88,7 +88,7 @@ def _figures(wheel: Path, baseline_name: str, baseline: Callable[[Path], None]) 
 
 
 def _memory(seen: list[Memory]) -> Iterator[Figure]:
-    """The most of the process that took the upload, which is the one that grew, and of all together."""
+    """The peak of the process that received the upload, which is the one that grew, and of all processes."""
     processes = list(zip(*(memory.resident_bytes for memory in seen), strict=True))
     worker = max(processes, key=lambda resident: max(resident) - resident[0])
     on = f"resident set, shared pages counted too; {worker[0] / MB:.1f} MB before the upload"
@@ -117,7 +117,7 @@ def _inflate_and_hash(wheel: Path) -> None:
 
 
 def _forms(wheel: Path) -> dict[str, MultipartForm]:
-    """The form by the client that would send it so."""
+    """Client → the form as that client sends it."""
     form = make_form(wheel)  # its one digest is SHA-256
     with wheel.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
@@ -142,9 +142,9 @@ def _served_store(folder: Path) -> Iterator[tuple[Served, dict[str, str]]]:
 
 
 def _upload(url: str, form: MultipartForm, authorization: dict[str, str]) -> float:
-    """Seconds from the connection to the answer; raises RuntimeError when it is refused."""
+    """Seconds from the connection to the answer; raises RuntimeError if the upload is refused."""
     parts = urlsplit(url)
-    os.sync()  # what was written before does not count
+    os.sync()  # earlier writes do not count
     began = time.perf_counter()
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     connection.connect()

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 32
 ROUNDS = 7
-"""Of each server; the median counts, so that what a neighbour does spoils a round and not the figure."""
+"""Rounds per server; the median counts, so that a busy neighbour spoils a round and not the figure."""
 SECONDS = 1
-"""Of each round. Many short rounds in turn are more alike than a few long ones."""
+"""Length of each round. Many short rounds in turn are more alike than a few long ones."""
 
 USER_AGENT = "pip/26.0"
 HOW_TO_INSTALL = "make bench installs it; by hand, on Debian: apt-get install"
@@ -41,26 +41,26 @@ def program(name: str) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked for, of whom."""
+    """A URL to request, with the processes that answer it."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     process_ids: tuple[int, ...] = ()
-    """Of those who answer, to count the processor's time that they take."""
+    """The processes that answer, to count their CPU time."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a server did in one round."""
+    """The result of one round on a server."""
 
     requests_per_second: float
     bytes_per_second: float
     cpu_microseconds: float
-    """What a request took of the processor, all processes of the target together."""
+    """CPU time per request, of all processes of the target together."""
 
 
 def rates_in_turn(*targets: Target, rounds: int = ROUNDS, seconds: int = SECONDS) -> list[Rate]:
-    """The median rate of each target; a first round of each warms up and does not count."""
+    """The median rate of each target; the first round of each is a warm-up and does not count."""
     taken: list[list[Rate]] = [[] for _ in targets]
     for number in range(rounds + 1):
         for rates, target in zip(taken, targets, strict=True):
@@ -100,7 +100,7 @@ def _one_round(target: Target, seconds: int) -> Rate:
 
 
 def cpu_seconds_of(process_ids: Iterable[int]) -> float:
-    """What these processes have taken of the processor so far."""
+    """The CPU time of these processes so far."""
     ticks = 0
     for process_id in process_ids:
         fields = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rpartition(")")[2].split()

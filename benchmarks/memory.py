@@ -1,4 +1,4 @@
-"""How much memory a server's processes have, now and at most, as the kernel counts it (``smaps_rollup``)."""
+"""Memory of a server's processes, now and at its peak, as the kernel counts it (``smaps_rollup``)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ WATCHING_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Memory:
-    """Of several processes at one time."""
+    """The memory of several processes at one time."""
 
     resident_bytes: tuple[int, ...]
-    """The resident set of each; the pages that it shares with others count too."""
+    """The resident set of each, including the pages that it shares with others."""
     together_bytes: int
     """The proportional set sizes of all: pages that they share count once."""
 
 
 def memory_of(process_ids: Sequence[int]) -> Memory:
-    """What they have now."""
+    """The memory of these processes now."""
     sizes = [_sizes(process_id) for process_id in process_ids]
     return Memory(tuple(size["Rss"] for size in sizes), sum(size["Pss"] for size in sizes))
 
 
 @contextmanager
 def watched_memory(process_ids: Sequence[int]) -> Iterator[list[Memory]]:
-    """What they have while inside, fifty times a second; the first is what they had before."""
+    """Their memory during the block, fifty times a second; the first value is from before the block."""
     seen = [memory_of(process_ids)]
     has_ended = threading.Event()
 

@@ -28,7 +28,7 @@ SMALL_PROJECTS = 10
 
 
 def measure() -> Iterator[Figure]:
-    """Each page in both forms, and the answer to a client that has it; on SQLite, then on PostgreSQL."""
+    """Each page in both forms, and the answer to a client that has it already; on SQLite, then PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder, ExitStack() as ending:
         postgres = ending.enter_context(running_postgres())
         servers: dict[str, Served] = {}
@@ -43,7 +43,7 @@ def measure() -> Iterator[Figure]:
 
 
 def _against_each_other(ours: Served, baseline: Served) -> Iterator[Figure]:
-    """The same pages in memory: what it costs that memory is kept in step by messages."""
+    """The same pages in memory: the cost of keeping memory up to date by messages."""
     on = f"PostgreSQL against SQLite, {conditions()}"
     for title, project in PAGES.items():
         headers = {"accept": ACCEPT["html"]}

@@ -1,6 +1,6 @@
-"""A store of a million files against a small one: pages made anew, pages in memory, start, memory.
+"""A store of a million files against a small one: new pages, pages in memory, start, memory.
 
-What is asked: a page of up to 50 files that nobody asked for before below 10 ms, one of 2,000 releases below
+Targets: a page of up to 50 files that nobody requested before within 10 ms, one of 2,000 releases within
 100 ms, a page in memory as fast as in an empty store, all within 300 MB, started within 2 s.
 """
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 SMALL_STORE_PROJECTS = 20
 ASKED_PAGES = 12_000
-"""Different pages asked for before memory is measured: more than the caches of two processes hold."""
+"""Different pages requested before memory is measured: more than the caches of two processes hold."""
 ASKING_CLIENTS = 4
 MB = 1e6
 
 
 def measure() -> Iterator[Figure]:
-    """The large store beside the small one, on SQLite with files."""
+    """The large store and the small one, on SQLite with files."""
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder, ExitStack() as ending:
         large_files = _made(Path(folder) / "large", big_stores.SMALL_PROJECTS)
         small_files = _made(Path(folder) / "small", SMALL_STORE_PROJECTS)
@@ -68,14 +68,14 @@ def _made(folder: Path, small_projects: int) -> int:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The large store, the small one, and what they are."""
+    """The large store, the small one, and their description."""
 
     large: Served
     small: Served
     on: str
 
     def milliseconds(self, what: str, paths: Sequence[str]) -> Figure:
-        """Median over paths, each asked for once of each store in turn."""
+        """Median over paths, each requested once from each store in turn."""
         clients = [_Client(server) for server in (self.large, self.small)]
         taken = [[client.milliseconds(path) for client in clients] for path in paths]
         large, small = (statistics.median(one) for one in zip(*taken, strict=True))
@@ -90,7 +90,7 @@ class _Client:
         self._pool = urllib3.HTTPConnectionPool(parts.hostname or "", parts.port, maxsize=1, retries=False)
 
     def milliseconds(self, path: str, *, accept: str = JSON) -> float:
-        """How long one request takes, its body read."""
+        """The duration of one request, including reading its body."""
         began = time.perf_counter()
         answer = self._pool.request("GET", path, headers={"Accept": accept})
         taken = time.perf_counter() - began
@@ -115,7 +115,7 @@ def _cold_pages(pair: _Pair) -> Iterator[Figure]:
 
 
 def _list(pair: _Pair) -> Iterator[Figure]:
-    """The list of all projects, made anew in both forms, and what another client waits meanwhile."""
+    """The list of all projects, rebuilt in both forms, and the longest wait of another client meanwhile."""
     made: list[float] = []
     waited: list[float] = []
     for server in (pair.large, pair.small):
@@ -131,7 +131,7 @@ def _list(pair: _Pair) -> Iterator[Figure]:
 
 @contextmanager
 def _waits_for_a_page(server: Served) -> Iterator[list[float]]:
-    """Ask for a page in memory again and again; the milliseconds that each answer took."""
+    """Request a page in memory again and again; yields the list of milliseconds that each answer took."""
     waits: list[float] = []
     has_ended = threading.Event()
 
@@ -158,7 +158,7 @@ def _hot_page(pair: _Pair) -> Figure:
 
 
 def _memory(pair: _Pair) -> Figure:
-    """After more pages were asked for than memory holds."""
+    """Memory after more pages were requested than the caches hold."""
 
     def ask(first: int) -> None:
         client = _Client(pair.large)

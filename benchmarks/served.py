@@ -1,4 +1,4 @@
-"""Servers to measure: ours, and nginx as the yardstick of what the machine can do with the same bytes.
+"""Servers to measure: ours, and nginx as the yardstick for the same bytes on the same machine.
 
 Both have ``WORKERS`` processes. nginx serves prepared files with ``sendfile``, without an access log, over
 connections that stay open, and chooses between two forms of a page by ``Accept``, as an index has to.
@@ -75,11 +75,11 @@ class Served:
     """A server that answers."""
 
     url: str
-    """Without a slash at the end."""
+    """Its URL without a trailing slash."""
     process_ids: tuple[int, ...]
-    """Its own and those of its workers."""
+    """Its own process and those of its workers."""
     start_seconds: float
-    """From its start to the line that says that it is ready."""
+    """Seconds from its start to the line that says that it is ready."""
 
     def get(self, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
         """One GET request that must succeed; header names with underscores."""
@@ -102,7 +102,7 @@ def new_store(settings: StoreSettings) -> dict[str, str]:
 
 @contextmanager
 def our_store(data: Path, *arguments: str, database_url: str | None = None) -> Iterator[Served]:
-    """``conveyor store serve`` over a folder, as it is for everybody."""
+    """``conveyor store serve`` on a folder, with its defaults."""
     environment = serve_environment(PYTHONDONTWRITEBYTECODE="1")
     if database_url is not None:
         environment["CONVEYOR_DATABASE_URL"] = database_url
@@ -153,7 +153,7 @@ def nginx(pages: Mapping[str, Mapping[str, bytes]], files: Mapping[str, bytes | 
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until somebody listens; raises OSError when the process ends before, or takes too long."""
+    """Wait until the port accepts connections; raises OSError if the process ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -167,7 +167,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def conditions() -> str:
-    """What was measured on and with, for people who compare figures."""
+    """The conditions of the measurement, for people who compare figures."""
     return (
         f"{WORKERS} workers each, wrk with {CONNECTIONS} connections, median of {ROUNDS} rounds in turn, "
         f"{machine()}"

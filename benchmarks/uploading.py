@@ -1,7 +1,7 @@
 """Load of uploads: clients whose connections stay open, in rounds that take turns.
 
-A client sends a body made beforehand and reads the answer, no more: it runs on the processors that the server
-needs. That takes 0.2 ms of them.
+A client only sends a prepared body and reads the answer, because it runs on the processors that the server
+needs. That takes 0.2 ms of CPU time.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Index:
 
     upload_url: str
     simple_url: str
-    """Of its list of projects, with a slash at the end."""
+    """The URL of its list of projects, with a trailing slash."""
     authorization: Mapping[str, str]
     """The header."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Uploads that were accepted one and all, by ``CLIENTS`` clients at a time."""
+    """Uploads by ``CLIENTS`` clients at a time, all of them accepted."""
 
     uploads: int
     seconds: float
@@ -54,11 +54,11 @@ class Round:
 
 
 def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float = TIMEOUT_SECONDS) -> Round:
-    """Upload in this order, as many as are begun in that time; raises RuntimeError when one is refused."""
+    """Upload in this order, as many as can begin in that time; raises RuntimeError if one is refused."""
     parts = urlsplit(index.upload_url)
     headers = {**index.authorization, "Content-Type": CONTENT_TYPE}
-    waiting = iter(uploads)  # the clients' common heap
-    os.sync()  # what others wrote before is theirs
+    waiting = iter(uploads)  # shared by the clients
+    os.sync()  # earlier writes of others do not count
     began = time.perf_counter()
 
     def keep_uploading(_client: int) -> int:
@@ -82,13 +82,13 @@ def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float =
 
 
 def rates_in_turn(*turns: Iterable[tuple[Index, Sequence[Upload]]]) -> list[float]:
-    """Median uploads per second of each who takes turns; a first round warms up and does not count."""
+    """Median uploads per second of each participant; the first round is a warm-up and does not count."""
     rounds = [[upload_all(*load) for load in loads] for loads in zip(*turns, strict=True)]
     return [statistics.median(one.per_second for one in taken[1:]) for taken in zip(*rounds, strict=True)]
 
 
 def check_listed(index: Index, uploads: Iterable[Upload]) -> None:
-    """Read the pages of these projects; raises RuntimeError when an upload is missing there."""
+    """Read the pages of these projects; raises RuntimeError if an upload is missing there."""
     expected: dict[str, dict[str, str]] = {}
     for upload in uploads:
         expected.setdefault(upload.project, {})[upload.filename] = upload.sha256

@@ -1,8 +1,8 @@
 """Checked, durable uploads of wheels of 20 KB by 8 clients, against devpi.
 
-What is asked: with a token at least twice devpi's rate, into a project of 2,000 releases as fast as into a
-new one, with a password at least half of that. All clients are administrators: of a new name that anybody
-else uploads, the index upstream would be asked first.
+Targets: with a token at least twice devpi's rate, into a project of 2,000 releases as fast as into a new one,
+with a password at least half of that. All clients are administrators: for a new name from anybody else, the
+upstream index would be asked first.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from conveyor.settings import StoreSettings
 
 ROUNDS = 5
-"""Of each who takes turns, after one that does not count. The median does."""
+"""Rounds per participant, after one that does not count; the median counts."""
 PROJECTS, RELEASES = 60, 5
-"""New ones in each round."""
+"""New projects in each round, and the releases of each."""
 LARGE_RELEASES = 2_000
 MORE_RELEASES = 200
-"""In each round, of one project."""
+"""Releases of one project in each round."""
 FILLING_SECONDS, FILLED_SECONDS = 20, 8
-"""devpi is slower with each release: how long one project of it is filled, and then measured."""
+"""Seconds for which one project of devpi, which is slower with each release, is filled and then measured."""
 
 UNIT = "uploads/s"
 
@@ -68,7 +68,7 @@ def _our_index(settings: StoreSettings) -> Iterator[Index]:
 
 
 def _by_passwords(index: Index, settings: StoreSettings) -> list[Index]:
-    """The index for one new user per round, whose password the server has not seen yet."""
+    """The index with the password of a new user for each round, which the server has not seen yet."""
     names = [f"uploader-{number}" for number in range(1 + ROUNDS)]
     store = open_store(settings)
     for name in names:
@@ -92,7 +92,7 @@ def _many_projects(ours: Index, ours_on_postgres: Index, theirs: Index) -> Itera
 
 
 def _of_many_projects(name: str) -> list[Upload]:
-    """Release by release, so that the clients seldom upload to the same project at a time."""
+    """Uploads release by release, so that clients seldom upload to the same project at the same time."""
     projects = [make_uploads(f"{name}-{number:03d}", RELEASES) for number in range(PROJECTS)]
     return [upload for release in zip(*projects, strict=True) for upload in release]
 

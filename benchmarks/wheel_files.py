@@ -1,8 +1,8 @@
 """Wheels of a gigabyte, written in seconds: one that stores its members, two that deflate them.
 
-The stored one holds random bytes. The deflated ones hold what a model wheel may hold: weights of eight bits,
-normally distributed, which deflate to three quarters, and text (sources of Python's standard library), which
-deflates to a third.
+The stored one holds random bytes. The deflated ones resemble a model wheel: weights of eight bits, normally
+distributed, which deflate to three quarters, and text (sources of Python's standard library), which deflates
+to a third.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ WEIGHTS, WEIGHTS_CHUNKS = 3, 100
 TEXTS, TEXT_CHUNKS = 14, 50
 SINGLE_CHUNKS = WEIGHTS * WEIGHTS_CHUNKS + TEXTS * TEXT_CHUNKS
 DEVIATION = 12
-"""Of the weights, which go from -128 to 127."""
+"""Standard deviation of the weights, which range from -128 to 127."""
 LEVEL = 1
-"""Of deflate: a higher one takes longer to write, and about as long to inflate."""
+"""Level of deflate: a higher one takes longer to write, and about as long to inflate."""
 
 _random = random.Random("wheels of a gigabyte")  # noqa: S311 - no secret
 
@@ -57,7 +57,7 @@ def write_single_member_wheel(folder: Path) -> Path:
 def _write(
     folder: Path, project: str, contents: Mapping[str, tuple[int, Callable[[], bytes]]], compression: int
 ) -> Path:
-    """A sound wheel, on the disk: large members, of so many chunks, before those of every wheel."""
+    """Write a sound wheel: large members of the given numbers of chunks, then the members of every wheel."""
     members = wheel_members(project)
     record = f"{project}-1.0.dist-info/RECORD"
     path = folder / f"{project}-1.0-py3-none-any.whl"

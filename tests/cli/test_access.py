@@ -141,7 +141,7 @@ def test_changed_password_and_disabled_user_count_from_the_next_request(shell: S
     assert answer_to("a long enough password") == 200
     said = shell("store", "user", "password", "eve", stdin="another good password\n")
     assert (said.stdout.strip(), said.stderr) == (
-        "eve has a new password; tokens of eve that go on working: 0", "",
+        "eve has a new password; tokens of eve that still work: 0", "",
     )  # fmt: skip
     assert (answer_to("a long enough password"), answer_to("another good password")) == (401, 200)
     too_short = shell("store", "user", "password", "eve", stdin="short\n")
@@ -158,10 +158,10 @@ def test_new_password_revokes_tokens_when_asked_to(shell: Shell) -> None:
     assert shell("store", "token", "create", "--user", "noa").returncode == 0
     command = ("store", "user", "password", "noa")
     kept = shell(*command, stdin="a long enough password\n")
-    assert kept.stdout.strip().endswith("tokens of noa that go on working: 1")
+    assert kept.stdout.strip().endswith("tokens of noa that still work: 1")
     assert "conveyor store token list --user noa --" in kept.stderr
     revoked = shell(*command, "--revoke-tokens", stdin="a long enough password\n")
-    assert revoked.stdout.strip().endswith("tokens of noa that go on working: 0")
+    assert revoked.stdout.strip().endswith("tokens of noa that still work: 0")
     assert "revoked" in shell.succeeds("store", "token", "list", "--user", "noa")
 
 

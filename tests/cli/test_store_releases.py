@@ -59,8 +59,8 @@ def test_delete_without_anybody_to_ask_says_that_yes_is_needed(
     monkeypatch.setattr("sys.stdin", stdin)
     assert run(["store", "delete", "demo", "1.0", "--data", data]) == 2
     assert capsys.readouterr().err.splitlines()[-2:] == [
-        "InvalidInput: nobody is there to say whether you are sure",
-        "hint: say so with --yes",
+        "InvalidInput: the deletion is not confirmed: standard input is closed",
+        "hint: confirm it with --yes",
     ]
 
 

@@ -1,7 +1,7 @@
 """The command line: one file per command; a command parses, calls one function and renders.
 
-Data goes to standard output, all else to standard error. A command's module is imported only when it is
-called, so that ``conveyor new`` never pays for the server's imports.
+Data goes to standard output, everything else to standard error. A command's module is imported only when it
+is called, so that ``conveyor new`` never pays for the server's imports.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def conveyor() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code. Errors of ours are one clear message, never a traceback."""
+    """Run one command and return its exit code. Errors of ours become one clear message, not a traceback."""
     try:
         result = conveyor.main(args=list(arguments), prog_name="conveyor", standalone_mode=False)
     except ConveyorError as error:
@@ -56,19 +56,19 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         sys.stderr.write("stopped\n")
         return 130
-    except OSError as error:  # a folder that cannot be written, a full disk: no bug of ours
+    except OSError as error:  # a folder that cannot be written, a full disk: not a bug of ours
         if error.filename is None:
             raise
         problem = f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
         render_error(
-            StorageFailed(problem, hint="look at its folder, its rights and the disk, then try again")
+            StorageFailed(problem, hint="check its folder, its permissions and the disk, then try again")
         )
         return StorageFailed.exit_code
     return result if isinstance(result, int) else 0
 
 
 def _every_missing_parameter(error: click.MissingParameter, arguments: Sequence[str]) -> click.ClickException:
-    """The error, naming all that is missing; click itself stops at the first."""
+    """The error with every missing parameter; click itself stops at the first."""
     context = error.ctx
     if context is None:
         return error
@@ -83,7 +83,7 @@ def _every_missing_parameter(error: click.MissingParameter, arguments: Sequence[
 
 
 def render_error(error: ConveyorError) -> None:
-    """Write an error to standard error: its class, what happened, each verdict, and what to do next."""
+    """Write an error to standard error: its class, its message, each verdict, and the next step."""
     lines = [f"{type(error).__name__}: {error.message}"]
     faults = getattr(error, "faults", ())
     if len(faults) > 1:

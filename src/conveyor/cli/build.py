@@ -25,8 +25,8 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
     """Build the sdist, then the wheel from it, by the project's own backend, and open both.
 
     Every tracked file of the package and every file of the model must be inside with the same bytes, and
-    nothing else of the checkout; name and version must be right. Without --tag it is a development build
-    of the commit that is checked out.
+    nothing else of the checkout; name and version must be right. Without --tag, the commit that is checked
+    out is built as a development version.
     """
 
     def show(line: str) -> None:

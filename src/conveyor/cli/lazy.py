@@ -14,7 +14,7 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name, module and one line of help, and imports none for its help."""
+    """A group that knows its commands by name, module and one line of help; its help imports no command."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
         return list(self._lazy_commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The object ``command`` of the command's module, imported now; ``None`` when there is none."""
+        """Import the command's module and return its ``command``; ``None`` if there is no such command."""
         del ctx
         if cmd_name not in self._lazy_commands:
             return None
@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing one."""
+        """List the commands without importing any of them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._lazy_commands.items()])

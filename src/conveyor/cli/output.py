@@ -1,4 +1,4 @@
-"""Records on the command line: options that fill one, tables and JSON that show some; verdicts, and notes."""
+"""Records on the command line: options to fill them, tables and JSON to show them; verdicts and notes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Filled(Generic[R]):
-    """What a caller gave of a record: call it, with what the command itself knows, to have the record."""
+    """Fields of a record, taken from options: called with the command's own fields, it makes the record."""
 
     record: type[R]
     given: Mapping[str, Any]
@@ -36,10 +36,10 @@ class Filled(Generic[R]):
 def filling(
     record: type[Record], *, arguments: Collection[str] = (), without: Collection[str] = ()
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Give a command an option for each field of a record; it gets a ``Filled`` as ``asked``.
+    """Add an option to a command for each field of a record; the command receives a ``Filled`` as ``asked``.
 
-    ``arguments`` are the fields that are given by their place, ``without`` those that the command fills
-    itself or leaves alone.
+    ``arguments`` are the fields that become positional arguments, ``without`` the fields that the command
+    fills itself or leaves out.
     """
     filled = [field for field in shape_of(record) if field.name not in without]
 
@@ -82,7 +82,7 @@ def _told(field: Field) -> Option:
 
 
 def show(found: Iterable[Record], record: type[Record], *, as_text: bool) -> None:
-    """Write records as a table of aligned columns, or nothing when there are none; else as JSON."""
+    """Write records as a table of aligned columns (nothing if there are no records), or as JSON."""
     rows = list(found)
     if not as_text:
         click.echo(json.dumps(as_json(rows), indent=2))
@@ -97,7 +97,7 @@ def show(found: Iterable[Record], record: type[Record], *, as_text: bool) -> Non
 
 
 def _column(field: Field) -> tuple[str | None, Callable[[Record], str]]:
-    """The heading of a field, and what makes its cell of a record."""
+    """The heading of a field, and the function that makes its cell from a record."""
     heading = field.name.removeprefix("is_").replace("_", " ").upper()
     mark = next((mark for mark in field.marks if isinstance(mark, Column)), Column(heading))
     return mark.heading, mark.cell or (lambda row: _cell(getattr(row, field.name)))
@@ -117,7 +117,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line for each verdict, and one below it that says what to do now, if anything."""
+    """A line for each verdict, followed by a line with the next step, if there is one."""
     lines = []
     for verdict in verdicts:
         lines.append(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
@@ -127,6 +127,6 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
 
 
 def note_unknown(name: str, found: StatusOfProject | SizeOfProject) -> None:
-    """Say that nothing is known of a project: its name may be mistyped."""
+    """Note that the store has nothing of a project: its name may be mistyped."""
     if not found.is_known:
         click.echo(f'note: nothing of "{name}" is here yet', err=True)

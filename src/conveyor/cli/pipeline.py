@@ -1,7 +1,7 @@
 """``conveyor pipeline``: carry a commit or a tag through packaging, testing and promotion.
 
-``run`` does all of it here and now, ``worker`` does it when it is asked for, ``trigger`` asks. A CI host
-calls ``package`` and ``test``. Exit code 4 tells a release that waits for a gate from one that failed.
+``run`` does all of it now, ``trigger`` requests a run, and ``worker`` carries requested runs. A CI host calls
+``package`` and ``test``. Exit code 4 distinguishes a release that waits for a gate from one that failed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WAITING = PromotionRefused.exit_code
 
 
 def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options of that name, which several commands share, in that order."""
+    """The options with these names, which several commands share, in this order."""
     known = {
         "repo": click.option(
             "--repo", "repository", default=".", show_default=True, help="Path or URL of the repository."
@@ -68,18 +68,18 @@ def command() -> None:
     """Carry a commit or a tag through packaging, testing and promotion."""
 
 
-@command.command(short_help="Carry a commit or a tag as far as its evidence carries it.")
+@command.command(short_help="Carry a commit or a tag as far as its evidence allows.")
 @_options("repo", "ref", "index", "credentials", "store", "state", "json")
 def run(
     repository: str, ref: str, index: str | None, credentials: Path, store_url: str | None,
     state: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Carry a commit or a tag as far as its evidence carries it, here and now.
+    """Carry a commit or a tag as far as its evidence allows, on this machine, now.
 
-    Build, publish to an index such as "unstable", install and test what was published, promote to the index
-    that follows, "testing"; a final release that QA signed goes on to "stable". The store says which index
-    follows which: the nearest of its bases. Each step is kept: after a crash the same command goes on where
-    it stood. Exit code 4: all is done, and the release waits for a gate.
+    Build, publish to an index such as "unstable", install and test the published file, promote to the index
+    that follows, "testing"; a final release that QA signed continues to "stable". The store says which index
+    follows which: the nearest of its bases. Each step is kept: after a crash the same command continues where
+    it stopped. Exit code 4: the run is complete, and the release waits for a gate.
     """
     from conveyor.pipeline.carrying.carrier import run_here
 
@@ -165,13 +165,13 @@ def test(
     return WAITING if where.verdicts else 0
 
 
-@command.command(short_help="Claim the runs that are asked for, and carry them.")
+@command.command(short_help="Claim the requested runs and carry them.")
 @_options("credentials", "store", "state")
 @click.option("--once", is_flag=True, help="End when no run is waiting.")
 def worker(credentials: Path, store_url: str | None, state: Path | None, once: bool) -> None:
-    """Claim the runs that pushes and people ask the store for, and carry them, one after the other.
+    """Claim the runs that pushes and people request, and carry them one after the other.
 
-    It may be stopped or killed at any time: the next worker on the same state folder goes on where it stood.
+    It may be stopped or killed at any time: the next worker on the same state folder continues from there.
     """
     from conveyor.pipeline.carrying.claims import work
 
@@ -190,7 +190,7 @@ def worker(credentials: Path, store_url: str | None, state: Path | None, once: b
     "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
 )
 def trigger(store_url: str, repository: str, ref: str | None, index: str | None, hook: bool) -> None:
-    """Ask the store for a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
+    """Request a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
 
     A bare repository's hooks/post-receive ends in
     exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
@@ -215,7 +215,7 @@ def trigger(store_url: str, repository: str, ref: str | None, index: str | None,
 
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:
-    """Write where the release is now; the exit code."""
+    """Write where the release is now and return the exit code."""
     from conveyor.domain.releases.gates.judged import Verdict
     from conveyor.pipeline.carrying.carrier import error_of
 
@@ -251,7 +251,7 @@ def _repository(given: str) -> str:
 
 @contextmanager
 def _workplace(state: Path, job: str) -> Iterator[Workplace]:
-    """A place for one job without an engine; it goes when the job ended well."""
+    """A workplace for one job without an engine; it is removed if the job succeeds."""
     from conveyor.pipeline.engine.isolation import Workplace, watched
 
     mark = f"{job}-{uuid.uuid4().hex[:12]}"
@@ -263,12 +263,12 @@ def _workplace(state: Path, job: str) -> Iterator[Workplace]:
 
 
 def _stop_like_a_crash() -> None:
-    """Let Ctrl-C and SIGTERM end the process at once: the engine goes on from there when called again."""
+    """Let Ctrl-C and SIGTERM end the process at once: the engine continues from there when called again."""
     import signal
 
     def stop(number: int, frame: object) -> None:
         del frame
-        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.write("stopped; the same command continues from here\n")
         sys.stderr.flush()
         os._exit(128 + number)
 

@@ -16,7 +16,7 @@ from conveyor.project.train import train, training_environment
     help="The project's folder, or one in it.  [default: the current one]",
 )  # fmt: skip
 def command(folder: Path) -> None:
-    """Run the training command that pyproject.toml declares, and name what it wrote.
+    """Run the training command that pyproject.toml declares, and list the files that it wrote.
 
     It runs in the project's .venv; else in the active environment, if this checkout is installed there; else
     in a new .venv.

@@ -1,8 +1,8 @@
 """``conveyor demo``: the whole story once, on this machine, with real parts.
 
-In this room: the command, the story (``story``), the people and machines that act in it (``cast``), how the
-consumer is proven to have got what was tested (``proof``), and how it is shown (``screen``). The demo plays
-with the product's own commands and HTTP interface only, as a team would; nothing here reaches behind them.
+In this room: the command, the story (``story``), the people and machines that act in it (``cast``), the proof
+that the consumer installed the tested files (``proof``), and the output (``screen``). The demo uses only the
+product's own commands and HTTP interface, as a team would; nothing here reaches behind them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who acts in the demo: processes with a clean environment, a throw-away signing key, a bare repository."""
+"""The actors of the demo: processes with a clean environment, a throw-away signing key, a bare repository."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ STOP_SECONDS = 10.0
 
 
 def call(arguments: Sequence[str | Path], *, folder: Path, extra: Mapping[str, str] | None = None) -> str:
-    """Run a program to its end in a clean environment; returns what it wrote to standard output.
+    """Run a program to its end in a clean environment and return its standard output.
 
     Raises:
-        StepFailed: it ended with another code than 0; the error carries what it wrote.
+        StepFailed: its exit code is not 0; the error carries its output.
         MissingTool: there is no such program.
     """
     try:
@@ -62,7 +62,7 @@ def call(arguments: Sequence[str | Path], *, folder: Path, extra: Mapping[str, s
 
 @dataclass
 class Cast:
-    """The processes that run beside the story; each is ended by its own pid."""
+    """The processes of the story; each is ended by its own pid."""
 
     folder: Path
     running: list[tuple[str, subprocess.Popen[str]]] = field(default_factory=list)
@@ -80,20 +80,20 @@ class Cast:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                start_new_session=True,  # a Ctrl-C reaches the story alone, which then ends its cast in order
+                start_new_session=True,  # Ctrl-C reaches only the story, which then ends its cast in order
             )
         self.running.append((name, process))
         return process
 
     def check(self) -> None:
-        """Raise StepFailed when a process of the cast has ended, with the tail of its log."""
+        """Raise StepFailed with the tail of its log if a process of the cast has ended."""
         for name, process in self.running:
             if process.poll() is not None:
                 tail = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-2000:]
                 raise StepFailed(f"the {name} ended early with code {process.returncode}:\n{tail}", log=tail)
 
     def stop(self, *, but: str | None = None) -> None:
-        """End every process, youngest first; those that do not listen are killed. ``but`` goes on running."""
+        """End every process except ``but``, youngest first; those that do not react are killed."""
         for name, process in reversed(self.running):
             if name == but or process.poll() is not None:
                 continue
@@ -119,19 +119,19 @@ def start_store(cast: Cast, *, data: Path, access_log: Path) -> str:
     if not line.startswith("serving "):
         process.wait(STOP_SECONDS)
         cast.check()
-        raise StepFailed(f'the store said "{line}" instead of its address')
+        raise StepFailed(f'the store printed "{line}" instead of its address')
     return line.removeprefix("serving ").rstrip("/")
 
 
 def make_signing_key(folder: Path) -> Path:
-    """A throw-away SSH key of the QA person; returns the private key's path, the public one ends in .pub."""
+    """Make a throw-away SSH key for QA; returns the private key's path, the public one ends in .pub."""
     key = folder / "qa-key"
     call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "qa", "-f", key], folder=folder)
     return key
 
 
 def make_bare_repository(folder: Path, *, name: str, store_url: str, token: str) -> Path:
-    """A bare repository whose every push asks the store for a pipeline run; returns its path."""
+    """Make a bare repository whose every push requests a pipeline run; returns its path."""
     repository = folder / f"{name}.git"
     call(["git", "init", "-q", "--bare", "-b", "main", repository], folder=folder)
     hook = repository / "hooks" / "post-receive"

@@ -1,10 +1,9 @@
-"""Proof that the consumer got what was tested, from the store's own log.
+"""Proof, from the store's own log, that the consumer installed the tested files.
 
-What pip says it installed (its report, one digest per file) is compared with what the store's access log
-says it served: every installed file must have been served by the store, and the index that supplied it is
-named. A file from anywhere else (an extra index in somebody's pip configuration) would be missing here.
-What was installed is also held against the release's evidence: derived from the tested candidate, rebuilt to
-the same bytes, and itself tested.
+pip's report (one digest per installed file) is compared with the store's access log: the store must have
+served every installed file, and the log names the index that supplied it. A file from anywhere else (an extra
+index in somebody's pip configuration) would be missing there. The installed files are also compared with the
+release's evidence: derived from the tested candidate, rebuilt to the same bytes, and themselves tested.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class ServedFile:
 
 
 def read_pip_report(path: Path) -> tuple[InstalledFile, ...]:
-    """What ``pip install --report`` says it installed, in its order."""
+    """The files that ``pip install --report`` lists, in its order."""
     report = json.loads(path.read_text(encoding="utf-8"))
     installed = []
     for item in report["install"]:
@@ -62,7 +61,7 @@ def read_pip_report(path: Path) -> tuple[InstalledFile, ...]:
 
 
 def read_served_files(access_log: Path, *, agent: str) -> tuple[ServedFile, ...]:
-    """The files the store served to clients whose user agent begins with ``agent``, in order."""
+    """The files that the store served to clients whose user agent begins with ``agent``, in order."""
     served = []
     for line in access_log.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
@@ -107,13 +106,13 @@ def prove_origin(
 
 
 def prove_custody(installed: tuple[InstalledFile, ...], release: Release, *, stage: str) -> tuple[str, str]:
-    """Prove that the installed file is the tested candidate but for its version; returns two sentences.
+    """Prove that the installed file equals the tested candidate except for its version; return two sentences.
 
     The wheel that pip installed must be the one that was derived from the tested release candidate and
     rebuilt to the same bytes, and it must itself have been installed and tested against the index ``stage``.
 
     Raises:
-        StepFailed: one link of the chain is missing; says which.
+        StepFailed: a link of the chain is missing; the message names it.
     """
     file = next(one for one in installed if one.name == release.project)
     about = [one for one in release.evidence if one.sha256 == file.sha256]

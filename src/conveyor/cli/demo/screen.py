@@ -1,4 +1,4 @@
-"""What the viewer of the demo sees: a live table in a terminal, plain lines everywhere else."""
+"""The output of the demo: a live table in a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Station:
-    """One station of the story while it happens."""
+    """One station of the story."""
 
     title: str
     started: float
     seconds: float | None = None
-    """How long it took; ``None`` while it runs."""
+    """Its duration; ``None`` while it runs."""
     has_failed: bool = False
     notes: list[str] = field(default_factory=list)
 
 
 class Screen(Protocol):
-    """Shows stations as they happen. ``note`` adds a line to the station that runs; ``say`` one after all."""
+    """Shows stations as they happen. ``note`` adds a line to the running station, ``say`` one outside it."""
 
     stations: list[Station]
 
@@ -40,20 +40,20 @@ class Screen(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
     def begin(self, title: str) -> None:
-        """A station begins."""
+        """Begin a station."""
 
     def note(self, line: str) -> None:
-        """Something worth seeing happened at this station."""
+        """Add a line to the running station."""
 
     def end(self, *, has_failed: bool = False) -> None:
-        """The station that runs has ended."""
+        """End the running station."""
 
     def say(self, text: str) -> None:
-        """A line that belongs to no station."""
+        """Write a line that does not belong to a station."""
 
 
 def make_screen() -> Screen:
-    """A live view when standard output is a terminal, plain lines otherwise."""
+    """A live view if standard output is a terminal, plain lines otherwise."""
     return LiveScreen() if sys.stdout.isatty() else PlainScreen()
 
 

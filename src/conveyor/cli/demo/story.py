@@ -1,13 +1,13 @@
 """The story, station by station.
 
 1. a store starts on the loopback interface
-2. its people and machines are made known: a worker, a QA signer, the project's name
+2. a worker and a QA signer are registered, and the project's name is claimed
 3. a project is made, with a model to train
 4. a commit and a tag are pushed: v0.1.0rc1 is packaged, tested, promoted to "testing"
-5. what no one signed is refused: "stable" answers with one verdict per gate
+5. an unsigned release is refused: "stable" answers with one verdict per gate
 6. QA signs v0.1.0 on the same commit: derived from the tested rc, rebuilt, tested, promoted to "stable"
 7. a consumer installs tumor==0.1.0 with plain pip and calls predict on real rows
-8. the store's log proves where every installed file came from, its evidence that it is the tested one
+8. the store's log proves where every installed file came from, its evidence that each is the tested one
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FINAL = "0.1.0"
 SIGNER = "qa@localhost"
 POLL_SECONDS = 0.1
 RUN_SECONDS = 600.0
-"""A run that takes longer than this is given up: something hangs."""
+"""The story gives up on a run that takes longer than this: something hangs."""
 
 PREDICT = """
 import json, tumor
@@ -79,7 +79,7 @@ class Stage:
 
     @property
     def checkout(self) -> Path:
-        """The project as its author sees it."""
+        """The checkout of the project's author."""
         return self.folder / PROJECT
 
     @property
@@ -89,7 +89,7 @@ class Stage:
 
 
 def play(screen: Screen, *, keep: bool, folder: Path | None) -> None:
-    """Play the story; raises at the first station that fails and ends every process it started."""
+    """Play the story; raises at the first station that fails, and ends every process that it started."""
     started = time.monotonic()
     with _working_folder(folder, keep=keep) as place, _stopped_by_signals():
         cast = Cast(place)
@@ -192,7 +192,7 @@ def _push_final(stage: Stage, url: str, token: str) -> None:
 
 
 def _consume(stage: Stage, url: str, token: str) -> None:
-    """Stations 7 and 8: another machine's point of view."""
+    """Stations 7 and 8: the consumer's machine."""
     screen = stage.screen
     consumer = stage.folder / "consumer"
     python = consumer / "bin" / "python"
@@ -252,7 +252,7 @@ def _expect_index(url: str, token: str, version: str, index: str) -> None:
 
 
 def _look_around(stage: Stage, url: str, *, keep: bool) -> None:
-    """Say what there is to see."""
+    """Say where to look, and whether the store is still running."""
     if not keep:
         stage.screen.say(
             "nothing is left running; to look around, play it again: make demo DEMO_OPTIONS=--keep"
@@ -261,7 +261,7 @@ def _look_around(stage: Stage, url: str, *, keep: bool) -> None:
     store = next(process for name, process in stage.cast.running if name == "store")
     password = stage.data / "initial-admin-password"
     stage.screen.say(
-        f"\nthe store goes on running: {url}/ (user admin, password in {password})\n"
+        f"\nthe store is still running: {url}/ (user admin, password in {password})\n"
         f"  install     pip install --index-url {url}/stable/simple/ {PROJECT}=={FINAL}\n"
         f"  ask         conveyor why {PROJECT} {CANDIDATE} --to stable --url {url}\n"
         f"  the log     {stage.access_log}\n"
@@ -276,7 +276,7 @@ def _git(stage: Stage, *words: str) -> str:
 
 @contextmanager
 def _working_folder(folder: Path | None, *, keep: bool) -> Iterator[Path]:
-    """An empty folder: the given one, which stays, or a temporary one, which goes unless ``keep``."""
+    """An empty folder: the given one, which stays, or a temporary one, which is removed unless ``keep``."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

@@ -15,7 +15,7 @@ from conveyor.settings import store_settings
 @click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--verify", "is_verifying", is_flag=True, help="Also read what DESTINATION already has.")
 @click.option(
-    "--incomplete", "may_be_incomplete", is_flag=True, help="Go on without bytes that the store has lost."
+    "--incomplete", "may_be_incomplete", is_flag=True, help="Continue without bytes that the store has lost."
 )
 @with_threads
 @on_a_folder

@@ -1,4 +1,4 @@
-"""``conveyor store delete``: delete a file, a release or all files of a project, for ever."""
+"""``conveyor store delete``: delete a file, a release or all files of a project permanently."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def command(
     name: str, version: str | None, filename: str | None, yes: bool, as_json: bool, place: Place
 ) -> None:
-    """Delete release VERSION of project NAME, or all of its releases, from every index and for ever.
+    """Permanently delete release VERSION of project NAME, or all of its releases, from every index.
 
     Their filenames can never be used again, not even for the same bytes; the claim on the name and the
     evidence stay. For administrators. To keep a release from being installed, yank it instead.
@@ -48,8 +48,10 @@ def command(
 
 
 def _ask(question: str) -> None:
-    """Go on when the answer is yes; raises Abort, and InvalidInput when nobody is there to answer."""
-    nobody = InvalidInput("nobody is there to say whether you are sure", hint="say so with --yes")
+    """Return if the answer is yes; raises Abort, or InvalidInput if nobody can answer."""
+    nobody = InvalidInput(
+        "the deletion is not confirmed: standard input is closed", hint="confirm it with --yes"
+    )
     if sys.stdin is None:  # closed before this process began
         raise nobody
     try:

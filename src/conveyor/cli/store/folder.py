@@ -1,4 +1,4 @@
-"""Options of the commands that take care of a store's folder, and progress on standard error."""
+"""Options of the commands that maintain a store's folder, and progress on standard error."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 def on_a_folder(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the option ``--data`` of a store that is there; it gets it as ``data``.
+    """Add the option ``--data`` for an existing store to a command, which receives it as ``data``.
 
-    Commands in the hints of its errors are told this folder.
+    Commands in the hints of its errors are completed with this folder.
     """
 
     @wraps(function)
@@ -41,7 +41,7 @@ def on_a_folder(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def with_grace(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the option ``--grace``; it gets hours as ``grace``."""
+    """Add the option ``--grace`` to a command, which receives hours as ``grace``."""
     option: Callable[[Callable[..., Result]], Callable[..., Result]] = click.option(
         "--grace",
         type=click.FloatRange(min=0),
@@ -54,7 +54,7 @@ def with_grace(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def with_threads(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the option ``--threads``; it gets their number as ``threads``."""
+    """Add the option ``--threads`` to a command, which receives their number as ``threads``."""
 
     @click.option(
         "--threads",
@@ -73,7 +73,7 @@ def with_threads(function: Callable[..., Result]) -> Callable[..., Result]:
 
 @contextmanager
 def progress_of(what: str) -> Iterator[Callable[[int, int, int], None]]:
-    """A progress bar on standard error, told of (blobs done, of how many, bytes done); on a terminal."""
+    """Show a progress bar on a terminal's standard error; called with (blobs done, all blobs, bytes done)."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 

@@ -1,4 +1,4 @@
-"""``conveyor store fsck``: prove that catalogue and blobs agree, and mend what can be mended."""
+"""``conveyor store fsck``: prove that catalogue and blobs agree, and repair what can be repaired."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def command(
     """Read every row and every byte of the store in DIR, and print one line per fault.
 
     Exits with 0 if there are no faults, or none are left after --repair; otherwise with 7. Warnings are
-    not faults. Files that --repair takes away are kept in blobs/quarantine, and every repair is in the
-    audit log.
+    not faults. Files that --repair removes are kept in blobs/quarantine, and every repair is in the audit
+    log.
     """
     from conveyor.errors import StorageFailed
     from conveyor.operations.care.inspection import inspect_store

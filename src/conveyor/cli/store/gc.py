@@ -1,4 +1,4 @@
-"""``conveyor store gc``: remove blobs that no row names, and what killed uploads left half written."""
+"""``conveyor store gc``: remove blobs that no row names, and files that killed uploads left half written."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def command(data: Path, grace: float, is_dry: bool, as_json: bool) -> None:
 
     They are left by interrupted uploads and by mirrored files that upstream has withdrawn. An upload that
     uses one of them at the same moment keeps it. Files that a killed server left half written are removed
-    too, at any age: no process holds them. Other files that are not blobs stay: conveyor store fsck names
-    them.
+    too, at any age, if no process holds them. Other files that are not blobs stay: conveyor store fsck
+    names them.
     """
     from conveyor.operations.care.garbage import collect_garbage
     from conveyor.operations.care.opening import opened_store

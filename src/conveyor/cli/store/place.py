@@ -1,9 +1,9 @@
 """Which store a command works on: a folder of this machine (``--data``) or a server (``--url`` with a token).
 
-On a folder a command acts as the user ``admin``: who may write the folder may do anything to it anyway. It
-works while servers serve that folder. On a server it acts as the owner of the token.
+On a folder a command acts as the user ``admin``: anyone who can write the folder can change all of it anyway.
+It works while servers serve that folder. On a server it acts as the owner of the token.
 
-Errors are raised where nobody knows which of the two it was; a command in a hint is told the store here.
+The code that raises an error does not know which of the two it was, so commands in hints are completed here.
 """
 
 from __future__ import annotations
@@ -59,23 +59,23 @@ class Place:
             yield StoreClient(DirectConnection(store, identity, name=str(self.data)))
 
     def address(self) -> str | None:
-        """The store's URL, as far as it is known here: where a folder was served last, if it ever was."""
+        """The store's URL: for a folder the URL at which it was served last; ``None`` if it never was."""
         from conveyor.operations.store.facts import last_address
 
         return self.url if self.data is None else last_address(self.data)
 
     def completed(self, hint: str | None) -> str | None:
-        """The hint; if it ends in a command on a store, with this store, ready to be copied."""
+        """The hint; if it ends in a command on a store, the command names this store and can be copied."""
         if self.data is not None:
             return with_store(hint, "--data", str(self.data))
         return with_store(hint, "--url", self.url or "")
 
 
 def given_token(option: str | None = None) -> str | None:
-    """The token of ``--token`` or, without, of ``CONVEYOR_TOKEN``; ``None``: neither is given.
+    """The token from ``--token``, else from ``CONVEYOR_TOKEN``; ``None`` if neither is given.
 
     Raises:
-        InvalidInput: it is empty or cannot be a token; the error names where it stands, not what it is.
+        InvalidInput: it is empty or cannot be a token; the error names its source, not the token.
     """
     from conveyor.client.people import checked_token
 
@@ -87,7 +87,7 @@ def given_token(option: str | None = None) -> str | None:
 
 @contextmanager
 def completed_hints(place: Place) -> Iterator[None]:
-    """Errors of this block say in their hints which store they mean."""
+    """Complete the commands in the hints of errors in this block with the store."""
     try:
         yield
     except ConveyorError as error:
@@ -96,10 +96,10 @@ def completed_hints(place: Place) -> Iterator[None]:
 
 
 def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the options ``--data``, ``--url`` and ``--token``; it gets them as ``place``.
+    """Add the options ``--data``, ``--url`` and ``--token`` to a command, which receives them as ``place``.
 
-    With its own option ``--json``, an error is written as the one document that was asked for; the command
-    itself must not have written one before it raises.
+    If the command has an option ``--json`` and it is given, an error is written as the one JSON document; the
+    command must not have written a document before it raises.
     """
 
     @click.option(

@@ -1,4 +1,4 @@
-"""``conveyor store promote``: move a release to an index, if its gates let it pass."""
+"""``conveyor store promote``: move a release to an index if the gates of the index allow it."""
 
 from __future__ import annotations
 

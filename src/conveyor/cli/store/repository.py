@@ -1,4 +1,4 @@
-"""``conveyor store repository``: the repositories whose runs may be asked for."""
+"""``conveyor store repository``: the repositories for which runs may be requested."""
 
 from __future__ import annotations
 

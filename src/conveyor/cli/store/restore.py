@@ -1,4 +1,4 @@
-"""``conveyor store restore``: make an identical store out of a backup."""
+"""``conveyor store restore``: make an identical store from a backup."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from conveyor.settings import store_settings
 )
 @with_threads
 def command(source: Path, data: Path, threads: int) -> None:
-    """Make the store of the backup in SOURCE again, in DIR.
+    """Restore the store of the backup in SOURCE to DIR.
 
     Every byte is checked on the way. Users, passwords and tokens are those of the backup. After an
     interruption the same call continues where it stopped; until it has finished, no server starts on DIR.

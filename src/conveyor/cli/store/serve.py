@@ -1,4 +1,4 @@
-"""``conveyor store serve``: initialise a store in a folder and serve it until it is told to stop."""
+"""``conveyor store serve``: initialise a store in a folder and serve it until a signal stops it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from conveyor.settings import DEFAULT_HOST, DEFAULT_PORT, store_settings
     help="Append one JSON line per request to this file.",
 )
 def command(data: Path, host: str, port: int, workers: int, access_log: Path | None) -> None:
-    """Initialise the store in DIR when it is empty, and serve it until SIGTERM or Ctrl-C.
+    """Initialise a store in DIR if it is empty, and serve it until SIGTERM or Ctrl-C.
 
     Prints "serving http://HOST:PORT/" when requests are answered. The password of the user admin is written
     once to DIR/initial-admin-password, unless CONVEYOR_ADMIN_PASSWORD is set. CONVEYOR_DATABASE_URL and

@@ -51,7 +51,7 @@ def list_all(as_json: bool, place: Place) -> None:
 @click.argument("principal")
 @on_a_store
 def revoke(principal: str, place: Place) -> None:
-    """Revoke the key of PRINCIPAL: none of its signatures counts any longer, earlier ones included."""
+    """Revoke the key of PRINCIPAL: its signatures no longer count, earlier ones included."""
     with place.client() as client:
         client.signers.revoke(principal)
     click.echo(f"signatures of {principal} no longer count")

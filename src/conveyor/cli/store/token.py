@@ -1,4 +1,4 @@
-"""``conveyor store token``: API tokens, which stand for a user's password."""
+"""``conveyor store token``: API tokens, which clients send instead of a user's password."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def command() -> None:
 @filling(NewToken)
 @on_a_store
 def create(asked: Filled[NewToken], place: Place) -> None:
-    """Make a token and print it, alone; it cannot be shown again. Its ID goes to standard error.
+    """Make a token and print only the token; it cannot be shown again. Its ID goes to standard error.
 
-    Clients send it as password of the user __token__, or as bearer token.
+    Clients send it as the password of the user __token__, or as a bearer token.
     """
     wanted = asked()
     with place.client() as client:

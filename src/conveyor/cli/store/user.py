@@ -51,8 +51,8 @@ def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -
 def password(name: str, revoke_tokens: bool, place: Place) -> None:
     """Give the user NAME a new password, asked for or read as one line from standard input.
 
-    The old one stops working at the next request. Tokens go on working unless --revoke-tokens is given; how
-    many do is printed. With --data the file initial-admin-password goes when NAME is admin.
+    The old one stops working at the next request. Tokens keep working unless --revoke-tokens is given; their
+    number is printed. With --data, the file initial-admin-password is removed if NAME is admin.
     """
     from conveyor.operations.care.initialisation import forget_initial_password
     from conveyor.operations.store.store import ADMIN
@@ -62,7 +62,7 @@ def password(name: str, revoke_tokens: bool, place: Place) -> None:
         working = client.users.set_password(name, new, revoke_tokens=revoke_tokens).working_tokens
     if name == ADMIN and place.data is not None:
         forget_initial_password(place.data)
-    click.echo(f"{name} has a new password; tokens of {name} that go on working: {working}")
+    click.echo(f"{name} has a new password; tokens of {name} that still work: {working}")
     if working:
         listing = place.completed(f"conveyor store token list --user {name}")
         click.echo(f"note: to see them: {listing}; --revoke-tokens revokes them all", err=True)

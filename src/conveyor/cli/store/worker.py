@@ -50,7 +50,7 @@ def add(name: str, credentials: Path, store_url: str | None, place: Place) -> No
     )
 
     url = store_url or place.address()
-    reserve_credentials(credentials)  # first, so that no key is registered which could not be kept
+    reserve_credentials(credentials)  # first, so that no key is registered that cannot be kept
     try:
         pair = make_key_pair()
         with place.client() as client:
@@ -83,7 +83,7 @@ def list_all(as_json: bool, place: Place) -> None:
 @click.argument("name")
 @on_a_store
 def revoke(name: str, place: Place) -> None:
-    """Revoke the worker NAME: none of its evidence counts any longer, and its tokens stop working."""
+    """Revoke the worker NAME: its evidence no longer counts, and its tokens stop working."""
     with place.client() as client:
         client.workers.revoke(name)
     click.echo(f"evidence of {name} no longer counts")

@@ -1,4 +1,4 @@
-"""``conveyor store yank``: have new installations pass over a release, or take that back."""
+"""``conveyor store yank``: make new installations skip a release, or undo that."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def command(
     as_json: bool,
     place: Place,
 ) -> None:
-    """Yank release VERSION of project NAME: new installations pass it over, lock files still get it.
+    """Yank release VERSION of project NAME: new installations skip it, lock files still get it.
 
     You need the right to upload the project or, in a promotion-only index, to promote it there.
     """
