@@ -70,7 +70,7 @@ def _about(module: Path) -> str:
 
 
 def main() -> None:
-    """Write the page anew."""
+    """Rewrite the page."""
     by_hand = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
     PAGE.write_text(by_hand + render(), encoding="utf-8")
 
