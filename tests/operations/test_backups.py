@@ -224,7 +224,7 @@ def test_verifying_notices_damage_of_linked_files(store: Store, tmp_path: Path) 
 def test_folder_with_something_else_is_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("chapter one")
-    with pytest.raises(Conflict, match=r"something else than a backup: thesis\.tex"):
+    with pytest.raises(Conflict, match=r"something other than a backup: thesis\.tex"):
         backup(store, tmp_path / "mine")
 
 
