@@ -160,8 +160,8 @@ def test_version_that_leaks_into_a_file_stops_the_final(town: Town, tmp_path: Pa
     town.run(repository, "v1.0.0rc1")
     town.sign(repository, "v1.0.0")
     outcome = town.run(repository, "v1.0.0", expected=9)
-    assert outcome["error"]["kind"] == "EquivalenceFailed"
-    assert "delta/about.txt" in outcome["error"]["message"]
+    assert outcome["error"]["title"] == "EquivalenceFailed"
+    assert "delta/about.txt" in outcome["error"]["detail"]
     assert [
         release.version
         for release in town.client.releases.of_commit("delta", git(repository, "rev-parse", "HEAD"))
@@ -179,7 +179,7 @@ def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
     repository = make_project(tmp_path / "repository", name=claimed(town, "epsilon"), files=files)
     git(repository, "tag", "v1.0.0rc1")
     outcome = town.run(repository, "v1.0.0rc1", expected=9)
-    assert "did not test the installed file: epsilon" in outcome["error"]["message"]
+    assert "did not test the installed file: epsilon" in outcome["error"]["detail"]
     release = town.client.releases.get("epsilon", "1.0.0rc1")
     assert release.index == "unstable"
     verdicts = town.client.releases.judgement("epsilon", "1.0.0rc1").verdicts
@@ -202,7 +202,7 @@ def test_file_missing_from_the_wheel_is_found_before_anything_is_published(
     )
     git(repository, "tag", "v1.0.0rc1")
     outcome = town.run(repository, "v1.0.0rc1", expected=8)
-    assert "table.txt is not inside" in outcome["error"]["message"]
+    assert "table.txt is not inside" in outcome["error"]["detail"]
     assert "publish" not in steps_of(town, "v1.0.0rc1")
 
 

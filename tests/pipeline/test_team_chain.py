@@ -57,7 +57,7 @@ def test_release_goes_along_the_chain_of_its_team(team: Town, tmp_path: Path) ->
     git(repository, "tag", "v1.0.0rc1")
     # 1. Two chains: the one that is meant has to be named.
     refused = team.run(repository, "v1.0.0rc1", expected=6)
-    assert refused["error"]["message"] == "releases enter at several indexes of this store"
+    assert refused["error"]["detail"] == "releases enter at several indexes of this store"
     assert refused["error"]["hint"] == CHOICES
     # 2. The candidate is published into the team's first index and tested into its second.
     outcome = team.run(repository, "v1.0.0rc1", index=ENTRY)
@@ -74,7 +74,7 @@ def test_release_goes_along_the_chain_of_its_team(team: Town, tmp_path: Path) ->
     # 4. The same call again finds it there; another chain does not take it over.
     assert team.run(repository, "v1.0.0", index=ENTRY)["index"] == END
     refused = team.run(repository, "v1.0.0", index="unstable", expected=6)
-    assert refused["error"]["message"] == (
+    assert refused["error"]["detail"] == (
         'alpha 1.0.0 is in "risk/stable" already, which is not on the way unstable → testing → stable'
     )
     # 5. What the store says of the way: from the second index to the third, and there it ends.

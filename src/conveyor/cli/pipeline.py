@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conveyor.cli.output import verdict_lines
-from conveyor.errors import ConveyorError, InvalidInput, PromotionRefused
+from conveyor.domain.words.records import as_json as json_of
+from conveyor.errors import InvalidInput, PromotionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,23 +217,21 @@ def trigger(store_url: str, repository: str, ref: str | None, index: str | None,
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:
     """Write where the release is now and return the exit code."""
-    from conveyor.domain.releases.gates.judged import Verdict
-    from conveyor.pipeline.carrying.carrier import error_of
+    from conveyor.client.problems import error_from
 
     if as_json:
-        click.echo(json.dumps(asdict(outcome)))
-    if outcome.state == "failed":
-        error: ConveyorError = error_of(outcome)
+        click.echo(json.dumps(json_of(outcome)))
+    if outcome.error is not None:
+        error = error_from(outcome.error)
         if as_json:
             return error.exit_code
-        log = getattr(error, "log", "")
-        if log:
-            click.echo(log.rstrip(), err=True)
+        if outcome.error.log:
+            click.echo(outcome.error.log.rstrip(), err=True)
         raise error
     if not as_json:
         where = f'{outcome.project} {outcome.version} is in "{outcome.index}"'
         click.echo(where if outcome.index else outcome.detail)
-        for line in verdict_lines(Verdict(**verdict) for verdict in outcome.verdicts):
+        for line in verdict_lines(outcome.verdicts):
             click.echo(line, err=True)
     return WAITING if outcome.is_waiting else 0
 

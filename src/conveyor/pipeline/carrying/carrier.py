@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from conveyor.client.problems import Problem, error_from
 from conveyor.errors import ConveyorError
-from conveyor.pipeline.carrying.runs import Outcome, carry
+from conveyor.pipeline.carrying.runs import Outcome, carry, failed
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine.engine import Engine
 from conveyor.pipeline.engine.isolation import Workplace, watched
@@ -93,8 +92,7 @@ def carry_run(job: Job) -> Outcome:
         if run_id is None:
             run_id = engine.step("request", partial(with_patience, partial(request_run, worker, job)))
     except ConveyorError as error:
-        facts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        return Outcome("failed", None, None, None, error.message, error=facts)
+        return failed(error)
     place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
     place.folder.mkdir(parents=True, exist_ok=True)
     with closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps:
@@ -142,20 +140,6 @@ def run_here(
 def work_folder(state: Path, work_id: str) -> Path:
     """The folder in which a run works, and which holds its logs."""
     return state / "work" / work_id
-
-
-def error_of(outcome: Outcome) -> ConveyorError:
-    """The error that made a run fail, from its outcome."""
-    facts = outcome.error or {}
-    problem = Problem(
-        title=facts.get("kind", "StepFailed"),
-        detail=facts.get("message", outcome.detail),
-        status=0,
-        hint=facts.get("hint"),
-        faults=tuple(facts.get("faults", ())),
-        log=facts.get("log", ""),
-    )
-    return error_from(problem)
 
 
 def _digest(*words: str) -> str:

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from conveyor.client.problems import Problem, problem_of
+from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.words.names import is_final, parse_version
-from conveyor.errors import Conflict, ConveyorError, Forbidden, PromotionRefused
+from conveyor.domain.words.records import Record
+from conveyor.errors import Conflict, ConveyorError, Forbidden
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.packaging import Packaged, package
 from conveyor.pipeline.jobs.promotion import Standing, index_on, promote
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Record):
     """How a run ended, as plain data."""
 
     state: str
@@ -45,10 +48,10 @@ class Outcome:
     """The index where the release is now."""
     detail: str
     """One sentence."""
-    verdicts: tuple[dict[str, Any], ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     """The verdicts of the next index if the release waits."""
-    error: dict[str, Any] | None = None
-    """Class, message, hint and log of the error."""
+    error: Problem | None = None
+    """The error that ended it."""
 
     @property
     def is_waiting(self) -> bool:
@@ -73,7 +76,7 @@ def carry(
             else Outcome("succeeded", None, None, None, "nothing to do: the commit carries a release tag")
         )
     except ConveyorError as error:
-        outcome = _failed(error, packaged)
+        outcome = failed(error, packaged)
     with suppress(Forbidden, Conflict):  # somebody has ended the run in the store meanwhile
         steps.note(state=outcome.state, detail=outcome.detail)
     if outcome.state == "succeeded":
@@ -149,30 +152,18 @@ def _arrived(packaged: Packaged, where: Standing) -> Outcome:
     if where.verdicts:
         waiting = "; ".join(f"{one.gate}: {one.reason}" for one in where.verdicts if not one.lets_pass)
         detail += f", waiting for {', '.join(where.waits_for)} ({waiting})"
-    verdicts = tuple(asdict(verdict) for verdict in where.verdicts)
-    return Outcome("succeeded", packaged.project, packaged.version, where.index, detail, verdicts)
+    return Outcome("succeeded", packaged.project, packaged.version, where.index, detail, where.verdicts)
 
 
-def _failed(error: ConveyorError, packaged: Packaged | None) -> Outcome:
-    facts = {
-        "kind": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "faults": list(getattr(error, "faults", ())),
-        "log": getattr(error, "log", ""),
-        "exit_code": error.exit_code,
-    }
-    verdicts = (
-        tuple(asdict(verdict) for verdict in error.verdicts) if isinstance(error, PromotionRefused) else ()
-    )
+def failed(error: ConveyorError, packaged: Packaged | None = None) -> Outcome:
+    """The outcome of a run that an error ended."""
     return Outcome(
         "failed",
         packaged.project if packaged else None,
         packaged.version if packaged else None,
         None,
         f"{type(error).__name__}: {error.message}",
-        verdicts,
-        facts,
+        error=problem_of(error),
     )
 
 
