@@ -250,6 +250,8 @@ def test_field_of_a_stored_record_is_named_in_few_files(
         (b"{", "not valid JSON"),
         (b'{"a": 1, "a": 2}', "the key a is there twice"),
         (b'{"a": NaN}', "NaN is not a number of JSON"),
+        (b'{"a": 1e400}', "1e400 is too large a number"),
+        (b'{"a": [-1e999]}', "-1e999 is too large a number"),
         (b'{"a": "\\ud800"}', "not valid JSON"),
         (b'{"a": "\xff"}', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),

@@ -325,13 +325,14 @@ class LeaseKeeper:
                     if not self._renew(connection, _RENEW):
                         return
                     renew_at = time.monotonic() + RENEWAL_SECONDS
-                # 4. listen
-                selector.select(max(0.0, renew_at - time.monotonic()))
-                told = max((int(said.payload) for said in driver.notifies(timeout=0)), default=0)
-                if told:
+                # 4. acknowledge; what comes with the answer to a statement makes the socket readable no more,
+                # so there is nothing left to read before this waits for the socket
+                while told := max((int(said.payload) for said in driver.notifies(timeout=0)), default=0):
                     memory.raise_to(told)
                     _ACKNOWLEDGE.run(connection, {"node": memory.node, "known": told})
-            # 5. nobody has to wait for a node that ends; another process of it begins anew
+                # 5. listen
+                selector.select(max(0.0, renew_at - time.monotonic()))
+            # 6. nobody has to wait for a node that ends; another process of it begins anew
             memory.lease(NO_LEASE)
             _LEAVE.run(connection, {"node": memory.node})
 

@@ -28,6 +28,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from math import isfinite
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -172,7 +173,10 @@ def read_json(text: bytes, *, what: str) -> object:
     """
     try:
         value: object = json.loads(
-            text.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+            text.decode(),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -598,6 +602,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"the key {', '.join(twice)} is there twice")
     return found
+
+
+def _finite(text: str) -> float:
+    """The number; one beyond the largest, such as 1e400, would be read as infinity, which JSON cannot hold."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
 
 
 def _no_constant(word: str) -> float:

@@ -146,11 +146,11 @@ def _answering(
                 upstream_has=partial(_ask, asyncio.get_running_loop(), ask_upstream),
             )
             answered = await asyncio.to_thread(endpoint.handler, call)
+            if answered.value is None:
+                return Response(status_code=answered.status, headers=_HEADERS)
+            return JSONResponse(answered.json, status_code=answered.status, headers=_HEADERS)
         except Exception as error:  # noqa: BLE001 - Starlette would log and re-raise what was answered
             return _problem(as_error(error, path=request.url.path), request)
-        if answered.value is None:
-            return Response(status_code=answered.status, headers=_HEADERS)
-        return JSONResponse(answered.json, status_code=answered.status, headers=_HEADERS)
 
     return answer
 
