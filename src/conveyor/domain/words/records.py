@@ -605,7 +605,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """The number; one beyond the largest, such as 1e400, would be read as infinity, which JSON cannot hold."""
+    """The number; one beyond the largest, such as 1e400, would become infinity, which JSON cannot hold."""
     number = float(text)
     if not isfinite(number):
         raise ValueError(f"{text[:40]} is too large a number")
