@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import event
 
 from conveyor.domain.people.access import WORKER_SCOPES, Identity, NewToken
 from conveyor.domain.people.keys import NewSigner
@@ -30,10 +31,11 @@ from conveyor.operations.people.users import add_user, disable_user, find_accoun
 from conveyor.operations.releases.evidence import Received, add_evidence, add_tag
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
-from conveyor.operations.runs.queue import claim_run, list_runs, report_step, update_run
+from conveyor.operations.runs.queue import claim_run, create_run, list_runs, report_step, update_run
 from makers import make_store
 from releases_made import (
     ADMIN,
+    REPOSITORY,
     TEAM_CHAIN,
     envelope_of,
     hand_in,
@@ -52,6 +54,8 @@ from releases_made import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
     from conveyor.operations.store.store import Store
 
@@ -174,6 +178,21 @@ def test_run_is_claimed_by_a_worker_that_reaches_the_index_it_enters(store: Stor
     claimed = claim_run(store, replace(narrowed, indexes=None), "worker-1")
     assert claimed is not None
     assert (claimed.id, claimed.index) == (house.id, "unstable")
+
+
+def test_worker_that_finds_no_run_of_its_own_begins_no_write_transaction(store: Store) -> None:
+    one, other = (Identity(name, WORKER_SCOPES, worker=name) for name in ("worker-1", "worker-2"))
+    for identity in (one, other):
+        make_worker(store, identity.name)
+    run = create_run(store, other, repository=REPOSITORY, ref="main")
+    writers = store.catalog.get_execution_options()["writers"]
+    begun: list[Engine] = []
+    event.listen(writers, "begin", lambda connection: begun.append(connection.engine))
+    assert claim_run(store, one, "worker-1") is None
+    assert claim_run(store, other, "worker-2", run_id=run.id + 1) is None
+    assert writers not in begun
+    assert claim_run(store, other, "worker-2") is not None
+    assert writers in begun
 
 
 def test_run_with_its_steps(store: Store) -> None:

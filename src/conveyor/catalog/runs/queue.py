@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, or_, select, true, update
+from sqlalchemy import and_, func, insert, or_, select, true, update
 
 from conveyor.catalog.database.statements import columns_of, record_of, values_of
 from conveyor.catalog.database.tables import run_steps, runs, workers
@@ -41,12 +41,7 @@ def claim_oldest_run(
     """
     oldest = (
         select(runs.c.id)
-        .where(
-            runs.c.state == "requested",
-            true() if run_id is None else runs.c.id == run_id,
-            _enters(indexes),
-            or_(runs.c.requested_by == worker, runs.c.requested_by.not_in(select(workers.c.name))),
-        )
+        .where(_claimable(worker, indexes, run_id))
         .order_by(runs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -60,14 +55,21 @@ def claim_oldest_run(
     return claimed
 
 
-def has_requested_run(connection: Connection, indexes: Collection[str] | None = None) -> bool:
-    """Whether some run waits for a worker, to enter one of these indexes; ``None``: any."""
-    waiting = select(runs.c.id).where(runs.c.state == "requested", _enters(indexes)).limit(1)
+def has_claimable_run(
+    connection: Connection, *, worker: str, indexes: Collection[str] | None = None, run_id: int | None = None
+) -> bool:
+    """Whether ``claim_oldest_run``, asked the same, would give a run."""
+    waiting = select(runs.c.id).where(_claimable(worker, indexes, run_id)).limit(1)
     return connection.scalar(waiting) is not None
 
 
-def _enters(indexes: Collection[str] | None) -> ColumnElement[bool]:
-    return true() if indexes is None else runs.c.index_name.in_(sorted(indexes))
+def _claimable(worker: str, indexes: Collection[str] | None, run_id: int | None) -> ColumnElement[bool]:
+    return and_(
+        runs.c.state == "requested",
+        true() if run_id is None else runs.c.id == run_id,
+        true() if indexes is None else runs.c.index_name.in_(sorted(indexes)),
+        or_(runs.c.requested_by == worker, runs.c.requested_by.not_in(select(workers.c.name))),
+    )
 
 
 def find_run(connection: Connection, run_id: int) -> Run | None:

@@ -94,8 +94,8 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
             f"{identity.name} is not the worker {worker}",
             hint="claim with the token in the credentials file of that worker",
         )
-    with read(store) as connection:  # workers poll: an empty queue must not cost a write transaction
-        if not rows.has_requested_run(connection, identity.indexes):
+    with read(store) as connection:  # workers poll: when none is theirs, it must not cost a write transaction
+        if not rows.has_claimable_run(connection, worker=worker, indexes=identity.indexes, run_id=run_id):
             return None
     with record_change(store, actor=identity.name) as change:
         registered = find_worker(change.connection, worker)
