@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.domain.words.names import is_standard_library, project_name, skeleton
+from conveyor.domain.words.names import is_standard_library, project_name, skeleton, version_or_none
 from conveyor.errors import InvalidName
 
 
@@ -53,3 +53,12 @@ def test_names_that_differ_in_a_letter_have_two_skeletons(one: str, other: str) 
 )
 def test_modules_of_python_are_known(name: str, is_known: bool) -> None:
     assert is_standard_library(project_name(name)) is is_known
+
+
+def test_version_is_read_in_every_spelling() -> None:
+    assert version_or_none("v1.0-RC.1") == version_or_none("1.0rc1") != version_or_none("1.0")
+
+
+@pytest.mark.parametrize("text", ["", "latest", "1.0-", "9" * 5000])
+def test_what_is_not_a_version_is_none(text: str) -> None:
+    assert version_or_none(text) is None

@@ -14,8 +14,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urldefrag, urlsplit
 
-from packaging.version import Version
-
 from conveyor.domain.indexes.mirror import (
     OTHER_HASHES,
     UpstreamFile,
@@ -24,6 +22,7 @@ from conveyor.domain.indexes.mirror import (
     is_sound_filename,
 )
 from conveyor.domain.indexes.projects import status_from
+from conveyor.domain.words.names import version_or_none
 from conveyor.domain.words.notation import is_sha256, utc_text
 from conveyor.errors import UpstreamFailed
 from conveyor.upstream.connections import joined
@@ -312,11 +311,8 @@ def _one_more(found: int, url: str) -> int:
 
 def _check_version(declared: object, url: str) -> None:
     """Refuse a page of another major version (PEP 629); a page without a version is of the first one."""
-    try:
-        is_readable = declared is None or Version(str(declared)).major == API_MAJOR
-    except ValueError:  # also of thousands of digits
-        is_readable = False
-    if not is_readable:
+    version = version_or_none(str(declared))
+    if declared is not None and (version is None or version.major != API_MAJOR):
         raise UpstreamFailed(
             f'{url} is a page of version "{str(declared)[:40]}" of the simple API; known are those of '
             f"version {API_MAJOR}",

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from conveyor.domain.distributions.metadata import LONGEST_VALUE, PLACEHOLDER
 from conveyor.domain.distributions.metadata_rules import read_requirement
+from conveyor.domain.words.names import version_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -150,10 +150,7 @@ def _people(text: str) -> str:
 
 
 def _version(text: str) -> str:
-    try:
-        return str(Version(text))
-    except ValueError:
-        return text
+    return str(version_or_none(text) or text)
 
 
 def _specifier(text: str) -> str:

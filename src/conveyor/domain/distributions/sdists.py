@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.distributions.metadata import METADATA_LIMIT_BYTES
 from conveyor.domain.distributions.tars import read_tar_gz
-from conveyor.domain.words.names import Version
+from conveyor.domain.words.names import version_or_none
 
 if TYPE_CHECKING:
     from conveyor.domain.distributions.archives import ArchiveLimits
@@ -63,10 +63,7 @@ def read_sdist(
 def _is_stem(folder: str, filename: DistributionFilename) -> bool:
     """Whether a folder bears the project and version of the file, in any spelling."""
     name, _, version = folder.rpartition("-")
-    try:
-        return canonicalize_name(name) == filename.project and Version(version) == filename.version
-    except ValueError:
-        return False
+    return canonicalize_name(name) == filename.project and version_or_none(version) == filename.version
 
 
 def _is_package_info(path: str) -> bool:

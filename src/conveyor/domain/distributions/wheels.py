@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from packaging.tags import Tag, parse_tag
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from conveyor.domain.distributions.archives import ArchiveLimits, Unreadable, path_fault
 from conveyor.domain.distributions.filenames import MOST_TAGS, count_tags
 from conveyor.domain.distributions.metadata import METADATA_LIMIT_BYTES
 from conveyor.domain.distributions.zips import ZipArchive
+from conveyor.domain.words.names import version_or_none
 
 if TYPE_CHECKING:
     from conveyor.domain.distributions.filenames import DistributionFilename
@@ -291,7 +291,4 @@ def _unpadded(digest: bytes) -> str:
 
 
 def _canonical(version: str) -> str:
-    try:
-        return str(Version(version))
-    except ValueError:  # also of thousands of digits
-        return version
+    return str(version_or_none(version) or version)

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from packaging.version import Version
 
 from conveyor.domain.indexes.projects import ACTIVE
+from conveyor.domain.words.names import version_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -164,10 +165,8 @@ def version_in_filename(filename: str) -> str | None:
 
 @lru_cache(maxsize=16384)
 def _canonical_version(text: str) -> str | None:
-    try:
-        return str(Version(text.replace("_", "-")))
-    except ValueError:  # also more digits than Python takes for a number
-        return None
+    version = version_or_none(text.replace("_", "-"))
+    return None if version is None else str(version)
 
 
 def versions_of(files: Iterable[PageFile]) -> list[str]:
@@ -178,10 +177,8 @@ def versions_of(files: Iterable[PageFile]) -> list[str]:
 @lru_cache(maxsize=16384)
 def version_order(version: str | None) -> tuple[bool, Version]:
     """Sort key of a version's text; what is no version comes first."""
-    try:
-        return True, Version(version or "")
-    except ValueError:  # also of thousands of digits
-        return False, Version("0")
+    found = version_or_none(version or "")
+    return (False, Version("0")) if found is None else (True, found)
 
 
 def root_of(index: str) -> str:

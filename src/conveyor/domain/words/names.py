@@ -89,13 +89,21 @@ MOST_RELEASE_NUMBERS = 8
 
 def parse_version(text: str) -> Version:
     """The version that ``text`` spells; raises InvalidVersion when it is not PEP 440."""
-    try:
-        return Version(text)
-    except ValueError as error:  # also of thousands of digits
+    version = version_or_none(text)
+    if version is None:
         raise InvalidVersion(
             f"{text[:100]!r} is not a version",
             hint="write versions as PEP 440 does, such as 1.2.0 or 1.2.0rc1",
-        ) from error
+        )
+    return version
+
+
+def version_or_none(text: str) -> Version | None:
+    """The version that ``text`` spells; ``None`` when it is not PEP 440, or of thousands of digits."""
+    try:
+        return Version(text)
+    except ValueError:  # packaging lets that of Python about too many digits out as it is
+        return None
 
 
 def canonical_version(text: str) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from conveyor.catalog.indexes.mirrored import (
     delete_mirrored_files,
@@ -34,6 +33,7 @@ from conveyor.domain.distributions.metadata import is_static
 from conveyor.domain.distributions.sdists import read_sdist
 from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, address_of, merge, with_facts
 from conveyor.domain.words.faults import Faults
+from conveyor.domain.words.names import version_or_none
 from conveyor.errors import InvalidDistribution, UpstreamFailed
 from conveyor.operations.store.store import read, record_change
 
@@ -182,10 +182,7 @@ def static_metadata(store: Store, file: MirroredFile) -> bytes | None:
         return None
     content, _ = found
     fields, _ = parse_email(content)
-    try:
-        is_of_file = Version(fields.get("version", "")) == filename.version
-    except ValueError:  # also for a number of thousands of digits
-        return None
+    is_of_file = version_or_none(fields.get("version", "")) == filename.version
     is_of_file &= canonicalize_name(fields.get("name", "")) == filename.project
     return content if is_of_file and is_static(dict(fields)) else None
 

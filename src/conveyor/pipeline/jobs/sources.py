@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
+from conveyor.domain.words.names import version_or_none
 from conveyor.errors import InvalidInput, ProjectError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.git import clone_commit, clone_tag, resolve_commit, run_git
@@ -20,6 +19,8 @@ from conveyor.project.versions import is_release_tag, override_variable, version
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from packaging.version import Version
 
     from conveyor.pipeline.engine.isolation import Workplace
 
@@ -64,11 +65,7 @@ def _looks_like_version(ref: str) -> bool:
     """Whether ``ref`` is meant as a release; digits alone may be an abbreviated commit."""
     if re.fullmatch(r"[0-9a-f]{4,64}", ref):
         return False
-    try:
-        Version(ref.removeprefix("v"))
-    except ValueError:  # also raised for thousands of digits
-        return False
-    return True
+    return version_or_none(ref.removeprefix("v")) is not None
 
 
 def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]:

@@ -7,12 +7,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version
-
 from conveyor.domain.indexes.json_api import chosen_version, project_document
 from conveyor.domain.indexes.policy import reads_whole_page
-from conveyor.domain.words.names import project_name
-from conveyor.errors import InvalidName, NotFound, UpstreamFailed
+from conveyor.domain.words.names import canonical_version, project_name
+from conveyor.errors import InvalidName, InvalidVersion, NotFound, UpstreamFailed
 from conveyor.operations.indexes.definitions import get_index
 from conveyor.operations.indexes.files import find_file, read_core_metadata
 from conveyor.server.http.messages import JSON, has_already, must_match, root_url, send_answer, send_head
@@ -111,8 +109,8 @@ def _target(scope: Scope) -> tuple[NormalizedName, str | None]:
         hint = f"ask for /{scope['index']}/pypi/PROJECT/json"
         raise NotFound(f"there is nothing at {scope['path']}", hint=hint)
     try:
-        return project_name(parts[0]), str(Version(parts[1])) if len(parts) == 3 else None
-    except (InvalidName, ValueError) as error:  # the second also of thousands of digits
+        return project_name(parts[0]), canonical_version(parts[1]) if len(parts) == 3 else None
+    except (InvalidName, InvalidVersion) as error:
         raise NotFound(f"there is nothing at {scope['path']}") from error
 
 
