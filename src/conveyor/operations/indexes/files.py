@@ -22,6 +22,7 @@ from conveyor.domain.distributions.metadata import read_fields
 from conveyor.domain.indexes.definitions import is_claimed, resolution_order
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
+from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.notation import is_sha256
 from conveyor.errors import Gone, NotFound, Unauthorized
 from conveyor.operations.store.store import read
@@ -64,7 +65,7 @@ class FoundFile:
     @property
     def is_public(self) -> bool:
         """Whether everybody may read it."""
-        return self.status.offers_files and any(not index.is_private for index in self.readable_through)
+        return can_read_file(ANONYMOUS, self)
 
 
 def find_file(store: Store, place: str, filename: str, *, reader: Identity) -> FoundFile:

@@ -20,6 +20,7 @@ from conveyor.domain.indexes.mirror import due_at, is_due, page_file
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.projects import shown_status
 from conveyor.domain.indexes.simple_api import ProjectPage
+from conveyor.domain.people.access import ANONYMOUS
 from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
@@ -150,8 +151,9 @@ def find_list(store: Store, index_name: str, reader: Identity | None = None) -> 
         order = resolution_order(index_name, indexes)
         names = project_names(connection, order)
         if reader is not None:
-            public = [name for name in order if not indexes[name].is_private]
-            told = {*project_names(connection, public), *(reader.projects or ())}
+            public = readable_indexes(indexes, ANONYMOUS)
+            shown = [name for name in order if name in public]
+            told = {*project_names(connection, shown), *(reader.projects or ())}
             names = [name for name in names if name in told]
         return FoundList(
             projects=tuple(names),
