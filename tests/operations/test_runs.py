@@ -228,9 +228,25 @@ def store_with_a_private_way(folder: Path) -> Store:
     return store
 
 
-def request_hidden_run(store: Store, identity: Identity = ADMIN) -> Run:
-    repository = "https://git.team.example/hidden.git"
-    return create_run(store, identity, repository=repository, ref="main", index="team/dev")
+def insert_hidden_run(store: Store, identity: Identity = ADMIN) -> Run:
+    """A run that enters a private index, as stores have them from the time when that was not refused."""
+    with record_change(store, actor=identity.name) as change:
+        run_id = insert_run(
+            change.connection,
+            NewRun("https://git.team.example/hidden.git", "main", "team/dev"),
+            requested_by=identity.name,
+            requested_at=change.at,
+        )
+        change.event("request-run", index="team/dev", detail={"run": run_id})
+    return get_run(store, identity, run_id)
+
+
+def test_run_is_not_asked_for_where_its_installers_have_no_credentials(tmp_path: Path) -> None:
+    store = store_with_a_private_way(tmp_path)
+    with pytest.raises(Conflict, match='a run cannot enter "team/dev": it is private') as refused:
+        create_run(store, ADMIN, repository=REPOSITORY, ref="main", index="team/dev")
+    assert refused.value.hint == "name the index where it enters: unstable"
+    assert list_runs(store, ADMIN) == []
 
 
 @pytest.mark.parametrize("is_known", [False, True])
@@ -240,7 +256,7 @@ def test_run_of_a_private_project_is_seen_by_readers_of_it_starters_and_who_aske
     store = store_with_a_private_way(tmp_path)
     make_worker(store)
     starter = Identity("stan", frozenset({"run", "read"}))
-    run = request_hidden_run(store, starter)
+    run = insert_hidden_run(store, starter)
     if is_known:
         claim_run(store, WORKER, "worker-1")
         update_run(store, WORKER, run.id, project="hidden")
@@ -275,7 +291,7 @@ def test_run_of_a_private_project_is_seen_by_readers_of_it_starters_and_who_aske
 
 def test_reader_of_a_part_sees_runs_once_the_project_is_there(tmp_path: Path) -> None:
     store = store_with_a_private_way(tmp_path)
-    run = request_hidden_run(store)
+    run = insert_hidden_run(store)
     publish(store, make_wheel("hidden"), index="team/dev")
     of_team = Identity("tess", frozenset({"read"}), indexes=frozenset({"team/dev"}))
     assert [one.id for one in list_runs(store, of_team)] == [run.id]
@@ -286,15 +302,8 @@ def test_runs_that_are_hidden_do_not_crowd_out_others(tmp_path: Path) -> None:
     seen = request_run(store, index="unstable")
     for project in ("demo", "my-demo"):  # the repository is registered for both
         publish(store, make_wheel(project))
-    with record_change(store, actor="admin") as change:
-        for _ in range(MAX_RUNS_LISTED + 1):
-            insert_run(
-                change.connection,
-                NewRun("https://git.team.example/hidden.git", "main", "team/dev"),
-                requested_by="admin",
-                requested_at=change.at,
-            )
-        change.event("request-run", detail={})
+    for _ in range(MAX_RUNS_LISTED + 1):
+        insert_hidden_run(store)
     outsider = Identity("otto", frozenset({"read"}), indexes=frozenset({"stable"}))
     assert [run.id for run in list_runs(store, outsider, limit=5)] == [seen.id]
 

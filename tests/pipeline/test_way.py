@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 WHOLE = ("unstable", "testing", "stable")
 
 
-def worker_of(store: Store, *, indexes: frozenset[str] | None = None) -> Keeper:
+def worker_of(store: Store) -> Keeper:
     """A worker that asks the store without a network."""
-    identity = Identity("worker-1", WORKER_SCOPES, indexes=indexes, worker="worker-1")
+    identity = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
     client = StoreClient(DirectConnection(store, identity, name="here"))
     return Keeper(client, make_worker(store), "http://here")
 
@@ -53,20 +53,6 @@ def test_way_is_the_one_that_the_store_gives(tmp_path: Path) -> None:
         find_way(worker, None)
     with pytest.raises(NotFound):
         find_way(worker, "nowhere")
-
-
-def test_private_index_on_the_way_is_told_before_anything_is_built(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
-    chain = ("lab/unstable", "lab/stable")
-    create_index(
-        store, ADMIN, NewIndex("lab/stable", mode="promotion-only", bases=("pypi",), is_private=True)
-    )
-    create_index(
-        store, ADMIN, NewIndex("lab/unstable", mode="uploads", bases=("lab/stable",), is_private=True)
-    )
-    with pytest.raises(Conflict, match="lab/stable, lab/unstable cannot be read by the installers") as caught:
-        find_way(worker_of(store, indexes=frozenset(chain)), None)
-    assert caught.value.hint is not None
 
 
 def test_release_that_is_known_on_another_way_is_not_built_again(tmp_path: Path) -> None:

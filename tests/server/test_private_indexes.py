@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
+from conveyor.domain.runs.states import NewRun
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.tokens import create_token
 from conveyor.operations.people.users import add_user
-from conveyor.operations.runs.queue import create_run
 from conveyor.operations.runs.repositories import add_repository
+from conveyor.operations.store.store import record_change
 from distributions_made import make_wheel
 from makers import close_stores, make_store
 from releases_made import ADMIN, publish
@@ -100,7 +102,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "runner": token("run"),
     }
     add_repository(store, ADMIN, "hidden", REPOSITORY)
-    create_run(store, ADMIN, repository=REPOSITORY, ref="main", index=SECRET)
+    with record_change(store, actor="admin") as change:  # stores have such runs from before they were refused
+        asked = NewRun(REPOSITORY, "main", SECRET)
+        insert_run(change.connection, asked, requested_by="admin", requested_at=change.at)
+        change.event("request-run", index=SECRET, detail={"run": 1})
     close_stores()
     with running_store(folder) as running:
         there = House(running, tokens)

@@ -239,8 +239,8 @@ def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Inde
 
     Raises:
         NotFound: there is no such index, or none that the caller may read.
-        Conflict: no release can go anywhere from there (a mirror, no uploads, no index follows, several
-            follow it or one of the next), the caller cannot read the whole way, or no single entry is left.
+        Conflict: no run can go anywhere from there (a mirror, no uploads, private, no index follows, several
+            follow it or one of the next), or no single entry is left.
     """
     choices = _entries(identity, indexes)
     hint = (
@@ -259,14 +259,7 @@ def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Inde
     fault = _fault_of_way(entry, indexes)
     if fault is not None:
         raise Conflict(f'a run cannot enter "{entry}": {fault}', hint=hint)
-    way = _way_from(entry, indexes)
-    hidden = [name for name in way if not _sees(identity, indexes[name])]
-    if hidden:
-        raise Conflict(
-            f'a run cannot enter "{entry}": {identity.name} may not read {", ".join(hidden)} on its way',
-            hint="use a token that is not narrowed, or narrowed to every index on the way: " + ", ".join(way),
-        )
-    return way
+    return _way_from(entry, indexes)
 
 
 def entry_to_name(index: str, identity: Identity, indexes: Mapping[str, Index]) -> str | None:
@@ -299,6 +292,8 @@ def _fault_of_way(entry: str, indexes: Mapping[str, Index]) -> str | None:
         return "it is a mirror and holds no files of this store"
     if index.mode != "uploads":
         return "it is promotion-only and accepts no upload"
+    if index.is_private:  # then so may be what follows it; what follows a public index is public
+        return "it is private, and uv and pip, which a run calls, have no credentials for it"
     way = _way_from(entry, indexes)
     following = successors(way[-1], indexes)
     if following:

@@ -88,16 +88,9 @@ def find_way(worker: Keeper, index: str | None) -> Done[tuple[str, ...]]:
     """Part 1: the indexes of a run in order, beginning with the one that it enters.
 
     Raises:
-        NotFound, Conflict: no run of this worker can enter there; there are several to choose from and none
-            is named; or one of them is private, and the jobs call uv and pip without credentials.
+        NotFound, Conflict: no run of this worker can enter there, or none is named where there are several.
     """
     way = worker.client.indexes.way(index)
-    private = [one.name for one in worker.client.indexes.all() if one.is_private and one.name in way]
-    if private:
-        raise Conflict(
-            f"{', '.join(private)} cannot be read by the installers of a run, which have no credentials",
-            hint="carry releases through indexes that are not private",
-        )
     return Done(way, " → ".join(way), {"indexes": list(way)})
 
 
