@@ -97,6 +97,17 @@ def test_candidate_that_failed_after_it_had_passed_is_not_a_candidate_of() -> No
     assert candidate_of(released(*evidence, with_tests(WHEEL, failed=1, python="3.12.0"))) is None
 
 
+def test_candidate_is_judged_by_its_newest_build_evidence_that_can_be_read() -> None:
+    unreadable = built(WHEEL, source=SDIST)
+    unreadable.predicate["built_from"] = "an sdist"
+    readable = built(WHEEL, source=SDIST)
+    readable.predicate["payload"] = [{"path": "weights.bin", "sha256": "a" * 64}]
+    candidate = candidate_of(released(readable, with_tests(WHEEL), unreadable))
+    assert candidate is not None
+    assert candidate.payload == (("weights.bin", "a" * 64),)
+    assert candidate_of(released(unreadable, with_tests(WHEEL))) is None
+
+
 def released(*evidence: Evidence) -> Release:
     """Release 1.0 of demo with a wheel and an sdist, as a client sees it."""
     files = tuple(

@@ -171,11 +171,15 @@ class FactsOfBuild:
     version: str
     commit: str
     tag: str | None
+    repository: str | None
+    """Where the commit is, as the worker clones it."""
     filename: str
     built_from: str | None
     """SHA-256 of the sdist a wheel was built from."""
     derived_from: str | None
     """SHA-256 of the tested release candidate's wheel that a final was derived from."""
+    payload: tuple[tuple[str, str], ...]
+    """(path, SHA-256) of each trained file in it."""
 
 
 @dataclass(frozen=True)
@@ -296,14 +300,17 @@ def _build(fields: Fields) -> FactsOfBuild:
     repository = fields.optional_text("repository")
     if repository is not None and holds_password(repository):
         fields.fault("repository", "holds a password, which everybody who sees the release would see")
+    payload = fields.parts("payload") if fields.has("payload") else ()
     return FactsOfBuild(
         project=fields.text("project"),
         version=fields.text("version"),
         commit=fields.commit("commit"),
         tag=fields.optional_text("tag"),
+        repository=repository,
         filename=fields.text("filename"),
         built_from=fields.optional_sha256("built_from"),
         derived_from=fields.optional_sha256("derived_from"),
+        payload=tuple((file.text("path"), file.sha256("sha256")) for file in payload),
     )
 
 

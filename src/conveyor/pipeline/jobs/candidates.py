@@ -22,7 +22,7 @@ from conveyor.domain.distributions.equivalence import (
     compare_wheels,
     derive_wheel,
 )
-from conveyor.domain.releases.tested import results_of
+from conveyor.domain.releases.facts import builds_of, results_of
 from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
@@ -181,15 +181,18 @@ def candidate_of(release: Release) -> Candidate | None:
     """The release as a candidate; ``None`` if it lacks a tested wheel or the sdist it was built from."""
     wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
     sdists = [file for file in release.files if file.packagetype == "sdist"]
-    counting = [one for one in release.evidence if one.is_signer_valid]
-    built = {one.sha256: one.predicate for one in counting if one.kind == "build"}
     for wheel in wheels:
+        built = builds_of(release.evidence, wheel.sha256)
+        if not built or not results_of(release.evidence, wheel.sha256).are_good:
+            continue
         for sdist in sdists:
-            facts = built.get(wheel.sha256, {})
-            is_tested = results_of(release.evidence, wheel.sha256).are_good
-            if is_tested and facts.get("built_from") == sdist.sha256:
-                payload = tuple((file["path"], file["sha256"]) for file in facts.get("payload", ()))
+            if built[-1].built_from == sdist.sha256:
                 return Candidate(
-                    release.version, wheel.filename, wheel.sha256, sdist.filename, sdist.sha256, payload
+                    release.version,
+                    wheel.filename,
+                    wheel.sha256,
+                    sdist.filename,
+                    sdist.sha256,
+                    built[-1].payload,
                 )
     return None

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conveyor.domain.releases.facts import builds_of
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
@@ -115,8 +116,7 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
     for release in worker.client.releases.of_commit(name, source.commit):
         version = parse_version(release.version)
         of_tag = source.version == version if source.version else version.is_devrelease
-        described = {one.sha256 for one in release.evidence if one.kind == "build" and one.is_signer_valid}
-        kinds = {file.packagetype for file in release.files if file.sha256 in described}
+        kinds = {file.packagetype for file in release.files if builds_of(release.evidence, file.sha256)}
         if of_tag and kinds >= {"sdist", "bdist_wheel"}:
             where = index_on(way, release)
             return Done(release.version, f'{release.version} is in "{where}" already')

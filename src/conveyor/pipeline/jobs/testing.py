@@ -1,7 +1,7 @@
 """The testing job: each wheel of a release, as the store serves it, against the tests of its commit.
 
 The facts are sent as evidence whatever they say; the job fails if they are not good enough. A file is not
-tested again if its newest result for this index, Python and platform is good (``domain.releases.tested``).
+tested again if its newest result for this index, Python and platform is good (``domain.releases.facts``).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
 from conveyor.domain.releases.evidence import environment_of, facts_of_tests, statement
+from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.domain.releases.gates.judged import job_command
-from conveyor.domain.releases.tested import faults_of, results_of
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.suite import Subject, run_tests
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.domain.releases.evidence import Evidence, FactsOfTests
+    from conveyor.domain.releases.facts import TestedEnvironment
     from conveyor.domain.releases.standing import Release, ReleaseFile
-    from conveyor.domain.releases.tested import TestedEnvironment
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
 
@@ -90,16 +90,18 @@ def fits(filename: str) -> bool:
 
 
 def _subject(worker: Keeper, release: Release, file: ReleaseFile, repository: str | None) -> Subject:
-    built = [
-        one.predicate
-        for one in release.evidence
-        if one.kind == "build" and one.sha256 == file.sha256 and one.is_signer_valid
-    ]
+    built = builds_of(release.evidence, file.sha256)
     if not built:
         raise StepFailed(
             f"no build evidence says from which commit {file.filename} was built",
             hint="publish it with a packaging job, in its repository: "
             + job_command(release.version, "conveyor pipeline package", entry=release.index),
+        )
+    where = repository or built[-1].repository
+    if where is None:
+        raise StepFailed(
+            f"the build evidence on {file.filename} does not say in which repository its commit is",
+            hint="name it: --repo URL",
         )
     return Subject(
         project=release.project,
@@ -107,9 +109,9 @@ def _subject(worker: Keeper, release: Release, file: ReleaseFile, repository: st
         filename=file.filename,
         sha256=file.sha256,
         url=worker.file_url(file.url),
-        commit=built[-1]["commit"],
-        repository=repository or built[-1]["repository"],
-        tag=built[-1].get("tag"),
+        commit=built[-1].commit,
+        repository=where,
+        tag=built[-1].tag,
     )
 
 

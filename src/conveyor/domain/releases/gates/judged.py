@@ -6,19 +6,16 @@ A next step has a command at its end, whole, so that it can be copied.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from conveyor.domain.releases.evidence import facts_of_build
+from conveyor.domain.releases.facts import builds_of
 from conveyor.domain.words.names import final_of, parse_version
 from conveyor.domain.words.records import Record
-from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild
-
-Facts = TypeVar("Facts")
+    from conveyor.domain.releases.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -62,29 +59,6 @@ class Finding:
     next_step: str | None = None
 
 
-def evidence_about(release: JudgedRelease, kind: str, file: JudgedFile) -> list[Evidence]:
-    """The evidence of that kind on one file, oldest first, whoever signed it."""
-    return [one for one in release.evidence if one.kind == kind and one.sha256 == file.sha256]
-
-
-def builds_of(release: JudgedRelease, file: JudgedFile) -> list[FactsOfBuild]:
-    """What workers that count say the file was built from."""
-    found = []
-    for one in evidence_about(release, "build", file):
-        facts = readable(facts_of_build, one) if one.is_signer_valid else None
-        if facts is not None:
-            found.append(facts)
-    return found
-
-
-def readable(read: Callable[[dict[str, Any]], Facts], one: Evidence) -> Facts | None:
-    """The facts of the evidence; ``None`` when they cannot be read: such evidence counts for nothing."""
-    try:
-        return read(one.predicate)
-    except InvalidInput:
-        return None
-
-
 def worst(gate: str, findings: Iterable[Finding]) -> Verdict:
     """One verdict of many findings: of what failed, else of what is missing, else of what passed."""
     found = list(findings)
@@ -98,12 +72,11 @@ def worst(gate: str, findings: Iterable[Finding]) -> Verdict:
 
 def commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
     """The commits that the file was built from; of an sdist also through the wheels built from it."""
-    commits = {facts.commit for facts in builds_of(release, file)}
+    commits = {facts.commit for facts in builds_of(release.evidence, file.sha256)}
     if file in release.sources:
         for wheel in release.wheels:
-            commits |= {
-                facts.commit for facts in builds_of(release, wheel) if facts.built_from == file.sha256
-            }
+            built = builds_of(release.evidence, wheel.sha256)
+            commits |= {facts.commit for facts in built if facts.built_from == file.sha256}
     return frozenset(commits)
 
 

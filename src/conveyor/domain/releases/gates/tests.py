@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.domain.releases.gates.judged import (
     CREDENTIALS,
     Finding,
-    builds_of,
     job_command,
     worst,
 )
-from conveyor.domain.releases.tested import faults_of, results_of
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import FactsOfTests
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def judge_tests(release: JudgedRelease) -> Verdict:
     """Every wheel has passing tests; an sdist too, or there is a tested wheel that was built from it.
 
-    Which results count is told in ``tested``: a later failure is not outvoted by an earlier success, and a
+    Which results count is told in ``facts``: a later failure is not outvoted by an earlier success, and a
     result for another platform is not hidden.
     """
     findings = {file: _tests_of(release, file) for file in release.wheels}
@@ -60,7 +59,7 @@ def _tests_of_wheels_from(
 ) -> Finding:
     for wheel, finding in findings.items():
         if finding.outcome == "pass" and any(
-            facts.built_from == source.sha256 for facts in builds_of(release, wheel)
+            facts.built_from == source.sha256 for facts in builds_of(release.evidence, wheel.sha256)
         ):
             return Finding("pass", f"{source.filename}: {wheel.filename} was built from it and tested")
     command = job_command(release.version, "conveyor pipeline run", entry=release.entry)

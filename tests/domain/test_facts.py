@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.domain.releases.evidence import facts_of_tests
-from conveyor.domain.releases.tested import faults_of, results_of
+from conveyor.domain.releases.facts import faults_of, results_of
 from domain.test_gates import BINARY, WHEEL, with_tests
 
 if TYPE_CHECKING:

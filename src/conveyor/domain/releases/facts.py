@@ -1,23 +1,26 @@
-"""Which test results of a distribution count, and what is wrong with one: the rule, and its only home.
+"""Which evidence on a distribution counts, and what it says: the rule, and its only home.
 
-The gate ``tests``, the testing job and the search for candidates ask here, so that what one of them calls
-tested no other calls untested. A result counts when a registered, unrevoked worker signed it and its facts
-can be read. In each environment (index, Python without its patch number, platform) the newest one counts, and
-a distribution is tested when there is a result and every environment passes (decision 0006).
+The gates, the packaging and the testing job and the search for candidates ask here, so that what one of them
+calls built or tested no other calls unbuilt or untested. Evidence counts when a registered, unrevoked worker
+signed it and its facts can be read. Of test results the newest in each environment (index, Python without its
+patch number, platform) counts, and a distribution is tested when there is a result and every environment
+passes (decision 0006).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from conveyor.domain.releases.evidence import facts_of_tests
+from conveyor.domain.releases.evidence import facts_of_build, facts_of_tests
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from conveyor.domain.releases.evidence import Evidence, FactsOfTests
+    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild, FactsOfTests
+
+Facts = TypeVar("Facts")
 
 TestedEnvironment = tuple[str, str, str]
 """(index resolved against, Python without its patch number, platform)."""
@@ -50,15 +53,26 @@ def results_of(evidence: Iterable[Evidence], sha256: str) -> Results:
     for one in evidence:
         if one.kind != "tests" or one.sha256 != sha256:
             continue
-        try:
-            facts = facts_of_tests(one.predicate) if one.is_signer_valid else None
-        except InvalidInput:
-            facts = None
+        facts = _counting(one, facts_of_tests)
         if facts is None:
             ignored.add(one.signed_by)
         else:
             newest[facts.environment] = facts
     return Results(newest, frozenset(ignored))
+
+
+def builds_of(evidence: Iterable[Evidence], sha256: str) -> list[FactsOfBuild]:
+    """What the distribution with that digest was built from, oldest first; asked as ``results_of``."""
+    builds = [one for one in evidence if one.kind == "build" and one.sha256 == sha256]
+    return [facts for one in builds if (facts := _counting(one, facts_of_build)) is not None]
+
+
+def _counting(one: Evidence, read: Callable[[dict[str, Any]], Facts]) -> Facts | None:
+    """What the evidence says; ``None`` when it does not count."""
+    try:
+        return read(one.predicate) if one.is_signer_valid else None
+    except InvalidInput:
+        return None
 
 
 def faults_of(facts: FactsOfTests) -> tuple[str, ...]:
