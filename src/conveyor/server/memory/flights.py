@@ -1,6 +1,11 @@
 """Work that several clients wait for: done once at a time for each key, and logged when it fails.
 
 A client that leaves does not stop it: the next one finds it under way, or done.
+
+Three other places share work and differ on purpose. A question for the newest serial (``newest`` here,
+``NodeSerials`` in ``catalog.database.nodes``) is not joined once it has begun: its answer is too old for
+whoever comes now. A check of a password (``http.password_checks``) that has not begun is dropped when nobody
+waits for it any more: strangers must not be able to fill its queue with work that they have left.
 """
 
 from __future__ import annotations
