@@ -11,10 +11,13 @@ import pytest
 from conforming import faults_of
 from conveyor.client.credentials import make_key_pair, sign_statement
 from conveyor.client.store import StoreClient, connect
-from conveyor.domain.indexes.definitions import NewIndex
+from conveyor.domain.indexes.definitions import NewClaim, NewIndex
 from conveyor.domain.people.access import NewToken
 from conveyor.domain.people.keys import NewSigner
+from conveyor.domain.people.passwords import NewUser
 from conveyor.domain.releases.evidence import statement
+from conveyor.domain.runs.repositories import NewRepository
+from conveyor.domain.runs.states import RunReport
 from conveyor.errors import (
     Conflict,
     DistributionExists,
@@ -183,7 +186,7 @@ def test_whole_way_from_upload_to_stable(
 ) -> None:
     repository, key = make_repository(tmp_path), make_ssh_key(tmp_path)
     commit = head(repository)
-    admin.claims.add("demo")
+    admin.claims.add(NewClaim("demo"))
     admin.signers.add(NewSigner("qa@team.example", public_key(key)))
     # 1. the packaging job
     sdist, wheel = make_sdist(), make_wheel()
@@ -236,7 +239,7 @@ def test_evidence_that_is_refused_says_why(machine: StoreClient, worker: WorkerC
 
 
 def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machine: StoreClient) -> None:
-    admin.repositories.add("demo", "/srv/demo.git", is_local=True)
+    admin.repositories.add(NewRepository("demo", "/srv/demo.git", is_local=True))
     requested = admin.runs.create("/srv/demo.git", "refs/tags/v1.0", index="unstable")
     claimed = machine.runs.claim("worker-1")
     while claimed is not None and claimed.id != requested.id:  # what other tests have requested
@@ -249,8 +252,8 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
         claimed.id, "test for testing", "succeeded", {"summary": "3 passed", "seconds": 1.5}
     )
     machine.runs.report_step(claimed.id, "test for risk/testing", "succeeded", "done")
-    machine.runs.update(claimed.id, commit=COMMIT, project="demo", version="1.0")
-    machine.runs.update(claimed.id, state="succeeded", detail="demo 1.0 is in testing")
+    machine.runs.update(claimed.id, RunReport(commit=COMMIT, project="demo", version="1.0"))
+    machine.runs.update(claimed.id, RunReport(state="succeeded", detail="demo 1.0 is in testing"))
     run = admin.runs.get(claimed.id)
     assert run.has_ended
     assert (run.project, run.version, run.commit) == ("demo", "1.0", COMMIT)
@@ -261,13 +264,13 @@ def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machin
     assert run.steps[0].seconds == 1.5
     assert run in admin.runs.newest()
     with pytest.raises(Forbidden):
-        admin.runs.update(claimed.id, state="failed")
+        admin.runs.update(claimed.id, RunReport(state="failed"))
     with pytest.raises(Conflict):
-        machine.runs.update(claimed.id, state="failed")
+        machine.runs.update(claimed.id, RunReport(state="failed"))
 
 
 def test_tokens_are_made_listed_and_revoked(admin: StoreClient) -> None:
-    admin.users.add("ada", password=None, scopes=["read"])
+    admin.users.add(NewUser("ada"))
     token = admin.tokens.add(NewToken("ada", description="laptop")).secret
     (listed,) = admin.tokens.all("ada")
     assert (listed.description, listed.revoked_at) == ("laptop", None)
@@ -283,10 +286,10 @@ def test_errors_come_back_as_they_were_raised(admin: StoreClient, tmp_path: Path
         admin.releases.get("nothing", "1.0")
     assert missing.value.hint
     with pytest.raises(InvalidInput) as invalid:
-        admin.users.add("Ada Lovelace", password=None, scopes=["read"])
+        admin.users.add(NewUser("Ada Lovelace"))
     assert type(invalid.value).__name__ == "InvalidName"
     with pytest.raises(Conflict):
-        admin.users.add("admin", password=None, scopes=["read"])
+        admin.users.add(NewUser("admin"))
     with pytest.raises(Unauthorized):
         connect(admin.url, token="conveyor-wrong").indexes.all()
     with pytest.raises(Unauthorized):
@@ -316,7 +319,7 @@ def test_every_answer_is_as_the_document_says(
 ) -> None:
     document = store.get("/api/v1/openapi.json").json()
     components = document["components"]["schemas"]
-    admin.repositories.add("demo", "/srv/demo.git", is_local=True)
+    admin.repositories.add(NewRepository("demo", "/srv/demo.git", is_local=True))
     assert [one.url for one in admin.repositories.all()] == ["/srv/demo.git"]
     run = admin.runs.create("/srv/demo.git", "main", index="unstable")
     wheel = make_wheel("shown")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.domain.runs.repositories import NewRepository
 from conveyor.pipeline.engine.worker import open_worker
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
 
@@ -278,7 +279,7 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
     files = {"tests/test_wait.py": WAIT.format(gate=str(gate))}
     repository = make_project(tmp_path / "repository", name=claimed(town, "kappa"), files=files)
     git(repository, "tag", "v1.0.0rc1")
-    town.client.repositories.add("kappa", str(repository), is_local=True)
+    town.client.repositories.add(NewRepository("kappa", str(repository), is_local=True))
     asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1")
     words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     with subprocess.Popen(

@@ -8,7 +8,9 @@ import pytest
 
 from conveyor.client.connection import Request
 from conveyor.client.store import StoreClient
+from conveyor.domain.indexes.definitions import NewClaim
 from conveyor.domain.people.access import ANONYMOUS, Identity, NewToken
+from conveyor.domain.people.passwords import NewUser
 from conveyor.errors import Forbidden, InvalidInput, NotFound, Unauthorized
 from conveyor.server.api.direct import DirectConnection
 from makers import make_store
@@ -36,8 +38,8 @@ def test_question_is_answered_by_the_endpoint(store: Store) -> None:
 
 
 def test_change_is_written_and_seen(store: Store) -> None:
-    assert client_of(store).claims.add("demo") is True
-    assert client_of(store).claims.add("demo") is False
+    assert client_of(store).claims.add(NewClaim("demo")) is True
+    assert client_of(store).claims.add(NewClaim("demo")) is False
 
 
 def test_parameter_in_the_path_is_decoded_once(store: Store) -> None:
@@ -56,14 +58,14 @@ def test_query_is_read(store: Store) -> None:
 )
 def test_right_of_the_endpoint_is_asked(store: Store, identity: Identity, error: type[Exception]) -> None:
     with pytest.raises(error):
-        client_of(store, identity).users.add("robot", password=None, scopes=["read"])
+        client_of(store, identity).users.add(NewUser("robot"))
 
 
 def test_faults_of_a_body_are_all_named(store: Store) -> None:
     connection = DirectConnection(store, ADMIN, name="here")
     with pytest.raises(InvalidInput) as raised:
-        connection.send(Request("POST", "/api/v1/users", json_body={"name": "", "password": 5}))
-    assert raised.value.faults == ("name is empty", "password is not a text", "scopes is missing")
+        connection.send(Request("POST", "/api/v1/users", json_body={"name": "", "password": 5, "scopes": 1}))
+    assert raised.value.faults == ("name is empty", "password is not a text", "scopes is not a list of texts")
 
 
 def test_what_only_a_server_answers_is_not_found(store: Store) -> None:

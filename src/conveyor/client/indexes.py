@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
-from conveyor.domain.indexes.definitions import Index, NewClaim, NewIndex
+from conveyor.domain.indexes.definitions import Index
 from conveyor.domain.releases.promotions import RunWay
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Connection
+    from conveyor.domain.indexes.definitions import NewClaim, NewIndex
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Claims:
 
     connection: Connection
 
-    def add(self, name: str, *, is_prefix: bool = False) -> bool:
+    def add(self, asked: NewClaim) -> bool:
         """Claim a name or a prefix; return whether the claim is new."""
-        body = NewClaim(name, is_prefix)
-        request = Request("POST", api_path("claims"), json_body=body, may_repeat=True)
+        request = Request("POST", api_path("claims"), json_body=asked, may_repeat=True)
         return self.connection.send(request).status == 201

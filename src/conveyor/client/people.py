@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.people.access import IssuedToken, NewToken, Token
 from conveyor.domain.people.keys import IssuedWorker, NewSigner, NewWorker, Signer, Worker
-from conveyor.domain.people.passwords import MadeUser, NewPassword, NewUser, PasswordChange
+from conveyor.domain.people.passwords import MadeUser, NewPassword, PasswordChange
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from conveyor.client.connection import Connection
+    from conveyor.domain.people.passwords import NewUser
 
 
 @dataclass(frozen=True)
@@ -23,10 +22,9 @@ class Users:
 
     connection: Connection
 
-    def add(self, name: str, *, password: str | None, scopes: Sequence[str]) -> MadeUser:
-        """Make a user; if ``password`` is ``None``, the user has only tokens."""
-        body = NewUser(name, tuple(scopes), password=password)
-        return ask_for(self.connection, Request("POST", api_path("users"), json_body=body), MadeUser)
+    def add(self, asked: NewUser) -> MadeUser:
+        """Make a user."""
+        return ask_for(self.connection, Request("POST", api_path("users"), json_body=asked), MadeUser)
 
     def set_password(self, name: str, password: str, *, revoke_tokens: bool = False) -> PasswordChange:
         """Give a user a new password; the result says how many tokens still work."""

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, ask_for_any
-from conveyor.domain.runs.repositories import NewRepository, Repository, RepositoryRemoval
+from conveyor.domain.runs.repositories import Repository, RepositoryRemoval
 from conveyor.domain.runs.states import NewRun, Run, RunClaim, StepReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conveyor.client.connection import Connection
-    from conveyor.domain.runs.states import StepState
+    from conveyor.domain.runs.repositories import NewRepository
+    from conveyor.domain.runs.states import RunReport, StepState
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Runs:
         request = Request("PUT", api_path("runs", run_id, "steps", name), json_body=body)
         return ask_for(self.connection, request, Run)
 
-    def update(self, run_id: int, **fields: str | None) -> Run:
-        """Write ``commit``, ``project``, ``version``, ``state`` or ``detail`` of a run this worker holds."""
-        request = Request("PATCH", api_path("runs", run_id), json_body=fields, may_repeat=True)
+    def update(self, run_id: int, report: RunReport) -> Run:
+        """Write what the worker that holds a run found out."""
+        request = Request("PATCH", api_path("runs", run_id), json_body=report, may_repeat=True)
         return ask_for(self.connection, request, Run)
 
 
@@ -69,10 +70,9 @@ class Repositories:
         request = Request("GET", api_path("repositories"))
         return ask_for_all(self.connection, request, "repositories", Repository)
 
-    def add(self, project: str, url: str, *, is_local: bool = False) -> Repository:
+    def add(self, asked: NewRepository) -> Repository:
         """Allow runs of a repository to be requested and to release this project."""
-        body = NewRepository(project, url, is_local)
-        request = Request("POST", api_path("repositories"), json_body=body)
+        request = Request("POST", api_path("repositories"), json_body=asked)
         return ask_for(self.connection, request, Repository)
 
     def remove(self, project: str, url: str) -> None:

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.output import filling
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.indexes.definitions import NewClaim
 
 if TYPE_CHECKING:
+    from conveyor.cli.output import Filled
     from conveyor.cli.store.place import Place
 
 
 @click.command("claim")
-@click.argument("name")
-@click.option("--prefix", "is_prefix", is_flag=True, help="Claim every name that begins with NAME-, too.")
+@filling(NewClaim, arguments=("name",))
 @on_a_store
-def command(name: str, is_prefix: bool, place: Place) -> None:
+def command(asked: Filled[NewClaim], place: Place) -> None:
     """Claim the project name NAME for this store permanently: no index asks upstream for it any more."""
+    claim = asked()
     with place.client() as client:
-        is_new = client.claims.add(name, is_prefix=is_prefix)
-    click.echo(f"{name} {'is' if is_new else 'was already'} claimed")
+        is_new = client.claims.add(claim)
+    click.echo(f"{claim.name} {'is' if is_new else 'was already'} claimed")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
-from conveyor.cli.output import show
+from conveyor.cli.output import filling, show
 from conveyor.cli.store.place import on_a_store
-from conveyor.domain.runs.repositories import Repository
+from conveyor.domain.runs.repositories import NewRepository, Repository
 
 if TYPE_CHECKING:
+    from conveyor.cli.output import Filled
     from conveyor.cli.store.place import Place
 
 
@@ -22,18 +23,18 @@ def command() -> None:
 
 
 @command.command("add", short_help="Allow runs of the repository URL to release PROJECT.")
-@click.argument("project")
+@filling(NewRepository, arguments=("project",), without=("url",))
 @click.argument("repository", metavar="URL")
-@click.option("--local", "is_local", is_flag=True, help="Allow a path or a private address.")
 @on_a_store
-def add(project: str, repository: str, is_local: bool, place: Place) -> None:
+def add(asked: Filled[NewRepository], repository: str, place: Place) -> None:
     """Allow runs of the repository URL to be requested and to release PROJECT (administrators).
 
     URL is the repository as a worker can reach it, without credentials.
     """
+    wanted = asked(url=_absolute(repository))
     with place.client() as client:
-        client.repositories.add(project, _absolute(repository), is_local=is_local)
-    click.echo(f"runs of {_absolute(repository)} may release {project}")
+        client.repositories.add(wanted)
+    click.echo(f"runs of {wanted.url} may release {wanted.project}")
 
 
 @command.command("list")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.output import filling
 from conveyor.cli.store.place import on_a_store
-from conveyor.domain.people.access import SCOPES
+from conveyor.domain.people.passwords import NewUser
 
 if TYPE_CHECKING:
+    from conveyor.cli.output import Filled
     from conveyor.cli.store.place import Place
 
 
@@ -21,27 +23,19 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("name")
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    type=click.Choice(SCOPES),
-    help="What the user may do; may be given several times. Default: read.",
-)
+@filling(NewUser, arguments=("name",), without=("password",))
 @click.option(
     "--with-password",
     is_flag=True,
     help="Ask for a password, or read it as one line from standard input. Without: tokens only.",
 )
 @on_a_store
-def add(name: str, scopes: tuple[str, ...], with_password: bool, place: Place) -> None:
+def add(asked: Filled[NewUser], with_password: bool, place: Place) -> None:
     """Make the user NAME."""
-    password = _read_password() if with_password else None
-    wanted = scopes or ("read",)
+    user = asked(password=_read_password() if with_password else None)
     with place.client() as client:
-        client.users.add(name, password=password, scopes=wanted)
-    click.echo(f"{name} may {', '.join(wanted)}")
+        client.users.add(user)
+    click.echo(f"{user.name} may {', '.join(user.scopes)}")
 
 
 @command.command("password", short_help="Give the user NAME a new password.")

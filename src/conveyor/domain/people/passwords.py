@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from unicodedata import category
 
 from conveyor.domain.people.access import Scope, ScopeWord
-from conveyor.domain.words.records import Count, Described, Given, Record
+from conveyor.domain.words.records import Count, Described, Given, Option, Record
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class NewUser(Record):
     password: Annotated[Password | None, "null: it can only use tokens."] = field(
         default=None, repr=False, kw_only=True
     )
-    scopes: Annotated[tuple[ScopeWord, ...], "What it may do."]
+    scopes: Annotated[tuple[ScopeWord, ...], "What it may do; without: read.", Option("scope")] = ("read",)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class NewRepository(Record):
 
     project: ProjectName
     url: Annotated[Text, "As a worker reaches it, without credentials."]
-    is_local: Annotated[bool, "It may be a path, or at a private address."] = False
+    is_local: Annotated[bool, "Allow a path or a private address."] = False
 
 
 @dataclass(frozen=True)

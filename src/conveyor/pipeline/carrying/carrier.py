@@ -35,6 +35,8 @@ from conveyor.pipeline.jobs.sources import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conveyor.domain.runs.states import RunReport
+
 R = TypeVar("R")
 MOST_AT_A_TIME = 4
 
@@ -77,9 +79,9 @@ class DurableSteps:
         future = engine.begin(name, partial(carry_out, self.reporter, name, function), self._threads)
         return lambda: value_of(future.result())
 
-    def note(self, **fields: str | None) -> None:
+    def note(self, report: RunReport) -> None:
         """Tell the store once."""
-        engine.step("note", self.reporter.run, **fields)
+        engine.step("note", self.reporter.run, report)
 
 
 @engine.workflow

@@ -13,6 +13,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from conveyor.domain.runs.states import RunReport
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.carrying.carrier import Job, carry_run
 from conveyor.pipeline.engine.engine import Engine
@@ -129,7 +130,7 @@ class _Desk:
     def _give_up(self, run: Run, reason: str) -> None:
         say_to_stderr(f"run {run.id} failed: {reason}")
         try:
-            self.worker.client.runs.update(run.id, state="failed", detail=reason)
+            self.worker.client.runs.update(run.id, RunReport(state="failed", detail=reason))
         except ConveyorError as error:
             say_to_stderr(f"{type(error).__name__}: {error.message}")
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.client.problems import Problem, problem_of
 from conveyor.domain.releases.gates.judged import Verdict
+from conveyor.domain.runs.states import RunReport, RunState
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.domain.words.records import Record
 from conveyor.errors import Conflict, ConveyorError, Forbidden
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 class Outcome(Record):
     """How a run ended, as plain data."""
 
-    state: str
+    state: RunState
     """``succeeded`` or ``failed``."""
     project: str | None
     version: str | None
@@ -78,7 +79,7 @@ def carry(
     except ConveyorError as error:
         outcome = failed(error, packaged)
     with suppress(Forbidden, Conflict):  # somebody has ended the run in the store meanwhile
-        steps.note(state=outcome.state, detail=outcome.detail)
+        steps.note(RunReport(state=outcome.state, detail=outcome.detail))
     if outcome.state == "succeeded":
         sweep(place)
     return outcome

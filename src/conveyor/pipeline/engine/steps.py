@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.client.store import StoreClient
-    from conveyor.domain.runs.states import StepState
+    from conveyor.domain.runs.states import RunReport, StepState
 
 R = TypeVar("R")
 RETRY_SECONDS = (0.5, 2.0, 5.0)
@@ -48,8 +48,8 @@ class Steps(Protocol):
     def begin(self, name: str, function: Callable[[], Done[R]]) -> Callable[[], R]:
         """Begin a step that may run in parallel; call the returned function for its value or error."""
 
-    def note(self, **fields: str | None) -> None:
-        """Tell the store a fact of the run: commit, project, version, state, detail."""
+    def note(self, report: RunReport) -> None:
+        """Tell the store what was found out about the run."""
 
 
 class Reporter:
@@ -74,11 +74,11 @@ class Reporter:
             except (StoreUnreachable, StorageFailed) as error:
                 self.say(f"  (step {name} could not be reported: {error.message})")
 
-    def run(self, **fields: str | None) -> None:
+    def run(self, report: RunReport) -> None:
         """Note facts of the run; tried again while the store is unreachable."""
         client, run_id = self.client, self.run_id
         if client is not None and run_id is not None:
-            with_patience(lambda: client.runs.update(run_id, **fields))
+            with_patience(lambda: client.runs.update(run_id, report))
 
 
 def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Problem:
@@ -124,9 +124,9 @@ class DirectSteps:
         """Do the step now; its error is kept until its value is requested."""
         return partial(value_of, carry_out(self.reporter, name, function))
 
-    def note(self, **fields: str | None) -> None:
+    def note(self, report: RunReport) -> None:
         """Tell the store, if it knows this run."""
-        self.reporter.run(**fields)
+        self.reporter.run(report)
 
 
 def say_to_stderr(line: str) -> None:

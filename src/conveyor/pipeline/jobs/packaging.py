@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.releases.facts import builds_of
+from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
@@ -72,15 +73,15 @@ def package(
         Conflict: the store has other files under that version, or the release is in an index elsewhere.
     """
     source = steps("resolve", lambda: resolve(repository, ref))  # 1
-    steps.note(commit=source.commit, version=str(source.version) if source.version else None)
+    steps.note(RunReport(commit=source.commit, version=str(source.version) if source.version else None))
     name, releases = steps("clone", lambda: clone(place, source))  # 2
-    steps.note(project=name)
+    steps.note(RunReport(project=name))
     if source.tag is None and releases:
         return None
     version = steps("look up", lambda: look_up(worker, name, source, way))  # 3
     if version is None:
         version = make_release(steps, place, worker, name, source, way[0])
-    steps.note(version=version)
+    steps.note(RunReport(version=version))
     if source.tag is not None:
         steps("tag", lambda: hand_over_tag(worker, source, name))  # 8
     return Packaged(name, version, source)
