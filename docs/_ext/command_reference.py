@@ -2,11 +2,14 @@
 
 The page `reference/commands.md` holds a marker line; here it becomes one heading and one block per command,
 exactly what `conveyor COMMAND --help` prints. The page `reference/http-api.md` holds another; it becomes the
-table of endpoints, and a table of the fields of each record. So neither can say what the program does not.
+table of endpoints, and a table of the fields of each record. Any page may show the fields of one record by a
+marker that names it. So none can say what the program does not.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 MARKER = "<!-- the help of every command -->"
 API_MARKER = "<!-- every endpoint and its records -->"
+FIELDS_MARKER = re.compile(r"<!-- the fields of (\w+) -->")
 WIDTH = 100
 
 
@@ -58,19 +62,29 @@ def render_endpoints() -> str:
 
 def render_records() -> str:
     """Every record as Markdown: a heading, what it is, a table of its fields."""
-    from conveyor.server.api.openapi import openapi_document
-    from conveyor.server.api.routes import ENDPOINTS
+    return "\n\n".join(
+        f"### {name}\n\n{schema['description']}\n\n{render_fields(name)}"
+        for name, schema in sorted(_schemas().items())
+    )
 
-    schemas = openapi_document(ENDPOINTS, version="")["components"]["schemas"]
-    return "\n\n".join(_record(name, schemas[name]) for name in sorted(schemas))
 
-
-def _record(name: str, schema: dict[str, Any]) -> str:
+def render_fields(record: str) -> str:
+    """The fields of one record as a Markdown table: name, what it holds, meaning."""
+    schema = _schemas()[record]
     rows = ["| field | holds | meaning |", "|---|---|---|"]
     for field, inner in schema["properties"].items():
         left_out = "" if field in schema.get("required", ()) else ", may be left out"
         rows.append(f"| `{field}` | {_holds(inner)}{left_out} | {inner.get('description', '')} |")
-    return f"### {name}\n\n{schema['description']}\n\n" + "\n".join(rows)
+    return "\n".join(rows)
+
+
+@cache
+def _schemas() -> dict[str, Any]:
+    from conveyor.server.api.openapi import openapi_document
+    from conveyor.server.api.routes import ENDPOINTS
+
+    schemas: dict[str, Any] = openapi_document(ENDPOINTS, version="")["components"]["schemas"]
+    return schemas
 
 
 def _holds(schema: dict[str, Any]) -> str:
@@ -94,6 +108,7 @@ def insert_commands(app: Sphinx, docname: str, source: list[str]) -> None:
     if API_MARKER in source[0]:
         api = f"{render_endpoints()}\n\n## Records\n\n{render_records()}"
         source[0] = source[0].replace(API_MARKER, api)
+    source[0] = FIELDS_MARKER.sub(lambda found: render_fields(found[1]), source[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

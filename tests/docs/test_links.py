@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -22,6 +24,19 @@ def test_links_inside_the_repository_resolve(one: Page) -> None:
         elif anchor and anchor not in Page(target).anchors():
             faults.append(f"{link}: {target.name} has no such heading")
     assert not faults
+
+
+ROOMS = (ROOT, ROOT / "src" / "conveyor", ROOT / "tests")
+"""Where a path in a sentence may begin: `server/web/front.py` is short for the one below `src/conveyor`."""
+
+
+@pytest.mark.parametrize("one", pages(), ids=lambda one: one.name)
+def test_modules_named_in_sentences_exist(one: Page) -> None:
+    named = [Path(path) for path in re.findall(r"`(\w[\w.-]*(?:/[\w.-]+)+\.py)`", one.text)]
+    of_this_repository = [path for path in named if any((room / path.parts[0]).is_dir() for room in ROOMS)]
+    assert [
+        str(path) for path in of_this_repository if not any((room / path).is_file() for room in ROOMS)
+    ] == []
 
 
 def test_every_page_below_docs_is_reachable_from_the_index() -> None:

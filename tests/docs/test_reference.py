@@ -73,6 +73,18 @@ def test_http_page_has_every_endpoint_and_every_field_of_its_records_from_the_co
         assert f"| `{field}` |" in fields
 
 
+@pytest.mark.parametrize(
+    ("name", "record", "field"),
+    [("http-api", "Problem", "log"), ("evidence-and-gates", "Verdict", "next_step")],
+)
+def test_page_shows_all_fields_of_the_record_that_it_explains(name: str, record: str, field: str) -> None:
+    builder = runpy.run_path(str(ROOT / "docs" / "_ext" / "command_reference.py"))
+    source = [page(f"docs/reference/{name}.md").text]
+    builder["insert_commands"](None, name, source)
+    assert builder["render_fields"](record) in source[0]
+    assert f"| `{field}` |" in builder["render_fields"](record)
+
+
 def test_every_kind_of_evidence_and_its_predicate_type_is_described() -> None:
     text = page("docs/reference/evidence-and-gates.md").text
     for kind in get_args(EvidenceKind):

@@ -32,11 +32,11 @@ class Problem(Record):
     title: Annotated[str, "The class of the error."]
     detail: Annotated[str, "What happened, with values."]
     status: Annotated[int, "The HTTP status."]
-    type: str = ""
+    type: Annotated[str, "Always about:blank; the title says which error it is."] = ""
     hint: Annotated[str | None, "What to do next."] = None
     rule: Annotated[str | None, "The rule for uploads that was broken."] = None
     faults: Annotated[tuple[str, ...], "Every fault of what was given, one sentence each."] = ()
-    retry_after_seconds: Annotated[Count | None, "When to try again."] = None
+    retry_after_seconds: Annotated[Count | None, "After how many seconds to try again."] = None
     verdicts: Annotated[tuple[Verdict, ...], "One per gate, when a promotion was refused."] = ()
     log: Annotated[str, "What a step of a pipeline wrote last."] = ""
 

@@ -123,7 +123,7 @@ Outcome = Literal["pass", "fail", "waiting", "overridden"]
 class Verdict(Record):
     """What one gate says of one release."""
 
-    gate: str
+    gate: Annotated[str, "Its name."]
     outcome: Outcome
     reason: Annotated[str, "One sentence: what was found, with values."]
     next_step: Annotated[str | None, "What to do now; null when nothing is to be done."] = None
