@@ -68,7 +68,7 @@ def test_depth_goes_before_breadth() -> None:
         (Index("stable", "local", "uploads", bases=("stable",)), "leads back"),
         (Index("new", "mirror", "promotion-only", bases=("stable",)), "no bases"),
         (Index("new", "local", "promotion-only", gates=("luck",)), "there is no gate"),
-        (Index("new", "local", "uploads", gates=("tests",)), "has none"),
+        (Index("new", "local", "uploads", gates=("tests",)), "cannot have gates"),
         (Index("new", "local", "uploads", bases=("secret",)), "is private"),
         (Index("new", "local", "uploads", bases=("below-secret",)), "builds on a private"),
     ],

@@ -1,6 +1,6 @@
 """Pure decisions: values in, values out. No clock, no randomness, no async; nothing is opened here.
 
-What a rule needs to know (the time, a file's stream, a policy) is handed in as an argument. Threads are
-used in one place, to read the members of a large wheel (``wheels``): they share nothing but its stream, and
-have ended when the rule gives its answer.
+Everything a rule needs (the time, a file's stream, a policy) is passed in as an argument. Threads are used in
+one place, to read the members of a large wheel (``wheels``): they share nothing but its stream, and have
+ended when the rule returns.
 """

@@ -1,7 +1,8 @@
-"""Reads another index: its pages, facts about its files, parts of them, and whole files.
+"""Reads another index: its pages, facts about its files, parts of files, and whole files.
 
-Only asks and parses; what is kept is decided by ``operations.indexes.mirror``. There is one ``Upstream`` per
-process. Every foreign error leaves as ``UpstreamFailed``, and never with credentials in its text.
+It only asks and parses; ``operations.indexes.mirror`` decides which results are stored. There is one
+``Upstream`` per process. Every foreign error is raised as ``UpstreamFailed``, never with credentials in its
+text.
 """
 
 from conveyor.upstream.index import Body, Part, Upstream

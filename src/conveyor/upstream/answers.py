@@ -1,6 +1,6 @@
-"""Answers of an upstream: what was asked for or not, what the headers say, and bytes up to a limit.
+"""Answers of an upstream: expected or not, their headers, and their bytes up to a limit.
 
-Headers are foreign too: one that says nothing sensible counts as missing.
+Headers are foreign too: a header that makes no sense counts as missing.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
-"""What is read of an answer at a time."""
+"""How much of an answer is read at a time."""
 SMALL_ANSWER_BYTES = 1024 * 1024
-"""Answers of so many bytes are read without asking how many others are. Of a page: some 1,500 files."""
+"""Answers up to this size are read at any time, however many there are; for a page, some 1,500 files."""
 LARGE_ANSWERS_AT_ONCE = 2
-"""What is kept of a page takes up to twice its size; two of the largest, a quarter of a gigabyte."""
+"""A parsed page takes up to twice its size in memory; two of the largest, a quarter of a gigabyte."""
 LONGEST_REST_SECONDS = 600
-"""An upstream that wants to be left alone for longer is asked again after this all the same."""
+"""An upstream that asks us to wait longer is nonetheless asked again after this time."""
 USUAL_REST_SECONDS = 30
-"""Of an upstream that answers 429 without saying for how long."""
+"""Wait after a 429 that does not say how long."""
 
 
 def expect(answer: aiohttp.ClientResponse, status: int) -> None:
-    """Raise UpstreamFailed unless this is the answer; UpstreamBusy when it says when to ask again."""
+    """Raise UpstreamFailed unless the answer is as expected; UpstreamBusy if it says when to ask again."""
     if answer.status == status:
         return
     said = f"{without_user(str(answer.url))} answered {answer.status} {answer.reason}"
@@ -50,7 +50,7 @@ def expect(answer: aiohttp.ClientResponse, status: int) -> None:
 
 
 def _rest_seconds(retry_after: str | None) -> int | None:
-    """What ``Retry-After`` says (RFC 9110, section 10.2.3), within bounds; ``None``: nothing."""
+    """The delay in ``Retry-After`` (RFC 9110, section 10.2.3), within bounds; ``None`` if not stated."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdecimal() and len(text) < 10:
         return min(int(text), LONGEST_REST_SECONDS) or 1
@@ -64,8 +64,8 @@ def _rest_seconds(retry_after: str | None) -> int | None:
 class Room:
     """How much of large answers one process holds at once.
 
-    Most answers are small, they come and go. One that has more than ``SMALL_ANSWER_BYTES`` takes one of few
-    places, and waits while others have them all.
+    Most answers are small and short-lived. One of more than ``SMALL_ANSWER_BYTES`` takes one of a few places,
+    and     waits while all are taken.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Room:
     async def pieces(
         self, answer: aiohttp.ClientResponse, what: str, *, limit: Limit, is_unpacked: bool = False
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of an answer in pieces of at least ``PIECE_BYTES``, the last one excepted.
+        """The bytes of an answer in pieces of at least ``PIECE_BYTES``, except the last one.
 
         Raises, while they are read:
             UpstreamFailed: there are more than the limit, packed or unpacked; or they are not packed as the
@@ -108,21 +108,21 @@ class Room:
             yield await held.enter_async_context(aclosing(limited()))
 
     async def read(self, answer: aiohttp.ClientResponse, what: str, *, limit: Limit) -> bytes:
-        """All bytes of an answer, as they were sent; raises UpstreamFailed when they are too many."""
+        """All bytes of an answer, as sent; raises UpstreamFailed if there are too many."""
         async with self.pieces(answer, what, limit=limit) as pieces:
             return b"".join([piece async for piece in pieces])
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many bytes an answer may have."""
+    """Limit of an answer's size in bytes."""
 
     size_bytes: int
     advice: str
-    """What to do about a larger one."""
+    """Hint for an answer over the limit."""
 
     def check(self, size_bytes: int, what: str) -> None:
-        """Raise UpstreamFailed when it is more."""
+        """Raise UpstreamFailed if the size is over the limit."""
         if size_bytes > self.size_bytes:
             raise UpstreamFailed(f"{what} has more than {self.size_bytes:,} bytes", hint=self.advice)
 
@@ -140,14 +140,14 @@ def _unpacker(answer: aiohttp.ClientResponse) -> _Unpacker | None:
 
 
 class _Unpacker:
-    """Unpacks gzip, one member after the other (RFC 1952); some kilobytes may be packed gigabytes."""
+    """Unpacks gzip, one member after the other (RFC 1952); a few kilobytes may unpack to gigabytes."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._member = zlib.decompressobj(wbits=_GZIP)
 
     def unpacked(self, content: bytes) -> Iterator[bytes]:
-        """What the bytes unpack to, in small pieces; raises UpstreamFailed."""
+        """The unpacked bytes, in small pieces; raises UpstreamFailed."""
         while content:
             if self._member.eof:
                 self._member = zlib.decompressobj(wbits=_GZIP)
@@ -159,7 +159,7 @@ class _Unpacker:
             yield piece
 
     def rest(self) -> bytes:
-        """What was left inside after the last byte; raises UpstreamFailed when the end is missing."""
+        """The bytes still held after the last input; raises UpstreamFailed if the end is missing."""
         rest = self._member.flush()
         if not self._member.eof:
             raise self._failed()
@@ -172,11 +172,11 @@ class _Unpacker:
 
 
 _GZIP = 31
-"""What zlib calls "32 KB of window, and gzip around it"."""
+"""zlib's code for a window of 32 KB and the gzip format."""
 
 
 def content_length(answer: aiohttp.ClientResponse) -> int | None:
-    """Bytes of the file that is answered; ``None``: not said, or said of something packed."""
+    """Size of the file in the answer, in bytes; ``None`` if not stated, or stated of a packed form."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return None
     text = answer.headers.get("Content-Length", "")
@@ -184,7 +184,7 @@ def content_length(answer: aiohttp.ClientResponse) -> int | None:
 
 
 def content_range(answer: aiohttp.ClientResponse) -> tuple[int, int]:
-    """(start, total) of a part, such as ``bytes 5-9/100``; raises UpstreamFailed when it is not said."""
+    """(start, total) of a part, such as ``bytes 5-9/100``; raises UpstreamFailed if it is not stated."""
     value = answer.headers.get("Content-Range", "")
     unit, _, rest = value.partition(" ")
     span, _, total = rest.partition("/")
@@ -195,7 +195,7 @@ def content_range(answer: aiohttp.ClientResponse) -> tuple[int, int]:
 
 
 def last_modified(answer: aiohttp.ClientResponse) -> str | None:
-    """When a file was changed last, in UTC."""
+    """When a file was last changed, in UTC."""
     value = answer.headers.get("Last-Modified")
     if value is None:
         return None

@@ -1,15 +1,14 @@
-"""Connections to an upstream, and to where its pages and redirects lead.
+"""Connections to an upstream, and to the targets of its pages and redirects.
 
-What holds for every request, and again for each redirect (decision 0009):
+Rules for every request, and again for each redirect (decision 0009):
 
-1. only http and https, and an upstream of https leads nowhere by http;
+1. only http and https are allowed, and an https upstream must not lead to http;
 2. the address is public, or of the kind that the upstream's own address has (``domain.words.addresses``). It
-   is checked on the socket that is about to be connected, so a name that answers otherwise the second time it
-   is asked gains nothing. Through a proxy it is the proxy who looks names up; only addresses are checked
-   then;
+   is checked on the socket that is about to be connected, so a name that resolves differently the second time
+   gains nothing. A proxy looks names up itself; in that case only addresses are checked;
 3. there are at most ``MOST_REDIRECTS`` redirects;
-4. the upstream's credentials go to its own origin only, those of a link where it leads. There are no
-   cookies, and no ``.netrc``: other hosts are asked as a stranger.
+4. the upstream's credentials are sent only to its own origin, those of a link only to its target. Cookies and
+   ``.netrc`` are not used: other hosts get anonymous requests.
 """
 
 from __future__ import annotations
@@ -36,18 +35,18 @@ if TYPE_CHECKING:
 
 MOST_REDIRECTS = 5
 CONNECTIONS = 128
-"""More than are ever asked for sizes at once, so that pages and files never wait behind those."""
+"""More than the number of concurrent size queries, so that pages and files never wait behind those."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class RefusedAddress(OSError):
-    """A name leads to an address that the upstream may not lead to."""
+    """A name resolves to an address that the upstream must not lead to."""
 
 
 class Connections:
-    """The connections of one upstream; opened when they are needed first."""
+    """The connections of one upstream; opened when first needed."""
 
     def __init__(self, url: str, *, cert: str | None = None, proxy: str | None = None) -> None:
         parts = urlsplit(url)
@@ -60,7 +59,7 @@ class Connections:
         self._home: frozenset[AddressKind] = frozenset()
         """Kinds of the upstream's own addresses, as they were when this process first asked."""
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        """By whether they go through a proxy."""
+        """Sessions, keyed by whether they go through a proxy."""
 
     async def close(self) -> None:
         """Close all connections; they are opened again when needed."""
@@ -104,14 +103,14 @@ class Connections:
         raise UpstreamFailed(f"upstream sent us on more than {MOST_REDIRECTS} times, to {without_user(url)}")
 
     def _headers(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """With the credentials that the link itself has, else with the upstream's own for its own origin."""
+        """Add the credentials in the link itself, else the upstream's own for its own origin."""
         authorization = _authorization(url)
         if authorization is None and _origin(url) == _origin(self.root):
             authorization = self._authorization
         return {**headers, **({"Authorization": authorization} if authorization is not None else {})}
 
     def _check(self, url: str, *, is_proxied: bool) -> None:
-        """Rule 1; of rule 2 what can be told before connecting through a proxy."""
+        """Check rule 1, and rule 2 as far as possible before connecting through a proxy."""
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             raise UpstreamFailed(f"upstream leads to {without_user(url)}, which is not http or https")
@@ -147,7 +146,7 @@ class Connections:
         return session
 
     async def _kinds_at_home(self) -> frozenset[AddressKind]:
-        """None at all when its name cannot be looked up now; whoever asks the upstream is told why."""
+        """Empty if its name cannot be looked up now; requests to the upstream then say why."""
         parts = urlsplit(self.root)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
         loop = asyncio.get_running_loop()
@@ -158,7 +157,7 @@ class Connections:
         return frozenset(address_kind(str(address[0])) for *_, address in found)
 
     def _socket(self, found: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address that is about to be connected to; rule 2."""
+        """A socket for an address that is about to be connected to; checks rule 2."""
         family, kind, protocol, _, address = found
         if not may_lead_to(str(address[0]), home=self._home):
             raise RefusedAddress("an address that the upstream may not lead to")
@@ -166,13 +165,13 @@ class Connections:
 
 
 def joined(base_url: str, link: str) -> str:
-    """Where a link on a page, or of a redirect, leads; one with a scheme is kept to the letter."""
+    """The target of a link on a page or of a redirect; one with a scheme is kept unchanged."""
     link = link.strip()
     return link if urlsplit(link).scheme else urljoin(base_url, link)
 
 
 def _location(value: str) -> str:
-    """The target of a redirect: bytes that are not UTF-8 are Latin-1 in its host, and stay elsewhere."""
+    """The target of a redirect: bytes that are not UTF-8 are Latin-1 in its host, and kept elsewhere."""
     raw = value.encode("utf-8", "surrogateescape")
     try:
         return raw.decode()
@@ -184,10 +183,10 @@ def _location(value: str) -> str:
 
 
 def as_written(url: str) -> URL:
-    """A URL that is requested as it is spelled: signatures cover the spelling (``%2F``, ``%40``, ``%3D``).
+    """A URL that is requested exactly as spelled: signatures cover the spelling (``%2F``, ``%40``, ``%3D``).
 
-    Only what no request line can hold is encoded, and the host as the name system spells it (IDNA, RFC 5891).
-    User and fragment stay here.
+    Only characters that a request line cannot hold are encoded, and the host as in DNS (IDNA, RFC 5891). User
+    and     fragment are not sent.
     """
     netloc = urlsplit(url).netloc
     scheme, _, rest = url.partition("#")[0].partition("://")
@@ -202,7 +201,7 @@ _SENDABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in 
 
 
 def _authorization(url: str) -> str | None:
-    """The header that says user and password of a URL; ``None``: it has none."""
+    """The header with user and password of a URL; ``None`` if it has no credentials."""
     parts = urlsplit(url)
     if not parts.username:
         return None
@@ -225,7 +224,7 @@ def without_user(url: str) -> str:
 
 
 def _address(host: str) -> str | None:
-    """The address that a host is without asking anybody; ``None`` for a name."""
+    """The address that a host is without a lookup; ``None`` for a name."""
     if host == "localhost" or host.endswith(".localhost"):
         return "127.0.0.1"
     return literal_address(host)

@@ -1,8 +1,8 @@
-"""Documents of other indexes, read while they arrive: members of a JSON object, links of an HTML page.
+"""Documents of other indexes, read as they arrive: members of a JSON object, links of an HTML page.
 
-What was read is handed on and forgotten, so that a document takes no more memory than what somebody keeps of
-it. A value, a tag or a comment that does not end is refused at ``LONGEST_PIECE`` characters. Text comes in
-pieces that may end anywhere; whoever hands over small ones pays for looking again at what is unfinished.
+Parsed parts are passed on and dropped, so that a document takes no more memory than the parts its caller
+keeps. A value, a tag or a comment that does not end is refused at ``LONGEST_PIECE`` characters. Text comes in
+pieces that may end anywhere; small pieces cost more, because unfinished parts are scanned again.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ MOST_PIECES = 400_000
 
 
 class EndlessDocument(ValueError):
-    """A document goes on and on; says what it has."""
+    """A document is over a limit; the message says which."""
 
 
 class JsonObject:
-    """A JSON object; its members are handed over one by one, those that are lists item by item."""
+    """A JSON object; its members are passed on one by one, lists item by item."""
 
     def __init__(
         self,
         on_member: Callable[[str, Any], None],
         on_list: Callable[[str], Callable[[Any], None] | None],
     ) -> None:
-        """``on_member`` gets each member that is not a list; ``on_list`` says who gets the items of one."""
+        """``on_member`` gets each member except lists; ``on_list`` returns the receiver of its items."""
         self._on_member = on_member
         self._on_list = on_list
         self._text = ""
@@ -117,7 +117,7 @@ class JsonObject:
             yield from self._more()
 
     def _mark(self, marks: str) -> Generator[None, None, str]:
-        """Go past the next character, which has to be one of these."""
+        """Skip the next character, which must be one of these."""
         found = yield from self._next()
         if found not in marks:
             raise ValueError(f"one of {marks} has to come next")
@@ -146,7 +146,7 @@ _AFTER_NUMBERS = frozenset(" \t\r\n,]}")
 
 
 class HtmlPage(HTMLParser):
-    """A page of links: each with its text and those of its attributes that somebody asked for."""
+    """A page of links: each with its text and the attributes that were asked for."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class HtmlPage(HTMLParser):
         """``attributes`` of links and names of ``metas`` that count; ``on_link`` gets text and attributes."""
         super().__init__(convert_charrefs=True)
         self.base_url = url
-        """What links are relative to: known for certain once the page was read."""
+        """The base URL of links: certain only once the whole page has been read."""
         self.meta: dict[str, str] = {}
         self._attributes = attributes
         self._metas = metas
@@ -180,15 +180,15 @@ class HtmlPage(HTMLParser):
             raise EndlessDocument(f"a tag or comment of more than {LONGEST_PIECE:,} characters")
 
     def finish(self) -> None:
-        """Hand over the last link.
+        """Pass on the last link.
 
-        The parser's own ``close`` is not called: of a tag without an end it searches the rest of the text for
-        one, at each "<" anew. Such a rest says nothing.
+        The parser's own ``close`` is not called: for a tag without an end it searches the rest of the text,
+        again at each "<". Such a rest has no meaning.
         """
         self._hand_over()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag that opens."""
+        """An opening tag."""
         self._tags += 1
         if self._tags > MOST_PIECES:
             raise EndlessDocument(f"more than {MOST_PIECES:,} tags")
@@ -208,7 +208,7 @@ class HtmlPage(HTMLParser):
                 self._has_base = True
 
     def handle_endtag(self, tag: str) -> None:
-        """A tag that closes."""
+        """A closing tag."""
         if tag == "a":
             self._is_in_link = False
 

@@ -52,14 +52,14 @@ class Body:
     """A file being received."""
 
     size_bytes: int | None
-    """What its server announced."""
+    """The size that its server announced."""
     chunks: AsyncIterator[bytes]
 
 
 class Upstream:
     """One other index, read through one set of connections.
 
-    ``timeout_seconds`` as ``Questions`` has it; ``page_limit_bytes``: how large a page may be, unpacked.
+    ``timeout_seconds`` as in ``Questions``; ``page_limit_bytes``: how large a page may be, unpacked.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Upstream:
     async def fetch_page(
         self, project: NormalizedName, *, etag: str | None = None
     ) -> UpstreamPage | Unchanged | None:
-        """The page of a project; ``None`` when upstream has no such project.
+        """The page of a project; ``None`` if upstream has no such project.
 
         Raises:
-            UpstreamBusy: upstream wants to be left alone for a while.
+            UpstreamBusy: upstream asks us to wait for a while.
             UpstreamFailed: no answer in time, an answer other than a page, 304 or 404.
         """
         url = f"{self._connections.root}{quote(project)}/"
@@ -124,7 +124,7 @@ class Upstream:
         return await self.fetch_page(project) is not None
 
     async def file_facts(self, file: MirroredFile) -> FileFacts:
-        """Size and time of a file, as its server says without sending it."""
+        """Size and time of a file, as its server states without sending it."""
         async with self._questions.asked(file.url, _server_of(file), method="HEAD") as answer:
             expect(answer, 200)
             return FileFacts(
@@ -135,7 +135,7 @@ class Upstream:
             )
 
     async def fetch_part(self, file: MirroredFile, *, byte_range: str) -> Part | None:
-        """A part of a file, ``byte_range`` such as ``0-99`` or ``-500``; ``None``: no parts are given."""
+        """A part of a file, ``byte_range`` such as ``0-99`` or ``-500``; ``None`` if parts are not served."""
         headers = {"Range": f"bytes={byte_range}"}
         async with self._questions.asked(file.url, _server_of(file), headers=headers) as answer:
             if answer.status == 200:
@@ -161,11 +161,11 @@ class Upstream:
         return content
 
     async def fetch_provenance(self, file: MirroredFile) -> bytes:
-        """The provenance object of a file (PEP 740), as upstream has it; what it attests is not verified.
+        """The provenance object of a file (PEP 740), as upstream serves it; its claims are not verified.
 
         Raises:
             NotFound: upstream has none.
-            UpstreamFailed: no answer, or something that is no JSON object.
+            UpstreamFailed: no answer, or something that is not a JSON object.
         """
         what = f"provenance of {file.filename}"
         if file.provenance_url is None:
@@ -192,7 +192,7 @@ class Upstream:
             yield Body(content_length(answer), answer.content.iter_chunked(CHUNK_BYTES))
 
     async def _beside(self, url: str, what: str, limit: Limit) -> bytes:
-        """A small file that stands beside a distribution; raises NotFound, UpstreamFailed."""
+        """A small file beside a distribution; raises NotFound, UpstreamFailed."""
         async with self._questions.asked(url, f"upstream's {what}") as answer:
             if answer.status in (403, 404, 410):
                 raise NotFound(f"upstream has no {what}")

@@ -1,8 +1,9 @@
 """Reads project pages of other indexes: JSON and HTML (PEP 503, 592, 629, 658, 691, 700, 714, 740, 792).
 
-A page is foreign: what it says of one file may be odd or missing and costs only that statement, or that file;
-a page of another major version, or one that is no page at all, is refused. Of JSON any minor version is read:
-what a newer one adds is ignored (PEP 629). HTML says the same in attributes and ``<meta>`` tags.
+A page is foreign: an odd or missing statement about a file costs only that statement, or that file; a page of
+another major version, or a document that is not a page at all, is refused. Any minor version of JSON is read,
+and the additions of newer ones are ignored (PEP 629). HTML has the same facts in attributes and ``<meta>``
+tags.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ if TYPE_CHECKING:
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 API_MAJOR = 1
 LARGEST_SIZE_BYTES = 2**63 - 1
-"""What a row can hold."""
+"""Limit of a row."""
 MOST_FILES = 100_000
-"""Of one page. The largest projects have some 40,000."""
+"""Files of one page. The largest projects have some 40,000."""
 
 _IS_INDEX = "is the store's upstream a Python package index?"
 
 
 class PageReader:
-    """Reads one page while it arrives; what is kept of it are its files."""
+    """Reads one page as it arrives, and keeps its files."""
 
     def __init__(self, url: str, *, content_type: str, charset: str | None) -> None:
-        """``url``: where the page came from in the end, its links are relative to that.
+        """``url``: the final address of the page, to which its links are relative.
 
         Raises:
             UpstreamFailed: its charset is unknown.
@@ -68,16 +69,16 @@ class PageReader:
         """Read on, some 64 KB at a time.
 
         Raises:
-            UpstreamFailed: it is not a page of this API, one of another major version, or one without an end.
+            UpstreamFailed: it is not a page of this API, is of another major version, or does not end.
         """
         with self._refusing():
             self._read.feed(self._decoder.decode(content, is_last), is_last=is_last)
 
     def page(self, etag: str) -> UpstreamPage:
-        """What the page says, after its last byte; files that cannot be served are left out.
+        """The parsed page, after its last byte; files that cannot be served are left out.
 
-        A page on which every link is left out is somebody's page, but not of this API (a login form, say): it
-        must not pass for a project without files.
+        A page whose links are all left out is not a page of this API (but a login form, say): it must not
+        pass for a         project without files.
 
         Raises:
             UpstreamFailed: it is not a page of this API.
@@ -96,16 +97,16 @@ class PageReader:
             raise
         except EndlessDocument as error:
             raise UpstreamFailed(f"{self._url} has {error}", hint=_IS_INDEX) from error
-        except Exception as error:  # whatever a parser says of foreign bytes
+        except Exception as error:  # any error of a parser on foreign bytes
             raise UpstreamFailed(
                 f"{self._url} is not a page of the simple API: {type(error).__name__}", hint=_IS_INDEX
             ) from error
 
 
 def _decoder(charset: str | None) -> IncrementalDecoder:
-    """Reads text in pieces; raises LookupError for what is not the name of a charset.
+    """Reads text in pieces; raises LookupError for a name that is not that of a charset.
 
-    Names of internationalised hosts are read in a time that grows with the square of their length.
+    The time to read names of internationalised hosts grows with the square of their length.
     """
     name = charset or "utf-8-sig"
     if lookup(name).name in ("idna", "punycode"):
@@ -115,7 +116,7 @@ def _decoder(charset: str | None) -> IncrementalDecoder:
 
 
 def size_or_none(size_bytes: object) -> int | None:
-    """A size that a file can have and a row can hold; any other is as good as none."""
+    """A size that a file can have and a row can hold; any other counts as missing."""
     if not isinstance(size_bytes, int) or isinstance(size_bytes, bool):
         return None
     return size_bytes if 0 <= size_bytes <= LARGEST_SIZE_BYTES else None
@@ -125,7 +126,7 @@ def size_or_none(size_bytes: object) -> int | None:
 
 
 class _JsonPage:
-    """A page in JSON, as far as it was read."""
+    """A page in JSON, as far as it has been read."""
 
     def __init__(self, url: str) -> None:
         self.found = 0
@@ -193,7 +194,7 @@ def _json_file(entry: Mapping[str, Any], base_url: str) -> UpstreamFile | None:
 
 
 class _HtmlPage:
-    """A page in HTML, as far as it was read; the links wait, because a ``<base>`` may follow them."""
+    """A page in HTML, as far as it has been read; links wait, because a ``<base>`` may follow them."""
 
     def __init__(self, url: str) -> None:
         self.found = 0
@@ -250,7 +251,7 @@ def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFil
         url=_link(address, base_url) or "",
         sha256=hashes.sha256,
         other_hash=hashes.other,
-        upload_time=_time(link.get("data-upload-time")),  # no standard, but some indexes give it
+        upload_time=_time(link.get("data-upload-time")),  # not in a standard, but some indexes have it
         requires_python=_text(link.get("data-requires-python")),
         is_yanked="data-yanked" in link,
         yank_reason=_text(link.get("data-yanked")),
@@ -264,7 +265,7 @@ def _html_file(text: str, link: Mapping[str, str], base_url: str) -> UpstreamFil
 
 
 _ENDINGS = (".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".egg", ".exe")
-"""Of files that installers know, or knew."""
+"""Endings of files that installers know, or knew."""
 
 
 def _is_servable(file: UpstreamFile) -> bool:
@@ -280,17 +281,17 @@ def _last_segment(address: str) -> str | None:
 
 
 class _Hashes(NamedTuple):
-    """What a page names of a file's hashes."""
+    """The hashes of a file that a page names."""
 
     sha256: str | None
     other: str | None
-    """The strongest one beside it, as ``md5/HEX``; ``None`` too when there is a SHA-256."""
+    """The strongest other hash, as ``md5/HEX``; ``None`` also if there is a SHA-256."""
 
 
 def _hashes(named: Iterable[tuple[object, object]]) -> _Hashes | None:
-    """The hashes of a file; ``None`` when one of them cannot be right, which must not pass for no hash.
+    """The hashes of a file; ``None`` if one of them is malformed, which must not pass for a missing hash.
 
-    Names that are unknown here say nothing (PEP 503: any hash of hashlib).
+    Unknown names are ignored (PEP 503: any hash of hashlib).
     """
     found = {str(name).lower(): str(value).lower() for name, value in named}
     sha256 = found.get("sha256")
@@ -325,7 +326,7 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    """Text that every database can hold as UTF-8, whatever escapes the upstream's JSON held."""
+    """Text that every database can hold as UTF-8, whatever escapes the upstream's JSON had."""
     if not isinstance(value, str):
         return None
     return value.encode("utf-8", "replace").decode().replace("\0", "?")
@@ -349,7 +350,7 @@ def _link(value: object, base_url: str) -> str | None:
 
 
 def _time(value: object) -> str | None:
-    """A moment with a time zone; ``None`` for what is none, or what no calendar has."""
+    """A moment with a time zone; ``None`` for other text, or a date that does not exist."""
     try:
         moment = datetime.fromisoformat(str(value))
         return utc_text(moment) if moment.tzinfo is not None else None

@@ -1,4 +1,4 @@
-"""Questions to an upstream: how long each is waited for, and what is raised when there is no answer."""
+"""Questions to an upstream: how long to wait for each, and the errors raised without an answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 TOTAL_TIMES = 4
-"""All but files may take so many times the timeout in all, as long as they are never silent for one."""
+"""Answers other than files may take this many times the timeout, if they are never silent for one."""
 
 _REACHABLE = "is the upstream reachable?"
 _SLOW = "try again; the timeout is that of pip on this machine when the store was made"
@@ -52,11 +52,11 @@ class Questions:
         is_file: bool = False,
         is_page: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to one question; ``what`` was asked stands in errors.
+        """The answer to one question; ``what`` names it in errors.
 
-        ``is_file``: it may take any time, as long as it is never silent; anything else has to be answered and
-        read in ``TOTAL_TIMES`` the timeout. ``is_page``: it may come packed by gzip, while a file's
-        bytes are hashed as they are.
+        ``is_file``: it may take any time, as long as it is never silent; anything else must be answered and
+        read within ``TOTAL_TIMES`` the timeout. ``is_page``: it may come packed by gzip, while a file's bytes
+        are hashed as they are.
 
         Raises:
             UpstreamFailed: there was no answer in time, or it broke off.
@@ -71,7 +71,7 @@ class Questions:
 
     @contextmanager
     def _foreign_errors(self, what: str) -> Iterator[None]:
-        """Every error of the network as one of ours, which names the limit that was exceeded."""
+        """Turn every network error into one of ours, which names the limit that was exceeded."""
         try:
             yield
         except aiohttp.ConnectionTimeoutError as error:
@@ -89,7 +89,12 @@ class Questions:
             if isinstance(error.os_error, RefusedAddress):
                 raise refused_address(f"{error.host}:{error.port}") from error
             raise _not_had(what, error) from error
-        except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:  # the last: no URL, no host
+        except (
+            aiohttp.ClientError,
+            ssl.SSLError,
+            OSError,
+            ValueError,
+        ) as error:  # the last: no host in the URL
             raise _not_had(what, error) from error
 
 

@@ -1,1 +1,1 @@
-"""What backup, inspection and garbage collection ask of the whole catalogue."""
+"""Queries of backup, inspection and garbage collection on the whole catalogue."""

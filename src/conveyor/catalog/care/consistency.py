@@ -1,8 +1,8 @@
-"""What must be true between the rows of a catalogue, and the rows for which it is not.
+"""Rules that the rows of a catalogue must keep, and the rows that break them.
 
-The tables' own constraints keep most of it; these checks find what a wrong program, a wrong hand or a broken
-disk has done all the same. Each check is one statement that finds the wrong rows; a sound catalogue gives
-none. All of them are read in one snapshot, while others write.
+The tables' own constraints enforce most of them; these checks find damage that a faulty program, a manual
+change or a broken disk has done nonetheless. Each check is one statement that finds the wrong rows; in a
+sound catalogue it finds no row. All of them are read in one snapshot, while others write.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2000
 MOST_PER_CHECK = 1000
-"""Wrong rows of one kind that are told one by one; there may be millions."""
+"""Wrong rows of one kind that are reported individually; there may be millions."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogFault:
-    """One thing that is not as it must be."""
+    """One broken rule."""
 
     kind: str
     subject: str
@@ -52,14 +52,14 @@ class CatalogFault:
 
 
 def damage_of_database(connection: Connection) -> list[CatalogFault]:
-    """What SQLite itself finds wrong with its file and its foreign keys; PostgreSQL keeps both itself."""
+    """Faults that SQLite finds in its file and its foreign keys; PostgreSQL enforces both itself."""
     if not is_sqlite(connection.engine):
         return []
     rows = connection.execute(text(f"pragma integrity_check({MOST_PER_CHECK})"))
     said = [str(row[0]) for row in rows if row[0] != "ok"]
     found = [CatalogFault("damaged-database", "catalogue", line) for line in said]
     for table, row_id, parent, _ in connection.execute(text("pragma foreign_key_check")):
-        what = f"row {row_id} of {table} points at a row of {parent} that is not there"
+        what = f"row {row_id} of {table} points at a row of {parent} that does not exist"
         found.append(CatalogFault("broken-reference", str(table), what))
     return found
 
@@ -80,7 +80,7 @@ def faults_of_rows(connection: Connection) -> Iterator[CatalogFault]:
 def contents_by_filename(connection: Connection) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """(project, filename, [(index, SHA-256), …]) of each filename that means different bytes in two indexes.
 
-    That is right for indexes that do not see each other; who sees whom is decided elsewhere.
+    That is allowed for indexes that do not see each other; which ones do is decided elsewhere.
     """
     several = (
         select(placements.c.project, placements.c.filename)
@@ -107,7 +107,7 @@ def contents_by_filename(connection: Connection) -> list[tuple[str, str, list[tu
 
 @dataclass(frozen=True, slots=True)
 class MetadataRow:
-    """The metadata that the row of a distribution holds."""
+    """Metadata as the row of a distribution holds it."""
 
     project: str
     sha256: str
@@ -117,7 +117,7 @@ class MetadataRow:
 
 
 def metadata_by_filename(connection: Connection, filename: str) -> list[MetadataRow]:
-    """What the rows of that filename hold; one for each content that has it."""
+    """The metadata in the rows of that filename, one for each content with that name."""
     rows = connection.execute(
         select(_file.project, _file.sha256, _file.metadata_sha256, _file.metadata).where(
             _file.filename == filename, _file.metadata.is_not(None)
@@ -147,7 +147,7 @@ def _facts(connection: Connection) -> Iterator[CatalogFault]:
 
 
 def _serials(connection: Connection) -> Iterator[CatalogFault]:
-    """Serials begin with 1, leave none out, and end with the newest."""
+    """Serials begin with 1, have no gaps, and end with the newest."""
     rows = list(connection.execute(select(serial.c.newest)))
     if len(rows) != 1:
         yield CatalogFault("wrong-serial", "serial", f"the table of the newest serial has {len(rows)} rows")
@@ -173,7 +173,7 @@ def _serials(connection: Connection) -> Iterator[CatalogFault]:
 
 
 def _metadata(connection: Connection) -> Iterator[CatalogFault]:
-    """The metadata in each row has the digest that the row names."""
+    """Each row's metadata has the digest that the row names."""
     rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
         select(_file.filename, _file.metadata_sha256, _file.metadata).where(_file.metadata.is_not(None))
     )

@@ -1,9 +1,9 @@
-"""Copies of a catalogue: made of a live one as it is at one moment.
+"""Copies of a live catalogue, as it is at one moment.
 
 The copy of a SQLite file is a SQLite file, that of a PostgreSQL database a dump, by PostgreSQL's own
-``pg_dump`` and ``pg_restore``. A dump holds the whole database: it is the store's own, and what the tables
-depend on (schemas, extensions) belongs to them. Owners and rights are not in it, so that it can be restored
-as another user.
+``pg_dump`` and ``pg_restore``. A dump holds the whole database, which belongs to the store alone, including
+the schemas and extensions that the tables depend on. Owners and rights are left out, so that it can be
+restored as another user.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 def copied_catalog(engine: sqlalchemy.Engine, target: Path) -> Iterator[sqlalchemy.Connection]:
     """Write the catalogue as it is at one moment into a new file, for its owner only.
 
-    Gives a connection that sees that very moment. The file is not durable before its file system is synced.
+    Yields a connection that sees that very moment. The file is not durable before its file system is synced.
 
     Raises:
-        StorageFailed: the catalogue is damaged, or the file cannot be written (StorageFull: has no room).
-        MissingTool: there is no pg_dump.
+        StorageFailed: the catalogue is damaged, or the file cannot be written (StorageFull: no space left).
+        MissingTool: pg_dump is not on the PATH.
     """
     if is_sqlite(engine):
         _copy_file(engine, target)
@@ -50,7 +50,7 @@ def copied_catalog(engine: sqlalchemy.Engine, target: Path) -> Iterator[sqlalche
 
 
 def _copy_file(engine: sqlalchemy.Engine, target: Path) -> None:
-    """SQLite's own online backup, in a single step: one snapshot, and nobody who writes has to wait.
+    """SQLite's own online backup, in a single step: one snapshot, and no writer has to wait.
 
     The copy is one file, without the log that a catalogue in use has beside it.
     """
@@ -77,7 +77,7 @@ def _copy_file(engine: sqlalchemy.Engine, target: Path) -> None:
 
 @contextmanager
 def _reading_copy(path: Path) -> Iterator[sqlalchemy.Connection]:
-    """A connection to a copy that nobody writes to."""
+    """A connection to a copy, which nobody writes to."""
     address = f"file:{quote(str(path))}?mode=ro&immutable=1"
     engine = sqlalchemy.create_engine(
         "sqlite+pysqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool
@@ -90,11 +90,11 @@ def _reading_copy(path: Path) -> Iterator[sqlalchemy.Connection]:
 
 
 def dump_catalog(connection: sqlalchemy.Connection, target: Path) -> None:
-    """Write what the read transaction of this connection sees into a new file; nobody has to wait.
+    """Write the state that this connection's read transaction sees into a new file; nobody has to wait.
 
     Raises:
-        MissingTool: there is no pg_dump.
-        StorageFailed: it failed; its own words are in the message (StorageFull: the disk has no room).
+        MissingTool: pg_dump is not on the PATH.
+        StorageFailed: pg_dump failed; its own words are in the message (StorageFull: the disk is full).
     """
     snapshot = connection.execute(text("select pg_export_snapshot()")).scalar_one()
     url = connection.engine.url
@@ -107,11 +107,11 @@ def dump_catalog(connection: sqlalchemy.Connection, target: Path) -> None:
 
 
 def load_catalog(source: Path, url: str) -> None:
-    """Make the catalogue of a dump in an empty database: all of it, or, when that is broken off, nothing.
+    """Restore a dump into an empty database: all of it or, if interrupted, nothing.
 
     Raises:
-        MissingTool: there is no pg_restore.
-        StorageFailed: it failed, as when the database is not empty; its own words are in the message.
+        MissingTool: pg_restore is not on the PATH.
+        StorageFailed: pg_restore failed, as when the database is not empty; its own words are in the message.
     """
     _run("pg_restore", make_url(url), "--single-transaction", "--exit-on-error", *_PLAIN, str(source))
 

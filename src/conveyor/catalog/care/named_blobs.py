@@ -1,8 +1,8 @@
-"""Which digests rows name: the whole list as it was at one moment, and who names a given one now.
+"""The digests that rows name: the whole list as it was at one moment, and the rows that name a given one now.
 
-The list of a large store has millions of entries, and is asked while hours of hashing go on. It is copied out
-of the catalogue in one snapshot, so that no transaction stays open meanwhile, into a SQLite file without a
-name: it takes little memory, and is gone with the process.
+The list of a large store has millions of entries, and is consulted during hours of hashing. It is copied out
+of the catalogue in one snapshot, so that no transaction stays open meanwhile, into an unnamed SQLite file,
+which takes little memory and disappears with the process.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Role = Literal["file", "metadata", "provenance", "mirrored-file", "mirrored-metadata", "mirrored-provenance"]
-"""What a row says the blob is."""
+"""The role that a row gives the blob."""
 
 OWN_ROLES: frozenset[Role] = frozenset({"file", "metadata", "provenance"})
 UNPROMISED_ROLES: frozenset[Role] = frozenset({"mirrored-metadata", "mirrored-provenance"})
-"""Of these a row may know the digest before the bytes are here; they are fetched when they are asked for."""
+"""Roles whose digest a row may know before the bytes are stored; these are fetched on demand."""
 
 ROWS_AT_ONCE = 2000
 
@@ -38,7 +38,7 @@ class NamedBlob:
     sha256: str
     roles: frozenset[Role]
     sizes: frozenset[int]
-    """What rows say of its size; metadata has none."""
+    """Its sizes as rows state them; empty for metadata, whose size no row states."""
 
     @property
     def must_be_here(self) -> bool:
@@ -52,27 +52,27 @@ class Namer:
 
     role: Role
     index: str | None
-    """Of a mirror; ``None`` for a distribution of our own, whatever indexes it is in."""
+    """The mirror; ``None`` for a distribution of our own, whichever indexes it is in."""
     project: str
     version: str | None
     filename: str
     file_sha256: str | None
-    """Digest of the distribution itself; ``None``: of a mirrored one, not known yet."""
+    """Digest of the distribution itself; ``None`` if it is mirrored and the digest is not known yet."""
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a distribution of our own, or what belongs to one."""
+        """Whether it is a distribution of our own, or a file that belongs to one."""
         return self.role in OWN_ROLES
 
 
 class NamedBlobs:
-    """Every digest that was named at one moment; for one thread; to be closed. Made by ``named_blobs``."""
+    """Every digest that was named at one moment; for one thread. Made by ``named_blobs``; close it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._rows = connection
 
     def close(self) -> None:
-        """Forget the list."""
+        """Discard the list."""
         self._rows.close()
 
     def __contains__(self, sha256: str) -> bool:
@@ -114,7 +114,7 @@ def named_blobs(connection: Connection) -> NamedBlobs:
                     [
                         (bytes.fromhex(sha256), role, _UNKNOWN if size is None else size)
                         for sha256, role, size in some
-                        if _DIGEST.fullmatch(sha256)  # what is none has no bytes; fsck tells of it
+                        if _DIGEST.fullmatch(sha256)  # fsck reports the others
                     ],
                 )
         private.execute("commit")
@@ -125,7 +125,7 @@ def named_blobs(connection: Connection) -> NamedBlobs:
 
 
 def namers_of(connection: Connection, digests: Collection[str]) -> dict[str, list[Namer]]:
-    """The rows that name each of a few digests now; those that nobody names are missing.
+    """The rows that name each of a few digests now; digests that no row names are left out.
 
     Reads whole tables: ask for many at a time.
     """
@@ -142,7 +142,7 @@ def namers_of(connection: Connection, digests: Collection[str]) -> dict[str, lis
 
 
 def mark_not_stored(connection: Connection, index: str, filename: str, sha256: str) -> bool:
-    """Write that the bytes of a mirrored file are not here; whether a row said that they are."""
+    """Write that the bytes of a mirrored file are missing; returns whether a row said otherwise."""
     changed = connection.execute(
         update(mirrored_files)
         .where(
@@ -163,7 +163,7 @@ class _Naming:
     role: Role
     digest: ColumnElement[Any]
     condition: ColumnElement[bool]
-    """Of which rows."""
+    """The rows it applies to."""
     size_bytes: ColumnElement[Any] = field(default_factory=null)
 
     @property

@@ -4,8 +4,8 @@ Two kinds of transaction, and no others; ``asking`` is for a single statement, w
 
 ``reading``   one snapshot: every statement inside sees the same state. SQLite: a deferred ``BEGIN`` in WAL
               mode; PostgreSQL: ``REPEATABLE READ, READ ONLY``.
-``writing``   SQLite: ``BEGIN IMMEDIATE``, so that a writer waits at the door instead of failing in the
-              middle; PostgreSQL: ``READ COMMITTED``, put in order by the row lock of ``serials.next_serial``.
+``writing``   SQLite: ``BEGIN IMMEDIATE``, so that a writer waits at the start instead of failing in the
+middle; PostgreSQL: ``READ COMMITTED``, ordered by the row lock of ``serials.next_serial``.
 
 The sqlite3 driver's own implicit ``BEGIN`` is turned off: it would begin no transaction for a read and a
 deferred one for a write, which fails with "database is locked" under load.
@@ -15,10 +15,10 @@ through ``reading`` and ``writing`` as they are; ``operations.store.store`` turn
 
 Whose turn it is to write: SQLite lets one transaction write at a time, and its own waiting is a poll with
 growing sleeps: of two processes that write all the time, one sleeps while nobody writes. So threads and
-processes of one node queue here first, where the kernel wakes who waits. A turn is two locks, ``next`` and
-``turn``: who waits for the turn holds ``next`` already, so whoever had a turn and wants another one comes
-after it, and nobody starves. The order of waiting is advice only: what keeps writers apart is SQLite's own
-lock, so a writer that knows nothing of turns, such as the ``sqlite3`` shell, does no harm.
+processes of one node queue here first, where the kernel wakes the next one. A turn is two locks, ``next`` and
+``turn``: a writer that waits for the turn holds ``next`` already, so one that has had a turn and wants
+another comes after it, and nobody starves. The order of waiting is advisory: SQLite's own lock keeps writers
+apart, so a writer that does not take turns, such as the ``sqlite3`` shell, does no harm.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_SECONDS = 30.0
-"""How long a writer waits for the write lock of another process before it gives up."""
+"""How long a writer waits for another process's write lock before it gives up."""
 
 _BEGIN, _BEGIN_IMMEDIATE = Statement(sqlalchemy.text("BEGIN")), Statement(sqlalchemy.text("BEGIN IMMEDIATE"))
 
 POOL_SIZE = 16
-"""Connections kept open per process; more are opened when more threads ask at once, and closed after."""
+"""Connections kept open per process; more are opened while more threads need one at once."""
 
 
 def open_catalog(url: str) -> sqlalchemy.Engine:
     """An engine for ``sqlite:///PATH`` or ``postgresql+psycopg://…``; nothing is connected or created yet.
 
     Raises:
-        InvalidInput: the URL is none, or names a database that is not supported.
+        InvalidInput: the text is not a database URL, or names a database that is not supported.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
@@ -88,7 +88,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def has_catalog(url: str) -> bool:
-    """Whether a catalogue was ever made at this URL; looking makes none."""
+    """Whether a catalogue was ever made at this URL; the check does not create one."""
     path = sqlite_path(url)
     if path is not None:
         return path.is_file()
@@ -102,7 +102,7 @@ def has_catalog(url: str) -> bool:
 
 @contextmanager
 def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
-    """A read transaction on what ``open_catalog`` gave: one consistent snapshot for all statements inside."""
+    """A read transaction on an ``open_catalog`` engine: one consistent snapshot for all statements inside."""
     readers: sqlalchemy.Engine = engine.get_execution_options()["readers"]
     with readers.begin() as connection:
         yield connection
@@ -110,7 +110,7 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 
 @contextmanager
 def asking(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
-    """A connection of what ``open_catalog`` gave for one ``Statement`` that reads: it is its own snapshot."""
+    """A connection of an ``open_catalog`` engine for one ``Statement`` that reads: it is its own snapshot."""
     askers: sqlalchemy.Engine = engine.get_execution_options()["askers"]
     with askers.connect() as connection:
         yield connection
@@ -118,7 +118,7 @@ def asking(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 
 @contextmanager
 def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
-    """A write transaction on what ``open_catalog`` gave, committed on leaving, rolled back by any exception.
+    """A write transaction on an ``open_catalog`` engine, committed on leaving, rolled back by any exception.
 
     Raises:
         StorageFailed: the turn to write cannot be taken.
@@ -131,7 +131,7 @@ def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 
 
 def is_full_disk(reason: str) -> bool:
-    """Whether SQLite, PostgreSQL or one of their programs says that no space is left."""
+    """Whether an error of SQLite, PostgreSQL or one of their programs says that no space is left."""
     return "disk is full" in reason or "No space left" in reason
 
 
@@ -180,8 +180,8 @@ def _prepare_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) ->
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
-        # No mmap_size: every connection of the pool maps the file anew, and a catalogue of a million files
-        # made 700 MB of resident memory out of that, per process, for pages that were no faster.
+        # mmap_size is not set: every connection of the pool would map the file again. With a catalogue of a
+        # million # files that took 700 MB of resident memory per process, and pages were no faster.
     finally:
         cursor.close()
 
@@ -221,7 +221,7 @@ def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
 
 
 def _refuse_ended(connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: object) -> None:
-    """Have the pool connect anew when the server has ended this connection: its last words wait to be read.
+    """Have the pool reconnect when the server has ended this connection: its final message waits to be read.
 
     Asking the kernel takes microseconds; asking the server, as SQLAlchemy can, takes a round trip each time.
     """
@@ -236,14 +236,14 @@ class WriteTurn:
     """The turn to write into one catalogue; one object per process."""
 
     def __init__(self, catalog: Path) -> None:
-        """``catalog``: the file of the catalogue; two empty files beside it stand for the locks."""
+        """``catalog``: the file of the catalogue; two empty files beside it serve as the locks."""
         self._threads = threading.Lock()
         self._next = _FileLock(catalog.with_name(f"{catalog.name}-next"))
         self._turn = _FileLock(catalog.with_name(f"{catalog.name}-turn"))
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for the turn and hold it; a process that dies gives it back. Raises StorageFailed."""
+        """Wait for the turn and hold it; a process that dies releases it. Raises StorageFailed."""
         with self._threads:
             self._next.take()
             try:
@@ -256,7 +256,7 @@ class WriteTurn:
                 self._turn.release()
 
     def close(self) -> None:
-        """Let go of the files; the next turn opens them again."""
+        """Close the files; the next turn opens them again."""
         with self._threads:
             self._next.close()
             self._turn.close()

@@ -1,7 +1,6 @@
 """The audit log: every change, in serial order, written in the transaction of the change itself.
 
-A ``Change`` is what its write transaction knows of it while it is made: its serial, and the events that it
-leaves behind.
+A ``Change`` holds what its write transaction knows of it: the serial, and the events that it records.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ _TOUCHING = Statement(
     select(events.c.serial)
     .where(
         events.c.serial > bindparam("serial"),
-        # Not an "or": for that SQLite reads all events of the project instead of those since the serial.
+        # Not an "or", for which SQLite would read all events of the project instead of those since the
+        # serial.
         func.coalesce(events.c.project, bindparam("project")) == bindparam("project"),
     )
     .limit(1)
@@ -53,7 +53,7 @@ def insert_event(connection: Connection, recorded: Event) -> None:
 
 
 def is_touched_since(connection: Connection, project: str, serial: int) -> bool:
-    """Whether any change after ``serial`` was about this project, or about no single one."""
+    """Whether any change after ``serial`` affected this project, or was not limited to one project."""
     return _TOUCHING.first(connection, {"serial": serial, "project": project}) is not None
 
 
@@ -79,14 +79,14 @@ def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> l
 
 @dataclass
 class Change:
-    """One write transaction: its connection, who makes it, when, and the serial of its newest event."""
+    """One write transaction: its connection, its author, its time, and the serial of its newest event."""
 
     connection: Connection
     actor: str
     at: str
-    """Moment of the change, as text; also a good value for the rows it writes."""
+    """Moment of the change, as text; also used for the rows it writes."""
     serial: int | None = field(default=None, init=False)
-    """Known after the first ``event``; ``None`` as long as nothing was recorded."""
+    """Set by the first ``event``; ``None`` until then."""
 
     def event(
         self,
@@ -100,8 +100,8 @@ class Change:
         """Write one event to the audit log and return its serial.
 
         Call it as late as possible: on PostgreSQL other writers wait from here on until the commit. ``index``
-        and ``project`` say which pages the change touches (``None``: it may touch all); secrets have no
-        place in ``detail``.
+        and ``project`` say which pages the change touches (``None``: it may touch all); secrets must not
+        be in ``detail``.
         """
         self.serial = next_serial(self.connection)
         insert_event(

@@ -1,13 +1,14 @@
-"""Nodes: servers that share a catalogue on PostgreSQL, and how each knows of what the others have changed.
+"""Nodes: servers that share a catalogue on PostgreSQL, and how each learns of changes by the others.
 
 A server's processes share sixteen bytes of memory (**NodeMemory**): the newest serial they know of, and until
-when they may believe it. One of them, whichever holds a lock that its death gives back, keeps both true
-(**LeaseKeeper**), over a connection of its own: it listens for changes, whose transactions tell their serials
-(``serials.next_serial``), acknowledges them, and renews the node's lease. **NodeSerials** is what a store
-asks: from memory while the lease lasts, else from the database. Whoever writes, in a server or by a command,
-waits there until every node knows. The rules are in ``domain.care.leases``; decision 0027 has the reasons.
+when they may rely on it. One of them, the holder of a lock that its death releases, keeps both up to date
+(**LeaseKeeper**), over a connection of its own: it listens for changes, whose transactions announce their
+serials (``serials.next_serial``), acknowledges them, and renews the node's lease. A store asks
+**NodeSerials**, which answers from memory while the lease lasts, else from the database. A writer, in a
+server or a command, waits there until every node knows. The rules are in ``domain.care.leases``, the reasons
+in decision 0027.
 
-That a notification is lost only costs time: each renewal reads the newest serial too.
+A lost notification only costs time: each renewal reads the newest serial too.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 TAKEOVER_SECONDS = 0.2
-"""How often a process looks whether the one that keeps the lease has ended."""
+"""How often a process checks whether the one that keeps the lease has ended."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0005, 0.02
-"""Between two looks of a writer at the nodes; each pause is twice as long as the one before."""
+"""Pauses between a writer's checks of the nodes; each pause is twice as long as the one before."""
 LOST_MILLISECONDS = 2000
-"""After how long without an acknowledgement of the network a keeper's connection counts as lost."""
+"""A keeper's connection counts as lost after this long without an acknowledgement by the network."""
 
 _LOOK = Statement(
     select(serial.c.newest, nodes.c.id, nodes.c.renewal, nodes.c.acknowledged).select_from(
@@ -62,8 +63,8 @@ _LOOK = Statement(
     )
 )
 # The number of the newest renewal never goes down. What a keeper had sent before it was killed may come in
-# after its successor's renewals; were its number taken, a writer that saw it before would take the node for
-# dead.
+# after its successor's renewals; if its number were accepted, a writer that had seen it before would consider
+# the node dead.
 _NEWER = {
     "renewal": func.greatest(nodes.c.renewal, bindparam("number")),
     "acknowledged": func.greatest(nodes.c.acknowledged, bindparam("known")),
@@ -94,7 +95,7 @@ def _clock() -> float:
 class NodeMemory:
     """What the processes of one server share; made before they are forked.
 
-    Two words: the newest serial they know of, and until when they may believe it. Each is eight aligned
+    Two words: the newest serial they know of, and until when they may rely on it. Each is eight aligned
     bytes, read and written as one.
     """
 
@@ -119,19 +120,19 @@ class NodeMemory:
         return self._published[0] if _clock() < self._lease_until[0] else None
 
     def raise_to(self, newest: int) -> None:
-        """Let all processes know of a serial; it never goes down, in whatever order they call."""
+        """Tell all processes of a serial; it never decreases, in whatever order they call."""
         if newest <= self._published[0]:
             return
         with self._threads, self._locked(0):
             self._published[0] = max(newest, self._published[0])
 
     def lease(self, until: float) -> None:
-        """Believe what is in memory until then."""
+        """Set until when the memory may be relied on."""
         self._lease_until[0] = until
 
     @contextmanager
     def keeping(self) -> Iterator[bool]:
-        """Whether this process is the keeper; if so, no other is until this ends, or the process does."""
+        """Whether this process is the keeper; if so, no other becomes one until this or the process ends."""
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1)
         except OSError:
@@ -144,7 +145,7 @@ class NodeMemory:
 
     @contextmanager
     def _locked(self, byte: int) -> Iterator[None]:
-        # A lock of the process, not of the open file, which all processes have from their parent.
+        # A lock of the process, not of the open file, which all processes inherit from their parent.
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
         try:
             yield
@@ -156,16 +157,16 @@ class NodeSerials:
     """The newest serial of a catalogue that nodes share; see the module."""
 
     def __init__(self, engine: Engine, memory: NodeMemory | None) -> None:
-        """``memory``: that of the server that this process belongs to; a command has none."""
+        """``memory``: that of the server that this process belongs to; ``None`` in a command."""
         # Without a transaction around it, a question is one round trip instead of three.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connection: Connection | None = None
         self._turn = threading.Lock()
         self._memory = memory
         self._begun = 0
-        """How many looks at the nodes have begun."""
+        """How many checks of the nodes have begun."""
         self._seen: tuple[int, int, list[NodeRow]] = (0, 0, [])
-        """The newest look that has ended: its number, and what it saw."""
+        """The newest check that has ended: its number and its result."""
         self._keeper = LeaseKeeper(engine, memory) if memory else None
 
     def peek(self) -> int | None:
@@ -181,21 +182,21 @@ class NodeSerials:
             return self._ask(newest_serial)
 
     def announce(self, newest: int) -> None:
-        """Nothing to do: the transaction tells the serial to whoever listens."""
+        """Nothing to do: the transaction notifies all listeners of the serial."""
 
     def publish(self, newest: int) -> None:
-        """Let this node know of a committed serial, and wait until every other one does, or cannot tell."""
+        """Tell this node of a committed serial, and wait until every other node knows or has no lease."""
         self._wait(newest)
 
     def settle(self) -> None:
-        """Wait until every node knows of what was committed before this call."""
+        """Wait until every node knows of everything committed before this call."""
         self._wait(None)
 
     def repair(self) -> None:
-        """Nothing to repair: a keeper reads what the database holds with each renewal."""
+        """Nothing to repair: a keeper reads the database's serial with each renewal."""
 
     def close(self) -> None:
-        """End the keeper; give the connection back."""
+        """Stop the keeper and return the connection."""
         if self._keeper is not None:
             self._keeper.end()
         with self._turn:
@@ -222,13 +223,13 @@ class NodeSerials:
                 with self._turn:
                     self._ask(partial(_REMOVE.run, values=values))
         except SQLAlchemyError:
-            # The change is committed. Which nodes there are cannot be asked; after a lease each knows of it.
+            # The change is committed. The nodes cannot be looked up; after a lease, each of them knows.
             time.sleep(max(0.0, began + LEASE_SECONDS - time.monotonic()))
 
     def _look(self) -> tuple[int, list[NodeRow]]:
-        """The newest serial, and the nodes; of threads that look at the same time, one does for the others.
+        """The newest serial, and the nodes; of threads that check at the same time, one does it for all.
 
-        A thread is never given what was looked up by a question that began before this call.
+        A thread never gets the result of a query that began before this call.
         """
         arrived = self._begun
         with self._turn:
@@ -243,16 +244,14 @@ class NodeSerials:
             return newest, rows
 
     def _ask(self, question: Callable[[Connection], Result]) -> Result:
-        """Ask over the connection that is kept; the caller has the turn."""
+        """Query over the connection that is kept open; the caller holds the turn."""
         try:
             return question(self._connected())
         except DBAPIError as error:
             self._let_go()
             if not error.connection_invalidated:
                 raise
-            return question(
-                self._connected()
-            )  # the database was restarted: what was broken is the connection
+            return question(self._connected())  # the database was restarted: only the connection was broken
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -266,7 +265,7 @@ class NodeSerials:
 
 
 class LeaseKeeper:
-    """Keeps the lease of a node, in a thread; of all processes of the node, one at a time does."""
+    """Keeps the lease of a node, in a thread; only one process of the node does so at a time."""
 
     def __init__(self, engine: Engine, memory: NodeMemory) -> None:
         self._engine = sqlalchemy.create_engine(
@@ -286,7 +285,7 @@ class LeaseKeeper:
         self._thread.start()
 
     def end(self) -> None:
-        """Give the lease back, if this process keeps it, and end; a hanging database is not waited for."""
+        """End, and return the lease if this process keeps it; does not wait for a database that hangs."""
         self._is_ending.set()
         os.eventfd_write(self._wake, 1)
         self._thread.join(2 * LEASE_SECONDS)
@@ -297,7 +296,7 @@ class LeaseKeeper:
         while not self._is_ending.is_set():
             with self._memory.keeping() as is_keeper:
                 if is_keeper:
-                    with suppress(*self._errors):  # the lease runs out unless the next try succeeds before
+                    with suppress(*self._errors):  # the lease runs out unless the next try succeeds in time
                         self._keep()
             self._is_ending.wait(TAKEOVER_SECONDS)
 
@@ -306,13 +305,13 @@ class LeaseKeeper:
         return (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, OSError)
 
     def _keep(self) -> None:
-        """Register, then listen, acknowledge and renew, until the row is gone or this is to end."""
+        """Register, then listen, acknowledge and renew, until the row is gone or ``end`` is called."""
         memory = self._memory
         with self._engine.connect() as connection, selectors.DefaultSelector() as selector:
             driver: Any = connection.connection.driver_connection
             # 1. listen before the newest serial is read, so that none is missed
             connection.exec_driver_sql(f'listen "{connection.scalar(select(CHANNEL))}"')
-            # 2. the row outlives a crash of the database, as a lease does; what is written later need not
+            # 2. the row outlives a crash of the database, as a lease does; later writes need not
             if not self._renew(connection, _REGISTER):
                 return
             connection.exec_driver_sql("set synchronous_commit to off")
@@ -337,7 +336,7 @@ class LeaseKeeper:
             _LEAVE.run(connection, {"node": memory.node})
 
     def _renew(self, connection: Connection, statement: Statement) -> bool:
-        """Renew the lease; false when the row is gone: somebody waited for this node in vain."""
+        """Renew the lease; returns false when the row is gone: a writer waited for this node in vain."""
         memory = self._memory
         renewal = Renewal(_clock(), memory.published)
         said = {"node": memory.node, "number": renewal.number, "known": renewal.published}

@@ -4,7 +4,7 @@ The number of the schema is the fact ``schema``. A new database gets the tables 
 newest number; a database with a lower number runs the migrations after it, one transaction for all. Alembic
 is imported only then: it costs a tenth of a second that no ordinary start should pay.
 
-Facts are what is true of the whole store: its id, its schema number, its upstream.
+Facts are properties of the whole store: its id, its schema number, its upstream.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def _number_inside(connection: Connection) -> int | None:
 
 
 def read_fact(connection: Connection, key: str) -> str | None:
-    """The value of one fact; ``None`` when it was never written."""
+    """The value of one fact; ``None`` if it was never written."""
     value: str | None = connection.scalar(select(facts.c.value).where(facts.c.key == key))
     return value
 
 
 def lock_facts(connection: Connection) -> None:
-    """Let no other transaction write facts until this one ends; for "if it is not there, write it"."""
-    if connection.dialect.name == "postgresql":  # SQLite's write transactions are alone anyway
+    """Let no other transaction write facts until this one ends, so that a missing fact is written once."""
+    if connection.dialect.name == "postgresql":  # SQLite runs one write transaction at a time anyway
         connection.execute(text("lock table facts in share row exclusive mode"))
 
 

@@ -1,4 +1,4 @@
-"""Serials: every change has one, in commit order, and everybody can ask for the newest at no cost.
+"""Serials: every change has one, in commit order, and the newest can be read at no cost.
 
 A serial is taken under the lock of the one row of ``serial`` and the lock is held until the commit, so the
 order of serials is the order in which changes became visible.
@@ -9,21 +9,21 @@ memory, so that the hot path compares two integers instead of asking the databas
     announced   the serial that a writer is about to commit; set before the commit, under the write lock
     published   the newest serial that is known to be committed; raised after the commit
 
-A reader that finds both equal knows that nobody has committed anything since ``published``. When they
-differ, someone is committing now, or died between commit and publication: the reader asks the database
-and, if the change is there, publishes it for everybody. So a writer may be killed at any line:
+A reader that finds both equal knows that nothing has been committed since ``published``. When they differ, a
+writer is committing now, or died between commit and publication: the reader asks the database and, if the
+change is there, publishes it for everybody. So a writer may be killed at any line:
 
     killed before the announcement: nothing was committed, the words are equal and right;
     killed after it, before the commit: the words differ, each reader asks the database and gets the old
         serial; slower until the next change (or ``repair``, which every process calls at start), never wrong;
     killed after the commit: the first reader of any process finds the words differ and finds the change.
 
-One published word alone would not do: the retry of a client whose server died after the commit is answered
-"already here" without a new change, and from then on every process has to show it (rule 3 of the design).
-A change that is not announced cannot be missed either: the announcement precedes the commit.
+One published word alone would not suffice: the retry of a client whose server died after the commit is
+answered "already here" without a new change, and from then on every process must show the change (rule 3 of
+the design). A change that is not announced cannot be missed either: the announcement precedes the commit.
 
-On PostgreSQL, which nodes without common memory share, each change tells its serial, when it is committed, to
-those who listen: ``catalog.database.nodes`` has the rest.
+On PostgreSQL, which nodes without common memory share, each change notifies all listeners of its serial when
+it is committed: see ``catalog.database.nodes``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 CHANNEL = literal_column("'serial-' || 'serial'::regclass::oid", Text)
-"""PostgreSQL: where serials are told; the table's own number, as a database may hold several stores."""
+"""PostgreSQL: the channel of serials, named by the table's number, as a database may hold several stores."""
 
 _NEXT = Statement(update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest))
 _NEXT_TOLD = Statement(
@@ -65,7 +65,7 @@ _SIZE_BYTES = 16
 def next_serial(connection: Connection) -> int:
     """Take the next serial; its row stays locked until this transaction ends.
 
-    On PostgreSQL those who listen to ``CHANNEL`` are told of it, if it is committed.
+    On PostgreSQL, listeners on ``CHANNEL`` are notified of it once it is committed.
     """
     taking = _NEXT_TOLD if connection.dialect.name == "postgresql" else _NEXT
     return int(taking.scalar(connection))
@@ -77,31 +77,31 @@ def newest_serial(connection: Connection) -> int:
 
 
 class NewestSerial(Protocol):
-    """Knows the serial of the newest committed change, of any process."""
+    """Keeps the serial of the newest committed change, by any process."""
 
     def peek(self) -> int | None:
-        """The newest serial, if it can be told without asking the database; ``None``: ``read`` it."""
+        """The newest serial, if known without asking the database; ``None``: call ``read``."""
 
     def read(self) -> int:
         """The newest serial; a page labelled with it is as new as the database was after the call began."""
 
     def announce(self, newest: int) -> None:
-        """About to commit this serial; called inside the write transaction."""
+        """Announce that this serial is about to be committed; called inside the write transaction."""
 
     def publish(self, newest: int) -> None:
-        """This serial is committed; called before the change is acknowledged.
+        """Publish that this serial is committed; called before the change is acknowledged.
 
         When it returns, every process of every node sees the change.
         """
 
     def settle(self) -> None:
-        """Nothing was changed; when it returns, every process sees what was committed before the call."""
+        """End without a change; when it returns, every process sees everything committed before the call."""
 
     def repair(self) -> None:
-        """Bring what is remembered outside the database back in line with it."""
+        """Bring the copy outside the database back in line with it."""
 
     def close(self) -> None:
-        """Let go of files and memory."""
+        """Release files and memory."""
 
 
 class SerialFile:
@@ -111,10 +111,11 @@ class SerialFile:
         self._engine = engine
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._file).st_size < _SIZE_BYTES:
-            # With a block behind it: writing into a hole on a full disk would end the process (SIGBUS).
+            # Backed by a block: writing into a hole on a full disk would kill the process (SIGBUS).
             os.posix_fallocate(self._file, 0, _SIZE_BYTES)
         self._map = mmap.mmap(self._file, _SIZE_BYTES)
-        # Aligned eight-byte words: a load or a store of one is a single instruction, never half of it.
+        # Aligned eight-byte words: a load or a store is a single instruction, so that no reader sees half of
+        # one.
         self._words = memoryview(self._map).cast("Q")
         self._threads = threading.Lock()
 
@@ -134,21 +135,21 @@ class SerialFile:
         return committed
 
     def announce(self, newest: int) -> None:
-        """Say that ``newest`` is about to be committed; the caller holds the database's write lock."""
+        """Announce that ``newest`` is about to be committed; the caller holds the database's write lock."""
         self._words[_ANNOUNCED] = newest
 
     def publish(self, newest: int) -> None:
-        """Raise the published serial to ``newest``; it never goes down, in whatever order processes call."""
+        """Raise the published serial to ``newest``; it never decreases, in whatever order processes call."""
         if newest <= self._words[_PUBLISHED]:
             return
         with self._alone():
             self._words[_PUBLISHED] = max(newest, self._words[_PUBLISHED])
 
     def settle(self) -> None:
-        """Nothing to do: between announcement and publication everybody asks the database."""
+        """Nothing to do: between announcement and publication, all readers ask the database."""
 
     def repair(self) -> None:
-        """Set both words to what the database holds; also downwards, as after restoring a backup."""
+        """Set both words to the database's serial, even if it is lower, as after restoring a backup."""
         with writing(self._engine) as connection:
             committed = newest_serial(connection)
             with self._alone():
@@ -162,7 +163,7 @@ class SerialFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody else, thread or process, raises the published serial meanwhile; freed by death too."""
+        """While inside, no other thread or process raises the published serial; death frees the lock too."""
         with self._threads:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:

@@ -1,8 +1,8 @@
 """Statements of hot paths: built with SQLAlchemy, compiled once per database, executed by the driver alone.
 
 SQLAlchemy takes 20 to 60 microseconds around each execution, the driver 3; an upload executes some twelve
-statements, eight of them while others wait for its write transaction. What a statement gives up for that:
-rows are plain tuples, and their values are the driver's own (SQLite has no booleans, but 0 and 1).
+statements, eight of them while others wait for its write transaction. The price: rows are plain tuples, and
+their values are the driver's own (SQLite has no booleans, but 0 and 1).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ R = TypeVar("R", bound=Record)
 
 
 def is_among(column: ColumnElement[str], name: str, count: int) -> ColumnElement[bool]:
-    """The condition that a column holds one of ``count`` values, for which ``numbered`` gives parameters."""
+    """The condition that a column holds one of ``count`` values; ``numbered`` makes its parameters."""
     return column.in_([bindparam(f"{name}{number}") for number in range(count)])
 
 
 def numbered(name: str, values: Sequence[str], count: int | None = None) -> dict[str, str]:
-    """Parameters ``name0``, ``name1`` …: the values, the last one repeated until there are ``count``.
+    """Parameters ``name0``, ``name1`` …: the values, with the last one repeated up to ``count``.
 
     Raises:
-        ValueError: there is no value, or there are more than ``count``: none is left out silently.
+        ValueError: there are no values, or more than ``count``: values are never dropped silently.
     """
     if not 0 < len(values) <= (count or len(values)):
         raise ValueError(f"{len(values)} values for {count} parameters {name}0 …")
@@ -48,15 +48,15 @@ def numbered(name: str, values: Sequence[str], count: int | None = None) -> dict
 
 
 class Statement:
-    """One statement with named parameters; an ``insert`` writes the columns that it is given values for."""
+    """One statement with named parameters; an ``insert`` writes only the columns for which it gets values."""
 
     def __init__(self, built: ClauseElement) -> None:
-        """``built``: without parameters that expand to lists, whose text depends on the values."""
+        """``built`` must not have parameters that expand to lists: their text depends on the values."""
         self._built = built
         self._compiled: dict[tuple[str, ...], _Compiled] = {}
 
     def run(self, connection: Connection, values: Values | None = None) -> None:
-        """Execute it, when it returns no rows. Raises SQLAlchemyError."""
+        """Execute a statement that returns no rows. Raises SQLAlchemyError."""
         self._execute(connection, values or {}, has_rows=False)
 
     def all(self, connection: Connection, values: Values | None = None) -> list[tuple[Any, ...]]:
@@ -64,12 +64,12 @@ class Statement:
         return self._execute(connection, values or {}, has_rows=True)
 
     def first(self, connection: Connection, values: Values | None = None) -> tuple[Any, ...] | None:
-        """The first row; ``None`` when there is none. Raises SQLAlchemyError."""
+        """The first row; ``None`` if there are no rows. Raises SQLAlchemyError."""
         rows = self.all(connection, values)
         return rows[0] if rows else None
 
     def scalar(self, connection: Connection, values: Values | None = None) -> Any:  # noqa: ANN401 - a column's
-        """The first value of the first row; ``None`` when there is no row. Raises SQLAlchemyError."""
+        """The first value of the first row; ``None`` if there are no rows. Raises SQLAlchemyError."""
         row = self.first(connection, values)
         return None if row is None else row[0]
 
@@ -93,11 +93,11 @@ class Statement:
 
 @contextmanager
 def pipelined(connection: Connection) -> Iterator[None]:
-    """Let PostgreSQL take the statements inside one after the other, without a round trip for each.
+    """Send the statements inside to PostgreSQL one after the other, without a round trip for each.
 
-    Rows that are asked for are waited for, with the answers to all that was sent before. An error of a
-    statement without rows is raised by one of those that follow, or on leaving. Only for ``Statement``;
-    SQLite, which is in this process, has nothing to wait for. Raises SQLAlchemyError.
+    A statement that returns rows waits for them, and for the answers to all statements before it. An error of
+    a     statement without rows is raised by one that follows, or on leaving. Only for ``Statement``; SQLite
+    runs in     this process and has nothing to wait for. Raises SQLAlchemyError.
     """
     if connection.dialect.name != "postgresql":
         yield
@@ -112,7 +112,7 @@ def pipelined(connection: Connection) -> Iterator[None]:
 def _wrapped(
     connection: Connection, error: Exception, statement: str, arguments: Values | list[object]
 ) -> DBAPIError:
-    """An error of the driver as SQLAlchemy raises it; a connection that is gone is used no more."""
+    """An error of the driver, wrapped as SQLAlchemy does; a broken connection is not used again."""
     dialect = connection.dialect
     is_gone = dialect.is_disconnect(error, connection.connection, None)  # type: ignore[arg-type]  # the driver's
     if is_gone:
@@ -143,9 +143,9 @@ class _Compiled:
 
 
 def insert_missing(connection: Connection, table: Table, values: dict[str, Any]) -> tuple[Any, ...] | None:
-    """Write a row unless one with its key is there, and return its primary key; ``None`` when one is there.
+    """Write a row unless one with its key exists, and return its primary key; ``None`` if one exists.
 
-    Another transaction that is writing the same row is waited for.
+    Waits for another transaction that is writing the same row.
     """
     # Not by rowcount: with PostgreSQL it is -1 for an insert.
     return _inserting(table, connection.dialect.name).first(connection, values)

@@ -246,7 +246,7 @@ first_digests = Table(
     Column("filename", Text, primary_key=True),
     Column("sha256", Text, nullable=False),
     Column("computed_at", Text, nullable=False),
-    comment="which bytes an address without a SHA-256 stands for, from its first download on, for ever",
+    comment="which bytes an address without a SHA-256 stands for, permanently from its first download on",
 )
 
 users = Table(

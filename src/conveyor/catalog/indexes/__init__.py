@@ -1,1 +1,1 @@
-"""Rows of indexes, of claimed names, and of what their pages are made of."""
+"""Rows of indexes, of claimed names, and of the contents of their pages."""

@@ -1,4 +1,4 @@
-"""Rows of indexes with their ordered bases, of claims, and of what an upload into an index meets.
+"""Rows of indexes with their ordered bases, of claims, and of the state that an upload into an index meets.
 
 Claims are names, and prefixes of names, that belong to the house. A claim is never deleted with its project.
 """
@@ -98,7 +98,7 @@ _ALL_SINCE = Statement(
 
 
 def indexes_now(connection: Connection, *, since: int) -> IndexesNow:
-    """Every index, and whether anything but projects has changed after a serial; one statement."""
+    """Every index, and whether anything besides projects has changed since a serial; one statement."""
     rows = _ALL_SINCE.all(connection, {"serial": since})
     found = _indexes_from(tuple(row[:-2] for row in rows))
     *_, newest, is_touched = rows[0]
@@ -107,7 +107,7 @@ def indexes_now(connection: Connection, *, since: int) -> IndexesNow:
 
 @lru_cache(maxsize=4)
 def _indexes_from(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
-    """Built once for the same rows: indexes hardly ever change, and are asked for with every upload."""
+    """Cached for equal rows: indexes hardly ever change, and every upload needs them."""
     return tuple(
         record_of(Index, own, bases=tuple(base for *_, base in group if base is not None))
         for own, group in groupby(rows, key=lambda row: row[:-1])
@@ -115,7 +115,7 @@ def _indexes_from(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
 
 
 def _looks_like(name: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a name is another than the given one, and has its skeleton (``domain.words.names``)."""
+    """Whether a name differs from the given one but has the same skeleton (``domain.words.names``)."""
     reduced = name
     for sign, other in LOOKALIKES:
         reduced = func.replace(reduced, sign, other)
@@ -132,12 +132,12 @@ _LOOKALIKES = union_all(
 
 
 def insert_claim(connection: Connection, claim: MadeClaim) -> bool:
-    """Write a claim unless it is there; whether it is new."""
+    """Write a claim unless it exists; returns whether it is new."""
     return insert_missing(connection, claims, asdict(claim)) is not None
 
 
 def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> MadeClaim | None:
-    """The claim on exactly this name or prefix; ``None`` when nobody made it."""
+    """The claim on exactly this name or prefix; ``None`` if there is no such claim."""
     row = connection.execute(_FIND, {"name": name, "is_prefix": is_prefix}).first()
     return None if row is None else MadeClaim(**row._mapping)
 
@@ -145,7 +145,7 @@ def find_claim(connection: Connection, name: str, *, is_prefix: bool) -> MadeCla
 def has_lookalike(connection: Connection, name: NormalizedName) -> bool:
     """Whether another name looks like this one: one that is claimed, or that a mirror has from upstream.
 
-    Reads all names, which only who claims a new one waits for.
+    Reads all names; only claims of new names wait for that.
     """
     return connection.execute(_LOOKALIKES, {"name": name, "skeleton": skeleton(name)}).first() is not None
 
@@ -178,15 +178,15 @@ def is_claim_on(prefixes: int) -> ColumnElement[bool]:
 
 @dataclass(frozen=True)
 class UploadFacts:
-    """What rows say about an upload, all of one moment."""
+    """The rows that decide about an upload, as of one moment."""
 
     claims: tuple[Claim, ...]
-    """Those that cover the project's name."""
+    """Claims that cover the project's name."""
     has_project: bool
     status: ProjectStatus
     size: ProjectSize
     releases: Mapping[str, str | None]
-    """Version → when it was closed, of the spellings that were asked for."""
+    """Version → when it was closed, for the spellings that were passed in."""
     holders: Mapping[str, str]
     """Index → SHA-256 of the file of that name in it."""
     is_retired: bool
@@ -198,9 +198,10 @@ class UploadFacts:
 def upload_facts(
     connection: Connection, project: NormalizedName, *, filename: str, sha256: str, spellings: Sequence[str]
 ) -> UploadFacts:
-    """Everything that decides about an upload, but for the indexes; in one statement.
+    """Everything that decides about an upload, except the indexes; in one statement.
 
-    ``spellings``: those of its version. Raises ValueError: there are none, or more than ``MOST_VERSIONS``.
+    ``spellings`` are those of its version. Raises ValueError if there are none, or more than
+    ``MOST_VERSIONS``.
     """
     prefixes = covering_prefixes(project)
     values = {"project": project, "filename": filename, "sha256": sha256}
@@ -222,7 +223,7 @@ def upload_facts(
 
 
 MOST_VERSIONS = MOST_RELEASE_NUMBERS + 1
-"""As many as there are spellings of one, and a version that is not one of these for its many zeros."""
+"""The number of spellings of a version, plus one for a version with too many zeros to be among them."""
 
 
 @cache
@@ -233,7 +234,7 @@ def _upload_facts(prefixes: int) -> Statement:
     is_same = (distributions.c.filename == filename) & (distributions.c.sha256 == bindparam("sha256"))
     return Statement(
         union_all(
-            _facts(  # the first: its columns say of which types those of the others are
+            _facts(  # the first: its columns determine the types of the others' columns
                 "project",
                 projects.c.status,
                 projects.c.status_reason,

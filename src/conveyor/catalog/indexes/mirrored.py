@@ -1,4 +1,4 @@
-"""Rows of mirrors: which projects were asked for, and the files that upstream has of them."""
+"""Rows of mirrors: the projects that were asked for, and the files that upstream has of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _files, _projects, _first = mirrored_files.c, mirrored_projects.c, first_digests.c
 
 KEYS_AT_ONCE = 500
-"""Values in one question."""
+"""Values in one query."""
 
 _COLUMNS = (
     _files.index_name,
@@ -83,7 +83,7 @@ _BY_ADDRESS: Select[Any] = select(*_COLUMNS).where(
 def mirrored_projects_of(
     connection: Connection, project: str, index_names: Sequence[str]
 ) -> dict[str, MirroredProject]:
-    """What is remembered of a project, by index; indexes that never asked for it are missing."""
+    """The remembered state of a project, by index; indexes that never asked for it are left out."""
     rows = connection.execute(_PROJECTS_OF, {"project": project, "index_names": list(index_names)})
     return {
         row.index_name: MirroredProject(*row[:-2], status=status_from(row.status, row.status_reason))
@@ -106,20 +106,20 @@ def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> li
 
 
 def mirrored_without_digest(connection: Connection, address: str, filename: str) -> list[MirroredFile]:
-    """The file of that address and name in every mirror, as long as its digest is not known."""
+    """The file of that address and name in every mirror, while its digest is not known."""
     rows = connection.execute(_BY_ADDRESS, {"address": address, "filename": filename})
     return [MirroredFile(*row) for row in rows]
 
 
 def first_digest(connection: Connection, address: str, filename: str) -> str | None:
-    """The SHA-256 that was computed at the first download from an address; ``None``: there was none yet."""
+    """The SHA-256 that was computed at the first download from an address; ``None`` before that."""
     return connection.scalar(
         select(_first.sha256).where(_first.address == address, _first.filename == filename)
     )
 
 
 def first_digests_of(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """What was computed at first downloads, by (address, filename); those without one are missing."""
+    """The digests computed at first downloads, by (address, filename); files without one are left out."""
     found: dict[tuple[str, str], str] = {}
     for begin in range(0, len(keys), KEYS_AT_ONCE):
         some = {address for address, _ in keys[begin : begin + KEYS_AT_ONCE]}
@@ -133,9 +133,9 @@ def first_digests_of(connection: Connection, keys: Sequence[tuple[str, str]]) ->
 def put_first_digest(
     connection: Connection, address: str, filename: str, sha256: str, *, computed_at: str
 ) -> str:
-    """Remember what was computed at the first download; returns what counts from then on.
+    """Remember the digest computed at the first download; returns the one that counts from then on.
 
-    Of two that end at once the one that is committed first counts.
+    Of two downloads that end at the same time, the one committed first counts.
     """
     statement = sqlite if is_sqlite(connection.engine) else postgresql
     values = {"address": address, "filename": filename, "sha256": sha256, "computed_at": computed_at}
@@ -144,7 +144,7 @@ def put_first_digest(
 
 
 def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
-    """Remember that upstream was asked for a project, and what it said."""
+    """Remember that upstream was asked for a project, and its answer."""
     values = {
         "is_present": known.is_present,
         "etag": known.etag,

@@ -1,7 +1,7 @@
 """Migrations of the catalogue: ``versions/NNNN_name.py``, each with ``upgrade()``, run in order of number.
 
-They are Alembic operations, driven without Alembic's own version table: the number lives in ``facts`` with
-everything else that is true of the store. There is no way down; a backup is.
+They are Alembic operations, driven without Alembic's own version table: the number is in ``facts`` with the
+other properties of the store. A migration cannot be undone; restore a backup instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of those whose signatures count: people with SSH keys (signers), and pipeline workers."""
+"""Rows of parties whose signatures count: people with SSH keys (signers), and pipeline workers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def insert_signer(connection: Connection, signer: NewSigner, *, registered_at: s
 
 
 def find_signer(connection: Connection, public_key: str) -> Signer | None:
-    """The signer of a key, revoked or not; ``None`` when nobody registered it."""
+    """The signer of a key, revoked or not; ``None`` if the key is not registered."""
     row = connection.execute(_SIGNERS.where(signers.c.public_key == public_key)).first()
     return None if row is None else record_of(Signer, row)
 
 
 def list_signers(connection: Connection) -> list[Signer]:
-    """Every signer in the order of registration, revoked ones too."""
+    """Every signer in order of registration, including revoked ones."""
     return [record_of(Signer, row) for row in connection.execute(_SIGNERS.order_by(signers.c.id))]
 
 
 def revoke_signer(connection: Connection, public_key: str, *, revoked_at: str) -> bool:
-    """Write that a signer's key counts no more; false when it did not before."""
+    """Write that a signer's key no longer counts; returns false if it was revoked already."""
     changed = connection.execute(
         update(signers)
         .where(signers.c.public_key == public_key, signers.c.revoked_at.is_(None))
@@ -60,7 +60,7 @@ def insert_worker(
 
 
 def find_worker(connection: Connection, name: str) -> Worker | None:
-    """One worker, revoked or not; ``None`` when there is none of that name."""
+    """One worker, revoked or not; ``None`` if no worker has that name."""
     row = connection.execute(_WORKERS.where(workers.c.name == name)).first()
     return None if row is None else record_of(Worker, row)
 
@@ -72,12 +72,12 @@ def workers_of_keys(connection: Connection, key_ids: Collection[str]) -> list[Wo
 
 
 def list_workers(connection: Connection) -> list[Worker]:
-    """Every worker, by name, revoked ones too."""
+    """Every worker, by name, including revoked ones."""
     return [record_of(Worker, row) for row in connection.execute(_WORKERS.order_by(workers.c.name))]
 
 
 def revoke_worker(connection: Connection, name: str, *, revoked_at: str) -> bool:
-    """Write that a worker's evidence counts no more; false when it did not before."""
+    """Write that a worker's evidence no longer counts; returns false if the worker was revoked already."""
     changed = connection.execute(
         update(workers)
         .where(workers.c.name == name, workers.c.revoked_at.is_(None))

@@ -1,6 +1,6 @@
 """Rows of users and their API tokens.
 
-A secret is never here, only its SHA-256: what these tables hold opens nothing.
+Secrets are never stored, only their SHA-256: nothing in these tables grants access.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _FIND = Statement(
 
 
 def find_user(connection: Connection, name: str) -> User | None:
-    """One user; ``None`` when there is none of that name."""
+    """One user; ``None`` if no user has that name."""
     row = _FIND.first(connection, {"user": name})
     if row is None:
         return None
@@ -76,13 +76,13 @@ def update_password(connection: Connection, name: str, password_hash: str) -> No
 
 
 def disable_user(connection: Connection, name: str, *, disabled_at: str) -> None:
-    """Write that a user may do nothing any more."""
+    """Write that a user is disabled."""
     connection.execute(update(users).where(users.c.name == name).values(disabled_at=disabled_at))
 
 
 @dataclass(frozen=True)
 class KnownToken:
-    """A token with what its user may do now; one of a revoked token or a disabled user is never found."""
+    """A token with its user's current rights; tokens revoked or of a disabled user are never found."""
 
     id: int
     user: str
@@ -96,7 +96,7 @@ class KnownToken:
 
 
 def insert_token(connection: Connection, token: NewToken, *, secret_sha256: str, created_at: str) -> int:
-    """Write a new token, whose scopes are decided, and return its id."""
+    """Write a new token, whose scopes have been checked, and return its id."""
     values = {"description": "", **values_of(token, user="user_name")}
     values |= {"secret_sha256": secret_sha256, "created_at": created_at}
     statement = insert(tokens).values(values).returning(tokens.c.id)
@@ -125,7 +125,7 @@ _FIND_TOKEN = Statement(
 
 
 def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
-    """The token with that digest, expired ones too; ``None`` when it is revoked or its user disabled."""
+    """The token with that digest, even if expired; ``None`` if it is revoked or its user is disabled."""
     row = _FIND_TOKEN.first(connection, {"secret_sha256": secret_sha256})
     if row is None:
         return None
@@ -143,7 +143,7 @@ def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
 
 
 def list_tokens(connection: Connection, user: str | None = None) -> list[Token]:
-    """Every token, or those of one user, oldest first, revoked ones too."""
+    """Every token, or those of one user, oldest first, including revoked ones."""
     statement = select(*columns_of(Token, tokens, user="user_name")).order_by(tokens.c.id)
     if user is not None:
         statement = statement.where(tokens.c.user_name == user)
@@ -151,7 +151,7 @@ def list_tokens(connection: Connection, user: str | None = None) -> list[Token]:
 
 
 def revoke_token(connection: Connection, token_id: int, *, revoked_at: str) -> str | None:
-    """Revoke a token; returns its user, ``None`` when there is no such token or it was revoked before."""
+    """Revoke a token; returns its user, or ``None`` if there is no such token or it was revoked before."""
     user: str | None = connection.scalar(
         update(tokens)
         .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
@@ -171,7 +171,7 @@ def revoke_tokens_of(connection: Connection, user: str, *, revoked_at: str) -> N
 
 
 def count_working_tokens(connection: Connection, user: str, *, now: str) -> int:
-    """How many tokens of a user are neither revoked nor expired."""
+    """The number of a user's tokens that are neither revoked nor expired."""
     working = select(func.count()).where(
         tokens.c.user_name == user,
         tokens.c.revoked_at.is_(None),
@@ -181,7 +181,7 @@ def count_working_tokens(connection: Connection, user: str, *, now: str) -> int:
 
 
 def write_last_uses(connection: Connection, last_uses: Mapping[int, str]) -> None:
-    """Write when tokens were last used; an older time never replaces a newer one of another process."""
+    """Write when tokens were last used; an older time never replaces a newer one from another process."""
     connection.execute(
         update(tokens)
         .where(

@@ -1,1 +1,1 @@
-"""Rows of projects, their distributions, where these are, and what is known of them."""
+"""Rows of projects, their distributions, the indexes that hold these, and the evidence on them."""

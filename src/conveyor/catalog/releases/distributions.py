@@ -1,4 +1,4 @@
-"""Rows of distributions: what each stored wheel or sdist is, and in which index; which names were retired.
+"""Rows of distributions: each stored wheel or sdist, the indexes that hold it, and the retired filenames.
 
 A placement says that a distribution is in an index. Promotion moves placements, never bytes.
 """
@@ -31,7 +31,7 @@ _METADATA = Statement(
 
 
 def metadata_of(connection: Connection, filename: str, sha256: str) -> bytes | None:
-    """The core metadata of a distribution, byte by byte; ``None``: it is a blob, or there is no such row."""
+    """The core metadata of a distribution, byte by byte; ``None`` if it is a blob or no row exists."""
     found: bytes | None = _METADATA.scalar(connection, {"filename": filename, "sha256": sha256})
     return found
 
@@ -44,9 +44,10 @@ def insert_distribution(
     uploaded_by: str,
     provenance_sha256: str | None = None,
 ) -> None:
-    """Write a new distribution; its project must be there, its bytes must be stored.
+    """Write a new distribution; its project must exist, and its bytes must be stored.
 
-    ``provenance_sha256``: digest of its provenance object (PEP 740), a blob; ``None``: it has none.
+    ``provenance_sha256``: digest of its provenance object (PEP 740), a blob; ``None`` if it has no
+    provenance.
     """
     values = {
         "filename": distribution.filename,
@@ -70,7 +71,7 @@ def insert_distribution(
 def distributions_of(
     connection: Connection, project: str, version: str | None, filename: str | None
 ) -> list[DeletedFile]:
-    """The files of a project that a deletion would take; ``None`` stands for every version or filename."""
+    """The files of a project that a deletion would remove; ``None`` stands for every version or filename."""
     rows = connection.execute(
         select(
             distributions.c.filename,
@@ -87,7 +88,7 @@ def distributions_of(
 def delete_distributions(
     connection: Connection, project: str, version: str | None, filename: str | None
 ) -> None:
-    """Remove the rows of a project's files, which no placement may name any more."""
+    """Remove the rows of a project's files; no placement may still name them."""
     connection.execute(delete(distributions).where(of_project(project, version, filename)))
 
 
@@ -101,7 +102,7 @@ def of_project(project: str, version: str | None, filename: str | None) -> Colum
 
 
 def retire_filename(connection: Connection, filename: str, *, sha256: str, retired_at: str) -> None:
-    """Write that a filename is never given again; one that is retired already stays as it is."""
+    """Write that a filename is never used again; a filename that is retired already stays as it is."""
     values = {"filename": filename, "sha256": sha256, "retired_at": retired_at}
     insert_missing(connection, retired_filenames, values)
 
@@ -114,7 +115,7 @@ def digests_retired_since(connection: Connection, moment: str) -> set[str]:
 
 
 def deleted_at(connection: Connection, filename: str, sha256: str) -> str | None:
-    """When the file of that name and digest was deleted from the store; ``None``: it was not."""
+    """When the file of that name and digest was deleted from the store; ``None`` if it was not."""
     found: str | None = connection.scalar(
         select(retired_filenames.c.retired_at).where(
             retired_filenames.c.filename == filename, retired_filenames.c.sha256 == sha256
@@ -167,7 +168,7 @@ def insert_placement(
     sha256: str,
     added_serial: int,
 ) -> None:
-    """Put the distribution of that name and digest into an index; a name that is there is refused."""
+    """Put the distribution of that name and digest into an index, which must not have that name yet."""
     _INSERT_PLACEMENT.run(
         connection,
         {
@@ -216,7 +217,7 @@ def releases_of_project(connection: Connection, project: str) -> list[tuple[str,
 def move_placement(
     connection: Connection, *, source: str, target: str, project: str, filename: str, added_serial: int
 ) -> bool:
-    """Move one file from an index to another; false when it is not in the source (any more)."""
+    """Move one file from an index to another; returns false if it is not (or no longer) in the source."""
     moved = connection.execute(
         update(placements)
         .where(_is(source, project, filename))
@@ -234,7 +235,7 @@ def set_yanked(
     is_yanked: bool,
     reason: str | None,
 ) -> None:
-    """Write of files in an index whether they are yanked, and why."""
+    """Write whether files in an index are yanked, and why."""
     connection.execute(
         update(placements)
         .where(
@@ -249,13 +250,13 @@ def set_yanked(
 def delete_placements_of(
     connection: Connection, project: str, version: str | None, filename: str | None
 ) -> None:
-    """Take files of a project out of every index; ``None`` stands for every version or filename."""
+    """Remove files of a project from every index; ``None`` stands for every version or filename."""
     gone = select(distributions.c.id).where(of_project(project, version, filename))
     connection.execute(delete(placements).where(placements.c.distribution_id.in_(gone)))
 
 
 def delete_placement(connection: Connection, *, index: str, project: str, filename: str) -> None:
-    """Take one file out of an index."""
+    """Remove one file from an index."""
     connection.execute(delete(placements).where(_is(index, project, filename)))
 
 

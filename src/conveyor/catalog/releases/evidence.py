@@ -43,7 +43,7 @@ def insert_evidence(
     received_at: str,
     received_from: str,
 ) -> int | None:
-    """Write one piece of evidence and return its id; ``None`` when the same envelope is there already."""
+    """Write one piece of evidence and return its id; ``None`` if the same envelope is stored already."""
     written = insert_missing(
         connection,
         evidence,
@@ -66,7 +66,7 @@ def insert_evidence(
 
 
 def find_evidence(connection: Connection, *, project: str, version: str, envelope_sha256: str) -> int | None:
-    """The id of evidence that came in the very same envelope before; ``None``: it is new."""
+    """The id of evidence that came in the same envelope before; ``None`` if it is new."""
     found: int | None = connection.scalar(
         select(evidence.c.id).where(
             evidence.c.project == project,
@@ -80,8 +80,8 @@ def find_evidence(connection: Connection, *, project: str, version: str, envelop
 def evidence_of_release(connection: Connection, project: str, version: str) -> tuple[Evidence, ...]:
     """All evidence on a release, oldest first.
 
-    Whether a signer counts is asked by the *key* that signed: a name that was registered anew with another
-    key does not make the old key good again.
+    Whether a signer counts is decided by the *key* that signed: registering the name again with another key
+    does     not make the old key valid again.
     """
     rows = connection.execute(
         select(

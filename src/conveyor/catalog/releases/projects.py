@@ -1,7 +1,7 @@
 """Rows of projects and their releases: which versions exist and are closed, status, and size.
 
-The status (PEP 792) that this store decided stands with its own rows of projects; what an upstream decided,
-with ``mirrored``. Sizes are bytes, counted as files come and go, and the limits that some projects have of
+The status (PEP 792) that this store has set is in its own rows of projects; that of an upstream is in the
+rows of ``mirrored``. Sizes are in bytes and are counted as files come and go; some projects have a limit of
 their own.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProjectRow:
-    """A project that something was uploaded for, or that an administrator gave a status or a limit."""
+    """A project that has had an upload, or to which an administrator gave a status or a limit."""
 
     name: str
     display_name: str
@@ -32,7 +32,7 @@ class ProjectRow:
 
 
 def insert_project(connection: Connection, name: str, *, display_name: str, created_at: str) -> bool:
-    """Write a project unless it is there; whether it is new.
+    """Write a project unless it exists; returns whether it is new.
 
     ``display_name`` holds until the first file says how the name is spelled (``project_sizes.count_file``).
     """
@@ -46,14 +46,14 @@ _LOCK = Statement(select(projects.c.name).where(projects.c.name == bindparam("pr
 def lock_project(connection: Connection, name: str) -> None:
     """Let no other transaction that locks it change this project until this one ends.
 
-    PostgreSQL holds the row; SQLite's write transactions are alone anyway.
+    PostgreSQL locks the row; SQLite runs one write transaction at a time anyway.
     """
     if connection.dialect.name != "sqlite":
         _LOCK.run(connection, {"project": name})
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:
-    """One project and who claimed its name; ``None`` when this store has nothing of its own about it."""
+    """One project and the claimant of its name; ``None`` if this store has no row of its own for it."""
     row = connection.execute(
         select(projects.c.name, projects.c.display_name, claims.c.claimed_by)
         .join_from(projects, claims, (claims.c.name == projects.c.name) & ~claims.c.is_prefix, isouter=True)
@@ -82,18 +82,18 @@ _INSERT_RELEASE = Statement(insert(releases))
 
 
 def find_release(connection: Connection, project: str, version: str) -> ReleaseRow | None:
-    """One release; ``None`` when nothing of it was ever uploaded."""
+    """One release; ``None`` if nothing of it was ever uploaded."""
     row = _FIND.first(connection, {"project": project, "version": version})
     return None if row is None else ReleaseRow(*row)
 
 
 def insert_release(connection: Connection, project: str, version: str, *, created_at: str) -> None:
-    """Write a release that is not there, of a project that is locked."""
+    """Write a new release of a project that is locked."""
     _INSERT_RELEASE.run(connection, {"project": project, "version": version, "created_at": created_at})
 
 
 def delete_empty_releases(connection: Connection, project: str) -> None:
-    """Remove the releases of a project that have no files; those that were closed stay, and stay closed."""
+    """Remove the releases of a project that have no files; closed releases are kept, and stay closed."""
     has_files = exists().where(
         distributions.c.project == releases.c.project, distributions.c.version == releases.c.version
     )
@@ -103,7 +103,7 @@ def delete_empty_releases(connection: Connection, project: str) -> None:
 
 
 def close_release(connection: Connection, project: str, version: str, *, closed_at: str) -> None:
-    """Write that a release takes no more files; one that is closed keeps its time."""
+    """Write that a release takes no more files; a release that is closed already keeps its time."""
     connection.execute(
         update(releases)
         .where(releases.c.project == project, releases.c.version == version, releases.c.closed_at.is_(None))
@@ -117,13 +117,13 @@ _STATUS = Statement(
 
 
 def status_of(connection: Connection, project: str) -> ProjectStatus:
-    """The status that this store gave a project; active when it never gave one."""
+    """The status that this store gave a project; active if it never gave one."""
     row = _STATUS.first(connection, {"project": project})
     return ACTIVE if row is None else status_from(*row)
 
 
 def status_columns(status: ProjectStatus) -> dict[str, str | None]:
-    """The two columns of a status; of an active project both are empty."""
+    """The two columns of a status; both are null for an active project."""
     if status.name == "active":
         return {"status": None, "status_reason": None}
     return {"status": status.name, "status_reason": status.reason}
@@ -144,7 +144,8 @@ _ADD_FILE = Statement(
     .where(projects.c.name == bindparam("project"))
     .values(
         stored_bytes=projects.c.stored_bytes + bindparam("size_bytes"),
-        # In the same statement, so that no upload pays one for what concerns the first: no file has 0 bytes.
+        # In the same statement, so that only a first upload pays for it: a project with files has more than 0
+        # bytes.
         display_name=case(
             (projects.c.stored_bytes == 0, bindparam("display_name", type_=projects.c.display_name.type)),
             else_=projects.c.display_name,
@@ -159,13 +160,13 @@ _TAKE_STORED_BYTES = Statement(
 
 
 def project_size(connection: Connection, name: str) -> ProjectSize:
-    """How large a project is and may become; one that is not here has nothing."""
+    """The size of a project and its limit; an unknown project has size 0."""
     row = _SIZE.first(connection, {"project": name})
     return ProjectSize(0, None) if row is None else ProjectSize(*row)
 
 
 def count_file(connection: Connection, name: str, size_bytes: int, *, display_name: str) -> None:
-    """Count a new file's bytes to a project's stored ones.
+    """Add a new file's bytes to a project's stored bytes.
 
     The first file says how the project's name is spelled: an administrator who gave the project a limit or a
     status beforehand only typed it.
@@ -174,12 +175,12 @@ def count_file(connection: Connection, name: str, size_bytes: int, *, display_na
 
 
 def take_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
-    """Take the bytes of deleted files from a project's stored ones."""
+    """Subtract the bytes of deleted files from a project's stored bytes."""
     _TAKE_STORED_BYTES.run(connection, {"project": name, "size_bytes": size_bytes})
 
 
 def recount_stored_bytes(connection: Connection, name: str) -> None:
-    """Write anew how many bytes a project's distributions have together."""
+    """Count the bytes of all of a project's distributions again."""
     files = select(func.coalesce(func.sum(distributions.c.size_bytes), 0)).where(
         distributions.c.project == name
     )
@@ -189,5 +190,5 @@ def recount_stored_bytes(connection: Connection, name: str) -> None:
 
 
 def set_size_limit(connection: Connection, name: str, limit_bytes: int | None) -> None:
-    """Write a project's own limit; ``None``: that of the store holds."""
+    """Write a project's own limit; ``None``: the store's limit applies."""
     connection.execute(update(projects).where(projects.c.name == name).values(size_limit_bytes=limit_bytes))

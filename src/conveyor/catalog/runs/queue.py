@@ -33,11 +33,11 @@ def claim_oldest_run(
     indexes: Collection[str] | None = None,
     run_id: int | None = None,
 ) -> int | None:
-    """Give the oldest requested run to a worker and return its id; ``None`` when there is none.
+    """Give the oldest requested run to a worker and return its id; ``None`` if no run is waiting.
 
-    ``indexes``: those that the run may enter, ``None``: any. What a worker asked for itself needs no
-    registered repository, so no other worker gets it. With ``run_id`` only that run is given. On PostgreSQL
-    the inner select skips rows that another worker is just taking (SQLite has one writer).
+    ``indexes`` are those that the run may enter, ``None``: any. A run that a worker requested itself needs no
+    registered repository, so no other worker gets it. With ``run_id``, only that run is given. On PostgreSQL
+    the inner select skips rows that another worker is taking (SQLite has one writer).
     """
     oldest = (
         select(runs.c.id)
@@ -79,7 +79,7 @@ def find_run(connection: Connection, run_id: int) -> Run | None:
 
 
 def newest_runs(connection: Connection, *, limit: int, before: int | None = None) -> list[Run]:
-    """The newest runs, newest first, with their steps; ``before``: of those that are older than this one."""
+    """The newest runs, newest first, with their steps; ``before`` limits them to runs older than this one."""
     older = true() if before is None else runs.c.id < before
     rows = connection.execute(_RUNS.where(older).order_by(runs.c.id.desc()).limit(limit)).all()
     steps = _steps_of(connection, [row.id for row in rows])

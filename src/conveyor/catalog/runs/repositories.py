@@ -20,7 +20,7 @@ def insert_repository(connection: Connection, repository: Repository) -> None:
 
 
 def delete_repository(connection: Connection, project: str, url: str) -> bool:
-    """Remove a registration; whether it was there."""
+    """Remove a registration; returns whether it existed."""
     removed = delete(repositories).where(repositories.c.project == project, repositories.c.url == url)
     return connection.execute(removed).rowcount > 0
 

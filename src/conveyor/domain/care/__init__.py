@@ -1,1 +1,1 @@
-"""Care of a store: what a backup says of itself, and when nodes may answer from memory."""
+"""Care of a store: the contents of a backup, and when nodes may answer from memory."""

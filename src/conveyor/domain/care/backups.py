@@ -1,8 +1,8 @@
-"""What a backup says of itself: its marker, and the lines of its list of blobs.
+"""Descriptions of backups: the marker, and the lines of the list of blobs.
 
-A backup is a folder. ``backup.json`` is its marker, written last: without it there is no backup, and it names
-the two files that belong to it by their digests. ``catalog-….sqlite`` (on PostgreSQL ``catalog-….dump``) is
-the catalogue at one moment, ``blobs-….txt`` has a line for each blob that the catalogue names, and ``blobs/``
+A backup is a folder. ``backup.json`` is its marker, written last: without it the folder is not a backup. It
+names the two other files by their digests. ``catalog-….sqlite`` (on PostgreSQL ``catalog-….dump``) is the
+catalogue at one moment, ``blobs-….txt`` has a line for each blob that the catalogue names, and ``blobs/``
 holds them as a store does.
 """
 
@@ -20,7 +20,7 @@ FORMAT = 1
 """Raised when an older conveyor could not restore what a newer one writes."""
 
 Database = Literal["sqlite", "postgresql"]
-"""What the catalogue was in; it can be restored into the same only."""
+"""The kind of database of the catalogue; it can be restored only into the same kind."""
 
 _LINE = re.compile(r"([0-9a-f]{64}) (\d+)\n")
 
@@ -41,7 +41,7 @@ class Backup:
     store: str
     """Id of the store."""
     serial: int
-    """The newest change in it."""
+    """Serial of the newest change in it."""
     schema: int
     database: Database
     made_at: str
@@ -52,9 +52,9 @@ class Backup:
     """The list of blobs."""
     blobs: int
     size_bytes: int
-    """Of all blobs together."""
+    """Total size of all blobs."""
     missing: tuple[str, ...] = ()
-    """Digests that rows name and whose bytes were lost already when the backup was made."""
+    """Digests that rows name but whose bytes were already lost when the backup was made."""
 
     def to_json(self) -> str:
         """The text of the marker."""
@@ -62,11 +62,11 @@ class Backup:
 
 
 def parse_backup(text: str) -> Backup:
-    """What a marker says.
+    """Read a marker.
 
     Raises:
         Conflict: a newer conveyor made the backup.
-        InvalidInput: it is no marker, or a damaged one.
+        InvalidInput: the text is not a marker, or is damaged.
     """
     try:
         values = json.loads(text)

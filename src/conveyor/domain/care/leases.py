@@ -1,24 +1,25 @@
 """Leases: until when a node may answer from memory, and for which nodes a writer waits.
 
 A node is a server with its processes; nodes share a database and no memory. Each has a row there: its newest
-renewal, and the serial up to which it knows of every change. Four promises make sure that
-nobody is shown a state older than what was acknowledged before they asked (rule 3 of the design):
+renewal, and the serial up to which it knows of every change. Four promises make sure that no reader is shown
+a state older than one acknowledged before the request (rule 3 of the design):
 
 1. a node answers from memory only while its lease lasts: from the moment *before* it sent a renewal, by its
    own clock, for ``LEASE_SECONDS`` less ``MARGIN_SECONDS``. At any other time it asks the database;
-2. after each renewal, when that is committed, it reads the newest serial, and only then the lease begins;
+2. after each renewal is committed, it reads the newest serial, and only then does the lease begin;
 3. it acknowledges a serial after all its processes know of it;
 4. a writer, after its commit, reads the rows, and answers when each of them has acknowledged its serial, or
    after ``LEASE_SECONDS`` by its own clock.
 
-Why that is enough. A lease that lasts longer than ``LEASE_SECONDS`` after the commit was renewed after the
-commit, so by 2 its node knows of the change: waiting alone would do, and acknowledging makes it short. A node
-without a row at the writer's first look has its row committed later, and by 2 reads the change. No clock of
-one machine is compared with that of another, only how fast they run: a tenth of difference is allowed for.
+Why this is sufficient: a lease that lasts longer than ``LEASE_SECONDS`` after the commit was renewed after
+the commit, so by 2 its node knows of the change: waiting alone would suffice, and acknowledgements shorten
+it. A node without a row at the writer's first look has its row committed later, and by 2 reads the change. No
+clock of one machine is compared with that of another, only how fast they run: a tenth of difference is
+allowed for.
 
-Whoever has waited in vain removes the row, if nobody has renewed it meanwhile: it belongs to a node that was
-killed, stopped or cut off. Its lease has run out; should it come back, its next renewal finds no row, and it
-begins anew.
+A writer that has waited in vain removes the row, unless it has been renewed meanwhile: it belongs to a node
+that was killed, stopped or cut off. Its lease has run out; if the node comes back, its next renewal finds no
+row, and it registers again.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 LEASE_SECONDS = 2.0
-"""How long a write waits at most for a node that was killed: as long as a person waits without wondering,
-four times what a renewal may take to come through on a machine that is busy."""
+"""How long a write waits at most for a node that was killed: as long as a person waits without wondering, and
+four times as long as a renewal may take on a busy machine."""
 MARGIN_SECONDS = 0.2
-"""How much shorter a node takes its lease to be: what two clocks may differ in ``LEASE_SECONDS``."""
+"""How much shorter a node assumes its lease to be: as much as two clocks may differ in ``LEASE_SECONDS``."""
 RENEWAL_SECONDS = 0.5
 """How often a node renews: three may fail before it has to ask the database."""
 NO_LEASE = 0.0
-"""The end of a lease that there is not; before every moment of every clock."""
+"""The end of a missing lease: before every moment of every clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """What the database knows of a node."""
+    """A node as the database knows it."""
 
     id: str
     renewal: int
-    """Which renewal of its lease is the newest; never goes down, even when an old one comes in late."""
+    """Number of the newest renewal of its lease; never decreases, even when an old one arrives late."""
     acknowledged: int
     """Serial of the newest change of which all its processes know."""
 
@@ -58,18 +59,19 @@ class Renewal:
     sent_at: float
     """The node's clock, in seconds, before it was sent."""
     published: int
-    """The newest serial that the node knew of by then."""
+    """The newest serial that the node knew at that time."""
 
     @property
     def number(self) -> int:
-        """What tells it from every other renewal of this node: the moment, in microseconds."""
+        """A number that no other renewal of this node has: the moment, in microseconds."""
         return int(self.sent_at * 1e6)
 
     def lease_until(self, newest: int) -> float:
         """When the lease ends; ``newest`` is the newest serial, read after the renewal was committed.
 
-        A database that knows less than the node holds an older state, such as a backup that was restored:
-        there is no lease until it has caught up, because the node's processes would take it for the newer.
+        A database with a lower serial than the node's holds an older state, such as a restored backup: there
+        is no         lease until it has caught up, because the node's processes would take the old state for
+        the newer one.
         """
         if newest < self.published:
             return NO_LEASE
@@ -82,19 +84,19 @@ class Wait:
 
     serial: int
     began_at: float
-    """The writer's clock, in seconds, after its first look."""
+    """The writer's clock, in seconds, after its first check."""
     nodes: Mapping[str, int]
-    """Those that have not acknowledged the serial: id → their newest renewal at the first look."""
+    """Nodes that have not acknowledged the serial: id → their newest renewal at the first check."""
 
     @classmethod
     def begin(cls, serial: int, rows: Iterable[NodeRow], *, own: str | None, now: float) -> Wait:
-        """The wait after a first look. ``own``: the writer's own node, which knows of the change already."""
+        """The wait after a first check. ``own``: the writer's own node, which already knows of the change."""
         return cls(
             serial, now, {row.id: row.renewal for row in rows if row.acknowledged < serial and row.id != own}
         )
 
     def look(self, rows: Iterable[NodeRow]) -> Wait:
-        """The wait after another look; nodes that were not there at the first one know of the change."""
+        """The wait after another check; nodes that were missing from the first one know of the change."""
         late = {row.id for row in rows if row.acknowledged < self.serial}
         return replace(self, nodes={node: seen for node, seen in self.nodes.items() if node in late})
 
@@ -103,5 +105,5 @@ class Wait:
         return not self.nodes or now - self.began_at >= LEASE_SECONDS
 
     def dead(self, rows: Iterable[NodeRow]) -> tuple[NodeRow, ...]:
-        """Rows to remove, unless they are renewed before that; asked when the wait is over."""
+        """Rows to remove when the wait is over, unless they are renewed before that."""
         return tuple(row for row in rows if self.nodes.get(row.id) == row.renewal)

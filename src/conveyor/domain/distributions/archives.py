@@ -1,4 +1,4 @@
-"""What holds for every archive, zip or tar: limits against bombs, and paths that mean the same everywhere.
+"""Rules for every archive, zip or tar: limits against bombs, and paths that mean the same everywhere.
 
 The two readers, ``zips`` and ``tars``, are our own and strict: an archive that two sound readers could
 understand differently is refused, because what was checked must be what gets installed.
@@ -23,14 +23,14 @@ GIBIBYTE = 1024 * MEBIBYTE
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may hold; above it is taken for a bomb."""
+    """Limits of an archive; one that exceeds them is treated as a bomb."""
 
     members: int = 100_000
     names_bytes: int = 32 * MEBIBYTE
-    """All names together (of a zip: the whole central directory)."""
+    """Total size of all names (of a zip: the whole central directory)."""
     expanded_bytes: int = 20 * GIBIBYTE
     ratio: int = 50
-    """Expanded size over archive size, asked only above ``ratio_free_bytes``."""
+    """Expanded size over archive size, checked only above ``ratio_free_bytes``."""
     ratio_free_bytes: int = 64 * MEBIBYTE
 
     def bomb_fault(self, expanded_bytes: int, archive_bytes: int) -> str | None:
@@ -49,7 +49,7 @@ class Unreadable(InvalidDistribution):
     """The archive cannot be read any further; its message is the fault, and joins the others of the file."""
 
     def add_to(self, faults: Faults, *, otherwise: Rule) -> None:
-        """Put it among the faults of the file, under its own rule or else that of the whole archive."""
+        """Add it to the faults of the file, under its own rule or else that of the whole archive."""
         faults.add(self.rule or otherwise, self.message)
 
 
@@ -58,9 +58,9 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def path_fault(path: str) -> str | None:
-    """What is wrong with a member's path, as the end of a sentence, or ``None``.
+    """The fault of a member's path, as the end of a sentence, or ``None``.
 
-    The trailing slash of a folder is taken off before.
+    The caller has removed the trailing slash of a folder.
     """
     if not path:
         return "has an empty path"
@@ -79,17 +79,17 @@ def path_fault(path: str) -> str | None:
 
 
 class Tree:
-    """The paths of an archive, entered one by one; tells paths that cannot all be unpacked."""
+    """The paths of an archive, entered one by one; reports paths that cannot all be unpacked."""
 
     def __init__(self, faults: Faults, *, is_unpacked_anywhere: bool = False) -> None:
         """With ``is_unpacked_anywhere``, files and folders that differ only in case are a fault as well.
 
-        Some file systems hold one for both, so that what is installed would depend on the machine.
+        Some file systems treat both as one, so that the installed files would depend on the machine.
         """
         self._faults = faults
         self._by_folded: dict[str, str] | None = {} if is_unpacked_anywhere else None
         self._merged: set[str] = set()
-        """Folders that are one with another: what lies in them has its fault already."""
+        """Folders that coincide with another: the fault of their contents is reported already."""
         self._leaves: set[str] = set()
         self._folders: set[str] = set()
         self._entered: set[str] = set()
@@ -97,7 +97,7 @@ class Tree:
     def enter(self, path: str, *, is_folder: bool) -> None:
         """Enter one member; a path twice, and a file where a folder is, become faults.
 
-        Paths are compared in Unicode's NFC form: some file systems hold both forms for one name.
+        Paths are compared in Unicode's NFC form: some file systems treat both forms as one name.
         """
         plain = path if path.isascii() else unicodedata.normalize("NFC", path)
         if plain in self._entered:

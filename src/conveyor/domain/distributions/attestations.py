@@ -1,9 +1,9 @@
 """Attestations that come with an upload (PEP 740): signed statements about one file, and how they are kept.
 
-Here it is decided what an attestation says, and that it says it of this very file: name and SHA-256 are in
-its statement. That the signature is made with the key of the certificate beside it is checked in
-``operations.store.signatures``. Whose certificate that is, and whether a log knows it, is left to whoever
-trusts an authority (decision record 0012).
+This module reads an attestation and checks that it is about this very file: name and SHA-256 are in its
+statement. ``operations.store.signatures`` checks that the signature was made with the key of the certificate
+beside it. The owner of the certificate, and whether a log has it, are left to readers who trust an authority
+(decision record 0012).
 
 Sources: PEP 740 and the specification of index hosted attestations, in-toto Statement v1, DSSE 1.0.2.
 """
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from conveyor.domain.words.faults import Faults
 
 FIELD = "attestations"
-"""Of the upload form: a JSON array, as ``twine upload --attestations`` and ``uv publish`` send it."""
+"""A field of the form: a JSON array, as ``twine upload --attestations`` and ``uv publish`` send it."""
 ATTESTATIONS_LIMIT_BYTES = 1024 * 1024
 """All attestations of one file; each has about 10 KB."""
 PREDICATE_TYPES = {
     "publish": re.compile(r"https://docs\.[a-z0-9.-]+/attestations/publish/v1"),
     "slsa-provenance": re.compile(r"https://slsa\.dev/provenance/v1"),
 }
-"""The known kinds. That of publishing is named by the documentation of an index."""
+"""The known kinds; that of publishing is defined in the documentation of an index."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Attestation:
     kind: str
     """A key of ``PREDICATE_TYPES``."""
     certificate: bytes
-    """Of the signing key, X.509 as DER."""
+    """Certificate of the signing key, X.509 as DER."""
     statement: bytes
     signature: bytes
     body: dict[str, Any]
@@ -53,7 +53,7 @@ class Attestation:
 
     @property
     def signed_bytes(self) -> bytes:
-        """What the signature is made of: the statement in its pre-authentication encoding (DSSE)."""
+        """The bytes that are signed: the statement in its pre-authentication encoding (DSSE)."""
         return b"DSSEv1 %d %b %d %b" % (
             len(PAYLOAD_TYPE),
             PAYLOAD_TYPE.encode(),
@@ -67,7 +67,7 @@ def read_attestations(
 ) -> tuple[Attestation, ...]:
     """The attestations in a form's field, each about the file of this name and digest.
 
-    ``texts`` are the field's values: none, or one JSON array. What is wrong becomes a fault each.
+    ``texts`` are the field's values: empty, or one JSON array. Each problem becomes a fault.
     """
     given = [text for text in texts if text.strip()]
     if not given:
@@ -102,7 +102,7 @@ def read_attestations(
 
 
 def provenance_object(attestations: Sequence[Attestation], *, user: str) -> bytes:
-    """What is served beside the file (PEP 740): its attestations, and who published them here.
+    """The provenance object served beside the file (PEP 740): its attestations and their publisher.
 
     The publisher is of a kind of our own: a user of this store, known by password or token.
     """
@@ -118,7 +118,7 @@ def _attestation(body: object, what: str, filename: str, sha256: str) -> Attesta
     """One attestation object; raises InvalidInput with all its faults."""
     fields = Fields(body, what=what)
     if fields.count("version") != 1 and not fields.faults:
-        fields.fault("version", "is not 1, the only one known")
+        fields.fault("version", "is not 1, the only known version")
     material, envelope = fields.part("verification_material"), fields.part("envelope")
     certificate = _bytes(material, "certificate")
     entries = material.anything("transparency_entries")

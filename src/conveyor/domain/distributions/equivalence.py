@@ -1,4 +1,4 @@
-"""The final release is the tested release candidate: deriving one from the other, and the proof.
+"""The final release is the tested release candidate: one derived from the other, and the proof.
 
 A commit that was tagged ``1.2.1rc1`` and later ``1.2.1`` gives two wheels that differ in exactly four things:
 the name of the ``.dist-info`` (and ``.data``) folder, the ``Version:`` line of METADATA, a generated version
@@ -6,7 +6,7 @@ file, if the project declares one, and RECORD. So the final wheel is *derived*: 
 four rewritten and every other byte copied. Building the final again from the commit is only the proof; a
 version that leaked into any other file makes it fail.
 
-The rules here read the streams they are handed and never the disk.
+The rules here read the streams passed to them and never the disk.
 
 Sources: PyPA binary distribution format (wheel), source distribution format, recording installed projects.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Proof = Literal["identical", "members-identical"]
 _SCM_VERSION = ".egg-info/scm_version.json"
-"""What setuptools-scm writes into every sdist: the tag, the commit and its date."""
+"""The file that setuptools-scm writes into every sdist, with the tag, the commit and its date."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Versions:
-    """From which version to which, and the files a build writes the version into.
+    """The version of the candidate and of the final, and the files into which a build writes the version.
 
     ``version_files`` are paths in the checkout, as the project declares them (``src/demo/_version.py``).
     """
@@ -61,13 +61,13 @@ class Versions:
 
 
 def derive_wheel(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> None:
-    """Write to ``final`` the wheel that the tested ``candidate`` is, under the final version.
+    """Write the tested wheel ``candidate`` to ``final``, under the final version.
 
     Unchanged members keep their compressed bytes. For hatchling and setuptools the result equals a rebuild
     byte for byte; a backend with a compressor of its own gives the same members in another framing.
 
     Raises:
-        InvalidDistribution: the candidate is no wheel of the version it should be of.
+        InvalidDistribution: the candidate is not a wheel of the expected version.
     """
     with _wheel(candidate) as wheel:
         folder = _metadata_folder(wheel, versions.candidate)
@@ -108,7 +108,7 @@ def compare_wheels(derived: BinaryIO, rebuilt: BinaryIO) -> list[Difference]:
 
 
 def compare_sdists(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> list[Difference]:
-    """Every member in which a final sdist is not its candidate, beyond what its version explains.
+    """Every member in which a final sdist is not its candidate, beyond what the version explains.
 
     The version explains the name of the top folder, the ``Version:`` line of each PKG-INFO and the declared
     version files; names are reported without the top folder.
@@ -128,12 +128,12 @@ def compare_sdists(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> 
     return differences
 
 
-# --- what a version is allowed to change -----------------------------------------------------------------
+# --- members that a version may change --------------------------------------------------------------------
 
 
 @contextmanager
 def _wheel(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
-    """The archive, open for reading; a stream that is none, or misses what a wheel holds, is our error."""
+    """The archive, open for reading; raises our error if the stream is not a wheel or lacks parts of one."""
     try:
         with zipfile.ZipFile(stream) as archive:
             yield archive

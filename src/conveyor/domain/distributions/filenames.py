@@ -1,4 +1,4 @@
-"""Names of distribution files: what a wheel's or an sdist's filename says, in its one correct spelling.
+"""Names of distribution files: the parts of a wheel's or sdist's filename, in its one correct spelling.
 
 Sources: binary distribution format (wheel filenames), PEP 625 (sdist filenames), PEP 440 (versions).
 """
@@ -30,16 +30,16 @@ LONGEST_FILENAME = 240
 
 @dataclass(frozen=True)
 class DistributionFilename:
-    """A distribution's filename and what it says."""
+    """A distribution's filename and its parts."""
 
     text: str
     project: NormalizedName
     version: Version
     packagetype: PackageType
     python_tag: str
-    """Of a wheel, as written, such as ``cp311`` or ``py2.py3``; ``source`` of an sdist."""
+    """A wheel's, as written, such as ``cp311`` or ``py2.py3``; ``source`` for an sdist."""
     tags: str
-    """Of a wheel, ``PYTHON-ABI-PLATFORM`` as written; empty of an sdist."""
+    """A wheel's ``PYTHON-ABI-PLATFORM`` as written; empty for an sdist."""
 
     @property
     def stem(self) -> str:
@@ -48,10 +48,10 @@ class DistributionFilename:
 
 
 def distribution_filename(text: str) -> DistributionFilename:
-    """What a distribution's filename says.
+    """Parse the filename of a distribution.
 
     Raises:
-        InvalidDistribution: it is neither a wheel's nor an sdist's, or is not spelled in the normalized way.
+        InvalidDistribution: it is not the name of a wheel or an sdist, or is not in the normalized spelling.
     """
     if not _CHARACTERS.fullmatch(text) or len(text) > LONGEST_FILENAME:
         raise InvalidDistribution(
@@ -74,7 +74,7 @@ def _wheel(text: str) -> DistributionFilename:
     try:
         _, version, _, _ = parse_wheel_filename(text)
         project = project_name(text.split("-", 1)[0])
-    except (ValueError, InvalidName) as error:  # the first also of thousands of digits
+    except (ValueError, InvalidName) as error:  # the first also for thousands of digits
         raise InvalidDistribution(
             f"{text} is not a wheel filename: {_reason(error)}", rule="filename"
         ) from error
@@ -94,7 +94,7 @@ def _wheel(text: str) -> DistributionFilename:
 
 
 def count_tags(text: str) -> int:
-    """How many tags a compressed tag set stands for: ``py2.py3-none-any`` are two."""
+    """How many tags a compressed tag set stands for: ``py2.py3-none-any`` means two."""
     return prod(part.count(".") + 1 for part in text.split("-"))
 
 
@@ -119,7 +119,7 @@ def _sdist(text: str) -> DistributionFilename:
 
 
 def _reason(error: Exception) -> str:
-    """The parser's words between its standing prefix and the filename it repeats."""
+    """The parser's words between its fixed prefix and the filename it repeats."""
     if isinstance(error, InvalidName):
         return error.message
     found = re.search(r"\(([^)]+)\)", str(error))

@@ -1,10 +1,10 @@
-"""What an upload form says of a file, compared with what the file says of itself.
+"""Upload forms: their statements about a file, compared with the file itself.
 
 The artefact is the truth: nothing of the form is stored. But a form that disagrees was made for another file,
-or by a tool that is wrong, and its uploader wants to know. Fields that are empty say nothing; unknown fields
-are ignored. Not compared is what honest clients send otherwise than the file has it: the description and the
-licence text (each folds lines in its own way), the keywords (joined in two ways), the licence files (of which
-old tools wrote what was no standard yet), ``metadata_version`` (flit always says 2.3).
+or by a faulty tool, and its uploader wants to know. Empty fields and unknown fields are ignored. Some fields
+are not compared, because honest clients send them in another form than the file: the description and the
+licence text (each client folds lines in its own way), the keywords (joined in two ways), the licence files
+(old tools wrote them before they were standardised), ``metadata_version`` (flit always says 2.3).
 
 Source: the upload API that twine, uv, flit, hatch, pdm and poetry speak ("legacy API").
 """
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 _DIGESTS = ("sha256_digest", "blake2_256_digest", "md5_digest")
 _ONCE = (":action", "protocol_version", "filetype", "pyversion", "name", "version", *_DIGESTS)
-"""Fields of which readers could take the first value or the last, beside those of the metadata."""
+"""Fields besides those of the metadata whose first or last value different readers could take."""
 _LONGEST_COMPARED = 2 * LONGEST_VALUE
-"""Of a form's values no more is looked at: no file's value is as long, and parsing takes time."""
+"""Longest part of a form's value that is compared: no file's value is longer, and parsing takes time."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,28 @@ class Digests:
     sha256: str
     blake2b_256: str
     md5: str | None = None
-    """Only compared, never stored; ``None`` when the form does not ask for it."""
+    """Only compared, never stored; ``None`` if the form does not contain it."""
 
 
 @dataclass(frozen=True)
 class UploadForm:
-    """The fields of an upload form, the file itself aside."""
+    """The fields of an upload form, except the file itself."""
 
     fields: Mapping[str, Sequence[str]]
 
     def value(self, name: str) -> str:
-        """The first value of a field that says something; empty when there is none."""
+        """The first value of a field that is not empty; else an empty text."""
         values = self.values(name)
         return values[0] if values else ""
 
     def values(self, name: str) -> list[str]:
-        """All values of a field that say something."""
+        """All values of a field that are not empty."""
         found = [value[:_LONGEST_COMPARED].strip() for value in self.fields.get(name, ())]
         return [value for value in found if value not in ("", PLACEHOLDER)]
 
 
 def check_request(form: UploadForm, faults: Faults) -> None:
-    """Whether the form asks for an upload at all, in the one protocol there is."""
+    """Check that the form asks for an upload, in the only protocol there is."""
     if (action := form.value(":action")) != "file_upload":
         faults.add("form-protocol", f"the form field :action is {action!r}; only 'file_upload' is known")
     if (protocol := form.value("protocol_version")) not in ("", "1"):
@@ -77,7 +77,7 @@ def check_request(form: UploadForm, faults: Faults) -> None:
 
 
 def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
-    """Compare every digest that the form gives with the bytes received; it must give one."""
+    """Compare every digest in the form with that of the bytes received; at least one is required."""
     received = dict(zip(_DIGESTS, (digests.sha256, digests.blake2b_256, digests.md5), strict=True))
     given = {name: form.value(name) for name in received if form.value(name)}
     if not given:
@@ -91,7 +91,7 @@ def check_digests(form: UploadForm, digests: Digests, faults: Faults) -> None:
 
 
 def check_filename_fields(form: UploadForm, filename: DistributionFilename, faults: Faults) -> None:
-    """Compare what both the form and the filename say: the type, the Python tag, name and version."""
+    """Compare the fields that are also in the filename: the type, the Python tag, name and version."""
     if (filetype := form.value("filetype")) != filename.packagetype:
         faults.add(
             "form-filename",
@@ -156,7 +156,7 @@ def _version(text: str) -> str:
 def _specifier(text: str) -> str:
     try:
         return str(SpecifierSet(text))
-    except ValueError:  # also of thousands of digits
+    except ValueError:  # also for thousands of digits
         return text
 
 
@@ -178,7 +178,7 @@ def _tags(text: str) -> set[str]:
 
 
 def _listed(value: object) -> list[str]:
-    """A field of many values as the form would carry it."""
+    """A field with several values, as the form would carry it."""
     if isinstance(value, dict):
         return [f"{label},{url}" for label, url in value.items()]
     return list(value) if isinstance(value, list) else []
@@ -196,7 +196,7 @@ _SINGLE: dict[str, tuple[str, Callable[[str], str]]] = {
     "requires_python": ("requires_python", _specifier),
     "description_content_type": ("description_content_type", _words),
 }
-"""Form field → key of the metadata and what of it is compared."""
+"""Form field → key of the metadata and the form in which it is compared."""
 
 _MULTIPLE: dict[str, tuple[str, Callable[[str], str]]] = {
     "requires_dist": ("requires_dist", _requirement),

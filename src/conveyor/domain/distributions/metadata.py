@@ -1,8 +1,8 @@
 """Core metadata: a distribution's METADATA or PKG-INFO, parsed and checked, all faults at once.
 
 ``packaging.metadata`` parses; a newer minor version is read as the newest known one (the specification's
-rule), and what indexes ask beyond that is in ``metadata_rules``. Fields are kept as the file has them; the
-catalogue keeps them as JSON.
+rule), and further requirements of indexes are in ``metadata_rules``. Fields are kept as the file has them;
+the catalogue keeps them as JSON.
 
 Sources: core metadata specification 2.6, PEP 639 (licences), PEP 685 (extras), PEP 794 (import names).
 """
@@ -30,8 +30,8 @@ NEWEST_METADATA_VERSION = "2.6"
 MOST_HEADERS = 20_000
 MOST_HEADER_NAMES = 200
 LONGEST_VALUE = 4096
-"""Characters of any value but the description and the licence. The parsers behind take a time that grows
-with the square of these numbers: without them, four megabytes of headers are hours of work."""
+"""Characters of any value except the description and the licence. The time of the parsers behind this grows
+with the square of these numbers: without limits, four megabytes of headers are hours of work."""
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n){2}")
 _HEADER_NAME = re.compile(rb"(?:\A|[\r\n])([^\s:][^:\r\n]*):")
 _VERSION_FORM = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
@@ -46,17 +46,17 @@ _HEADERS = frozenset(name.replace("_", "-") for name in RawMetadata.__annotation
 }
 """Every header of the specification; packaging has the repeatable ones in the plural."""
 _RESOLVED = frozenset({"provides-extra", "requires-dist", "requires-python"})
-"""Fields that a resolver decides by."""
+"""Fields that resolvers use."""
 _USUAL_CONTENT_TYPES = frozenset({"text/markdown", "text/plain", "text/x-rst"})
-"""Right as they are; packaging makes a message of its own of each, to look for parameters."""
+"""Values that are always right; for each, packaging would build a message to look for parameters."""
 _INDENTATIONS = (" " * 8, " " * 7 + "|")
 PLACEHOLDER = "UNKNOWN"
-"""What distutils and setuptools below 62 wrote where nothing was known; the public index passes it over."""
+"""The placeholder of distutils and setuptools below 62 for an unknown value; the public index ignores it."""
 
 
 @dataclass(frozen=True)
 class CoreMetadata:
-    """What a distribution says of itself; every field is checked."""
+    """The core metadata of a distribution; every field is checked."""
 
     name: str
     """As its author spells it."""
@@ -69,7 +69,7 @@ class CoreMetadata:
 
     @property
     def restructured_text(self) -> str | None:
-        """The description when it is reStructuredText, which it also is without a content type."""
+        """The description if it is reStructuredText, which is also the default without a content type."""
         content_type = str(self.fields.get("description_content_type") or RESTRUCTURED_TEXT)
         if content_type.partition(";")[0].strip().lower() != RESTRUCTURED_TEXT:
             return None
@@ -77,7 +77,7 @@ class CoreMetadata:
 
 
 def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata | None:
-    """The core metadata in ``content``, of the file ``what``; ``None`` when its version cannot be read."""
+    """The core metadata in ``content``, of the file ``what``; ``None`` if its version cannot be read."""
     if fault := _fault_of_size(content):
         faults.add("metadata-size", f"{what}: {fault}")
         return None
@@ -116,7 +116,7 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
         faults.add(rule, f"{what}: {fault}")
     try:
         version = Version(raw.get("version", ""))
-    except ValueError as error:  # also of thousands of digits, which packaging lets out as it is
+    except ValueError as error:  # also for thousands of digits: packaging does not wrap that error
         if not isinstance(error, InvalidVersion):
             faults.add("metadata-syntax", f"{what}: the version is not one that can be read")
         return None
@@ -130,17 +130,17 @@ def read_metadata(content: bytes, *, what: str, faults: Faults) -> CoreMetadata 
 
 
 def read_fields(content: bytes) -> dict[str, Any]:
-    """The fields of core metadata that was checked before, by packaging's names."""
+    """The fields of core metadata that has been checked, by packaging's names."""
     raw, _ = parse_email(content)
     _unfold(raw, content)
     return dict(raw)
 
 
 def is_static(fields: Mapping[str, Any]) -> bool:
-    """Whether building an sdist with these fields cannot change what a resolver asks of it (PEP 643).
+    """Whether building an sdist with these fields cannot change the values that a resolver uses (PEP 643).
 
-    Version 2.2 or newer, and none of dependencies, extras and ``Requires-Python`` is declared dynamic. Those
-    three are what pip compares between the metadata beside a file and that of the wheel built from it.
+    True for version 2.2 or newer if dependencies, extras and ``Requires-Python`` are not declared dynamic.
+    pip     compares these three between the metadata beside a file and that of the wheel built from it.
     """
     found = _VERSION_FORM.fullmatch(str(fields.get("metadata_version", "")))
     if found is None or (int(found[1]), int(found[2])) < (2, 2):
@@ -149,7 +149,7 @@ def is_static(fields: Mapping[str, Any]) -> bool:
 
 
 def _fault_of_size(content: bytes) -> str | None:
-    """Too many headers to be read in sensible time, or ``None``."""
+    """The fault of too many headers to be read in reasonable time, or ``None``."""
     head = _BLANK_LINE.split(content, maxsplit=1)[0]
     names = _HEADER_NAME.findall(head)
     if len(names) > MOST_HEADERS or len(set(names)) > MOST_HEADER_NAMES:
@@ -158,7 +158,7 @@ def _fault_of_size(content: bytes) -> str | None:
 
 
 def _too_long(raw: RawMetadata) -> set[str]:
-    """Names of the fields with a value that no honest project has."""
+    """Names of the fields with a value too long for any honest project."""
     return {
         field
         for field, value in raw.items()
@@ -176,14 +176,14 @@ def _longest(value: object) -> int:
 
 
 def _is_newer_minor(declared: str) -> bool:
-    """Whether this is 2.x with an x not known yet, which the specification lets us read as the newest."""
+    """Whether this is 2.x with an unknown x, which the specification lets us read as the newest."""
     found = _VERSION_FORM.fullmatch(declared)
     major, minor = (int(number) for number in NEWEST_METADATA_VERSION.split("."))
     return found is not None and int(found[1]) == major and int(found[2]) > minor
 
 
 def _drop_what_old_tools_write(raw: RawMetadata) -> None:
-    """License-File before 2.4 (setuptools below 77) and the placeholder for nothing."""
+    """License-File before 2.4 (setuptools below 77) and placeholders for unknown values."""
     version = _VERSION_FORM.fullmatch(raw.get("metadata_version", ""))
     if version and (int(version[1]), int(version[2])) < (2, 4):
         raw.pop("license_files", None)
@@ -197,10 +197,10 @@ def _is_placeholder(value: object) -> bool:
 
 
 def _unfold(raw: RawMetadata, content: bytes) -> None:
-    """Take the indentation of their header out of a description and a licence of several lines.
+    """Remove the indentation of header lines from a description and a licence of several lines.
 
-    distutils and setuptools wrote both into headers until 2022, each line after the first behind eight
-    blanks; the core metadata specification names an older form, seven blanks and ``|``.
+    distutils and setuptools wrote both into headers until 2022, with eight spaces before each line after the
+    first; the core metadata specification names an older form, seven spaces and ``|``.
     """
     head = _BLANK_LINE.split(content, maxsplit=1)[0]
     fields: tuple[Literal["description", "license"], ...] = ("description", "license")
@@ -221,7 +221,7 @@ def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iter
         if "metadata-version" not in unparsed:
             yield "metadata-version", "metadata-version is missing"
         raw = {**raw, "metadata_version": NEWEST_METADATA_VERSION}
-    if "requires_dist" in raw:  # each of them is looked at in ``metadata_rules``
+    if "requires_dist" in raw:  # each of them is checked in ``metadata_rules``
         raw = {**raw, "requires_dist": []}
     is_since_2_1 = raw["metadata_version"].startswith("2.")  # before, the field itself is a fault
     if is_since_2_1 and raw.get("description_content_type") in _USUAL_CONTENT_TYPES:
@@ -233,7 +233,7 @@ def _faults_by_packaging(raw: RawMetadata, *, unparsed: Collection[str]) -> Iter
         yield "metadata-syntax", "a field is nested too deeply"
     except ExceptionGroup as group:
         for error in group.exceptions:
-            # What could not be parsed has its fault already.
+            # Fields that could not be parsed have their fault already.
             if not (isinstance(error, InvalidMetadata) and error.field in unparsed):
                 is_of_version = getattr(error, "field", "") == "metadata-version"
                 yield "metadata-version" if is_of_version else "metadata-syntax", str(error)

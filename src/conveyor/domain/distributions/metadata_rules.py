@@ -1,11 +1,12 @@
-"""What an index asks of core metadata beyond its syntax: links, addresses, references, classifiers.
+"""Rules of an index for core metadata beyond its syntax: links, addresses, references, classifiers.
 
-Each rule gives sentences; ``domain.distributions.metadata`` puts the name of the file before them. The values
-are bounded in number and length before they come here. The classifier ``Private :: …`` is welcome whatever
-follows: it is in no list, so that the public index refuses it, and a house puts it on what must never leave.
+Each rule yields sentences; ``domain.distributions.metadata`` puts the name of the file before them. The
+number and length of the values have been limited before. The classifier ``Private :: …`` is accepted whatever
+follows: it is not in the list, so that the public index refuses it, and a house puts it on packages that must
+never leave.
 
-Parsing requirements is what most of the time of an upload went to, and the files of a release name the same
-ones: what was found of the latest texts is remembered.
+Parsing requirements took most of the time of an upload, and the files of a release name the same ones, so the
+results for the latest texts are cached.
 
 Sources: core metadata specification 2.6, PEP 508 (dependency specifiers), PEP 639 (License and
 License-Expression), PEP 643 (Dynamic); what the public index asks, so that a release that passes here can go
@@ -77,7 +78,7 @@ def _address_faults(raw: RawMetadata) -> Iterator[tuple[Rule, str]]:
         ("maintainer-email", raw.get("maintainer_email")),
     ):
         found = [address for _, address in getaddresses([addresses or ""])]
-        # Of several, and of what cannot be told apart, the public index looks at none.
+        # The public index does not check several addresses, or ones that cannot be told apart.
         if len(found) == 1 and found[0] and not _is_address(found[0]):
             yield "addresses", f"{addresses!r} is invalid for {field!r}: not a mail address"
 
@@ -102,12 +103,12 @@ def _is_address(text: str) -> bool:
 
 PRIVATE = "Private :: "
 _LONGEST_GUESSED = 100
-"""Characters. Looking for a similar one takes 10 ms, and grows with the text."""
+"""Characters. The search for a similar classifier takes 10 ms, and longer for longer texts."""
 _BY_LOWER_CASE = {one.lower(): one for one in sorted(known)}
 
 
 def classifier_faults(texts: Iterable[str]) -> Iterator[str]:
-    """A sentence for each classifier that is unknown or deprecated; of very many only the first."""
+    """A sentence for each classifier that is unknown or deprecated; at most the first few."""
     wrong = sorted({text for text in texts if text not in known and not text.startswith(PRIVATE)})
     for text in wrong[:MOST_NAMES]:
         if text in deprecated:
@@ -132,18 +133,18 @@ def _guess(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequirement:
-    """What a requirement says, as far as it is compared or judged."""
+    """The parts of a requirement that are compared or judged."""
 
     canonical: str
-    """In one spelling."""
+    """In its canonical spelling."""
     has_url: bool
 
 
 @lru_cache(maxsize=1024)
 def read_requirement(text: str) -> ReadRequirement | None:
-    """What ``text`` requires; ``None`` when it cannot be parsed."""
+    """The requirement in ``text``; ``None`` if it cannot be parsed."""
     try:
         requirement = Requirement(text)
-    except (ValueError, RecursionError):  # the first also of versions with thousands of digits
+    except (ValueError, RecursionError):  # the first also for versions with thousands of digits
         return None
     return ReadRequirement(str(requirement), requirement.url is not None)

@@ -1,6 +1,6 @@
-"""What a model wheel says about the model it carries: ``model.json``, the manifest.
+"""The manifest ``model.json``: the description of the model that a model wheel carries.
 
-The manifest lies beside the payload and is itself a payload file. It never holds the version: a final
+The manifest is beside the payload and is itself a payload file. It never holds the version: a final
 release carries the same bytes as the release candidate that was tested, and ``info()`` of the model reads
 the version from the installed metadata. Nor does it hold a time or a machine: training twice gives the
 same bytes.
@@ -29,17 +29,17 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """The part of ``model.json`` that others than the model itself read; unknown keys are left alone."""
+    """The part of ``model.json`` that is read by others than the model itself; unknown keys are ignored."""
 
     files: tuple[ManifestFile, ...]
     schema_sha256: str
-    """Digest of the input and output schema; another one may break callers."""
+    """Digest of the input and output schema; a change of it may break callers."""
     libraries: dict[str, str]
-    """Library → the version the model was trained with; the way back when another one answers wrongly."""
+    """Library → the version the model was trained with, to return to if another gives wrong results."""
     metrics: dict[str, float]
-    """Name of a metric → its value on the rows that training did not see."""
+    """Name of a metric → its value on rows that were not used in training."""
     split: str
-    """One sentence: which rows the metrics were taken on."""
+    """One sentence: the rows on which the metrics were measured."""
 
 
 def parse_manifest(content: bytes) -> ModelManifest:

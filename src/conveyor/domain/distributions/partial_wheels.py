@@ -1,7 +1,7 @@
-"""Reads the metadata out of a wheel of which only parts are here.
+"""Reads the metadata out of a wheel of which only parts have been fetched.
 
-A wheel's directory stands at its end and its metadata is one small member, so a few kilobytes suffice. The
-reader says which part it misses (``MissingPart``); whoever fetches parts adds it and asks again.
+A wheel's directory is at its end and its metadata is one small member, so a few kilobytes suffice. The reader
+names the part that is missing (``MissingPart``); the caller fetches and adds it, and tries again.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
 TAIL_BYTES = 64 * 1024
-"""What to fetch first: holds the directory and, as most wheels are built, the metadata before it."""
+"""Size of the first fetch: holds the directory and, in most wheels, the metadata before it."""
 
 READ_AHEAD_BYTES = 16 * 1024
 MIRRORED_METADATA_LIMIT_BYTES = 8 * 1024 * 1024
-"""What upstream accepted is passed on; an upload here is held to half of it."""
+"""Metadata that upstream accepted is passed on; the limit of uploads here is half of this."""
 
 
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ArithmeticError, LookupError),
     *(ValueError, NotImplementedError, RuntimeError, EOFError, OSError),
 )
-"""What zipfile raises on damaged archives, as a fuzzer found."""
+"""Exceptions that zipfile raises on damaged archives, as a fuzzer found."""
 
 
 class MissingPart(Exception):
-    """Bytes ``start`` to ``end`` (excluded) are needed and not here."""
+    """Bytes ``start`` to ``end`` (excluded) are needed but missing."""
 
     def __init__(self, start: int, end: int) -> None:
         super().__init__(f"bytes {start} to {end} are missing")
@@ -46,7 +46,7 @@ class MissingPart(Exception):
 
 
 class PartialFile(io.RawIOBase):
-    """A file of a known size of which some parts are here; reading elsewhere raises MissingPart."""
+    """A file of known size of which some parts are present; reading elsewhere raises MissingPart."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -60,7 +60,7 @@ class PartialFile(io.RawIOBase):
     def require(self, start: int, end: int) -> None:
         """Raise MissingPart unless bytes ``start`` to ``end`` can be read."""
         if start < 0:
-            raise OSError("position before the begin of the file")
+            raise OSError("position before the beginning of the file")
         self._read_at(start, min(end, self.size_bytes))
 
     def readable(self) -> bool:
@@ -79,7 +79,7 @@ class PartialFile(io.RawIOBase):
         """Move the position."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
-            raise OSError("position before the begin of the file")
+            raise OSError("position before the beginning of the file")
         self._position = base + offset
         return self._position
 
@@ -109,11 +109,11 @@ class PartialFile(io.RawIOBase):
 
 
 def read_wheel_metadata(file: BinaryIO | PartialFile, *, filename: str) -> bytes:
-    """The core metadata of a wheel, as it stands in its dist-info folder.
+    """The core metadata of a wheel, from its dist-info folder.
 
     Raises:
-        MissingPart: of a ``PartialFile``.
-        InvalidDistribution: there is none, or the archive cannot be read.
+        MissingPart: a part of a ``PartialFile`` is needed.
+        InvalidDistribution: the wheel has no metadata, or the archive cannot be read.
     """
     project = canonicalize_name(filename.partition("-")[0])
     try:

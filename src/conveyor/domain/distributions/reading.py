@@ -1,11 +1,11 @@
 """A distribution: one wheel or sdist, read and checked as a whole, with all its faults named at once.
 
-``read_distribution`` is the one door: what it returns may be stored. Its steps:
+``read_distribution`` is the only entry: a distribution that it returns may be stored. Its steps:
 
 1. the filename, in its one correct spelling;
-2. the form: the request, the digests, what it says of the filename;
+2. the form: the request, the digests, the fields that are also in the filename;
 3. the archive: structure, members, RECORD;
-4. the core metadata, that it agrees with the filename, and that its description can be shown;
+4. the core metadata: that it agrees with the filename, and that its description can be rendered;
 5. the form against the metadata;
 6. the attestations that came with the form, which must be about this file.
 
@@ -59,12 +59,12 @@ class Distribution:
     digests: Digests
     requires_python: str | None
     metadata: bytes
-    """METADATA or PKG-INFO, byte by byte: what is served beside the file (PEP 658)."""
+    """METADATA or PKG-INFO, byte by byte, as served beside the file (PEP 658)."""
     core_metadata: dict[str, Any]
     """The same, parsed."""
     attestations: tuple[Attestation, ...] = ()
     notes: tuple[str, ...] = ()
-    """What is odd about the file and accepted all the same, a sentence each."""
+    """Oddities of the file that are accepted nonetheless, a sentence each."""
 
     @property
     def is_metadata_static(self) -> bool:
@@ -74,13 +74,13 @@ class Distribution:
 
 @dataclass(frozen=True)
 class LibraryChecks:
-    """What is asked of libraries that this room does not import.
+    """Checks by libraries that this room does not import.
 
-    Each answer is what is wrong, as a part of a sentence; empty: nothing.
+    Each returns what is wrong, as a part of a sentence; empty if nothing is.
     """
 
     rendering_fault: Callable[[str], str]
-    """Of a text that should be reStructuredText."""
+    """Check a text that should be reStructuredText."""
     signature_fault: Callable[[Attestation], str]
 
 

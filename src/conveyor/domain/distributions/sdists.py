@@ -27,9 +27,9 @@ def read_sdist(
     limits: ArchiveLimits,
     faults: Faults,
 ) -> tuple[bytes, frozenset[str]] | None:
-    """(PKG-INFO, paths of all files below the top folder) of an sdist; ``None``: no use looking into it.
+    """(PKG-INFO, paths of all files below the top folder) of an sdist; ``None`` if it cannot be examined.
 
-    Every fault of the archive goes to ``faults``; what PKG-INFO says is not looked at here.
+    Every fault of the archive goes to ``faults``; the contents of PKG-INFO are not checked here.
     """
     archive = read_tar_gz(
         stream,
@@ -61,7 +61,7 @@ def read_sdist(
 
 
 def _is_stem(folder: str, filename: DistributionFilename) -> bool:
-    """Whether a folder bears the project and version of the file, in any spelling."""
+    """Whether a folder is named after the project and version of the file, in any spelling."""
     name, _, version = folder.rpartition("-")
     return canonicalize_name(name) == filename.project and version_or_none(version) == filename.version
 

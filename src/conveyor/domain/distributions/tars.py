@@ -1,9 +1,10 @@
 """A strict, bounded reader of gzipped tar archives, for sdists.
 
-One pass over the stream, inflating as it goes: every header and the CRC of the gzip stream are verified, no
-file content is kept but the one asked for. Refused is what readers are known to see differently: more than
-one gzip member, a size in a pax record beside another one in the header, pax records for all members that
-rename or resize, sparse and special members, links that leave the archive's folder, data after the end.
+One pass over the stream, inflating as it goes: every header and the CRC of the gzip stream are verified, and
+only the file contents asked for are kept. Constructs that readers are known to interpret differently are
+refused: more than one gzip member, a size in a pax record beside another one in the header, pax records for
+all members that rename or resize, sparse and special members, links that leave the archive's folder, data
+after the end.
 
 The standard library's ``tarfile`` is not used: it reads a pax record of any length into memory, and skips
 over headers it does not understand (decision 0029).
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 256 * 1024
 BLOCK = 512
 LONGEST_RECORD_BYTES = 256 * 1024
-"""Of one long name or one set of pax records."""
+"""Largest size of one long name or one set of pax records."""
 
 MemberKind = Literal["file", "folder", "symlink", "hardlink"]
 _KINDS: dict[bytes, MemberKind] = {
@@ -46,14 +47,15 @@ _OCTAL_OR_NOTHING = re.compile(rb" *[0-7]*[ \0]*")
 _BINARY_NUMBER = 0x80
 """First byte of GNU tar's form of a large number."""
 _NOTED_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
-"""Where a header has mode, owner, group, time and device. Nothing here looks at their values, but Python's
-``tarfile`` takes a malformed one for the end of the archive, and would hide every member from there on."""
+"""The fields of a header for mode, owner, group, time and device. Their values are not used here, but
+Python's ``tarfile`` takes a malformed one for the end of the archive, and would hide every member from there
+on."""
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """One member; ``target`` is what a link names, as written, else empty."""
+    """One member; ``target`` is the path that a link names, as written, else empty."""
 
     path: str
     kind: MemberKind
@@ -63,7 +65,7 @@ class TarMember:
 
 @dataclass(frozen=True)
 class TarArchive:
-    """What was found: all members in file order, and the bytes of the wanted ones."""
+    """The result: all members in file order, and the bytes of the wanted ones."""
 
     members: tuple[TarMember, ...]
     contents: dict[str, bytes]
@@ -78,13 +80,13 @@ def read_tar_gz(
     wanted: Callable[[str], bool],
     wanted_limit_bytes: int,
 ) -> TarArchive | None:
-    """Read a whole gzipped tar from its beginning; ``None`` when it cannot be read to its end.
+    """Read a whole gzipped tar from its beginning; ``None`` if it cannot be read to its end.
 
     Args:
         stream: read forward only.
         size_bytes: of the compressed file, for the ratio.
-        limits: what it may hold.
-        faults: gets a sentence for each fault of a member, and the one that ended the reading.
+        limits: of the archive's contents.
+        faults: receives a sentence for each fault of a member, and for the one that ended the reading.
         wanted: whether to keep the content of the file at this path.
         wanted_limit_bytes: how large such a file may be.
     """
@@ -161,14 +163,14 @@ def _leaves_archive(link: TarMember, symlinks: set[str]) -> bool:
 
 @dataclass
 class _Announced:
-    """What the headers before a member say of it; ``None``: nothing."""
+    """Facts about a member from the headers before it; ``None`` if they do not say."""
 
     path: str | None = None
     target: str | None = None
     size_bytes: int | None = None
 
     def add(self, path: str | None, target: str | None, size_bytes: int | None) -> None:
-        """Take what one more header says; saying the same thing twice is refused."""
+        """Add the facts of one more header; a repeated fact is refused."""
         pairs = ((self.path, path), (self.target, target), (self.size_bytes, size_bytes))
         if any(None not in pair for pair in pairs):
             raise Unreadable("the archive announces the path or size of a member twice")
@@ -185,7 +187,7 @@ def _next_member(source: _Inflated, faults: Faults) -> TarMember | None:
         if kind not in (b"L", b"K", b"x", b"g"):
             return _member(path, kind, size_bytes, target, announced=announced, faults=faults)
         if kind in announcing or (kind == b"g" and announcing):
-            # Some readers take all of them together, others only the last one.
+            # Some readers combine all of them, others take only the last one.
             raise Unreadable("the archive announces a member in a way that not every tool reads")
         if size_bytes > LONGEST_RECORD_BYTES:
             raise Unreadable(f"the archive has a header of {size_bytes:,} bytes")

@@ -1,7 +1,7 @@
 """Checks a wheel from the inside: its archive, its ``.dist-info``, and its RECORD against every byte.
 
-RECORD must list exactly the members, each with a SHA-256 or better that is verified here: what an installer
-checks (or does not), the store has checked. ``RECORD.jws`` and ``RECORD.p7s`` need no line.
+RECORD must list exactly the members, each with a SHA-256 or stronger hash that is verified here: whether or
+not an installer checks them, the store has. ``RECORD.jws`` and ``RECORD.p7s`` need no line.
 
 Sources: binary distribution format 1.0, recording installed projects (RECORD), entry points specification,
 PEP 639 (licence files).
@@ -39,12 +39,12 @@ WHEEL_LIMIT_BYTES = 64 * 1024
 ENTRY_POINTS_LIMIT_BYTES = 1024 * 1024
 RECORD_LIMIT_BYTES = 32 * 1024 * 1024
 HASHES = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b"})
-"""Those of ``hashlib`` that are SHA-256 or better, as the specification asks."""
+"""Hashes of ``hashlib`` that are SHA-256 or stronger, as the specification asks."""
 LARGE_BYTES = 8 * 1024 * 1024
-"""When all members together have as many, threads are worth what they cost."""
+"""Total size of the members above which threads pay off."""
 MOST_NOTED_TAGS = 5
 READERS = 2
-"""Threads for one large wheel: several such uploads may come at a time."""
+"""Threads for one large wheel: several such uploads may arrive at the same time."""
 _DATA_SCHEMES = frozenset({"data", "headers", "platlib", "purelib", "scripts"})
 _DATA_PATH = re.compile(r"[^/]+\.data/([^/]*)")
 _ENTRY_POINT = re.compile(r"\w+(\.\w+)*\s*:\s*\w+(\.\w+)*\s*(\[[\w,. -]*\])?")
@@ -52,7 +52,7 @@ _ENTRY_POINT = re.compile(r"\w+(\.\w+)*\s*:\s*\w+(\.\w+)*\s*(\[[\w,. -]*\])?")
 
 @dataclass(frozen=True)
 class RecordLine:
-    """What RECORD says of one file; ``algorithm`` is empty where it gives no hash."""
+    """The line of RECORD for one file; ``algorithm`` is empty if the line has no hash."""
 
     algorithm: str
     digest: str
@@ -67,10 +67,10 @@ def read_wheel(
     limits: ArchiveLimits,
     faults: Faults,
 ) -> tuple[bytes, frozenset[str]] | None:
-    """(METADATA, paths of licence files) of a wheel in a seekable stream; ``None``: no use looking into it.
+    """(METADATA, paths of licence files) of a wheel in a seekable stream; ``None`` if it cannot be examined.
 
-    Every fault of archive, WHEEL, RECORD and entry points goes to ``faults``; what METADATA says is not
-    looked at here.
+    Every fault of archive, WHEEL, RECORD and entry points goes to ``faults``; the contents of METADATA are
+    not     checked here.
     """
     archive = ZipArchive.of(stream, size_bytes=size_bytes, limits=limits, faults=faults)
     if archive is None:
@@ -127,7 +127,7 @@ def parse_record(content: bytes, faults: Faults) -> dict[str, RecordLine]:
 
 
 def _check_record(archive: ZipArchive, folder: str, lines: dict[str, RecordLine], faults: Faults) -> None:
-    """Compare RECORD with the members, which are read once here, to their last byte."""
+    """Compare RECORD with the members, each of which is read once here, to its last byte."""
     exempt = {f"{folder}/RECORD", f"{folder}/RECORD.jws", f"{folder}/RECORD.p7s"}
     unreadable, other_hash = _read_all(archive, lines)
     unlisted, without_hash, other_size = [], [], []
@@ -153,13 +153,13 @@ def _check_record(archive: ZipArchive, folder: str, lines: dict[str, RecordLine]
 
 
 def _read_all(archive: ZipArchive, lines: dict[str, RecordLine]) -> tuple[dict[str, str], set[str]]:
-    """(Path → fault of members that cannot be read, paths of those of another hash than RECORD gives).
+    """(Path → fault of members that cannot be read, paths of members with another hash than in RECORD).
 
-    Threads share the members of a large wheel: zlib and hashlib let each other run.
+    Threads share the members of a large wheel: zlib and hashlib release the interpreter lock.
     """
     unreadable: dict[str, str] = {}
     other_hash: set[str] = set()
-    # Taken by whoever is free; the largest first, so that all end at about the same time.
+    # Taken by the next free thread; the largest first, so that all end at about the same time.
     waiting = iter(sorted(archive.members.items(), key=lambda item: item[1].size_bytes, reverse=True))
 
     def read() -> None:
@@ -186,7 +186,7 @@ def _read_all(archive: ZipArchive, lines: dict[str, RecordLine]) -> tuple[dict[s
 
 
 def _dist_info(archive: ZipArchive, filename: DistributionFilename, faults: Faults) -> str | None:
-    """The wheel's one ``.dist-info`` folder; it and ``.data`` must bear the project and version."""
+    """The wheel's one ``.dist-info`` folder; it and ``.data`` must be named after project and version."""
     tops = {path.split("/", 1)[0] for path in archive.members if "/" in path}
     folders = sorted(top for top in tops if top.endswith(".dist-info"))
     if len(folders) != 1:
@@ -229,7 +229,7 @@ def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Fa
         return
     if not says_where:
         faults.note("WHEEL: Root-Is-Purelib is neither true nor false; installers take it for false")
-    # Installers go by the filename (decision record 0023); scikit-build wrote wheels without a tag in 2023.
+    # Installers use the filename (decision record 0023); scikit-build wrote wheels without a tag in 2023.
     if not tags:
         faults.note("WHEEL names no tag; installers go by the filename")
     elif tags != {str(tag) for tag in _expanded(filename.tags)}:
@@ -240,7 +240,7 @@ def _check_wheel_file(content: bytes, filename: DistributionFilename, faults: Fa
 def _read_wheel_file(content: bytes) -> tuple[str, bool, frozenset[str]]:
     """(Fault, whether Root-Is-Purelib is right, tags) of a WHEEL file.
 
-    Remembered, as a build tool writes the same one into many wheels.
+    Cached, because a build tool writes the same one into many wheels.
     """
     try:
         headers = HeaderParser().parsestr(content.decode("utf-8"))
@@ -255,7 +255,7 @@ def _read_wheel_file(content: bytes) -> tuple[str, bool, frozenset[str]]:
 
 
 def _check_entry_points(content: bytes, faults: Faults) -> None:
-    """They must parse, and the names of scripts become files in ``bin``: no path in them."""
+    """They must parse, and names of scripts must not contain a path: they become files in ``bin``."""
     parser = configparser.RawConfigParser(delimiters=("=",), strict=True)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep case
     try:
@@ -282,7 +282,7 @@ def _expanded(tags: str) -> frozenset[Tag]:
 
 
 def _is_digest(text: str, digest: bytes) -> bool:
-    """Whether RECORD says this digest: in URL-safe base64, or hexadecimal as early flit wrote it."""
+    """Whether RECORD has this digest: in URL-safe base64, or hexadecimal as early flit wrote it."""
     return text in (_unpadded(digest), digest.hex())
 
 

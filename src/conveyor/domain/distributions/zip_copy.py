@@ -1,6 +1,6 @@
 """Copies a zip archive member by member, renaming some members and replacing the content of a few.
 
-What is neither renamed nor replaced keeps its *compressed bytes*: they are copied as they stand, never
+A member that is neither renamed nor replaced keeps its *compressed bytes*: they are copied as they are, never
 inflated and deflated again, so the copy does not depend on the compressor of this machine. Order, times,
 modes, flags and extra fields are those of the source. Archives beyond 4 GB (zip64) are written as Python's
 ``zipfile`` writes them.
@@ -44,7 +44,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class _Member:
-    """One member of the source: its two headers, split, and where its compressed bytes stand."""
+    """One member of the source: its two headers, split, and the position of its compressed bytes."""
 
     name: str
     local: tuple[int, ...]
@@ -56,7 +56,7 @@ class _Member:
     comment: bytes
     data_start: int
     data_end: int
-    """After the data and its descriptor, where the next member begins."""
+    """Position after the data and its descriptor, where the next member begins."""
     compressed_size: int
     size: int
 
@@ -64,13 +64,13 @@ class _Member:
 def copy_archive(
     source: BinaryIO, target: BinaryIO, *, rename: Callable[[str], str], replaced: Mapping[str, bytes]
 ) -> None:
-    """Write the archive ``source`` to ``target``: names through ``rename``, contents from ``replaced``.
+    """Write the archive ``source`` to ``target``, with names from ``rename`` and contents from ``replaced``.
 
-    ``replaced`` maps names in the *source* to new contents; they are deflated when they were deflated before,
+    ``replaced`` maps names in the *source* to new contents; they are deflated if they were deflated before,
     at zlib's default level, as ``zipfile`` does.
 
     Raises:
-        InvalidDistribution: the source is no plain zip archive: bytes before or between its members,
+        InvalidDistribution: the source is not a plain zip archive: bytes before or between its members,
             encrypted members, or a replaced member with another method than stored or deflated.
     """
     start = target.tell()
@@ -99,7 +99,7 @@ def copy_archive(
 
 
 def _members(source: BinaryIO) -> Iterator[_Member]:
-    """The members in the order they stand in the archive, which must be the order of its directory."""
+    """The members in their order in the archive, which must be the order of its directory."""
     try:
         with zipfile.ZipFile(source) as archive:
             infos = archive.infolist()
@@ -182,7 +182,7 @@ def _compressed(member: _Member, content: bytes) -> bytes:
 
 
 def _without_zip64(extra: bytes) -> bytes:
-    """The extra fields without the one that holds 64-bit sizes (header id 1), which is written anew."""
+    """The extra fields without the one for 64-bit sizes (header id 1), which is written separately."""
     kept = b""
     while len(extra) >= EXTRA_FIELD.size:
         kind, length = EXTRA_FIELD.unpack_from(extra)

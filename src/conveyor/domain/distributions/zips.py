@@ -48,18 +48,18 @@ EXTRA_FIELD = Struct("<2H")
 """4.5.1: kind and length of one extra field."""
 EXTRA_ZIP64 = 0x0001
 FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF
-"""What stands in a field whose value is in a ZIP64 record."""
+"""The content of a field whose value is in a ZIP64 record."""
 FLAG_ENCRYPTED, FLAG_DESCRIPTOR = 0x0001, 0x0008
 
 _STORED, _DEFLATED = 0, 8
 _NOTHING_DEFLATED = b"\x03\x00"
 _FLAG_UTF8 = 0x0800
 _FLAGS_ALLOWED = _FLAG_UTF8 | 0x0006
-"""Bits 1 and 2 only note how hard deflate tried."""
+"""Bits 1 and 2 only record the effort of deflate."""
 _EXTRA_UNICODE_PATH = 0x7075
 _MADE_ON_UNIX = 3
 _NEWEST_VERSION = 63
-"""6.3, the newest that Python's ``zipfile`` reads."""
+"""6.3, the newest version that Python's ``zipfile`` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ZipMember:
     """One member, as the central directory describes it."""
 
     name: str
-    """Without the trailing slash of a directory."""
+    """The path without the trailing slash of a directory."""
     is_folder: bool
     raw_name: bytes
     flags: int
@@ -81,7 +81,7 @@ class ZipMember:
 class ZipArchive:
     """The members of a zip whose structure is sound; made by ``of``.
 
-    Several threads may read members at a time, as long as nobody else moves the stream.
+    Several threads may read members at the same time, as long as no other code moves the stream.
     """
 
     def __init__(self, stream: BinaryIO, members: dict[str, ZipMember], data_offsets: dict[int, int]) -> None:
@@ -95,9 +95,9 @@ class ZipArchive:
     def of(
         cls, stream: BinaryIO, *, size_bytes: int, limits: ArchiveLimits, faults: Faults
     ) -> ZipArchive | None:
-        """Read the structure of a seekable stream; ``None`` when there is no telling what is in it.
+        """Read the structure of a seekable stream; ``None`` if its contents cannot be determined.
 
-        Faults of single members are collected, and such members still appear where they can be read.
+        Faults of single members are collected, and these members are still included if they can be read.
         """
         try:
             directory_offset, listed = _read_directory(stream, size_bytes, limits, faults)
@@ -121,7 +121,7 @@ class ZipArchive:
         """The member's bytes, inflated, at most 256 KiB at a time.
 
         Raises:
-            Unreadable: the data is damaged, or is not of the size or CRC-32 the directory says.
+            Unreadable: the data is damaged, or differs in size or CRC-32 from the directory.
         """
         raw = self._inflated(member) if member.method == _DEFLATED else self._stored(member)
         checksum, size_bytes = 0, 0
@@ -137,7 +137,7 @@ class ZipArchive:
             raise Unreadable(f"{member.name} is damaged: its CRC-32 is not the one listed")
 
     def read(self, member: ZipMember, *, limit_bytes: int) -> bytes:
-        """The whole member; raises Unreadable as ``chunks`` does, and when it is larger than the limit."""
+        """The whole member; raises Unreadable as ``chunks`` does, and if it is larger than the limit."""
         if member.size_bytes > limit_bytes:
             raise Unreadable(
                 f"{member.name} has {member.size_bytes:,} bytes, more than {limit_bytes:,}",
@@ -261,7 +261,7 @@ def _read_end64(stream: BinaryIO, end_offset: int, end: tuple[int, ...]) -> tupl
 
 
 def _find_end(stream: BinaryIO, size_bytes: int) -> tuple[int, tuple[int, ...]]:
-    """The offset of the last record and its fields; behind it there may be the archive's comment.
+    """The offset of the last record and its fields; the archive's comment may follow it.
 
     maturin wrote "zip-rs" there until 2021. A comment in which a reader could find another end, or the
     beginning of another archive, is refused.
@@ -357,7 +357,7 @@ def _check_kind(member: ZipMember, mode: int, faults: Faults) -> None:
 
 
 def _decoded(raw_name: bytes, flags: int) -> str:
-    """The name, when it can be read in one way only: ASCII, or UTF-8 that says so."""
+    """The name, if it can be read in one way only: ASCII, or UTF-8 that is marked as such."""
     try:
         return raw_name.decode("utf-8" if flags & _FLAG_UTF8 else "ascii")
     except UnicodeDecodeError as error:
@@ -389,7 +389,7 @@ def _widened(
         raise Unreadable(f"{name} has a second path in an extra field")
     wide = fields.get(EXTRA_ZIP64, b"")
     if FULL32 not in values:
-        # Some readers prefer these numbers to those of the header, others never look at them.
+        # Some readers prefer these numbers to those of the header, others ignore them.
         if wide and wide != Struct(f"<{len(values)}Q").pack(*values):
             raise Unreadable(f"{name} has a ZIP64 field that disagrees with its header")
         return values

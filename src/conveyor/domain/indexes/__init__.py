@@ -1,1 +1,1 @@
-"""Indexes: what they are, what they accept, and the pages that they show."""
+"""Indexes: their definitions, the uploads they accept, and the pages they show."""

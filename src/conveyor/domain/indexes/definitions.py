@@ -1,9 +1,9 @@
-"""Indexes: what one is, how it may be called, those that a new store has, and which of them supply a project.
+"""Indexes: their properties and names, those of a new store, and which of them supply a project.
 
 An index is ``local`` (its files are ours) or a ``mirror`` (its files are another index's). It accepts
-``uploads`` or is ``promotion-only``, for ever: that is fixed when it is made. Its pages show its own files,
-then those of its bases, in order, one row per filename. Names that are claimed belong to the house: no index
-asks upstream for them (design, rule 5).
+``uploads`` or is ``promotion-only``, permanently: that is fixed when it is made. Its pages show its own
+files, then those of its bases, in order, one row per filename. Names that are claimed belong to the house: no
+index asks upstream for them (design, rule 5).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RESERVED_NAMES = frozenset(
     {"api", "docs", "healthz", "indexes", "legacy", "login", "logout", "metrics", "packages", "projects"}
     | {"readyz", "runs", "search", "simple", "static"}
 )
-"""Words that stand at the head of a URL of ours; no index and no team may bear them."""
+"""Words that begin URLs of the store; indexes and teams cannot have these names."""
 
 RESERVED_BELOW_A_TEAM = frozenset({"docs", "legacy", "pypi", "simple"})
 """Words that follow an index name in a URL: ``/risk/pypi/…`` would be the index or the JSON API of a team."""
@@ -46,7 +46,7 @@ IndexName = Annotated[
         pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",
     ),
 ]
-"""The name of an index as a caller gives it."""
+"""The name of an index as a caller spells it."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Index(Record):
 
     name: str
     kind: Annotated[IndexKind, "Whether its files are this store's, or another index's."]
-    mode: Annotated[IndexMode, "How files enter it; fixed for ever."]
+    mode: Annotated[IndexMode, "How files enter it; cannot be changed."]
     bases: Annotated[tuple[str, ...], "Other indexes whose files its pages show too, nearest first."] = ()
     gates: Annotated[
-        tuple[str, ...], "What a release must pass to be promoted into it, in the order of judging."
+        tuple[str, ...], "What a release must pass to be promoted into it, in order of judgement."
     ] = ()
-    is_private: Annotated[bool, "Whether reading it takes a right."] = False
+    is_private: Annotated[bool, "Whether reading it requires a right."] = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class NewIndex(Record):
     bases: Annotated[
         tuple[IndexName, ...] | None, "Show this index's files too; nearest first.", Option("base", "INDEX")
     ] = None
-    gates: Annotated[tuple[Text, ...] | None, "Ask every promotion into it for this.", Option("gate")] = None
-    is_private: Annotated[bool, "Only known users may read it."] = False
+    gates: Annotated[tuple[Text, ...] | None, "Require this gate of promotions.", Option("gate")] = None
+    is_private: Annotated[bool, "Only users who sign in may read it."] = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Claim:
     """A name, or a prefix of names, that belongs to the house."""
 
     name: str
-    """Normalized; of a prefix, without its last hyphen."""
+    """Normalized; a prefix is without its last hyphen."""
     is_prefix: bool = False
 
 
@@ -90,14 +90,14 @@ class NewClaim(Record):
     """A claim to be made."""
 
     name: ProjectName
-    is_prefix: Annotated[bool, "Claim every name that begins with NAME-, too.", Option("prefix")] = False
+    is_prefix: Annotated[bool, "Also claim every name that begins with NAME-.", Option("prefix")] = False
 
 
 @dataclass(frozen=True)
 class MadeClaim(Record):
-    """A claim, and who made it."""
+    """A claim and its author."""
 
-    name: Annotated[str, "Normalized; of a prefix, without its last hyphen."]
+    name: Annotated[str, "Normalized; a prefix is without its last hyphen."]
     is_prefix: bool
     claimed_by: str
     claimed_at: Moment
@@ -119,7 +119,7 @@ def check_index_name(name: str) -> None:
 
     Raises:
         InvalidName: not lower case letters, digits and hyphens with at most one team prefix, too long, or a
-            word that stands in the store's own URLs.
+            word that begins the store's own URLs.
     """
     parts = name.split("/")
     if len(parts) > 2 or len(name) > MAX_NAME_LENGTH or not all(_PART.fullmatch(part) for part in parts):
@@ -133,16 +133,16 @@ def check_index_name(name: str) -> None:
 
 
 def team_of(name: str) -> str | None:
-    """The team that an index belongs to: ``risk`` of ``risk/stable``; ``None``: it is the house's."""
+    """The team that an index belongs to: ``risk`` of ``risk/stable``; ``None`` if it has no team."""
     team, slash, _ = name.partition("/")
     return team if slash else None
 
 
 def resolution_order(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
-    """The index itself and every base it sees, nearest first, each once; depth first as the bases say.
+    """The index itself and every base it sees, nearest first, each once; depth first.
 
     Raises:
-        NotFound: there is no index of that name.
+        NotFound: no index has that name.
     """
     if name not in indexes:
         raise NotFound(f'there is no index "{name}"', hint="see conveyor store index list")
@@ -176,14 +176,14 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
         if base in existing and index.name in resolution_order(base, existing)
     ]
     faults += [
-        f'base "{base}" is private or builds on a private index, which everybody would read through it'
+        f'base "{base}" is private or builds on a private index, which everybody could read through it'
         for base in index.bases
         if not index.is_private and is_any_private(base, existing)
     ]
     if index.kind == "mirror" and index.bases:
         faults.append("a mirror shows one other index and has no bases")
     if index.mode == "uploads" and index.gates:
-        faults.append("gates guard promotions; an index that accepts uploads has none")
+        faults.append("gates guard promotions; an index that accepts uploads cannot have gates")
     if faults:
         raise InvalidInput(
             f'index "{index.name}" cannot be made: {faults[0]}',
@@ -193,7 +193,7 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
 
 
 def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:
-    """Whether an index or one of those below it is private; unknown names are not."""
+    """Whether an index or any of its bases, direct or indirect, is private; unknown names are not."""
     return name in indexes and any(indexes[seen].is_private for seen in resolution_order(name, indexes))
 
 
@@ -210,13 +210,13 @@ def is_claimed(project: NormalizedName, claims: Iterable[Claim]) -> bool:
 
 @dataclass(frozen=True)
 class IndexesNow:
-    """Every index, and what is known of changes, at one moment."""
+    """Every index, and whether any has changed, at one moment."""
 
     serial: int
     indexes: Mapping[str, Index]
     """Keyed and ordered by name."""
     is_house_touched: bool
-    """Whether any change since an earlier serial was about no single project: a user, a token, an index."""
+    """Whether any change since an earlier serial was not about one project (a user, a token, an index)."""
 
 
 def covering_prefixes(project: NormalizedName) -> tuple[str, ...]:
@@ -230,10 +230,10 @@ def suppliers(
 ) -> tuple[Index, ...]:
     """The indexes that may supply a project to the readers of index ``name``, nearest first.
 
-    All it sees; of a name that belongs to the house, the local ones only (rule 5).
+    All that it sees; for a name that belongs to the house, only the local ones (rule 5).
 
     Raises:
-        NotFound: there is no index of that name.
+        NotFound: no index has that name.
     """
     is_own_name = is_claimed(project, claims)
     seen = (indexes[found] for found in resolution_order(name, indexes))
@@ -251,7 +251,7 @@ Row = TypeVar("Row", bound=_Row)
 
 
 def one_per_filename(rows: Iterable[Row], nearest_first: Sequence[Index]) -> list[Row]:
-    """The rows in the order of the indexes that supply them; of several with one filename, the nearest."""
+    """The rows in the order of the indexes that supply them; of equal filenames, the nearest."""
     position = {index.name: number for number, index in enumerate(nearest_first)}
     kept: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: position[row.index]):

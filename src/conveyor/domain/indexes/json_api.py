@@ -1,7 +1,7 @@
 """The JSON API of a project, as the public index answers it; Dependabot and others still ask for it.
 
-No standard: the shape is that of PyPI's documentation ("JSON API"). What only PyPI has (download counts, own
-pages) is there and empty, because clients index into it.
+It is not a standard: its shape is that of PyPI's documentation ("JSON API"). Fields that only PyPI can fill
+(download counts, own pages) are present but empty, because clients index into them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _TEXTS = (
     "maintainer_email",
     "summary",
 )
-"""Fields of core metadata that are text, empty when missing."""
+"""Fields of core metadata that are text, empty if missing."""
 
 
 def chosen_version(files: Sequence[PageFile]) -> str | None:
-    """The version that a project is shown with: the newest final one that is not yanked, else the newest."""
+    """The version shown for a project: the newest final one that is not yanked, else the newest."""
     versions = versions_of(files)
     offered = versions_of([file for file in files if not file.is_yanked])
     finals = [version for version in offered if not Version(version).is_prerelease]
@@ -51,11 +51,11 @@ def project_document(
     root_url: str,
     with_releases: bool,
 ) -> dict[str, Any]:
-    """What is answered for a project, or (``with_releases`` false) for one release of it.
+    """The answer for a project or, if ``with_releases`` is false, for one release of it.
 
     Args:
         page: the project as an index shows it.
-        version: the release to describe; ``None`` when no file names a version.
+        version: the release to describe; ``None`` if no file names a version.
         metadata: its core metadata by packaging's names; may be empty.
         root_url: absolute URL of the store, with a slash at its end.
         with_releases: whether files of all releases are listed.

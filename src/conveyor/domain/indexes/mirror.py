@@ -1,16 +1,16 @@
-"""Mirrored projects: what an upstream says of its files, when to ask again, and what to fill in.
+"""Mirrored projects: upstream's statements about its files, when to ask again, and which gaps to fill.
 
-An upstream may say little (an HTML page without sizes, times or metadata files). What a page of ours shows is
-filled in from what can be known, in this order:
+An upstream may say little (an HTML page without sizes, times or metadata files). Gaps on our pages are filled
+from other sources, in this order:
 
-- upload time: upstream's; else the ``Last-Modified`` of the file; else when the store first saw it, kept for
-  ever and labelled;
+- upload time: upstream's; else the ``Last-Modified`` of the file; else when the store first saw it, kept
+  permanently and labelled;
 - SHA-256: upstream's; else computed at the first download, and fixed from then on. Until then the file has no
   digest on our pages, and an address made of the hash that upstream does name, or of its own name;
-- size: upstream's; else what the file's server says of its length; unknown until then;
-- metadata: every wheel has some, read out of the wheel if need be; its digest is known once it was read. An
-  sdist has what upstream has beside it, else what stands in it, once it is stored and says that it is static.
-  What was asked for and cannot be read is no longer advertised;
+- size: upstream's; else the length that the file's server states; unknown until then;
+- metadata: every wheel has some, read out of the wheel if need be; its digest is known once it is read. An
+  sdist has the metadata that upstream serves beside it, else its own, once it is stored and declared static.
+  Metadata that was asked for and cannot be read is no longer advertised;
 - provenance: upstream's, advertised at an address of ours and fetched when somebody asks for it.
 """
 
@@ -40,19 +40,19 @@ PAGE_LIMIT_BYTES = 64 * 1024 * 1024
 """How large a page may be, unpacked, unless the store says otherwise: 60,000 files have some 40 MB."""
 
 ABSENT_FOR = timedelta(seconds=60)
-"""How long "upstream has no such project" is believed: somebody may be waiting for the first release."""
+"""How long "upstream has no such project" is cached: somebody may be waiting for the first release."""
 
 
 UNHASHED = "unhashed"
-"""Begins the address of a file of which upstream names no hash at all; the project's name follows."""
+"""First part of the address of a file for which upstream names no hash; the project's name follows."""
 
 
 class Hash(Protocol):
-    """A hash of hashlib; they have no common type there."""
+    """A hash of hashlib, which has no public type for it."""
 
     @property
     def digest_size(self) -> int:
-        """Bytes of the digest."""
+        """Size of the digest in bytes."""
 
     def update(self, data: bytes, /) -> None:
         """More bytes."""
@@ -76,11 +76,11 @@ OTHER_HASHES: dict[str, Callable[[], Hash]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "md5": lambda: hashlib.md5(usedforsecurity=False),
 }
-"""Hashes that an index may name instead of a SHA-256 (PEP 503: what hashlib always has), strongest first."""
+"""Hashes that an index may name instead of a SHA-256 (PEP 503: those always in hashlib), strongest first."""
 
 
 def is_hash(name: str, digest: str) -> bool:
-    """Whether a text can be the digest of a hash that is known by its name; both in lower case."""
+    """Whether a text can be a digest of the hash of that name; both in lower case."""
     make = OTHER_HASHES.get(name)
     return make is not None and len(digest) == 2 * make().digest_size and not set(digest) - _HEX
 
@@ -90,7 +90,7 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass
 class Hashing:
-    """The hashes of a file's bytes while they arrive: SHA-256, and the one that upstream names instead."""
+    """The hashes of a file's bytes as they arrive: SHA-256, and the one that upstream names instead."""
 
     file: MirroredFile
     _sha256: Hash = field(default_factory=hashlib.sha256)
@@ -98,14 +98,14 @@ class Hashing:
     _expected: str = ""
 
     def __post_init__(self) -> None:
-        """Begin with the hash of the file's address, if that has one."""
+        """Begin with the hash in the file's address, if there is one."""
         name, _, digest = (self.file.address or "").partition("/")
         if name in OTHER_HASHES:
             self._other, self._expected = OTHER_HASHES[name](), digest
 
     @property
     def is_checked(self) -> bool:
-        """Whether the bytes are compared with a hash; without one, their size is all that upstream says."""
+        """Whether the bytes are compared with a hash; otherwise only their size can be compared."""
         return self.file.sha256 is not None or self._other is not None
 
     def update(self, chunk: bytes) -> None:
@@ -118,7 +118,7 @@ class Hashing:
         """The digest of the bytes.
 
         Raises:
-            UpstreamFailed: they are not the file that upstream's page named.
+            UpstreamFailed: they differ from the file that upstream's page named.
         """
         sha256, said = self._sha256.hexdigest(), self.file.sha256
         if said not in (None, sha256):
@@ -153,18 +153,18 @@ class UpstreamFile:
     has_metadata: bool = False
     metadata_sha256: str | None = None
     provenance_url: str | None = None
-    """Of the provenance object (PEP 740)."""
+    """URL of the provenance object (PEP 740)."""
     other_hash: str | None = None
-    """The strongest one that stands in place of a SHA-256, as ``md5/HEX``."""
+    """The strongest hash named instead of a SHA-256, as ``md5/HEX``."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPage:
-    """A project page as upstream has it now."""
+    """A project page as upstream serves it now."""
 
     files: tuple[UpstreamFile, ...]
     etag: str
-    """Upstream's validator; where it gives none, ``body:`` and the digest of the page's bytes."""
+    """Upstream's validator; if it sends none, ``body:`` and the digest of the page's bytes."""
     status: ProjectStatus = ACTIVE
     """PEP 792."""
 
@@ -182,7 +182,7 @@ class MirroredFile:
     project: str
     filename: str
     sha256: str | None
-    """``None`` until the first download, if upstream names none."""
+    """``None`` until the first download, if upstream does not name it."""
     url: str
     size_bytes: int | None
     upload_time: str
@@ -192,20 +192,20 @@ class MirroredFile:
     yank_reason: str | None
     upstream_has_metadata: bool
     metadata_sha256: str | None
-    """As upstream says, or of what was read; ``None``: neither."""
+    """As upstream states, or computed from the metadata read; ``None`` before either is known."""
     is_stored: bool
     is_metadata_unreadable: bool = False
     """Whether it was asked for and could not be read."""
     provenance_url: str | None = None
-    """Where upstream serves the provenance object (PEP 740)."""
+    """URL of the provenance object at upstream (PEP 740)."""
     provenance_sha256: str | None = None
-    """``None`` until it was read."""
+    """``None`` until the object has been read."""
     address: str | None = None
     """``md5/HEX`` (or another hash) or ``unhashed/PROJECT``, if upstream named no SHA-256."""
 
     @property
     def place(self) -> str:
-        """What its address begins with: the digest as soon as it is known."""
+        """The first part of its address: the digest as soon as it is known."""
         return self.sha256 or self.address or ""
 
     @property
@@ -215,14 +215,14 @@ class MirroredFile:
 
     @property
     def has_metadata(self) -> bool:
-        """Whether its metadata can be had: from upstream, out of the wheel, or because it was read before."""
+        """Whether its metadata is available: from upstream, from the wheel, or because it was read before."""
         is_known = self.is_wheel or self.upstream_has_metadata or self.metadata_sha256 is not None
         return is_known and not self.is_metadata_unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class MirroredProject:
-    """What the store remembers of a project in a mirror."""
+    """A mirrored project as the store remembers it."""
 
     index: str
     project: str
@@ -237,18 +237,18 @@ class MirroredProject:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What the server of a file says of it without sending it."""
+    """Facts about a file that its server states without sending it."""
 
     filename: str
     place: str
-    """Of the file that was asked about (see ``MirroredFile``)."""
+    """The file that was asked about (see ``MirroredFile``)."""
     size_bytes: int | None
     last_modified: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class FileChanges:
-    """Which files of a mirrored project a new page of its upstream adds, changes and removes."""
+    """The files of a mirrored project that a new page of its upstream adds, changes and removes."""
 
     added: tuple[MirroredFile, ...]
     changed: tuple[MirroredFile, ...]
@@ -257,7 +257,7 @@ class FileChanges:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing that a page shows changes."""
+        """Whether nothing shown on a page changes."""
         return not (self.added or self.changed or self.removed)
 
 
@@ -267,7 +267,7 @@ def is_due(known: MirroredProject | None, now: datetime) -> bool:
 
 
 def due_at(known: MirroredProject) -> datetime:
-    """When what is known stops being fresh."""
+    """When the remembered state stops being fresh."""
     return from_utc_text(known.fetched_at) + (FRESH_FOR if known.is_present else ABSENT_FOR)
 
 
@@ -282,7 +282,7 @@ def is_sound_filename(filename: str) -> bool:
 
 
 def address_of(file: UpstreamFile, project: str) -> str | None:
-    """Where a file is without a SHA-256 that upstream names; ``None``: it names one."""
+    """The address of a file without a SHA-256 from upstream; ``None`` if upstream names one."""
     return None if file.sha256 is not None else file.other_hash or f"{UNHASHED}/{project}"
 
 
@@ -295,9 +295,9 @@ def merge(
     now: datetime,
     first_digests: Mapping[tuple[str, str], str] | None = None,
 ) -> FileChanges:
-    """What a new page changes: what was filled in stays as long as the bytes are the same.
+    """The changes made by a new page; facts that were filled in are kept while the bytes are the same.
 
-    ``first_digests``: by (address, filename), what was computed at first downloads.
+    ``first_digests``: the digests computed at first downloads, by (address, filename).
     """
     added: list[MirroredFile] = []
     changed: list[MirroredFile] = []
@@ -362,7 +362,7 @@ def _updated(before: MirroredFile, file: UpstreamFile, address: str | None, *, n
 
 
 def with_facts(file: MirroredFile, facts: FileFacts) -> MirroredFile:
-    """The file with what its server said filled into what is not known better."""
+    """The file, with its gaps filled by the facts that its server stated."""
     if facts.place != file.place:
         return file
     known_time = file.is_upload_time_first_seen and facts.last_modified is not None
@@ -395,6 +395,6 @@ def page_file(file: MirroredFile) -> PageFile:
 
 
 def unsized(files: Iterable[MirroredFile]) -> list[MirroredFile]:
-    """Files whose size is not known, newest version first: that is what most installers want."""
+    """Files of unknown size, newest version first: most installers want that one."""
     missing = [file for file in files if file.size_bytes is None]
     return sorted(missing, key=lambda file: version_order(version_in_filename(file.filename)), reverse=True)

@@ -1,12 +1,12 @@
-"""What the store allows to be uploaded: which index, which name, which file.
+"""Rules for uploads: into which index, under which name, and which file.
 
-Decisions on values that were read before; nothing is looked up here. Rights of the caller are decided in
+These are decisions on values read elsewhere; nothing is looked up here. Rights of the caller are decided in
 ``access``, soundness of the file in ``distributions``. Three rules of the design live here:
 
-* a promotion-only index accepts no upload, from nobody (rule 6);
+* a promotion-only index accepts no uploads from anybody (rule 6);
 * the first upload of a project claims its name for the whole store; claiming is a right of its own, and a
   name that upstream has needs an administrator (rule 5);
-* a filename is unique along a chain of indexes, a deleted one is never given again, and a release is closed
+* a filename is unique along a chain of indexes, a deleted one is never used again, and a release is closed
   by its first promotion (rule 1).
 """
 
@@ -35,13 +35,13 @@ class UploadLimits:
 
     file_bytes: int = 4 * GIBIBYTE
     project_bytes: int | None = None
-    """All files of a project that has no limit of its own; ``None``: as large as the disk."""
+    """Size of all files of a project without a limit of its own; ``None``: unlimited."""
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
 @dataclass(frozen=True)
 class FilenameState:
-    """What the store knows of a filename and its release before an upload."""
+    """The state of a filename and its release before an upload."""
 
     holders: Mapping[str, str]
     """Index of the chain that has a file of this name → its SHA-256."""
@@ -54,16 +54,16 @@ class FilenameState:
     closed_at: str | None
     """When the release was promoted for the first time."""
     other_spelling: str | None
-    """Version of a release that is equal but spelled otherwise (1.0 and 1.0.0)."""
+    """An equal version of a release that is spelled differently (1.0 and 1.0.0)."""
 
 
 def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity) -> Index:
-    """The index of that name, when it accepts uploads; who may upload there is not decided here.
+    """The index of that name, if it accepts uploads; rights to upload there are not decided here.
 
     The advice in an error names only indexes that the caller may read.
 
     Raises:
-        NotFound: there is no such index, or none that the caller may hear of.
+        NotFound: there is no such index, or the caller may not know of it.
         Forbidden: it is a mirror, or promotion-only: administrators are told the same.
     """
     index = indexes.get(name)
@@ -94,7 +94,7 @@ def readable_indexes(
 ) -> frozenset[str]:
     """Those of the indexes in which this caller may read a project: every answer is made of these alone.
 
-    ``project`` ``None``: the indexes that the caller may hear of, be it for some projects only.
+    ``project`` ``None``: the indexes that the caller may know of, even if only for some projects.
     """
     return frozenset(
         index.name
@@ -104,7 +104,7 @@ def readable_indexes(
 
 
 def reads_whole_page(index: Index, identity: Identity, project: str | None) -> bool:
-    """Whether a page of an index is there for this caller as it stands; ``None``: its list of projects.
+    """Whether this caller may see the page of a project in an index; ``None``: the list of projects.
 
     Through a private index, a token narrowed to other projects sees only what it sees elsewhere too.
     """
@@ -114,9 +114,9 @@ def reads_whole_page(index: Index, identity: Identity, project: str | None) -> b
 
 
 def not_here(error: NotFound, identity: Identity, indexes: Mapping[str, Index]) -> NotFound | Unauthorized:
-    """The error about something that is not there, or not for this caller: no answer tells which.
+    """The error about something that does not exist or is hidden from this caller: no answer tells which.
 
-    In a store with a private index strangers are asked who they are; where everything is public, there is no
+    In a store with a private index, strangers are asked to sign in; where everything is public, there is no
     reason to.
     """
     if identity.is_anonymous and any(index.is_private for index in indexes.values()):
@@ -125,7 +125,7 @@ def not_here(error: NotFound, identity: Identity, indexes: Mapping[str, Index]) 
 
 
 def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index], identity: Identity) -> str:
-    """Advice that names the indexes that accept uploads, those that lead to an index before all others."""
+    """Advice that names the indexes that accept uploads, those that lead to the given index first."""
     readable = readable_indexes(indexes, identity)
     accepting = [
         index.name for index in indexes.values() if index.mode == "uploads" and index.name in readable
@@ -138,7 +138,7 @@ def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index], ident
 def chain_of(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
     """The local indexes in which a filename of this index must not mean other bytes.
 
-    Those it shows, and those that show it: promotion and installation go along these.
+    These are the indexes it shows and the indexes that show it: promotion and installation follow them.
     """
     below = set(resolution_order(name, indexes))
     above = {other for other in indexes if name in resolution_order(other, indexes)}
@@ -158,13 +158,13 @@ def may_claim_name(
     Only an administrator may claim what upstream has, and names that mislead.
 
     Args:
-        identity: who claims.
+        identity: the caller.
         project: the name.
-        upstream_has: whether upstream has a project of that name; ``None``: it was not asked.
+        upstream_has: whether upstream has a project of that name; ``None`` if it was not asked.
         has_lookalike: whether another project known here has a name that looks alike.
 
     Raises:
-        Unauthorized, Forbidden: the caller lacks the right to claim, or may not claim this name.
+        Unauthorized, Forbidden: the caller lacks the right to claim names, or this one.
     """
     may_claim(identity, project)
     if identity.is_whole_admin:
@@ -190,13 +190,14 @@ def may_claim_name(
 def decide_filename(
     state: FilenameState, *, index: str, filename: str, project: str, version: str, sha256: str
 ) -> str | None:
-    """The index that shows the identical file already, or ``None``: the file is new here and may be stored.
+    """The index that already shows the identical file, or ``None`` if the file is new and may be stored.
 
-    The identical file in an index that builds on this one is not seen through this one: it is put here too.
+    An identical file in an index that builds on this one is not visible through this one, so it is added here
+    too.
 
     Raises:
         DistributionExists: the chain has a file of that name with other bytes.
-        Conflict: the name was retired, the release is closed, or its version is spelled otherwise here.
+        Conflict: the name was retired, the release is closed, or its version is spelled differently here.
     """
     if state.is_retired:
         raise Conflict(

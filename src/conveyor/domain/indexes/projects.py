@@ -1,7 +1,7 @@
-"""Projects as a whole: their status (PEP 792), and how large they are and may become.
+"""Projects as a whole: their status (PEP 792), their size and its limit.
 
-The words of a status and what they mean are those of the standard ("Project Status Markers"). Setting one is
-a decision of an administrator here; of a mirrored project upstream may have decided too.
+The words of a status and their meanings are those of the standard ("Project Status Markers"). Administrators
+set the status here; a mirrored project may also have one from upstream.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ STATUS_NAMES: tuple[StatusName, ...] = get_args(StatusName)
 
 @dataclass(frozen=True, slots=True)
 class ProjectStatus:
-    """The status of a project, and why it has it."""
+    """The status of a project, and its reason."""
 
     name: StatusName = "active"
     reason: str | None = None
-    """For people; ``None``: none was given."""
+    """For people; ``None`` if no reason was given."""
 
     @property
     def accepts_uploads(self) -> bool:
@@ -35,7 +35,7 @@ class ProjectStatus:
 
     @property
     def offers_files(self) -> bool:
-        """Whether what is there may be downloaded."""
+        """Whether existing files may be downloaded."""
         return self.name != "quarantined"
 
 
@@ -43,7 +43,7 @@ ACTIVE = ProjectStatus()
 
 
 def status_from(word: str | None, reason: str | None) -> ProjectStatus:
-    """The status that a row or an upstream names; ``None`` and a word of no standard: active."""
+    """The status that a row or an upstream names; active for ``None`` and for an unknown word."""
     known = (ProjectStatus(name, reason) for name in STATUS_NAMES if name == word)
     return next(known, ACTIVE)
 
@@ -78,20 +78,20 @@ def _is(status: ProjectStatus) -> str:
 
 @dataclass(frozen=True)
 class ProjectSize:
-    """How large a project is, and may become."""
+    """The size of a project and its limit."""
 
     stored_bytes: int
     limit_bytes: int | None
-    """Its own limit; ``None``: that of the store holds."""
+    """Its own limit; ``None``: the store's limit applies."""
 
 
 def check_project_size(
     size_bytes: int, project: ProjectSize, *, name: str, store_limit_bytes: int | None
 ) -> None:
-    """Raise TooLarge when a project with one more file is over its own limit, or else over the store's.
+    """Raise TooLarge if one more file takes a project over its own limit or, without one, over the store's.
 
-    ``name`` is the project's; ``store_limit_bytes`` is what the store allows every project (``None``: as much
-    as the disk has).
+    ``name`` is the project's; ``store_limit_bytes`` is what the store allows every project (``None``:
+    unlimited).
     """
     limit_bytes = store_limit_bytes if project.limit_bytes is None else project.limit_bytes
     if limit_bytes is not None and project.stored_bytes + size_bytes > limit_bytes:
@@ -128,14 +128,14 @@ class StatusOfProject(Record):
 class NewLimit(Record):
     """A limit to be given to a project."""
 
-    limit_bytes: Annotated[Count | None, "null: that of the store holds."]
+    limit_bytes: Annotated[Count | None, "null: the store's limit applies."]
 
 
 @dataclass(frozen=True)
 class SizeOfProject(Record):
-    """How large a project is, and may become; a limit can be set before the first file."""
+    """The size of a project and its limit, which can be set before the first file."""
 
     project: str
-    stored_bytes: Annotated[Count, "Of all its files."]
-    limit_bytes: Annotated[Count | None, "Its own limit; null: that of the store holds."]
+    stored_bytes: Annotated[Count, "Size of all its files."]
+    limit_bytes: Annotated[Count | None, "Its own limit; null: the store's limit applies."]
     is_known: Annotated[bool, "Whether the project is here, from upstream or claimed; else perhaps mistyped."]

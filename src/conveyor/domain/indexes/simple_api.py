@@ -1,11 +1,11 @@
 """Pages of the simple API as values, the choice of their form, and their rendering in JSON and HTML.
 
 JSON is version 1.4 (PEP 691, 700, 714, 740, 792); HTML stands still at 1.4 (PEP 833) and has every value
-escaped. Links are relative, so that a page is right behind any proxy prefix; an index name with a team prefix
-lies one folder deeper. Only those to provenance may not be (PEP 740, decision record 0011).
+escaped. Links are relative, so that a page works behind any proxy prefix; an index name with a team prefix
+lies one folder deeper. Only links to provenance must be absolute (PEP 740, decision record 0011).
 
-What a page does not say: ``dist-info-metadata`` in JSON. pip 22.3 to 23.1 break on it, which is why PEP 714
-renamed it; HTML carries the old attribute beside the new one.
+JSON pages omit ``dist-info-metadata``: pip 22.3 to 23.1 break on it, which is why PEP 714 renamed it; HTML
+has the old attribute beside the new one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ JSON: MediaType = "application/vnd.pypi.simple.v1+json"
 HTML: MediaType = "application/vnd.pypi.simple.v1+html"
 TEXT_HTML: MediaType = "text/html"
 MEDIA_TYPES: tuple[MediaType, ...] = (JSON, HTML, TEXT_HTML)
-"""What can be served, best first."""
+"""The forms that can be served, best first."""
 
 _SPELLINGS: dict[str, MediaType] = {
     JSON: JSON,
@@ -55,15 +55,15 @@ class PageFile:
     index: str
     """Name of the index that supplies it."""
     sha256: str | None
-    """``None`` of a mirrored file whose upstream names none, until its first download."""
+    """``None`` for a mirrored file whose upstream does not name it, until its first download."""
     version: str | None
-    """Canonical; ``None`` when the filename names none (an ``.exe`` of old times)."""
+    """Canonical; ``None`` if the filename has no version (an old ``.exe``)."""
     size_bytes: int | None
-    """PEP 700. ``None``: of a mirrored file, not known yet."""
+    """PEP 700; ``None`` for a mirrored file whose size is not known yet."""
     upload_time: str
     """PEP 700."""
     is_upload_time_first_seen: bool = False
-    """Whether upstream named none, so that the time is when the store first saw the file."""
+    """Whether upstream named no time, so that it is when the store first saw the file."""
     requires_python: str | None = None
     is_yanked: bool = False
     """PEP 592."""
@@ -71,11 +71,11 @@ class PageFile:
     has_metadata: bool = False
     """PEP 658, 714: whether ``….metadata`` answers."""
     metadata_sha256: str | None = None
-    """Its digest; ``None`` of a mirrored file whose metadata was not read yet."""
+    """Its digest; ``None`` for a mirrored file whose metadata has not been read yet."""
     has_provenance: bool = False
     """PEP 740: whether ``….provenance`` answers."""
     address: str | None = None
-    """Stands in the file's URL as long as it has no SHA-256, such as ``md5/HEX``."""
+    """Used in the file's URL while it has no SHA-256, such as ``md5/HEX``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +91,13 @@ class ProjectPage:
 
 
 def negotiate(accept: str | None, *, format_parameter: str | None = None) -> MediaType | None:
-    """The form of a page that a client prefers (PEP 691); ``None`` when it accepts none (406).
+    """The form of a page that a client prefers (PEP 691); ``None`` if it accepts no available form (406).
 
-    ``?format=`` goes before the header. Of several forms liked equally, the best one is chosen; a client that
-    takes anything (``*/*``, or says nothing) gets ``text/html``, for tools older than the JSON form.
+    ``?format=`` overrides the header. Of several forms preferred equally, the best one is chosen; a client
+    that     accepts anything (``*/*``, or no header) gets ``text/html``, for tools older than the JSON form.
     """
     if format_parameter is not None:
-        # A plus that was not percent-encoded arrives as a blank.
+        # A plus that was not percent-encoded arrives as a space.
         return _SPELLINGS.get(format_parameter.strip().replace(" ", "+").lower())
     ranges = _parse_accept(accept) if accept is not None and accept.strip() else {"*/*": 1.0}
     names_one = any(
@@ -110,7 +110,7 @@ def negotiate(accept: str | None, *, format_parameter: str | None = None) -> Med
 
 
 def _quality(media: MediaType, ranges: dict[str, float]) -> float:
-    """How much a form is liked: the most specific range that matches counts (RFC 9110, section 12.5.1)."""
+    """The preference for a form: the most specific range that matches counts (RFC 9110, section 12.5.1)."""
     named = [
         ranges[spelling] for spelling, known in _SPELLINGS.items() if known == media and spelling in ranges
     ]
@@ -121,7 +121,7 @@ def _quality(media: MediaType, ranges: dict[str, float]) -> float:
 
 
 def _parse_accept(accept: str) -> dict[str, float]:
-    """Media ranges with their q-values; parameters other than q are ignored, a q that is no number is 0."""
+    """Media ranges with their q-values; other parameters are ignored, a q that is not a number is 0."""
     ranges: dict[str, float] = {}
     for part in accept.split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
@@ -144,13 +144,13 @@ def _q_value(text: str) -> float:
 
 
 def accepts_encoding(accept_encoding: str, coding: str) -> bool:
-    """Whether a client takes a content coding such as ``zstd`` (RFC 9110, section 12.5.3)."""
+    """Whether a client accepts a content coding such as ``zstd`` (RFC 9110, section 12.5.3)."""
     codings = _parse_accept(accept_encoding)
     return codings.get(coding, codings.get("*", 0.0)) > 0.0
 
 
 def version_in_filename(filename: str) -> str | None:
-    """The canonical version that a filename names; ``None`` when it is no wheel or sdist by name.
+    """The canonical version in a filename; ``None`` if the name is not that of a wheel or sdist.
 
     Only the version is read: the tags of a wheel cost ten times as much, and a page may have thousands.
     """
@@ -260,7 +260,7 @@ def _file_html(file: PageFile, root: str, public_url: str) -> str:
 def render_list_json(projects: Sequence[str], *, serial: int) -> bytes:
     """The list of an index's projects in JSON.
 
-    Name by name: the encoder lets no other thread run while it is at work, and there may be 100,000.
+    Encoded name by name: the encoder blocks all other threads while it runs, and there may be 100,000 names.
     """
     meta = _to_json({"api-version": API_VERSION, "_last-serial": serial})
     listed = ",".join([f'{{"name":{_to_json(name)}}}' for name in projects])

@@ -1,7 +1,7 @@
-"""Withdrawals: files that new installations pass over (yanks, PEP 592), and files deleted for ever.
+"""Withdrawals: files that new installations pass over (yanks, PEP 592), and files deleted permanently.
 
-A yank is said of a file in an index and can be taken back. Where an index accepts uploads, it is for those to
-decide who may upload the project there; in a promotion-only index, for those who may promote it there.
+A yank applies to a file in an index and can be undone. In an index that accepts uploads, users who may upload
+the project there may yank it; in a promotion-only index, users who may promote it there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NewYank(Record):
-    """A yank to be made; what is null is not narrowed."""
+    """A yank to be made; a field that is null does not narrow it."""
 
     index: Annotated[IndexName | None, "Only in this index."] = None
     filename: Annotated[Annotated[str, Given(1000)] | None, "Only this file of the release."] = None
@@ -30,7 +30,7 @@ class NewYank(Record):
 
 @dataclass(frozen=True)
 class YankedFile(Record):
-    """A file in an index, which a yank was said of or taken back from."""
+    """A file in an index that was yanked, or whose yank was undone."""
 
     index: str
     filename: str
@@ -38,23 +38,23 @@ class YankedFile(Record):
 
 @dataclass(frozen=True)
 class Yank(Record):
-    """What is true of files of a release after they were yanked, or the yank was taken back."""
+    """The state of files of a release after they were yanked, or the yank was undone."""
 
     project: str
     version: str
     is_yanked: bool
     reason: str | None
     files: Annotated[
-        tuple[YankedFile, ...], "By filename, then index; those that were so before are among them."
+        tuple[YankedFile, ...], "By filename, then index; includes files that were in this state before."
     ]
 
 
 def may_yank(identity: Identity, index: Index, project: str) -> None:
-    """Allow yanking files of a project in an index, and taking that back.
+    """Allow yanking files of a project in an index, and undoing that.
 
     Raises:
         Unauthorized: the caller is anonymous.
-        Forbidden: the caller may not upload there or, of a promotion-only index, not promote into it.
+        Forbidden: the caller may not upload there or, for a promotion-only index, not promote into it.
     """
     if index.mode == "promotion-only":
         may_promote(identity, index.name, project)
@@ -64,7 +64,7 @@ def may_yank(identity: Identity, index: Index, project: str) -> None:
 
 @dataclass(frozen=True)
 class DeletedFile(Record):
-    """A distribution that was deleted; its filename is never given again."""
+    """A distribution that was deleted; its filename is never used again."""
 
     filename: str
     version: str
@@ -74,10 +74,10 @@ class DeletedFile(Record):
 
 @dataclass(frozen=True)
 class Deletion(Record):
-    """What was deleted of a project: files of one release, or of all."""
+    """The files deleted from a project: of one release, or of all."""
 
     project: str
     size_bytes: Annotated[
-        Count, Named("size"), "Bytes that garbage collection gives back, of those that nothing else holds."
+        Count, Named("size"), "Bytes that garbage collection will free, because no other file holds them."
     ]
     files: Annotated[tuple[DeletedFile, ...], "By version as text, then filename."]

@@ -1,9 +1,9 @@
 """Who may do what: identities, scopes and the rules that compare them.
 
 A rule returns nothing when it allows and raises when it does not: ``Unauthorized`` (401, with a challenge)
-when the caller is anonymous and might be allowed once known, ``Forbidden`` (403) when the caller is known and
-may not. What ``admin`` implies is decided here once; that nobody uploads into a promotion-only index or
-promotes past a gate is no right anybody could hold, so it is not decided here.
+when the caller is anonymous and might be allowed once known, ``Forbidden`` (403) when the caller is known but
+not allowed. What ``admin`` implies is decided here once. Uploading into a promotion-only index and promoting
+past a gate are not rights that anybody could hold, so they are not decided here.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 Scope = Literal["read", "upload", "claim", "promote", "run", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote", "run"})
-"""What a pipeline worker's token may do: not claim names, which is a decision of people."""
+"""Scopes of a pipeline worker's token; it cannot claim names, which people decide."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks, with what rights. ``indexes`` and ``projects`` narrow every right; ``None`` means all."""
+    """The caller and its rights. ``indexes`` and ``projects`` narrow every right; ``None`` means all."""
 
     name: str
     scopes: frozenset[Scope]
@@ -48,11 +48,11 @@ class Identity:
     worker: str | None = None
     """The registered worker this identity speaks for, if any."""
     user_scopes: frozenset[Scope] | None = field(default=None, compare=False)
-    """What the user of this token may do, to say which token would help; ``None``: no more than this."""
+    """Scopes of this token's user, to say which token would help; ``None``: no more than the token's."""
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether nobody said who they are."""
+        """Whether the caller sent no credentials."""
         return self.name == ""
 
     @property
@@ -62,7 +62,7 @@ class Identity:
 
     @property
     def is_whole_admin(self) -> bool:
-        """Whether it may change what reaches beyond every index and project."""
+        """Whether it may change things that are not limited to an index or project."""
         return self.is_admin and self.indexes is None and self.projects is None
 
     def could_have_scope(self, scope: Scope) -> bool:
@@ -71,7 +71,7 @@ class Identity:
         return "admin" in of_user or scope in of_user
 
     def has_scope(self, scope: Scope) -> bool:
-        """Whether the scope was given, by name or through ``admin``."""
+        """Whether the scope is held, by name or through ``admin``."""
         return self.is_admin or scope in self.scopes
 
 
@@ -79,10 +79,11 @@ ANONYMOUS = Identity(name="", scopes=frozenset({"read"}))
 
 
 def can_read(identity: Identity, index: str, *, is_private: bool, project: str | None = None) -> bool:
-    """Whether a project is there for this caller in an index; ``None``: whether some part of the index is.
+    """Whether this caller may see a project in an index; ``None``: any part of the index.
 
     A public index is readable by everybody, whatever the credentials: a token narrowed to another index must
-    not see less than nobody does. Asked by ``indexes.policy.readable_indexes`` alone, which all others ask.
+    not see less than an anonymous caller. Only ``indexes.policy.readable_indexes`` calls this; all others
+    call that.
     """
     if not is_private:
         return True
@@ -92,7 +93,7 @@ def can_read(identity: Identity, index: str, *, is_private: bool, project: str |
 
 
 def unknown_caller(action: str) -> Unauthorized:
-    """The error of a stranger who may be allowed to do it once known; ``action`` completes "to …"."""
+    """The error for an anonymous caller who may be allowed once known; ``action`` completes "to …"."""
     return Unauthorized(
         f"to {action}, say who you are",
         hint="send a token as password of the user __token__, or your user name and password",
@@ -100,20 +101,20 @@ def unknown_caller(action: str) -> Unauthorized:
 
 
 def reaches_index(identity: Identity, index: str) -> bool:
-    """Whether the rights of this caller, whichever they are, reach the index: a token may be narrowed."""
+    """Whether the rights of this caller, whatever they are, extend to the index: a token may be narrowed."""
     return _covers(identity.indexes, index)
 
 
 def must_have(identity: Identity, scope: Scope, *, index: str | None = None) -> None:
-    """Allow everybody who has the scope somewhere, or in this index; raises Unauthorized or Forbidden.
+    """Allow callers who have the scope somewhere, or in this index; raises Unauthorized or Forbidden.
 
-    What else it reaches is asked by the rules below.
+    The rules below check what else the scope reaches.
     """
     _may(identity, scope, index=index, project=None)
 
 
 def may_upload(identity: Identity, index: str | None = None, project: str | None = None) -> None:
-    """Allow uploading files or evidence; ``None`` asks for the right as such, whatever the index or project.
+    """Allow uploading files or evidence; ``None`` stands for any index or project.
 
     Raises:
         Unauthorized: the caller is anonymous.
@@ -135,7 +136,7 @@ def may_promote(identity: Identity, index: str, project: str) -> None:
 def may_administer(identity: Identity) -> None:
     """Allow changing users, tokens, workers, signers and indexes, and reading the audit log.
 
-    A token narrowed to indexes or projects never administers: what it would change reaches beyond them.
+    A token narrowed to indexes or projects never administers: its changes would reach beyond them.
     """
     _may(identity, "admin", index=None, project=None)
     if not identity.is_whole_admin:
@@ -147,7 +148,7 @@ def may_administer(identity: Identity) -> None:
 
 
 def must_be_known(identity: Identity, action: str) -> None:
-    """Allow everybody who said who they are and may read; ``action`` completes "to … say who you are"."""
+    """Allow known callers who may read; ``action`` completes "to …, say who you are"."""
     _known(identity, action)
     if not identity.has_scope("read"):
         raise _lacking(identity, "read", None)
@@ -167,7 +168,7 @@ def check_scopes(names: Iterable[str]) -> None:
 
 
 def narrowed(token_scopes: frozenset[Scope], user_scopes: frozenset[Scope]) -> frozenset[Scope]:
-    """What a token may do now: never more than its user, whose rights may have shrunk since it was made."""
+    """The current scopes of a token: never more than its user's, whose rights may have shrunk since."""
     return token_scopes if "admin" in user_scopes else token_scopes & user_scopes
 
 
@@ -188,10 +189,10 @@ def _may(identity: Identity, scope: Scope, *, index: str | None, project: str | 
 
 
 def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden:
-    """The refusal, with the command that helps; what a new token or user may do, the old one may, too.
+    """The refusal, with the command that helps; the new token or user can do all that the old one can.
 
-    Administrators had better claim a name themselves than give away the right, and nobody is made an
-    administrator for one question. The scopes of a user never change, so where the user lacks the scope no
+    Administrators should claim a name themselves rather than grant the right, and nobody is made an
+    administrator     for one request. The scopes of a user never change, so if the user lacks the scope, no
     token of that user helps.
     """
     name = identity.name
@@ -213,10 +214,10 @@ def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden
 def _command_for_token(
     identity: Identity, *, scope: Scope | None = None, index: str | None = None, project: str | None = None
 ) -> str:
-    """What makes a token that may do and reach what the present one does, and one thing more."""
+    """The command that makes a token with all rights of the present one and one more."""
     words = [f"conveyor store token create --user {identity.name}"]
     scopes = _scopes(identity, scope)
-    if set(scopes) != (identity.user_scopes or set()):  # else all that the user may do, as by default
+    if set(scopes) != (identity.user_scopes or set()):  # else all scopes of the user, as by default
         words += _options("scope", scopes)
     if identity.indexes is not None:
         words += _options("index", sorted(identity.indexes | ({index} if index else set())))
@@ -256,8 +257,9 @@ def check_user_name(name: str) -> None:
     """Accept the name of a user or a worker, such as ``ada`` or ``worker-1``.
 
     Raises:
-        InvalidName: it holds other characters than lower case letters, digits and ``. _ @ -``, begins or ends
-            with none of the first two, or is too long. A colon would end the name in basic authentication.
+        InvalidName: it has characters other than lower case letters, digits and ``. _ @ -``, does not begin
+            and end             with a letter or digit, or is too long. A colon would end the name in basic
+            authentication.
     """
     if not _USER_NAME.fullmatch(name):
         raise InvalidName(
@@ -273,7 +275,7 @@ _USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
 
 
 ScopeWord = Annotated[str, Given(), Described(words=SCOPES)]
-"""The word for a scope as a caller gives it; ``check_scopes`` tells whether it is one."""
+"""The word for a scope from a caller; ``check_scopes`` checks it."""
 
 
 @dataclass(frozen=True)
@@ -282,22 +284,22 @@ class NewToken(Record):
 
     user: Annotated[ShortText, "Whose token it is."]
     scopes: Annotated[
-        tuple[ScopeWord, ...] | None, "What it may do; without: all that its user may.", Option("scope")
+        tuple[ScopeWord, ...] | None, "What it may do; by default, all that its user may.", Option("scope")
     ] = None
     indexes: Annotated[tuple[Text, ...] | None, "Only in these indexes.", Option("index")] = None
     projects: Annotated[tuple[Text, ...] | None, "Only for these projects.", Option("project")] = None
     expires_at: Annotated[
-        Moment | None, "When it ends, such as 2030-12-31T00:00:00Z.", Option("expires-at", "TIME")
+        Moment | None, "When it expires, such as 2030-12-31T00:00:00Z.", Option("expires-at", "TIME")
     ] = None
     description: Annotated[Annotated[str, Given(1000)] | None, "What it is for."] = None
 
 
 @dataclass(frozen=True)
 class IssuedToken(Record):
-    """A token that was just made; nobody can read it again."""
+    """A token that was just made; it cannot be read again."""
 
     id: Count
-    secret: Annotated[str, Named("token"), "What its user sends."] = field(repr=False)
+    secret: Annotated[str, Named("token"), "The text that its user sends."] = field(repr=False)
 
 
 def _state(token: Token) -> str:
@@ -307,7 +309,7 @@ def _state(token: Token) -> str:
 
 
 def _reach(token: Token) -> str:
-    """Which indexes and projects it is narrowed to. An empty list opens nothing."""
+    """The indexes and projects it is narrowed to. An empty list allows nothing."""
     narrowings = {"index": token.indexes, "project": token.projects}
     listed = (
         f"{noun} {','.join(names) or 'none'}" for noun, names in narrowings.items() if names is not None
@@ -321,7 +323,7 @@ class Token(Record):
 
     id: Count
     user: Annotated[str, "Whose token it is."]
-    scopes: Annotated[tuple[Scope, ...], "What it may do; never more than its user."]
+    scopes: Annotated[tuple[Scope, ...], "What it may do; never more than its user may."]
     indexes: Annotated[tuple[str, ...] | None, "Only in these; null: in all.", Column("ONLY FOR", _reach)]
     projects: Annotated[tuple[str, ...] | None, "Only for these; null: for all.", NO_COLUMN]
     expires_at: Annotated[Moment | None, "null: when it is revoked.", Column("STATE", _state)]

@@ -1,8 +1,8 @@
-"""Keys and signatures: SSH keys of people, Ed25519 keys of workers, and whom a signature claims to be from.
+"""Keys and signatures: SSH keys of people, Ed25519 keys of workers, and the claimed signer of a signature.
 
 Only the form is read here. Whether an SSH signature is genuine is decided by ``ssh-keygen`` in
 ``operations.store.signatures``. An Ed25519 key in PEM has one form only: twelve fixed bytes, then the key.
-Reading it here keeps the decision which keys count out of the libraries that compute with them.
+Reading it here keeps the decision on which keys count out of the libraries that compute with them.
 
 Sources: OpenSSH's PROTOCOL.sshsig and "ALLOWED SIGNERS" in ssh-keygen(1); RFC 8410 (Ed25519 in PEM).
 """
@@ -21,7 +21,7 @@ from conveyor.domain.words.records import NO_COLUMN, Column, Given, Option, Reco
 from conveyor.errors import InvalidInput
 
 GIT_NAMESPACE = "git"
-"""What git signs in; a signature made for another purpose (``promotion``, ``file``) is none here."""
+"""Namespace in which git signs; a signature made for another purpose (``promotion``, ``file``) is invalid."""
 
 KEY_TYPES = frozenset(
     {
@@ -34,7 +34,7 @@ KEY_TYPES = frozenset(
         "ssh-rsa",
     }
 )
-"""Plain keys. Certificates are refused: whom they stand for is decided elsewhere than in this store."""
+"""Plain keys. Certificates are refused: this store does not decide whom they stand for."""
 MIN_RSA_BITS = 2048
 
 BEGIN, END = b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----"
@@ -50,7 +50,7 @@ def parse_signature(armoured: bytes) -> tuple[str, str]:
     lines = armoured.decode("ascii", errors="replace").splitlines()
     try:
         key, namespace = _signature_fields(base64.b64decode("".join(lines[1:-1]), validate=True))
-    except ValueError as error:  # what is no base64, too
+    except ValueError as error:  # also for text that is not base64
         raise InvalidInput(f"the SSH signature cannot be read ({error})") from error
     return _key_text(key), namespace.decode(errors="replace")
 
@@ -90,7 +90,7 @@ def check_principal(principal: str) -> None:
     and a space or quote begins another field; none of them may be in a name.
 
     Raises:
-        InvalidInput: it holds other characters than letters, digits and ``. _ + @ -``, or is too long.
+        InvalidInput: it has characters other than letters, digits and ``. _ + @ -``, or is too long.
     """
     if not _PRINCIPAL.fullmatch(principal):
         raise InvalidInput(
@@ -105,7 +105,7 @@ def allowed_signers_line(principal: str, public_key: str) -> str:
 
 
 def _signature_fields(blob: bytes) -> tuple[bytes, bytes]:
-    """(public key, namespace) of a signature in wire form; ValueError when it is of another form."""
+    """(public key, namespace) of a signature in wire form; raises ValueError for any other form."""
     if not blob.startswith(b"SSHSIG") or int.from_bytes(blob[6:10], "big") != 1:
         raise ValueError("it does not begin as version 1 does")
     key, rest = _string(blob[10:])
@@ -121,7 +121,7 @@ def _signature_fields(blob: bytes) -> tuple[bytes, bytes]:
 
 
 def _key_text(blob: bytes) -> str:
-    """Key type and base64 of a public key in wire form; InvalidInput when its type does not count."""
+    """Key type and base64 of a public key in wire form; raises InvalidInput if its type does not count."""
     try:
         key_type, rest = _string(blob)
     except ValueError as error:
@@ -188,7 +188,7 @@ def write_public_key(raw: bytes) -> str:
 
 
 def key_id(raw: bytes) -> str:
-    """SHA-256 of the raw public key, in hexadecimal: what an envelope's ``keyid`` says."""
+    """SHA-256 of the raw public key, in hexadecimal: an envelope's ``keyid``."""
     return hashlib.sha256(raw).hexdigest()
 
 
@@ -215,11 +215,11 @@ def _fingerprint_of(signer: Signer) -> str:
 class NewSigner(Record):
     """A person's public SSH key to be registered."""
 
-    principal: Annotated[ShortText, "Whose key it is, such as an e-mail address."]
+    principal: Annotated[ShortText, "The owner of the key, such as an e-mail address."]
     public_key: Annotated[str, Given(16_384), "A line of a .pub file."]
-    role: Annotated[Role, "What their signatures are worth."] = "qa"
+    role: Annotated[Role, "Role of the signatures."] = "qa"
     valid_until: Annotated[
-        Moment | None, "When it ends, such as 2030-12-31T00:00:00Z.", Option("valid-until", "TIME")
+        Moment | None, "When it expires, such as 2030-12-31T00:00:00Z.", Option("valid-until", "TIME")
     ] = None
 
 
@@ -246,7 +246,7 @@ class NewWorker(Record):
 
 @dataclass(frozen=True)
 class IssuedWorker(Record):
-    """What a new worker needs to know; its token is shown this once."""
+    """The credentials of a new worker; its token is shown only this once."""
 
     token: str = field(repr=False)
     key_id: str

@@ -1,9 +1,9 @@
-"""Passwords: which are accepted, what a client's bytes mean, and how long a wrong one makes others wait.
+"""Passwords: accepted ones, the meaning of a client's bytes, and the delay that wrong ones cause.
 
 Checking a password takes a tenth of a second and 64 MiB on purpose, so strangers who send wrong ones must not
-be able to buy much of it. After a few wrong passwords for a user, or from an address, the next one is checked
-only after a delay, which doubles with every further wrong one up to a limit. Only checks are delayed: a
-password that is known to be right needs none, so nobody can lock its owner out.
+be able to use up much of either. After a few wrong passwords for a user, or from an address, the next one is
+checked only after a delay, which doubles with every further wrong one up to a limit. Only checks are delayed:
+a password known to be right needs no check, so nobody can lock its owner out.
 
 The rules take the time as an argument, in seconds of any clock that only goes forward.
 """
@@ -34,8 +34,8 @@ def check_password(password: str) -> None:
     """Accept a new password.
 
     Raises:
-        InvalidInput: it is too short or too long, or holds characters that nobody can type or that are not
-            text: a line break that came along unseen would lock its owner out.
+        InvalidInput: it is too short or too long, or has characters that cannot be typed or are not text: a
+            line break             included unnoticed would lock its owner out.
     """
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise InvalidInput(
@@ -50,11 +50,11 @@ def _holds_controls(text: str) -> bool:
 
 
 def readings(credentials: bytes) -> tuple[str, ...]:
-    """The texts that the bytes of basic authentication may stand for, the likelier first; one or two.
+    """The texts that the bytes of basic authentication may stand for, one or two, the likelier first.
 
     uv and pip encode them in UTF-8, twine, poetry and flit in Latin-1 (RFC 7617 leaves it open). ASCII is the
-    same in both, most of Latin-1 is not UTF-8, and where UTF-8 reads as control characters no password can be
-    meant: nearly always one reading is left.
+    same in both, most of Latin-1 is not UTF-8, and a reading with control characters cannot be a
+    password: nearly always only one reading is left.
     """
     in_latin_1 = credentials.decode("latin-1")
     try:
@@ -74,7 +74,7 @@ class Patience:
     most_seconds: float
 
     def delay_seconds(self, wrong: int) -> float:
-        """How long after the newest of so many wrong passwords nothing more is checked."""
+        """The delay after the newest of so many wrong passwords, during which nothing is checked."""
         beyond = wrong - self.free
         return 0.0 if beyond < 0 else min(self.most_seconds, 2.0 ** min(beyond, 30))
 
@@ -84,9 +84,9 @@ WITH_USERS = Patience(free=3, most_seconds=30.0)
 WITH_ADDRESSES = Patience(free=10, most_seconds=120.0)
 """A whole office may have one address."""
 FORGIVEN_AFTER_SECONDS = 900.0
-"""When nothing wrong came for so long, the count begins anew."""
+"""After this long without a wrong password, the count restarts."""
 MOST_COUNTED = 4096
-"""Users or addresses; the one whose newest wrong password is the oldest is forgotten first."""
+"""Most users or addresses; the one whose newest wrong password is oldest is forgotten first."""
 
 
 class WrongPasswords:
@@ -97,7 +97,7 @@ class WrongPasswords:
         self._counted: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def wait_seconds(self, key: str, now: float) -> float:
-        """For how long nothing is checked for this key; 0: it may be checked now."""
+        """How long until a password may be checked for this key; 0: now."""
         wrong, at = self._counted.get(key, (0, now))
         return max(0.0, at + self._patience.delay_seconds(wrong) - now)
 
@@ -109,24 +109,24 @@ class WrongPasswords:
             self._counted.popitem(last=False)
 
     def forgive(self, key: str) -> None:
-        """Begin anew for this key: the right password came."""
+        """Restart the count for this key, after the right password."""
         self._counted.pop(key, None)
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """The addresses and networks of a list with commas; raises ValueError for one that cannot be read."""
+    """The addresses and networks in a list with commas; raises ValueError if one cannot be read."""
     return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
 def client_address(peer: str, forwarded_for: Sequence[str], trusted: Iterable[Network]) -> str:
-    """The address that a request came from, as wrong passwords are counted by.
+    """The address that a request came from, by which wrong passwords are counted.
 
-    The header ``X-Forwarded-For`` is written by anybody, so it counts only as far as proxies that are trusted
-    wrote it: from its end on, the first address that is not one of theirs. Of IPv6 the network of 64 bits
-    counts: whoever has one address of it has all of them.
+    Anybody can write the header ``X-Forwarded-For``, so only the part written by trusted proxies counts: from
+    its     end, the first address that is not one of theirs. For IPv6 the 64-bit network counts: a client
+    with one     address of it has all of them.
 
     Args:
-        peer: who opened the connection.
+        peer: the address that opened the connection.
         forwarded_for: the values of ``X-Forwarded-For``, in order.
         trusted: networks of the proxies.
     """
@@ -135,7 +135,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Iterable[Ne
     address = _address(peer)
     while named and address is not None and any(address in network for network in within):
         further = _address(named.pop())
-        if further is None:  # not an address: nothing before it is to be trusted either
+        if further is None:  # not an address: nothing before it can be trusted either
             break
         address = further
     if address is None:
@@ -158,7 +158,7 @@ Password = Annotated[
     str,
     Given(MAX_PASSWORD_LENGTH),
     Described(
-        pattern=r"^[^\u0000-\u001f\u007f-\u009f]+$",  # no control characters
+        pattern=r"^[^\u0000-\u001f\u007f-\u009f]+$",  # without control characters
         shortest=MIN_PASSWORD_LENGTH,
         longest=MAX_PASSWORD_LENGTH,
     ),
@@ -171,7 +171,7 @@ class NewUser(Record):
     """A user to be made."""
 
     name: UserName
-    password: Annotated[Password | None, "null: it can only use tokens."] = field(
+    password: Annotated[Password | None, "null: the user can only use tokens."] = field(
         default=None, repr=False, kw_only=True
     )
     scopes: Annotated[tuple[ScopeWord, ...], "What it may do; without: read.", Option("scope")] = ("read",)
@@ -190,12 +190,12 @@ class NewPassword(Record):
     """A new password of a user."""
 
     password: Password = field(repr=False)
-    revoke_tokens: Annotated[bool, "Whether to revoke all tokens of the user too."] = False
+    revoke_tokens: Annotated[bool, "Whether to revoke all tokens of the user as well."] = False
 
 
 @dataclass(frozen=True)
 class PasswordChange(Record):
-    """What a new password means for the user's tokens."""
+    """The effect of a new password on the user's tokens."""
 
-    working_tokens: Annotated[Count, "How many go on working."]
-    revoked_tokens: Annotated[Count, "How many worked until now."]
+    working_tokens: Annotated[Count, "How many tokens still work."]
+    revoked_tokens: Annotated[Count, "How many tokens worked until now."]

@@ -4,8 +4,8 @@ Facts travel as an in-toto Statement v1 inside a DSSE envelope, signed by a work
 subject is the distribution, by its SHA-256; the predicate type says which kind of fact it is. A QA
 signature is the exception: its envelope is the raw git tag object, signed with SSH (``tags``).
 
-In this room: how statements and envelopes are written and read, and the facts of each kind as values. Whose
-signature is genuine is decided in ``operations.releases.evidence``, what the facts are worth in ``gates``.
+In this room: how statements and envelopes are written and read, and the facts of each kind as values.
+Signatures are verified in ``operations.releases.evidence``, and facts are judged in ``gates``.
 
 Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.
 """
@@ -55,7 +55,7 @@ _FOUR = "[A-Za-z0-9+/]{4}"
 
 
 def _decoded(text: str) -> bytes:
-    """Standard or URL-safe alphabet; the DSSE protocol lets a signer choose either."""
+    """Standard or URL-safe alphabet: the DSSE protocol allows both."""
     return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
 
 
@@ -99,10 +99,10 @@ class Evidence(Record):
 
 @dataclass(frozen=True)
 class NewTag(Record):
-    """The object of a signed git tag, handed in."""
+    """The object of a signed git tag, as submitted."""
 
     project: ProjectName
-    tag_object: Annotated[Base64, "In base64."]
+    tag_object: Annotated[Base64, "The tag object, in base64."]
 
     @property
     def content(self) -> bytes:
@@ -112,15 +112,15 @@ class NewTag(Record):
 
 @dataclass(frozen=True)
 class TakenTag(Record):
-    """A tag that was taken in."""
+    """A tag that was accepted."""
 
     version: str
-    principal: Annotated[str, "Whose signature it bears."]
+    principal: Annotated[str, "The principal of its signature."]
 
 
 @dataclass(frozen=True)
 class TakenEvidence(Record):
-    """Evidence that was taken in."""
+    """Evidence that was accepted."""
 
     id: Count
 
@@ -146,7 +146,7 @@ class DsseEnvelope(Record):
 
 @dataclass(frozen=True)
 class WorkerStatement:
-    """What a worker says of one distribution."""
+    """A worker's statement about one distribution."""
 
     kind: EvidenceKind
     filename: str
@@ -165,7 +165,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class FactsOfBuild:
-    """Which commit a distribution was built from."""
+    """The commit that a distribution was built from."""
 
     project: str
     version: str
@@ -184,7 +184,7 @@ class FactsOfBuild:
 
 @dataclass(frozen=True)
 class FactsOfTests:
-    """What the tests of one installed distribution gave, in one environment."""
+    """The test results of one installed distribution, in one environment."""
 
     project: str
     version: str
@@ -195,7 +195,7 @@ class FactsOfTests:
     errors: int
     skipped: int
     modules_checked: int
-    """Modules of the project that the tests imported; with none of them the tests prove nothing."""
+    """Modules of the project that the tests imported; if empty, the tests prove nothing."""
     outside: tuple[str, ...]
     """Imported modules of the project that did not come from the installed distribution."""
     python: str
@@ -208,12 +208,12 @@ class FactsOfTests:
 
 
 def environment_of(*, index: str, python: str, platform: str) -> tuple[str, str, str]:
-    """What names the environment of a test: (index, Python without its patch number, platform)."""
+    """The environment of a test: (index, Python without its patch number, platform)."""
     return (index, ".".join(python.split(".")[:2]), platform)
 
 
 def statement(kind: EvidenceKind, *, filename: str, sha256: str, predicate: dict[str, Any]) -> bytes:
-    """The canonical bytes of an in-toto Statement about one distribution; what gets signed."""
+    """The canonical bytes, to be signed, of an in-toto Statement about one distribution."""
     predicate_type = next(name for name, known in PREDICATE_TYPES.items() if known == kind)
     body = {
         "_type": STATEMENT_TYPE,
@@ -228,7 +228,7 @@ def read_envelope(text: bytes) -> Envelope:
     """The envelope in ``text``.
 
     Raises:
-        InvalidInput: it is no DSSE envelope around an in-toto statement; names every fault.
+        InvalidInput: it is not a DSSE envelope around an in-toto statement; names every fault.
     """
     read = read_record(DsseEnvelope, read_json(text, what="the envelope"), what="the envelope")
     return Envelope(_decoded(read.payload), tuple((one.keyid, _decoded(one.sig)) for one in read.signatures))
@@ -237,8 +237,9 @@ def read_envelope(text: bytes) -> Envelope:
 def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
     """The envelope with the one signature of that key, in the one spelling in which evidence is kept.
 
-    Blanks, foreign signatures and unknown fields are covered by no signature. Kept with them, an old
-    statement could be handed in again in another spelling, and an old success come after a newer failure.
+    The signature does not cover spaces, other signatures and unknown fields. If they were kept, an old
+    statement     could be submitted again in another spelling, so that an old success would follow a newer
+    failure.
     """
     signature = dict(envelope.signatures)[key_id]
     body = {
@@ -253,7 +254,7 @@ def read_statement(payload: bytes) -> WorkerStatement:
     """The statement in an envelope's payload, its predicate checked for its kind.
 
     Raises:
-        InvalidInput: it is no statement of ours about one distribution; names every fault.
+        InvalidInput: it is not a statement of ours about one distribution; names every fault.
     """
     body = read_json_object(payload, what="the statement")
     fields = Fields(body, what="the statement")
@@ -333,7 +334,7 @@ def _tests(fields: Fields) -> FactsOfTests:
 
 
 def _check_equivalence(fields: Fields) -> None:
-    """Note what is wrong with an equivalence predicate. People read its facts; no gate asks for them."""
+    """Note the faults of an equivalence predicate. People read its facts; gates do not use them."""
     for name in ("project", "version", "rc_version"):
         fields.text(name)
     for name in ("rc_sha256", "derived_sha256", "rebuilt_sha256"):

@@ -31,13 +31,13 @@ class Results:
     """The test results of one distribution."""
 
     newest: Mapping[TestedEnvironment, FactsOfTests]
-    """The result that counts in each environment, in the order in which environments were first heard of."""
+    """The result that counts in each environment, in the order in which environments first appeared."""
     ignored_signers: frozenset[str]
-    """Who signed results that do not count."""
+    """Signers of results that do not count."""
 
     @property
     def failing(self) -> tuple[FactsOfTests, ...]:
-        """The results that count and are not good enough."""
+        """The results that count but are not good enough."""
         return tuple(facts for facts in self.newest.values() if faults_of(facts))
 
     @property
@@ -76,7 +76,7 @@ def _counting(one: Evidence, read: Callable[[dict[str, Any]], Facts]) -> Facts |
 
 
 def faults_of(facts: FactsOfTests) -> tuple[str, ...]:
-    """Why a result is not good enough, each fault once; empty when it is."""
+    """The faults of a result that is not good enough, each once; empty if it is good."""
     faults = []
     if facts.failed or facts.errors:
         faults.append(f"{facts.failed} tests failed and {facts.errors} broke")

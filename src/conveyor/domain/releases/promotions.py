@@ -1,18 +1,17 @@
-"""Promotions: which way a release goes from one index to another, and which gates stand on that way.
+"""Promotions: the way of a release from one index to another, and the gates on that way.
 
 A release moves down a chain of bases: ``unstable`` shows ``testing``, which shows ``stable``; so what could
 be installed through an index before a promotion can be installed through it afterwards.
 
 **Skipping a station is judged by every station.** Asked to go from ``unstable`` straight to ``stable``, a
 release is judged by the gates of every index that lies between, then by those of the target, each gate once.
-It arrives only if it could have gone step by step, so there is nothing to gain by skipping, and nobody is
-sent to the store twice for what one answer can say. Refusing instead would hide, behind a complaint about
-the way, what the release still lacks.
+It arrives only if it could have gone step by step, so skipping gains nothing, and one answer names everything
+that is missing. A refusal because of the way would hide what the release still lacks.
 
 **Which index follows which is read from the bases** (decision 0024): the nearest local base follows. An index
 of a team is followed by indexes of that team; where it has none of these, an index that accepts uploads may
-lead out of the team, and one that takes promotions ends the way. A pipeline run goes this way and no other;
-people may promote into any base.
+lead out of the team, and one that accepts only promotions ends the way. A pipeline run goes this way and no
+other; people may promote into any base.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SEE_INDEXES = "see conveyor store index list"
 
 @dataclass(frozen=True)
 class NewPromotion(Record):
-    """A promotion that is asked for."""
+    """A request for a promotion."""
 
     project: ProjectName
     version: VersionNumber
@@ -51,7 +50,7 @@ class NewPromotion(Record):
 
 @dataclass(frozen=True)
 class Promotion(Record):
-    """A release that is in the target now, and what the gates said."""
+    """A release that is now in the target, and the verdicts of the gates."""
 
     project: str
     version: str
@@ -65,7 +64,7 @@ class Promotion(Record):
 
 @dataclass(frozen=True)
 class Judgement(Record):
-    """What the gates on the way of a release to an index say now."""
+    """The current verdicts of the gates on the way of a release to an index."""
 
     project: str
     version: str
@@ -75,9 +74,9 @@ class Judgement(Record):
 
 @dataclass(frozen=True)
 class RunWay(Record):
-    """The way that a pipeline run carries a release."""
+    """The way that a pipeline run takes with a release."""
 
-    indexes: Annotated[tuple[str, ...], "From where it enters to the last."]
+    indexes: Annotated[tuple[str, ...], "From its entry to the last."]
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
 def choose_source(
     present: Collection[str], target: str, *, wanted: str | None, indexes: Mapping[str, Index]
 ) -> str | None:
-    """The index that a release is to leave; ``None`` when it is in the target already and nowhere before it.
+    """The index that a release is to leave; ``None`` if it is in the target already and nowhere before it.
 
     ``present`` are the indexes the release is in, ``wanted`` the one that the caller named, if any.
 
@@ -183,7 +182,7 @@ def _stations(source: str, target: str, indexes: Mapping[str, Index]) -> tuple[s
         for name in below
         if name != source and indexes[name].kind == "local" and target in _reach(name, indexes)
     ]
-    # What lies farther from the target reaches more of the others: that puts the stations in their order.
+    # An index farther from the target reaches more of the others, which gives the order of the stations.
     return tuple(sorted(between, key=lambda name: (-len(_reach(name, indexes) & set(between)), name)))
 
 
@@ -203,7 +202,7 @@ def _reach(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
 def successors(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
     """The indexes that follow one on the way of a release, nearest first.
 
-    None at the end of the way, several at a fork. A base that is reached through another one does not follow
+    Empty at the end of the way, several at a fork. A base that is reached through another one does not follow
     here, and a mirror never does.
     """
     index = indexes[name]
@@ -218,7 +217,7 @@ def successors(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
 
 
 def next_station(current: str, indexes: Mapping[str, Index]) -> str:
-    """Where a release in ``current`` goes next; at the end of the way: where it is.
+    """The next index of a release in ``current``; ``current`` itself at the end of the way.
 
     Raises:
         Conflict: several indexes follow.
@@ -233,7 +232,7 @@ def next_station(current: str, indexes: Mapping[str, Index]) -> str:
 def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Index]) -> tuple[str, ...]:
     """The indexes that a pipeline run may carry a release through, from the one that it enters to the last.
 
-    ``entry`` names where it enters; ``None``: the one where this caller's runs can enter, if there is only
+    ``entry`` names the first index; ``None``: the one that this caller's runs can enter, if there is only
     one. At least two indexes. The list of indexes tells the bases of each index that the caller reads; so
     errors name them too.
 
@@ -263,9 +262,9 @@ def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Inde
 
 
 def entry_to_name(index: str, identity: Identity, indexes: Mapping[str, Index]) -> str | None:
-    """What a run has to be told, to carry a release that is in ``index``; ``None``: nothing.
+    """The entry to name to a run that carries a release in ``index``; ``None`` if none need be named.
 
-    That is the nearest index where it can enter; nothing where there is one choice, or no way leads there.
+    That is the nearest index where it can enter; ``None`` if there is only one choice, or no way leads there.
     """
     choices = _entries(identity, indexes)
     leading = [name for name in choices if index in _way_from(name, indexes)]
@@ -286,7 +285,7 @@ def _entries(identity: Identity, indexes: Mapping[str, Index]) -> list[str]:
 
 
 def _fault_of_way(entry: str, indexes: Mapping[str, Index]) -> str | None:
-    """Why no run can enter there; ``None``: one can."""
+    """The reason why runs cannot enter there; ``None`` if they can."""
     index = indexes[entry]
     if index.kind == "mirror":
         return "it is a mirror and holds no files of this store"

@@ -1,4 +1,4 @@
-"""Where releases stand: which a project has, in which index each is, its files and what is known of it."""
+"""The releases of a project: the indexes that hold each, its files and the evidence on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ReleaseSummary(Record):
 
     version: str
     indexes: tuple[str, ...]
-    file_count: Annotated[Count, Named("files"), "How many it has, in all of these indexes."]
+    file_count: Annotated[Count, Named("files"), "Number of its files, in all of these indexes."]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Release(Record):
 
     project: str
     version: str
-    index: Annotated[str, "Where it is; of several indexes, the one that the others lead to."]
+    index: Annotated[str, "Its index; of several, the one that the others lead to."]
     indexes: tuple[str, ...]
     is_closed: Annotated[bool, "Whether no further file may join it."]
     files: Annotated[tuple[ReleaseFile, ...], "Each file once."]

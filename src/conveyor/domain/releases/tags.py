@@ -1,11 +1,11 @@
-"""Git tags: which version a tag names, and what a signed tag object says.
+"""Git tags: the version that a tag names, and the contents of a signed tag object.
 
 A tag object is read strictly here: the four headers of git in their order, each once, and one SSH signature
-at the very end. git itself is more lenient (it verifies whatever stands before the *last* line that begins a
+at the very end. git itself is more lenient (it verifies everything before the *last* line that begins a
 signature), and each leniency would let two readers see two different tags in one object.
 
 Whether the signature is genuine is decided by ``ssh-keygen`` in ``operations.store.signatures``; nothing in
-this room is proof of anything.
+this module proves anything.
 
 Source: git's ``gitformat-signature``.
 """
@@ -29,11 +29,11 @@ _HEADERS = ("object", "type", "tag", "tagger")
 
 
 def version_of_tag(tag: str) -> Version:
-    """The version that ``v1.2.1`` or ``1.2.1`` names; which of them are releases, ``project.versions`` says.
+    """The version that ``v1.2.1`` or ``1.2.1`` names; ``project.versions`` decides which are releases.
 
     Raises:
-        InvalidVersion: it is no version, or not in canonical form: ``v1.0.0-rc1`` would name the version that
-            ``v1.0.0rc1`` names, and one release would have two tags.
+        InvalidVersion: it is not a version, or not in canonical form: ``v1.0.0-rc1`` would name the version
+            that             ``v1.0.0rc1`` names, and one release would have two tags.
     """
     text = tag.removeprefix("v")
     try:
@@ -65,9 +65,9 @@ class SignedTag:
     signature: bytes
     """The armoured signature."""
     public_key: str
-    """Key type and base64: the key that the signature says it is from."""
+    """Key type and base64 of the key that the signature claims to be from."""
     object_id: str
-    """The tag object's own id, of the same hash as the commit's."""
+    """The tag object's own id, with the same hash as the commit's."""
 
     @property
     def version(self) -> str:
@@ -79,9 +79,9 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     """The signed tag in the bytes of ``git cat-file tag NAME``.
 
     Raises:
-        InvalidInput: it is no tag object, tags no commit, or carries no well-formed SSH signature for git;
-            names every fault that can be told.
-        InvalidVersion: the tag's name is no canonical version, with or without a ``v`` before it.
+        InvalidInput: it is not a tag object, does not tag a commit, or lacks a well-formed SSH signature for
+            git; names             every fault that can be determined.
+        InvalidVersion: the tag's name is not a canonical version, with or without a ``v`` before it.
     """
     if len(raw) > MAX_TAG_OBJECT_BYTES:
         raise InvalidInput(f"a tag object of {len(raw)} bytes is over the limit of {MAX_TAG_OBJECT_BYTES}")
@@ -120,7 +120,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes]:
-    """(what was signed, armoured signature); exactly one signature of any kind, and nothing after it."""
+    """(signed bytes, armoured signature); exactly one signature of any kind, and nothing after it."""
     begins = [match.start() for match in _ANY_BEGIN.finditer(raw)]
     if not begins:
         raise _refused("it is not signed", hint="sign it with SSH: git -c gpg.format=ssh tag -s")
@@ -159,7 +159,7 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 def _object_id(raw: bytes, *, like: str) -> str:
-    """The id git gives the object: SHA-1, or SHA-256 in a repository whose commits have that."""
+    """The id git gives the object: SHA-1, or SHA-256 in a repository whose commits use it."""
     content = b"tag %d\x00%b" % (len(raw), raw)
     if len(like) == 64:
         return hashlib.sha256(content).hexdigest()

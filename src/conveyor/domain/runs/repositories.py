@@ -1,7 +1,7 @@
-"""Repositories that runs may be asked for: what such a URL may be, who may start a run of which, and see it.
+"""Repositories of runs: their allowed URLs, and the rights to start a run and to see it.
 
 The tests of a run are programs of its repository, on the worker's machine. So administrators say which
-repository belongs to which project; somebody who holds a worker's credentials needs no such leave.
+repository belongs to which project; a holder of a worker's credentials does not need that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class NewRepository(Record):
 
 @dataclass(frozen=True)
 class RepositoryRemoval(Record):
-    """A registration to be taken back."""
+    """A registration to be removed."""
 
     project: ProjectName
     url: Text
@@ -56,7 +56,7 @@ class Repository(Record):
 
 
 def canonical_url(url: str) -> str:
-    """The spelling in which a repository is registered and looked for: without slashes at its end."""
+    """The spelling in which a repository is registered and looked up: without slashes at its end."""
     return url.rstrip("/") or url
 
 
@@ -113,12 +113,13 @@ def may_see_run(
     projects: Collection[str],
     reads: Callable[[str | None], bool],
 ) -> bool:
-    """Whether a run is there for a known caller: its repository may be as private as its project.
+    """Whether a known caller may see a run: its repository may be as private as its project.
 
     Args:
-        identity: who asks.
+        identity: the caller.
         run: the run.
-        projects: what it releases; before a worker has said so, what its repository is registered for.
+        projects: those it releases; before a worker has reported them, those its repository is registered
+            for.
         reads: whether the caller may read a project, in the index that the run enters too; ``None``:
             everything in the store.
     """
@@ -131,7 +132,7 @@ def may_see_run(
 
 
 def _holds_credentials(url: str) -> bool:
-    """A user alone is one for SSH, which then asks for a key; over HTTP it may be a token."""
+    """A user name alone is fine for SSH, which then asks for a key; over HTTP it may be a token."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -144,13 +145,13 @@ def _is_local(url: str) -> bool:
     if host is None:
         return True
     host = host.rstrip(".").lower()
-    is_single_word = not {".", ":"} & set(host)  # such a name is known in a local network only
+    is_single_word = not {".", ":"} & set(host)  # such a name is known only in a local network
     if is_single_word or host.endswith((".localhost", ".local", ".internal")):
         return True
     address = literal_address(host)
     if address is not None:
         return address_kind(address) != "public"
-    return host.rpartition(".")[2].isdigit()  # 127.1 and its like, which resolvers take for addresses
+    return host.rpartition(".")[2].isdigit()  # 127.1 and the like, which resolvers take for addresses
 
 
 def _host_of(url: str) -> str | None:

@@ -1,7 +1,7 @@
-"""Pipeline runs: one commit or tag going through, and which state may follow which.
+"""Pipeline runs: one commit or tag on its way through the pipeline, and which state may follow which.
 
-The machines are the two tables below; a move that is not in them is refused. Saying the state again that a
-run or step already has is no move and always allowed: a worker that was killed between doing and noting
+The machines are the two tables below; a move that is not in them is refused. Reporting the current state of a
+run or step again is not a move and always allowed: a worker that was killed between an action and its report
 reports twice.
 
     run    requested → running → succeeded | failed | cancelled
@@ -41,7 +41,7 @@ STEP_MOVES: Mapping[StepState | None, frozenset[StepState]] = {
     "failed": frozenset({"running"}),
     "skipped": frozenset({"running"}),
 }
-"""``None``: the step was never heard of; a report of its beginning may have been lost with its worker."""
+"""``None``: the step is unknown; the report of its beginning may have been lost with its worker."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Step(Record):
     state: StepState
     started_at: Moment
     finished_at: Moment | None
-    detail: Annotated[Mapping[str, Any], "What it found or made; summary in it is one line for people."]
+    detail: Annotated[Mapping[str, Any], "Findings or products; the field summary is one line for people."]
 
     @property
     def summary(self) -> str:
-        """One line for people; empty when the step said none."""
+        """One line for people; empty if the step reported none."""
         return str(self.detail.get("summary") or "")
 
     @property
@@ -92,13 +92,13 @@ class Run(Record):
 
     @property
     def has_ended(self) -> bool:
-        """Whether no state can follow."""
+        """Whether the state is final."""
         return not RUN_MOVES[self.state]
 
 
 @dataclass(frozen=True)
 class NewRun(Record):
-    """A commit or tag to be carried through."""
+    """A commit or tag to be taken through the pipeline."""
 
     repository: Annotated[Text, "As a worker reaches it."]
     ref: Annotated[str, Given(300), "Tag, branch or commit."]
@@ -107,15 +107,15 @@ class NewRun(Record):
 
 @dataclass(frozen=True)
 class RunClaim(Record):
-    """A worker's wish for a run."""
+    """A worker's request for a run."""
 
     worker: Annotated[ShortText, "Its name."]
-    run: Annotated[Count | None, "This one and no other; null: the oldest that waits."] = None
+    run: Annotated[Count | None, "Only this run; null: the oldest that waits."] = None
 
 
 @dataclass(frozen=True)
 class RunReport(Record):
-    """What the worker that holds a run found out; null leaves a fact as it is."""
+    """Facts found by the worker that holds a run; null leaves a fact as it is."""
 
     commit: Commit | None = None
     project: ProjectName | None = None
@@ -131,7 +131,7 @@ class StepReport(Record):
     state: StepState
     detail: Annotated[
         Mapping[str, Any] | Annotated[str, Given(MAX_DETAIL)] | None,
-        "What it found or made, or one line for people; null leaves what is known.",
+        "Its findings or products, or one line for people; null leaves them as they are.",
     ] = None
 
     @property
@@ -162,7 +162,7 @@ def check_holder(run: Run, worker: str | None) -> None:
     """Allow reports of the worker that holds the run, while it runs or to say its last state again.
 
     Raises:
-        Forbidden: another worker holds it, or the caller is no worker.
+        Forbidden: another worker holds it, or the caller is not a worker.
         Conflict: nobody has claimed it.
     """
     if run.worker is None:
@@ -172,7 +172,7 @@ def check_holder(run: Run, worker: str | None) -> None:
 
 
 def check_request(repository: str, ref: str) -> None:
-    """Accept what a run is asked for.
+    """Accept the repository and ref of a requested run.
 
     Raises:
         InvalidInput: the repository's URL holds a password, or git would read one of the two as an option;

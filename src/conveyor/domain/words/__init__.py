@@ -1,1 +1,1 @@
-"""What every other room speaks of: names, versions, times, digests, and reading what somebody else wrote."""
+"""Words that every other room uses: names, versions, times, digests, and readers of foreign documents."""

@@ -1,7 +1,7 @@
-"""Addresses on the network: which of them an upstream may lead to.
+"""Network addresses, and which of them an upstream may lead to.
 
 An upstream decides where the links of its pages and its redirects lead, so it could make the store ask
-services that only the store can reach, and read their answers to everybody (server-side request forgery).
+services that only the store can reach, and publish their answers to everybody (server-side request forgery).
 An address is of one kind; an upstream leads to public ones, and to those of the kind that it has itself.
 
 Sources: IANA's special-purpose registries as ``ipaddress`` has them (RFC 6890), RFC 4291, 6052, 3056, 4380.
@@ -26,7 +26,7 @@ def address_kind(address: str) -> AddressKind:
     """The kind of an IP address, given as text; an IPv4 address inside an IPv6 one counts by itself.
 
     Raises:
-        ValueError: it is no IP address.
+        ValueError: it is not an IP address.
     """
     ip = ip_address(address)
     inner = _embedded(ip) if isinstance(ip, IPv6Address) else None

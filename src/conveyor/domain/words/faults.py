@@ -1,4 +1,4 @@
-"""Collects every fault of one file, so that an upload is refused once and mended once; and notes on it."""
+"""Collects every fault of one file, so that an upload is refused once and fixed once; and notes on it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MOST_NAMES = 10
 """Names of one kind of fault that are spelled out; a wheel may have ten thousand wrong hashes."""
 
 MOST_FAULTS = 100
-"""Sentences kept of one file; a hostile archive must not make a long answer."""
+"""Sentences kept for one file; a hostile archive must not cause a long answer."""
 
 
 class Faults:
-    """The faults found so far, one sentence each, in the order of their finding, none twice."""
+    """The faults found so far, one sentence each, in the order found, without duplicates."""
 
     def __init__(self) -> None:
         self._sentences: dict[str, None] = {}
@@ -29,7 +29,7 @@ class Faults:
             self._sentences[f"{printable(sentence)} [{rule}]"] = None
 
     def add_each(self, rule: Rule, names: Iterable[str], sentence: str) -> None:
-        """Keep one fault of many names; ``sentence`` holds ``{}`` where the name goes."""
+        """Keep one fault for many names; ``sentence`` has ``{}`` in place of the name."""
         listed = sorted(names)
         for name in listed[:MOST_NAMES]:
             self.add(rule, sentence.format(name))
@@ -37,7 +37,7 @@ class Faults:
             self.add(rule, sentence.format(f"and {len(listed) - MOST_NAMES} more"))
 
     def note(self, sentence: str) -> None:
-        """Keep what is odd and accepted all the same: its uploader is told."""
+        """Keep a note on something odd that is accepted nonetheless; the uploader is told."""
         if len(self._notes) < MOST_NAMES:
             self._notes[printable(sentence)] = None
 
@@ -48,7 +48,7 @@ class Faults:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All faults, each with the rule that it breaks in brackets behind it."""
+        """All faults, each followed by the rule that it breaks in brackets."""
         return tuple(self._sentences)
 
     def __bool__(self) -> bool:
@@ -56,5 +56,5 @@ class Faults:
 
 
 def printable(text: str) -> str:
-    """``text`` on one line: what is not printable is written as an escape."""
+    """``text`` on one line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

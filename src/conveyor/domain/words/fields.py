@@ -7,7 +7,7 @@
     scopes = fields.texts("scopes", default=())
     fields.finish()                     # raises InvalidInput with all faults
 
-After a fault a reader gives an empty value of its type, so that reading goes on; ``finish`` then raises.
+After a fault a reader returns an empty value of its type, so that reading goes on; ``finish`` then raises.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from conveyor.errors import InvalidInput
 
 MAX_TEXT_LENGTH = 4096
 LARGEST_COUNT = 2**63 - 1
-"""What a column of a database holds."""
+"""The largest number that a column of a database can hold."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MISSING = object()
 
 
 def read_json_object(text: bytes, *, what: str) -> dict[str, Any]:
-    """The JSON object in ``text``; raises InvalidInput as ``read_json`` does, and when it is none."""
+    """The JSON object in ``text``; raises InvalidInput as ``read_json`` does, and if it is not an object."""
     value = read_json(text, what=what)
     if not isinstance(value, dict):
         raise InvalidInput(f"{what} is not a JSON object")
@@ -55,7 +55,7 @@ class Fields:
         self.faults.append(f"{self._prefix}{name} {problem}")
 
     def finish(self, *, is_closed: bool = False) -> None:
-        """Raise InvalidInput when there were faults; ``is_closed``: a field nobody asked for is one."""
+        """Raise InvalidInput if there were faults; ``is_closed``: an unknown field is one."""
         if is_closed:
             known = ", ".join(sorted(self._asked))
             for name in self._value:
@@ -170,12 +170,12 @@ class Fields:
         )
 
     def anything(self, name: str) -> object:
-        """The field's value as it stands, ``None`` when it is missing; the caller looks at its type."""
+        """The field's raw value, ``None`` if it is missing; the caller checks its type."""
         value = self._get(name)
         return None if value is _MISSING else value
 
     def has(self, name: str) -> bool:
-        """Whether the field was given, be it null."""
+        """Whether the field is present, even if null."""
         return self._get(name) is not _MISSING
 
     def _get(self, name: str) -> object:

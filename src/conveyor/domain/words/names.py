@@ -1,7 +1,7 @@
 """Names of projects and their versions: valid or not, normalized, equal under another spelling, misleading.
 
-Sources: core metadata specification (Name), PEP 503 (normalized names), PEP 440 (versions); what looks alike
-is what the public index holds for alike.
+Sources: core metadata specification (Name), PEP 503 (normalized names), PEP 440 (versions); names look alike
+if the public index considers them alike.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LONGEST_NAME = 214
 ProjectName = Annotated[
     str, Given(300), Described(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]{0,212}[A-Za-z0-9])?$")
 ]
-"""The name of a project as a caller gives it, in any spelling."""
+"""The name of a project from a caller, in any spelling."""
 VersionNumber = Annotated[
     str,
     Given(300),
@@ -46,9 +46,9 @@ VersionNumber = Annotated[
         r"(\+[a-z0-9]+(\.[a-z0-9]+)*)?$",
     ),
 ]
-"""The version that a caller gives; others of PEP 440's spellings are understood as well."""
+"""A version from a caller; PEP 440's other spellings are understood as well."""
 LOOKALIKES = (("-", ""), ("0", "o"), ("1", "l"), ("i", "l"))
-"""What is replaced, one after the other, in a normalized name for its skeleton."""
+"""Replacements, made one after the other, that turn a normalized name into its skeleton."""
 _STANDARD_LIBRARY = frozenset(canonicalize_name(name.strip("_")) for name in sys.stdlib_module_names)
 
 
@@ -56,7 +56,7 @@ def project_name(text: str) -> NormalizedName:
     """The normalized form of a project name.
 
     Raises:
-        InvalidName: ``text`` is no project name by the core metadata specification, or is too long.
+        InvalidName: ``text`` is not a project name by the core metadata specification, or is too long.
     """
     try:
         name = canonicalize_name(text, validate=True)
@@ -71,12 +71,12 @@ def project_name(text: str) -> NormalizedName:
 
 
 def is_standard_library(name: NormalizedName) -> bool:
-    """Whether Python has a module of that name: who installs ``json`` or ``logging`` is mistaken."""
+    """Whether Python has a module of that name: anyone who installs ``json`` or ``logging`` is mistaken."""
     return name in _STANDARD_LIBRARY
 
 
 def skeleton(name: NormalizedName) -> str:
-    """What two names have in common that look alike: ``my-l1b`` and ``myiib`` have one skeleton."""
+    """The form that names that look alike share: ``my-l1b`` and ``myiib`` have one skeleton."""
     text = str(name)
     for sign, other in LOOKALIKES:
         text = text.replace(sign, other)
@@ -84,7 +84,7 @@ def skeleton(name: NormalizedName) -> str:
 
 
 MOST_RELEASE_NUMBERS = 8
-"""How many numbers a release segment is looked for with (``1.0`` up to ``1.0.0.0.0.0.0.0``)."""
+"""How many numbers of a release segment are tried (``1.0`` up to ``1.0.0.0.0.0.0.0``)."""
 
 
 def parse_version(text: str) -> Version:
@@ -114,7 +114,7 @@ def canonical_version(text: str) -> str:
 def equal_spellings(version: Version) -> tuple[str, ...]:
     """Every canonical spelling of the same version with up to eight release numbers, shortest first.
 
-    PEP 440 holds 1.0 and 1.0.0 for equal, so no installer could tell two such releases apart.
+    PEP 440 considers 1.0 and 1.0.0 equal, so installers could not tell two such releases apart.
     """
     numbers = list(version.release)
     while len(numbers) > 1 and numbers[-1] == 0:
@@ -127,7 +127,7 @@ def equal_spellings(version: Version) -> tuple[str, ...]:
 
 
 def is_final(version: Version) -> bool:
-    """Whether this is a release for everybody: no pre-release, no development release, no local version."""
+    """Whether this is a release for everybody: not a pre-release, development release or local version."""
     return not version.is_prerelease and version.local is None
 
 

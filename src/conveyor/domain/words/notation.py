@@ -1,8 +1,8 @@
-"""How facts are written down: digests, times, signed statements, reasons of people, commands in hints.
+"""How facts are written: digests, times, signed statements, people's reasons, commands in hints.
 
 Digests are lower case hex. Times are UTC in ISO 8601 with microseconds and ``Z``, so that the order of texts
-is that of moments. A reason is said for a yank or a change of status, and shown to everybody who reads pages.
-A command in a hint stands at its end, whole, so that it can be copied.
+is that of moments. A reason is given for a yank or a change of status, and shown to all readers of pages.
+A hint ends with its command, complete, so that it can be copied.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from conveyor.domain.words.records import Count, Described, Given, Matching, Rec
 from conveyor.errors import InvalidInput
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-"""What a statement says that it is (in-toto attestation framework)."""
+"""The type of a statement (in-toto attestation framework)."""
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-"""What an envelope (DSSE) says that it holds."""
+"""The payload type of an envelope (DSSE)."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 LONGEST_REASON = 1000
 """Characters."""
@@ -41,7 +41,7 @@ def is_sha256(text: str) -> bool:
 
 
 def sha256_of(stream: IO[bytes]) -> str:
-    """The digest of what is left to be read in a stream."""
+    """The digest of the rest of a stream."""
     return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # readable is enough
 
 
@@ -56,11 +56,11 @@ def from_utc_text(text: str) -> datetime:
 
 
 def checked_reason(text: str | None) -> str | None:
-    """The reason without blanks around it; ``None`` when nothing is left.
+    """The reason without surrounding blanks; ``None`` if it is empty.
 
     Raises:
-        InvalidInput: it is too long, or holds more than one line or characters that nobody sees: installers
-            write it to terminals.
+        InvalidInput: it is too long, or has more than one line or invisible characters: installers write it
+            to             terminals.
     """
     reason = (text or "").strip()
     if len(reason) > LONGEST_REASON or not reason.isprintable():
@@ -74,9 +74,9 @@ def checked_reason(text: str | None) -> str | None:
 def with_store(text: str | None, option: str, store: str) -> str | None:
     """A hint or a next step; if it ends in a command on a store, with this store, ready to be copied.
 
-    Errors are raised where nobody knows whether the reader works on a folder (``option`` is ``--data``) or on
-    a server (``--url``). A command that works on folders alone says ``--data DIR``: of a server nobody knows
-    the folder, so it stays as it is.
+    Where errors are raised, it is unknown whether the reader works on a folder (``option`` is ``--data``) or
+    on a     server (``--url``). A command that works only on folders says ``--data DIR``: the folder of a
+    server is unknown,     so this stays as it is.
     """
     found = text and _COMMAND.search(text)
     if not text or not found:
@@ -92,16 +92,16 @@ def with_store(text: str | None, option: str, store: str) -> str | None:
 
 @dataclass(frozen=True)
 class StoreStatus(Record):
-    """Which store it is, and how new."""
+    """The identity of the store, and its state."""
 
-    version: Annotated[str, "Of the product."]
+    version: Annotated[str, "Version of the product."]
     store: Annotated[str, "Its id."]
-    serial: Annotated[Count, "Of its newest change."]
+    serial: Annotated[Count, "Serial of its newest change."]
 
 
 @dataclass(frozen=True)
 class Event(Record):
-    """One change, as it stands in the audit log."""
+    """One change, as recorded in the audit log."""
 
     serial: Count
     at: Moment

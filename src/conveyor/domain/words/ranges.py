@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 MAX_RANGES = 16
-"""More are ignored: the answer is the whole file, as the standard allows. Installers ask for one."""
+"""If there are more, the answer is the whole file, as the standard allows. Installers ask for one."""
 
 _RANGE = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
 

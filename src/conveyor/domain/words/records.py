@@ -1,4 +1,4 @@
-"""Records: values that cross the wire, each declared once, and what follows from a declaration.
+"""Records: values that cross the wire, each declared once, and the parts derived from a declaration.
 
 ::
 
@@ -13,13 +13,14 @@
     as_json(signer)
     schema_of(NewSigner)
 
-The annotation says what a field may hold, the sentence in it what the field means. The reader of requests,
-the JSON of answers and its reader, the OpenAPI document, the reference, and options and tables of the command
-line all follow from that; none of them is written by hand (decision 0025).
+The annotation declares the values of a field, and the sentence in it says what the field means. The reader of
+requests, the JSON of answers and its reader, the OpenAPI document, the reference, and the options and tables
+of the command line are all derived from that, and not written by hand (decision 0025).
 
 An annotation is made of ``str``, ``int``, ``bool``, ``Literal``, ``Mapping``, other records, tuples of one
-kind (``tuple[Text, ...]``) and ``| None``, with the marks below. A plain ``str`` is any text; what somebody
-gives is a ``Text`` or one of its kin. Annotations are read at run time, so what they name is imported then.
+kind (``tuple[Text, ...]``) and ``| None``, with the marks below. A plain ``str`` is any text; a text that a
+client sends is a ``Text`` or a related type. Annotations are read at run time, so the names in them are
+imported.
 """
 
 from __future__ import annotations
@@ -52,19 +53,19 @@ Schema = dict[str, Any]
 """JSON Schema 2020-12, as OpenAPI 3.1 uses it."""
 MAX_TEXT_LENGTH = 4096
 LARGEST_COUNT = 2**63 - 1
-"""What a column of a database holds."""
+"""The largest number that a column of a database can hold."""
 MOST_FAULTS = 100
-"""Faults named of one value; a hostile list must not make a long answer."""
+"""Faults named for one value; a hostile list must not cause a long answer."""
 
 
 class Record:
-    """What all records share; each of them is a frozen dataclass."""
+    """Base of all records; each of them is a frozen dataclass."""
 
     __slots__ = ()
     is_open: ClassVar[bool] = False
-    """Whether fields that are not declared are let through."""
+    """Whether undeclared fields are accepted."""
     leaves_out_defaults: ClassVar[bool] = False
-    """Whether a field that has its default is not written."""
+    """Whether fields with their default value are omitted."""
 
 
 R = TypeVar("R", bound=Record)
@@ -75,14 +76,14 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Given:
-    """Of a text: somebody gives it, so it is not empty, not endless and holds no NUL."""
+    """Marks a text from a client: it is not empty, has a limited length and no NUL."""
 
     longest: int = MAX_TEXT_LENGTH
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Of a text: all of it matches a pattern, or ``problem`` says what it is not."""
+    """Marks a text that must match a pattern as a whole; else ``problem`` says what it is not."""
 
     pattern: str
     problem: str
@@ -90,14 +91,14 @@ class Matching:
 
 @dataclass(frozen=True)
 class Judged:
-    """Of a text or a list: ``problem_of`` gives what is wrong with a value, such as ``is not base64``."""
+    """Marks a text or a list: ``problem_of`` returns the fault of a value, such as ``is not base64``."""
 
     problem_of: Callable[[Any], str | None]
 
 
 @dataclass(frozen=True)
 class Described:
-    """Of a text: what the schema says of it instead; whether it is so is judged where the text is used."""
+    """Marks a text that has this schema instead; the text is checked where it is used."""
 
     pattern: str | None = None
     format: str | None = None
@@ -120,7 +121,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Between:
-    """Of a number: the least and the most."""
+    """Marks a number with a least and a greatest value."""
 
     least: int
     most: int
@@ -128,14 +129,14 @@ class Between:
 
 @dataclass(frozen=True)
 class Named:
-    """What a field is called on the wire, where it cannot be called so in Python."""
+    """The name of a field on the wire, if Python does not allow it."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Option:
-    """How a field is given on the command line, where its name does not tell: ``--index`` of ``indexes``."""
+    """The option for a field, if its name does not determine it: ``--index`` for ``indexes``."""
 
     name: str
     metavar: str | None = None
@@ -143,12 +144,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Column:
-    """How a field stands in a table for people, where its name does not tell."""
+    """The column for a field in a table for people, if its name does not determine it."""
 
     heading: str | None
-    """``None``: nowhere."""
+    """``None``: the field has no column."""
     cell: Callable[[Any], str] | None = None
-    """The cell, made of the whole record."""
+    """Makes the cell from the whole record."""
 
 
 NO_COLUMN = Column(None)
@@ -159,14 +160,14 @@ ShortText = Annotated[str, Given(200)]
 Count = Annotated[int, Between(0, LARGEST_COUNT)]
 
 
-# --- what follows from a declaration -----------------------------------------------------------------------
+# --- parts derived from a declaration ----------------------------------------------------------------------
 
 
 def read_json(text: bytes, *, what: str) -> object:
     """The JSON value in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
 
-    A key that stands twice is read differently by different parsers, so that what was checked and what was
-    meant could differ (RFC 8259, section 4); a lone surrogate can be read but never be written again.
+    Parsers differ on a repeated key, so that the value checked and the value meant could differ (RFC 8259,
+    section 4); a lone surrogate can be read but never be written again.
 
     Raises:
         InvalidInput: it is anything else.
@@ -189,13 +190,13 @@ def read_record(record: type[R], value: object, *, what: str, place: str = "", i
 
     Args:
         record: its class.
-        value: what a parser gave.
-        what: names it in messages, such as ``the token``.
-        place: stands before the names of fields in faults, such as ``statement``.
-        is_told: a store answered so, perhaps a newer one: fields that are not declared are let through.
+        value: from a JSON parser.
+        what: its name in messages, such as ``the token``.
+        place: prefix of the names of fields in faults, such as ``statement``.
+        is_told: the value is the answer of a store, perhaps a newer one: undeclared fields are accepted.
 
     Raises:
-        InvalidInput: it is something else; names every fault.
+        InvalidInput: it is not such a record; names every fault.
     """
     reading = _Reading(is_told=is_told)
     found: Any = None
@@ -227,9 +228,9 @@ def as_json(value: object) -> Any:  # noqa: ANN401 - JSON
 
 
 def schema_of(annotation: object, *, is_told: bool = False) -> Schema:
-    """The schema of a record, or of what another annotation allows; records in it are referred to by name.
+    """The schema of a record or of another annotation; records in it are referred to by name.
 
-    ``is_told``: of an answer, in which every field is there.
+    ``is_told``: of an answer, in which every field is present.
     """
     kind = _kind(annotation)
     return kind.own_schema(is_told=is_told) if isinstance(kind, _Part) else kind.schema()
@@ -241,7 +242,7 @@ def reference_to(record: type[Record]) -> Schema:
 
 
 def records_in(record: type[Record]) -> Iterator[type[Record]]:
-    """The record and all that it is made of; some may come twice."""
+    """The record and all records in it, possibly with duplicates."""
     yield record
     for one in shape_of(record):
         for part in one.kind.records():
@@ -250,21 +251,21 @@ def records_in(record: type[Record]) -> Iterator[type[Record]]:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a record, as its declaration says."""
+    """One field of a record, as declared."""
 
     name: str
     wire_name: str
     kind: Kind
     default: Any
-    """``MISSING``: who gives the record must give it."""
+    """``MISSING`` if the field is required."""
     doc: str
-    """What it means, in a sentence."""
+    """Its meaning, in a sentence."""
     marks: tuple[Any, ...]
-    """Whatever else stands in its annotation."""
+    """All other parts of its annotation."""
 
     @property
     def is_required(self) -> bool:
-        """Whether who gives the record must give it."""
+        """Whether the field is required."""
         return self.default is MISSING
 
     @property
@@ -284,14 +285,14 @@ class Field:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of which it, or each value of its list, is one; empty: any."""
+        """The allowed words for it, or for each value of its list; empty: any."""
         kind = _not_null(self.kind)
         kind = kind.item if isinstance(kind, _List) else kind
         return tuple(kind.schema().get("enum", ()))
 
 
 def shape_of(record: type[Record]) -> tuple[Field, ...]:
-    """The fields of a record in their order."""
+    """The fields of a record, in order."""
     shape = _SHAPES.get(record)
     if shape is None:
         shape = _SHAPES[record] = _read_shape(record)
@@ -324,21 +325,21 @@ class _Reading:
     faults: list[str] = field(default_factory=list)
 
     def fault(self, place: str, problem: str) -> None:
-        """Note what is wrong with the value at a place."""
+        """Note a fault of the value at a place."""
         if not self.is_full:
             self.faults.append(f"{place} {problem}")
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is noted."""
+        """Whether no more faults are noted."""
         return len(self.faults) >= MOST_FAULTS
 
 
 class Kind:
-    """What a value may be. After a fault the reader's value is of no use."""
+    """A kind of value. After a fault, the value that its reader returns is useless."""
 
     def read(self, value: object, place: str, reading: _Reading) -> Any:  # noqa: ANN401 - as declared
-        """The value; what is wrong with it becomes faults of ``place``."""
+        """The value; its problems become faults of ``place``."""
         raise NotImplementedError
 
     def schema(self) -> Schema:
@@ -346,7 +347,7 @@ class Kind:
         raise NotImplementedError
 
     def records(self) -> tuple[type[Record], ...]:
-        """The records that such values are made of."""
+        """The records in such values."""
         return ()
 
 
@@ -397,7 +398,7 @@ class _Choice(Kind):
     words: tuple[str, ...]
 
     def read(self, value: object, place: str, reading: _Reading) -> object:
-        if value in self.words:  # of texts alone: nothing else equals one
+        if value in self.words:  # only for texts: nothing else equals one
             return value
         before = len(reading.faults)
         _Text((Given(),)).read(value, place, reading)
@@ -556,14 +557,14 @@ def _not_null(kind: Kind) -> Kind:
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:  # noqa: ANN401 - an annotation
-    """What an annotation is without its marks, and these."""
+    """An annotation without its marks, and the marks."""
     if get_origin(annotation) is Annotated:
         return annotation.__origin__, annotation.__metadata__
     return annotation, ()
 
 
 def _kind(annotation: object) -> Kind:
-    """The kind of values that an annotation allows; raises TypeError when records know none such."""
+    """The kind of values that an annotation allows; raises TypeError if records do not support it."""
     bare, marks = _unwrapped(annotation)
     origin, inner = get_origin(bare), get_args(bare)
     if origin in (Union, UnionType) and NoneType in inner:
@@ -587,7 +588,7 @@ def _kind(annotation: object) -> Kind:
 
 
 def _of_several(annotations: list[Any]) -> Kind:
-    """Of an object and a text, the only two that stand together."""
+    """An object or a text, the only two kinds that may be combined."""
     (text,) = (one for one in annotations if _unwrapped(one)[0] is str)
     return _ObjectOrText(_Text(_unwrapped(text)[1]))
 

@@ -1,4 +1,4 @@
-"""Columns for what newer standards say: project status, provenance, static metadata; and for sizes."""
+"""Columns for newer standards (project status, provenance, static metadata) and for sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def upgrade() -> None:
-    """From schema 1 to schema 2; what the new columns say of old rows is told from the rows themselves."""
+    """From schema 1 to schema 2; the new columns of old rows are filled from the rows themselves."""
     for table, column in _new_columns():
         op.add_column(table, column)
     connection = op.get_bind()

@@ -1,4 +1,4 @@
-"""The index that each run enters; all that were asked for before entered ``unstable``."""
+"""The index that each run enters; all earlier runs entered ``unstable``."""
 
 from __future__ import annotations
 

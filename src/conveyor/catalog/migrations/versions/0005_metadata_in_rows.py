@@ -1,4 +1,4 @@
-"""The core metadata of a distribution stands in its row; what was stored before stays the blob that it is."""
+"""The core metadata of a distribution is in its row; metadata stored before remains a blob."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from alembic import op
 
 
 def upgrade() -> None:
-    """From schema 4 to schema 5; the JSON that goes was made of the metadata, and read by nothing."""
+    """From schema 4 to schema 5; the removed JSON was derived from the metadata, and nothing read it."""
     op.add_column(
         "distributions",
         sa.Column(

@@ -1,4 +1,4 @@
-"""Mirrored files whose upstream names no SHA-256: their addresses, and what first downloads found."""
+"""Mirrored files whose upstream names no SHA-256: their addresses, and the digests of first downloads."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def upgrade() -> None:
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("computed_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("address", "filename", name=op.f("pk_first_digests")),
-        comment="which bytes an address without a SHA-256 stands for, from its first download on, for ever",
+        comment="which bytes an address without a SHA-256 stands for, permanently from its first download on",
     )

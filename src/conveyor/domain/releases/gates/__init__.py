@@ -1,8 +1,8 @@
 """Gates: the rules of an index that ask for evidence, and their verdicts.
 
-A gate is a pure function of a release and its evidence, in a module of its own. It never raises: what it
-cannot judge (a gate nobody knows, a predicate nobody can read) does not pass. Its reason says what was found,
-with values; its next step is what the reader can do now.
+A gate is a pure function of a release and its evidence, in a module of its own. It never raises: a release
+that it cannot judge (an unknown gate, an unreadable predicate) does not pass. Its reason says what was found,
+with values; its next step says what the reader can do now.
 
     tests           every wheel was tested as published, by a registered worker, and nothing failed
     qa-signature    a registered signer signed the commit that every wheel was built from

@@ -53,7 +53,7 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
 
 
 def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[Evidence]) -> Verdict:
-    """Why none of the signatures counts."""
+    """The reason why no signature counts."""
     commit = short(commits)
     step = signing_step(release, min(commits)[:12])
     if not signatures:
@@ -83,7 +83,7 @@ def _named_commit(version: Version) -> str:
 
 
 def judge_final_version(release: JudgedRelease) -> Verdict:
-    """A final or post release (PEP 440): what a user without ``--pre`` would be given."""
+    """A final or post release (PEP 440): the kind that installers choose without ``--pre``."""
     gate = "final-version"
     try:
         version = parse_version(release.version)

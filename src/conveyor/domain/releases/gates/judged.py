@@ -1,6 +1,6 @@
-"""What gates are asked about, what several of them read from it, and what they answer.
+"""The input of gates, the facts that several of them read from it, and their verdicts.
 
-A next step has a command at its end, whole, so that it can be copied.
+A next step ends with a complete command, so that it can be copied.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class JudgedFile:
 
 @dataclass(frozen=True)
 class JudgedRelease:
-    """What gates are asked about: every distribution of a release and all evidence on it, oldest first."""
+    """A release as gates see it: every distribution and all evidence on it, oldest first."""
 
     project: str
     version: str
     files: tuple[JudgedFile, ...]
     evidence: tuple[Evidence, ...]
     entry: str | None = None
-    """Where a run has to enter to carry it; ``None``: the store has one such index, which needs no name."""
+    """The index that a run must enter to carry it; ``None``: the only such index, which needs no name."""
 
     @property
     def wheels(self) -> tuple[JudgedFile, ...]:
@@ -46,13 +46,13 @@ class JudgedRelease:
 
     @property
     def sources(self) -> tuple[JudgedFile, ...]:
-        """The files that are no wheels."""
+        """The files that are not wheels."""
         return tuple(file for file in self.files if file.packagetype != "bdist_wheel")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a gate found about one file; a gate's verdict is the worst of its findings."""
+    """A gate's finding about one file; its verdict is the worst of its findings."""
 
     outcome: Outcome
     reason: str
@@ -60,7 +60,7 @@ class Finding:
 
 
 def worst(gate: str, findings: Iterable[Finding]) -> Verdict:
-    """One verdict of many findings: of what failed, else of what is missing, else of what passed."""
+    """One verdict from many findings: the failed ones, else the missing ones, else the passed ones."""
     found = list(findings)
     for outcome in ("fail", "waiting", "pass"):
         chosen = [finding for finding in found if finding.outcome == outcome]
@@ -90,7 +90,7 @@ CREDENTIALS = "--credentials worker.toml"
 
 
 def job_command(version: str, command: str, *, entry: str | None) -> str:
-    """The command, told what to build, by tag or by the commit in the local version, and where it enters."""
+    """The command with its ref (the tag, or the commit in the local version) and its entry index."""
     _, _, local = version.partition("+g")
     ref = local.partition(".")[0] or f"v{version}"
     index = f" --index {entry}" if entry is not None else ""
@@ -107,7 +107,7 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
             f"git tag v{final}rc1 {commit}"
         )
     said = f'-s -m "{release.project} {final}" v{final} {commit}'
-    if version == final:  # so the tag is there, and git would refuse to make it again
+    if version == final:  # the tag exists, and git would refuse to make it again
         return (
             "let a QA signer make this tag anew, signed, and push it with --force: "
             f"git -c gpg.format=ssh tag -f {said}"
@@ -116,19 +116,19 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
 
 
 Outcome = Literal["pass", "fail", "waiting", "overridden"]
-"""``waiting`` is said of what may still come, ``fail`` of what is there and not good enough."""
+"""``waiting``: evidence may still come; ``fail``: the evidence is not good enough."""
 
 
 @dataclass(frozen=True)
 class Verdict(Record):
-    """What one gate says of one release."""
+    """One gate's verdict on one release."""
 
     gate: Annotated[str, "Its name."]
     outcome: Outcome
     reason: Annotated[str, "One sentence: what was found, with values."]
-    next_step: Annotated[str | None, "What to do now; null when nothing is to be done."] = None
+    next_step: Annotated[str | None, "What to do now; null if there is nothing to do."] = None
 
     @property
     def lets_pass(self) -> bool:
-        """Whether the gate stands open."""
+        """Whether the gate passes."""
         return self.outcome in ("pass", "overridden")
