@@ -150,6 +150,40 @@ async def test_other_named_hash_is_another_file_at_another_address(
     assert (await mirror.get(file["url"].removeprefix("../../.."))).body == new.content
 
 
+@pytest.mark.parametrize("later", [None, "md5", "sha512"])
+@pytest.mark.parametrize("first", ["sha256", "sha384"])
+async def test_digest_that_is_known_stays_when_upstream_stops_naming_it(
+    upstream: RunningUpstream, mirror: Reader, clock: Clock, first: str, later: str | None
+) -> None:
+    new = make_wheel(extra={"demo/more.py": b""})
+    said = WHEEL.sha256 if first == "sha256" else HASHES[first](WHEEL.content)
+    path = offer(upstream, WHEEL, **{first: said})
+    file = only_file(await mirror.page("demo"))
+    assert (await mirror.get(file["url"].removeprefix("../../.."))).body == WHEEL.content
+    offer(upstream, WHEEL, **({later: HASHES[later](new.content)} if later else {}))
+    upstream.paths[path].body = new.content
+    clock.pass_by(FRESH_FOR)
+    assert only_file(await mirror.page("demo"))["hashes"] == {"sha256": WHEEL.sha256}
+    assert (await mirror.get(packages_path(WHEEL))).body == WHEEL.content
+    assert isinstance((await mirror.get(UNHASHED)).error, NotFound)
+
+
+async def test_other_bytes_are_refused_when_upstream_stopped_naming_their_digest(
+    upstream: RunningUpstream, mirror: Reader, clock: Clock
+) -> None:
+    path = offer(upstream, WHEEL, sha256=WHEEL.sha256)
+    await mirror.page("demo")
+    offer(upstream, WHEEL)
+    upstream.paths[path].body = make_wheel(extra={"demo/more.py": b""}).content
+    clock.pass_by(FRESH_FOR)
+    await mirror.page("demo")
+    refused = await mirror.get(packages_path(WHEEL))
+    assert isinstance(refused.error, UpstreamFailed)
+    assert WHEEL.sha256 in refused.error.message
+    offer(upstream, WHEEL)
+    assert (await mirror.get(packages_path(WHEEL))).body == WHEEL.content
+
+
 async def test_first_address_works_on_when_upstream_begins_to_name_the_digest(
     upstream: RunningUpstream, mirror: Reader, clock: Clock
 ) -> None:

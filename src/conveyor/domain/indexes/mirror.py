@@ -6,7 +6,8 @@ from other sources, in this order:
 - upload time: upstream's; else the ``Last-Modified`` of the file; else when the store first saw it, kept
   permanently and labelled;
 - SHA-256: upstream's; else computed at the first download, and fixed from then on. Until then the file has no
-  digest on our pages, and an address made of the hash that upstream does name, or of its own name;
+  digest on our pages, and an address made of the hash that upstream does name, or of its own name. A known
+  digest stays when upstream stops naming it;
 - size: upstream's; else the length that the file's server states; unknown until then;
 - metadata: every wheel has some, read out of the wheel if need be; its digest is known once it is read. An
   sdist has the metadata that upstream serves beside it, else its own, once it is stored and declared static.
@@ -122,7 +123,7 @@ class Hashing:
         """
         sha256, said = self._sha256.hexdigest(), self.file.sha256
         if said not in (None, sha256):
-            source = "its page says" if self.file.address is None else "its first download had"
+            source = "its page said" if self.file.address is None else "its first download had"
             raise _other_bytes(self.file.filename, f"SHA-256 {sha256}, {source} {said}")
         if self._other is not None and self._other.hexdigest() != self._expected:
             name = (self.file.address or "").partition("/")[0]
@@ -307,9 +308,11 @@ def merge(
             continue
         seen.add(file.filename)
         address = address_of(file, project)
-        if address is not None and first_digests:
-            file = replace(file, sha256=first_digests.get((address, file.filename)))  # noqa: PLW2901
         before = known.get(file.filename)
+        if address is not None and before is not None and _is_still(before, address):
+            file, address = replace(file, sha256=before.sha256), before.address  # noqa: PLW2901
+        elif address is not None and first_digests:
+            file = replace(file, sha256=first_digests.get((address, file.filename)))  # noqa: PLW2901
         if before is None:
             added.append(_row(file, address, index=index, project=project, now=now))
         else:
@@ -318,6 +321,17 @@ def merge(
                 changed.append(after)
     removed = tuple(filename for filename in known if filename not in seen)
     return FileChanges(added=tuple(added), changed=tuple(changed), removed=removed)
+
+
+def _is_still(before: MirroredFile, address: str) -> bool:
+    """Whether a file that upstream names without a SHA-256 is the one whose SHA-256 is known.
+
+    Only another digest of the same kind says that it is another file: an upstream that stops naming a hash
+    must not be able to replace the bytes.
+    """
+    kind, is_same = address.partition("/")[0], before.address == address
+    is_of_kind = (before.address or "").partition("/")[0] == kind
+    return before.sha256 is not None and (is_same or not is_of_kind)
 
 
 def _row(file: UpstreamFile, address: str | None, *, index: str, project: str, now: datetime) -> MirroredFile:
