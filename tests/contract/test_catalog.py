@@ -22,12 +22,18 @@ from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fa
 from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index
-from conveyor.catalog.indexes.mirrored import first_digest, first_digests_of, put_first_digest
+from conveyor.catalog.indexes.mirrored import (
+    first_digest,
+    first_digests_of,
+    mirrored_projects_of,
+    put_first_digest,
+)
 from conveyor.catalog.migrations import migrate, versions
 from conveyor.catalog.releases.distributions import metadata_of
 from conveyor.catalog.runs.queue import newest_runs
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
-from conveyor.domain.words.notation import Event
+from conveyor.domain.indexes.mirror import is_due
+from conveyor.domain.words.notation import Event, from_utc_text
 from conveyor.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
@@ -193,6 +199,37 @@ def test_runs_of_before_the_choice_entered_unstable(database_url: str) -> None:
         )
         assert migrate(connection, since=3) == SCHEMA_VERSION
         assert [run.index for run in newest_runs(connection, limit=5)] == ["unstable"]
+
+
+def test_pages_that_lack_files_without_a_digest_are_asked_for_anew_after_the_migration(
+    database_url: str,
+) -> None:
+    """Without the validators, whose answer would be that the page is the same."""
+    with opened(database_url) as engine, writing(engine) as connection:
+        upgrade_to(
+            connection,
+            "0001_initial",
+            "0002_standards",
+            "0003_repositories",
+            "0004_entry_of_runs",
+            "0005_metadata_in_rows",
+        )
+        connection.execute(
+            text("insert into indexes values ('pypi', 'mirror', 'uploads', false, '[]', :at)"), {"at": AT}
+        )
+        for project, etag in (("told", '"abc"'), ("untold", "body:abc"), ("absent", None)):
+            connection.execute(
+                text(
+                    "insert into mirrored_projects (index_name, project, is_present, etag, fetched_at)"
+                    " values ('pypi', :project, :is_there, :etag, :at)"
+                ),
+                {"project": project, "is_there": project != "absent", "etag": etag, "at": AT},
+            )
+        assert migrate(connection, since=5) == SCHEMA_VERSION
+        for project in ("told", "untold", "absent"):
+            known = mirrored_projects_of(connection, project, ["pypi"])["pypi"]
+            assert known.etag is None
+            assert is_due(known, from_utc_text(AT))
 
 
 def test_catalog_of_a_newer_program_is_refused(engine: Engine) -> None:

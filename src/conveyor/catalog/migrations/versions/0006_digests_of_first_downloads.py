@@ -32,3 +32,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("address", "filename", name=op.f("pk_first_digests")),
         comment="which bytes an address without a SHA-256 stands for, permanently from its first download on",
     )
+    # Files without a SHA-256 were left out of the pages that are known. An upstream that is asked with their
+    # validators answers that nothing has changed, and the files would stay missing.
+    op.execute("UPDATE mirrored_projects SET etag = NULL, fetched_at = '1970-01-01T00:00:00.000000Z'")
