@@ -84,7 +84,7 @@ MATERIAL = make_attestation(MADE)["verification_material"]
         ({"envelope": None}, "attestation 1: envelope is not an object"),
         ({"verification_material": {**MATERIAL, "certificate": "?"}}, "certificate is not base64"),
         ({"verification_material": {**MATERIAL, "transparency_entries": []}}, "at least one object"),
-        ({"verification_material": {**MATERIAL, "transparency_entries": [1]}}, "at least one object"),
+        ({"verification_material": {**MATERIAL, "transparency_entries": [1]}}, "entries[0] is not an object"),
         ({"envelope": {"statement": "e30", "signature": ""}}, "envelope.statement is not base64"),
         ({"envelope": {"statement": encoded(b"x"), "signature": "eA=="}}, "its statement is not valid JSON"),
     ],

@@ -49,9 +49,9 @@ def test_result_is_good_only_with_tests_that_ran_on_installed_modules() -> None:
     assert faults_of(good) == ()
     assert faults_of(replace(good, failed=1)) == ("1 tests failed and 0 broke",)
     assert faults_of(replace(good, passed=0)) == ("not one test passed",)
-    assert faults_of(replace(good, outside=("demo: elsewhere",))) == (
+    assert faults_of(replace(good, origin=replace(good.origin, outside=("demo: elsewhere",)))) == (
         "the tests did not test the installed file: demo: elsewhere came from elsewhere",
     )
-    assert faults_of(replace(good, modules_checked=0)) == (
+    assert faults_of(replace(good, origin=replace(good.origin, modules_checked=0))) == (
         "the tests imported no module of the installed file",
     )

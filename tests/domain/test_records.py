@@ -166,6 +166,25 @@ def test_every_fault_is_named_at_once() -> None:
     )
 
 
+@dataclass(frozen=True)
+class Tally(Record):
+    """A number of things."""
+
+    tally: Count
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.0, "1", None])
+def test_count_is_a_whole_number_and_nothing_else(value: object) -> None:
+    with pytest.raises(InvalidInput, match="tally is not a whole number of zero or more"):
+        read_record(Tally, {"tally": value}, what="it")
+
+
+def test_count_fits_into_a_row() -> None:
+    assert read_record(Tally, {"tally": 2**63 - 1}, what="it") == Tally(2**63 - 1)
+    with pytest.raises(InvalidInput, match=f"tally is larger than {2**63 - 1}"):
+        read_record(Tally, {"tally": 2**63}, what="it")
+
+
 def test_endless_list_of_faults_is_cut() -> None:
     with pytest.raises(InvalidInput) as caught:
         read_record(Thing, {"name": "x", "labels": [""] * 100_000}, what="the thing")

@@ -20,8 +20,8 @@ from conveyor.domain.people.keys import parse_public_key, read_public_key
 from conveyor.domain.releases.evidence import read_envelope, read_statement, statement
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.faults import Faults
-from conveyor.domain.words.fields import read_json_object
 from conveyor.domain.words.ranges import etag_matches, parse_ranges
+from conveyor.domain.words.records import read_json
 from conveyor.errors import ConveyorError
 from conveyor.server.http.auth import MAX_HEADER_LENGTH, _credentials
 from conveyor.server.uploads.forms import FormReader
@@ -69,8 +69,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "Range": lambda text: parse_ranges(f"bytes={text}", 10**6),
     "form": form,
     "headers of a part": lambda text: form(f"--b\r\nContent-Disposition: form-data; {text}"),
-    "JSON": lambda text: read_json_object(text.encode(), what="the body"),
-    "text in JSON": lambda text: read_json_object(json.dumps({"a": text}).encode(), what="the body"),
+    "JSON": lambda text: read_json(text.encode(), what="the body"),
+    "text in JSON": lambda text: read_json(json.dumps({"a": text}).encode(), what="the body"),
     "envelope": lambda text: read_envelope(text.encode()),
     "statement": lambda text: read_statement(text.encode()),
     "attestations": lambda text: read_attestations([text], filename="f", sha256="0" * 64, faults=Faults()),

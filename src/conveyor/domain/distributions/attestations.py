@@ -14,12 +14,12 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from conveyor.domain.words.fields import Fields, read_json_object
-from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE
-from conveyor.domain.words.records import read_json
+from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE, StatementSubject
+from conveyor.domain.words.records import Count, Given, Judged, Named, Record, Text, read_json, read_record
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,6 +36,68 @@ PREDICATE_TYPES = {
     "slsa-provenance": re.compile(r"https://slsa\.dev/provenance/v1"),
 }
 """The known kinds; that of publishing is defined in the documentation of an index."""
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 with or without line ends, as the tools write it."""
+    return base64.b64decode("".join(text.split()), validate=True)
+
+
+def _fault_of_base64(text: str) -> str | None:
+    try:
+        _decoded(text)
+    except (binascii.Error, ValueError):
+        return "is not base64"
+    return None
+
+
+def _fault_of_version(version: int) -> str | None:
+    return None if version == 1 else "is not 1, the only one known"
+
+
+def _fault_of_entries(entries: list[Any]) -> str | None:
+    return None if entries else "is not a list of at least one object"
+
+
+LinesOfBase64 = Annotated[str, Given(ATTESTATIONS_LIMIT_BYTES), Judged(_fault_of_base64)]
+
+
+@dataclass(frozen=True)
+class AttestationMaterial(Record):
+    """What the signature is verified with."""
+
+    is_open = True
+    certificate: LinesOfBase64
+    transparency_entries: Annotated[tuple[Mapping[str, Any], ...], Judged(_fault_of_entries)]
+
+
+@dataclass(frozen=True)
+class AttestationEnvelope(Record):
+    """The statement and its signature."""
+
+    is_open = True
+    statement: LinesOfBase64
+    signature: LinesOfBase64
+
+
+@dataclass(frozen=True)
+class UploadedAttestation(Record):
+    """An attestation as it is uploaded (PEP 740)."""
+
+    is_open = True
+    version: Annotated[Count, Judged(_fault_of_version)]
+    verification_material: AttestationMaterial
+    envelope: AttestationEnvelope
+
+
+@dataclass(frozen=True)
+class AttestedStatement(Record):
+    """An in-toto statement; whether it is about the file that was uploaded is judged beside it."""
+
+    is_open = True
+    statement_type: Annotated[Text, Named("_type")]
+    subject: tuple[StatementSubject, ...]
+    predicate_type: Annotated[Text, Named("predicateType")]
 
 
 @dataclass(frozen=True)
@@ -116,48 +178,35 @@ def provenance_object(attestations: Sequence[Attestation], *, user: str) -> byte
 
 def _attestation(body: object, what: str, filename: str, sha256: str) -> Attestation:
     """One attestation object; raises InvalidInput with all its faults."""
-    fields = Fields(body, what=what)
-    if fields.count("version") != 1 and not fields.faults:
-        fields.fault("version", "is not 1, the only known version")
-    material, envelope = fields.part("verification_material"), fields.part("envelope")
-    certificate = _bytes(material, "certificate")
-    entries = material.anything("transparency_entries")
-    if not isinstance(entries, list) or not entries or not all(isinstance(one, dict) for one in entries):
-        material.fault("transparency_entries", "is not a list of at least one object")
-    statement, signature = _bytes(envelope, "statement"), _bytes(envelope, "signature")
-    fields.finish()
+    read = read_record(UploadedAttestation, body, what=what)
+    envelope = read.envelope
+    statement = _decoded(envelope.statement)
     kind = _kind(statement, what, filename, sha256)
-    return Attestation(kind, certificate, statement, signature, cast("dict[str, Any]", body))
+    certificate = _decoded(read.verification_material.certificate)
+    return Attestation(
+        kind, certificate, statement, _decoded(envelope.signature), cast("dict[str, Any]", body)
+    )
 
 
 def _kind(statement: bytes, what: str, filename: str, sha256: str) -> str:
     """The kind of a statement about this file; raises InvalidInput when it is about anything else."""
-    fields = Fields(read_json_object(statement, what="its statement"), what=what, prefix="statement.")
-    if (stated := fields.text("_type")) and stated != STATEMENT_TYPE:
-        fields.fault("_type", f"is {stated[:100]!r}, not {STATEMENT_TYPE!r}")
-    subjects = fields.parts("subject")
-    if len(subjects) != 1:
-        fields.fault("subject", "must be one file")
-    for subject in subjects[:1]:
-        if (name := subject.text("name")) and name != filename:
-            subject.fault("name", f"is {name[:200]!r}, but the file is {filename}")
-        if (digest := subject.part("digest").sha256("sha256")) and digest != sha256:
-            subject.fault("digest.sha256", f"is {digest}, but the file received has {sha256}")
-    predicate_type = fields.text("predicateType")
-    kinds = [kind for kind, pattern in PREDICATE_TYPES.items() if pattern.fullmatch(predicate_type)]
-    if predicate_type and not kinds:
-        fields.fault(
-            "predicateType", f"is {predicate_type[:100]!r}; known are {' and '.join(PREDICATE_TYPES)}"
-        )
-    fields.finish()
+    value = read_json(statement, what="its statement")
+    read = read_record(AttestedStatement, value, what=what, place="statement")
+    faults = []
+    if read.statement_type != STATEMENT_TYPE:
+        faults.append(f"statement._type is {read.statement_type[:100]!r}, not {STATEMENT_TYPE!r}")
+    if len(read.subject) != 1:
+        faults.append("statement.subject must be one file")
+    for subject in read.subject[:1]:
+        place, digest = "statement.subject[0]", subject.digest.sha256
+        if subject.name != filename:
+            faults.append(f"{place}.name is {subject.name[:200]!r}, but the file is {filename}")
+        if digest != sha256:
+            faults.append(f"{place}.digest.sha256 is {digest}, but the file received has {sha256}")
+    told = read.predicate_type
+    kinds = [kind for kind, pattern in PREDICATE_TYPES.items() if pattern.fullmatch(told)]
+    if not kinds:
+        faults.append(f"statement.predicateType is {told[:100]!r}; known are {' and '.join(PREDICATE_TYPES)}")
+    if faults:
+        raise InvalidInput(f"{what} is not about this file", faults=faults)
     return kinds[0]
-
-
-def _bytes(fields: Fields, name: str) -> bytes:
-    """A field of base64, with or without line ends, as the tools write it."""
-    text = fields.text(name, max_length=ATTESTATIONS_LIMIT_BYTES)
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        fields.fault(name, "is not base64")
-        return b""

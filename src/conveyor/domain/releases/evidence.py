@@ -16,12 +16,18 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from conveyor.domain.runs.states import holds_password
-from conveyor.domain.words.fields import Fields, read_json_object
 from conveyor.domain.words.names import ProjectName
-from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE, Moment, Sha256
+from conveyor.domain.words.notation import (
+    PAYLOAD_TYPE,
+    STATEMENT_TYPE,
+    Commit,
+    Moment,
+    Sha256,
+    StatementSubject,
+)
 from conveyor.domain.words.records import (
     Count,
     Described,
@@ -30,12 +36,10 @@ from conveyor.domain.words.records import (
     Named,
     Record,
     ShortText,
+    Text,
     read_json,
     read_record,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
 
@@ -163,48 +167,146 @@ class Envelope:
     """(key id, signature) in the order of the envelope."""
 
 
-@dataclass(frozen=True)
-class FactsOfBuild:
-    """The commit that a distribution was built from."""
-
-    project: str
-    version: str
-    commit: str
-    tag: str | None
-    repository: str | None
-    """Where the commit is, as the worker clones it."""
-    filename: str
-    built_from: str | None
-    """SHA-256 of the sdist a wheel was built from."""
-    derived_from: str | None
-    """SHA-256 of the tested release candidate's wheel that a final was derived from."""
-    payload: tuple[tuple[str, str], ...]
-    """(path, SHA-256) of each trained file in it."""
+def _fault_of_repository(repository: str) -> str | None:
+    if holds_password(repository):
+        return "holds a password, which everybody who sees the release would see"
+    return None
 
 
 @dataclass(frozen=True)
-class FactsOfTests:
-    """The test results of one installed distribution, in one environment."""
+class TrainedFile(Record):
+    """A file that a training wrote."""
 
-    project: str
-    version: str
-    index: str
-    """The index that the environment was resolved against."""
-    passed: int
-    failed: int
-    errors: int
-    skipped: int
-    modules_checked: int
-    """Modules of the project that the tests imported; if empty, the tests prove nothing."""
-    outside: tuple[str, ...]
-    """Imported modules of the project that did not come from the installed distribution."""
-    python: str
-    platform: str
+    is_open = True
+    path: Text
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class FactsOfBuild(Record):
+    """Which commit a distribution was built from."""
+
+    is_open = True
+    project: Text
+    version: Text
+    commit: Commit
+    filename: Text
+    repository: Annotated[
+        Text | None, Given(), Judged(_fault_of_repository), "Where the commit is, as the worker clones it."
+    ] = None
+    tag: Text | None = None
+    built_from: Annotated[Sha256 | None, "The sdist that a wheel was built from."] = None
+    derived_from: Annotated[
+        Sha256 | None, "The wheel of the tested release candidate that a final was derived from."
+    ] = None
+    trained: Annotated[tuple[TrainedFile, ...], Named("payload"), "The trained files in it."] = ()
+
+    @property
+    def payload(self) -> tuple[tuple[str, str], ...]:
+        """(path, SHA-256) of each trained file in it."""
+        return tuple((one.path, one.sha256) for one in self.trained)
+
+
+@dataclass(frozen=True)
+class TestedOn(Record):
+    """Python and platform of a test."""
+
+    is_open = True
+    python: Text
+    platform: Text
+
+
+@dataclass(frozen=True)
+class TestedOrigin(Record):
+    """Where the modules of the project that the tests imported came from."""
+
+    is_open = True
+    modules_checked: Annotated[Count, "Modules imported; with none of them the tests prove nothing."]
+    outside: Annotated[tuple[Text, ...], "Those that did not come from the installed distribution."]
+
+
+@dataclass(frozen=True)
+class FactsOfTests(Record):
+    """What the tests of one installed distribution gave, in one environment."""
+
+    is_open = True
+    project: Text
+    version: Text
+    index: Annotated[Text, "The index that the environment was resolved against."]
+    passed: Count
+    failed: Count
+    errors: Count
+    skipped: Count
+    origin: TestedOrigin
+    on: Annotated[TestedOn, Named("environment")]
 
     @property
     def environment(self) -> tuple[str, str, str]:
         """(index, Python without its patch number, platform): the newest result in each counts."""
-        return environment_of(index=self.index, python=self.python, platform=self.platform)
+        return environment_of(index=self.index, python=self.on.python, platform=self.on.platform)
+
+
+@dataclass(frozen=True)
+class FactsOfEquivalence(Record):
+    """That a rebuilt final is what was derived from its candidate. People read it; no gate asks for it."""
+
+    is_open = True
+    project: Text
+    version: Text
+    rc_version: Text
+    rc_sha256: Sha256
+    derived_sha256: Sha256
+    rebuilt_sha256: Sha256
+    proof: Literal["identical", "members-identical"]
+
+
+def _fault_of_subjects(subjects: list[Any]) -> str | None:
+    return None if len(subjects) == 1 else f"names {len(subjects)} distributions, not one"
+
+
+@dataclass(frozen=True)
+class EvidenceStatement(Record):
+    """An in-toto statement about one distribution."""
+
+    is_open = True
+    statement_type: Annotated[Literal["https://in-toto.io/Statement/v1"], Named("_type")]
+    subject: Annotated[tuple[StatementSubject, ...], Judged(_fault_of_subjects)]
+    predicate_type: Annotated[
+        Literal[
+            "urn:conveyor:evidence:build:1",
+            "urn:conveyor:evidence:tests:1",
+            "urn:conveyor:evidence:equivalence:1",
+        ],
+        Named("predicateType"),
+    ]
+
+
+@dataclass(frozen=True)
+class BuildStatement(EvidenceStatement):
+    """A statement of a build."""
+
+    predicate: FactsOfBuild
+
+
+@dataclass(frozen=True)
+class TestsStatement(EvidenceStatement):
+    """A statement of tests."""
+
+    predicate: FactsOfTests
+
+
+@dataclass(frozen=True)
+class EquivalenceStatement(EvidenceStatement):
+    """A statement of equivalence."""
+
+    predicate: FactsOfEquivalence
+
+
+_STATEMENTS: dict[str, type[EvidenceStatement]] = {
+    "urn:conveyor:evidence:build:1": BuildStatement,
+    "urn:conveyor:evidence:tests:1": TestsStatement,
+    "urn:conveyor:evidence:equivalence:1": EquivalenceStatement,
+}
 
 
 def environment_of(*, index: str, python: str, platform: str) -> tuple[str, str, str]:
@@ -256,87 +358,24 @@ def read_statement(payload: bytes) -> WorkerStatement:
     Raises:
         InvalidInput: it is not a statement of ours about one distribution; names every fault.
     """
-    body = read_json_object(payload, what="the statement")
-    fields = Fields(body, what="the statement")
-    fields.choice("_type", (STATEMENT_TYPE,))
-    predicate_type = fields.choice("predicateType", tuple(PREDICATE_TYPES))
-    subjects = fields.parts("subject")
-    if len(subjects) != 1:
-        fields.fault("subject", f"names {len(subjects)} distributions, not one")
-    filename, sha256 = "", ""
-    for subject in subjects[:1]:
-        filename = subject.text("name", max_length=300)
-        sha256 = subject.part("digest").sha256("sha256")
-    predicate = fields.part("predicate")
-    checks: dict[EvidenceKind, Callable[[Fields], object]] = {
-        "build": _build,
-        "tests": _tests,
-        "equivalence": _check_equivalence,
-    }
-    if predicate_type:
-        checks[PREDICATE_TYPES[predicate_type]](predicate)
-    fields.finish()
+    body: Any = read_json(payload, what="the statement")
+    told = body.get("predicateType") if isinstance(body, dict) else None
+    record = _STATEMENTS.get(told, EvidenceStatement) if isinstance(told, str) else EvidenceStatement
+    read = read_record(record, body, what="the statement")
+    (subject,) = read.subject
     return WorkerStatement(
-        kind=PREDICATE_TYPES[predicate_type], filename=filename, sha256=sha256, predicate=body["predicate"]
+        kind=PREDICATE_TYPES[read.predicate_type],
+        filename=subject.name,
+        sha256=subject.digest.sha256,
+        predicate=body["predicate"],
     )
 
 
 def facts_of_build(predicate: dict[str, Any]) -> FactsOfBuild:
     """The facts of build evidence; raises InvalidInput with every fault."""
-    fields = Fields(predicate, what="the build predicate")
-    facts = _build(fields)
-    fields.finish()
-    return facts
+    return read_record(FactsOfBuild, predicate, what="the build predicate")
 
 
 def facts_of_tests(predicate: dict[str, Any]) -> FactsOfTests:
     """The facts of tests evidence; raises InvalidInput with every fault."""
-    fields = Fields(predicate, what="the tests predicate")
-    facts = _tests(fields)
-    fields.finish()
-    return facts
-
-
-def _build(fields: Fields) -> FactsOfBuild:
-    repository = fields.optional_text("repository")
-    if repository is not None and holds_password(repository):
-        fields.fault("repository", "holds a password, which everybody who sees the release would see")
-    payload = fields.parts("payload") if fields.has("payload") else ()
-    return FactsOfBuild(
-        project=fields.text("project"),
-        version=fields.text("version"),
-        commit=fields.commit("commit"),
-        tag=fields.optional_text("tag"),
-        repository=repository,
-        filename=fields.text("filename"),
-        built_from=fields.optional_sha256("built_from"),
-        derived_from=fields.optional_sha256("derived_from"),
-        payload=tuple((file.text("path"), file.sha256("sha256")) for file in payload),
-    )
-
-
-def _tests(fields: Fields) -> FactsOfTests:
-    environment = fields.part("environment")
-    origin = fields.part("origin")
-    return FactsOfTests(
-        project=fields.text("project"),
-        version=fields.text("version"),
-        index=fields.text("index"),
-        passed=fields.count("passed"),
-        failed=fields.count("failed"),
-        errors=fields.count("errors"),
-        skipped=fields.count("skipped"),
-        modules_checked=origin.count("modules_checked"),
-        outside=origin.texts("outside"),
-        python=environment.text("python"),
-        platform=environment.text("platform"),
-    )
-
-
-def _check_equivalence(fields: Fields) -> None:
-    """Note the faults of an equivalence predicate. People read its facts; gates do not use them."""
-    for name in ("project", "version", "rc_version"):
-        fields.text(name)
-    for name in ("rc_sha256", "derived_sha256", "rebuilt_sha256"):
-        fields.sha256(name)
-    fields.choice("proof", ("identical", "members-identical"))
+    return read_record(FactsOfTests, predicate, what="the tests predicate")

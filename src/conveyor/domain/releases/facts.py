@@ -82,9 +82,9 @@ def faults_of(facts: FactsOfTests) -> tuple[str, ...]:
         faults.append(f"{facts.failed} tests failed and {facts.errors} broke")
     elif facts.passed < 1:
         faults.append("not one test passed")
-    if facts.passed and facts.modules_checked < 1:
+    if facts.passed and facts.origin.modules_checked < 1:
         faults.append("the tests imported no module of the installed file")
-    if facts.outside:
-        listed = ", ".join(facts.outside[:3])
+    if facts.origin.outside:
+        listed = ", ".join(facts.origin.outside[:3])
         faults.append(f"the tests did not test the installed file: {listed} came from elsewhere")
     return tuple(faults)

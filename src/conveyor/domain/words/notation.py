@@ -87,6 +87,26 @@ def with_store(text: str | None, option: str, store: str) -> str | None:
     return f"{text} {place}"
 
 
+# --- signed statements --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SubjectDigest(Record):
+    """The digest of a file that a statement is about."""
+
+    is_open = True
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class StatementSubject(Record):
+    """The file that an in-toto statement is about."""
+
+    is_open = True
+    name: Annotated[str, Given(300)]
+    digest: SubjectDigest
+
+
 # --- the store as a whole, as it crosses the wire ----------------------------------------------------------
 
 

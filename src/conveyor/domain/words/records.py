@@ -91,7 +91,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class Judged:
-    """Marks a text or a list: ``problem_of`` returns the fault of a value, such as ``is not base64``."""
+    """Of a text, a number or a list: ``problem_of`` tells what is wrong, such as ``is not base64``."""
 
     problem_of: Callable[[Any], str | None]
 
@@ -413,6 +413,7 @@ class _Choice(Kind):
 @dataclass(frozen=True)
 class _Number(Kind):
     bounds: Between
+    marks: tuple[Any, ...] = ()
 
     def read(self, value: object, place: str, reading: _Reading) -> object:
         least, most = self.bounds.least, self.bounds.most
@@ -420,6 +421,10 @@ class _Number(Kind):
             reading.fault(place, f"is not a whole number of {least or 'zero'} or more")
         elif value > most:
             reading.fault(place, f"is larger than {most}")
+        else:
+            for problem in (mark.problem_of(value) for mark in self.marks if isinstance(mark, Judged)):
+                if problem:
+                    reading.fault(place, problem)
         return value
 
     def schema(self) -> Schema:
@@ -453,7 +458,7 @@ class _List(Kind):
 
     def read(self, value: object, place: str, reading: _Reading) -> object:
         if not isinstance(value, list):
-            kinds = "" if isinstance(self.item, _Part) else " of texts"
+            kinds = "" if isinstance(self.item, _Part | _Object) else " of texts"
             reading.fault(place, "is missing" if value is None else f"is not a list{kinds}")
             return None
         for mark in self.marks:
@@ -581,7 +586,7 @@ def _kind(annotation: object) -> Kind:
     if bare is bool:
         return _Flag()
     if bare is int:
-        return _Number(next((one for one in marks if isinstance(one, Between)), _ANY_NUMBER))
+        return _Number(next((one for one in marks if isinstance(one, Between)), _ANY_NUMBER), marks)
     if isinstance(bare, type) and issubclass(bare, Record):
         return _Part(bare)
     raise TypeError(f"records know no values of the kind {annotation}")

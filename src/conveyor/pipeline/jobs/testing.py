@@ -65,7 +65,7 @@ def run_testing_job(
             )
         lines.append(
             f"{facts.passed} passed, {facts.skipped} skipped; "
-            f"{facts.modules_checked} imported modules are the installed ones"
+            f"{facts.origin.modules_checked} imported modules are the installed ones"
         )
     return Done(None, "; ".join(lines), {"index": index})
 

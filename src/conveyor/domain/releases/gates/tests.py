@@ -47,8 +47,8 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
         return Finding(
             "fail",
             f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
-            f"fix it and make a new release, or run the testing job again with Python {facts.python} on "
-            f"{facts.platform}: {command} --to {facts.index}",
+            f"fix it and make a new release, or run the testing job again with Python {facts.on.python} on "
+            f"{facts.on.platform}: {command} --to {facts.index}",
         )
     said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in results.newest.values())
     return Finding("pass", f"{file.filename}: {said}")
@@ -71,4 +71,4 @@ def _tests_of_wheels_from(
 
 
 def _place(facts: FactsOfTests) -> str:
-    return f"Python {facts.python}, {facts.platform}, resolved against {facts.index}"
+    return f"Python {facts.on.python}, {facts.on.platform}, resolved against {facts.index}"
