@@ -158,7 +158,7 @@ def test_revoked_key_is_never_registered_again(store: Store, key: Path) -> None:
 
 
 def test_one_key_stands_for_one_person(store: Store, key: Path) -> None:
-    with pytest.raises(Conflict, match="is registered already"):
+    with pytest.raises(Conflict, match="is already registered"):
         add_signer(store, ADMIN, NewSigner("other@team.example", public_key(key)))
 
 
