@@ -65,7 +65,7 @@ class Room:
     """How much of large answers one process holds at once.
 
     Most answers are small and short-lived. One of more than ``SMALL_ANSWER_BYTES`` takes one of a few places,
-    and     waits while all are taken.
+    and waits while all are taken.
     """
 
     def __init__(self) -> None:

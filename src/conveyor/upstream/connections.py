@@ -186,7 +186,7 @@ def as_written(url: str) -> URL:
     """A URL that is requested exactly as spelled: signatures cover the spelling (``%2F``, ``%40``, ``%3D``).
 
     Only characters that a request line cannot hold are encoded, and the host as in DNS (IDNA, RFC 5891). User
-    and     fragment are not sent.
+    and fragment are not sent.
     """
     netloc = urlsplit(url).netloc
     scheme, _, rest = url.partition("#")[0].partition("://")

@@ -78,7 +78,7 @@ class PageReader:
         """The parsed page, after its last byte; files that cannot be served are left out.
 
         A page whose links are all left out is not a page of this API (but a login form, say): it must not
-        pass for a         project without files.
+        pass for a project without files.
 
         Raises:
             UpstreamFailed: it is not a page of this API.

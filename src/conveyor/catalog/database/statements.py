@@ -96,8 +96,8 @@ def pipelined(connection: Connection) -> Iterator[None]:
     """Send the statements inside to PostgreSQL one after the other, without a round trip for each.
 
     A statement that returns rows waits for them, and for the answers to all statements before it. An error of
-    a     statement without rows is raised by one that follows, or on leaving. Only for ``Statement``; SQLite
-    runs in     this process and has nothing to wait for. Raises SQLAlchemyError.
+    a statement without rows is raised by one that follows, or on leaving. Only for ``Statement``; SQLite
+    runs in this process and has nothing to wait for. Raises SQLAlchemyError.
     """
     if connection.dialect.name != "postgresql":
         yield

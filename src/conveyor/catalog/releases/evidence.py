@@ -81,7 +81,7 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
     """All evidence on a release, oldest first.
 
     Whether a signer counts is decided by the *key* that signed: registering the name again with another key
-    does     not make the old key valid again.
+    does not make the old key valid again.
     """
     rows = connection.execute(
         select(

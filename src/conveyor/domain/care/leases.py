@@ -70,7 +70,7 @@ class Renewal:
         """When the lease ends; ``newest`` is the newest serial, read after the renewal was committed.
 
         A database with a lower serial than the node's holds an older state, such as a restored backup: there
-        is no         lease until it has caught up, because the node's processes would take the old state for
+        is no lease until it has caught up, because the node's processes would take the old state for
         the newer one.
         """
         if newest < self.published:

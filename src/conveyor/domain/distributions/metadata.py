@@ -140,7 +140,7 @@ def is_static(fields: Mapping[str, Any]) -> bool:
     """Whether building an sdist with these fields cannot change the values that a resolver uses (PEP 643).
 
     True for version 2.2 or newer if dependencies, extras and ``Requires-Python`` are not declared dynamic.
-    pip     compares these three between the metadata beside a file and that of the wheel built from it.
+    pip compares these three between the metadata beside a file and that of the wheel built from it.
     """
     found = _VERSION_FORM.fullmatch(str(fields.get("metadata_version", "")))
     if found is None or (int(found[1]), int(found[2])) < (2, 2):

@@ -70,7 +70,7 @@ def read_wheel(
     """(METADATA, paths of licence files) of a wheel in a seekable stream; ``None`` if it cannot be examined.
 
     Every fault of archive, WHEEL, RECORD and entry points goes to ``faults``; the contents of METADATA are
-    not     checked here.
+    not checked here.
     """
     archive = ZipArchive.of(stream, size_bytes=size_bytes, limits=limits, faults=faults)
     if archive is None:

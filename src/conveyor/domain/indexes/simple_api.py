@@ -94,7 +94,7 @@ def negotiate(accept: str | None, *, format_parameter: str | None = None) -> Med
     """The form of a page that a client prefers (PEP 691); ``None`` if it accepts no available form (406).
 
     ``?format=`` overrides the header. Of several forms preferred equally, the best one is chosen; a client
-    that     accepts anything (``*/*``, or no header) gets ``text/html``, for tools older than the JSON form.
+    that accepts anything (``*/*``, or no header) gets ``text/html``, for tools older than the JSON form.
     """
     if format_parameter is not None:
         # A plus that was not percent-encoded arrives as a space.

@@ -192,7 +192,7 @@ def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden
     """The refusal, with the command that helps; the new token or user can do all that the old one can.
 
     Administrators should claim a name themselves rather than grant the right, and nobody is made an
-    administrator     for one request. The scopes of a user never change, so if the user lacks the scope, no
+    administrator for one request. The scopes of a user never change, so if the user lacks the scope, no
     token of that user helps.
     """
     name = identity.name
@@ -258,7 +258,7 @@ def check_user_name(name: str) -> None:
 
     Raises:
         InvalidName: it has characters other than lower case letters, digits and ``. _ @ -``, does not begin
-            and end             with a letter or digit, or is too long. A colon would end the name in basic
+            and end with a letter or digit, or is too long. A colon would end the name in basic
             authentication.
     """
     if not _USER_NAME.fullmatch(name):

@@ -35,7 +35,7 @@ def check_password(password: str) -> None:
 
     Raises:
         InvalidInput: it is too short or too long, or has characters that cannot be typed or are not text: a
-            line break             included unnoticed would lock its owner out.
+            line break included unnoticed would lock its owner out.
     """
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise InvalidInput(
@@ -122,8 +122,8 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Iterable[Ne
     """The address that a request came from, by which wrong passwords are counted.
 
     Anybody can write the header ``X-Forwarded-For``, so only the part written by trusted proxies counts: from
-    its     end, the first address that is not one of theirs. For IPv6 the 64-bit network counts: a client
-    with one     address of it has all of them.
+    its end, the first address that is not one of theirs. For IPv6 the 64-bit network counts: a client
+    with one address of it has all of them.
 
     Args:
         peer: the address that opened the connection.

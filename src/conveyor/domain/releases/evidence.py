@@ -340,7 +340,7 @@ def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:
     """The envelope with the one signature of that key, in the one spelling in which evidence is kept.
 
     The signature does not cover spaces, other signatures and unknown fields. If they were kept, an old
-    statement     could be submitted again in another spelling, so that an old success would follow a newer
+    statement could be submitted again in another spelling, so that an old success would follow a newer
     failure.
     """
     signature = dict(envelope.signatures)[key_id]

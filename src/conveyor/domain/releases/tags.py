@@ -80,7 +80,7 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
 
     Raises:
         InvalidInput: it is not a tag object, does not tag a commit, or lacks a well-formed SSH signature for
-            git; names             every fault that can be determined.
+            git; names every fault that can be determined.
         InvalidVersion: the tag's name is not a canonical version, with or without a ``v`` before it.
     """
     if len(raw) > MAX_TAG_OBJECT_BYTES:

@@ -60,7 +60,7 @@ def checked_reason(text: str | None) -> str | None:
 
     Raises:
         InvalidInput: it is too long, or has more than one line or invisible characters: installers write it
-            to             terminals.
+            to terminals.
     """
     reason = (text or "").strip()
     if len(reason) > LONGEST_REASON or not reason.isprintable():
@@ -75,8 +75,8 @@ def with_store(text: str | None, option: str, store: str) -> str | None:
     """A hint or a next step; if it ends in a command on a store, with this store, ready to be copied.
 
     Where errors are raised, it is unknown whether the reader works on a folder (``option`` is ``--data``) or
-    on a     server (``--url``). A command that works only on folders says ``--data DIR``: the folder of a
-    server is unknown,     so this stays as it is.
+    on a server (``--url``). A command that works only on folders says ``--data DIR``: the folder of a
+    server is unknown, so this stays as it is.
     """
     found = text and _COMMAND.search(text)
     if not text or not found:
