@@ -65,7 +65,7 @@ def test_environment_replaces_an_environment_but_nothing_else(tmp_path: Path) ->
     assert not (tmp_path / "venv/stray").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").write_text("mine")
-    with pytest.raises(ProjectError, match="not empty"):
+    with pytest.raises(ProjectError, match="neither a virtual environment nor empty"):
         make_environment(tmp_path / "mine")
     assert (tmp_path / "mine/file").read_text() == "mine"
 

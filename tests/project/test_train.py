@@ -72,7 +72,7 @@ def test_endless_training_is_ended(tmp_path: Path, environment: Environment) -> 
 def test_project_without_training_says_what_to_do(tmp_path: Path, environment: Environment) -> None:
     with pytest.raises(ProjectError) as caught:
         train(read_project(new_project(tmp_path)), environment)
-    assert "[tool.conveyor] train" in (caught.value.hint or "")
+    assert "under [tool.conveyor]: train = " in (caught.value.hint or "")
 
 
 def test_no_environment_is_made_for_a_project_without_training(tmp_path: Path) -> None:
