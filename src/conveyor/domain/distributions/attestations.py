@@ -11,7 +11,6 @@ Sources: PEP 740 and the specification of index hosted attestations, in-toto Sta
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -19,7 +18,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE, StatementSubject
-from conveyor.domain.words.records import Count, Given, Judged, Named, Record, Text, read_json, read_record
+from conveyor.domain.words.records import (
+    Count,
+    Given,
+    Judged,
+    Named,
+    Record,
+    Text,
+    read_json,
+    read_record,
+    readable_by,
+)
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -43,14 +52,6 @@ def _decoded(text: str) -> bytes:
     return base64.b64decode("".join(text.split()), validate=True)
 
 
-def _fault_of_base64(text: str) -> str | None:
-    try:
-        _decoded(text)
-    except (binascii.Error, ValueError):
-        return "is not base64"
-    return None
-
-
 def _fault_of_version(version: int) -> str | None:
     return None if version == 1 else "is not 1, the only one known"
 
@@ -59,7 +60,7 @@ def _fault_of_entries(entries: list[Any]) -> str | None:
     return None if entries else "is not a list of at least one object"
 
 
-LinesOfBase64 = Annotated[str, Given(ATTESTATIONS_LIMIT_BYTES), Judged(_fault_of_base64)]
+LinesOfBase64 = Annotated[str, Given(ATTESTATIONS_LIMIT_BYTES), readable_by(_decoded, "is not base64")]
 
 
 @dataclass(frozen=True)

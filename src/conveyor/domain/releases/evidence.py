@@ -13,7 +13,6 @@ Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -39,6 +38,7 @@ from conveyor.domain.words.records import (
     Text,
     read_json,
     read_record,
+    readable_by,
 )
 
 EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
@@ -63,14 +63,6 @@ def _decoded(text: str) -> bytes:
     return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
 
 
-def _fault_of_base64(text: str) -> str | None:
-    try:
-        _decoded(text)
-    except (binascii.Error, ValueError):
-        return "is not base64"
-    return None
-
-
 def _fault_of_signatures(signatures: list[Any]) -> str | None:
     if not 1 <= len(signatures) <= MAX_SIGNATURES:
         return f"holds {len(signatures)} signatures, not 1 to {MAX_SIGNATURES}"
@@ -81,7 +73,7 @@ def _fault_of_signatures(signatures: list[Any]) -> str | None:
 Base64 = Annotated[
     str,
     Given(MAX_ENVELOPE_BYTES),
-    Judged(_fault_of_base64),
+    readable_by(_decoded, "is not base64"),
     Described(shortest=4, pattern=f"^({_FOUR})*({_FOUR}|[A-Za-z0-9+/]{{3}}=|[A-Za-z0-9+/]{{2}}==)$"),
 ]
 

@@ -96,6 +96,19 @@ class Judged:
     problem_of: Callable[[Any], str | None]
 
 
+def readable_by(read: Callable[[str], object], problem: str) -> Judged:
+    """Marks a text that ``read`` accepts; if it raises ValueError, ``problem`` says what the text is not."""
+
+    def problem_of(text: str) -> str | None:
+        try:
+            read(text)
+        except ValueError:
+            return problem
+        return None
+
+    return Judged(problem_of)
+
+
 @dataclass(frozen=True)
 class Described:
     """Marks a text that has this schema instead; the text is checked where it is used."""
