@@ -22,7 +22,6 @@ from conveyor.errors import (
     Forbidden,
     InvalidDistribution,
     InvalidInput,
-    NotFound,
     TooLarge,
     Unauthorized,
 )
@@ -232,7 +231,7 @@ async def test_who_may_not_upload_hears_that_whatever_was_sent(
     refusals: list[tuple[str | None, str, type[ConveyorError], str]] = [
         (None, "unstable", Unauthorized, "say who you are"),
         (None, "secret", Unauthorized, "say who you are"),
-        (None, "nowhere", NotFound, 'no index "nowhere"'),
+        (None, "nowhere", Unauthorized, "say who you are"),
         (reader, "unstable", Forbidden, "lacks the scope upload"),
         (reader, "stable", Forbidden, "promotion-only"),
         (elsewhere, "unstable", Forbidden, 'index "unstable"'),

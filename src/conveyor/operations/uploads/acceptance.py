@@ -30,7 +30,7 @@ from conveyor.catalog.releases.distributions import insert_distribution, insert_
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
 from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
-from conveyor.domain.indexes.policy import UploadLimits, accepting_index
+from conveyor.domain.indexes.policy import UploadLimits, accepting_index, readable_indexes
 from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.shared_commits import record_together
@@ -97,10 +97,10 @@ def check_upload_rights(
         now = indexes_now(connection, since=_NEVER if known_at is None else known_at)
     if now.is_house_touched:
         raise IdentityOutdated
-    may_upload(
-        identity, index
-    )  # first: callers without the right must not learn whether there is such an index
+    if index not in readable_indexes(now.indexes, identity):
+        may_upload(identity, index)  # first: without the right, nobody learns whether there is such an index
     accepting_index(index, now.indexes, identity)
+    may_upload(identity, index)
     return now
 
 
