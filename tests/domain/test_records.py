@@ -20,7 +20,7 @@ from conveyor.domain.people.access import Token
 from conveyor.domain.people.keys import NewSigner, Signer, Worker
 from conveyor.domain.runs.repositories import Repository
 from conveyor.domain.runs.states import Run, Step
-from conveyor.domain.words.notation import Moment, Sha256
+from conveyor.domain.words.notation import Moment, Sha256, read_json
 from conveyor.domain.words.records import (
     LARGEST_COUNT,
     MOST_FAULTS,
@@ -30,7 +30,6 @@ from conveyor.domain.words.records import (
     Record,
     Text,
     as_json,
-    read_json,
     read_record,
     records_in,
     schema_of,

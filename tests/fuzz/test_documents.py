@@ -20,8 +20,8 @@ from conveyor.domain.people.keys import parse_public_key, read_public_key
 from conveyor.domain.releases.evidence import read_envelope, read_statement, statement
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.faults import Faults
+from conveyor.domain.words.notation import read_json
 from conveyor.domain.words.ranges import etag_matches, parse_ranges
-from conveyor.domain.words.records import read_json
 from conveyor.errors import ConveyorError
 from conveyor.server.http.auth import MAX_HEADER_LENGTH, _credentials
 from conveyor.server.uploads.forms import FormReader

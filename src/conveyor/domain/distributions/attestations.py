@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE, StatementSubject
+from conveyor.domain.words.notation import PAYLOAD_TYPE, STATEMENT_TYPE, StatementSubject, read_json
 from conveyor.domain.words.records import (
     Count,
     Given,
@@ -25,7 +25,6 @@ from conveyor.domain.words.records import (
     Named,
     Record,
     Text,
-    read_json,
     read_record,
     readable_by,
 )

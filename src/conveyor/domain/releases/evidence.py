@@ -26,6 +26,7 @@ from conveyor.domain.words.notation import (
     Moment,
     Sha256,
     StatementSubject,
+    read_json,
 )
 from conveyor.domain.words.records import (
     Count,
@@ -36,7 +37,6 @@ from conveyor.domain.words.records import (
     Record,
     ShortText,
     Text,
-    read_json,
     read_record,
     readable_by,
 )

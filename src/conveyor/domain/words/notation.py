@@ -1,4 +1,4 @@
-"""How facts are written: digests, times, signed statements, people's reasons, commands in hints.
+"""How facts are written: JSON, digests, times, signed statements, people's reasons, commands in hints.
 
 Digests are lower case hex. Times are UTC in ISO 8601 with microseconds and ``Z``, so that the order of texts
 is that of moments. A reason is given for a yank or a change of status, and shown to all readers of pages.
@@ -8,11 +8,13 @@ A hint ends with its command, complete, so that it can be copied.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import IO, Annotated, Any
 
 from conveyor.domain.words.records import Count, Described, Given, Matching, Record
@@ -105,6 +107,49 @@ class StatementSubject(Record):
     is_open = True
     name: Annotated[str, Given(300)]
     digest: SubjectDigest
+
+
+def read_json(text: bytes, *, what: str) -> object:
+    """The JSON value in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
+
+    Parsers differ on a repeated key, so that the value checked and the value meant could differ (RFC 8259,
+    section 4); a lone surrogate can be read but never be written again.
+
+    Raises:
+        InvalidInput: it is anything else.
+    """
+    try:
+        value: object = json.loads(
+            text.decode(),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what} is not valid JSON: {error}") from error
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"the key {', '.join(twice)} is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    """The number; one beyond the largest, such as 1e400, would become infinity, which JSON cannot hold."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _no_constant(word: str) -> float:
+    raise ValueError(f"{word} is not a number of JSON")
 
 
 # --- the store as a whole, as it crosses the wire ----------------------------------------------------------

@@ -25,11 +25,9 @@ imported.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from math import isfinite
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -174,28 +172,6 @@ Count = Annotated[int, Between(0, LARGEST_COUNT)]
 
 
 # --- parts derived from a declaration ----------------------------------------------------------------------
-
-
-def read_json(text: bytes, *, what: str) -> object:
-    """The JSON value in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
-
-    Parsers differ on a repeated key, so that the value checked and the value meant could differ (RFC 8259,
-    section 4); a lone surrogate can be read but never be written again.
-
-    Raises:
-        InvalidInput: it is anything else.
-    """
-    try:
-        value: object = json.loads(
-            text.decode(),
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{what} is not valid JSON: {error}") from error
-    return value
 
 
 def read_record(record: type[R], value: object, *, what: str, place: str = "", is_told: bool = False) -> R:
@@ -612,24 +588,3 @@ def _of_several(annotations: list[Any]) -> Kind:
 
 
 _ANY_NUMBER = Between(-LARGEST_COUNT, LARGEST_COUNT)
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"the key {', '.join(twice)} is there twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    """The number; one beyond the largest, such as 1e400, would become infinity, which JSON cannot hold."""
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(f"{text[:40]} is too large a number")
-    return number
-
-
-def _no_constant(word: str) -> float:
-    raise ValueError(f"{word} is not a number of JSON")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from conveyor.domain.words.records import Record, as_json, read_json, read_record, reference_to
+from conveyor.domain.words.notation import read_json
+from conveyor.domain.words.records import Record, as_json, read_record, reference_to
 from conveyor.errors import InvalidInput, UpstreamFailed
 
 if TYPE_CHECKING:
