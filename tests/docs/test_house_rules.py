@@ -74,3 +74,17 @@ def test_no_two_classes_share_a_name() -> None:
                 if isinstance(node, ast.ClassDef):
                     places.setdefault(node.name, []).append(name)
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_modules_are_large_enough_to_be_rooms() -> None:
+    """Commands may be short; other modules below 40 lines belong into a neighbour."""
+    sizes = {
+        path: len(text.splitlines())
+        for path, text in _texts()
+        if re.fullmatch(r"src/conveyor/.*\.py", path)
+        and not re.search(r"/migrations/|__init__|__main__|_version", path)
+    }
+    assert len(sizes) > 100
+    assert [path for path, lines in sizes.items() if lines < 40 and "/cli/" not in path] == []
+    assert len([path for path, lines in sizes.items() if lines < 100]) <= 70
+    assert [path for path, lines in sizes.items() if lines > 600] == []

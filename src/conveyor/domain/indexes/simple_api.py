@@ -176,7 +176,7 @@ def versions_of(files: Iterable[PageFile]) -> list[str]:
 
 @lru_cache(maxsize=16384)
 def version_order(version: str | None) -> tuple[bool, Version]:
-    """Sort key of a version's text; what is no version comes first."""
+    """Sort key of a version's text; texts that are not versions come first."""
     found = version_or_none(version or "")
     return (False, Version("0")) if found is None else (True, found)
 

@@ -1,16 +1,31 @@
-"""Indexes, and claims: names that belong to the house, so that no index asks upstream for them."""
+"""The store as a whole, its indexes, and claims: names for which no index asks upstream."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor import installed_version
 from conveyor.domain.indexes.definitions import Index, MadeClaim, NewClaim, NewIndex
+from conveyor.domain.words.notation import Event, StoreStatus
+from conveyor.domain.words.records import Count
 from conveyor.operations.indexes.claims import claim_name, list_claims, name_to_ask_for
 from conveyor.operations.indexes.definitions import create_index, visible_indexes
+from conveyor.operations.store.facts import list_events, store_id
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
+
+
+def get_status(call: Call) -> Answer:
+    """The version of the product, the id of the store, the serial of its newest change."""
+    return Answer(StoreStatus(installed_version(), store_id(call.store), call.store.newest.read()))
+
+
+def get_events(call: Call) -> Answer:
+    """The changes after a serial, oldest first, a thousand at most."""
+    since = call.query_number("since", default=0)
+    return Answer({"events": list_events(call.store, call.identity, since=since)})
 
 
 def get_indexes(call: Call) -> Answer:
@@ -46,6 +61,15 @@ def post_claim(call: Call) -> Answer:
 
 
 ENDPOINTS = (
+    Endpoint("GET", "/status", get_status, right=None, answers={200: StoreStatus}),
+    Endpoint(
+        "GET",
+        "/events",
+        get_events,
+        right="admin",
+        query={"since": Count},
+        answers={200: ListOf("events", Event)},
+    ),
     Endpoint("GET", "/indexes", get_indexes, right="read", answers={200: ListOf("indexes", Index)}),
     Endpoint("POST", "/indexes", post_index, right="admin", body=NewIndex, answers={201: Index}),
     Endpoint("GET", "/claims", get_claims, right="admin", answers={200: ListOf("claims", MadeClaim)}),

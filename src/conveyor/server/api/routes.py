@@ -34,7 +34,6 @@ from conveyor.server.api import (
     repositories,
     runs,
     signers,
-    status,
     tokens,
     users,
     withdrawals,
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
     """Whether upstream has a project of that name; raises UpstreamFailed."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *status.ENDPOINTS,
     *indexes.ENDPOINTS,
     *releases.ENDPOINTS,
     *withdrawals.ENDPOINTS,
