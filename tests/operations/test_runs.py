@@ -317,7 +317,7 @@ def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(
     with pytest.raises(Forbidden):
         add_repository(store, starter, "demo", REPOSITORY, is_local=True)
     add_repository(store, ADMIN, "Other", REPOSITORY, is_local=True)
-    with pytest.raises(Forbidden, match="may not start runs of other"):
+    with pytest.raises(Forbidden, match="may not start runs of this repository"):
         create_run(store, starter, repository=REPOSITORY, ref="main")
     add_repository(store, ADMIN, "Demo", f"{REPOSITORY}/", is_local=True)
     run = create_run(store, starter, repository=REPOSITORY, ref="main")

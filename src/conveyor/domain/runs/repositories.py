@@ -95,7 +95,8 @@ def may_start_run(identity: Identity, repository: str, registered: Collection[st
         )
     if identity.projects is not None and not identity.projects.intersection(registered):
         raise Forbidden(
-            f"{identity.name} may not start runs of {', '.join(sorted(registered))} with this token",
+            f"{identity.name} may not start runs of this repository with this token: "
+            "the repository is registered for other projects than the token",
             hint="use a token that is not narrowed to other projects",
         )
 

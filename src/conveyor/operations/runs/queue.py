@@ -17,7 +17,6 @@ from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import find_worker
 from conveyor.catalog.releases.distributions import releases_of_project
 from conveyor.catalog.runs import queue as rows
-from conveyor.catalog.runs.repositories import projects_of
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import Identity, may_upload, must_be_known, must_have
 from conveyor.domain.releases.promotions import way_of_run
@@ -64,7 +63,7 @@ def create_run(
     check_request(repository, ref)
     with record_change(store, actor=identity.name) as change:
         entry = way_of_run(identity, index, all_indexes(change.connection))[0]
-        registered = projects_of(change.connection, canonical_url(repository))
+        registered = rows.projects_of(change.connection, canonical_url(repository))
         may_start_run(identity, repository, registered, index=entry)
         run_id = rows.insert_run(
             change.connection,
@@ -166,7 +165,7 @@ class _Watcher:
         return may_see_run(self._identity, run, projects=projects, reads=partial(self._reads, run.index))
 
     def _registered(self, run: Run) -> Collection[str]:
-        return projects_of(self._connection, canonical_url(run.repository))
+        return rows.projects_of(self._connection, canonical_url(run.repository))
 
     def _reads(self, entered: str, project: str | None) -> bool:
         """Whether they may read the project in the index that it enters, and some release of it.
@@ -281,7 +280,7 @@ def _must_be_registered(connection: Connection, run: Run, project: str | None) -
     """Refuse a project that the repository was not registered for, unless a worker asked for the run."""
     if project is None or find_worker(connection, run.requested_by) is not None:
         return
-    registered = projects_of(connection, canonical_url(run.repository))
+    registered = rows.projects_of(connection, canonical_url(run.repository))
     if project not in registered:
         raise Forbidden(
             f"run {run.id} is of a repository that is not registered for {project}",

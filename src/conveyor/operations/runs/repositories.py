@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.runs import repositories as rows
+from conveyor.catalog.runs import queue as rows
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.runs.repositories import Repository, canonical_url, check_repository
 from conveyor.domain.words.names import project_name
