@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
+import gzip
 import hashlib
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,6 +109,34 @@ async def test_bytes_that_are_not_those_of_the_named_hash_are_refused(
     assert only_file(await mirror.page("demo"))["hashes"] == {}
     upstream.paths[path].body = LARGE.content
     assert (await mirror.get(address)).body == LARGE.content
+
+
+@pytest.mark.parametrize(
+    "made",
+    [WHEEL, make_sdist(), replace(make_sdist(), filename="demo-1.0.tar.bz2")],
+    ids=lambda made: made.filename.rpartition(".")[2],
+)
+@pytest.mark.parametrize("damage", ["cut", "error page", "empty"])
+async def test_first_download_without_any_hash_must_be_a_whole_archive(
+    upstream: RunningUpstream, mirror: Reader, clock: Clock, made: Made, damage: str
+) -> None:
+    if made.filename.endswith("bz2"):
+        made = replace(made, content=bz2.compress(gzip.decompress(made.content)))
+    entry = {name: value for name, value in file_entry(upstream, made).items() if name != "size"}
+    upstream.add_json("demo", [{**entry, "hashes": {}}])
+    path = upstream.add_file(made)
+    address = f"/packages/unhashed/demo/{made.filename}"
+    bodies = {"cut": made.content[:-9], "error page": b"<title>Please sign in</title>", "empty": b""}
+    upstream.paths[path].body = bodies[damage]
+    await mirror.page("demo")
+    bad = await mirror.get(address)
+    assert isinstance(bad.error, UpstreamFailed)
+    assert "which are not a whole archive" in bad.error.message
+    assert not bad.is_whole
+    upstream.paths[path].body = made.content
+    clock.pass_by(FRESH_FOR)
+    await mirror.page("demo")
+    assert (await mirror.get(address)).body == made.content
 
 
 async def test_bytes_that_change_after_the_first_download_are_refused(

@@ -9,8 +9,13 @@ because anybody may ask for any name.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import zipfile
+import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
 
 ACTOR = "mirror"
 """The actor of these changes in the audit log."""
+_CHUNK_BYTES = 1024 * 1024
 
 
 def store_page(
@@ -191,7 +197,7 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
     """Keep a mirrored file that was received whole; returns it with all facts known now.
 
     If upstream states no SHA-256, the file's address stands permanently for the SHA-256 of these bytes.
-    A page's statement of the size counts only if it has no hash.
+    A page's statement of the size counts only if it has no hash; an archive without one must be whole.
 
     Raises:
         UpstreamFailed: the bytes are not the file that upstream's page named, or that came from this address
@@ -200,9 +206,10 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
     file = hashing.file
     # 1. the right bytes
     sha256 = hashing.sha256()
-    if file.size_bytes not in (None, size_bytes) and not hashing.is_checked:
+    if not hashing.is_checked and (fault := _fault(file, temporary.file, size_bytes)):
+        _forget_size(store, file)
         raise UpstreamFailed(
-            f"upstream sent {size_bytes} bytes for {file.filename}, but announced {file.size_bytes}",
+            f"upstream sent {size_bytes:,} bytes for {file.filename}, {fault}",
             hint="nothing was stored; is a proxy in between, or was the file replaced?",
         )
     with store.blobs.adding():
@@ -228,6 +235,54 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
                 elif row.size_bytes != size_bytes:
                     change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
     return replace(file, sha256=sha256, is_stored=True, size_bytes=size_bytes)
+
+
+def _fault(file: MirroredFile, content: BinaryIO, size_bytes: int) -> str | None:
+    """Why bytes without a hash cannot be the whole file, as the end of a sentence; such as an error page.
+
+    They would stand for the file permanently. What is in an archive is not judged: installers read more than
+    is accepted as an upload.
+    """
+    if file.size_bytes not in (None, size_bytes):
+        return f"but announced {file.size_bytes:,}"
+    content.seek(0)
+    suffix = file.filename.lower().rpartition(".")[2]
+    if suffix in ("whl", "zip", "egg"):
+        is_whole = zipfile.is_zipfile(content)
+    elif suffix in ("gz", "tgz"):
+        with gzip.open(content) as stream:
+            is_whole = _has_end(stream, size_bytes)
+    elif suffix == "bz2":
+        with bz2.open(content) as stream:
+            is_whole = _has_end(stream, size_bytes)
+    elif suffix == "xz":
+        with lzma.open(content) as stream:
+            is_whole = _has_end(stream, size_bytes)
+    else:
+        is_whole = size_bytes > 0
+    return None if is_whole else "which are not a whole archive"
+
+
+def _forget_size(store: Store, file: MirroredFile) -> None:
+    """Have the size of a file without a hash asked for again: upstream may mend it."""
+    with record_change(store, actor=ACTOR) as change:
+        rows = mirrored_without_digest(change.connection, file.place, file.filename)
+        update_mirrored_files(change.connection, [replace(row, size_bytes=None) for row in rows])
+        for row in rows:
+            change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
+
+
+def _has_end(stream: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, size_bytes: int) -> bool:
+    """Whether a compressed stream can be read to its end and is not a bomb."""
+    limits, expanded_bytes = ArchiveLimits(), 0
+    try:
+        while chunk := stream.read(_CHUNK_BYTES):
+            expanded_bytes += len(chunk)
+            if limits.bomb_fault(expanded_bytes, size_bytes):
+                return False
+    except (EOFError, OSError, zlib.error, lzma.LZMAError):
+        return False
+    return expanded_bytes > 0
 
 
 def _fix_digest(change: Change, address: str, filename: str, sha256: str) -> None:
