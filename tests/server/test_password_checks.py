@@ -43,6 +43,8 @@ class Door:
         self.checked: list[str] = []
         self.seconds = 1000.0
         """What its clock says."""
+        self.takes = 0.0
+        """How many of its seconds a check takes."""
         self._open = threading.Event()
         self._open.set()
         checks = PasswordChecks(is_right=self._is_right, clock=lambda: self.seconds)
@@ -53,6 +55,7 @@ class Door:
     def _is_right(self, account: Account | None, password: str) -> bool:
         self.checked.append(password)
         self._open.wait()
+        self.seconds += self.takes
         return is_right_password(account, password)
 
     def shut(self) -> None:
@@ -135,6 +138,18 @@ async def test_queue_is_bounded_and_the_rest_are_told_to_come_again(tmp_path: Pa
         assert len(refused) == 150 - MOST_WAITING
         assert {knock.result() for knock in refused} == {"TooManyAttempts"}
         assert not any(knock.done() for knock in first)
+
+
+async def test_fewer_wait_while_checks_take_long(tmp_path: Path) -> None:
+    async with standing(make_store(tmp_path)) as door:
+        door.takes = 2.0
+        for number, address in enumerate(addresses(12)):
+            assert await door.knock("wrong", user=f"early-{number}", address=address) == "Unauthorized"
+        _, later = await until_full(door, MOST_WAITING + 1)
+        while any(not knock.done() for knock in later[6:]):
+            await asyncio.sleep(0)
+        assert sum(not knock.done() for knock in later) in (4, 5)  # those before it: four seconds
+        assert {knock.result() for knock in later[6:]} == {"TooManyAttempts"}
 
 
 async def test_one_address_cannot_fill_the_queue(tmp_path: Path) -> None:

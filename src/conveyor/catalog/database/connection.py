@@ -53,6 +53,9 @@ BUSY_TIMEOUT_SECONDS = 30.0
 
 _BEGIN, _BEGIN_IMMEDIATE = Statement(sqlalchemy.text("BEGIN")), Statement(sqlalchemy.text("BEGIN IMMEDIATE"))
 
+LOST_SECONDS = 20
+"""A connection to PostgreSQL counts as lost when the network has acknowledged nothing for about so long."""
+
 POOL_SIZE = 16
 """Connections kept open per process; more are opened while more threads need one at once."""
 
@@ -211,7 +214,16 @@ def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
         isolation_level="READ COMMITTED",
         pool_size=POOL_SIZE,
         max_overflow=2 * POOL_SIZE,
-        connect_args={"connect_timeout": 10, "application_name": "conveyor"},
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "conveyor",
+            # Without these, a question that a dead network swallowed is waited for by the kernel's defaults:
+            # a quarter of an hour while something is being sent, hours while only an answer is awaited.
+            "keepalives_idle": LOST_SECONDS // 2,
+            "keepalives_interval": LOST_SECONDS // 4,
+            "keepalives_count": 2,
+            "tcp_user_timeout": LOST_SECONDS * 1000,
+        },
     )
     event.listen(engine, "checkout", _refuse_ended)
     readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

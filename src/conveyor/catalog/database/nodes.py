@@ -274,6 +274,8 @@ class LeaseKeeper:
             poolclass=NullPool,
             connect_args={
                 "connect_timeout": 2,
+                "keepalives_idle": 1,
+                "keepalives_interval": 1,
                 "tcp_user_timeout": LOST_MILLISECONDS,
                 "application_name": "conveyor-node",
             },

@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 CHECKS_AT_ONCE = 2
 """Each takes 64 MiB and a processor; more at once would let strangers take all of both."""
 MOST_WAITING = 40
-"""Two seconds of checking; clients that come later are told to come again."""
+"""Two seconds of checking on an idle machine; clients that come later are told to come again."""
+LONGEST_WAIT_SECONDS = 4.0
+"""On a busy machine a check takes longer, and fewer may wait: nobody is expected to wait longer than this."""
+_WEIGHT_OF_NEWEST = 0.2
+"""The part of the newest check in the average of their durations."""
 MOST_WAITING_OF_ADDRESS = 20
 RETRY_SECONDS = 2
 MOST_REMEMBERED = 4096
@@ -87,6 +91,8 @@ class PasswordChecks:
         self._of_users = WrongPasswords(WITH_USERS)
         self._of_addresses = WrongPasswords(WITH_ADDRESSES)
         self._turns = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._check_seconds = 0.0
+        """Duration of a check, averaged over the newest ones."""
         self._under_way: dict[tuple[bytes, str], tuple[_Check, asyncio.Task[bool]]] = {}
 
     async def must_be_right(self, attempt: Attempt, receive: Receive | None) -> None:
@@ -141,7 +147,9 @@ class PasswordChecks:
     def _begin(self, key: tuple[bytes, str], attempt: Attempt) -> tuple[_Check, asyncio.Task[bool]]:
         """A new check at the end of the queue; raises TooManyAttempts if the queue is full."""
         waiting = [check.attempt.address for check, _ in self._under_way.values() if not check.has_begun]
-        if len(waiting) >= MOST_WAITING or waiting.count(attempt.address) >= MOST_WAITING_OF_ADDRESS:
+        wait_seconds = len(waiting) * self._check_seconds / CHECKS_AT_ONCE
+        is_full = len(waiting) >= MOST_WAITING or wait_seconds > LONGEST_WAIT_SECONDS
+        if is_full or waiting.count(attempt.address) >= MOST_WAITING_OF_ADDRESS:
             raise TooManyAttempts(
                 "too many passwords wait to be checked", retry_after_seconds=RETRY_SECONDS, hint=_HINT
             )
@@ -162,7 +170,9 @@ class PasswordChecks:
         async with self._turns:
             self._must_not_wait(attempt)  # those before it may have been wrong
             check.has_begun = True
+            began = self._clock()
             right = await asyncio.to_thread(self._right_one, attempt)
+            self._check_seconds += _WEIGHT_OF_NEWEST * (self._clock() - began - self._check_seconds)
         expected = "" if attempt.account is None else attempt.account.password_hash
         if right is not None:
             _remember(self._right, self._digest(attempt.name, right), expected)
