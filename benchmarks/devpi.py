@@ -52,7 +52,7 @@ def devpi() -> Iterator[Index]:
         )
         try:
             wait_for(port, process)
-            yield _new_index(f"http://127.0.0.1:{port}")
+            yield _new_index(f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -65,11 +65,11 @@ def _program(name: str) -> Path:
     return path
 
 
-def _new_index(url: str) -> Index:
+def _new_index(url: str, process_id: int) -> Index:
     login = _ask("POST", f"{url}/+login", {"user": "root", "password": PASSWORD})
     authorization = urllib3.util.make_headers(basic_auth=f"root:{login['result']['password']}")
     _ask("PUT", f"{url}/root/bench", {"type": "stage", "bases": []}, authorization)
-    return Index(f"{url}/root/bench/", f"{url}/root/bench/+simple/", authorization)
+    return Index(f"{url}/root/bench/", f"{url}/root/bench/+simple/", authorization, (process_id,))
 
 
 def _ask(

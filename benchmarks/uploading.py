@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from benchmarks.load import cpu_seconds_of_trees
 from benchmarks.prepared_uploads import CONTENT_TYPE
 from conveyor.domain.indexes.simple_api import JSON
 
@@ -38,6 +39,8 @@ class Index:
     """The URL of its list of projects, with a trailing slash."""
     authorization: Mapping[str, str]
     """The header."""
+    process_ids: tuple[int, ...] = ()
+    """The server, and its database's server: with all their children, their CPU time counts."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,26 @@ class Round:
 
     uploads: int
     seconds: float
+    cpu_seconds: float
+    """CPU time of the servers; that of the clients is not in it."""
 
     @property
     def per_second(self) -> float:
         """Its rate."""
         return self.uploads / self.seconds
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """CPU time of the servers for each upload."""
+        return self.cpu_seconds / self.uploads * 1000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The medians of a participant's rounds."""
+
+    per_second: float
+    cpu_milliseconds: float
 
 
 def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float = TIMEOUT_SECONDS) -> Round:
@@ -59,6 +77,7 @@ def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float =
     headers = {**index.authorization, "Content-Type": CONTENT_TYPE}
     waiting = iter(uploads)  # shared by the clients
     os.sync()  # earlier writes of others do not count
+    cpu_before = cpu_seconds_of_trees(index.process_ids)
     began = time.perf_counter()
 
     def keep_uploading(_client: int) -> int:
@@ -78,13 +97,20 @@ def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float =
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         done = sum(clients.map(keep_uploading, range(CLIENTS)))
-    return Round(done, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Round(done, seconds, cpu_seconds_of_trees(index.process_ids) - cpu_before)
 
 
-def rates_in_turn(*turns: Iterable[tuple[Index, Sequence[Upload]]]) -> list[float]:
-    """Median uploads per second of each participant; the first round is a warm-up and does not count."""
+def costs_in_turn(*turns: Iterable[tuple[Index, Sequence[Upload]]]) -> list[Cost]:
+    """Rate and CPU time of each participant; the first round is a warm-up and does not count."""
     rounds = [[upload_all(*load) for load in loads] for loads in zip(*turns, strict=True)]
-    return [statistics.median(one.per_second for one in taken[1:]) for taken in zip(*rounds, strict=True)]
+    return [
+        Cost(
+            statistics.median(one.per_second for one in taken[1:]),
+            statistics.median(one.cpu_milliseconds for one in taken[1:]),
+        )
+        for taken in zip(*rounds, strict=True)
+    ]
 
 
 def check_listed(index: Index, uploads: Iterable[Upload]) -> None:

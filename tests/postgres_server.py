@@ -27,7 +27,8 @@ INSTALL = "apt-get install postgresql (Debian), or put PostgreSQL's bin folder o
 class PostgresServer:
     """A running server; its superuser is ``postgres`` and needs no password on loopback."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process_id: int) -> None:
+        self.process_id = process_id
         self._port = port
         self._numbers = count(1)
 
@@ -72,7 +73,8 @@ def running_postgres(*, is_durable: bool = False) -> Iterator[PostgresServer]:
         start = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"]
         run(*as_user, *start)
         try:
-            yield PostgresServer(port)
+            process_id = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]
+            yield PostgresServer(port, int(process_id))
         finally:
             run(*as_user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
