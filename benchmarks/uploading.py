@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CLIENTS = 8
 TIMEOUT_SECONDS = 120
+PAUSE_SECONDS, IDLE_CPU_SECONDS, MOST_PUT_OFF_SECONDS = 0.3, 0.015, 20.0
+"""A server is idle when it uses no more than this CPU time in a pause."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Round:
     uploads: int
     seconds: float
     cpu_seconds: float
-    """CPU time of the servers; that of the clients is not in it."""
+    """CPU time of the servers, with what they put off; that of the clients is not in it."""
 
     @property
     def per_second(self) -> float:
@@ -98,7 +100,17 @@ def upload_all(index: Index, uploads: Sequence[Upload], *, most_seconds: float =
     with ThreadPoolExecutor(CLIENTS) as clients:
         done = sum(clients.map(keep_uploading, range(CLIENTS)))
     seconds = time.perf_counter() - began
+    wait_until_idle(index.process_ids)
     return Round(done, seconds, cpu_seconds_of_trees(index.process_ids) - cpu_before)
+
+
+def wait_until_idle(process_ids: Sequence[int]) -> None:
+    """Wait while these servers go on working: what they put off is their own cost, not the next one's."""
+    before, now = -1.0, cpu_seconds_of_trees(process_ids)
+    deadline = time.monotonic() + MOST_PUT_OFF_SECONDS
+    while now - before > IDLE_CPU_SECONDS and time.monotonic() < deadline:
+        time.sleep(PAUSE_SECONDS)
+        before, now = now, cpu_seconds_of_trees(process_ids)
 
 
 def costs_in_turn(*turns: Iterable[tuple[Index, Sequence[Upload]]]) -> list[Cost]:

@@ -54,6 +54,9 @@ TAKEOVER_SECONDS = 0.2
 """How often a process checks whether the one that keeps the lease has ended."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0005, 0.02
 """Pauses between a writer's checks of the nodes; each pause is twice as long as the one before."""
+OWN_PAUSE_SECONDS = 0.01
+"""How long the acknowledgement of a change that the node knows of already may wait for more of them."""
+NEVER = float("inf")
 LOST_MILLISECONDS = 2000
 """A keeper's connection counts as lost after this long without an acknowledgement by the network."""
 
@@ -320,19 +323,26 @@ class LeaseKeeper:
             selector.register(driver.fileno(), selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
             renew_at = time.monotonic() + RENEWAL_SECONDS
+            known, acknowledge_at = 0, NEVER
             while not self._is_ending.is_set():
                 # 3. renew
                 if time.monotonic() >= renew_at:
                     if not self._renew(connection, _RENEW):
                         return
                     renew_at = time.monotonic() + RENEWAL_SECONDS
-                # 4. acknowledge; what comes with the answer to a statement makes the socket readable no more,
-                # so there is nothing left to read before this waits for the socket
-                while told := max((int(said.payload) for said in driver.notifies(timeout=0)), default=0):
+                # 4. acknowledge: changes by other nodes at once, because their writers wait. What this node
+                # knew before was mostly its own change; of those, several are acknowledged together.
+                if told := max((int(said.payload) for said in driver.notifies(timeout=0)), default=0):
+                    pause = OWN_PAUSE_SECONDS if told <= memory.published else 0.0
+                    acknowledge_at = min(acknowledge_at, time.monotonic() + pause)
                     memory.raise_to(told)
-                    _ACKNOWLEDGE.run(connection, {"node": memory.node, "known": told})
+                    known = max(known, told)
+                if time.monotonic() >= acknowledge_at:
+                    _ACKNOWLEDGE.run(connection, {"node": memory.node, "known": known})
+                    acknowledge_at = NEVER
+                    continue  # what came with the answer does not make the socket readable
                 # 5. listen
-                selector.select(max(0.0, renew_at - time.monotonic()))
+                selector.select(max(0.0, min(renew_at, acknowledge_at) - time.monotonic()))
             # 6. nobody has to wait for a node that ends; another process of it begins anew
             memory.lease(NO_LEASE)
             _LEAVE.run(connection, {"node": memory.node})
