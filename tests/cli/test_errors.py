@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from conveyor.cli import run
 from conveyor.cli.store.place import Place
+from conveyor.errors import MissingTool
 from conveyor.operations.store.facts import last_address, reachable, remember_address
+from running_stores import serve_environment
 
 
 def test_everything_that_is_missing_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +32,30 @@ def test_what_a_variable_gives_is_not_missing(
     (tmp_path / "worker.toml").touch()
     assert run(["pipeline", "test"]) == 2
     assert capsys.readouterr().err.endswith("Error: Missing argument 'PROJECT', argument 'VERSION'.\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("sqlalchemy", "sqlalchemy", "server"),
+        ("argon2", "argon2-cffi", "server"),
+        ("granian", "granian", "server"),
+        ("psycopg", "psycopg", "postgres"),
+    ],
+)
+def test_extra_that_is_not_installed_is_named(module: str, package: str, extra: str, tmp_path: Path) -> None:
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from conveyor.__main__ import main; sys.exit(main())"
+    called = subprocess.run(
+        [sys.executable, "-c", code, module, "store", "serve", "--port", "0", "--data", str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        env=serve_environment(CONVEYOR_DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/x"),
+    )
+    assert called.returncode == MissingTool.exit_code
+    assert called.stderr.splitlines() == [
+        f"MissingTool: this command needs {package}, which is not installed",
+        f'hint: pip install "conveyor[{extra}]"',
+    ]
 
 
 def test_folder_that_can_not_be_made_is_one_clear_error(

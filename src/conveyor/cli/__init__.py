@@ -14,7 +14,7 @@ import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
 from conveyor.cli.output import verdict_lines
-from conveyor.errors import ConveyorError, PromotionRefused, StorageFailed
+from conveyor.errors import ConveyorError, MissingTool, PromotionRefused, StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,12 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         sys.stderr.write("stopped\n")
         return 130
+    except ModuleNotFoundError as error:
+        missing = _missing_extra(error)
+        if missing is None:  # a bug of ours
+            raise
+        render_error(missing)
+        return missing.exit_code
     except OSError as error:  # a folder that cannot be written, a full disk: not a bug of ours
         if error.filename is None:
             raise
@@ -65,6 +71,27 @@ def run(arguments: Sequence[str]) -> int:
         )
         return StorageFailed.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _missing_extra(error: ModuleNotFoundError) -> MissingTool | None:
+    """The error that says which extra to install, if the module belongs to one."""
+    from importlib.metadata import metadata
+
+    from packaging.requirements import Requirement
+
+    about = metadata("conveyor")
+    name = (error.name or "").partition(".")[0].replace("_", "-")
+    for requirement in map(Requirement, about.get_all("Requires-Dist") or ()):
+        # Some modules have the beginning of their package's name: argon2 is in argon2-cffi.
+        if requirement.marker is None or not f"{requirement.name}-".startswith(f"{name}-"):
+            continue
+        for extra in about.get_all("Provides-Extra") or ():
+            if extra != "all" and requirement.marker.evaluate({"extra": extra}):
+                return MissingTool(
+                    f"this command needs {requirement.name}, which is not installed",
+                    hint=f'pip install "conveyor[{extra}]"',
+                )
+    return None
 
 
 def _every_missing_parameter(error: click.MissingParameter, arguments: Sequence[str]) -> click.ClickException:

@@ -22,16 +22,17 @@ import math
 import secrets
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.domain.people.passwords import WITH_ADDRESSES, WITH_USERS, WrongPasswords
 from conveyor.errors import InvalidInput, TooManyAttempts, Unauthorized
 from conveyor.operations.people.users import is_right_password
 from conveyor.server.http.messages import departure
+from conveyor.server.memory.flights import Flights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from starlette.types import Receive
 
@@ -64,13 +65,14 @@ class Attempt:
     """The client's address."""
 
 
-@dataclass(eq=False)
 class _Check:
     """One check, waiting or under way, and how many clients wait for it."""
 
-    attempt: Attempt
-    clients: int = 0
-    has_begun: bool = False
+    def __init__(self, attempt: Attempt, carry_out: Callable[[_Check], Coroutine[Any, Any, bool]]) -> None:
+        self.attempt = attempt
+        self.clients = 0
+        self.has_begun = False
+        self.task = asyncio.create_task(carry_out(self))
 
 
 class PasswordChecks:
@@ -93,7 +95,9 @@ class PasswordChecks:
         self._turns = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._check_seconds = 0.0
         """Duration of a check, averaged over the newest ones."""
-        self._under_way: dict[tuple[bytes, str], tuple[_Check, asyncio.Task[bool]]] = {}
+        self._flights = Flights(is_logged=False)
+        self._waiting: set[_Check] = set()
+        """The checks that have not begun."""
 
     async def must_be_right(self, attempt: Attempt, receive: Receive | None) -> None:
         """Return if the password is right, and raise otherwise.
@@ -121,53 +125,44 @@ class PasswordChecks:
 
     async def close(self) -> None:
         """Cancel the checks that are waiting."""
-        tasks = [task for _, task in self._under_way.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flights.close()
 
     async def _outcome(self, key: tuple[bytes, str], attempt: Attempt, receive: Receive | None) -> bool:
         """Whether the password is right, once its turn has come; one check serves all who send it."""
-        check, task = self._under_way.get(key) or self._begin(key, attempt)
+        check = self._flights.board(key, lambda: self._begin(attempt))
         check.clients += 1
+        waited = {check.task}
         leaving = asyncio.create_task(departure(receive)) if receive is not None else None
         try:
-            await asyncio.wait({task, leaving} if leaving else {task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited | {leaving} if leaving else waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if leaving is not None:
                 leaving.cancel()
             check.clients -= 1
-            if not check.clients and not check.has_begun and not task.done():
-                del self._under_way[key]  # at once: a client that comes now starts a new check
-                task.cancel()
-        if not task.done():
+            if not check.clients and not check.has_begun and not check.task.done():
+                self._waiting.discard(check)
+                self._flights.drop(key, check)
+        if not check.task.done():
             raise InvalidInput("the request was broken off by its client")
-        return task.result()
+        return check.task.result()
 
-    def _begin(self, key: tuple[bytes, str], attempt: Attempt) -> tuple[_Check, asyncio.Task[bool]]:
+    def _begin(self, attempt: Attempt) -> _Check:
         """A new check at the end of the queue; raises TooManyAttempts if the queue is full."""
-        waiting = [check.attempt.address for check, _ in self._under_way.values() if not check.has_begun]
+        waiting = [check.attempt.address for check in self._waiting]
         wait_seconds = len(waiting) * self._check_seconds / CHECKS_AT_ONCE
         is_full = len(waiting) >= MOST_WAITING or wait_seconds > LONGEST_WAIT_SECONDS
         if is_full or waiting.count(attempt.address) >= MOST_WAITING_OF_ADDRESS:
             raise TooManyAttempts(
                 "too many passwords wait to be checked", retry_after_seconds=RETRY_SECONDS, hint=_HINT
             )
-        check = _Check(attempt)
-        task = asyncio.create_task(self._in_turn(check))
-        self._under_way[key] = check, task
-        task.add_done_callback(partial(self._ended, key))
-        return check, task
-
-    def _ended(self, key: tuple[bytes, str], task: asyncio.Task[bool]) -> None:
-        if not task.cancelled():
-            task.exception()  # waiting clients get the error; if nobody waits, nobody needs it
-        if key in self._under_way and self._under_way[key][1] is task:
-            del self._under_way[key]
+        check = _Check(attempt, self._in_turn)
+        self._waiting.add(check)
+        return check
 
     async def _in_turn(self, check: _Check) -> bool:
         attempt = check.attempt
         async with self._turns:
+            self._waiting.discard(check)
             self._must_not_wait(attempt)  # those before it may have been wrong
             check.has_begun = True
             began = self._clock()

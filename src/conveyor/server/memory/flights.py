@@ -1,11 +1,11 @@
 """Work that several clients wait for: done once at a time for each key, and logged when it fails.
 
-A client that leaves does not stop it: the next one finds it under way, or done.
+A client that leaves does not stop it: the next one finds it under way, or done. Only work that strangers
+could pile up, such as checks of passwords, is dropped by its owner when nobody waits for it any more.
 
-Three other places share work and differ on purpose. A question for the newest serial (``newest`` here,
-``NodeSerials`` in ``catalog.database.nodes``) is not joined once it has begun: its answer is too old for
-whoever comes now. A check of a password (``http.password_checks``) that has not begun is dropped when nobody
-waits for it any more: strangers must not be able to fill its queue with work that they have left.
+Two other places share work and differ on purpose: a question for the newest serial (``newest`` here,
+``NodeSerials`` in ``catalog.database.nodes``) is not joined once it has begun, because its answer would be
+too old for a client that comes now.
 """
 
 from __future__ import annotations
@@ -79,8 +79,14 @@ class Flights:
         work: Work | None = self._by_key.get(key)
         if work is None:
             work = self._by_key[key] = start()
-            work.task.add_done_callback(lambda ended: self._landed(key, ended))
+            work.task.add_done_callback(lambda ended, begun=work: self._landed(key, begun, ended))
         return work
+
+    def drop(self, key: Hashable, work: UnderWay) -> None:
+        """Cancel work that nobody waits for; a client that comes now starts it anew."""
+        if self._by_key.get(key) is work:
+            del self._by_key[key]
+        work.task.cancel()
 
     def behind(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that nobody has to wait for."""
@@ -97,8 +103,9 @@ class Flights:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _landed(self, key: Hashable, ended: asyncio.Task[Any]) -> None:
-        del self._by_key[key]
+    def _landed(self, key: Hashable, work: UnderWay, ended: asyncio.Task[Any]) -> None:
+        if self._by_key.get(key) is work:
+            del self._by_key[key]
         if self._is_logged:
             _note_failure(ended)
         elif not ended.cancelled():
