@@ -44,9 +44,13 @@ def test_what_a_variable_gives_is_not_missing(
     ],
 )
 def test_extra_that_is_not_installed_is_named(module: str, package: str, extra: str, tmp_path: Path) -> None:
-    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from conveyor.__main__ import main; sys.exit(main())"
+    without_it = (
+        "import sys; sys.modules[sys.argv.pop(1)] = None; "
+        "from conveyor.__main__ import main; sys.exit(main())"
+    )
+    command = ["store", "serve", "--port", "0", "--data", str(tmp_path / "x")]
     called = subprocess.run(
-        [sys.executable, "-c", code, module, "store", "serve", "--port", "0", "--data", str(tmp_path / "x")],
+        [sys.executable, "-c", without_it, module, *command],
         capture_output=True,
         text=True,
         env=serve_environment(CONVEYOR_DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/x"),
