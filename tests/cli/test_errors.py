@@ -49,11 +49,12 @@ def test_extra_that_is_not_installed_is_named(module: str, package: str, extra: 
         "from conveyor.__main__ import main; sys.exit(main())"
     )
     command = ["store", "serve", "--port", "0", "--data", str(tmp_path / "x")]
+    database = {"CONVEYOR_DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/x"}
     called = subprocess.run(
         [sys.executable, "-c", without_it, module, *command],
         capture_output=True,
         text=True,
-        env=serve_environment(CONVEYOR_DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/x"),
+        env=serve_environment(**database if module == "psycopg" else {}),
     )
     assert called.returncode == MissingTool.exit_code
     assert called.stderr.splitlines() == [

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
@@ -79,7 +80,7 @@ class Flights:
         work: Work | None = self._by_key.get(key)
         if work is None:
             work = self._by_key[key] = start()
-            work.task.add_done_callback(lambda ended, begun=work: self._landed(key, begun, ended))
+            work.task.add_done_callback(partial(self._landed, key, work))
         return work
 
     def drop(self, key: Hashable, work: UnderWay) -> None:
