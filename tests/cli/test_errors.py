@@ -63,7 +63,7 @@ def test_extra_that_is_not_installed_is_named(module: str, package: str, extra: 
     ]
 
 
-def test_folder_that_can_not_be_made_is_one_clear_error(
+def test_folder_that_cannot_be_made_is_one_clear_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

@@ -140,7 +140,7 @@ def test_backup_without_pg_dump_is_one_clear_error(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_dump_that_can_not_be_loaded_makes_no_store(
+def test_dump_that_cannot_be_loaded_makes_no_store(
     store: Store, tmp_path: Path, new_database_url: str
 ) -> None:
     """A table that is in the way: nothing of the dump is there afterwards, and no server starts."""

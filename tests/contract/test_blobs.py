@@ -270,7 +270,7 @@ def test_store_with_two_levels_may_be_opened_by_several_at_once(tmp_path: Path) 
     assert missing == []
 
 
-def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageFailed, match="cannot be made"):
         open_blobs(f"file://{tmp_path}/file/blobs")

@@ -401,7 +401,7 @@ def test_indexes_come_back_with_their_bases_in_order(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "mysql://localhost/x", "sqlite://", "sqlite:///:memory:"])
-def test_database_url_that_can_not_hold_a_catalog_is_refused(url: str) -> None:
+def test_database_url_that_cannot_hold_a_catalog_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         open_catalog(url)
     assert "sqlite:///PATH" in str(raised.value)

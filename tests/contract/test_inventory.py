@@ -142,7 +142,7 @@ def test_locks_of_a_killed_process_are_free(blobs: FilesystemBlobs) -> None:
             pass
 
 
-def test_lock_that_can_not_be_taken_is_one_clear_error(blobs: FilesystemBlobs) -> None:
+def test_lock_that_cannot_be_taken_is_one_clear_error(blobs: FilesystemBlobs) -> None:
     (blobs.root / "locks").rmdir()
     (blobs.root / "locks").write_text("in the way")
     with pytest.raises(StorageFailed, match=r"lock .* cannot be taken"), blobs.adding():

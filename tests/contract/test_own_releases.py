@@ -164,7 +164,7 @@ def test_yank_is_an_event_per_index_and_none_when_nothing_changes(store: Store) 
 
 
 @pytest.mark.parametrize("reason", ["x" * 1001, "two\nlines", "\x1b[31mred", "half \ud800"])
-def test_reason_that_can_not_be_shown_is_refused(store: Store, reason: str) -> None:
+def test_reason_that_cannot_be_shown_is_refused(store: Store, reason: str) -> None:
     with pytest.raises(InvalidInput, match="the reason must be one line"):
         yank_release(store, UPLOADER, "demo", "1.0", reason=reason)
     with pytest.raises(InvalidInput, match="the reason must be one line"):

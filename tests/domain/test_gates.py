@@ -330,7 +330,7 @@ def test_release_without_files_passes_no_gate(gate: str) -> None:
 
 @pytest.mark.parametrize("gate", ["tests", "qa-signature"])
 @pytest.mark.parametrize("predicate", [{}, {"passed": "many"}, {"tag": None}, {"environment": []}])
-def test_evidence_that_can_not_be_read_opens_no_gate(gate: str, predicate: dict[str, Any]) -> None:
+def test_evidence_that_cannot_be_read_opens_no_gate(gate: str, predicate: dict[str, Any]) -> None:
     facts = [
         evidence("tests", WHEEL.sha256, predicate),
         evidence("build", WHEEL.sha256, predicate),

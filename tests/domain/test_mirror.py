@@ -114,7 +114,7 @@ def test_foreign_filename_is_refused(name: str) -> None:
     assert not is_sound_filename(name)
 
 
-def test_metadata_that_can_not_be_read_stays_so_until_the_bytes_or_what_is_beside_them_change() -> None:
+def test_metadata_that_cannot_be_read_stays_so_until_the_bytes_or_what_is_beside_them_change() -> None:
     known = replace(first(), is_metadata_unreadable=True)
     assert not page_file(known).has_metadata
     (yanked,) = merged([known], [replace(OFFERED, is_yanked=True)]).changed

@@ -140,7 +140,7 @@ def test_members_that_readers_see_differently_are_refused(entry: ZipEntry, fault
         ),
     ],
 )
-def test_paths_that_can_not_all_be_unpacked_are_refused(entries: list[ZipEntry], fault: str) -> None:
+def test_paths_that_cannot_all_be_unpacked_are_refused(entries: list[ZipEntry], fault: str) -> None:
     assert fault in faults_of(*entries)
 
 

@@ -141,7 +141,7 @@ def test_writer_that_knows_nothing_of_turns_is_waited_for(tmp_path: Path) -> Non
     assert done == [store.newest.read()]
 
 
-def test_turn_that_can_not_be_taken_is_one_clear_error(tmp_path: Path) -> None:
+def test_turn_that_cannot_be_taken_is_one_clear_error(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     store.catalog.dispose()
     (tmp_path / "catalog.sqlite-turn").unlink()

@@ -210,7 +210,7 @@ def test_store_of_a_newer_conveyor_is_refused(tmp_path: Path) -> None:
         initialise_store(settings)
 
 
-def test_folder_that_can_not_be_made_is_one_clear_error(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="cannot be made"):
         initialise_store(make_settings(tmp_path / "file" / "store"))

@@ -216,7 +216,7 @@ def test_each_raises_an_error_of_its_own_about_a_commit_that_fails(store: Store)
     assert one.hint == other.hint == "look again, then try again"
 
 
-def test_turn_that_can_not_be_taken_is_told_to_everybody_and_stops_nobody_later(
+def test_turn_that_cannot_be_taken_is_told_to_everybody_and_stops_nobody_later(
     store: Store, tmp_path: Path
 ) -> None:
     store.catalog.dispose()

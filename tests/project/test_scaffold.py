@@ -102,7 +102,7 @@ def git_log(folder: Path) -> str:
         ("import", ["keyword"]),
     ],
 )
-def test_name_that_can_not_be_is_refused(tmp_path: Path, name: str, faults: list[str]) -> None:
+def test_name_that_cannot_be_is_refused(tmp_path: Path, name: str, faults: list[str]) -> None:
     with pytest.raises(InvalidName) as caught:
         create_project(NewProject(name, folder=tmp_path / "project"))
     assert len(caught.value.faults) == len(faults)

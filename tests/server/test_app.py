@@ -171,7 +171,7 @@ def test_file_that_the_server_sends_itself_is_counted_by_its_length(tmp_path: Pa
     assert [line["supplied_by"] for line in lines] == [None, None, "stable", "stable"]
 
 
-def test_process_whose_store_can_not_be_opened_says_so_and_does_not_serve(tmp_path: Path) -> None:
+def test_process_whose_store_cannot_be_opened_says_so_and_does_not_serve(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     initialise_store(settings)
     (tmp_path / "catalog.sqlite").write_bytes(b"no database" * 100)

@@ -67,7 +67,7 @@ def test_name_that_upstream_has_needs_an_administrator(store: RunningStore, clai
     assert claim(store, ADMIN, "numpy").status == 201
 
 
-def test_name_is_not_claimed_while_upstream_can_not_be_asked(
+def test_name_is_not_claimed_while_upstream_cannot_be_asked(
     store: RunningStore, claimer: dict[str, str]
 ) -> None:
     failed = claim(store, claimer, "broken")

@@ -149,7 +149,7 @@ def test_every_sync_of_an_upload_that_fails_refuses_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("of", ["everything", "folder", "log"])
-def test_disk_that_can_not_be_written_acknowledges_nothing(tmp_path: Path, of: str) -> None:
+def test_disk_that_cannot_be_written_acknowledges_nothing(tmp_path: Path, of: str) -> None:
     """The server is killed in that state: what it finds afterwards is what it acknowledged."""
     made = make_wheel(version="1")
     with running_store(tmp_path / "store") as store:
@@ -198,7 +198,7 @@ def check_accepts_again(store: RunningStore, made: Made) -> None:
     assert store.get(f"/packages/{made.sha256}/{made.filename}").data == made.content
 
 
-def test_checkpoint_that_can_not_be_written_loses_nothing(tmp_path: Path) -> None:
+def test_checkpoint_that_cannot_be_written_loses_nothing(tmp_path: Path) -> None:
     """SQLite moves its log into its file now and then; what is in the log is durable without that."""
     expected = {}
     with running_store(tmp_path / "store") as store:

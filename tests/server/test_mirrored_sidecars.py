@@ -96,7 +96,7 @@ async def test_sdist_without_metadata_beside_it_advertises_none(
     assert isinstance(answer.error, NotFound)
 
 
-async def test_metadata_that_can_not_be_read_is_no_longer_advertised_nor_asked_for(
+async def test_metadata_that_cannot_be_read_is_no_longer_advertised_nor_asked_for(
     upstream: RunningUpstream, mirror: Reader, clock: Clock
 ) -> None:
     wheel = Made("demo-1.0-py3-none-any.whl", zip_of({"demo/__init__.py": b""}))
@@ -183,7 +183,7 @@ async def test_metadata_that_upstream_promised_beside_an_sdist_and_has_not_is_no
     ],
     ids=["static", "dynamic", "old", "of another version"],
 )
-async def test_stored_sdist_offers_its_own_metadata_when_building_can_not_change_it(
+async def test_stored_sdist_offers_its_own_metadata_when_building_cannot_change_it(
     upstream: RunningUpstream, mirror: Reader, metadata: bytes, is_static: bool
 ) -> None:
     sdist = make_sdist(metadata=metadata)

@@ -197,7 +197,7 @@ def test_server_that_is_stopped_while_its_workers_start_does_not_wait_for_them(
         assert process.returncode == 0, round_number
 
 
-def test_access_log_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -> None:
+def test_access_log_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     process = start_serving(tmp_path / "store", "--port", "0", "--access-log", str(tmp_path / "no" / "log"))
     output, errors = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, output) == (7, "")
@@ -205,7 +205,7 @@ def test_access_log_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -
     assert len(errors.splitlines()) == 2
 
 
-def test_workers_that_can_not_start_any_more_end_the_server_with_an_error(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_any_more_end_the_server_with_an_error(tmp_path: Path) -> None:
     process = start_serving(tmp_path / "store", "--port", "0")
     ready_url(process)
     (worker,) = children_of(process)
@@ -272,7 +272,7 @@ def test_host_of_another_machine_is_one_clear_error(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_folder_that_can_not_be_written_is_one_clear_error(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     process = start_serving(tmp_path / "file" / "store", "--port", "0")
     output, errors = process.communicate(timeout=WAIT_SECONDS)

@@ -187,7 +187,7 @@ async def test_file_that_is_labelled_as_compressed_is_taken_as_it_is(index: Runn
     assert body.size_bytes is None
 
 
-async def test_entries_that_can_not_be_served_by_digest_are_left_out(index: RunningUpstream) -> None:
+async def test_entries_that_cannot_be_served_by_digest_are_left_out(index: RunningUpstream) -> None:
     good = file_entry(index, WHEEL)
     index.add_json(
         "demo",
@@ -210,7 +210,7 @@ async def test_size_that_no_file_has_counts_as_none(index: RunningUpstream, size
     assert file.size_bytes is None
 
 
-async def test_text_that_a_database_can_not_hold_is_replaced_and_such_a_url_left_out(
+async def test_text_that_a_database_cannot_hold_is_replaced_and_such_a_url_left_out(
     index: RunningUpstream,
 ) -> None:
     told = file_entry(index, WHEEL, yanked="bro\0ken \ud800")
