@@ -421,7 +421,7 @@ def test_moment_is_written_as_utc_with_microseconds() -> None:
     assert from_utc_text(AT) == moment
 
 
-def test_first_download_fixes_the_digest_of_an_address_for_ever(engine: Engine) -> None:
+def test_first_download_fixes_the_digest_of_an_address_permanently(engine: Engine) -> None:
     for sha256, at in (("ab" * 32, "1"), ("cd" * 32, "2")):
         with writing(engine) as connection:
             counts = put_first_digest(connection, "unhashed/demo", "demo.whl", sha256, computed_at=at)

@@ -158,7 +158,7 @@ def test_incomplete_facts_are_refused() -> None:
             read_statement(statement("equivalence", filename="f", sha256=SHA256, predicate=lacking))
 
 
-def test_repository_with_a_password_is_refused_because_evidence_is_shown_for_ever() -> None:
+def test_repository_with_a_password_is_refused_because_evidence_is_shown_permanently() -> None:
     for repository in ("/srv/demo.git", "ssh://git@host/demo.git", "git@host:demo.git"):
         facts_of_build({**BUILD, "repository": repository})
     with pytest.raises(InvalidInput, match="holds a password"):

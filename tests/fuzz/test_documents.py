@@ -171,7 +171,7 @@ def check_partial_wheels(seeds: range) -> None:
             assert 0 <= start < end <= len(content), f"seed {seed}"
             here.add(start, content[start:end])
         else:
-            raise AssertionError(f"seed {seed}: it asks for ever")
+            raise AssertionError(f"seed {seed}: it asks forever")
 
 
 def test_damaged_wheel_is_read_from_few_parts() -> None:

@@ -71,7 +71,7 @@ def trickled(connection: socket.socket, head: bytes, piece: bytes) -> Reply:
             continue
         connection.settimeout(LONG_ENOUGH_SECONDS)
         return Reply.of(raw + received(connection))
-    raise AssertionError("the server waits for ever")
+    raise AssertionError("the server waits forever")
 
 
 LARGE_FILE = form_part("content", bytes(3 * 1024 * 1024), filename="demo-1.0.tar.gz")[:-2]
@@ -99,7 +99,7 @@ def test_body_of_the_api_that_stops_is_408(store: RunningStore) -> None:
 
 
 def test_refused_upload_that_trickles_is_let_go(store: RunningStore) -> None:
-    """The body of a stranger is read to its end, so that its client hears why; but not for ever."""
+    """The body of a stranger is read to its end, so that its client hears why; but not forever."""
     head = request_head("POST", "/unstable/legacy/", FORM, "Content-Length: 10000000")
     with connected(store.url) as connection:
         assert trickled(connection, head, b"-").status == 401

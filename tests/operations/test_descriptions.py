@@ -52,7 +52,7 @@ def test_fault_says_where_it_is(renderer: DescriptionRenderer, text: str, fault:
     assert renderer.fault(text).startswith(fault)
 
 
-def test_text_that_takes_for_ever_is_given_up_and_the_next_one_is_answered(
+def test_text_that_takes_forever_is_given_up_and_the_next_one_is_answered(
     renderer: DescriptionRenderer,
 ) -> None:
     assert renderer.fault(doubling(40)) in (

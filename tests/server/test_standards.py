@@ -206,7 +206,7 @@ def test_pages_are_compressed_as_the_client_can_read_it(store: RunningStore, acc
 
 
 @pytest.mark.parametrize("made", [WHEEL, SDIST, LOCAL], ids=lambda made: made.filename)
-def test_files_are_never_compressed_and_kept_for_ever(store: RunningStore, made: Made) -> None:
+def test_files_are_never_compressed_and_kept_permanently(store: RunningStore, made: Made) -> None:
     for path, content in [(url_of(made), made.content), (f"{url_of(made)}.metadata", None)]:
         answer = store.request(
             "GET", path, headers={"Accept-Encoding": "gzip, deflate, zstd, br"}, decode_content=False
