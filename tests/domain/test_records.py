@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from conveyor.domain.people.access import Token
 from conveyor.domain.people.keys import NewSigner, Signer, Worker
 from conveyor.domain.runs.repositories import Repository
 from conveyor.domain.runs.states import Run, Step
-from conveyor.domain.words.notation import Moment, Sha256, read_json
+from conveyor.domain.words.notation import DEEPEST_JSON, Moment, Sha256, read_json
 from conveyor.domain.words.records import (
     LARGEST_COUNT,
     MOST_FAULTS,
@@ -273,9 +274,29 @@ def test_field_of_a_stored_record_is_named_in_few_files(
         (b'{"a": "\\ud800"}', "not valid JSON"),
         (b'{"a": "\xff"}', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b'{"a": ' * DEEPEST_JSON + b"[1]" + b"}" * DEEPEST_JSON, "nested more than 100 deep"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
     ],
 )
 def test_json_that_two_readers_could_read_differently_is_refused(text: bytes, problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         read_json(text, what="the body")
+
+
+def test_json_that_is_read_can_be_written_with_much_of_the_stack_in_use() -> None:
+    value = read_json(b'{"a": ' * DEEPEST_JSON + b"1" + b"}" * DEEPEST_JSON, what="the body")
+
+    def written(frames: int) -> object:
+        return written(frames - 1) if frames else as_json(value)
+
+    assert written(400) == value
+
+
+def test_keys_that_are_there_twice_are_found_at_once() -> None:
+    keys = [f"k{number}" for number in range(30_000)]
+    text = "{" + ",".join(f'"{key}": 1' for key in (*keys, *keys)) + "}"
+    began = time.process_time()
+    with pytest.raises(InvalidInput, match="is there twice") as caught:
+        read_json(text.encode(), what="the body")
+    assert time.process_time() - began < 5
+    assert len(caught.value.message) < 200

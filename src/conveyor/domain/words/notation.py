@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 LONGEST_REASON = 1000
 """Characters."""
+DEEPEST_JSON = 100
+"""Lists and objects within each other; whoever reads or writes a value later may go no deeper than Python."""
+_MOST_NAMED_TWICE = 10
+"""Keys that a message names."""
 
 Sha256 = Annotated[str, Given(), Matching(_SHA256.pattern, "is not a SHA-256 digest in hexadecimal")]
 Commit = Annotated[str, Given(), Matching("[0-9a-f]{40}|[0-9a-f]{64}", "is not the full id of a git commit")]
@@ -113,7 +118,8 @@ def read_json(text: bytes, *, what: str) -> object:
     """The JSON value in ``text``: UTF-8, no key twice, no NaN or infinity, no half of a surrogate pair.
 
     Parsers differ on a repeated key, so that the value checked and the value meant could differ (RFC 8259,
-    section 4); a lone surrogate can be read but never be written again.
+    section 4); a lone surrogate can be read but never be written again. Nor can a value that is nested as
+    deeply as Python goes, where more of its stack is in use.
 
     Raises:
         InvalidInput: it is anything else.
@@ -126,17 +132,30 @@ def read_json(text: bytes, *, what: str) -> object:
             parse_float=_finite,
         )
         json.dumps(value, ensure_ascii=False).encode()
+        if text.count(b"[") + text.count(b"{") > DEEPEST_JSON:
+            _must_not_be_deep(value)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} is not valid JSON: {error}") from error
     return value
 
 
+def _must_not_be_deep(value: object) -> None:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST_JSON):
+        inside = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [part for parts in inside for part in parts if isinstance(part, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"its lists and objects are nested more than {DEEPEST_JSON} deep")
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"the key {', '.join(twice)} is there twice")
+        counted = Counter(name for name, _ in pairs)  # once for all: a hostile object has 100,000 keys
+        twice = sorted(name for name, count in counted.items() if count > 1)
+        named = ", ".join(twice[:_MOST_NAMED_TWICE])
+        raise ValueError(f"the key {named} is there twice")
     return found
 
 
