@@ -7,13 +7,16 @@ import bz2
 import gzip
 import hashlib
 import threading
+import zipfile
 from dataclasses import replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor.domain.indexes.mirror import FRESH_FOR
 from conveyor.errors import NotFound, UpstreamFailed
+from conveyor.operations.store.store import newest_change
 from distributions_made import core_metadata, make_sdist, make_wheel
 from mirrors import mirroring, only_file, packages_path
 from upstreams import Served, file_entry, running_upstream
@@ -137,6 +140,52 @@ async def test_first_download_without_any_hash_must_be_a_whole_archive(
     clock.pass_by(FRESH_FOR)
     await mirror.page("demo")
     assert (await mirror.get(address)).body == made.content
+
+
+def zipped() -> bytes:
+    with BytesIO() as content:
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("demo-1.0/PKG-INFO", core_metadata())
+        return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("filename", "content"),
+    [
+        ("demo-1.0.tar.gz", make_sdist().content + b"more than installers read"),
+        ("demo-1.0.tar.gz", zipped()),
+        ("demo-1.0.tar.gz", gzip.compress(bytes(80 * 1024 * 1024))),
+        ("demo-1.0.win32.exe", b"MZ" + zipped()),
+    ],
+    ids=["more after its end", "a zip", "much of the same", "a program"],
+)
+async def test_first_download_without_any_hash_may_be_any_archive_that_installers_read(
+    upstream: RunningUpstream, mirror: Reader, filename: str, content: bytes
+) -> None:
+    made = replace(make_sdist(), filename=filename, content=content)
+    offer(upstream, made)
+    await mirror.page("demo")
+    assert (await mirror.get(f"/packages/unhashed/demo/{filename}")).body == content
+
+
+async def test_error_page_is_not_a_program(upstream: RunningUpstream, mirror: Reader) -> None:
+    made = replace(make_sdist(), filename="demo-1.0.win32.exe", content=b"<title>Please sign in</title>")
+    offer(upstream, made)
+    await mirror.page("demo")
+    assert isinstance((await mirror.get(f"/packages/unhashed/demo/{made.filename}")).error, UpstreamFailed)
+
+
+async def test_refused_first_download_changes_nothing_more_when_it_comes_again(
+    upstream: RunningUpstream, mirror: Reader
+) -> None:
+    path = offer(upstream, WHEEL)
+    upstream.paths[path].body = b"<title>Please sign in</title>"
+    await mirror.page("demo")
+    await mirror.get(UNHASHED)  # forgets the size that the page said
+    before = newest_change(mirror.store)
+    for _ in range(3):
+        assert isinstance((await mirror.get(UNHASHED)).error, UpstreamFailed)
+    assert newest_change(mirror.store) == before
 
 
 async def test_bytes_that_change_after_the_first_download_are_refused(

@@ -245,41 +245,55 @@ def _fault(file: MirroredFile, content: BinaryIO, size_bytes: int) -> str | None
     """
     if file.size_bytes not in (None, size_bytes):
         return f"but announced {file.size_bytes:,}"
-    content.seek(0)
     suffix = file.filename.lower().rpartition(".")[2]
-    if suffix in ("whl", "zip", "egg"):
+    content.seek(0)
+    if suffix in _COMPRESSED:
+        with _COMPRESSED[suffix](content) as stream:
+            is_whole = _has_end(stream, size_bytes)
+        is_whole = is_whole or zipfile.is_zipfile(content)  # some are zips; older pips unpack them as such
+    elif suffix in ("whl", "zip", "egg"):
         is_whole = zipfile.is_zipfile(content)
-    elif suffix in ("gz", "tgz"):
-        with gzip.open(content) as stream:
-            is_whole = _has_end(stream, size_bytes)
-    elif suffix == "bz2":
-        with bz2.open(content) as stream:
-            is_whole = _has_end(stream, size_bytes)
-    elif suffix == "xz":
-        with lzma.open(content) as stream:
-            is_whole = _has_end(stream, size_bytes)
+    elif suffix == "exe":  # of other programs nobody can say where they end
+        is_whole = content.read(2) == b"MZ"
     else:
         is_whole = size_bytes > 0
     return None if is_whole else "which are not a whole archive"
 
 
+_COMPRESSED: Mapping[str, Callable[[BinaryIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    "gz": gzip.open,
+    "tgz": gzip.open,
+    "bz2": bz2.open,
+    "xz": lzma.open,
+}
+"""How to read the archives that are not zips."""
+
+
 def _forget_size(store: Store, file: MirroredFile) -> None:
     """Have the size of a file without a hash asked for again: upstream may mend it."""
+    if file.size_bytes is None:
+        return
     with record_change(store, actor=ACTOR) as change:
-        rows = mirrored_without_digest(change.connection, file.place, file.filename)
+        found = mirrored_without_digest(change.connection, file.place, file.filename)
+        rows = [row for row in found if row.size_bytes is not None]
         update_mirrored_files(change.connection, [replace(row, size_bytes=None) for row in rows])
         for row in rows:
             change.event("mirror-sizes", index=row.index, project=row.project, detail={"files": 1})
 
 
 def _has_end(stream: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, size_bytes: int) -> bool:
-    """Whether a compressed stream can be read to its end and is not a bomb."""
+    """Whether a compressed stream can be read to its end; a bomb is not read any further.
+
+    As for tarfile, which installers use, whatever follows the end does not matter.
+    """
     limits, expanded_bytes = ArchiveLimits(), 0
     try:
-        while chunk := stream.read(_CHUNK_BYTES):
+        while chunk := stream.read1(_CHUNK_BYTES):
             expanded_bytes += len(chunk)
             if limits.bomb_fault(expanded_bytes, size_bytes):
-                return False
+                break
+    except gzip.BadGzipFile as error:
+        return expanded_bytes > 0 and "Not a gzipped file" in str(error)  # else a checksum that is wrong
     except (EOFError, OSError, zlib.error, lzma.LZMAError):
         return False
     return expanded_bytes > 0
