@@ -163,6 +163,28 @@ async def test_one_address_cannot_fill_the_queue(tmp_path: Path) -> None:
         assert await right == "admin"
 
 
+async def test_one_address_cannot_fill_the_queue_while_checks_take_long(tmp_path: Path) -> None:
+    async with standing(make_store(tmp_path)) as door:
+        door.takes = 0.8
+        for number, address in enumerate(addresses(20)):
+            await door.knock("wrong", user=f"early-{number}", address=address)
+        door.shut()
+        before = len(door.checked)
+        later = [
+            asyncio.create_task(door.knock(f"wrong {number}", user=f"user-{number}")) for number in range(20)
+        ]
+        await until_checking(door, before + CHECKS_AT_ONCE)
+        while not any(knock.done() for knock in later):
+            await asyncio.sleep(0)
+        right = asyncio.create_task(door.knock(ADMIN_PASSWORD, address="192.0.2.1"))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        for knock in later:
+            knock.cancel()
+        door.open()
+        assert await right == "admin"
+
+
 async def test_password_known_to_be_right_passes_a_full_queue(tmp_path: Path) -> None:
     async with standing(make_store(tmp_path)) as door:
         assert await door.knock(ADMIN_PASSWORD) == "admin"

@@ -46,7 +46,8 @@ LONGEST_WAIT_SECONDS = 4.0
 """On a busy machine a check takes longer, and fewer may wait: nobody is expected to wait longer than this."""
 _WEIGHT_OF_NEWEST = 0.2
 """The part of the newest check in the average of their durations."""
-MOST_WAITING_OF_ADDRESS = 20
+MOST_WAITING_OF_ADDRESS = MOST_WAITING // 2
+"""The same part of a queue that is shorter because checks take long."""
 RETRY_SECONDS = 2
 MOST_REMEMBERED = 4096
 """Right passwords, and wrong ones; those that were not used for the longest time are forgotten first."""
@@ -149,9 +150,11 @@ class PasswordChecks:
     def _begin(self, attempt: Attempt) -> _Check:
         """A new check at the end of the queue; raises TooManyAttempts if the queue is full."""
         waiting = [check.attempt.address for check in self._waiting]
-        wait_seconds = len(waiting) * self._check_seconds / CHECKS_AT_ONCE
-        is_full = len(waiting) >= MOST_WAITING or wait_seconds > LONGEST_WAIT_SECONDS
-        if is_full or waiting.count(attempt.address) >= MOST_WAITING_OF_ADDRESS:
+        most = MOST_WAITING
+        if self._check_seconds > 0:
+            most = min(most, int(LONGEST_WAIT_SECONDS * CHECKS_AT_ONCE / self._check_seconds) + 1)
+        most_of_address = max(1, most * MOST_WAITING_OF_ADDRESS // MOST_WAITING)
+        if len(waiting) >= most or waiting.count(attempt.address) >= most_of_address:
             raise TooManyAttempts(
                 "too many passwords wait to be checked", retry_after_seconds=RETRY_SECONDS, hint=_HINT
             )
