@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.cli.demo import story
 from conveyor.cli.demo.proof import prove_origin, read_pip_report, read_served_files
+from conveyor.client.store import StoreClient
 from conveyor.errors import StepFailed
+from conveyor.server.api.direct import DirectConnection
+from distributions_made import make_wheel
+from makers import make_store
+from readers import upload
+from releases_made import ADMIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +93,17 @@ def test_a_consumer_without_the_project_fails_the_proof(tmp_path: Path) -> None:
     log = write_log(tmp_path, (OTHER, "pypi"))
     with pytest.raises(StepFailed, match="tumor was not installed at all"):
         prove(tmp_path, log, ("numpy", OTHER))
+
+
+def test_release_that_did_not_arrive_is_not_looked_for_on_a_server_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The story ends its store before anybody reads the hint."""
+    store = make_store(tmp_path)
+    upload(store, make_wheel("tumor", "0.1.0"))
+    client = StoreClient(DirectConnection(store, ADMIN, name="here"))
+    monkeypatch.setattr(story, "connect", lambda *_, **__: client)
+    with pytest.raises(StepFailed) as caught:
+        story.expect_index("http://127.0.0.1:9", "token", "0.1.0", "stable")
+    assert "127.0.0.1" not in (caught.value.hint or "")
+    assert (caught.value.hint or "").endswith("conveyor why tumor 0.1.0 --data FOLDER/store")

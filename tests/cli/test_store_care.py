@@ -8,7 +8,7 @@ import pytest
 from conveyor.cli import run
 from distributions_made import make_wheel
 from makers import make_store
-from operations.stores_damaged import blob_path, damage, put_garbage
+from operations.stores_damaged import blob_path, damage, execute, put_garbage
 from releases_made import publish
 
 if TYPE_CHECKING:
@@ -84,6 +84,18 @@ def test_fsck_fails_when_something_is_lost(
     assert f"missing-blob: blob {MADE.sha256} (the file {MADE.filename}): its bytes are missing" in said.out
     assert "→ lost: upload the identical file again" in said.out
     assert "1 fault in the store" in said.err
+    assert "hint: each line says what is left to do" in said.err
+
+
+def test_fsck_says_that_only_a_backup_helps_against_rows_that_contradict_each_other(
+    store: Store, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their lines name no repair, and the hint promised one."""
+    execute(store, "delete from claims")
+    assert run(["store", "fsck", "--repair", "--data", data]) == 7
+    said = capsys.readouterr()
+    assert "→" not in said.out
+    assert "only a backup helps: conveyor store restore BACKUP --data NEW" in said.err
 
 
 def test_fsck_takes_lost_bytes_from_a_backup(store: Store, data: str, tmp_path: Path) -> None:

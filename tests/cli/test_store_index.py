@@ -98,7 +98,7 @@ def test_command_on_a_folder_of_something_else_does_not_advise_to_make_a_store_t
     assert run(["store", "index", "list", "--data", str(tmp_path)]) == 6
     assert capsys.readouterr().err.splitlines() == [
         f"Conflict: there is no store at {tmp_path}, but something else: thesis.tex",
-        "hint: give the folder of a store, or a new or empty one",
+        "hint: give the folder of a store; a new one is made by: conveyor store serve --data NEW",
     ]
 
 

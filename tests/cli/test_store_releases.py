@@ -52,6 +52,22 @@ def test_yank_says_what_it_did_and_can_be_taken_back(
     assert [file.is_yanked for file in page(tmp_path / "store").files] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["9.9"], "its releases here are 1.0"),
+        (["9.9", "--file", "x.whl"], "its releases here are 1.0"),
+        (["1.0", "--index", "stable"], f'its files are {WHEEL.filename} in "unstable"'),
+        (["1.0", "--file", "x.whl"], f'its files are {WHEEL.filename} in "unstable"'),
+    ],
+)
+def test_yank_of_what_is_not_there_says_what_is(
+    data: str, arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "yank", "demo", *arguments, "--data", data]) == 5
+    assert f"hint: {hint}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stdin", [io.StringIO(""), None])
 def test_delete_without_anybody_to_ask_says_that_yes_is_needed(
     stdin: io.StringIO | None, data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -211,7 +211,11 @@ def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
         ("1.0rc1.post1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
         ("1.0+ours", 'tag -s -m "demo 1.0" v1.0 {commit}'),
         ("1.0.post1", 'tag -f -s -m "demo 1.0.post1" v1.0.post1 {commit}'),
-        ("1.0.dev3+g1234567", "git tag v1.0rc1 {commit}"),
+        ("1.0.dev3+g1234567", "git tag v1.0.0rc1 {commit}"),
+        ("1.2.3.dev3+g1234567", "git tag v1.2.3rc1 {commit}"),
+        ("1.2.3rc2.dev3+g1234567", "git tag v1.2.3rc2 {commit}"),
+        ("1.2.3rc2.post1.dev3+g1234567", "git tag v1.2.3rc3 {commit}"),
+        ("1.2.3.post1.dev3+g1234567", "git tag v1.2.4rc1 {commit}"),
     ],
 )
 def test_qa_is_asked_to_sign_the_final_of_the_commit_never_a_candidate(version: str, command: str) -> None:
@@ -228,7 +232,7 @@ def test_candidate_of_an_unknown_commit_is_named_by_its_tag() -> None:
 
 def test_development_version_of_an_unknown_commit_is_named_by_the_commit_in_it() -> None:
     found = verdict("final-version", [WHEEL], version="1.0.dev3+g1234567")
-    assert (found.next_step or "").endswith("git tag v1.0rc1 1234567")
+    assert (found.next_step or "").endswith("git tag v1.0.0rc1 1234567")
 
 
 @pytest.mark.parametrize(
@@ -352,4 +356,6 @@ def test_gate_that_breaks_stays_shut_and_says_so(monkeypatch: pytest.MonkeyPatch
 def test_there_is_one_verdict_per_gate_in_the_order_asked() -> None:
     release = JudgedRelease("demo", "1.0", (WHEEL,), ())
     asked = ["final-version", "tests", "unknown"]
-    assert [found.gate for found in judge(release, asked)] == asked
+    found = judge(release, asked)
+    assert [one.gate for one in found] == asked
+    assert "upgrade conveyor" in (found[-1].next_step or "")  # no command changes the gates of an index

@@ -34,6 +34,7 @@ ADMIN = Identity("admin", frozenset({"admin"}))
 NARROWED_ADMIN = Identity("admin", frozenset({"admin"}), indexes=frozenset({"unstable"}))
 CLAIMER = Identity("cleo", frozenset({"upload", "claim"}))
 UPLOADER = Identity("ulla", frozenset({"upload"}))
+READER = Identity("rea", frozenset({"read", "upload"}))
 DEMO = project_name("demo")
 
 
@@ -62,6 +63,25 @@ def test_other_indexes_say_where_to_upload(
         accepting_index(name, INDEXES, UPLOADER)
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("is_private", "option"), [(False, ""), (True, " --private")])
+def test_promotion_only_index_that_no_other_leads_to_says_how_to_make_one(
+    is_private: bool, option: str
+) -> None:
+    """Uploading to an index that does not lead there would end in a refused promotion."""
+    indexes = INDEXES | {"alone": Index("alone", "local", "promotion-only", is_private=is_private)}
+    with pytest.raises(Forbidden) as caught:
+        accepting_index("alone", indexes, UPLOADER if not is_private else READER)
+    command = f"conveyor store index create NAME --mode uploads --base alone{option}"
+    assert caught.value.hint == f"an administrator makes an index that leads there: {command}"
+
+
+def test_store_without_an_index_for_uploads_says_how_to_make_one() -> None:
+    indexes = {"pypi": Index("pypi", "mirror", "promotion-only")}
+    with pytest.raises(Forbidden) as caught:
+        accepting_index("pypi", indexes, UPLOADER)
+    assert "conveyor store index create NAME --mode uploads" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["stable", "pypi", "nowhere"])
@@ -161,6 +181,7 @@ def decide(
     is_retired: bool = False,
     closed_at: str | None = None,
     other_spelling: str | None = None,
+    version: str = "1.0",
 ) -> str | None:
     seen = frozenset({"unstable", "testing", "stable", "pypi"})
     state = FilenameState(
@@ -172,7 +193,7 @@ def decide(
         other_spelling=other_spelling,
     )
     return decide_filename(
-        state, index="unstable", filename="demo-1.0.tar.gz", project="demo", version="1.0", sha256="a"
+        state, index="unstable", filename="demo-1.0.tar.gz", project="demo", version=version, sha256="a"
     )
 
 
@@ -210,6 +231,21 @@ def test_closed_release_takes_no_file_and_names_the_way_out() -> None:
     with pytest.raises(Conflict) as caught:
         decide(closed_at="2026-11-21T08:00:00.000000Z")
     assert "1.0.post1" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"),
+    [
+        ("1.0rc1", "make a post release, such as 1.0rc1.post1"),
+        ("1.0.post1", "make a post release, such as 1.0.post2"),
+        ("1.0.dev2+g1a2b3c4", "release a new version and upload again"),
+        ("1.0.post1.dev2", "release a new version and upload again"),
+    ],
+)
+def test_way_out_of_a_closed_release_is_a_version_that_exists(version: str, hint: str) -> None:
+    with pytest.raises(Conflict) as caught:
+        decide(closed_at="2026-11-21T08:00:00.000000Z", version=version)
+    assert caught.value.hint == hint
 
 
 def test_equal_version_in_another_spelling_is_refused() -> None:

@@ -145,6 +145,18 @@ def test_signature_that_is_cut_off_is_refused(tag: bytes) -> None:
             parse_signed_tag(broken)
 
 
+def test_signature_whose_key_cannot_be_read_asks_for_the_tag_not_for_a_key(tag: bytes) -> None:
+    signed = parse_signed_tag(tag)
+    lines = signed.signature.split(b"\n")
+    blob = base64.b64decode(b"".join(lines[1:-2]))
+    length = int.from_bytes(blob[10:14], "big")
+    broken = blob[:10] + (2).to_bytes(4, "big") + b"no" + blob[14 + length :]
+    forged = b"\n".join([lines[0], base64.b64encode(broken), lines[-2], b""])
+    with pytest.raises(InvalidInput, match="signature cannot be read") as caught:
+        parse_signed_tag(signed.payload + forged)
+    assert "git cat-file tag" in (caught.value.hint or "")
+
+
 def test_bytes_after_the_signature_inside_the_armour_are_refused(tag: bytes) -> None:
     signed = parse_signed_tag(tag)
     lines = signed.signature.split(b"\n")

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 QA = "qa@team.example"
+REGISTER = ", which an administrator registers first: conveyor store signer add {} --key FILE.pub"
+"""A key that is here already, revoked or expired, cannot be registered again."""
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +147,9 @@ def test_revoked_key_is_refused_and_what_it_signed_counts_no_more(store: Store, 
     with read(store) as connection:
         (found,) = evidence_of_release(connection, "demo", "1.2.1")
     assert not found.is_signer_valid
-    with pytest.raises(InvalidInput, match="was revoked at"):
+    with pytest.raises(InvalidInput, match="was revoked at") as caught:
         add_tag(store, ADMIN, "demo", tag)
+    assert (caught.value.hint or "").endswith(f"with a new key{REGISTER.format(QA)}")
     with pytest.raises(NotFound):
         revoke_signer(store, ADMIN, QA)
 
@@ -173,8 +176,9 @@ def test_expired_key_is_refused_whatever_date_the_tag_bears(
     assert add_tag(store, ADMIN, "demo", in_time).is_new
     back_dated = sign_tag(repository, short, "v4.1", date="2019-01-01T00:00:00Z")
     later = replace(store, clock=lambda: soon + timedelta(seconds=1))
-    with pytest.raises(InvalidInput, match="expired at"):
+    with pytest.raises(InvalidInput, match="expired at") as caught:
         add_tag(later, ADMIN, "demo", back_dated)
+    assert (caught.value.hint or "").endswith(f"with a new key{REGISTER.format('short@team.example')}")
 
 
 def test_signature_that_was_received_in_time_outlives_its_key(
@@ -198,8 +202,9 @@ def test_tag_that_names_no_canonical_version_is_refused(store: Store, repository
 
 def test_tag_that_is_not_signed_is_refused(store: Store, repository: Path) -> None:
     git(repository, "tag", "-a", "-m", "none", "v5.0")
-    with pytest.raises(InvalidInput, match="not signed"):
+    with pytest.raises(InvalidInput, match="not signed") as caught:
         add_tag(store, ADMIN, "demo", tag_object(repository, "v5.0"))
+    assert "git -c gpg.format=ssh tag -f -s -m MESSAGE TAG COMMIT" in (caught.value.hint or "")
 
 
 def test_users_own_allowed_signers_and_git_settings_play_no_part(

@@ -17,7 +17,7 @@ from conveyor.operations.people.tokens import (
     note_last_uses,
     revoke_token,
 )
-from conveyor.operations.people.users import add_user, disable_user
+from conveyor.operations.people.users import add_user, disable_user, set_password
 from conveyor.operations.store.store import read
 from makers import make_store
 from releases_made import ADMIN, make_worker
@@ -210,3 +210,18 @@ def test_only_administrators_see_and_make_tokens(tmp_path: Path) -> None:
         create_token(store, somebody, NewToken("admin"))
     with pytest.raises(Forbidden):
         list_tokens(store, somebody)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("later", "make it first: conveyor store user add later"), ("Ada", "use lower case")]
+)
+def test_missing_user_is_to_be_made_only_under_a_name_that_a_user_can_have(
+    tmp_path: Path, name: str, hint: str
+) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(NotFound) as of_token:
+        create_token(store, ADMIN, NewToken(name))
+    with pytest.raises(NotFound) as of_password:
+        set_password(store, ADMIN, name, "a long password")
+    for caught in (of_token, of_password):
+        assert (caught.value.hint or "").startswith(hint)

@@ -12,7 +12,7 @@ import pytest
 from conveyor.domain.releases.standing import Release, ReleaseFile
 from conveyor.errors import ProjectError
 from conveyor.pipeline.jobs.candidates import candidate_of
-from conveyor.pipeline.jobs.suite import declared_requirements, pytest_settings
+from conveyor.pipeline.jobs.suite import command_to_install, declared_requirements, pytest_settings
 from conveyor.pipeline.jobs.testing import earlier_success, environment_here, fits
 from domain.test_gates import SDIST, WHEEL, built, with_tests
 
@@ -43,6 +43,14 @@ def test_extra_is_taken_before_a_dependency_group(
     pyproject: dict[str, object], expected: tuple[str | None, tuple[str, ...]]
 ) -> None:
     assert declared_requirements(pyproject) == expected
+
+
+def test_people_are_told_to_install_what_the_tests_of_this_very_project_require() -> None:
+    """The advice after failed unit tests named the extra ``test``, whether there was one or not."""
+    tests = {"project": {"optional-dependencies": {"tests": ["x"]}}}
+    assert command_to_install(tests) == "pip install -e '.[tests]' pytest"
+    group = {"dependency-groups": {"dev": ["hypothesis>=6"]}}
+    assert command_to_install(group) == "pip install -e . pytest 'hypothesis>=6'"
 
 
 def test_dependency_group_that_includes_itself_is_refused() -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.errors import StorageFull, UpstreamFailed
+from conveyor.errors import StorageFailed, StorageFull, UpstreamFailed
+from conveyor.operations.care.repairs import repair_store
 from disks import FullAfter
 from distributions_made import make_wheel
 from mirrors import mirroring, packages_path
@@ -46,6 +47,27 @@ async def test_mirrored_file_is_fetched_once_and_kept(upstream: RunningUpstream,
         assert answer.state["supplied_by"] == "pypi"
     assert part.status == 206
     assert part.body == wheel.content[-100:]
+
+
+async def test_mirrored_file_whose_bytes_are_lost_comes_again_after_a_repair(
+    upstream: RunningUpstream, mirror: Reader
+) -> None:
+    """It cannot be uploaded again, as one of the store's own can: a mirror accepts no uploads."""
+    wheel = make_wheel()
+    upstream.add_html("demo", [wheel])
+    upstream.add_file(wheel)
+    await mirror.page("demo")
+    await mirror.get(packages_path(wheel))
+    lost = mirror.store.blobs.path(wheel.sha256)
+    assert lost is not None
+    lost.unlink()
+    answer = await mirror.get(packages_path(wheel))
+    assert isinstance(answer.error, StorageFailed)
+    assert answer.error.hint == (
+        "an administrator has it fetched again: conveyor store fsck --repair --data DIR"
+    )
+    assert repair_store(mirror.store, grace_seconds=3600, threads=1).remaining == []
+    assert (await mirror.get(packages_path(wheel))).body == wheel.content
 
 
 async def test_part_of_a_file_that_is_not_here_is_answered_when_the_whole_was_verified(

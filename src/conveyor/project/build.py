@@ -90,8 +90,9 @@ def build_distributions(
         words = ["build", "--python", sys.executable, "--out-dir", scratch, str(project.root)]
         run_uv(words, index_url=index_url, variables=forced, on_line=on_line)
         sdist, wheel = _only(scratch, "*.tar.gz"), _only(scratch, "*.whl")
-        built = check_sdist(sdist, project, version=version)
-        check_wheel(wheel, project, version=built)
+        is_of_tag = version is not None
+        built = check_sdist(sdist, project, version=version, is_of_tag=is_of_tag)
+        check_wheel(wheel, project, version=built, is_of_tag=is_of_tag)
         if version is None:
             _refuse_going_back(project, built)
         sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))

@@ -43,13 +43,16 @@ RAW_DATA_FOLDERS = ("data", "models", "notebooks")
 """Folders at the top of a checkout for data, trained models and experiments: never parts of a release."""
 
 
-def check_wheel(wheel: Path, project: Project, *, version: Version | None = None) -> Version:
+def check_wheel(
+    wheel: Path, project: Project, *, version: Version | None = None, is_of_tag: bool = False
+) -> Version:
     """Return the version of a wheel, after checking that it keeps the contract.
 
     Args:
         wheel: the built file.
         project: the checkout's declarations; its files are read and compared.
         version: the version that it must have; ``None`` allows any.
+        is_of_tag: whether a tag was built, which stays where it is.
 
     Raises:
         ProjectError: the contract is broken; all faults are named.
@@ -61,11 +64,13 @@ def check_wheel(wheel: Path, project: Project, *, version: Version | None = None
         metadata = next((archive.read(member) for member in digests if _is_metadata(member, "METADATA")), b"")
     faults = _identity_faults(project, name, filename_version, metadata, version)
     faults += _member_faults(project, digests)
-    _raise(wheel, faults, project)
+    _raise(wheel, faults, project, is_of_tag=is_of_tag)
     return filename_version
 
 
-def check_sdist(sdist: Path, project: Project, *, version: Version | None = None) -> Version:
+def check_sdist(
+    sdist: Path, project: Project, *, version: Version | None = None, is_of_tag: bool = False
+) -> Version:
     """Check an sdist and return its version; arguments and errors as for ``check_wheel``."""
     name, filename_version = parse_sdist_filename(sdist.name)
     digests: dict[str, str] = {}
@@ -82,7 +87,7 @@ def check_sdist(sdist: Path, project: Project, *, version: Version | None = None
                 digests[str(path)] = sha256_of(content)
     faults = _identity_faults(project, name, filename_version, metadata, version)
     faults += _source_faults(project, digests)
-    _raise(sdist, faults, project)
+    _raise(sdist, faults, project, is_of_tag=is_of_tag)
     return filename_version
 
 
@@ -203,11 +208,11 @@ _WHERE_FILES_ARE_NAMED = {
 """Build backend → the setting that says which files belong inside."""
 
 
-def _raise(file: Path, faults: list[str], project: Project) -> None:
+def _raise(file: Path, faults: list[str], project: Project, *, is_of_tag: bool) -> None:
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
         where = _WHERE_FILES_ARE_NAMED.get(project.backend, f"the documentation of {project.backend}")
         raise ProjectError(
             f"{file.name} does not keep the wheel contract:{listed}",
-            hint=f"see {where}; then commit, and build again",
+            hint=f"see {where}; then commit{', tag that commit' if is_of_tag else ''}, and build again",
         )

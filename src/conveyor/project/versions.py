@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.tags import version_of_tag
+from conveyor.domain.words.names import version_or_none
 from conveyor.errors import InvalidVersion
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ def version_of_release_tag(tag: str) -> Version:
     Raises:
         InvalidVersion: the tag is not a release; the message says why.
     """
-    version = version_of_tag(tag)
+    version = version_or_none(tag.removeprefix("v")) or version_of_tag(tag)
     if version.epoch or len(version.release) != 3:
         raise InvalidVersion(f'tag "{tag}" does not have three components', hint=_HINT)
     if version.local is not None or version.dev is not None:
         raise InvalidVersion(
             f'tag "{tag}" names a development version; those belong to commits without a tag', hint=_HINT
         )
-    return version
+    return version_of_tag(tag)
 
 
 def is_release_tag(tag: str) -> bool:

@@ -161,7 +161,7 @@ def _push_candidate(stage: Stage, url: str, token: str) -> None:
         _git(stage, "tag", f"v{CANDIDATE}")
         _git(stage, "push", "-q", "origin", f"v{CANDIDATE}")
         _follow_run(stage, url, token, ref=f"refs/tags/v{CANDIDATE}")
-        _expect_index(url, token, CANDIDATE, "testing")
+        expect_index(url, token, CANDIDATE, "testing")
 
 
 def _see_promotion_refused(stage: Stage, url: str, token: str) -> None:
@@ -188,7 +188,7 @@ def _push_final(stage: Stage, url: str, token: str) -> None:
         )
         _git(stage, "push", "-q", "origin", f"v{FINAL}")
         _follow_run(stage, url, token, ref=f"refs/tags/v{FINAL}")
-        _expect_index(url, token, FINAL, "stable")
+        expect_index(url, token, FINAL, "stable")
 
 
 def _consume(stage: Stage, url: str, token: str) -> None:
@@ -241,22 +241,21 @@ def _follow_run(stage: Stage, url: str, token: str, *, ref: str) -> None:
     raise StepFailed(f"the run of {ref} did not end within {RUN_SECONDS:.0f} s")
 
 
-def _expect_index(url: str, token: str, version: str, index: str) -> None:
+def expect_index(url: str, token: str, version: str, index: str) -> None:
     """Raise StepFailed unless that release of the project is in ``index`` now."""
     found = connect(url, token=token).releases.get(PROJECT, version).index
     if found != index:
         raise StepFailed(
             f'{PROJECT} {version} is in "{found}", not in "{index}"',
-            hint=f"conveyor why {PROJECT} {version} --url {url}",
+            hint="to look into its store, which is ended now, play it again with --folder FOLDER, then: "
+            f"conveyor why {PROJECT} {version} --data FOLDER/store",
         )
 
 
 def _look_around(stage: Stage, url: str, *, keep: bool) -> None:
     """Say where to look, and whether the store is still running."""
     if not keep:
-        stage.screen.say(
-            "nothing is left running; to look around, play it again: make demo DEMO_OPTIONS=--keep"
-        )
+        stage.screen.say("nothing is left running; to look around, play it again: conveyor demo --keep")
         return
     store = next(process for name, process in stage.cast.running if name == "store")
     password = stage.data / "initial-admin-password"

@@ -67,14 +67,20 @@ def command(
             found = inspect_store(store, grace_seconds=seconds, threads=threads, progress=progress)
     warnings = [str(with_store(warning, "--data", str(data))) for warning in found.warnings]
     _print(replace(found, warnings=warnings), as_json=as_json)
-    left = len(found.remaining)
-    if left:
-        hint = (
-            "each line says what is left to do"
-            if is_repairing
-            else "repair what can be repaired: conveyor store fsck --repair --data DIR"
-        )
-        raise StorageFailed(f"{counted(left, 'fault')} in the store at {data}", hint=hint)
+    if found.remaining:
+        problem = f"{counted(len(found.remaining), 'fault')} in the store at {data}"
+        raise StorageFailed(problem, hint=_hint(found, is_repairing=is_repairing))
+
+
+def _hint(found: Inspection, *, is_repairing: bool) -> str:
+    if not is_repairing:
+        return "repair what can be repaired: conveyor store fsck --repair --data DIR"
+    if all(fault.repair for fault in found.remaining):
+        return "each line says what is left to do"
+    return (
+        "each line says what is left to do; where one says nothing, only a backup helps: "
+        "conveyor store restore BACKUP --data NEW"
+    )
 
 
 def _print(found: Inspection, *, as_json: bool) -> None:

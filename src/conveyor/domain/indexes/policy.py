@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conveyor.domain.distributions.archives import GIBIBYTE, ArchiveLimits
-from conveyor.domain.indexes.definitions import is_claimed, resolution_order
+from conveyor.domain.indexes.definitions import is_any_private, is_claimed, resolution_order
 from conveyor.domain.people.access import can_read, may_claim, unknown_caller
-from conveyor.domain.words.names import is_standard_library
+from conveyor.domain.words.names import is_standard_library, next_post_release, parse_version
 from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.domain.indexes.definitions import Claim, Index
     from conveyor.domain.people.access import Identity
@@ -71,19 +71,19 @@ def accepting_index(name: str, indexes: Mapping[str, Index], identity: Identity)
     if index is None or not is_told:
         raise NotFound(
             f'there is no index "{name}"',
-            hint=_where_to_upload(None, indexes, identity),
+            hint=_where_to_upload(indexes, identity),
             rule="index-unknown",
         )
     if index.kind == "mirror":
         raise Forbidden(
             f'index "{name}" is a mirror and accepts no upload',
-            hint=_where_to_upload(None, indexes, identity),
+            hint=_where_to_upload(indexes, identity),
             rule="index-closed",
         )
     if index.mode != "uploads":
         raise Forbidden(
             f'index "{name}" is promotion-only: it accepts no uploads, not even from administrators',
-            hint=f"{_where_to_upload(name, indexes, identity)} and promote from there",
+            hint=_way_into(name, indexes, identity),
             rule="index-closed",
         )
     return index
@@ -124,15 +124,33 @@ def not_here(error: NotFound, identity: Identity, indexes: Mapping[str, Index]) 
     return error
 
 
-def _where_to_upload(leading_to: str | None, indexes: Mapping[str, Index], identity: Identity) -> str:
-    """Advice that names the indexes that accept uploads, those that lead to the given index first."""
+def _where_to_upload(indexes: Mapping[str, Index], identity: Identity) -> str:
+    """Advice that names the indexes that accept uploads, or says how there will be one."""
+    return _upload_to(_accepting(indexes, identity)) or (
+        "an administrator makes an index that accepts uploads: "
+        "conveyor store index create NAME --mode uploads"
+    )
+
+
+def _way_into(target: str, indexes: Mapping[str, Index], identity: Identity) -> str:
+    """Advice how a release gets into a promotion-only index: through one that leads there."""
+    leading = [name for name in _accepting(indexes, identity) if target in resolution_order(name, indexes)]
+    if leading:
+        return f"{_upload_to(leading)} and promote from there"
+    private = " --private" if is_any_private(target, indexes) else ""
+    return (
+        "an administrator makes an index that leads there: "
+        f"conveyor store index create NAME --mode uploads --base {target}{private}"
+    )
+
+
+def _accepting(indexes: Mapping[str, Index], identity: Identity) -> list[str]:
     readable = readable_indexes(indexes, identity)
-    accepting = [
-        index.name for index in indexes.values() if index.mode == "uploads" and index.name in readable
-    ]
-    leading = [name for name in accepting if leading_to in resolution_order(name, indexes)]
-    names = " or ".join(f'"{name}"' for name in leading or accepting)
-    return f"upload to {names}" if names else "make an index that accepts uploads"
+    return [index.name for index in indexes.values() if index.mode == "uploads" and index.name in readable]
+
+
+def _upload_to(names: Sequence[str]) -> str:
+    return "upload to " + " or ".join(f'"{name}"' for name in names) if names else ""
 
 
 def chain_of(name: str, indexes: Mapping[str, Index]) -> frozenset[str]:
@@ -223,9 +241,10 @@ def decide_filename(
             rule="version-spelling",
         )
     if state.closed_at is not None:
+        post = next_post_release(parse_version(version))
         raise Conflict(
             f"{project} {version} was promoted at {state.closed_at} and takes no more files",
-            hint=f"make a post release, such as {version}.post1",
+            hint=f"make a post release, such as {post}" if post else "release a new version and upload again",
             rule="release-closed",
         )
     return None

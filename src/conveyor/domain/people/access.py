@@ -25,7 +25,7 @@ from conveyor.domain.words.records import (
     ShortText,
     Text,
 )
-from conveyor.errors import Forbidden, InvalidInput, InvalidName, Unauthorized
+from conveyor.errors import Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -266,6 +266,16 @@ def check_user_name(name: str) -> None:
             f'"{name[:65]}" cannot be the name of a user',
             hint="use lower case letters, digits and . _ @ -, at most 64, a letter or digit at both ends",
         )
+
+
+def unknown_user(name: str, *, command: str) -> NotFound:
+    """The error about a user that does not exist; ``command`` makes one, unless no user can have the name."""
+    hint: str | None = f"make it first: {command}"
+    try:
+        check_user_name(name)
+    except InvalidName as error:
+        hint = error.hint
+    return NotFound(f'there is no user "{name}"', hint=hint)
 
 
 _USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")

@@ -50,9 +50,9 @@ def parse_signature(armoured: bytes) -> tuple[str, str]:
     lines = armoured.decode("ascii", errors="replace").splitlines()
     try:
         key, namespace = _signature_fields(base64.b64decode("".join(lines[1:-1]), validate=True))
+        return _key_text(key), namespace.decode(errors="replace")
     except ValueError as error:  # also for text that is not base64
         raise InvalidInput(f"the SSH signature cannot be read ({error})") from error
-    return _key_text(key), namespace.decode(errors="replace")
 
 
 def parse_public_key(text: str) -> str:
@@ -70,7 +70,10 @@ def parse_public_key(text: str) -> str:
         blob = base64.b64decode(words[1], validate=True)
     except ValueError as error:
         raise InvalidInput("the signer's key is not base64", hint=_PUBLIC_HINT) from error
-    key = _key_text(blob)
+    try:
+        key = _key_text(blob)
+    except ValueError as error:
+        raise InvalidInput("the SSH key cannot be read", hint=_PUBLIC_HINT) from error
     if key.split()[0] != words[0]:
         said = f'the signer\'s key says it is "{words[0][:50]}", but it is {key.split()[0]}'
         raise InvalidInput(said, hint=_PUBLIC_HINT)
@@ -121,11 +124,11 @@ def _signature_fields(blob: bytes) -> tuple[bytes, bytes]:
 
 
 def _key_text(blob: bytes) -> str:
-    """Key type and base64 of a public key in wire form; raises InvalidInput if its type does not count."""
-    try:
-        key_type, rest = _string(blob)
-    except ValueError as error:
-        raise InvalidInput("the SSH key cannot be read", hint=_PUBLIC_HINT) from error
+    """Key type and base64 of a public key in wire form.
+
+    Raises ValueError if it cannot be read, InvalidInput if its type does not count.
+    """
+    key_type, rest = _string(blob)
     name = key_type.decode("ascii", errors="replace")
     if name not in KEY_TYPES:
         raise InvalidInput(f'SSH keys of type "{name[:60]}" are not accepted here', hint=_KEY_HINT)

@@ -127,11 +127,17 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
 
 
 def choose_source(
-    present: Collection[str], target: str, *, wanted: str | None, indexes: Mapping[str, Index]
+    present: Collection[str],
+    target: str,
+    *,
+    wanted: str | None,
+    indexes: Mapping[str, Index],
+    release: tuple[str, str] = ("NAME", "VERSION"),
 ) -> str | None:
     """The index that a release is to leave; ``None`` if it is in the target already and nowhere before it.
 
-    ``present`` are the indexes the release is in, ``wanted`` the one that the caller named, if any.
+    ``present`` are the indexes the release is in, ``wanted`` the one that the caller named, if any;
+    ``release`` is its project and version, for advice.
 
     Raises:
         NotFound: the release is in no index, or not in the wanted one.
@@ -147,9 +153,11 @@ def choose_source(
     if len(leading) == 1:
         return leading[0]
     if leading:
+        name, version = release
         raise Conflict(
             f'the release is in several indexes that lead to "{target}": {", ".join(leading)}',
-            hint="say which one it leaves: --from INDEX",
+            hint="say which one it leaves: "
+            f"conveyor store promote {name} {version} --to {target} --from {leading[0]}",
         )
     if target in present:
         return None

@@ -123,13 +123,13 @@ def _split(raw: bytes) -> tuple[bytes, bytes]:
     """(signed bytes, armoured signature); exactly one signature of any kind, and nothing after it."""
     begins = [match.start() for match in _ANY_BEGIN.finditer(raw)]
     if not begins:
-        raise _refused("it is not signed", hint="sign it with SSH: git -c gpg.format=ssh tag -s")
+        raise _refused("it is not signed", hint=_SIGNING_HINT)
     if len(begins) > 1:
         raise _refused("it holds more than one signature")
     payload, signature = raw[: begins[0]], raw[begins[0] :]
     lines = signature.rstrip(b"\n").split(b"\n")
     if lines[0] != BEGIN:
-        raise _refused("it is not signed with SSH", hint="sign it with SSH: git -c gpg.format=ssh tag -s")
+        raise _refused("it is not signed with SSH", hint=_SIGNING_HINT)
     if lines[-1] != END or lines.count(END) != 1:
         raise _refused("something follows its signature")
     return payload, signature
@@ -170,4 +170,5 @@ def _refused(problem: str, *, hint: str | None = None) -> InvalidInput:
     return InvalidInput(f"the tag object is refused: {problem}", faults=[problem], hint=hint or _OBJECT_HINT)
 
 
+_SIGNING_HINT = "make it anew, signed with SSH: git -c gpg.format=ssh tag -f -s -m MESSAGE TAG COMMIT"
 _OBJECT_HINT = "hand in the output of git cat-file tag NAME, unchanged"

@@ -131,6 +131,14 @@ def is_final(version: Version) -> bool:
     return not version.is_prerelease and version.local is None
 
 
+def next_post_release(version: Version) -> str | None:
+    """``1.0.post1`` after 1.0, ``1.0.post2`` after 1.0.post1; ``None`` for versions that cannot have one."""
+    if version.is_devrelease or version.local is not None:
+        return None
+    before, _, _ = str(version).partition(".post")
+    return f"{before}.post{1 if version.post is None else version.post + 1}"
+
+
 def final_of(version: Version) -> Version:
     """The release for everybody that this one leads to: 1.0 of 1.0rc1, 1.0.post1 of 1.0.post1.dev2."""
     if version.post is None or version.pre is not None:

@@ -123,7 +123,7 @@ def _no_store(settings: StoreSettings) -> Conflict | NotFound:
     if strange:
         return Conflict(
             f"there is no store at {settings.data}, but something else: {', '.join(strange[:5])}",
-            hint="give the folder of a store, or a new or empty one",
+            hint="give the folder of a store; a new one is made by: conveyor store serve --data NEW",
         )
     return NotFound(
         f"there is no store at {settings.data}",

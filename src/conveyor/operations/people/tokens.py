@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from conveyor.domain.people.access import (
     may_administer,
     narrowed,
     scopes_from,
+    unknown_user,
 )
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
@@ -73,9 +73,7 @@ def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
     user = asked.user
     owner = find_user(change.connection, user)
     if owner is None:
-        raise NotFound(
-            f'there is no user "{user}"', hint=f"make it first: conveyor store user add {shlex.quote(user)}"
-        )
+        raise unknown_user(user, command=f"conveyor store user add {user}")
     if owner.is_disabled:
         raise Conflict(
             f'the user "{user}" is disabled for good',

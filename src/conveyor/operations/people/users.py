@@ -6,7 +6,6 @@ one takes tens of milliseconds on purpose, so call :func:`is_right_password` in 
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from conveyor.domain.people.access import (
     check_scopes,
     check_user_name,
     may_administer,
+    unknown_user,
 )
 from conveyor.domain.people.passwords import MAX_PASSWORD_LENGTH, PasswordChange, check_password
 from conveyor.errors import Conflict, NotFound
@@ -85,10 +85,7 @@ def set_password(
     with record_change(store, actor=identity.name) as change:
         user = rows.find_user(change.connection, name)
         if user is None:
-            raise NotFound(
-                f'there is no user "{name}"',
-                hint=f"make it first: conveyor store user add {shlex.quote(name)} --with-password",
-            )
+            raise unknown_user(name, command=f"conveyor store user add {name} --with-password")
         if user.is_disabled:
             raise Conflict(
                 f'the user "{name}" is disabled for good',

@@ -211,6 +211,12 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     """The registered signer of the tag's key, valid now; the tag's own date plays no part."""
     signer = find_signer(connection, tag.public_key)
     key = fingerprint(tag.public_key)
+    registration = "an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub"
+    if signer is not None:  # no key is registered twice
+        registration = (
+            "sign the tag again with a new key, which an administrator registers first: "
+            f"conveyor store signer add {signer.principal} --key FILE.pub"
+        )
     if signer is None:
         problem = f"the key {key} that signed {tag.tag} is not registered"
     elif signer.revoked_at is not None:
@@ -219,11 +225,7 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
         problem = f"the key {key} of {signer.principal} expired at {signer.valid_until}"
     else:
         return signer
-    raise InvalidInput(
-        problem,
-        faults=[problem],
-        hint="an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub",
-    )
+    raise InvalidInput(problem, faults=[problem], hint=registration)
 
 
 def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:

@@ -156,7 +156,7 @@ def _plan(
     if not present:
         error = NotFound(f"there is no {name} {number} in this store", hint="upload it first")
         raise not_here(error, identity, indexes)
-    left = choose_source(present, to, wanted=source, indexes=indexes)
+    left = choose_source(present, to, wanted=source, indexes=indexes, release=(name, number))
     way = None if left is None else plan_way(left, to, indexes)
     files = tuple(file for file in placed if file.index in (left, to))
     moving = tuple(file for file in files if file.index == left)

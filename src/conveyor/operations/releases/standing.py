@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 _ELSEWHERE = "check the spelling of its name, or upload it first"
-_MOST_NAMED = 10
-"""How many versions the hint of an error names."""
+MOST_NAMED = 10
+"""How many versions, or files, the hint of an error names."""
 
 
 def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
@@ -101,18 +101,18 @@ def release_in(connection: Connection, identity: Identity, project: str, version
     name, number = project_name(project), canonical_version(version)
     found = _release(connection, identity, name, number)
     if found is None:
-        raise _no_release(connection, identity, name, number)
+        raise no_release(connection, identity, name, number)
     return found
 
 
-def _no_release(
+def no_release(
     connection: Connection, identity: Identity, project: NormalizedName, version: str
 ) -> NotFound | Unauthorized:
-    """The error; its hint names the releases that the caller may see, newest first."""
+    """The error for a release that is not here; its hint names those that the caller may see."""
     indexes = all_indexes(connection)
     seen = readable_indexes(indexes, identity, project=project)
     there = {row[0] for row in rows.releases_of_project(connection, project) if row[1] in seen}
-    newest = sorted(there, key=Version, reverse=True)[:_MOST_NAMED]
+    newest = sorted(there, key=Version, reverse=True)[:MOST_NAMED]
     hint = f"its releases here are {', '.join(newest)}" if newest else _ELSEWHERE
     return not_here(NotFound(f"there is no {project} {version} in this store", hint=hint), identity, indexes)
 

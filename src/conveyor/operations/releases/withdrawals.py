@@ -25,6 +25,7 @@ from conveyor.domain.people.access import may_administer
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import checked_reason
 from conveyor.errors import InvalidInput, NotFound
+from conveyor.operations.releases.standing import MOST_NAMED, no_release
 from conveyor.operations.store.store import record_change
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ def _say(store: Store, identity: Identity, said: Yank, *, index: str | None, fil
         # 1. the files that the caller sees
         indexes = all_indexes(change.connection)
         seen = readable_indexes(indexes, identity, project=project)
-        chosen = [
-            file
-            for file in placements_of_release(change.connection, project, version)
-            if file.index in seen and index in (None, file.index) and filename in (None, file.filename)
+        there = [
+            file for file in placements_of_release(change.connection, project, version) if file.index in seen
         ]
+        if not there:
+            raise no_release(change.connection, identity, project, version)
+        chosen = [file for file in there if index in (None, file.index) and filename in (None, file.filename)]
         if not chosen:
-            error = _nothing_there(project, version, index=index, filename=filename)
+            error = _nothing_there(project, version, there, index=index, filename=filename)
             raise not_here(error, identity, indexes)
         # 2. the caller's rights
         places = sorted({file.index for file in chosen})
@@ -124,11 +126,17 @@ def _write(change: Change, said: Yank, files: Collection[PlacedFile]) -> None:
     )
 
 
-def _nothing_there(project: str, version: str, *, index: str | None, filename: str | None) -> NotFound:
+def _nothing_there(
+    project: str, version: str, there: Collection[PlacedFile], *, index: str | None, filename: str | None
+) -> NotFound:
+    """The error for a release whose files ``there`` are others, or in other indexes."""
     what = f"{project} {version}" if filename is None else f"{filename} of {project} {version}"
     where = "this store" if index is None else f'index "{index}"'
-    hint = f"see where it is: conveyor why {project} {version}"
-    return NotFound(f"there is no {what} in {where}", hint=hint)
+    known = sorted(f'{file.filename} in "{file.index}"' for file in there)
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return NotFound(
+        f"there is no {what} in {where}", hint=f"its files are {', '.join(known[:MOST_NAMED])}{more}"
+    )
 
 
 def delete_files(

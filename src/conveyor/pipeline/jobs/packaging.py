@@ -35,7 +35,7 @@ from conveyor.pipeline.jobs import candidates
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.sources import Source, clone, forced_version, resolve
-from conveyor.pipeline.jobs.suite import INSTALL_SECONDS, declared_requirements
+from conveyor.pipeline.jobs.suite import INSTALL_SECONDS, command_to_install, declared_requirements
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.git import tag_object
 from conveyor.project.settings import read_project
@@ -177,10 +177,11 @@ def run_unit_tests(place: Workplace) -> Done[None]:
         )
     lines = done.output.strip().splitlines() or [""]
     if done.is_timed_out or done.return_code:
+        pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
         raise StepFailed(
             f"the unit tests ended with code {done.return_code}: {lines[-1].strip('= ')}",
             log=done.output,
-            hint="run them in the project: pip install -e '.[test]' && pytest",
+            hint=f"run them in the project: {command_to_install(pyproject)} && pytest",
         )
     return Done(None, lines[-1].strip("= "))
 

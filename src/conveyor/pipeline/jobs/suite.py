@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import platform
+import shlex
 import sysconfig
 import tarfile
 import tempfile
@@ -154,6 +155,12 @@ def declared_requirements(pyproject: dict[str, Any]) -> tuple[str | None, tuple[
     if extra is None and group is not None:
         found += _group(pyproject["dependency-groups"], group, ())
     return extra, tuple(dict.fromkeys(found))
+
+
+def command_to_install(pyproject: dict[str, Any]) -> str:
+    """The command by which people install a project, editable, with the requirements of its tests."""
+    extra, requirements = declared_requirements(pyproject)
+    return shlex.join(["pip", "install", "-e", f".[{extra}]" if extra else ".", *requirements])
 
 
 def _group(groups: dict[str, list[Any]], name: str, seen: tuple[str, ...]) -> list[str]:

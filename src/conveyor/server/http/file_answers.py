@@ -86,7 +86,7 @@ class ReadyFile:
         """The file's rows: its readers and its origin."""
         self.is_public = found.is_public
         self.sha256 = sha256
-        self.size_bytes = _promised(name, blobs.size, sha256) if content is None else len(content)
+        self.size_bytes = _promised(found, name, blobs.size, sha256) if content is None else len(content)
         self.headers = file_headers(sha256, name, is_public=found.is_public)
         """All headers except length and range."""
         self.content = content
@@ -94,7 +94,7 @@ class ReadyFile:
         self.path = blobs.path(sha256)
         """Where they are on a local disk; used if ``content`` is ``None``."""
         if content is None and self.size_bytes <= SMALL_FILE_BYTES:
-            with _promised(name, blobs.open, sha256) as stream:
+            with _promised(found, name, blobs.open, sha256) as stream:
                 self.content = stream.read()
         headers = [*self.headers, *length_header(self.size_bytes)]
         start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
@@ -206,7 +206,7 @@ def _multipart(file: ReadyFile, ranges: list[tuple[int, int]]) -> tuple[Headers,
     return [*without_type(file.headers), kind, *length_header(size_bytes)], parts, tail
 
 
-def _promised(name: str, read: Callable[[str], Result], sha256: str) -> Result:
+def _promised(found: FoundFile, name: str, read: Callable[[str], Result], sha256: str) -> Result:
     """The result of reading a blob that a row promises; raises StorageFailed if the blob is missing."""
     try:
         return read(sha256)
@@ -214,7 +214,9 @@ def _promised(name: str, read: Callable[[str], Result], sha256: str) -> Result:
         raise StorageFailed(
             f"the bytes of {name} are lost: the catalogue lists it, but there is no blob {sha256}",
             hint="upload the identical file again, or ask an administrator to run: "
-            "conveyor store fsck --repair --from BACKUP --data DIR",
+            "conveyor store fsck --repair --from BACKUP --data DIR"
+            if found.mirrored is None
+            else "an administrator has it fetched again: conveyor store fsck --repair --data DIR",
         ) from error
 
 

@@ -43,7 +43,7 @@ def _judge_one(release: JudgedRelease, gate: str) -> Verdict:
             gate,
             "fail",
             f'there is no gate "{gate}" in this store',
-            f"set the index's gates to some of {known}",
+            f"upgrade conveyor to a version that knows it: this one knows {known}",
         )
     if not release.files:
         return Verdict(gate, "fail", f"{release.project} {release.version} has no files", "upload its files")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.domain.releases.evidence import Evidence
+    from conveyor.domain.words.names import Version
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
     if version.is_devrelease:
         return (
             "tag the commit as a release candidate and carry that tag through the pipeline: "
-            f"git tag v{final}rc1 {commit}"
+            f"git tag {_tag_of_candidate(version)} {commit}"
         )
     said = f'-s -m "{release.project} {final}" v{final} {commit}'
     if version == final:  # the tag exists, and git would refuse to make it again
@@ -113,6 +114,20 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
             f"git -c gpg.format=ssh tag -f {said}"
         )
     return f"let a QA signer tag that commit as the final and push the tag: git -c gpg.format=ssh tag {said}"
+
+
+def _tag_of_candidate(version: Version) -> str:
+    """The tag of the next candidate after a development version: a release tag has three numbers or more.
+
+    1.0.dev3 is before 1.0.0rc1, 1.0.0rc2.dev3 after 1.0.0rc1, and 1.0.0.post1.dev3 after 1.0.0.
+    """
+    numbers = [*version.release, *[0] * (3 - len(version.release))]
+    kind, count = version.pre or ("rc", 1)
+    if version.post is not None and version.pre is not None:
+        count += 1
+    elif version.post is not None:
+        numbers[-1] += 1
+    return f"v{'.'.join(map(str, numbers))}{kind}{count}"
 
 
 Outcome = Literal["pass", "fail", "waiting", "overridden"]
