@@ -87,7 +87,7 @@ def test_fsck_fails_when_something_is_lost(
     assert "hint: each line says what is left to do" in said.err
 
 
-def test_fsck_says_that_only_a_backup_helps_against_rows_that_contradict_each_other(
+def test_fsck_says_that_a_backup_helps_against_rows_that_contradict_each_other(
     store: Store, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Their lines name no repair, and the hint promised one."""
@@ -95,7 +95,7 @@ def test_fsck_says_that_only_a_backup_helps_against_rows_that_contradict_each_ot
     assert run(["store", "fsck", "--repair", "--data", data]) == 7
     said = capsys.readouterr()
     assert "→" not in said.out
-    assert "only a backup helps: conveyor store restore BACKUP --data NEW" in said.err
+    assert "a backup helps: conveyor store restore BACKUP --data NEW" in said.err
 
 
 def test_fsck_takes_lost_bytes_from_a_backup(store: Store, data: str, tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ def test_development_version_of_an_unknown_commit_is_named_by_the_commit_in_it()
 )
 def test_missing_build_is_asked_for_by_tag_or_commit(version: str, ref: str) -> None:
     found = verdict("qa-signature", [WHEEL], version=version)
+    assert "unless that builds the same bytes" in (found.next_step or "")  # else the file is refused
     assert (found.next_step or "").endswith(
         f": conveyor pipeline package --ref {ref} --credentials worker.toml"
     )

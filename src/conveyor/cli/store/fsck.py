@@ -78,7 +78,7 @@ def _hint(found: Inspection, *, is_repairing: bool) -> str:
     if all(fault.repair for fault in found.remaining):
         return "each line says what is left to do"
     return (
-        "each line says what is left to do; where one says nothing, only a backup helps: "
+        "each line says what is left to do; where one says nothing, a backup helps: "
         "conveyor store restore BACKUP --data NEW"
     )
 

@@ -85,7 +85,7 @@ def parse_backup(text: str) -> Backup:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             f"{MARKER} is damaged, or is not the marker of a backup: {error}",
-            hint="take another backup; this folder cannot be trusted",
+            hint="use another folder: this one cannot be trusted as a backup",
         ) from error
 
 

@@ -94,7 +94,8 @@ def _subject(worker: Keeper, release: Release, file: ReleaseFile, repository: st
     if not built:
         raise StepFailed(
             f"no build evidence says from which commit {file.filename} was built",
-            hint="publish it with a packaging job, in its repository: "
+            hint="publish it with a packaging job, in its repository, under a new version unless that builds "
+            "the same bytes: "
             + job_command(release.version, "conveyor pipeline package", entry=release.index),
         )
     where = repository or built[-1].repository

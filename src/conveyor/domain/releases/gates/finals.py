@@ -33,8 +33,8 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
             gate,
             "waiting",
             f"no build evidence says which commit {', '.join(missing)} was built from",
-            "let the packaging job build it, in its repository: "
-            + job_command(release.version, "conveyor pipeline package", entry=release.entry),
+            "let the packaging job build it, in its repository, under a new version unless that builds the "
+            "same bytes: " + job_command(release.version, "conveyor pipeline package", entry=release.entry),
         )
     commits = frozenset.intersection(*(commits_of(release, file) for file in release.files))
     if not commits:
