@@ -96,3 +96,9 @@ def test_folder_outside_every_project_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ProjectError) as caught:
         find_project(tmp_path)
     assert "conveyor new" in (caught.value.hint or "")
+
+
+def test_checkout_without_pyproject_asks_for_one_in_the_repository_it_was_cloned_from(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError) as caught:
+        read_project(tmp_path)
+    assert (caught.value.hint or "").startswith("commit one at the top of the repository")

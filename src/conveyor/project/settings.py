@@ -129,7 +129,7 @@ def _read_document(root: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ProjectError(
             f"{root} is not a project: it has no pyproject.toml",
-            hint="put one there, as every project has that is made by: conveyor new NAME",
+            hint="commit one at the top of the repository, as in a project made by: conveyor new NAME",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not TOML: {error}") from error
