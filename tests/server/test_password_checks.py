@@ -12,7 +12,14 @@ from urllib3.util import make_headers
 
 from conveyor.domain.people.passwords import networks
 from conveyor.errors import ConveyorError
-from conveyor.operations.people.users import Account, add_user, disable_user, is_right_password, set_password
+from conveyor.operations.people.users import (
+    Account,
+    add_user,
+    disable_user,
+    find_account,
+    is_right_password,
+    set_password,
+)
 from conveyor.server.http.auth import Authenticator
 from conveyor.server.http.messages import READ_AHEAD_BYTES, AwaitedBody, departure
 from conveyor.server.http.password_checks import (
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import pytest
     import urllib3
     from starlette.types import Message
 
@@ -267,6 +275,25 @@ async def test_same_wrong_password_again_costs_no_check_and_no_delay(tmp_path: P
         assert {await door.knock("an old password") for _ in range(20)} == {"Unauthorized"}
         assert door.checked == ["an old password"]
         assert await door.knock(ADMIN_PASSWORD) == "admin"
+
+
+async def test_name_that_nobody_has_is_looked_up_no_more_often_than_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+
+    def find(store: Store, name: str) -> Account | None:
+        looked_up.append(name)
+        return find_account(store, name)
+
+    monkeypatch.setattr("conveyor.server.http.auth.find_account", find)
+    store = make_store(tmp_path)
+    async with standing(store) as door:
+        for user in ("admin", "ada"):
+            assert {await door.knock("an old password", user=user) for _ in range(3)} == {"Unauthorized"}
+        assert looked_up == ["admin", "ada"]
+        add_user(store, ADMIN, "ada", password="a long enough one", scopes=["read"])
+        assert await door.knock("a long enough one", user="ada") == "ada"
 
 
 async def test_one_password_in_two_encodings_is_checked_once(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ MAX_REMEMBERED = 4096
 LAST_USE_SECONDS = 60.0
 """How often last uses are written; a killed process loses only those that it has not written yet."""
 MAX_HEADER_LENGTH = 4096
+MAX_NAME_LENGTH = 64
+"""No user has a longer name, so nobody learns anything from one."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class Authenticator:
         self._trusted_proxies = trusted_proxies
         self._passwords = passwords or PasswordChecks()
         self._known: dict[str, _Remembered] = {}
+        self._absent: dict[str, int] = {}
+        """Names that no user had, and the serial at which that was so. If only they were looked up again, the
+        time would tell who is a user. Apart from the others, which strangers must not crowd out."""
         self._last_uses: dict[int, str] = {}
         self._written_at = time.monotonic()
         self._writing: asyncio.Task[None] | None = None
@@ -187,13 +192,18 @@ class Authenticator:
         key = f"account {name}"
         serial = await self._newest.read()
         remembered = self._known.get(key)
-        if remembered is None or remembered.serial != serial:
-            remembered = _Remembered(serial, account=await asyncio.to_thread(find_account, self._store, name))
-            if remembered.account is not None:
-                _remember(self._known, key, remembered)
-            else:
-                self._known.pop(key, None)
-        return remembered.account
+        if remembered is not None and remembered.serial == serial:
+            return remembered.account
+        if self._absent.get(name) == serial:
+            return None
+        account = await asyncio.to_thread(find_account, self._store, name)
+        if account is not None:
+            _remember(self._known, key, _Remembered(serial, account=account))
+        else:
+            self._known.pop(key, None)
+            if len(name) <= MAX_NAME_LENGTH:
+                _remember(self._absent, name, serial)
+        return account
 
     def _note_use(self, token_id: int, now: str) -> None:
         self._last_uses[token_id] = now
