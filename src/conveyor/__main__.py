@@ -14,7 +14,13 @@ from conveyor import installed_version
 def main() -> int:
     """Run the command line on ``sys.argv`` and return its exit code."""
     if sys.argv[1:] in (["--version"], ["-V"]):
-        sys.stdout.write(f"conveyor {installed_version()}\n")
+        try:
+            sys.stdout.write(f"conveyor {installed_version()}\n")
+            sys.stdout.flush()
+        except OSError as error:
+            from conveyor.cli import told
+
+            return told(error)
         return 0
     from conveyor.cli import run
 

@@ -12,7 +12,7 @@ import pytest
 
 from conveyor.cli import run
 from conveyor.cli.store.place import Place
-from conveyor.errors import MissingTool
+from conveyor.errors import MissingTool, StorageFailed
 from conveyor.operations.store.facts import last_address, reachable, remember_address
 from running_stores import serve_environment
 
@@ -75,6 +75,30 @@ def test_folder_that_cannot_be_made_is_one_clear_error(
     assert len(lines) == 2
     assert str(tmp_path / "file") in lines[0]
     assert lines[1].startswith("hint: ")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", [["--version"], ["--help"], ["store", "--help"], ["new", "demo", "--path", "demo"]]
+)
+def test_output_that_cannot_be_written_is_one_clear_error(
+    command: list[str], unbuffered: str, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        called = subprocess.run(
+            [sys.executable, "-m", "conveyor", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=serve_environment(PYTHONUNBUFFERED=unbuffered, GIT_CONFIG_GLOBAL=os.devnull),
+        )
+    assert called.returncode == StorageFailed.exit_code
+    assert called.stderr.splitlines()[-2:] == [
+        "StorageFailed: the output or a temporary file cannot be written: No space left on device",
+        "hint: check the disks that standard output and temporary files go to, then try again",
+    ]
+    assert "Traceback" not in called.stderr
 
 
 def test_next_step_of_a_new_project_works_when_copied(

@@ -6,8 +6,10 @@ is called, so that ``conveyor new`` never pays for the server's imports.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -33,6 +35,8 @@ COMMANDS = {
 }
 """Command name → (module holding ``command``, one line of help)."""
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
 
 @click.group(cls=LazyGroup, lazy_commands=COMMANDS, context_settings=CONTEXT_SETTINGS)
 @click.option("--version", "-V", is_flag=True, is_eager=True, expose_value=False, callback=lambda *_: None)
@@ -44,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Errors of ours become one clear message, not a traceback."""
     try:
         result = conveyor.main(args=list(arguments), prog_name="conveyor", standalone_mode=False)
+        sys.stdout.flush()
     except ConveyorError as error:
         render_error(error)
         return error.exit_code
@@ -63,14 +68,23 @@ def run(arguments: Sequence[str]) -> int:
         render_error(missing)
         return missing.exit_code
     except OSError as error:  # a folder that cannot be written, a full disk: not a bug of ours
-        if error.filename is None:
+        if error.filename is None and error.errno not in _DISK_ERRORS:
             raise
-        problem = f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
-        render_error(
-            StorageFailed(problem, hint="check its folder, its permissions and the disk, then try again")
-        )
-        return StorageFailed.exit_code
+        return told(error)
     return result if isinstance(result, int) else 0
+
+
+def told(error: OSError) -> int:
+    """Say what could not be used, and return the exit code; without a filename, output failed."""
+    if error.filename is not None:
+        problem = f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
+        hint = "check its folder, its permissions and the disk, then try again"
+    else:
+        problem = f"the output or a temporary file cannot be written: {error.strerror}"
+        hint = "check the disks that standard output and temporary files go to, then try again"
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the rest would fail again
+    render_error(StorageFailed(problem, hint=hint))
+    return StorageFailed.exit_code
 
 
 def _missing_extra(error: ModuleNotFoundError) -> MissingTool | None:
