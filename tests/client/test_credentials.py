@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,22 @@ def test_existing_file_is_not_written_over(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
     with pytest.raises(StorageFailed):
         reserve_credentials(tmp_path / "no" / "folder")
+
+
+def test_room_is_reserved_for_the_credentials_before_a_key_is_registered(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; from pathlib import Path; from conveyor.client import credentials\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "credentials.reserve_credentials(Path(sys.argv[1]))"
+    )
+    path = tmp_path / "worker.toml"
+    called = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert f"StorageFailed: {path} cannot be written: File too large\nhint: " in called.stderr
+    assert not path.exists()
+    reserve_credentials(path)
+    save_credentials(path, make_credentials())
+    assert path.stat().st_size < 4096
+    assert load_credentials(path).name == "worker-1"
 
 
 def test_secrets_are_not_in_the_representation() -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+_RESERVED_BYTES = 4096
+"""More than any credentials need."""
+
 
 @dataclass(frozen=True)
 class WorkerCredentials:
@@ -57,18 +60,26 @@ def make_key_pair() -> KeyPair:
 
 
 def reserve_credentials(path: Path) -> None:
-    """Make the empty file that ``save_credentials`` fills.
+    """Make the blank file that ``save_credentials`` fills; the disk then has room for all of it.
 
     Raises:
         Conflict: there is a file already.
         StorageFailed: the file cannot be made.
     """
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
         raise Conflict(f"{path} exists already", hint="name another file, or remove this one") from error
     except OSError as error:
-        raise StorageFailed(f"{path} cannot be written: {error.strerror}") from error
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(b" " * _RESERVED_BYTES)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
 
 
 def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
@@ -82,14 +93,22 @@ def save_credentials(path: Path, credentials: WorkerCredentials) -> None:
     # A JSON text is a TOML basic string.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o600)
             file.write("# Secret: anyone who has this file can give evidence as this worker.\n" + text)
+            file.truncate()  # at the end only: until then the room that was reserved is kept
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
-        raise StorageFailed(f"{path} cannot be written: {error.strerror}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StorageFailed:
+    return StorageFailed(
+        f"{path} cannot be written: {error.strerror}",
+        hint="name a file in another folder, or check that folder, its permissions and the disk",
+    )
 
 
 def load_credentials(path: Path) -> WorkerCredentials:
