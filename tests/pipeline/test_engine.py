@@ -148,3 +148,21 @@ def test_work_of_a_living_executor_is_not_taken_over(
     output, _ = second.communicate(timeout=60)  # whoever follows takes over when the executor dies
     assert "'slow', 'last']" in output
     assert lines_of(tmp_path).count("last") == 1
+
+
+def test_state_that_finds_no_room_is_one_clear_error(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; from pathlib import Path; from conveyor.errors import StorageFailed\n"
+        "from conveyor.pipeline.engine.engine import Engine\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try:\n"
+        "    Engine(Path(sys.argv[1])).__enter__()\n"
+        "except StorageFailed as error:\n"
+        "    sys.exit(f'{error.message}; {error.hint}')"
+    )
+    called = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    lines = called.stderr.splitlines()
+    assert len(lines) == 1, called.stderr
+    assert lines[0].startswith(f"the engine's state in {tmp_path} cannot be opened: ")
+    assert lines[0].endswith("; check the folder's permissions and its disk, then try again")
+    assert not any((tmp_path / "executors").iterdir())

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
-from conveyor.errors import ConveyorError, StepFailed
+from conveyor.errors import ConveyorError, StepFailed, StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,15 @@ class Engine:
         }
         DBOS(config=config)
         self._log_to_file()
-        DBOS.launch()
+        try:
+            DBOS.launch()
+        except Exception as error:
+            self._leave()
+            reason = str(error).partition("\n")[0]
+            raise StorageFailed(
+                f"the engine's state in {self.folder} cannot be opened: {reason}",
+                hint="check the folder's permissions and its disk, then try again",
+            ) from error
         _running = self
         return self
 
@@ -113,6 +121,9 @@ class Engine:
     ) -> None:
         global _running  # noqa: PLW0603 - see above
         _running = None
+        self._leave()
+
+    def _leave(self) -> None:
         DBOS.destroy()
         os.close(self._lock)
         (self._locks / self.executor).unlink(missing_ok=True)
@@ -204,9 +215,16 @@ class Engine:
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
             handler.close()
-        target = logging.FileHandler(self.folder / "engine.log", delay=True)
+        target = _QuietFile(self.folder / "engine.log", delay=True)
         target.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
         logger.addHandler(target)
+
+
+class _QuietFile(logging.FileHandler):
+    """A log file that a full disk does not make a traceback of: its errors are told where they matter."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is of the base class
+        pass
 
 
 def executor() -> str | None:
