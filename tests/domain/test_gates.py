@@ -201,6 +201,7 @@ def test_signature_on_the_commit_of_every_wheel_passes() -> None:
 def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
     found = verdict("qa-signature", [WHEEL], built(WHEEL))
     assert found.outcome == "waiting"
+    assert "git -c gpg.format=ssh -c user.signingkey=KEY tag" in (found.next_step or "")
     assert (found.next_step or "").endswith(f'tag -f -s -m "demo 1.0" v1.0 {COMMIT[:12]}')
 
 

@@ -204,7 +204,9 @@ def test_tag_that_is_not_signed_is_refused(store: Store, repository: Path) -> No
     git(repository, "tag", "-a", "-m", "none", "v5.0")
     with pytest.raises(InvalidInput, match="not signed") as caught:
         add_tag(store, ADMIN, "demo", tag_object(repository, "v5.0"))
-    assert "git -c gpg.format=ssh tag -f -s -m MESSAGE TAG COMMIT" in (caught.value.hint or "")
+    assert "git -c gpg.format=ssh -c user.signingkey=KEY tag -f -s -m MESSAGE TAG COMMIT" in (
+        caught.value.hint or ""
+    )
 
 
 def test_users_own_allowed_signers_and_git_settings_play_no_part(

@@ -170,5 +170,8 @@ def _refused(problem: str, *, hint: str | None = None) -> InvalidInput:
     return InvalidInput(f"the tag object is refused: {problem}", faults=[problem], hint=hint or _OBJECT_HINT)
 
 
-_SIGNING_HINT = "make it anew, signed with SSH: git -c gpg.format=ssh tag -f -s -m MESSAGE TAG COMMIT"
+_SIGNING_HINT = (
+    "make it anew, signed with SSH: "
+    "git -c gpg.format=ssh -c user.signingkey=KEY tag -f -s -m MESSAGE TAG COMMIT"
+)
 _OBJECT_HINT = "hand in the output of git cat-file tag NAME, unchanged"

@@ -88,6 +88,7 @@ def short(commits: frozenset[str]) -> str:
 
 CREDENTIALS = "--credentials worker.toml"
 """The worker's credentials file, which names the store."""
+_SIGNED_TAG = "git -c gpg.format=ssh -c user.signingkey=KEY tag"
 
 
 def job_command(version: str, command: str, *, entry: str | None) -> str:
@@ -110,10 +111,9 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
     said = f'-s -m "{release.project} {final}" v{final} {commit}'
     if version == final:  # the tag exists, and git would refuse to make it again
         return (
-            "let a QA signer make this tag anew, signed, and push it with --force: "
-            f"git -c gpg.format=ssh tag -f {said}"
+            f"let a QA signer make this tag anew, signed, and push it with --force: {_SIGNED_TAG} -f {said}"
         )
-    return f"let a QA signer tag that commit as the final and push the tag: git -c gpg.format=ssh tag {said}"
+    return f"let a QA signer tag that commit as the final and push the tag: {_SIGNED_TAG} {said}"
 
 
 def _tag_of_candidate(version: Version) -> str:
