@@ -253,6 +253,18 @@ def test_unknown_releases_and_indexes_are_not_found(tmp_path: Path) -> None:
             promote_release(store, ADMIN, "demo", version, to=target, source=source)
 
 
+def test_promotion_of_an_unknown_release_names_the_known_ones(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_tested_release(store)
+    for project, hint in (
+        ("demo", "its releases here are 1.0"),
+        ("nowhere", "check the spelling of its name, or upload it first"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            promote_release(store, ADMIN, project, "9.9", to="testing")
+        assert caught.value.hint == hint
+
+
 def test_index_without_gates_is_entered_freely(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     create_index(store, ADMIN, NewIndex("shared", mode="promotion-only"))

@@ -31,7 +31,7 @@ from conveyor.domain.releases.promotions import (
 )
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
-from conveyor.operations.releases.standing import release_in
+from conveyor.operations.releases.standing import no_release, release_in
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
@@ -154,8 +154,7 @@ def _plan(
     placed = [file for file in rows.placements_of_release(connection, name, number) if file.index in seen]
     present = {file.index for file in placed}
     if not present:
-        error = NotFound(f"there is no {name} {number} in this store", hint="upload it first")
-        raise not_here(error, identity, indexes)
+        raise no_release(connection, identity, name, number)
     left = choose_source(present, to, wanted=source, indexes=indexes, release=(name, number))
     way = None if left is None else plan_way(left, to, indexes)
     files = tuple(file for file in placed if file.index in (left, to))
