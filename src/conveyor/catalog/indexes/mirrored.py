@@ -68,15 +68,21 @@ _PAGE_FILES: Select[Any] = (
     .order_by(_files.index_name, _files.filename)
 )
 
-_BY_DIGEST: Select[Any] = select(*_COLUMNS).where(
-    _files.sha256 == bindparam("sha256"), _files.filename == bindparam("filename")
+_BY_DIGEST: Select[Any] = (
+    select(*_COLUMNS)
+    .where(_files.sha256 == bindparam("sha256"), _files.filename == bindparam("filename"))
+    .order_by(_files.index_name, _files.project)
 )
 
 
-_BY_ADDRESS: Select[Any] = select(*_COLUMNS).where(
-    _files.address == bindparam("address"),
-    _files.filename == bindparam("filename"),
-    _files.sha256.is_(None),
+_BY_ADDRESS: Select[Any] = (
+    select(*_COLUMNS)
+    .where(
+        _files.address == bindparam("address"),
+        _files.filename == bindparam("filename"),
+        _files.sha256.is_(None),
+    )
+    .order_by(_files.index_name, _files.project)
 )
 
 
@@ -91,23 +97,38 @@ def mirrored_projects_of(
     }
 
 
+# ``update_mirrored_files`` writes whole rows. Whoever reads them in order to do so says ``is_changing``: on
+# PostgreSQL, where writers do not queue, another one would otherwise write between the two and be undone.
+
+
 def mirrored_page_files(
-    connection: Connection, project: str, index_names: Sequence[str]
+    connection: Connection, project: str, index_names: Sequence[str], *, is_changing: bool = False
 ) -> list[MirroredFile]:
     """The files of a project in any of the mirrors, by filename."""
-    rows = connection.execute(_PAGE_FILES, {"project": project, "index_names": list(index_names)})
-    return [MirroredFile(*row) for row in rows]
+    values = {"project": project, "index_names": list(index_names)}
+    return _found(connection, _PAGE_FILES, values, is_changing=is_changing)
 
 
-def mirrored_by_digest(connection: Connection, sha256: str, filename: str) -> list[MirroredFile]:
+def mirrored_by_digest(
+    connection: Connection, sha256: str, filename: str, *, is_changing: bool = False
+) -> list[MirroredFile]:
     """The file of that digest and name in every mirror that has it."""
-    rows = connection.execute(_BY_DIGEST, {"sha256": sha256, "filename": filename})
-    return [MirroredFile(*row) for row in rows]
+    values = {"sha256": sha256, "filename": filename}
+    return _found(connection, _BY_DIGEST, values, is_changing=is_changing)
 
 
-def mirrored_without_digest(connection: Connection, address: str, filename: str) -> list[MirroredFile]:
+def mirrored_without_digest(
+    connection: Connection, address: str, filename: str, *, is_changing: bool = False
+) -> list[MirroredFile]:
     """The file of that address and name in every mirror, while its digest is not known."""
-    rows = connection.execute(_BY_ADDRESS, {"address": address, "filename": filename})
+    values = {"address": address, "filename": filename}
+    return _found(connection, _BY_ADDRESS, values, is_changing=is_changing)
+
+
+def _found(
+    connection: Connection, question: Select[Any], values: Mapping[str, object], *, is_changing: bool
+) -> list[MirroredFile]:
+    rows = connection.execute(question.with_for_update() if is_changing else question, values)
     return [MirroredFile(*row) for row in rows]
 
 

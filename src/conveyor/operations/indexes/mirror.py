@@ -73,7 +73,8 @@ def store_page(
     with record_change(store, actor=ACTOR) as change:
         connection = change.connection
         before = mirrored_projects_of(connection, project, [index]).get(index)
-        rows = {file.filename: file for file in mirrored_page_files(connection, project, [index])}
+        found = mirrored_page_files(connection, project, [index], is_changing=True)
+        rows = {file.filename: file for file in found}
         if isinstance(page, Unchanged):
             known = before or MirroredProject(index, project, True, None, change.at)
             put_mirrored_project(connection, replace(known, is_present=True, fetched_at=change.at))
@@ -121,7 +122,7 @@ def store_facts(store: Store, index: str, project: NormalizedName, facts: Sequen
     """Fill in sizes and times of a project's files, as stated by their servers."""
     with record_change(store, actor=ACTOR) as change:
         said = {fact.filename: fact for fact in facts}
-        rows = mirrored_page_files(change.connection, project, [index])
+        rows = mirrored_page_files(change.connection, project, [index], is_changing=True)
         filled = [(row, with_facts(row, said[row.filename])) for row in rows if row.filename in said]
         changed = [after for before, after in filled if after != before]
         update_mirrored_files(change.connection, changed)
@@ -217,10 +218,12 @@ def keep_file(store: Store, hashing: Hashing, temporary: Temporary, *, size_byte
         store.blobs.adopt(temporary, sha256)
         # 3. the rows
         with record_change(store, actor=ACTOR) as change:
-            rows = mirrored_by_digest(change.connection, sha256, file.filename)
+            rows = mirrored_by_digest(change.connection, sha256, file.filename, is_changing=True)
             if file.sha256 is None and file.address is not None:
                 _fix_digest(change, file.address, file.filename, sha256)
-                rows += mirrored_without_digest(change.connection, file.address, file.filename)
+                rows += mirrored_without_digest(
+                    change.connection, file.address, file.filename, is_changing=True
+                )
             missing = [row for row in rows if not row.is_stored or row.size_bytes != size_bytes]
             update_mirrored_files(
                 change.connection,
@@ -274,7 +277,7 @@ def _forget_size(store: Store, file: MirroredFile) -> None:
     if file.size_bytes is None:
         return
     with record_change(store, actor=ACTOR) as change:
-        found = mirrored_without_digest(change.connection, file.place, file.filename)
+        found = mirrored_without_digest(change.connection, file.place, file.filename, is_changing=True)
         rows = [row for row in found if row.size_bytes is not None]
         update_mirrored_files(change.connection, [replace(row, size_bytes=None) for row in rows])
         for row in rows:
@@ -319,7 +322,7 @@ def _change_rows(
 ) -> None:
     """Write the known facts into the rows of every mirror that has the file, with one event for each."""
     with record_change(store, actor=ACTOR) as change:
-        rows = mirrored_by_digest(change.connection, file.place, file.filename)
+        rows = mirrored_by_digest(change.connection, file.place, file.filename, is_changing=True)
         after = [changed(row) for row in rows if changed(row) != row]
         update_mirrored_files(change.connection, after)
         for row in after:
