@@ -110,10 +110,16 @@ def test_tested_wheel_passes() -> None:
 
 
 def test_wheel_without_tests_waits_and_names_the_file_and_the_command() -> None:
-    found = verdict("tests", [WHEEL])
+    found = verdict("tests", [WHEEL], built(WHEEL))
     assert found.outcome == "waiting"
     assert found.reason == "no tests evidence for demo-1.0-py3-none-any.whl"
     assert (found.next_step or "").endswith(": conveyor pipeline test demo 1.0 --credentials worker.toml")
+
+
+def test_wheel_of_an_unknown_commit_is_not_sent_to_the_testing_job_which_would_refuse_it() -> None:
+    found = verdict("tests", [WHEEL])
+    assert "unless that builds the same bytes" in (found.next_step or "")
+    assert (found.next_step or "").endswith(": conveyor pipeline run --ref v1.0 --credentials worker.toml")
 
 
 def test_every_wheel_must_be_tested() -> None:

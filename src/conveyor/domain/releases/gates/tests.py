@@ -41,7 +41,11 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
         return Finding(
             "waiting",
             f"no tests evidence{because} for {file.filename}",
-            f"run the testing job: {command}",
+            f"run the testing job: {command}"
+            if builds_of(release.evidence, file.sha256)
+            else "run the packaging and the testing job in its repository, under a new version unless that "
+            "builds the same bytes: "
+            + job_command(release.version, "conveyor pipeline run", entry=release.entry),
         )
     for facts in results.failing:
         return Finding(
