@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,3 +72,17 @@ def test_first_download_that_ends_while_other_facts_are_written_is_not_undone(
     kept = row_of(store)
     assert (kept.sha256, kept.is_stored, kept.size_bytes) == (MADE.sha256, True, len(MADE.content))
     assert kept.is_yanked == (other == "page")
+
+
+def test_processes_that_store_a_new_page_at_once_all_succeed(tmp_path: Path, database_url: str) -> None:
+    store = make_store(tmp_path / "store", database_url=database_url)
+    made = [UpstreamFile(f"demo-{n}.0.tar.gz", f"http://127.0.0.1:9/{n}", None) for n in range(30)]
+    start = threading.Barrier(3)
+
+    def fetch(number: int) -> int:
+        start.wait()
+        return len(store_page(store, "pypi", canonicalize_name(f"p{number}"), UpstreamPage(tuple(made), "e")))
+
+    with ThreadPoolExecutor(3) as threads:
+        for number in range(10):
+            assert list(threads.map(fetch, [number] * 3)) == [30] * 3

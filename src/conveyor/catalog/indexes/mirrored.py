@@ -165,19 +165,20 @@ def put_first_digest(
 
 
 def put_mirrored_project(connection: Connection, known: MirroredProject) -> None:
-    """Remember that upstream was asked for a project, and its answer."""
+    """Remember that upstream was asked for a project, and its answer; nobody else does until the commit."""
     values = {
         "is_present": known.is_present,
         "etag": known.etag,
         "fetched_at": known.fetched_at,
         **status_columns(known.status),
     }
-    key = (_projects.index_name == known.index, _projects.project == known.project)
-    changed = connection.execute(update(mirrored_projects).where(*key).values(**values))
-    if changed.rowcount == 0:
-        connection.execute(
-            insert(mirrored_projects).values(index_name=known.index, project=known.project, **values)
-        )
+    statement = sqlite if is_sqlite(connection.engine) else postgresql
+    row = {"index_name": known.index, "project": known.project, **values}
+    connection.execute(
+        statement.insert(mirrored_projects)
+        .values(row)
+        .on_conflict_do_update(index_elements=["index_name", "project"], set_=values)
+    )
 
 
 def insert_mirrored_files(connection: Connection, files: Sequence[MirroredFile]) -> None:

@@ -73,14 +73,17 @@ def store_page(
     with record_change(store, actor=ACTOR) as change:
         connection = change.connection
         before = mirrored_projects_of(connection, project, [index]).get(index)
+        if isinstance(page, Unchanged):
+            known = before or MirroredProject(index, project, True, None, change.at)
+            known = replace(known, is_present=True, fetched_at=change.at)
+        else:
+            known = _as_said(index, project, page, change.at)
+        # Before the files are read: of two processes that asked at once, the second now waits for the first.
+        put_mirrored_project(connection, known)
         found = mirrored_page_files(connection, project, [index], is_changing=True)
         rows = {file.filename: file for file in found}
         if isinstance(page, Unchanged):
-            known = before or MirroredProject(index, project, True, None, change.at)
-            put_mirrored_project(connection, replace(known, is_present=True, fetched_at=change.at))
             return tuple(rows.values())
-        known = _as_said(index, project, page, change.at)
-        put_mirrored_project(connection, known)
         offered = page.files if page else ()
         addresses = [(address_of(file, project), file.filename) for file in offered]
         firsts = first_digests_of(connection, [(one, name) for one, name in addresses if one is not None])
