@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.domain.runs.repositories import canonical_url, check_repository
-from conveyor.errors import InvalidInput
+from conveyor.domain.people.access import Identity
+from conveyor.domain.runs.repositories import canonical_url, check_repository, may_start_run
+from conveyor.errors import Forbidden, InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,6 @@ def test_public_repository_is_accepted(url: str) -> None:
     "url",
     [
         "/srv/demo.git",
-        "demo.git",
-        "./a:b",
         "file:///srv/demo.git",
         "http://127.0.0.1/demo.git",
         "http://127.1/demo.git",
@@ -64,6 +63,17 @@ def test_credentials_and_what_git_would_run_are_refused_local_or_not(url: str) -
     for is_local in (False, True):
         with pytest.raises(InvalidInput, match="cannot be registered"):
             check_repository(url, is_local=is_local)
+
+
+@pytest.mark.parametrize("url", ["demo.git", "../demo", "./a:b", "~/demo"])
+def test_relative_path_is_refused_local_or_not(url: str) -> None:
+    for is_local in (False, True):
+        with pytest.raises(InvalidInput, match="relative path") as caught:
+            check_repository(url, is_local=is_local)
+        assert caught.value.hint == "name the whole path, from / on"
+    with pytest.raises(Forbidden) as refused:
+        may_start_run(Identity("ci", frozenset({"run"})), url, (), index="unstable")
+    assert refused.value.hint == "name the repository by its URL, or by its whole path"
 
 
 def test_slashes_at_the_end_name_the_same_repository() -> None:

@@ -261,7 +261,7 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
         ["git", "push", str(bare), "v1.0.0rc1", "latest"],
         cwd=repository, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "is asked for: refs/tags/v1.0.0rc1" in pushed.stderr
+    assert "is requested: refs/tags/v1.0.0rc1" in pushed.stderr
     assert "no run for refs/tags/latest: not a release tag" in pushed.stderr
 
     town.conveyor(

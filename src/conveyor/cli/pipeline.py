@@ -212,7 +212,7 @@ def trigger(store_url: str, repository: str, ref: str | None, index: str | None,
     for name in wanted:
         assert name is not None  # noqa: S101 - filtered above
         asked = request_run(client, repository=place, ref=name, index=index)
-        click.echo(f"run {asked.id} is asked for: {name}")
+        click.echo(f"run {asked.id} is requested: {name}")
 
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:

@@ -65,6 +65,8 @@ def check_repository(url: str, *, is_local: bool) -> None:
     faults = []
     if url.startswith("-") or not url.isprintable() or "::" in url.partition("[")[0]:
         faults.append("it is neither a URL nor a path")
+    elif _is_relative(url):
+        faults.append("it is a relative path, which means another place in each folder")
     elif _holds_credentials(url):
         faults.append("it holds credentials, which everybody who may see runs would see")
     elif not is_local and _is_local(url):
@@ -73,6 +75,8 @@ def check_repository(url: str, *, is_local: bool) -> None:
         hint = (
             "if a worker is to read it there, register it with --local"
             if faults[0].startswith("it is a path")
+            else "name the whole path, from / on"
+            if _is_relative(url)
             else "name it as a worker can reach it with its own keys: https://HOST/PATH, ssh://git@HOST/PATH"
         )
         raise InvalidInput(f'"{url[:200]}" cannot be registered: {faults[0]}', faults=faults, hint=hint)
@@ -91,7 +95,9 @@ def may_start_run(identity: Identity, repository: str, registered: Collection[st
     if not registered:
         raise Forbidden(
             f"no administrator has registered the repository {repository[:200]}",
-            hint=f"ask an administrator: {command_to_register(repository)}",
+            hint="name the repository by its URL, or by its whole path"
+            if _is_relative(repository)
+            else f"ask an administrator: {command_to_register(repository)}",
         )
     if identity.projects is not None and not identity.projects.intersection(registered):
         raise Forbidden(
@@ -153,6 +159,10 @@ def _is_local(url: str) -> bool:
     if address is not None:
         return address_kind(address) != "public"
     return host.rpartition(".")[2].isdigit()  # 127.1 and the like, which resolvers take for addresses
+
+
+def _is_relative(url: str) -> bool:
+    return "://" not in url and not url.startswith("/") and _host_of(url) is None
 
 
 def _host_of(url: str) -> str | None:
