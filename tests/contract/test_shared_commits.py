@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact, write_fact
+from conveyor.catalog.releases.projects import insert_project, lock_project
 from conveyor.operations.store.shared_commits import record_together
-from conveyor.operations.store.store import read
+from conveyor.operations.store.store import read, record_change
 from makers import make_store
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.catalog.database.events import Change
     from conveyor.operations.store.store import Store
+    from postgres_server import PostgresServer
 
 WAIT_SECONDS = 60
 
@@ -70,6 +75,50 @@ def test_change_is_seen_by_everybody_when_it_is_acknowledged(tmp_path: Path, dat
         for serial, newest, row in pool.map(paint_and_look, range(1, 60, 3)):
             assert newest >= serial
             assert row == "painted"
+
+
+def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """The writer has the project and wants a serial; the leader has the turn and wants the project."""
+    store = make_store(tmp_path, database_url=postgres.new_database())
+    add_project(store, "demo")
+    has_turn, has_project = threading.Event(), threading.Event()
+
+    def lead(change: Change) -> int:
+        if not has_turn.is_set():  # the first time
+            has_turn.set()
+            assert has_project.wait(WAIT_SECONDS)
+            wait_for_a_waiting_writer(store)
+        lock_project(change.connection, "demo")
+        return change.event("lead", project="demo")
+
+    def write() -> int:
+        with record_change(store, actor="writer") as change:
+            lock_project(change.connection, "demo")
+            has_project.set()
+            return change.event("write", project="demo")
+
+    with ThreadPoolExecutor(2) as pool:
+        led = pool.submit(record_together, store, actor="leader", work=lead)
+        assert has_turn.wait(WAIT_SECONDS)
+        assert pool.submit(write).result(WAIT_SECONDS) < led.result(WAIT_SECONDS)
+
+
+def wait_for_a_waiting_writer(store: Store) -> None:
+    """Until a transaction of this database waits for another."""
+    waiting = text("select count(*) from pg_locks where not granted and locktype = 'transactionid'")
+    while True:
+        with read(store) as connection:
+            if connection.scalar(waiting):
+                return
+        time.sleep(0.01)
+
+
+def add_project(store: Store, name: str) -> None:
+    with record_change(store, actor="admin") as change:
+        insert_project(change.connection, name, display_name=name, created_at=change.at)
+        change.event("add", project=name)
 
 
 def test_error_of_a_work_is_the_one_it_raised(tmp_path: Path, database_url: str) -> None:

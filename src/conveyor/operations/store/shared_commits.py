@@ -1,7 +1,8 @@
 """Changes that share a commit: those that wait for their turn to write at the same time are synced together.
 
-SQLite lets one transaction write at a time, and its commit is one sync of the log, however much it holds. So
-each waiting thread brings its work as a function, and one of them, the leader, carries out the work of all:
+A commit is one sync of the database's log, however much it holds, and only one is under way at a time: SQLite
+has one writer, and on PostgreSQL changes stand in line for their serials. So each waiting thread brings its
+work as a function, and one of them, the leader, carries out the work of all:
 
 1. it takes the turn to write;
 2. in one transaction it does the work of every thread that waits by then, one after the other;
@@ -11,8 +12,9 @@ each waiting thread brings its work as a function, and one of them, the leader, 
 An error in one work does not affect another. When a work raises, for whatever reason, the transaction is
 rolled back, and each work is done again in a transaction of its own. When the commit fails, it fails for all.
 
-PostgreSQL has many writers at a time, and two that each wrote for several projects could wait for each other,
-so there every change commits alone.
+PostgreSQL has other writers at the same time, which lock a project first and take their serial last. A leader
+has the turn before it locks projects, so it waits only briefly for a lock that such a writer holds; then each
+work is done alone.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.database.serials import take_turn
 from conveyor.operations.store.store import Waiter, record_change, record_changes
 
 if TYPE_CHECKING:
@@ -44,9 +46,6 @@ def record_together(store: Store, *, actor: str, work: Callable[[Change], Result
         Conflict, StorageFailed: as ``record_change``.
         Exception: any error that ``work`` raises; then nothing of it was stored.
     """
-    if not is_sqlite(store.catalog):
-        with record_change(store, actor=actor) as change:
-            return work(change)
     waiter = Waiter(actor, work)
     if store.waiting.join(waiter):
         _lead(store)
@@ -80,6 +79,7 @@ def _lead(store: Store) -> None:
 def _do_together(store: Store, together: list[Waiter[object]]) -> None:
     """Take the turn to write, then do the work of everyone waiting; raises _WorkFailed."""
     with record_changes(store) as begin:
+        take_turn(begin(together[0].actor).connection)
         together += store.waiting.take(MOST_TOGETHER - 1)
         for waiter in together:
             try:
