@@ -47,7 +47,7 @@ RELEASES = 20
 """Of a project: pages stay small."""
 WORKERS = 2
 PORTS_OF_KEEPERS = "select client_port from pg_stat_activity where application_name = 'conveyor-node'"
-END = "select pid from pg_stat_activity where application_name = %s and pg_terminate_backend(pid)"
+END = "select pid, pg_terminate_backend(pid)::int from pg_stat_activity where application_name = %s"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -139,7 +139,7 @@ def keeper(workers: list[int], database_url: str | None) -> int:
         time.sleep(0.01)
 
 
-def asked(database_url: str, question: LiteralString, *values: str) -> list[tuple[int]]:
+def asked(database_url: str, question: LiteralString, *values: str) -> list[tuple[int, ...]]:
     with psycopg.connect(database_url.replace("+psycopg", "", 1), autocommit=True) as connection:
         return connection.execute(question, values).fetchall()
 
@@ -149,8 +149,8 @@ def end_connections(database_url: str, name: str) -> int:
 
     The question only tells the processes to end. A statement that reaches one of them just before fails.
     """
-    ended = asked(database_url, END, name)
-    while set(ended) & set(asked(database_url, "select pid from pg_stat_activity")):
+    ended = {row[0] for row in asked(database_url, END, name)}
+    while ended & {row[0] for row in asked(database_url, "select pid from pg_stat_activity")}:
         time.sleep(0.01)
     return len(ended)
 
