@@ -55,9 +55,9 @@ def make_worker(store: Store, name: str = "worker-1") -> WorkerCredentials:
 
 
 def make_team_chain(store: Store) -> None:
-    """The indexes of a team beside those of the house, the last one first."""
+    """The indexes of a team beside the default ones, the last one first."""
     entry, middle, end = TEAM_CHAIN
-    bases = ("stable", "pypi")  # what the house released can be installed
+    bases = ("stable", "pypi")  # what was released there can be installed
     create_index(
         store, ADMIN, NewIndex(end, mode="promotion-only", bases=bases, gates=("tests", "qa-signature"))
     )

@@ -1,4 +1,4 @@
-"""The room finder agrees with the house."""
+"""The room finder agrees with the code."""
 
 from __future__ import annotations
 

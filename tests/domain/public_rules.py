@@ -299,7 +299,7 @@ PUBLIC_RULES = (
         "record",
     ),
     _stricter(
-        "files that `RECORD` does not list, or lists in vain",
+        "files that `RECORD` does not list, or lists although they are missing",
         WHEEL,
         make_wheel(replace=_RECORD_LESS),
         "record-complete",

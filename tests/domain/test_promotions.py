@@ -163,7 +163,7 @@ OF_TEAM = ("risk/unstable", "risk/testing", "risk/stable")
         ("top", FORKED, ("left", "right")),
         ("risk/unstable", TEAM, ("risk/testing",)),  # a mirror in between is passed over
         ("risk/testing", TEAM, ("risk/stable",)),
-        ("risk/stable", TEAM, ()),  # the house's index is for installing from
+        ("risk/stable", TEAM, ()),  # the default index is for installing from
         (
             "lab/unstable",
             with_more(Index("lab/unstable", "local", "uploads", bases=("testing",))),

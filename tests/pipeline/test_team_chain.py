@@ -1,4 +1,4 @@
-"""Whole runs on a team's own chain of indexes, beside the chain of the house; this store is on PostgreSQL."""
+"""Whole runs on a team's own chain of indexes, beside the default chain; this store is on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHOICES = "name the index where it enters: risk/unstable, unstable"
 
 @pytest.fixture(scope="module")
 def team(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """A store with a team's chain beside that of the house; its worker's caches are those of ``town``."""
+    """A store with a team's chain beside the default one; its worker's caches are those of ``town``."""
     folder = tmp_path_factory.mktemp("team")
     with running_postgres() as postgres, running_upstream() as upstream:
         offer_installed(upstream)
@@ -66,7 +66,7 @@ def test_release_goes_along_the_chain_of_its_team(team: Town, tmp_path: Path) ->
     assert {"test for risk/testing", "promote to risk/testing"} <= set(steps_of(team, "v1.0.0rc1"))
     run = team.client.runs.newest()[0]
     assert (run.index, run.project) == (ENTRY, "alpha")
-    # 3. The signed final goes on to the team's last index, and not into that of the house.
+    # 3. The signed final goes on to the team's last index, and not into the default one.
     team.sign(repository, "v1.0.0")
     outcome = team.run(repository, "v1.0.0", index=ENTRY)
     assert (outcome["state"], outcome["index"], outcome["verdicts"]) == ("succeeded", END, [])
@@ -114,7 +114,7 @@ def test_worker_of_a_team_carries_the_runs_that_enter_its_chain(team: Town, tmp_
     found = {run.index: run for run in team.client.runs.newest() if run.repository == str(repository)}
     assert (found[ENTRY].state, found["unstable"].state) == ("succeeded", "requested")
     assert team.client.releases.get("beta", "1.0.0rc1").indexes == (MIDDLE,)
-    # The run that is left enters the house's chain, where this release never was.
+    # The run that is left enters the default chain, where this release never was.
     team.conveyor("pipeline", "worker", "--credentials", team.credentials, *words)
     left = team.client.runs.get(found["unstable"].id)
     assert left.state == "failed"

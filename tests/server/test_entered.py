@@ -1,4 +1,4 @@
-"""How many files of the house a request enters, held to what the house promises its next owner."""
+"""How many of our files a request enters, held to what the next owner was promised."""
 
 from __future__ import annotations
 

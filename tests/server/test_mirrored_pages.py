@@ -222,7 +222,7 @@ async def test_what_a_mirror_brings_stands_in_the_audit_log(
 async def test_file_that_upstream_no_longer_has_leaves_the_page_stored_or_not(
     upstream: RunningUpstream, mirror: Reader, clock: Clock, is_stored: bool
 ) -> None:
-    """A file is taken down for a reason; who wants to keep one uploads it under a name of the house."""
+    """A file is taken down for a reason; who wants to keep one uploads it under a name of this store."""
     old, new = make_wheel(version="1.0"), make_wheel(version="2.0")
     upstream.add_html("demo", [old, new])
     before = await mirror.page("demo")

@@ -348,7 +348,7 @@ class LeaseKeeper:
             _LEAVE.run(connection, {"node": memory.node})
 
     def _renew(self, connection: Connection, statement: Statement) -> bool:
-        """Renew the lease; returns false when the row is gone: a writer waited for this node in vain."""
+        """Renew the lease; returns false when the row is gone: a writer gave up waiting for this node."""
         memory = self._memory
         renewal = Renewal(_clock(), memory.published)
         said = {"node": memory.node, "number": renewal.number, "known": renewal.published}

@@ -1,6 +1,6 @@
 """Rows of indexes with their ordered bases, of claims, and of the state that an upload into an index meets.
 
-Claims are names, and prefixes of names, that belong to the house. A claim is never deleted with its project.
+Claims are names, and prefixes of names, that belong to this store. A claim is never deleted with its project.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _open_the_store(stage: Stage) -> tuple[str, str]:
         call([*store, "signer", "add", SIGNER, "--key", key.with_suffix(".pub"), *at], folder=stage.folder)
         call([*store, "claim", PROJECT, *at], folder=stage.folder)
         token = call([*store, "token", "create", "--user", "admin", *at], folder=stage.folder).strip()
-        screen.note(f"worker-1 may give test evidence; {SIGNER} may sign; {PROJECT} belongs to this house")
+        screen.note(f"worker-1 may give test evidence; {SIGNER} may sign; the name {PROJECT} is claimed")
         stage.cast.start(
             "worker",
             [*CONVEYOR, "pipeline", "worker", "--credentials", stage.credentials, "--store", url,

@@ -17,7 +17,7 @@ it. A node without a row at the writer's first look has its row committed later,
 clock of one machine is compared with that of another, only how fast they run: a tenth of difference is
 allowed for.
 
-A writer that has waited in vain removes the row, unless it has been renewed meanwhile: it belongs to a node
+A writer that has given up waiting removes the row, unless it has been renewed meanwhile: it belongs to a node
 that was killed, stopped or cut off. Its lease has run out; if the node comes back, its next renewal finds no
 row, and it registers again.
 """

@@ -2,8 +2,8 @@
 
 An index is ``local`` (its files are ours) or a ``mirror`` (its files are another index's). It accepts
 ``uploads`` or is ``promotion-only``, permanently: that is fixed when it is made. Its pages show its own
-files, then those of its bases, in order, one row per filename. Names that are claimed belong to the house: no
-index asks upstream for them (design, rule 5).
+files, then those of its bases, in order, one row per filename. Names that are claimed belong to this store:
+no index asks upstream for them (design, rule 5).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class NewIndex(Record):
 
 @dataclass(frozen=True)
 class Claim:
-    """A name, or a prefix of names, that belongs to the house."""
+    """A name, or a prefix of names, that belongs to this store."""
 
     name: str
     """Normalized; a prefix is without its last hyphen."""
@@ -198,7 +198,7 @@ def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:
 
 
 def is_claimed(project: NormalizedName, claims: Iterable[Claim]) -> bool:
-    """Whether a project's name belongs to the house, by its own claim or that of a prefix.
+    """Whether a project's name belongs to this store, by its own claim or that of a prefix.
 
     The prefix ``risk`` covers ``risk`` itself and every ``risk-…`` (PEP 752).
     """
@@ -230,7 +230,7 @@ def suppliers(
 ) -> tuple[Index, ...]:
     """The indexes that may supply a project to the readers of index ``name``, nearest first.
 
-    All that it sees; for a name that belongs to the house, only the local ones (rule 5).
+    All that it sees; for a name that belongs to this store, only the local ones (rule 5).
 
     Raises:
         NotFound: no index has that name.

@@ -1,4 +1,4 @@
-"""Claims: names and prefixes of names that belong permanently to the house."""
+"""Claims: names and prefixes of names that belong permanently to this store."""
 
 from __future__ import annotations
 

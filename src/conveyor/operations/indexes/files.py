@@ -77,7 +77,7 @@ def find_file(store: Store, place: str, filename: str, *, reader: Identity) -> F
     A file that the reader may not see takes as many queries as one that does not exist.
 
     Raises:
-        NotFound: no index that the reader may read shows it, or its name belongs to the house and only a
+        NotFound: no index that the reader may read shows it, or its name belongs to this store and only a
             mirror has it.
         Gone: it was deleted; only readers of everything are told so.
         Unauthorized: instead of both, for anonymous callers of a store that has a private index.
