@@ -212,9 +212,9 @@ def _load(settings: StoreSettings, parent: int, opener: Callable[[], Store]) -> 
 def _hold_signals() -> None:
     """Block the signals that stop a process.
 
-    A worker that has just started would miss them, and its parent would wait for it and then kill it: before
-    it sets its own handlers it has those of its parent, and then granian runs uvloop's loop twice, which loses
-    signals that come in between.
+    A worker that has just started would miss them, and its parent would wait for it and then kill it. Before
+    it sets its own handlers it has those of its parent, and then granian runs uvloop's loop twice, which
+    loses signals that come in between.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
 
