@@ -200,7 +200,7 @@ def may_claim_name(
     if why is not None:
         raise Forbidden(
             f"{project} cannot be claimed: {why}",
-            hint="choose another name, or ask an administrator to claim it",
+            hint=f"choose another name, or ask an administrator to claim it: conveyor store claim {project}",
             rule="name-misleads" if upstream_has is False else "name-upstream",
         )
 

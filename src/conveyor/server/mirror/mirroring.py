@@ -107,7 +107,8 @@ class Mirroring:
         except UpstreamFailed as error:
             raise UpstreamFailed(
                 f"{project} is new here, and upstream cannot be asked for that name: {error.message}",
-                hint="try again later, or ask an administrator to claim the name",
+                hint="try again later, or ask an administrator to claim the name: "
+                f"conveyor store claim {project}",
             ) from error
 
     async def _fetch_page(self, project: NormalizedName, due: DueMirror) -> None:
