@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, cycle
 from pathlib import Path
@@ -119,11 +119,17 @@ def owner(here: int, there: int, pids: Iterable[int]) -> int | None:
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()
         if fields[1].endswith(f":{here:04X}") and fields[2].endswith(f":{there:04X}"):
-            wanted = f"socket:[{fields[9]}]"
-            for pid in pids:
-                if wanted in map(os.readlink, Path(f"/proc/{pid}/fd").iterdir()):
-                    return pid
+            return next((pid for pid in pids if has_open(pid, f"socket:[{fields[9]}]")), None)
     return None
+
+
+def has_open(pid: int, wanted: str) -> bool:
+    """Whether a process that runs has this open; it may open and close other things meanwhile."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if os.readlink(descriptor) == wanted:
+                return True
+    return False
 
 
 def keeper(workers: list[int], database_url: str | None) -> int:
