@@ -18,6 +18,7 @@ from conveyor.operations.store.store import read, record_change
 from makers import make_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conveyor.catalog.database.events import Change
@@ -80,39 +81,60 @@ def test_change_is_seen_by_everybody_when_it_is_acknowledged(tmp_path: Path, dat
 def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    """The writer has the project and wants a serial; the leader has the turn and wants the project."""
+    """The writer has the project and wants a serial; the leader has taken a serial and wants the project."""
     store = make_store(tmp_path, database_url=postgres.new_database())
     add_project(store, "demo")
-    has_turn, has_project = threading.Event(), threading.Event()
+    may_begin, has_serial, has_project = threading.Event(), threading.Event(), threading.Event()
 
-    def lead(change: Change) -> int:
-        if not has_turn.is_set():  # the first time
-            has_turn.set()
+    def hold_the_others(_: Change) -> int:
+        assert may_begin.wait(WAIT_SECONDS)
+        return 0
+
+    def take_a_serial(change: Change) -> int:
+        taken = change.event("first")
+        if not has_serial.is_set():  # the first time
+            has_serial.set()
             assert has_project.wait(WAIT_SECONDS)
             wait_for_a_waiting_writer(store)
+        return taken
+
+    def write(change: Change) -> int:
         lock_project(change.connection, "demo")
-        return change.event("lead", project="demo")
+        has_project.set()
+        return change.event("second", project="demo")
 
-    def write() -> int:
+    def write_alone() -> int:
         with record_change(store, actor="writer") as change:
-            lock_project(change.connection, "demo")
-            has_project.set()
-            return change.event("write", project="demo")
+            return write(change)
 
-    with ThreadPoolExecutor(2) as pool:
-        led = pool.submit(record_together, store, actor="leader", work=lead)
-        assert has_turn.wait(WAIT_SECONDS)
-        assert pool.submit(write).result(WAIT_SECONDS) < led.result(WAIT_SECONDS)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(record_together, store, actor="holder", work=hold_the_others)]
+        for work in (take_a_serial, write):
+            wait_until(lambda: len(store.waiting._waiters) == len(calls) - 1)
+            calls.append(pool.submit(record_together, store, actor="leader", work=work))
+        wait_until(lambda: len(store.waiting._waiters) == 2)
+        may_begin.set()
+        assert has_serial.wait(WAIT_SECONDS)
+        alone = pool.submit(write_alone).result(WAIT_SECONDS)
+        _, first, second = (call.result(WAIT_SECONDS) for call in calls)
+    assert len({alone, first, second}) == 3
+    assert alone < second
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        time.sleep(0.01)
 
 
 def wait_for_a_waiting_writer(store: Store) -> None:
     """Until a transaction of this database waits for another."""
     waiting = text("select count(*) from pg_locks where not granted and locktype = 'transactionid'")
-    while True:
+
+    def is_one_waiting() -> bool:
         with read(store) as connection:
-            if connection.scalar(waiting):
-                return
-        time.sleep(0.01)
+            return bool(connection.scalar(waiting))
+
+    wait_until(is_one_waiting)
 
 
 def add_project(store: Store, name: str) -> None:

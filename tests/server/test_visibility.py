@@ -127,7 +127,7 @@ def has_open(pid: int, wanted: str) -> bool:
     """Whether a process that runs has this open; it may open and close other things meanwhile."""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
-            if os.readlink(descriptor) == wanted:
+            if str(descriptor.readlink()) == wanted:
                 return True
     return False
 

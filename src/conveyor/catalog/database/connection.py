@@ -53,8 +53,12 @@ BUSY_TIMEOUT_SECONDS = 30.0
 
 _BEGIN, _BEGIN_IMMEDIATE = Statement(sqlalchemy.text("BEGIN")), Statement(sqlalchemy.text("BEGIN IMMEDIATE"))
 
+LOCK_MILLISECONDS = 100
+"""How long a transaction that was told to waits for a lock; PostgreSQL looks for deadlocks after a second."""
 LOST_SECONDS = 20
 """A connection to PostgreSQL counts as lost when the network has acknowledged nothing for about so long."""
+
+_WAIT_BRIEFLY = Statement(sqlalchemy.text(f"set local lock_timeout = {LOCK_MILLISECONDS}"))
 
 POOL_SIZE = 16
 """Connections kept open per process; more are opened while more threads need one at once."""
@@ -131,6 +135,15 @@ def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     writers: sqlalchemy.Engine = options["writers"]
     with turn.taken() if turn else nullcontext(), writers.begin() as connection:
         yield connection
+
+
+def wait_briefly(connection: sqlalchemy.Connection) -> None:
+    """Let this write transaction fail when it waits longer than ``LOCK_MILLISECONDS`` for another's lock.
+
+    On SQLite a write transaction has no other beside it.
+    """
+    if connection.dialect.name == "postgresql":
+        _WAIT_BRIEFLY.run(connection)
 
 
 def is_full_disk(reason: str) -> bool:

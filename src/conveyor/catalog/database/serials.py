@@ -35,10 +35,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import Text, cast, func, literal_column, select, text, update
+from sqlalchemy import Text, cast, func, literal_column, select, update
 
 from conveyor.catalog.database.connection import reading, writing
-from conveyor.catalog.database.statements import Statement, pipelined
+from conveyor.catalog.database.statements import Statement
 from conveyor.catalog.database.tables import serial
 
 if TYPE_CHECKING:
@@ -50,9 +50,6 @@ if TYPE_CHECKING:
 CHANNEL = literal_column("'serial-' || 'serial'::regclass::oid", Text)
 """PostgreSQL: the channel of serials, named by the table's number, as a database may hold several stores."""
 
-LOCK_MILLISECONDS = 100
-"""How long a writer that has the turn waits for another lock: less than ``deadlock_timeout``, a second."""
-
 _NEXT = Statement(update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest))
 _NEXT_TOLD = Statement(
     update(serial)
@@ -60,8 +57,6 @@ _NEXT_TOLD = Statement(
     .returning(serial.c.newest, func.pg_notify(CHANNEL, cast(serial.c.newest, Text)))
 )
 _NEWEST = Statement(select(serial.c.newest))
-_TAKE_TURN = Statement(select(serial.c.newest).with_for_update())
-_WAIT_BRIEFLY = Statement(text(f"set local lock_timeout = {LOCK_MILLISECONDS}"))
 
 _ANNOUNCED, _PUBLISHED = 0, 1
 _SIZE_BYTES = 16
@@ -74,18 +69,6 @@ def next_serial(connection: Connection) -> int:
     """
     taking = _NEXT_TOLD if connection.dialect.name == "postgresql" else _NEXT
     return int(taking.scalar(connection))
-
-
-def take_turn(connection: Connection) -> None:
-    """Let no other change be committed before this transaction ends; waits for those under way.
-
-    On SQLite a write transaction has the turn already. On PostgreSQL the transaction waits no longer than
-    ``LOCK_MILLISECONDS`` for any other lock from here on: its holder may be waiting for the turn.
-    """
-    if connection.dialect.name == "postgresql":
-        with pipelined(connection):
-            _TAKE_TURN.run(connection)
-            _WAIT_BRIEFLY.run(connection)
 
 
 def newest_serial(connection: Connection) -> int:

@@ -12,9 +12,9 @@ work as a function, and one of them, the leader, carries out the work of all:
 An error in one work does not affect another. When a work raises, for whatever reason, the transaction is
 rolled back, and each work is done again in a transaction of its own. When the commit fails, it fails for all.
 
-PostgreSQL has other writers at the same time, which lock a project first and take their serial last. A leader
-has the turn before it locks projects, so it waits only briefly for a lock that such a writer holds; then each
-work is done alone.
+On PostgreSQL every change locks its project first and takes its serial last. The second work of a leader
+wants its project after the first has taken a serial, and the holder of that project may be waiting for one.
+So it waits only briefly; then each work is done alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from conveyor.catalog.database.serials import take_turn
+from conveyor.catalog.database.connection import wait_briefly
 from conveyor.operations.store.store import Waiter, record_change, record_changes
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ def _lead(store: Store) -> None:
 def _do_together(store: Store, together: list[Waiter[object]]) -> None:
     """Take the turn to write, then do the work of everyone waiting; raises _WorkFailed."""
     with record_changes(store) as begin:
-        take_turn(begin(together[0].actor).connection)
         together += store.waiting.take(MOST_TOGETHER - 1)
-        for waiter in together:
+        for number, waiter in enumerate(together):
+            change = begin(waiter.actor)
+            if number == 1:
+                wait_briefly(change.connection)
             try:
-                waiter.result = waiter.work(begin(waiter.actor))
+                waiter.result = waiter.work(change)
             except Exception as error:
                 raise _WorkFailed from error
     for waiter in together:
