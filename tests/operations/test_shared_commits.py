@@ -15,7 +15,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
-from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_together
+from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_in_parts, record_together
 from conveyor.operations.store.store import Waiter, Waiting, read
 from makers import make_store
 
@@ -58,8 +58,10 @@ class NotedWaiting(Waiting):
         return super().join(waiter)
 
 
-def heard_together(store: Store, works: Sequence[Work]) -> list[object]:
+def heard_together(store: Store, works: Sequence[Work], *, keys: Sequence[str | None] = ()) -> list[object]:
     """What each work gave, or the error that was raised, when all of them waited for the same turn.
+
+    With ``keys``, a work gives its second part.
 
     They come in the order given, while the turn is somebody else's, and their actors are ``0``, ``1`` ….
     """
@@ -76,7 +78,8 @@ def heard_together(store: Store, works: Sequence[Work]) -> list[object]:
         assert has_turn.wait(WAIT_SECONDS)
         calls = []
         for number, work in enumerate(works):
-            calls.append(pool.submit(record_together, noted, actor=str(number), work=work))
+            record = partial(record_in_parts, key=keys[number]) if keys else record_together
+            calls.append(pool.submit(record, noted, actor=str(number), work=work))
             assert waiting.queued.acquire(timeout=WAIT_SECONDS)
         may_end.set()
         before.result(WAIT_SECONDS)
@@ -138,6 +141,52 @@ def test_change_sees_those_before_it_in_the_same_transaction(store: Store) -> No
         return read_fact(change.connection, "red")
 
     assert heard_together(store, [look, partial(paint, "red"), look])[::2] == [None, "painted"]
+
+
+def test_works_that_do_not_affect_each_other_take_their_serials_last(store: Store) -> None:
+    done: list[str] = []
+
+    def in_parts(name: str, _: Change) -> Callable[[], str]:
+        done.append(f"{name} begins")
+
+        def rest() -> str:
+            done.append(f"{name} ends")
+            return name
+
+        return rest
+
+    names, keys = ["one", "two", "three", "four", "five"], ["a", "b", "a", None, "b"]
+    assert heard_together(store, [partial(in_parts, name) for name in names], keys=keys) == names
+    assert done == [
+        *(
+            "one begins",
+            "two begins",
+            "one ends",
+            "two ends",
+        ),  # for the next one has the key of one
+        *("three begins", "three ends"),  # for the next one may be affected by any
+        *("four begins", "four ends", "five begins", "five ends"),
+    ]
+
+
+def test_second_part_that_raises_takes_nothing_back_but_its_own(store: Store) -> None:
+    before = store.newest.read()
+    own = ValueError("not in this colour")
+
+    def in_parts(colour: str, change: Change) -> Callable[[], int]:
+        write_fact(change.connection, colour, "painted")
+
+        def rest() -> int:
+            if colour == "mud":
+                raise own
+            return change.event("paint")
+
+        return rest
+
+    colours = ["red", "mud", "blue"]
+    heard = heard_together(store, [partial(in_parts, colour) for colour in colours], keys=colours)
+    assert heard == [before + 1, own, before + 2]
+    assert painted(store, *colours) == {"red", "blue"}
 
 
 def test_work_that_raises_takes_nothing_back_but_its_own(store: Store) -> None:

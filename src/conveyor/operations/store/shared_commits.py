@@ -12,9 +12,12 @@ work as a function, and one of them, the leader, carries out the work of all:
 An error in one work does not affect another. When a work raises, for whatever reason, the transaction is
 rolled back, and each work is done again in a transaction of its own. When the commit fails, it fails for all.
 
-On PostgreSQL every change locks its project first and takes its serial last. The second work of a leader
-wants its project after the first has taken a serial, and the holder of that project may be waiting for one.
-So it waits only briefly; then each work is done alone.
+On PostgreSQL all other writers wait from the first serial on until the commit. So a work may come in two
+parts: the rows of all works are written first, which need no serial, and then the events of all. A work that
+others may affect comes after their second parts.
+
+There, every change locks its project first and takes its serial last. A leader that has taken a serial may
+want the project of a change that waits for one. So it waits only briefly; then each work is done alone.
 """
 
 from __future__ import annotations
@@ -46,7 +49,22 @@ def record_together(store: Store, *, actor: str, work: Callable[[Change], Result
         Conflict, StorageFailed: as ``record_change``.
         Exception: any error that ``work`` raises; then nothing of it was stored.
     """
-    waiter = Waiter(actor, work)
+
+    def whole(change: Change) -> Callable[[], Result]:
+        result = work(change)
+        return lambda: result
+
+    return record_in_parts(store, actor=actor, work=whole, key=None)
+
+
+def record_in_parts(
+    store: Store, *, actor: str, work: Callable[[Change], Callable[[], Result]], key: str | None
+) -> Result:
+    """As ``record_together``; ``work`` does what needs no serial, and returns a function for the rest.
+
+    Works with different keys must not affect each other; any other may affect a work without a key.
+    """
+    waiter = Waiter(actor, work, key)
     if store.waiting.join(waiter):
         _lead(store)
     if waiter.error is not None:
@@ -80,22 +98,38 @@ def _do_together(store: Store, together: list[Waiter[object]]) -> None:
     """Take the turn to write, then do the work of everyone waiting; raises _WorkFailed."""
     with record_changes(store) as begin:
         together += store.waiting.take(MOST_TOGETHER - 1)
+        begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]] = {}
         for number, waiter in enumerate(together):
             change = begin(waiter.actor)
             if number == 1:
                 wait_briefly(change.connection)
             try:
-                waiter.result = waiter.work(change)
+                if waiter.key is None or waiter.key in begun:
+                    _finish(begun)
+                begun[waiter.key] = waiter, waiter.work(change)
+                if waiter.key is None:
+                    _finish(begun)
             except Exception as error:
                 raise _WorkFailed from error
+        try:
+            _finish(begun)
+        except Exception as error:
+            raise _WorkFailed from error
     for waiter in together:
         waiter.error = None
+
+
+def _finish(begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]]) -> None:
+    """Do the second parts of the works that have begun, in their order."""
+    for waiter, rest in begun.values():
+        waiter.result = rest()
+    begun.clear()
 
 
 def _do_alone(store: Store, waiter: Waiter[object]) -> None:
     try:
         with record_change(store, actor=waiter.actor) as change:
-            waiter.result = waiter.work(change)
+            waiter.result = waiter.work(change)()
     except Exception as error:  # noqa: BLE001 - the waiting thread raises it
         waiter.error = error
     else:

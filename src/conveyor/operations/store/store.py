@@ -51,7 +51,10 @@ class Waiter(Generic[Result]):
     """A thread that waits for its change."""
 
     actor: str
-    work: Callable[[Change], Result]
+    work: Callable[[Change], Callable[[], Result]]
+    """Does what needs no serial, and returns the rest."""
+    key: str | None = None
+    """Works with different keys do not affect each other; ``None``: it may be affected by any other."""
     woken: threading.Event = field(default_factory=threading.Event)
     """Set when its work has ended, or when it becomes the leader."""
     has_ended: bool = False

@@ -33,11 +33,13 @@ from conveyor.domain.distributions.reading import Distribution, LibraryChecks, U
 from conveyor.domain.indexes.policy import UploadLimits, accepting_index, readable_indexes
 from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
-from conveyor.operations.store.shared_commits import record_together
+from conveyor.operations.store.shared_commits import record_in_parts
 from conveyor.operations.store.store import ask, read
 from conveyor.operations.uploads.decisions import Decision, WantedUpload, decide, decide_or_ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.catalog.database.events import Change
     from conveyor.domain.distributions.attestations import Attestation
     from conveyor.domain.indexes.definitions import IndexesNow
@@ -173,7 +175,9 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         provenance_sha256 = _put_provenance(store, distribution, identity)
         # 4. one transaction
         write = partial(_write, wanted, decision, provenance_sha256)
-        decision = record_together(store, actor=identity.name, work=write)
+        # A claim must see the names that others have just claimed.
+        key = distribution.project if decision.is_claimed else None
+        decision = record_in_parts(store, actor=identity.name, work=write, key=key)
     # 5. the answer
     return AcceptedUpload(
         decision.holder or upload.index,
@@ -184,8 +188,10 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
     )
 
 
-def _write(wanted: WantedUpload, before: Decision, provenance_sha256: str | None, change: Change) -> Decision:
-    """Decide again, now that nobody can interfere; write the rows, if the file is new."""
+def _write(
+    wanted: WantedUpload, before: Decision, provenance_sha256: str | None, change: Change
+) -> Callable[[], Decision]:
+    """Decide again, now that nobody can interfere; write the rows of a new file, and return the rest."""
     connection, project = change.connection, wanted.distribution.project
     with pipelined(connection):
         if not before.facts.has_project:
@@ -195,12 +201,13 @@ def _write(wanted: WantedUpload, before: Decision, provenance_sha256: str | None
         is_touched = is_touched_since(connection, project, before.serial)
     holds = before.is_claimed and not is_touched
     decision = before if holds else decide(connection, replace(wanted, seen=None))
-    if decision.holder is None:
-        if not decision.is_claimed:
-            claim_for_upload(change, project)
-        with pipelined(connection):
-            _write_rows(change, wanted, decision, provenance_sha256)
-    return decision
+    if decision.holder is not None:
+        return lambda: decision
+    if not decision.is_claimed:
+        claim_for_upload(change, project)
+    with pipelined(connection):
+        _write_rows(change, wanted, decision, provenance_sha256)
+    return partial(_show, change, wanted, decision)
 
 
 def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
@@ -248,8 +255,7 @@ def _write_rows(
     change: Change, wanted: WantedUpload, decision: Decision, provenance_sha256: str | None
 ) -> None:
     connection, distribution = change.connection, wanted.distribution
-    project, version, filename = distribution.project, distribution.version, distribution.filename
-    sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
+    project, version = distribution.project, distribution.version
     if not decision.has_release:
         insert_release(connection, project, version, created_at=change.at)
     # The same bytes may have been uploaded before, into an index outside this chain.
@@ -261,7 +267,14 @@ def _write_rows(
             uploaded_by=change.actor,
             provenance_sha256=provenance_sha256,
         )
-        count_file(connection, project, size_bytes, display_name=distribution.display_name)
+        count_file(connection, project, distribution.size_bytes, display_name=distribution.display_name)
+
+
+def _show(change: Change, wanted: WantedUpload, decision: Decision) -> Decision:
+    """Place the file into its index, by an event; returns the decision."""
+    distribution = wanted.distribution
+    project, version, filename = distribution.project, distribution.version, distribution.filename
+    sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
     detail: dict[str, object] = {
         "filename": filename,
         "packagetype": distribution.packagetype,
@@ -270,12 +283,14 @@ def _write_rows(
     }
     if distribution.notes:  # the uploader may not have seen them: twine shows them with --verbose only
         detail["notes"] = list(distribution.notes)
-    serial = change.event("upload", index=wanted.index, project=project, version=version, detail=detail)
-    insert_placement(
-        connection,
-        index=wanted.index,
-        project=project,
-        filename=filename,
-        sha256=sha256,
-        added_serial=serial,
-    )
+    with pipelined(change.connection):
+        serial = change.event("upload", index=wanted.index, project=project, version=version, detail=detail)
+        insert_placement(
+            change.connection,
+            index=wanted.index,
+            project=project,
+            filename=filename,
+            sha256=sha256,
+            added_serial=serial,
+        )
+    return decision
