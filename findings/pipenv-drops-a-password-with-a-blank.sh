@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# pipenv 2026.10.3 and an index that asks for a password, named in the Pipfile with the password quoted (%20).
+# Claim: from an index whose URL has a password with a blank (quoted as %20), pipenv requests the page with the
+#   password and the file without any, so it cannot lock.
+# Version: pipenv 2026.10.3, CPython 3.11 (seen 2026-11-29).
 #
 # Expected: whatever characters the password has, pages and files are requested with it.
-# Seen: with "p@ss", "p%ss" and "p+ss" both are. With "pass word" the page is requested with the password, the file
-# without any, not even after the answer 401 with a challenge: pipenv cannot lock. pip alone downloads from the
-# same URL.
+# Seen: with "p@ss", "p%ss" and "p+ss" both are. With "pass word" the file is requested without credentials, not even
+# after the answer 401 with a challenge. pip alone downloads from the same URL.
 #
-# Exits with 0 as long as pipenv behaves like that.
+# Exits with 0 as long as that is so.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+cd "$folder"
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q --disable-pip-version-check pipenv==2026.10.3
+"$folder/venv/bin/pip" install -q --disable-pip-version-check --no-deps \
+    pipenv==2026.10.3 certifi==2026.10.19.post1 distlib==0.4.4 filelock==4.3.1 packaging==26.4 \
+    platformdirs==4.14.8 python-discovery==1.9.6 virtualenv==21.15.11 setuptools==84.2.1
 cat >"$folder/play.py" <<'PYTHON'
 import base64
 import http.server

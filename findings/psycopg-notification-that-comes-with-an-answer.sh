@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# psycopg 3.3.9 with PostgreSQL 16 (the one inside pgserver 0.1.4).
+# Claim: a notification that comes in together with the answer to a statement leaves the connection's socket
+#   unreadable, so a program that waits for the socket with select does not hear of it.
+# Version: psycopg 3.3.9 with psycopg-binary 3.3.9, PostgreSQL 16 as in pgserver 0.1.4 (seen 2026-11-29).
 #
-# A program listens for notifications, waits for the connection's socket with select, and sends statements of its
-# own over the same connection. Expected: whenever a notification has come, the socket is readable or has been.
-# Seen: a notification that comes in together with the answer to a statement is read with that answer. It stays in
-# psycopg, the socket is not readable, and select sleeps on until something else comes. Only `notifies(timeout=0)`,
-# called after each statement and before each wait, finds it.
+# Expected: a program that listens, and sends statements of its own over the same connection, is woken by select
+# for each notification.
+# Seen: it is woken for one that comes alone. One that comes with an answer is read with that answer and stays in
+# psycopg; only `notifies(timeout=0)`, called after each statement and before each wait, finds it.
 #
-# Exits with 0 as long as psycopg behaves like that.
+# Exits with 0 as long as that is so.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+cd "$folder"
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q --disable-pip-version-check 'psycopg[binary]==3.3.9' pgserver==0.1.4
+"$folder/venv/bin/pip" install -q --disable-pip-version-check --no-deps \
+    psycopg==3.3.9 psycopg-binary==3.3.9 pgserver==0.1.4 \
+    fasteners==0.20 platformdirs==4.14.8 psutil==7.2.2 typing_extensions==4.16.0
 export XDG_RUNTIME_DIR="$folder"
 "$folder/venv/bin/python" - "$folder/data" <<'PYTHON'
 import select
