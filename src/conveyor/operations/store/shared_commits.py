@@ -98,25 +98,27 @@ def _do_together(store: Store, together: list[Waiter[object]]) -> None:
     """Take the turn to write, then do the work of everyone waiting; raises _WorkFailed."""
     with record_changes(store) as begin:
         together += store.waiting.take(MOST_TOGETHER - 1)
-        begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]] = {}
-        for number, waiter in enumerate(together):
-            change = begin(waiter.actor)
-            if number == 1:
-                wait_briefly(change.connection)
-            try:
-                if waiter.key is None or waiter.key in begun:
-                    _finish(begun)
-                begun[waiter.key] = waiter, waiter.work(change)
-                if waiter.key is None:
-                    _finish(begun)
-            except Exception as error:
-                raise _WorkFailed from error
         try:
-            _finish(begun)
+            _do_each(together, begin)
         except Exception as error:
             raise _WorkFailed from error
     for waiter in together:
         waiter.error = None
+
+
+def _do_each(together: list[Waiter[object]], begin: Callable[[str], Change]) -> None:
+    """Do the works in order; second parts come last, or before a work that they may affect."""
+    begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]] = {}
+    for number, waiter in enumerate(together):
+        change = begin(waiter.actor)
+        if number == 1:
+            wait_briefly(change.connection)
+        if waiter.key is None or waiter.key in begun:
+            _finish(begun)
+        begun[waiter.key] = waiter, waiter.work(change)
+        if waiter.key is None:
+            _finish(begun)
+    _finish(begun)
 
 
 def _finish(begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]]) -> None:
