@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.database.schema import read_fact, write_fact
+from conveyor.catalog.database.schema import read_fact
+from conveyor.catalog.database.statements import Statement
+from conveyor.catalog.database.tables import facts
 from conveyor.catalog.releases.projects import insert_project, lock_project
 from conveyor.operations.store.shared_commits import record_together
-from conveyor.operations.store.store import read, record_change
+from conveyor.operations.store.store import Prepared, read, record_change
 from makers import make_store
 
 if TYPE_CHECKING:
@@ -26,19 +29,27 @@ if TYPE_CHECKING:
     from postgres_server import PostgresServer
 
 WAIT_SECONDS = 60
+PAINT = Statement(insert(facts))
 
 
 def paint(store: Store, number: int) -> int:
     """A change with a row and an event of the actor ``number``; every third is taken back."""
 
-    def work(change: Change) -> int:
-        write_fact(change.connection, f"colour-{number}", "painted")
-        serial = change.event("paint", detail={"number": number})
-        if number % 3 == 0:
-            raise ValueError(f"no colour {number}")
-        return serial
+    def work(change: Change) -> Prepared[Change]:
+        PAINT.run(change.connection, {"key": f"colour-{number}", "value": "painted"})
 
-    return record_together(store, actor=str(number), work=work)
+        def show() -> None:
+            change.event("paint", detail={"number": number})
+            if number % 3 == 0:
+                raise ValueError(f"no colour {number}")
+
+        return Prepared(change, show)
+
+    # Every fourth stands alone; the others are written first and numbered together.
+    key = None if number % 4 == 0 else str(number)
+    change = record_together(store, actor=str(number), work=work, key=key)
+    assert change.serial is not None
+    return change.serial
 
 
 def test_each_of_many_changes_at_once_is_stored_with_its_own_events_or_raises_its_own_error(
@@ -86,17 +97,17 @@ def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
     add_project(store, "demo")
     may_begin, has_serial, has_project = threading.Event(), threading.Event(), threading.Event()
 
-    def hold_the_others(_: Change) -> int:
+    def hold_the_others(_: Change) -> Prepared[int]:
         assert may_begin.wait(WAIT_SECONDS)
-        return 0
+        return Prepared(0)
 
-    def take_a_serial(change: Change) -> int:
+    def take_a_serial(change: Change) -> Prepared[int]:
         taken = change.event("first")
         if not has_serial.is_set():  # the first time
             has_serial.set()
             assert has_project.wait(WAIT_SECONDS)
             wait_for_a_waiting_writer(store)
-        return taken
+        return Prepared(taken)
 
     def write(change: Change) -> int:
         lock_project(change.connection, "demo")
@@ -108,10 +119,11 @@ def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
             return write(change)
 
     with ThreadPoolExecutor(4) as pool:
-        calls = [pool.submit(record_together, store, actor="holder", work=hold_the_others)]
-        for work in (take_a_serial, write):
+        lead = partial(record_together, store, key=None)
+        calls = [pool.submit(lead, actor="holder", work=hold_the_others)]
+        for work in (take_a_serial, lambda change: Prepared(write(change))):
             wait_until(lambda: len(store.waiting._waiters) == len(calls) - 1)
-            calls.append(pool.submit(record_together, store, actor="leader", work=work))
+            calls.append(pool.submit(lead, actor="leader", work=work))
         wait_until(lambda: len(store.waiting._waiters) == 2)
         may_begin.set()
         assert has_serial.wait(WAIT_SECONDS)

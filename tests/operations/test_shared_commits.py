@@ -15,8 +15,8 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.database.schema import read_fact, write_fact
 from conveyor.catalog.database.tables import facts, releases
 from conveyor.errors import Conflict, StorageFailed
-from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_in_parts, record_together
-from conveyor.operations.store.store import Waiter, Waiting, read
+from conveyor.operations.store.shared_commits import MOST_TOGETHER, record_together
+from conveyor.operations.store.store import Prepared, Waiter, Waiting, read
 from makers import make_store
 
 if TYPE_CHECKING:
@@ -58,10 +58,15 @@ class NotedWaiting(Waiting):
         return super().join(waiter)
 
 
+def record(store: Store, *, actor: str, work: Callable[[Change], Result]) -> Result:
+    """Record a change whose work does all in one part, and which any other may affect."""
+    return record_together(store, actor=actor, work=lambda change: Prepared(work(change)), key=None)
+
+
 def heard_together(store: Store, works: Sequence[Work], *, keys: Sequence[str | None] = ()) -> list[object]:
     """What each work gave, or the error that was raised, when all of them waited for the same turn.
 
-    With ``keys``, a work gives its second part.
+    With ``keys``, a work gives what is prepared.
 
     They come in the order given, while the turn is somebody else's, and their actors are ``0``, ``1`` ….
     """
@@ -74,12 +79,12 @@ def heard_together(store: Store, works: Sequence[Work], *, keys: Sequence[str | 
         assert may_end.wait(WAIT_SECONDS)
 
     with ThreadPoolExecutor(len(works) + 1) as pool:
-        before = pool.submit(record_together, noted, actor="before", work=hold_the_turn)
+        before = pool.submit(record, noted, actor="before", work=hold_the_turn)
         assert has_turn.wait(WAIT_SECONDS)
         calls = []
         for number, work in enumerate(works):
-            record = partial(record_in_parts, key=keys[number]) if keys else record_together
-            calls.append(pool.submit(record, noted, actor=str(number), work=work))
+            recording = partial(record_together, key=keys[number]) if keys else record
+            calls.append(pool.submit(recording, noted, actor=str(number), work=work))
             assert waiting.queued.acquire(timeout=WAIT_SECONDS)
         may_end.set()
         before.result(WAIT_SECONDS)
@@ -143,50 +148,57 @@ def test_change_sees_those_before_it_in_the_same_transaction(store: Store) -> No
     assert heard_together(store, [look, partial(paint, "red"), look])[::2] == [None, "painted"]
 
 
+def paint_in_parts(done: list[str], colour: str, change: Change) -> Prepared[str]:
+    """A work in two parts: a row, then an event."""
+    write_fact(change.connection, colour, "painted")
+    done.append(f"{colour} is painted")
+
+    def show() -> None:
+        done.append(f"{colour} is shown")
+        if colour == "mud":
+            raise ValueError("not in this colour")
+        change.event("paint", detail={"colour": colour})
+
+    return Prepared(colour, show if colour != "water" else None)
+
+
 def test_works_that_do_not_affect_each_other_take_their_serials_last(store: Store) -> None:
+    before = store.newest.read()
     done: list[str] = []
-
-    def in_parts(name: str, _: Change) -> Callable[[], str]:
-        done.append(f"{name} begins")
-
-        def rest() -> str:
-            done.append(f"{name} ends")
-            return name
-
-        return rest
-
-    names, keys = ["one", "two", "three", "four", "five"], ["a", "b", "a", None, "b"]
-    assert heard_together(store, [partial(in_parts, name) for name in names], keys=keys) == names
+    colours, keys = ["red", "green", "blue", "grey", "white"], ["a", "b", "a", None, "b"]
+    works = [partial(paint_in_parts, done, colour) for colour in colours]
+    assert heard_together(store, works, keys=keys) == colours
     assert done == [
-        *(
-            "one begins",
-            "two begins",
-            "one ends",
-            "two ends",
-        ),  # for the next one has the key of one
-        *("three begins", "three ends"),  # for the next one may be affected by any
-        *("four begins", "four ends", "five begins", "five ends"),
+        *("red is painted", "green is painted", "red is shown", "green is shown"),
+        *("blue is painted", "blue is shown"),  # blue has the key of red, and grey may be affected by any
+        *("grey is painted", "grey is shown"),
+        *("white is painted", "white is shown"),
+    ]
+    assert [(each.serial, each.detail["colour"]) for each in events_after(store, before)] == [
+        (before + 1 + number, colour) for number, colour in enumerate(colours)
     ]
 
 
-def test_second_part_that_raises_takes_nothing_back_but_its_own(store: Store) -> None:
+def test_work_without_an_event_takes_no_serial(store: Store) -> None:
     before = store.newest.read()
-    own = ValueError("not in this colour")
+    colours = ["red", "water", "blue"]
+    works = [partial(paint_in_parts, [], colour) for colour in colours]
+    assert heard_together(store, works, keys=colours) == colours
+    assert [(each.serial, each.actor) for each in events_after(store, before)] == [
+        (before + 1, "0"),
+        (before + 2, "2"),
+    ]
+    assert store.newest.peek() == before + 2
 
-    def in_parts(colour: str, change: Change) -> Callable[[], int]:
-        write_fact(change.connection, colour, "painted")
 
-        def rest() -> int:
-            if colour == "mud":
-                raise own
-            return change.event("paint")
-
-        return rest
-
+def test_event_that_cannot_be_written_takes_nothing_back_but_its_own(store: Store) -> None:
+    before = store.newest.read()
     colours = ["red", "mud", "blue"]
-    heard = heard_together(store, [partial(in_parts, colour) for colour in colours], keys=colours)
-    assert heard == [before + 1, own, before + 2]
+    works = [partial(paint_in_parts, [], colour) for colour in colours]
+    red, mud, blue = heard_together(store, works, keys=colours)
+    assert (red, str(mud), blue) == ("red", "not in this colour", "blue")
     assert painted(store, *colours) == {"red", "blue"}
+    assert [each.serial for each in events_after(store, before)] == [before + 1, before + 2]
 
 
 def test_work_that_raises_takes_nothing_back_but_its_own(store: Store) -> None:
@@ -253,7 +265,7 @@ def test_commit_that_fails_has_failed_for_all(store: Store) -> None:
     assert painted(store, "red", "blue") == set()
     assert events_after(store, before) == []
     assert store.newest.peek() == before, "the serial that was announced is taken back"
-    assert record_together(store, actor="after", work=partial(paint, "red")) == before + 1
+    assert record(store, actor="after", work=partial(paint, "red")) == before + 1
 
 
 def test_each_raises_an_error_of_its_own_about_a_commit_that_fails(store: Store) -> None:
@@ -273,14 +285,12 @@ def test_turn_that_cannot_be_taken_is_told_to_everybody_and_stops_nobody_later(
     turn.unlink()
     turn.mkdir()
     with ThreadPoolExecutor(8) as pool:
-        calls = [
-            pool.submit(record_together, store, actor="ann", work=partial(paint, "red")) for _ in range(8)
-        ]
+        calls = [pool.submit(record, store, actor="ann", work=partial(paint, "red")) for _ in range(8)]
         errors = [call.exception(WAIT_SECONDS) for call in calls]
     assert {type(error) for error in errors} == {StorageFailed}
     assert "the turn to write the catalogue cannot be taken" in str(errors[0])
     turn.rmdir()
-    assert record_together(store, actor="ann", work=partial(paint, "red")) == store.newest.peek()
+    assert record(store, actor="ann", work=partial(paint, "red")) == store.newest.peek()
 
 
 def interrupt(change: Change) -> None:
@@ -295,7 +305,7 @@ def test_thread_that_is_interrupted_while_it_leads_stops_nobody(store: Store) ->
     assert [type(error) for error in heard] == [KeyboardInterrupt, StorageFailed, StorageFailed]
     assert painted(store, "red", "mud", "blue") == set()
     assert store.newest.peek() == before
-    assert record_together(store, actor="after", work=partial(paint, "red")) == before + 1
+    assert record(store, actor="after", work=partial(paint, "red")) == before + 1
 
 
 def test_who_was_done_before_its_leader_was_interrupted_hears_that(store: Store) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from psycopg import Connection as PostgresConnection
-    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, IsolationLevel
     from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -222,9 +222,19 @@ def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
 
 
 def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
-    engine = sqlalchemy.create_engine(
+    engine = _postgresql_pool(url, "READ COMMITTED")
+    readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    # Connections of their own: to switch one to autocommit and back takes as long as a question.
+    askers = _postgresql_pool(url, "AUTOCOMMIT")
+    event.listen(engine, "engine_disposed", lambda _: askers.dispose())
+    engine.update_execution_options(readers=readers, askers=askers, writers=engine, write_turn=None)
+    return engine
+
+
+def _postgresql_pool(url: sqlalchemy.URL, isolation_level: IsolationLevel) -> sqlalchemy.Engine:
+    pool = sqlalchemy.create_engine(
         url.set(drivername="postgresql+psycopg"),
-        isolation_level="READ COMMITTED",
+        isolation_level=isolation_level,
         pool_size=POOL_SIZE,
         max_overflow=2 * POOL_SIZE,
         connect_args={
@@ -238,11 +248,8 @@ def _open_postgresql(url: sqlalchemy.URL) -> sqlalchemy.Engine:
             "tcp_user_timeout": LOST_SECONDS * 1000,
         },
     )
-    event.listen(engine, "checkout", _refuse_ended)
-    readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    askers = engine.execution_options(isolation_level="AUTOCOMMIT")
-    engine.update_execution_options(readers=readers, askers=askers, writers=engine, write_turn=None)
-    return engine
+    event.listen(pool, "checkout", _refuse_ended)
+    return pool
 
 
 def _refuse_ended(connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: object) -> None:

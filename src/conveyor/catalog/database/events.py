@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, insert, select, union_all
 
 from conveyor.catalog.database.serials import next_serial
 from conveyor.catalog.database.statements import Statement
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 
 
 _INSERT = Statement(insert(events))
+_SINCE = select(events.c.serial).where(events.c.serial > bindparam("serial"))
+# Two questions, each of them one range of an index. With "or" in one question SQLite would read all events of
+# the project; with the serial alone PostgreSQL would read the whole of a table whose size it has not learnt.
 _TOUCHING = Statement(
-    select(events.c.serial)
-    .where(
-        events.c.serial > bindparam("serial"),
-        # Not an "or", for which SQLite would read all events of the project instead of those since the
-        # serial.
-        func.coalesce(events.c.project, bindparam("project")) == bindparam("project"),
-    )
-    .limit(1)
+    union_all(
+        _SINCE.where(events.c.project == bindparam("project")), _SINCE.where(events.c.project.is_(None))
+    ).limit(1)
 )
 
 
@@ -87,6 +85,8 @@ class Change:
     """Moment of the change, as text; also used for the rows it writes."""
     serial: int | None = field(default=None, init=False)
     """Set by the first ``event``; ``None`` until then."""
+    reserved: int | None = field(default=None, init=False)
+    """A serial that was taken for the next ``event``, together with those of other changes."""
 
     def event(
         self,
@@ -103,7 +103,8 @@ class Change:
         and ``project`` say which pages the change touches (``None``: it may touch all); secrets must not
         be in ``detail``.
         """
-        self.serial = next_serial(self.connection)
+        self.serial = next_serial(self.connection) if self.reserved is None else self.reserved
+        self.reserved = None
         insert_event(
             self.connection,
             Event(

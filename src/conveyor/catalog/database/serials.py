@@ -33,6 +33,7 @@ import mmap
 import os
 import threading
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Text, cast, func, literal_column, select, update
@@ -50,25 +51,27 @@ if TYPE_CHECKING:
 CHANNEL = literal_column("'serial-' || 'serial'::regclass::oid", Text)
 """PostgreSQL: the channel of serials, named by the table's number, as a database may hold several stores."""
 
-_NEXT = Statement(update(serial).values(newest=serial.c.newest + 1).returning(serial.c.newest))
-_NEXT_TOLD = Statement(
-    update(serial)
-    .values(newest=serial.c.newest + 1)
-    .returning(serial.c.newest, func.pg_notify(CHANNEL, cast(serial.c.newest, Text)))
-)
 _NEWEST = Statement(select(serial.c.newest))
 
 _ANNOUNCED, _PUBLISHED = 0, 1
 _SIZE_BYTES = 16
 
 
-def next_serial(connection: Connection) -> int:
-    """Take the next serial; its row stays locked until this transaction ends.
+def next_serial(connection: Connection, count: int = 1) -> int:
+    """Take the next ``count`` serials and return the first; the row stays locked until this transaction ends.
 
-    On PostgreSQL, listeners on ``CHANNEL`` are notified of it once it is committed.
+    On PostgreSQL, listeners on ``CHANNEL`` are notified of the last one once it is committed.
     """
-    taking = _NEXT_TOLD if connection.dialect.name == "postgresql" else _NEXT
-    return int(taking.scalar(connection))
+    taking = _taking(count, is_told=connection.dialect.name == "postgresql")
+    return int(taking.scalar(connection)) - count + 1
+
+
+@cache
+def _taking(count: int, *, is_told: bool) -> Statement:
+    # Not a parameter, for whose cast PostgreSQL would plan the statement anew each time.
+    taking = update(serial).values(newest=serial.c.newest + literal_column(str(count)))
+    told = [func.pg_notify(CHANNEL, cast(serial.c.newest, Text))] if is_told else []
+    return Statement(taking.returning(serial.c.newest, *told))
 
 
 def newest_serial(connection: Connection) -> int:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -72,7 +72,7 @@ events = Table(
     Column("project", Text),
     Column("version", Text),
     Column("detail", Text, nullable=False),
-    Index(None, "project"),
+    Index(None, "project", "serial"),
     comment="the audit log: every change, in serial order, written in the change's own transaction",
 )
 

@@ -123,12 +123,14 @@ def _looks_like(name: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 _FIND = select(claims).where(claims.c.name == bindparam("name"), claims.c.is_prefix == bindparam("is_prefix"))
-_LOOKALIKES = union_all(
-    select(claims.c.name).where(~claims.c.is_prefix, _looks_like(claims.c.name)),
-    select(mirrored_projects.c.project).where(
-        mirrored_projects.c.is_present, _looks_like(mirrored_projects.c.project)
-    ),
-).limit(1)
+_LOOKALIKES = Statement(
+    union_all(
+        select(claims.c.name).where(~claims.c.is_prefix, _looks_like(claims.c.name)),
+        select(mirrored_projects.c.project).where(
+            mirrored_projects.c.is_present, _looks_like(mirrored_projects.c.project)
+        ),
+    ).limit(1)
+)
 
 
 def insert_claim(connection: Connection, claim: MadeClaim) -> bool:
@@ -147,7 +149,7 @@ def has_lookalike(connection: Connection, name: NormalizedName) -> bool:
 
     Reads all names; only claims of new names wait for that.
     """
-    return connection.execute(_LOOKALIKES, {"name": name, "skeleton": skeleton(name)}).first() is not None
+    return _LOOKALIKES.first(connection, {"name": name, "skeleton": skeleton(name)}) is not None
 
 
 def list_claims(connection: Connection) -> list[MadeClaim]:
@@ -173,7 +175,9 @@ def is_claim_on(prefixes: int) -> ColumnElement[bool]:
     """The condition for claims that cover a name: parameters ``project``, ``prefix0`` …."""
     own = and_(claims.c.name == bindparam("project"), ~claims.c.is_prefix)
     covering = and_(is_among(claims.c.name, "prefix", prefixes), claims.c.is_prefix)
-    return or_(own, covering)
+    # The names once more, all of them: so each database finds the rows by their key.
+    names = or_(claims.c.name == bindparam("project"), is_among(claims.c.name, "prefix", prefixes))
+    return and_(names, or_(own, covering))
 
 
 @dataclass(frozen=True)
@@ -249,7 +253,7 @@ def _upload_facts(prefixes: int) -> Statement:
             ),
             _facts("placement", placements.c.index_name, distributions.c.sha256, null(), null())
             .join_from(distributions, placements, placements.c.distribution_id == distributions.c.id)
-            .where(distributions.c.filename == filename, placements.c.project == project),
+            .where(distributions.c.filename == filename),
             _facts("retired", null(), null(), null(), null()).where(
                 exists().where(retired_filenames.c.filename == filename)
             ),

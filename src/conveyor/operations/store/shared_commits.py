@@ -12,9 +12,9 @@ work as a function, and one of them, the leader, carries out the work of all:
 An error in one work does not affect another. When a work raises, for whatever reason, the transaction is
 rolled back, and each work is done again in a transaction of its own. When the commit fails, it fails for all.
 
-On PostgreSQL all other writers wait from the first serial on until the commit. So a work may come in two
-parts: the rows of all works are written first, which need no serial, and then the events of all. A work that
-others may affect comes after their second parts.
+On PostgreSQL all other writers wait from the first serial on until the commit. So the rows of all works are
+written first, which need no serial; then the serials of all are taken at once, and their events written. A
+work that others may affect comes after their events.
 
 There, every change locks its project first and takes its serial last. A leader that has taken a serial may
 want the project of a change that waits for one. So it waits only briefly; then each work is done alone.
@@ -26,13 +26,15 @@ from copy import copy
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.catalog.database.connection import wait_briefly
-from conveyor.operations.store.store import Waiter, record_change, record_changes
+from conveyor.catalog.database.serials import next_serial
+from conveyor.catalog.database.statements import pipelined
+from conveyor.operations.store.store import Waiter, record_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conveyor.catalog.database.events import Change
-    from conveyor.operations.store.store import Store
+    from conveyor.operations.store.store import Prepared, Store
 
 MOST_TOGETHER = 64
 """How many changes share a commit: the first of them waits for the last."""
@@ -40,29 +42,18 @@ MOST_TOGETHER = 64
 Result = TypeVar("Result")
 
 
-def record_together(store: Store, *, actor: str, work: Callable[[Change], Result]) -> Result:
+def record_together(
+    store: Store, *, actor: str, work: Callable[[Change], Prepared[Result]], key: str | None
+) -> Result:
     """The result of ``work``, done in a write transaction that others may share; durable on return.
 
-    ``work`` may be called twice, and must do nothing but read and write with the connection of its change.
+    Works with different keys must not affect each other; any other may affect a work without a key. ``work``
+    may be called twice, and must do nothing but run each ``Statement`` with the connection of its change:
+    on PostgreSQL it is ``pipelined``.
 
     Raises:
         Conflict, StorageFailed: as ``record_change``.
         Exception: any error that ``work`` raises; then nothing of it was stored.
-    """
-
-    def whole(change: Change) -> Callable[[], Result]:
-        result = work(change)
-        return lambda: result
-
-    return record_in_parts(store, actor=actor, work=whole, key=None)
-
-
-def record_in_parts(
-    store: Store, *, actor: str, work: Callable[[Change], Callable[[], Result]], key: str | None
-) -> Result:
-    """As ``record_together``; ``work`` does what needs no serial, and returns a function for the rest.
-
-    Works with different keys must not affect each other; any other may affect a work without a key.
     """
     waiter = Waiter(actor, work, key)
     if store.waiting.join(waiter):
@@ -107,31 +98,47 @@ def _do_together(store: Store, together: list[Waiter[object]]) -> None:
 
 
 def _do_each(together: list[Waiter[object]], begin: Callable[[str], Change]) -> None:
-    """Do the works in order; second parts come last, or before a work that they may affect."""
-    begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]] = {}
-    for number, waiter in enumerate(together):
-        change = begin(waiter.actor)
-        if number == 1:
-            wait_briefly(change.connection)
-        if waiter.key is None or waiter.key in begun:
-            _finish(begun)
-        begun[waiter.key] = waiter, waiter.work(change)
-        if waiter.key is None:
-            _finish(begun)
-    _finish(begun)
+    """Do the works in order: of each group first all rows, then all events."""
+    for group in _groups(together):
+        changes = [begin(waiter.actor) for waiter in group]
+        with pipelined(changes[0].connection):
+            prepared = []
+            for change, waiter in zip(changes, group, strict=True):
+                prepared.append(waiter.work(change))
+                if waiter is together[0] and len(together) > 1:
+                    wait_briefly(change.connection)
+            _show(changes, prepared)
+        for waiter, one in zip(group, prepared, strict=True):
+            waiter.result = one.result
 
 
-def _finish(begun: dict[str | None, tuple[Waiter[object], Callable[[], object]]]) -> None:
-    """Do the second parts of the works that have begun, in their order."""
-    for waiter, rest in begun.values():
-        waiter.result = rest()
-    begun.clear()
+def _groups(together: list[Waiter[object]]) -> Iterator[list[Waiter[object]]]:
+    """The works in order; those in one group do not affect each other."""
+    group: list[Waiter[object]] = []
+    for waiter in together:
+        keys = [one.key for one in group]
+        if group and (waiter.key is None or None in keys or waiter.key in keys):
+            yield group
+            group = []
+        group.append(waiter)
+    yield group
+
+
+def _show(changes: list[Change], prepared: list[Prepared[object]]) -> None:
+    """Record the events of changes whose rows are written; their serials are taken together."""
+    shown = [(change, one.show) for change, one in zip(changes, prepared, strict=True) if one.show]
+    if not shown:
+        return
+    first = next_serial(shown[0][0].connection, len(shown))
+    for serial, (change, show) in enumerate(shown, first):
+        change.reserved = serial
+        show()
 
 
 def _do_alone(store: Store, waiter: Waiter[object]) -> None:
     try:
-        with record_change(store, actor=waiter.actor) as change:
-            waiter.result = waiter.work(change)()
+        with record_changes(store) as begin:
+            _do_each([waiter], begin)
     except Exception as error:  # noqa: BLE001 - the waiting thread raises it
         waiter.error = error
     else:

@@ -46,13 +46,21 @@ def _not_done() -> Exception:
     )
 
 
+@dataclass(frozen=True)
+class Prepared(Generic[Result]):
+    """A change but for its event: its rows are written, which needed no serial."""
+
+    result: Result
+    show: Callable[[], None] | None = None
+    """Records one event, and writes what needs its serial; runs no other statement that returns rows."""
+
+
 @dataclass(eq=False)
 class Waiter(Generic[Result]):
     """A thread that waits for its change."""
 
     actor: str
-    work: Callable[[Change], Callable[[], Result]]
-    """Does what needs no serial, and returns the rest."""
+    work: Callable[[Change], Prepared[Result]]
     key: str | None = None
     """Works with different keys do not affect each other; ``None``: it may be affected by any other."""
     woken: threading.Event = field(default_factory=threading.Event)

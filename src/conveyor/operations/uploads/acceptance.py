@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.database.events import is_touched_since
-from conveyor.catalog.database.statements import pipelined
 from conveyor.catalog.indexes.definitions import indexes_now
 from conveyor.catalog.releases.distributions import insert_distribution, insert_placement, metadata_of
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
@@ -33,13 +32,11 @@ from conveyor.domain.distributions.reading import Distribution, LibraryChecks, U
 from conveyor.domain.indexes.policy import UploadLimits, accepting_index, readable_indexes
 from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
-from conveyor.operations.store.shared_commits import record_in_parts
-from conveyor.operations.store.store import ask, read
+from conveyor.operations.store.shared_commits import record_together
+from conveyor.operations.store.store import Prepared, ask, read
 from conveyor.operations.uploads.decisions import Decision, WantedUpload, decide, decide_or_ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conveyor.catalog.database.events import Change
     from conveyor.domain.distributions.attestations import Attestation
     from conveyor.domain.indexes.definitions import IndexesNow
@@ -177,7 +174,7 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         write = partial(_write, wanted, decision, provenance_sha256)
         # A claim must see the names that others have just claimed.
         key = distribution.project if decision.is_claimed else None
-        decision = record_in_parts(store, actor=identity.name, work=write, key=key)
+        decision = record_together(store, actor=identity.name, work=write, key=key)
     # 5. the answer
     return AcceptedUpload(
         decision.holder or upload.index,
@@ -190,24 +187,22 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
 
 def _write(
     wanted: WantedUpload, before: Decision, provenance_sha256: str | None, change: Change
-) -> Callable[[], Decision]:
-    """Decide again, now that nobody can interfere; write the rows of a new file, and return the rest."""
+) -> Prepared[Decision]:
+    """Decide again, now that nobody can interfere, and write the rows of a new file."""
     connection, project = change.connection, wanted.distribution.project
-    with pipelined(connection):
-        if not before.facts.has_project:
-            name = wanted.distribution.display_name
-            insert_project(connection, project, display_name=name, created_at=change.at)
-        lock_project(connection, project)
-        is_touched = is_touched_since(connection, project, before.serial)
+    if not before.facts.has_project:
+        name = wanted.distribution.display_name
+        insert_project(connection, project, display_name=name, created_at=change.at)
+    lock_project(connection, project)
+    is_touched = is_touched_since(connection, project, before.serial)
     holds = before.is_claimed and not is_touched
     decision = before if holds else decide(connection, replace(wanted, seen=None))
     if decision.holder is not None:
-        return lambda: decision
+        return Prepared(decision)
     if not decision.is_claimed:
         claim_for_upload(change, project)
-    with pipelined(connection):
-        _write_rows(change, wanted, decision, provenance_sha256)
-    return partial(_show, change, wanted, decision)
+    _write_rows(change, wanted, decision, provenance_sha256)
+    return Prepared(decision, partial(_show, change, wanted))
 
 
 def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
@@ -270,8 +265,8 @@ def _write_rows(
         count_file(connection, project, distribution.size_bytes, display_name=distribution.display_name)
 
 
-def _show(change: Change, wanted: WantedUpload, decision: Decision) -> Decision:
-    """Place the file into its index, by an event; returns the decision."""
+def _show(change: Change, wanted: WantedUpload) -> None:
+    """Place the file into its index, by an event."""
     distribution = wanted.distribution
     project, version, filename = distribution.project, distribution.version, distribution.filename
     sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
@@ -283,14 +278,12 @@ def _show(change: Change, wanted: WantedUpload, decision: Decision) -> Decision:
     }
     if distribution.notes:  # the uploader may not have seen them: twine shows them with --verbose only
         detail["notes"] = list(distribution.notes)
-    with pipelined(change.connection):
-        serial = change.event("upload", index=wanted.index, project=project, version=version, detail=detail)
-        insert_placement(
-            change.connection,
-            index=wanted.index,
-            project=project,
-            filename=filename,
-            sha256=sha256,
-            added_serial=serial,
-        )
-    return decision
+    serial = change.event("upload", index=wanted.index, project=project, version=version, detail=detail)
+    insert_placement(
+        change.connection,
+        index=wanted.index,
+        project=project,
+        filename=filename,
+        sha256=sha256,
+        added_serial=serial,
+    )
