@@ -55,17 +55,80 @@ def test_version_files_of_the_usual_backends_are_known(tmp_path: Path, table: st
 
 
 def test_all_faults_of_the_table_are_named(tmp_path: Path) -> None:
-    text = '[project]\nname = "a"\n[tool.conveyor]\nkind = "wheel"\ntrain = "python"\ncolour = 1\n'
+    text = '[project]\nname = "a"\n[tool.conveyor]\nkind = "wheel"\ntrain = "python"\npackages = 1\n'
     with pytest.raises(ProjectError) as caught:
         read_project(write(tmp_path, text))
-    for fault in ('"colour" is not known', 'kind = "wheel"', "train is not a list"):
+    for fault in ("packages is unknown here (did you mean package?", 'kind is "wheel"', "train is not an"):
         assert fault in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('test]\npath = ["tests"]\n', "test.path is unknown here (did you mean paths?"),
+        ('test]\ncommand = ["nox"]\n', "test.command and test.junit belong together"),
+        ('test]\nextra = "test"\ngroup = "dev"\n', "test.extra and test.group exclude each other"),
+        ('test]\nfiles = ["../secret"]\n', "test.files[0] is not a path inside the project"),
+        ('test]\npythons = ["three"]\n', "test.pythons[0] is not a version of Python"),
+        ('[test.services]]\nname = "db"\ncommand = ["db"]\n', "db needs either port or socket"),
+        ('data.iris]\npath = "data/iris.csv"\n', "data.iris.sha256 is missing"),
+        (f'data.iris]\nsha256 = "{"0" * 64}"\n', "data.iris has neither path nor url"),
+        (f'data.iris]\nsha256 = "{"0" * 64}"\nurl = "ftp://a/b"\n', "https:// or s3://"),
+        (f'data.iris]\nsha256 = "{"0" * 64}"\nurl = "https://a:b@c/d"\n', "holds credentials"),
+        ('docs]\ncommand = ["make"]\n', "docs.command and docs.output belong together"),
+        ('build]\nallow = [{ pattern = "*.pth" }]\n', "build.allow[0].reason is missing"),
+        ('train]\ncommand = ["python"]\nenv = ["A-B"]\n', "train.env[0] is not the name of a variable"),
+    ],
+)
+def test_declaration_with_a_fault_is_refused(tmp_path: Path, table: str, fault: str) -> None:
+    prefix = "[tool.conveyor." if not table.startswith("[") else "[[tool.conveyor."
+    text = f'[project]\nname = "a"\n{prefix}{table.removeprefix("[")}'
+    with pytest.raises(ProjectError) as caught:
+        read_project(write(tmp_path, text))
+    assert fault in caught.value.message
+
+
+def test_training_may_be_a_table_or_the_words_of_its_command(tmp_path: Path) -> None:
+    for train in ('["python", "a.py"]', '{ command = ["python", "a.py"], env = ["TOKEN"] }'):
+        text = f'[project]\nname = "a"\n[tool.conveyor]\ntrain = {train}\n'
+        assert read_project(write(tmp_path, text)).train == ("python", "a.py")
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"pyproject.toml": '[tool.poetry]\nname = "Some-Thing"\n'}, "Some-Thing"),
+        ({"pyproject.toml": '[tool.flit.metadata]\nmodule = "thing"\n'}, "thing"),
+        ({"pyproject.toml": "", "setup.cfg": "[metadata]\nname = some.thing\n"}, "some.thing"),
+        ({"setup.py": "from setuptools import setup\nsetup(name='thing')\n"}, "thing"),
+        ({"setup.py": "import setuptools\nsetuptools.setup(name='thing')\n"}, "thing"),
+        ({"setup.py": "import setuptools\nsetuptools.setup()\n", "setup.cfg": "[metadata]\nname=a\n"}, "a"),
+    ],
+)
+def test_name_is_read_where_the_backend_keeps_it(tmp_path: Path, files: dict[str, str], name: str) -> None:
+    for path, text in files.items():
+        (tmp_path / path).write_text(text)
+    assert read_project(tmp_path).display_name == name
+
+
+def test_name_that_no_file_states_is_asked_of_the_backend(tmp_path: Path) -> None:
+    (tmp_path / "setup.py").write_text("from setuptools import setup\nNAME = 'thing'\nsetup(name=NAME)\n")
+    with pytest.raises(ProjectError, match="does not name a project"):
+        read_project(tmp_path)
+    assert read_project(tmp_path, ask=lambda root: {"name": root.name and "thing"}).name == "thing"
+
+
+def test_setup_cfg_alone_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_text("[metadata]\nname = thing\n")
+    with pytest.raises(ProjectError, match=r"neither a pyproject\.toml nor a setup\.py") as caught:
+        read_project(tmp_path)
+    assert "build-backend" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "model.bin", "src/other/model.bin"])
 def test_payload_outside_the_package_is_refused(tmp_path: Path, path: str) -> None:
     text = f'[project]\nname = "a"\n[tool.conveyor]\nkind = "model"\npayload = ["{path}"]\ntrain = ["x"]\n'
-    with pytest.raises(ProjectError, match="does not lie in the package folder"):
+    with pytest.raises(ProjectError, match=r"does not lie in the package folder|is not a path inside"):
         read_project(write(tmp_path, text))
 
 

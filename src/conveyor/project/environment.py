@@ -9,31 +9,18 @@ The output of child processes is read line by line while they run.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.errors import MissingTool, ProjectError
+from conveyor.project.foreign import Completed, Sight, clean_environment_variables, run_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-_KEPT = {
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
-    "XDG_CACHE_HOME",
-    # Certificates and proxies: how this machine reaches other hosts.
-    "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
-    "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-    "all_proxy", "http_proxy", "https_proxy", "no_proxy",
-    # Threads and devices that numeric libraries may use.
-    "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-}  # fmt: skip
+__all__ = ["Completed", "Environment", "clean_environment_variables", "make_environment", "run_in", "run_uv"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +97,8 @@ def run_in(
     *,
     folder: Path | None = None,
     variables: Mapping[str, str] | None = None,
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
     on_line: Callable[[str], None] | None = None,
     timeout_seconds: float | None = None,
 ) -> Completed:
@@ -120,6 +109,8 @@ def run_in(
         command: the words of the command.
         folder: the working folder; ``None`` means the current one.
         variables: set on top of the clean ones.
+        reads: files and folders that it may read, besides the environment and its folder.
+        writes: files and folders that it may change, besides its folder.
         on_line: called with each line of output, standard output and error together.
         timeout_seconds: the time after which it is killed with its children; ``None`` means never.
 
@@ -127,22 +118,12 @@ def run_in(
         MissingTool: there is no such program.
     """
     words = [str(environment.python), *command[1:]] if command[0] == "python" else list(command)
-    return run_process(
-        words,
-        folder=folder,
+    sight = Sight(
         variables=environment.variables() | dict(variables or {}),
-        on_line=on_line,
-        timeout_seconds=timeout_seconds,
+        reads=(environment.path, *reads),
+        writes=(*((folder,) if folder is not None else ()), *writes),
     )
-
-
-def clean_environment_variables() -> dict[str, str]:
-    """The variables of this process that a child may see: an allow-list, so that no token leaks into it.
-
-    No ``PIP_*``, ``UV_*``, ``PYTHON*`` or ``VIRTUAL_ENV``; pip's configuration files are switched off.
-    """
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
-    return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return run_foreign(words, sight, folder=folder, on_line=on_line, timeout_seconds=timeout_seconds)
 
 
 def user_environment_variables() -> dict[str, str]:
@@ -175,13 +156,13 @@ def run_uv(
     base = clean_environment_variables() if is_clean else user_environment_variables()
     if index_url is not None:  # not as an argument: it may hold a password, and anyone can list processes
         base["UV_DEFAULT_INDEX"] = index_url
-    done = run_process(
-        command,
-        folder=folder,
+    # uv runs the build backends of whatever it installs from source.
+    sight = Sight(
         variables=base | dict(variables or {}) | {"UV_LINK_MODE": "copy"},
-        on_line=on_line,
-        timeout_seconds=timeout_seconds,
+        index_url=index_url,
+        writes=(folder,) if folder is not None else (),
     )
+    done = run_foreign(command, sight, folder=folder, on_line=on_line, timeout_seconds=timeout_seconds)
     if done.is_timed_out:
         raise ProjectError(f"uv {words[0]} was ended after {timeout_seconds} s")
     if done.return_code:
@@ -202,74 +183,3 @@ def find_uv() -> str:
         return str(find_uv_bin())
     except (ImportError, FileNotFoundError) as error:
         raise MissingTool("uv is not installed", hint="pip install uv") from error
-
-
-_KEPT_LINES = 400  # enough for a traceback and the lines before it; a runaway child must not fill memory
-
-
-@dataclass(frozen=True)
-class Completed:
-    """How a child process ended."""
-
-    return_code: int
-    """Its exit code; negative when a signal ended it."""
-    output: str
-    """The last lines it wrote, standard output and error in order."""
-    seconds: float
-    is_timed_out: bool = False
-
-
-def run_process(
-    command: Sequence[str],
-    *,
-    folder: Path | None = None,
-    variables: Mapping[str, str],
-    on_line: Callable[[str], None] | None = None,
-    timeout_seconds: float | None = None,
-) -> Completed:
-    """Run a command to its end and pass each line of its output to ``on_line``; exit codes are not judged.
-
-    The child runs in its own session, and any process left in it is killed when this returns or raises.
-
-    Raises:
-        MissingTool: there is no such program.
-    """
-    started = time.monotonic()
-    try:
-        child = subprocess.Popen(
-            command, cwd=folder, env=dict(variables), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, umask=0o022,
-        )  # fmt: skip
-    except (FileNotFoundError, PermissionError) as error:
-        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
-    kept: deque[str] = deque(maxlen=_KEPT_LINES)
-    expired = threading.Event()
-    alarm = threading.Timer(timeout_seconds or 0, _expire, (child, expired))
-    if timeout_seconds is not None:
-        alarm.start()
-    try:
-        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in child.stdout:
-            kept.append(line)
-            if on_line is not None:
-                on_line(line.rstrip("\n"))
-        return_code = child.wait()
-    finally:
-        alarm.cancel()
-        _kill_session(child)
-        child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
-    return Completed(return_code, "".join(kept), time.monotonic() - started, expired.is_set())
-
-
-def _expire(child: subprocess.Popen[str], expired: threading.Event) -> None:
-    expired.set()
-    _kill_session(child)
-
-
-def _kill_session(child: subprocess.Popen[str]) -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return

@@ -1,23 +1,35 @@
-"""The declarations of a checkout in ``pyproject.toml``, read once into one frozen value.
+"""A checkout and what it declares, read once into one frozen value.
 
-``[tool.conveyor]`` is optional: without it a project is a plain package. Paths are relative to the
-checkout, with forward slashes, and never lead out of it.
+A project is what PEP 517 says: a folder with a ``pyproject.toml``, or with a ``setup.py`` alone. Whatever can
+be read from its files is read from them; nothing of the project runs here.
 """
 
 from __future__ import annotations
 
+import ast
 import shlex
 import tomllib
-from dataclasses import dataclass
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidName, ProjectError
+from conveyor.project.declarations import Declarations, ProjectKind, read_declarations
 
-ProjectKind = Literal["package", "model"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
-_TABLE_KEYS = {"kind", "package", "payload", "train"}
+    from packaging.metadata import RawMetadata
+
+    Asking = Callable[[Path], RawMetadata]
+
+__all__ = ["Project", "ProjectKind", "find_project", "read_project", "written_name"]
+
+PROJECT_FILES = ("pyproject.toml", "setup.py")
+"""A folder with one of these is a project (PEP 517)."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +45,31 @@ class Project:
     """The name to import."""
     package_folder: str
     """The package's folder in the checkout, such as ``src/tumor``."""
-    kind: ProjectKind
-    payload: tuple[str, ...]
-    """Files that training writes, git ignores and the wheel carries: ``src/tumor/model/model.joblib``."""
-    train: tuple[str, ...]
-    """The training command, empty if there is none; ``python`` as its first word is the environment's."""
+    declared: Declarations
+    """What it declares under ``[tool.conveyor]``."""
     extras: tuple[str, ...]
     """Names of the optional dependencies, such as ``test`` for ``tumor[test]``."""
     version_files: tuple[str, ...]
-    """Files that the build backend writes the version into; empty for generated projects."""
+    """Files that the build writes the version into; empty for generated projects."""
     backend: str
     """The build backend's top module: ``hatchling``, ``setuptools``, ``flit_core``, ``poetry``, ``pdm``, …"""
+    document: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
+    """The whole of ``pyproject.toml``; empty if the project has none."""
+
+    @property
+    def kind(self) -> ProjectKind:
+        """What the project is."""
+        return self.declared.kind
+
+    @property
+    def payload(self) -> tuple[str, ...]:
+        """Files that training writes, git ignores and the wheel carries: ``src/tumor/model/model.joblib``."""
+        return self.declared.payload
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """The training command, empty if there is none; ``python`` as its first word is the environment's."""
+        return self.declared.train.command
 
     @property
     def import_root(self) -> str:
@@ -67,42 +93,53 @@ class Project:
         return Path.cwd().is_relative_to(self.root)
 
 
-def read_project(checkout: Path) -> Project:
-    """Read the ``pyproject.toml`` of a checkout.
+def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
+    """What a checkout is: a project in the sense of PEP 517, with or without a ``pyproject.toml``.
+
+    Args:
+        checkout: its folder.
+        ask: asks the project's build backend for its core metadata; called only if the name is written in
+            no file that can be read without running it.
 
     Raises:
-        ProjectError: no such file, not TOML, or an invalid declaration; all faults are named.
+        ProjectError: it is no project, a file of it is broken, or a declaration is not valid; all faults are
+            named.
     """
     root = checkout.resolve()
     document = _read_document(root)
-    project = document.get("project")
-    if not isinstance(project, dict) or not isinstance(project.get("name"), str):
+    display_name = written_name(root, document)
+    if display_name is None and ask is not None:
+        display_name = ask(root).get("name")
+    if display_name is None:
         raise ProjectError(
-            f"{root / 'pyproject.toml'} does not name a project",
-            hint='write the name under [project]: name = "…"',
+            f"{root} does not name a project",
+            hint='write its name into pyproject.toml, under [project]: name = "…"',
         )
     try:
-        name = project_name(project["name"])
+        name = project_name(display_name)
     except InvalidName as error:
-        raise ProjectError(f"{root / 'pyproject.toml'}: {error.message}", hint=error.hint) from error
-    table = document.get("tool", {}).get("conveyor", {})
-    faults = _faults_of(table, root, name)
-    if faults:
-        listed = "".join(f"\n- {fault}" for fault in faults)
+        raise ProjectError(f"{root}: {error.message}", hint=error.hint) from error
+    tools = document.get("tool", {})
+    declared = read_declarations(tools.get("conveyor", {}), where=str(root / "pyproject.toml"))
+    package = declared.package or _package(root, name, tools)
+    folder = _package_folder(root, package)
+    outside = [path for path in declared.payload if not PurePosixPath(path).is_relative_to(folder)]
+    if outside:
+        listed = "".join(
+            f'\n- payload "{path}" does not lie in the package folder {folder}' for path in outside
+        )
         raise ProjectError(f"[tool.conveyor] in {root / 'pyproject.toml'} is not valid:{listed}")
-    package = _package(table, name)
     return Project(
         root=root,
         name=name,
-        display_name=project["name"],
+        display_name=display_name,
         package=package,
-        package_folder=_package_folder(root, package),
-        kind=cast("ProjectKind", table.get("kind", "package")),
-        payload=tuple(table.get("payload", ())),
-        train=tuple(table.get("train", ())),
-        extras=tuple(sorted(project.get("optional-dependencies", {}))),
-        version_files=_version_files(document.get("tool", {})),
+        package_folder=folder,
+        declared=declared,
+        extras=tuple(sorted(document.get("project", {}).get("optional-dependencies", {}))),
+        version_files=tuple(sorted({*_version_files(tools), *declared.build.version_files})),
         backend=_backend(document.get("build-system", {})),
+        document=document,
     )
 
 
@@ -114,12 +151,52 @@ def find_project(folder: Path) -> Project:
     """
     start = folder.resolve()
     for candidate in (start, *start.parents):
-        if (candidate / "pyproject.toml").is_file():
+        if any((candidate / name).is_file() for name in PROJECT_FILES):
             return read_project(candidate)
     raise ProjectError(
-        f"{start} does not belong to a project: there is no pyproject.toml",
+        f"{start} does not belong to a project: there is neither a pyproject.toml nor a setup.py",
         hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",
     )
+
+
+def written_name(root: Path, document: Mapping[str, Any]) -> str | None:
+    """The project's name, where PEP 621, poetry, flit or setuptools keep it; ``None`` if no file states it."""
+    tools = document.get("tool", {})
+    flit = tools.get("flit", {}).get("metadata", {})
+    for found in (
+        document.get("project", {}).get("name"),
+        tools.get("poetry", {}).get("name"),
+        flit.get("dist-name") or flit.get("module"),
+        written_in_setup_cfg(root, "name"),
+        written_in_setup_py(root, "name"),
+    ):
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def written_in_setup_cfg(root: Path, key: str) -> str | None:
+    """The value of a key under ``[metadata]`` in ``setup.cfg``; ``None`` if it is not there."""
+    parser = ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read(root / "setup.cfg", encoding="utf-8")
+    except (ConfigParserError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{root / 'setup.cfg'} cannot be read: {error}") from error
+    return parser.get("metadata", key, fallback=None)
+
+
+def written_in_setup_py(root: Path, key: str) -> str | None:
+    """The literal that ``setup.py`` hands to ``setup`` under a keyword; ``None`` if it computes it."""
+    try:
+        tree = ast.parse((root / "setup.py").read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "setup":
+            for word in call.keywords:
+                if word.arg == key and isinstance(word.value, ast.Constant):
+                    return str(word.value.value)
+    return None
 
 
 def _read_document(root: Path) -> dict[str, Any]:
@@ -127,42 +204,40 @@ def _read_document(root: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (root / "setup.py").is_file():
+            return {}
+        if (root / "setup.cfg").is_file():
+            raise ProjectError(
+                f"{root} has a setup.cfg, but neither a pyproject.toml nor a setup.py, without which no tool "
+                "builds it",
+                hint='commit a pyproject.toml beside it: [build-system], requires = ["setuptools>=77"], '
+                'build-backend = "setuptools.build_meta"',
+            ) from None
         raise ProjectError(
-            f"{root} is not a project: it has no pyproject.toml",
+            f"{root} is not a project: it has neither a pyproject.toml nor a setup.py",
             hint="commit one at the top of the repository, as in a project made by: conveyor new NAME",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not TOML: {error}") from error
 
 
-def _faults_of(table: object, root: Path, name: NormalizedName) -> list[str]:
-    if not isinstance(table, dict):
-        return ["it is not a table"]
-    faults = [f'"{key}" is not known' for key in sorted(set(table) - _TABLE_KEYS)]
-    kind = table.get("kind", "package")
-    if kind not in get_args(ProjectKind):
-        faults.append(f'kind = "{kind}" is neither "package" nor "model"')
-    if not isinstance(table.get("package", ""), str):
-        faults.append("package is not a string")
-    for key in ("payload", "train"):
-        value = table.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
-            faults.append(f"{key} is not a list of strings")
-    if faults:
-        return faults
-    folder = _package_folder(root, _package(table, name))
-    faults += [
-        f'payload "{path}" does not lie in the package folder {folder}'
-        for path in table.get("payload", [])
-        if ".." in PurePosixPath(path).parts or not PurePosixPath(path).is_relative_to(folder)
-    ]
-    if kind == "model" and not (table.get("payload") and table.get("train")):
-        faults.append("a model needs its payload and its training command: payload = […], train = […]")
-    return faults
+def _package(root: Path, name: NormalizedName, tools: Mapping[str, Any]) -> str:
+    """The package to import: as flit names it, or the project's name, or the only package of the project."""
+    flit = tools.get("flit", {})
+    module = flit.get("module", {}).get("name") or flit.get("metadata", {}).get("module")
+    if isinstance(module, str):
+        return module
+    package = name.replace("-", "_").replace(".", "_")
+    if any((root / place / package).is_dir() for place in ("src", ".")):
+        return package
+    found = sorted(path.parent.name for path in root.glob("src/*/__init__.py"))
+    found = found or sorted(
+        path.parent.name for path in root.glob("*/__init__.py") if path.parent.name not in _NO_PACKAGES
+    )
+    return found[0] if len(found) == 1 else package
 
 
-def _package(table: dict[str, Any], name: NormalizedName) -> str:
-    return str(table.get("package", name.replace("-", "_")))
+_NO_PACKAGES = {"benchmarks", "docs", "doc", "examples", "scripts", "test", "testing", "tests", "tools"}
 
 
 def _package_folder(root: Path, package: str) -> str:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -517,7 +518,9 @@ class _Part(Kind):
             names = {one.wire_name for one in shape}
             known = ", ".join(sorted(names))
             for name in (name for name in value if name not in names):
-                reading.fault(f"{prefix}{name}"[:100], f"is unknown here (known: {known})")
+                (nearest,) = get_close_matches(name[:100], sorted(names), n=1) or ("",)
+                meant = f"did you mean {nearest}? " if nearest else ""
+                reading.fault(f"{prefix}{name}"[:100], f"is unknown here ({meant}known: {known})")
         return None if len(reading.faults) > before else self.record(**found)
 
     def schema(self) -> Schema:

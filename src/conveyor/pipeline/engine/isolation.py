@@ -23,10 +23,7 @@ from typing import TYPE_CHECKING
 from conveyor.pipeline.engine import watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-LARGEST_FILE_BYTES = 64 * 2**30
-OPEN_FILES = 8192
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True)
@@ -73,15 +70,6 @@ class Workplace:
         """Yield a function that writes each line to ``logs/NAME.log`` at once; each attempt empties it."""
         with self.report(f"{name}.log").open("w", encoding="utf-8", buffering=1) as file:
             yield lambda line: print(line, file=file)
-
-
-def limited(command: Sequence[str]) -> list[str]:
-    """The command under limits that stop accidents: no core files, no file over 64 GB, 8192 open files."""
-    prlimit = shutil.which("prlimit")
-    if prlimit is None:  # not on every system; the limits stop accidents, not attacks
-        return list(command)
-    limits = ["--core=0", f"--fsize={LARGEST_FILE_BYTES}", f"--nofile={OPEN_FILES}"]
-    return [prlimit, *limits, "--", *command]
 
 
 @contextmanager

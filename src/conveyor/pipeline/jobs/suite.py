@@ -27,7 +27,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError, StepFailed
-from conveyor.pipeline.engine.isolation import limited
 from conveyor.pipeline.jobs import origin
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.git import clone_commit, clone_tag, run_git
@@ -212,7 +211,7 @@ def _run_suite(
             *("--junitxml", str(place.report(f"{name} junit.xml")), "tests"),
         ],
     }
-    command = limited([str(environment.python), "-I", origin.__file__, json.dumps(settings)])
+    command = ["python", "-I", origin.__file__, json.dumps(settings)]
     with place.log(name) as write:
         done = run_in(
             environment, command, folder=suite.folder, variables=place.variables(), on_line=write,

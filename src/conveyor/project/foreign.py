@@ -1,0 +1,148 @@
+"""The one door for foreign code: everything that a project brings, or that runs what it brings, starts here.
+
+Build backends, training, documentation, tests, services, and the question which version a backend gives:
+each is started by ``run_foreign`` with a ``Sight``, which says what it may see and change. Variables are
+held to that now; files and the network are described, and kept out by the worker's isolation where it has
+one (``pipeline.engine.isolation``).
+
+The output is read line by line while the program runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conveyor.errors import MissingTool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+LARGEST_FILE_BYTES = 64 * 2**30
+OPEN_FILES = 8192
+
+_KEPT = {
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
+    "XDG_CACHE_HOME",
+    # Certificates and proxies: how this machine reaches other hosts.
+    "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
+    "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "all_proxy", "http_proxy", "https_proxy", "no_proxy",
+    # Threads and devices that numeric libraries may use.
+    "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one foreign program may see and change."""
+
+    variables: Mapping[str, str] = field(repr=False)
+    """All of its environment variables."""
+    reads: tuple[Path, ...] = ()
+    """Files and folders that it may read, besides the system's."""
+    writes: tuple[Path, ...] = ()
+    """Files and folders that it may change."""
+    index_url: str | None = field(default=None, repr=False)
+    """The only index that it may download from; ``None``: it needs none, or follows the user's settings."""
+
+
+def clean_environment_variables() -> dict[str, str]:
+    """The variables of this process that a child may see: an allow-list, so that no token leaks into it.
+
+    No ``PIP_*``, ``UV_*``, ``PYTHON*`` or ``VIRTUAL_ENV``; pip's configuration files are switched off.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
+    return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+_KEPT_LINES = 400  # enough for a traceback and the lines before it; a runaway child must not fill memory
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a child process ended."""
+
+    return_code: int
+    """Its exit code; negative when a signal ended it."""
+    output: str
+    """The last lines it wrote, standard output and error in order."""
+    seconds: float
+    is_timed_out: bool = False
+
+
+def run_foreign(
+    command: Sequence[str],
+    sight: Sight,
+    *,
+    folder: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    timeout_seconds: float | None = None,
+) -> Completed:
+    """Run a command to its end and pass each line of its output to ``on_line``; exit codes are not judged.
+
+    Limits stop accidents: no core files, no file over 64 GB, 8192 open files. The child runs in its own
+    session, and any process left in it is killed when this returns or raises.
+
+    Raises:
+        MissingTool: there is no such program.
+    """
+    started = time.monotonic()
+    program = str(folder / command[0]) if folder is not None and "/" in command[0] else command[0]
+    if shutil.which(program, path=sight.variables.get("PATH", os.defpath)) is None:
+        raise MissingTool(f"{command[0]} cannot be run: there is no such program, or it is not executable")
+    try:
+        child = subprocess.Popen(
+            _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True, umask=0o022,
+        )  # fmt: skip
+    except (FileNotFoundError, PermissionError) as error:
+        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
+    kept: deque[str] = deque(maxlen=_KEPT_LINES)
+    expired = threading.Event()
+    alarm = threading.Timer(timeout_seconds or 0, _expire, (child, expired))
+    if timeout_seconds is not None:
+        alarm.start()
+    try:
+        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+        for line in child.stdout:
+            kept.append(line)
+            if on_line is not None:
+                on_line(line.rstrip("\n"))
+        return_code = child.wait()
+    finally:
+        alarm.cancel()
+        _kill_session(child)
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+    return Completed(return_code, "".join(kept), time.monotonic() - started, expired.is_set())
+
+
+def _limited(command: Sequence[str]) -> list[str]:
+    prlimit = shutil.which("prlimit")
+    if prlimit is None:  # not on every system; the limits stop accidents, not attacks
+        return list(command)
+    limits = ["--core=0", f"--fsize={LARGEST_FILE_BYTES}", f"--nofile={OPEN_FILES}"]
+    return [prlimit, *limits, "--", *command]
+
+
+def _expire(child: subprocess.Popen[str], expired: threading.Event) -> None:
+    expired.set()
+    _kill_session(child)
+
+
+def _kill_session(child: subprocess.Popen[str]) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
