@@ -23,7 +23,7 @@ from pathlib import Path
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine.isolation import Workplace, watched
 from conveyor.pipeline.engine.watchdog import end_children
-from conveyor.project.environment import run_process
+from conveyor.project.foreign import Sight, run_foreign
 
 folder = Path(sys.argv[1])
 threads = ThreadPoolExecutor(2)
@@ -37,7 +37,7 @@ def slow(variables):
     mark("slow")
     if (folder / "let-pass").exists():
         return "slow"
-    run_process(["sleep", "300"], variables=variables)
+    run_foreign(["sleep", "300"], Sight(variables))
     raise AssertionError("not reached")
 
 @engine.workflow

@@ -160,7 +160,7 @@ def find_project(folder: Path) -> Project:
 
 
 def written_name(root: Path, document: Mapping[str, Any]) -> str | None:
-    """The project's name, where PEP 621, poetry, flit or setuptools keep it; ``None`` if no file states it."""
+    """The project's name, where PEP 621, poetry, flit or setuptools keep it, if any does."""
     tools = document.get("tool", {})
     flit = tools.get("flit", {}).get("metadata", {})
     for found in (
