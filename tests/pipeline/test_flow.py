@@ -72,6 +72,11 @@ def steps_of(town: Town, ref: str) -> dict[str, str]:
     return {step.name: step.state for step in run.steps}
 
 
+def engine_starts(town: Town) -> int:
+    """Grows with each run that the engine carries."""
+    return len(list((town.state / "work").iterdir()))
+
+
 def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tmp_path: Path) -> None:
     repository = make_project(tmp_path / "repository", name=claimed(town, "alpha"))
     git(repository, "tag", "v1.0.0rc1")
@@ -97,12 +102,21 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
         "qa-signature"
     ] == "waiting"
 
+    # Called again, there is nothing to do; that is told without starting the engine.
+    started = engine_starts(town)
+    assert town.run(repository, "v1.0.0", expected=4) == outcome
+    assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
+    assert engine_starts(town) == started
+
     # QA signs: the same call goes on from there, and builds nothing again.
     git(repository, "tag", "-d", "v1.0.0")
     town.sign(repository, "v1.0.0")
     outcome = town.run(repository, "v1.0.0")
     assert (outcome["state"], outcome["index"]) == ("succeeded", "stable")
     assert "build" not in steps_of(town, "v1.0.0")
+    started = engine_starts(town)
+    assert town.run(repository, "v1.0.0") == outcome
+    assert engine_starts(town) == started
 
     final = town.client.releases.get("alpha", "1.0.0")
     wheels = {

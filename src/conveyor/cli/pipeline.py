@@ -82,17 +82,17 @@ def run(
     follows which: the nearest of its bases. Each step is kept: after a crash the same command continues where
     it stopped. Exit code 4: the run is complete, and the release waits for a gate.
     """
-    from conveyor.pipeline.carrying.carrier import run_here
+    from conveyor.pipeline.carrying.settled import recall
 
     _stop_like_a_crash()
-    outcome = run_here(
-        _state(state),
-        credentials.absolute(),
-        store_url=store_url,
-        repository=_repository(repository),
-        ref=ref,
-        index=index,
-    )
+    folder, credentials, repository = _state(state), credentials.absolute(), _repository(repository)
+    outcome = recall(folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index)
+    if outcome is None:
+        from conveyor.pipeline.carrying.carrier import run_here  # with the engine: it takes a second
+
+        outcome = run_here(
+            folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index
+        )
     return _render(outcome, as_json=as_json)
 
 

@@ -83,6 +83,26 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
     raise _unknown(repository, ref)
 
 
+def object_of(repository: str | Path, ref: str) -> str:
+    """The id of what a tag, a branch or a commit id names: of a tag object itself, not of its commit.
+
+    Raises:
+        ProjectError: there is no such thing in the repository.
+    """
+    _refuse_option(ref)
+    short = ref.removeprefix("refs/tags/").removeprefix("refs/heads/")
+    local = _local(repository)
+    if local is None:
+        written = run_git(["ls-remote", "-q", "--", str(repository), f"refs/tags/{short}"]).decode()
+        return written.partition("\t")[0] or resolve_commit(repository, ref)
+    try:
+        return (
+            run_git(["rev-parse", "--verify", "--quiet", f"refs/tags/{short}"], folder=local).decode().strip()
+        )
+    except ProjectError:
+        return resolve_commit(repository, ref)
+
+
 def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
     """Make ``into`` a fresh repository with only this tag and its commit, checked out; no other tags.
 

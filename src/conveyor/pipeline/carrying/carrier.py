@@ -7,7 +7,6 @@ crash, it continues where it stopped. ``claims`` carries the runs that people an
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.errors import ConveyorError
 from conveyor.pipeline.carrying.runs import Outcome, carry, failed
+from conveyor.pipeline.carrying.settled import remember, run_key
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine.engine import Engine
 from conveyor.pipeline.engine.isolation import Workplace, watched
@@ -31,6 +31,7 @@ from conveyor.pipeline.engine.steps import (
 from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.pipeline.jobs.sources import resolve
+from conveyor.project.git import object_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,22 +128,24 @@ def run_here(
     """
     worker = open_worker(credentials, store_url=store_url)
     source = resolve(repository, ref).value
-    key = _digest(worker.store_url, repository, ref, source.commit, index or "")
+    key = run_key(worker.store_url, repository, ref, source.commit, index)
+    # A tag that is signed later names the same commit, and is another object.
+    settled_key = run_key(worker.store_url, repository, ref, object_of(repository, ref), index)
     with Engine(state / "engine") as running, watched(running.executor):
         before = running.find(f"here-{key}-")
         unfinished = [work for work in before if work.state == "active"]
         if unfinished:
             say_to_stderr("continuing the run that was begun before")
-            return cast("Outcome", running.follow(unfinished[-1].id, end_children))
-        work_id = f"here-{key}-{len(before) + 1}"
-        job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None)
-        return running.run(work_id, carry_run, job)
+            outcome = cast("Outcome", running.follow(unfinished[-1].id, end_children))
+        else:
+            work_id = f"here-{key}-{len(before) + 1}"
+            job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None)
+            outcome = running.run(work_id, carry_run, job)
+    if outcome.state == "succeeded":
+        remember(state, settled_key, outcome)
+    return outcome
 
 
 def work_folder(state: Path, work_id: str) -> Path:
     """The folder in which a run works, and which holds its logs."""
     return state / "work" / work_id
-
-
-def _digest(*words: str) -> str:
-    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]

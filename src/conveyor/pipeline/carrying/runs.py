@@ -72,7 +72,7 @@ def carry(
         way = steps("way", lambda: find_way(worker, index))
         packaged = package(steps, place, worker, repository=repository, ref=ref, way=way)
         outcome = (
-            _arrived(packaged, advance(steps, place, worker, packaged, way))
+            arrived(packaged.project, packaged.version, advance(steps, place, worker, packaged, way))
             if packaged is not None
             else Outcome("succeeded", None, None, None, "nothing to do: the commit carries a release tag")
         )
@@ -141,12 +141,13 @@ def sweep(place: Workplace) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def _arrived(packaged: Packaged, where: Standing) -> Outcome:
-    detail = f'{packaged.project} {packaged.version} is in "{where.index}"'
+def arrived(project: str, version: str, where: Standing) -> Outcome:
+    """The outcome of a run that did all it could."""
+    detail = f'{project} {version} is in "{where.index}"'
     if where.verdicts:
         waiting = "; ".join(f"{one.gate}: {one.reason}" for one in where.verdicts if not one.lets_pass)
         detail += f", waiting for {', '.join(where.waits_for)} ({waiting})"
-    return Outcome("succeeded", packaged.project, packaged.version, where.index, detail, where.verdicts)
+    return Outcome("succeeded", project, version, where.index, detail, where.verdicts)
 
 
 def failed(error: ConveyorError, packaged: Packaged | None = None) -> Outcome:
