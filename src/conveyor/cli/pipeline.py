@@ -128,10 +128,13 @@ def package(
 @click.argument("version")
 @click.option("--to", help="The index it is to enter.  [default: the one that follows]")
 @click.option("--repo", "repository", help="Where its tests are.  [default: where it was built from]")
+@click.option(
+    "--ref", help="The tag, branch or commit there.  [default: that of the build; without one, the sdist]"
+)
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the JUnit report there.")
 @_options("credentials", "store", "state", "json")
 def test(
-    project: str, version: str, to: str | None, repository: str | None, junit: Path | None,
+    project: str, version: str, to: str | None, repository: str | None, ref: str | None, junit: Path | None,
     credentials: Path, store_url: str | None, state: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """The testing job alone, for a CI host: install the published file, test it, promote it.
@@ -153,7 +156,7 @@ def test(
                 f"test for {goal}",
                 lambda: run_testing_job(
                     place, worker, project=project, version=version, index=goal,
-                    repository=_repository(repository) if repository else None,
+                    repository=_repository(repository) if repository else None, ref=ref,
                 ),
             )  # fmt: skip
         finally:

@@ -31,10 +31,11 @@ def _leaves(path: str) -> str | None:
 
 
 def _is_no_python(text: str) -> str | None:
+    number = text.removeprefix("cpython").removeprefix("pypy").removeprefix("-")
     try:
-        SpecifierSet(f"=={text}.*" if text.count(".") < 2 else f"=={text}")
+        SpecifierSet(f"=={number}.*" if number.count(".") < 2 else f"=={number}")
     except InvalidSpecifier:
-        return 'is not a version of Python such as "3.12" or "3.12.4"'
+        return 'is not a version of Python such as "3.12", "3.12.4" or "pypy3.9"'
     return None
 
 

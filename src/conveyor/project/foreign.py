@@ -1,7 +1,8 @@
 """The one door for foreign code: everything that a project brings, or that runs what it brings, starts here.
 
 Build backends, training, documentation, tests, services, and the question which version a backend gives:
-each is started by ``run_foreign`` with a ``Sight``, which says what it may see and change. Variables are
+each is started by ``run_foreign``, or a service by ``started_foreign``, with a ``Sight``, which says what it
+may see and change. Variables are
 held to that now; files and the network are described, and kept out by the worker's isolation where it has
 one (``pipeline.engine.isolation``).
 
@@ -17,13 +18,14 @@ import subprocess
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conveyor.errors import MissingTool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 LARGEST_FILE_BYTES = 64 * 2**30
@@ -96,17 +98,7 @@ def run_foreign(
         MissingTool: there is no such program.
     """
     started = time.monotonic()
-    program = str(folder / command[0]) if folder is not None and "/" in command[0] else command[0]
-    if shutil.which(program, path=sight.variables.get("PATH", os.defpath)) is None:
-        raise MissingTool(f"{command[0]} cannot be run: there is no such program, or it is not executable")
-    try:
-        child = subprocess.Popen(
-            _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            start_new_session=True, umask=0o022,
-        )  # fmt: skip
-    except (FileNotFoundError, PermissionError) as error:
-        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
+    child = _start(command, sight, folder)
     kept: deque[str] = deque(maxlen=_KEPT_LINES)
     expired = threading.Event()
     alarm = threading.Timer(timeout_seconds or 0, _expire, (child, expired))
@@ -126,6 +118,79 @@ def run_foreign(
         if child.stdout is not None:
             child.stdout.close()
     return Completed(return_code, "".join(kept), time.monotonic() - started, expired.is_set())
+
+
+class Running:
+    """A foreign program that runs beside others, such as a service of tests."""
+
+    def __init__(self, child: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> None:
+        self._child = child
+        self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._reader = threading.Thread(target=self._read, args=(on_line,), daemon=True)
+        self._reader.start()
+
+    def _read(self, on_line: Callable[[str], None] | None) -> None:
+        assert self._child.stdout is not None  # noqa: S101 - a pipe was asked for
+        for line in self._child.stdout:
+            self._kept.append(line)
+            if on_line is not None:
+                on_line(line.rstrip("\n"))
+
+    @property
+    def return_code(self) -> int | None:
+        """Its exit code, negative when a signal ended it; ``None`` while it runs."""
+        return self._child.poll()
+
+    @property
+    def output(self) -> str:
+        """The last lines that it has written."""
+        if self._child.poll() is not None:
+            self._reader.join(timeout=1)
+        return "".join(self._kept)
+
+    def stop(self, *, patience_seconds: float = 5.0) -> None:
+        """Ask it to end, then kill it with every process of its session."""
+        if self._child.poll() is None:
+            self._child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(patience_seconds)
+        _kill_session(self._child)
+        self._child.wait()
+        self._reader.join(timeout=1)
+
+
+@contextmanager
+def started_foreign(
+    command: Sequence[str],
+    sight: Sight,
+    *,
+    folder: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Iterator[Running]:
+    """Start a command that runs until the end of the block, which ends it; limits as for ``run_foreign``.
+
+    Raises:
+        MissingTool: there is no such program.
+    """
+    running = Running(_start(command, sight, folder), on_line)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> subprocess.Popen[str]:
+    program = str(folder / command[0]) if folder is not None and "/" in command[0] else command[0]
+    if shutil.which(program, path=sight.variables.get("PATH", os.defpath)) is None:
+        raise MissingTool(f"{command[0]} cannot be run: there is no such program, or it is not executable")
+    try:
+        return subprocess.Popen(
+            _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True, umask=0o022,
+        )  # fmt: skip
+    except (FileNotFoundError, PermissionError) as error:
+        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
 
 
 def _limited(command: Sequence[str]) -> list[str]:

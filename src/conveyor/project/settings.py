@@ -175,14 +175,14 @@ def written_name(root: Path, document: Mapping[str, Any]) -> str | None:
     return None
 
 
-def written_in_setup_cfg(root: Path, key: str) -> str | None:
-    """The value of a key under ``[metadata]`` in ``setup.cfg``; ``None`` if it is not there."""
+def written_in_setup_cfg(root: Path, key: str, *, section: str = "metadata") -> str | None:
+    """The value of a key in a section of ``setup.cfg``; ``None`` if it is not there."""
     parser = ConfigParser(interpolation=None, strict=False)
     try:
         parser.read(root / "setup.cfg", encoding="utf-8")
     except (ConfigParserError, UnicodeDecodeError) as error:
         raise ProjectError(f"{root / 'setup.cfg'} cannot be read: {error}") from error
-    return parser.get("metadata", key, fallback=None)
+    return parser.get(section, key, fallback=None)
 
 
 def written_in_setup_py(root: Path, key: str) -> str | None:

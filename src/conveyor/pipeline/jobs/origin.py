@@ -2,8 +2,13 @@
 
 Executed by path inside the tested environment, as ``python -I origin.py SETTINGS``: isolated mode, so neither
 the working folder nor a variable adds a place to import from. It imports the standard library and pytest
-only. SETTINGS is JSON: ``distribution`` (its name), ``report`` (file to write), ``arguments`` (for pytest).
-The report is JSON: ``exit_code`` of pytest, ``counts`` of tests, ``origin`` (the proof).
+only, and runs on Python 3.8. SETTINGS is JSON: ``distribution`` (its name), ``report`` (file to write),
+``arguments`` (for pytest), ``watch`` (a folder, or nothing). The report is JSON: ``exit_code`` of pytest,
+``counts`` of tests, ``origin`` (the proof), ``opened`` (what was opened or listed below ``watch``).
+
+Another command than pytest is attended: a ``.pth`` file of the environment imports this module in every
+Python process, and ``attend`` writes the proof of each when it ends. A process that ends by ``os._exit`` or a
+signal writes none.
 
 The proof is made when the tests have ended: every imported module below a top-level package of the
 distribution is a file of the environment that the installed RECORD names, with the recorded hash; and every
@@ -21,6 +26,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 TYPE_CHECKING = False
@@ -104,18 +110,58 @@ class Counter:
             self.counts["skipped"] += 1
 
 
+def watch(folder: str) -> set[str]:
+    """The paths, relative to a folder, that this process opens or lists from now on; it grows."""
+    opened: set[str] = set()
+    root = os.path.abspath(folder) + os.sep
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.listdir", "os.scandir") or not arguments:
+            return
+        path = arguments[0]
+        if isinstance(path, bytes):
+            path = os.fsdecode(path)
+        if not isinstance(path, (str, os.PathLike)):
+            return  # an open file, or the current folder
+        found = os.path.abspath(os.fspath(path))  # type: ignore[arg-type]
+        if found.startswith(root) and len(opened) < MOST_OPENED:
+            opened.add(found[len(root) :])
+
+    sys.addaudithook(hook)
+    return opened
+
+
+MOST_OPENED = 20_000
+
+
+def attend(distribution: str, folder: str) -> None:
+    """Write the proof of this process into a folder when it ends, if it imported the distribution."""
+    import atexit
+
+    def write() -> None:
+        if not any(name.partition(".")[0] in read_record(distribution)[1] for name in list(sys.modules)):
+            return
+        found = inspect(distribution, dict(sys.modules))
+        target = Path(folder, f"{os.getpid()}-{time.monotonic_ns()}.json")
+        target.write_text(json.dumps(found), encoding="utf-8")
+
+    atexit.register(write)
+
+
 def main(settings: dict[str, Any]) -> int:
     """Run pytest, write the counts and the proof, and return pytest's exit code."""
     import pytest  # here, because RECORD can be read without it
 
     counter = Counter()
+    opened = watch(settings["watch"]) if settings.get("watch") else set()
     modules, dump, target = sys.modules, json.dumps, Path(settings["report"])
     arguments = list(settings["arguments"])
-    if importlib.util.find_spec("xdist") is not None:
+    if importlib.util.find_spec("xdist") is not None and "no:xdist" not in arguments:
         arguments.append("-n0")  # modules imported in other processes cannot be inspected
     code = int(pytest.main(arguments, plugins=[counter]))
     proof = inspect(settings["distribution"], dict(modules))
-    target.write_text(dump({"exit_code": code, "counts": counter.counts, "origin": proof}), encoding="utf-8")
+    found = {"exit_code": code, "counts": counter.counts, "origin": proof, "opened": sorted(opened)}
+    target.write_text(dump(found), encoding="utf-8")
     return code
 
 

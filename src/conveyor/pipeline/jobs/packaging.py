@@ -4,22 +4,21 @@
 2. clone: fresh, with that tag alone; the project's settings are read
 3. known: if this commit and tag already have a release on the way of this run, it is not built again
 4. candidate: for a final, the tested release candidate of the same commit
-   - if there is none: environment, training (a model), unit tests
+   - if there is none: environment and training, of a project that declares a training
    - if there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
-7. publish: upload to the first index of the way, evidence for each file
-8. tag: the tag object, so that the store sees who signed it; also for a release that was known before
+7. rehearse: exactly what the testing job will do, with the file that is to be published (``rehearsal``)
+8. publish: upload to the first index of the way, evidence for each file
+9. tag: the tag object, so that the store sees who signed it; also for a release that was known before
 
-Unit tests and the build do not wait for each other; nothing is published unless both succeed. Every step may
-run twice: it empties the folder it writes to, and the store accepts the same file and the same fact again.
+Every step may run twice: it empties the folder it writes to, and the store accepts the same file and the same
+fact again.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,15 +28,17 @@ from typing import TYPE_CHECKING, Any
 from conveyor.domain.releases.facts import builds_of
 from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
-from conveyor.errors import ConveyorError, StepFailed
+from conveyor.errors import ConveyorError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.promotion import index_on
+from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, clone, forced_version, resolve
-from conveyor.pipeline.jobs.suite import INSTALL_SECONDS, command_to_install, declared_requirements
-from conveyor.project.environment import Environment, make_environment, run_in, run_uv
+from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
+from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
+from conveyor.project.interpreters import python_of
 from conveyor.project.settings import read_project
 from conveyor.project.train import train
 
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
+    from conveyor.project.settings import Project
 
 TRAINING_SECONDS = 6 * 3600.0
-UNIT_TEST_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def package(
 
     Raises:
         ProjectError: the project cannot be packaged as it is.
-        StepFailed: training, the unit tests or the proof failed.
+        StepFailed: training, the proof or the rehearsal failed.
         Conflict: the store has other files under that version, or the release is in an index elsewhere.
     """
     source = steps("resolve", lambda: resolve(repository, ref))  # 1
@@ -80,32 +81,33 @@ def package(
         return None
     version = steps("look up", lambda: look_up(worker, name, source, way))  # 3
     if version is None:
-        version = make_release(steps, place, worker, name, source, way[0])
+        version = make_release(steps, place, worker, name, source, way)
     steps.note(RunReport(version=version))
     if source.tag is not None:
-        steps("tag", lambda: hand_over_tag(worker, source, name))  # 8
+        steps("tag", lambda: hand_over_tag(worker, source, name))  # 9
     return Packaged(name, version, source)
 
 
 def make_release(
-    steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, entry: str
+    steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, way: tuple[str, ...]
 ) -> str:
-    """Steps 4 to 7: build a release that the store does not have, publish it and return its version."""
+    """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
+    entry, goal = way[0], way[min(1, len(way) - 1)]
     candidate = None
     if source.version is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
-        steps("environment", lambda: prepare(place, worker, source, entry))
-        steps("train", lambda: train_model(place, source))
-        unit_tests = steps.begin("unit tests", lambda: run_unit_tests(place))
-        built = steps("build", lambda: build(place, worker, source, entry))  # 5
-        unit_tests()
-        proofs: dict[str, dict[str, Any]] = {}
+        if read_project(place.folder / "checkout").train:
+            steps("environment", lambda: prepare(place, worker, source, entry))
+            steps("train", lambda: train_model(place, source))
     else:
         steps("take payload", lambda: candidates.take_payload(place, candidate))
-        built = steps("build", lambda: build(place, worker, source, entry))  # 5
+    built = steps("build", lambda: build(place, worker, source, entry))  # 5
+    proofs: dict[str, dict[str, Any]] = {}
+    if candidate is not None:
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
-    return steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 7
+    steps("rehearse", lambda: rehearse(place, worker, source, goal, built))  # 7
+    return steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 8
 
 
 def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> Done[str | None]:
@@ -125,27 +127,25 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
 
 
 def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:
-    """Step 4: a fresh environment with the project, editable, and its test requirements from the store.
+    """Step 4: a fresh environment of the project's Python, with the project in it, editable.
 
     uv requests the project's requirements only after it has built the project's metadata. The same files are
     fetched meanwhile, which saves seconds when a mirror sees them for the first time.
     """
     checkout = place.folder / "checkout"
     project = read_project(checkout)
-    pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
-    extra, requirements = declared_requirements(pyproject)
-    environment = make_environment(place.fresh("environment"))
-    wanted = f"{checkout}[{extra}]" if extra else str(checkout)
+    python = python_of(project)
+    environment = make_environment(place.fresh("environment"), python=str(python.path))
     with ThreadPoolExecutor(1) as threads, place.log("environment") as write:
-        threads.submit(_fetch_ahead, place, worker.index_url(entry), pyproject, extra)
+        threads.submit(_fetch_ahead, place, worker.index_url(entry), project, environment)
         run_uv(
-            ["pip", "install", "--python", str(environment.python), "-e", wanted, *requirements],
+            ["pip", "install", "--python", str(environment.python), "-e", str(checkout)],
             index_url=worker.index_url(entry),
             variables=place.variables() | forced_version(project, source),
             on_line=write,
             timeout_seconds=INSTALL_SECONDS,
         )
-    return Done(None, f"{project.display_name} and its requirements, from the store")
+    return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
 def train_model(place: Workplace, source: Source) -> Done[None]:
@@ -163,31 +163,8 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
     return Done(None, listed, {"payload": {file.path: file.sha256 for file in result.payload}})
 
 
-def run_unit_tests(place: Workplace) -> Done[None]:
-    """Step 4: the project's own tests, in the clone, with the project's own settings."""
-    checkout = place.folder / "checkout"
-    with place.log("unit tests") as write:
-        done = run_in(
-            Environment(place.folder / "environment"),
-            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-            folder=checkout,
-            variables=place.variables(),
-            on_line=write,
-            timeout_seconds=UNIT_TEST_SECONDS,
-        )
-    lines = done.output.strip().splitlines() or [""]
-    if done.is_timed_out or done.return_code:
-        pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
-        raise StepFailed(
-            f"the unit tests ended with code {done.return_code}: {lines[-1].strip('= ')}",
-            log=done.output,
-            hint=f"run them in the project: {command_to_install(pyproject)} && pytest",
-        )
-    return Done(None, lines[-1].strip("= "))
-
-
 def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
-    """Step 8. A tag that is unsigned, or signed by a stranger, is not a failure: the gate reports it."""
+    """Step 9. A tag that is unsigned, or signed by a stranger, is not a failure: the gate reports it."""
     raw = tag_object(source.repository, source.tag) if source.tag is not None else None
     if raw is None:
         return Done(None, f"{source.tag} is a lightweight tag, so nobody signed it", is_skipped=True)
@@ -200,13 +177,13 @@ def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
     return Done(None, f"the signature of {source.tag} is accepted")
 
 
-def _fetch_ahead(place: Workplace, index_url: str, pyproject: dict[str, Any], extra: str | None) -> None:
+def _fetch_ahead(place: Workplace, index_url: str, project: Project, environment: Environment) -> None:
     """Download the declared requirements into the cache only; a failure here shows up again later."""
-    project = pyproject.get("project", {})
-    extras = project.get("optional-dependencies", {})
-    wanted = [*project.get("dependencies", ()), *extras.get(extra, ()), "pytest"]
+    wanted = project.document.get("project", {}).get("dependencies", ())
+    if not wanted:
+        return
     nowhere = place.fresh("ahead")
-    words = ["pip", "install", "--quiet", "--python", sys.executable, "--target", str(nowhere), *wanted]
+    words = ["pip", "install", "--quiet", "--python", str(environment.python), "--target", str(nowhere)]
     with suppress(ConveyorError):
-        run_uv(words, index_url=index_url, variables=place.variables())
+        run_uv([*words, *wanted], index_url=index_url, variables=place.variables())
     shutil.rmtree(nowhere, ignore_errors=True)

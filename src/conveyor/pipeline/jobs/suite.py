@@ -1,74 +1,101 @@
 """A test suite of a repository, run against an installed distribution.
 
-1. a fresh virtual environment, resolved against one index and nothing else
-2. the file is installed from the store by URL and SHA-256, with its test requirements
-3. only ``tests/`` at the commit is taken from the repository, into an empty folder
-4. pytest runs there, isolated from every checkout (``origin.py``), under limits and a time limit
+1. a fresh virtual environment of one Python, resolved against one index and nothing else
+2. the file is installed by URL and SHA-256, with its test requirements: published from the store, or, in the
+   packaging job's rehearsal, from its folder; nothing else differs
+3. only the tests, the files that they are declared to read and the ``conftest.py`` above them are taken from
+   the commit (or from the sdist, of a release that no packaging job built), into an empty folder
+4. services are started; pytest, or the declared command, runs there, isolated from every checkout
+   (``origin.py``), under limits and a time limit
 5. the counts, the proof of origin and the environment are the facts; they are judged elsewhere
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import platform
-import shlex
-import sysconfig
+import re
+import shutil
 import tarfile
 import tempfile
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
+from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
-from conveyor.project.git import clone_commit, clone_tag, run_git
+from conveyor.project.git import clone_commit, clone_tag, tracked_files
+from conveyor.project.interpreters import running_interpreter
+from conveyor.project.settings import Project, read_project
+from conveyor.project.suites import (
+    Requirements,
+    below,
+    paths_of_tests,
+    pytest_settings,
+    read_requirements,
+    requirements_of_tests,
+)
 
 if TYPE_CHECKING:
-    from conveyor.pipeline.engine.isolation import Workplace
+    from collections.abc import Iterator
 
-SUITE_SECONDS = 3600.0
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.project.foreign import Completed
+    from conveyor.project.interpreters import Interpreter
+
 INSTALL_SECONDS = 1800.0
-_TEST_NAMES = tuple(canonicalize_name(name) for name in ("test", "tests", "testing", "dev"))
-"""Extras and dependency groups for the requirements of tests; the first that exists is used."""
-_OWN_SETTINGS = {"pythonpath", "testpaths", "norecursedirs", "cache_dir"}
-"""pytest settings about folders of the checkout; all others belong to the suite and are kept."""
+LARGEST_REPORT_BYTES = 256 * 2**20
+_USAGE_ERRORS = (3, 4)  # pytest's own failure, and words or settings that it does not know
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A published distribution to test."""
+    """A distribution to test, and where its tests are."""
 
     project: str
     version: str
     filename: str
     sha256: str
     url: str
-    """Its absolute URL on the store."""
-    commit: str
-    repository: str
+    """Its absolute URL: on the store, or of a file of this machine."""
+    commit: str | None = None
+    repository: str | None = None
     tag: str | None = None
+    subfolder: str = "."
+    """The project's folder in the repository."""
+    sdist: Path | None = None
+    """The sdist that holds the tests; ``None``: they are in the repository."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The part taken from the repository: a folder that holds ``tests/``, and the tests' requirements."""
+    """What is taken from the commit: a folder with the tests, and what they need."""
 
+    project: Project
+    """As it was read in the checkout, which is gone."""
     folder: Path
     settings: Path
     """A file with the project's pytest settings, outside of ``folder``."""
-    extra: str | None
-    requirements: tuple[str, ...]
+    paths: tuple[str, ...]
+    """The files and folders of tests."""
+    requirements: Requirements
+    """The requirements files in it are flattened into one, beside ``folder``."""
+    tracked: tuple[str, ...]
+    """Every file of the checkout."""
+    taken: tuple[str, ...]
+    """Those that are in ``folder``."""
 
 
-def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) -> dict[str, Any]:
+def run_tests(
+    place: Workplace, subject: Subject, *, index_url: str, name: str, interpreter: Interpreter | None = None
+) -> dict[str, Any]:
     """The facts of one test run: the predicate of ``tests`` evidence, without ``index``.
 
     Args:
@@ -76,18 +103,20 @@ def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) 
         subject: what to test.
         index_url: the simple API of the index that its requirements are resolved against.
         name: the step's name, for its folder and logs.
+        interpreter: the Python to test on; ``None`` means the one that runs now.
 
     Raises:
-        ProjectError: the repository has no such commit or no ``tests/``, or installing failed.
-        StepFailed: the suite broke before it could be counted; carries its log.
+        ProjectError: the repository has no such commit or no tests, or installing failed.
+        StepFailed: the suite broke before it could be counted, or a service did; carries its log.
     """
+    python = interpreter or running_interpreter()
     folder = place.fresh(name.replace(" ", "-"))
     with ThreadPoolExecutor(2) as threads:  # git and uv do not wait for each other
-        making = threads.submit(make_environment, folder / "environment")
+        making = threads.submit(make_environment, folder / "environment", python=str(python.path))
         suite = export_suite(subject, folder / "suite")
         environment = making.result()
     packages = _install(place, environment, subject, suite, index_url=index_url, name=name)
-    report, seconds = _run_suite(place, environment, subject, suite, name=name)
+    report, seconds = run_suite(place, environment, subject, suite, name=name)
     counts = report["counts"]
     lock = _lock(subject, packages)
     place.report(f"{name} lock.toml").write_text(lock, encoding="utf-8")
@@ -99,93 +128,127 @@ def run_tests(place: Workplace, subject: Subject, *, index_url: str, name: str) 
         "duration_seconds": round(seconds, 3),
         "origin": report["origin"],
         "environment": {
-            "python": platform.python_version(),
-            "platform": sysconfig.get_platform(),
+            "python": python.name,
+            "platform": python.platform,
             "packages": packages,
             "lock_sha256": hashlib.sha256(lock.encode()).hexdigest(),
         },
     }
 
 
-def export_suite(subject: Subject, folder: Path) -> Suite:
-    """Take ``tests/`` and the test settings at the commit; nothing else of the repository is kept.
+@contextmanager
+def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A checkout of the project that the subject was built from, and the paths of its files; then it is gone.
 
     Raises:
-        ProjectError: there is no such commit, or no ``tests/`` in it.
+        ProjectError: there is no such commit, or the sdist does not hold one folder.
     """
-    with tempfile.TemporaryDirectory(prefix="clone-", dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix="checkout-", dir=beside) as scratch:
+        if subject.sdist is not None:
+            root = _unpack(subject.sdist, Path(scratch))
+            found = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
+            yield root, tuple(sorted(path.as_posix() for path in found))
+            return
+        assert subject.repository is not None  # noqa: S101 - a subject has one of the two
+        assert subject.commit is not None  # noqa: S101
         clone = Path(scratch) / "clone"
         if subject.tag is not None:
             clone_tag(subject.repository, subject.tag, clone)
         else:
             clone_commit(subject.repository, subject.commit, clone)
-        try:
-            archive = run_git(["archive", "--format=tar", subject.commit, "--", "tests"], folder=clone)
-        except ProjectError as error:
-            raise ProjectError(
-                f"commit {subject.commit[:12]} has no tests to run: {error.message}",
-                hint="put tests into a folder tests/ at the top of the repository, and commit them",
-            ) from error
-        pyproject = tomllib.loads(
-            run_git(["show", f"{subject.commit}:pyproject.toml"], folder=clone).decode()
-        )
-    folder.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
-    settings = folder.parent / "pytest-settings.toml"
-    settings.write_text(pytest_settings(pyproject), encoding="utf-8")
-    extra, requirements = declared_requirements(pyproject)
-    return Suite(folder, settings, extra, requirements)
+        root = clone / subject.subfolder
+        yield root, tracked_files(root)
 
 
-def declared_requirements(pyproject: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    """Return (extra to install, further requirements) of a project's tests; pytest is always included.
+def _unpack(sdist: Path, folder: Path) -> Path:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    found = [path for path in folder.iterdir() if path.is_dir()]
+    if len(found) != 1:
+        raise ProjectError(f"{sdist.name} holds {len(found)} folders instead of one")
+    return found[0]
 
-    An extra ``test`` (``tests``, ``testing``, ``dev``) is used, else a dependency group of that name.
+
+def export_suite(subject: Subject, folder: Path) -> Suite:
+    """Take the tests and what they need at the commit; nothing else of the repository is kept.
+
+    Raises:
+        ProjectError: there is no such commit, or no test in it, or a declared file is missing.
     """
-    extras = {
-        canonicalize_name(name): name
-        for name in pyproject.get("project", {}).get("optional-dependencies", {})
+    with checked_out(subject, folder.parent) as (checkout, tracked):
+        project = read_project(checkout, ask=lambda _root: {"name": subject.project})
+        settings = pytest_settings(checkout)
+        paths = paths_of_tests(project, settings, tracked)
+        taken = files_to_take(project, paths, tracked)
+        for path in taken:
+            _copy(checkout / path, folder / path)
+        folder.mkdir(exist_ok=True)
+        written = folder.parent / "pytest-settings.toml"
+        # The project's own code is the installed one, so its folder is no place to import from.
+        roots = [one for one in settings.words("pythonpath") if one.rstrip("/") != project.import_root]
+        written.write_text(
+            settings.as_toml(without=("pythonpath",))
+            + (f"pythonpath = {json.dumps(roots)}\n" if roots else ""),
+            encoding="utf-8",
+        )
+        requirements = _flat(requirements_of_tests(project, settings), checkout, folder.parent)
+    return Suite(project, folder, written, paths, requirements, tracked, taken)
+
+
+def files_to_take(project: Project, paths: tuple[str, ...], tracked: tuple[str, ...]) -> tuple[str, ...]:
+    """The files below the tests' paths and the declared files, and each ``conftest.py`` above a test.
+
+    Raises:
+        ProjectError: a declared file is not in the repository.
+    """
+    declared = project.declared.test
+    absent = [path for path in declared.files if not below(tracked, path)]
+    if absent:
+        raise ProjectError(
+            f"{project.display_name} has no committed {', '.join(absent)}, which [tool.conveyor.test] files "
+            "names",
+            hint="correct files in pyproject.toml, or commit these files",
+        )
+    known = set(tracked)
+    above = {
+        str(parent / "conftest.py")
+        for path in paths
+        for parent in (PurePosixPath(path), *PurePosixPath(path).parents)
     }
-    groups = {canonicalize_name(name): name for name in pyproject.get("dependency-groups", {})}
-    extra = next((extras[name] for name in _TEST_NAMES if name in extras), None)
-    group = next((groups[name] for name in _TEST_NAMES if name in groups), None)
-    found = ["pytest"]
-    if extra is None and group is not None:
-        found += _group(pyproject["dependency-groups"], group, ())
-    return extra, tuple(dict.fromkeys(found))
+    chosen = {one for path in (*paths, *declared.files) for one in below(tracked, path)} | (above & known)
+    if "." in paths:  # the whole repository is searched for tests: all of it but the package
+        chosen -= set(below(tracked, project.package_folder)) - above
+    return tuple(sorted(chosen))
 
 
-def command_to_install(pyproject: dict[str, Any]) -> str:
-    """The command by which people install a project, editable, with the requirements of its tests."""
-    extra, requirements = declared_requirements(pyproject)
-    return shlex.join(["pip", "install", "-e", f".[{extra}]" if extra else ".", *requirements])
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and not source.is_symlink():  # a submodule that is not checked out
+        target.mkdir(exist_ok=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _group(groups: dict[str, list[Any]], name: str, seen: tuple[str, ...]) -> list[str]:
-    """The requirements of a dependency group and those it includes (PEP 735)."""
-    known = {canonicalize_name(key): entries for key, entries in groups.items()}
-    if canonicalize_name(name) in seen or canonicalize_name(name) not in known:
-        raise ProjectError(f'dependency group "{name}" includes itself or does not exist')
-    found: list[str] = []
-    for entry in known[canonicalize_name(name)]:
-        if isinstance(entry, dict):
-            found += _group(groups, str(entry.get("include-group")), (*seen, canonicalize_name(name)))
-        else:
-            found.append(str(Requirement(entry)))
-    return found
+def _flat(found: Requirements, checkout: Path, folder: Path) -> Requirements:
+    lines = [line for path in found.files for line in read_requirements(checkout, path)]
+    if not lines:
+        return Requirements(found.extra, found.lines)
+    flat = folder / "requirements.txt"
+    flat.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return Requirements(found.extra, found.lines, (str(flat),))
 
 
 def _install(
     place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str
 ) -> list[dict[str, str]]:
     """Install the published file and its tests' requirements; return the packages that uv then lists."""
-    extra = f"[{suite.extra}]" if suite.extra else ""
+    extra = f"[{suite.requirements.extra}]" if suite.requirements.extra else ""
     wanted = f"{subject.project}{extra} @ {subject.url}#sha256={subject.sha256}"
+    files = [word for path in suite.requirements.files for word in ("-r", path)]
     python = ("--python", str(environment.python))
     with place.log(f"{name} install") as write:
         run_uv(
-            ["pip", "install", *python, wanted, *suite.requirements], index_url=index_url,
+            ["pip", "install", *python, wanted, *suite.requirements.lines, *files], index_url=index_url,
             variables=place.variables(), on_line=write, timeout_seconds=INSTALL_SECONDS,
         )  # fmt: skip
     listed = run_uv(["pip", "list", *python, "--format", "json", "--quiet"], is_clean=True)
@@ -198,49 +261,162 @@ def _install(
     return packages
 
 
-def _run_suite(
-    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, name: str
-) -> tuple[dict[str, Any], float]:
-    """Return (report of ``origin.py``, seconds)."""
+def run_suite(
+    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, name: str,
+    watch: Path | None = None,
+) -> tuple[dict[str, Any], float]:  # fmt: skip
+    """Return (the report that ``origin.py`` describes, seconds); ``watch`` is a folder to watch.
+
+    Raises:
+        StepFailed: the tests took too long or could not be counted, or a service died; carries the log.
+    """
+    declared = suite.project.declared.test
+    variables = place.variables()
     report = suite.folder.parent / "report.json"
-    settings = {
-        "distribution": subject.project,
-        "report": str(report),
-        "arguments": [
-            *("-c", str(suite.settings), "--rootdir", str(suite.folder), "-p", "no:cacheprovider"),
-            *("--junitxml", str(place.report(f"{name} junit.xml")), "tests"),
-        ],
-    }
-    command = ["python", "-I", origin.__file__, json.dumps(settings)]
-    with place.log(name) as write:
+    report.unlink(missing_ok=True)
+    with (
+        running_services(
+            declared.services, place, environment, folder=suite.folder, variables=variables, name=name
+        ) as services,
+        place.log(name) as write,
+    ):
+        if declared.command:
+            attended = _attend(environment, subject, suite)
+            (suite.folder / str(declared.junit)).parent.mkdir(parents=True, exist_ok=True)
+            command = list(declared.command)
+        else:
+            command = _pytest_command(
+                place, environment, subject, suite, report=report, name=name, watch=watch
+            )
         done = run_in(
-            environment, command, folder=suite.folder, variables=place.variables(), on_line=write,
-            timeout_seconds=SUITE_SECONDS,
+            environment, command, folder=suite.folder, variables=variables, reads=(suite.folder.parent,),
+            writes=(suite.folder.parent,), on_line=write, timeout_seconds=float(declared.timeout_seconds),
         )  # fmt: skip
+        refuse_dead(services)
     if done.is_timed_out:
-        raise StepFailed(f"the tests were ended after {SUITE_SECONDS:.0f} s", log=done.output)
+        raise StepFailed(
+            f"the tests were ended after {declared.timeout_seconds} s",
+            log=done.output,
+            hint="make them faster, or give them more time: [tool.conveyor.test], timeout_seconds",
+        )
+    if declared.command:
+        return _report_of_command(place, suite, attended, done, name=name), done.seconds
     if not report.is_file():
         raise StepFailed(
             f"the tests ended with code {done.return_code} and reported nothing", log=done.output,
             hint="look for a test that ends the interpreter: it ends the whole suite",
         )  # fmt: skip
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    if found["exit_code"] in _USAGE_ERRORS:
+        lines = [line for line in done.output.splitlines() if line.strip()] or [""]
+        said = next((line for line in lines if re.match(r"(ERROR|error|.*: error):", line)), lines[-1])
+        raise StepFailed(
+            f"pytest could not begin: {said.strip()}",
+            log=done.output,
+            hint="plugins that the settings of pytest name are installed when the requirements of the tests "
+            "hold them: an extra, a dependency group or a file, declared under [tool.conveyor.test]",
+        )
     return found, done.seconds
 
 
-def pytest_settings(pyproject: dict[str, Any]) -> str:
-    """The project's pytest settings as a TOML document, without those about folders of the checkout."""
-    table = pyproject.get("tool", {}).get("pytest", {"ini_options": {}})
-    name, settings = (
-        ("pytest", table) if "ini_options" not in table else ("pytest.ini_options", table["ini_options"])
-    )
-    # JSON writes these values as TOML does.
-    lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in settings.items()
-        if key not in _OWN_SETTINGS and isinstance(value, (str, bool, int, float, list))
-    ]
-    return "\n".join([f"[tool.{name}]", *lines, ""])
+def _pytest_command(
+    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, report: Path, name: str,
+    watch: Path | None,
+) -> list[str]:  # fmt: skip
+    settings = {
+        "distribution": subject.project,
+        "report": str(report),
+        "watch": str(watch) if watch is not None else None,
+        "arguments": [
+            *("-c", str(suite.settings), "--rootdir", str(suite.folder)),
+            *("-o", f"cache_dir={suite.folder.parent / 'pytest-cache'}"),
+            *("--junitxml", str(place.report(f"{name} junit.xml"))),
+            *(_installed(environment, suite, path) for path in suite.paths),
+        ],
+    }
+    return ["python", "-I", origin.__file__, json.dumps(settings)]
+
+
+def _installed(environment: Environment, suite: Suite, path: str) -> str:
+    """The installed folder of tests that lie in the package, if the file holds them; else the path itself."""
+    if PurePosixPath(path).is_relative_to(suite.project.package_folder):
+        for site in site_folders(environment):
+            there = site / suite.project.member_of(path)
+            if there.exists():
+                return str(there)
+    return path
+
+
+def site_folders(environment: Environment) -> list[Path]:
+    """Where the distributions of an environment are installed."""
+    return sorted(environment.path.glob("lib/*/site-packages"))
+
+
+def _attend(environment: Environment, subject: Subject, suite: Suite) -> Path:
+    """Have every Python process of the environment prove where it imported the subject from."""
+    folder = suite.folder.parent / "attended"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for site in site_folders(environment):
+        shutil.copyfile(origin.__file__, site / "_conveyor_origin.py")
+        line = f"import _conveyor_origin; _conveyor_origin.attend({subject.project!r}, {str(folder)!r})\n"
+        (site / "_conveyor_origin.pth").write_text(line, encoding="utf-8")
+    return folder
+
+
+def _report_of_command(
+    place: Workplace, suite: Suite, attended: Path, done: Completed, *, name: str
+) -> dict[str, Any]:
+    """The report of another command than pytest: counts from its JUnit file, the proofs of its processes."""
+    junit = suite.folder / str(suite.project.declared.test.junit)
+    if not junit.is_file():
+        raise StepFailed(
+            f"the tests ended with code {done.return_code} and wrote no "
+            f"{suite.project.declared.test.junit}, which [tool.conveyor.test] junit names",
+            log=done.output,
+            hint="correct junit in pyproject.toml, or let the command write it",
+        )
+    shutil.copyfile(junit, place.report(f"{name} junit.xml"))
+    counts = read_junit(junit)
+    if done.return_code and not (counts["failed"] or counts["errors"]):
+        raise StepFailed(
+            f"the tests ended with code {done.return_code}, though their JUnit file tells of no failure",
+            log=done.output,
+        )
+    proofs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(attended.glob("*.json"))]
+    return {
+        "exit_code": done.return_code,
+        "counts": counts,
+        "origin": {
+            "modules_checked": max((proof["modules_checked"] for proof in proofs), default=0),
+            "files_checked": max((proof["files_checked"] for proof in proofs), default=0),
+            "outside": list(dict.fromkeys(line for proof in proofs for line in proof["outside"])),
+        },
+        "opened": [],
+    }
+
+
+def read_junit(path: Path) -> dict[str, int]:
+    """How the tests in a JUnit file ended.
+
+    Raises:
+        StepFailed: it is no JUnit file, or larger than 256 MB.
+    """
+    counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
+    if path.stat().st_size > LARGEST_REPORT_BYTES:
+        raise StepFailed(f"{path.name} is larger than {LARGEST_REPORT_BYTES // 2**20} MB")
+    kinds = {"failure": "failed", "error": "errors", "skipped": "skipped"}
+    try:
+        # Expat itself refuses entities that expand without end; external ones are not loaded.
+        for _, element in ElementTree.iterparse(path):  # noqa: S314
+            if element.tag == "testcase":
+                found = {kinds[child.tag] for child in element if child.tag in kinds}
+                how = next((one for one in ("errors", "failed", "skipped") if one in found), "passed")
+                counts[how] += 1
+                element.clear()
+    except ElementTree.ParseError as error:
+        raise StepFailed(f"{path.name} is no JUnit file: {error}") from error
+    return counts
 
 
 def _lock(subject: Subject, packages: list[dict[str, str]]) -> str:

@@ -1,24 +1,27 @@
-"""The testing job: each wheel of a release, as the store serves it, against the tests of its commit.
+"""The testing job: each file of a release, as the store serves it, against the tests of its commit.
 
-The facts are sent as evidence whatever they say; the job fails if they are not good enough. A file is not
-tested again if its newest result for this index, Python and platform is good (``domain.releases.facts``).
+Each wheel is tested on each Python that the project declares and that it fits; an sdist too, unless a wheel is
+known to be built from it. The facts are sent as evidence whatever they say; the job fails if they are not good
+enough. A file is not tested again if its newest result for this index, Python and platform is good
+(``domain.releases.facts``).
+
+Tests are where the build evidence says. A release that was uploaded by hand has none: its tests come from its
+sdist, or from a repository and ref that the caller names.
 """
 
 from __future__ import annotations
 
-import platform
-import sysconfig
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from packaging.tags import sys_tags
-from packaging.utils import parse_wheel_filename
 
 from conveyor.domain.releases.evidence import environment_of, facts_of_tests, statement
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
-from conveyor.domain.releases.gates.judged import job_command
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.suite import Subject, run_tests
+from conveyor.pipeline.jobs.suite import Subject, checked_out, run_tests
+from conveyor.project.git import resolve_commit
+from conveyor.project.interpreters import pythons_to_test_on, running_interpreter
+from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,46 +31,83 @@ if TYPE_CHECKING:
     from conveyor.domain.releases.standing import Release, ReleaseFile
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
+    from conveyor.project.interpreters import Interpreter
 
 
 def run_testing_job(
-    place: Workplace, worker: Keeper, *, project: str, version: str, index: str, repository: str | None = None
-) -> Done[None]:
-    """Test every wheel that fits this machine, resolved against ``index``, and send the facts.
+    place: Workplace, worker: Keeper, *, project: str, version: str, index: str,
+    repository: str | None = None, ref: str | None = None,
+) -> Done[None]:  # fmt: skip
+    """Test every file that the gates ask about, resolved against ``index``, and send the facts.
 
-    ``repository`` is where the tests are; ``None`` means the repository that the build evidence names.
+    ``repository`` is where the tests are; ``None`` means the repository that the build evidence names. ``ref``
+    is the tag, branch or commit there; ``None`` means the commit of the build evidence.
 
     Raises:
-        StepFailed: the facts are not good enough (they are sent anyway), no wheel fits, or the store has no
-            build evidence that names a commit.
+        StepFailed: the facts are not good enough (they are sent anyway), no file fits, or nothing says where
+            the tests are.
+        MissingTool: this machine lacks a Python that the project is tested on.
     """
     release = worker.client.releases.get(project, version)
-    wheels = [file for file in release.files if file.packagetype == "bdist_wheel" and fits(file.filename)]
-    if not wheels:
-        raise StepFailed(f"no wheel of {project} {version} fits this machine")
+    files = files_to_test(release)
+    subjects = [(file, _subject(place, worker, release, file, repository, ref)) for file in files]
     lines: list[str] = []
-    for file in wheels:
-        facts = earlier_success(release.evidence, file.sha256, environment_here(index))
-        if facts is None:
-            subject = _subject(worker, release, file, repository)
-            predicate = run_tests(place, subject, index_url=worker.index_url(index), name=f"test for {index}")
-            predicate["index"] = index
-            worker.testify(
-                statement("tests", filename=file.filename, sha256=file.sha256, predicate=predicate)
+    pythons = _pythons(place, subjects[0][1]) if subjects else ()
+    for file, subject in subjects:
+        fitting = [python for python in pythons if file.packagetype == "sdist" or python.fits(file.filename)]
+        for python in fitting:
+            facts = earlier_success(release.evidence, file.sha256, environment_on(index, python))
+            if facts is None:
+                name = f"test for {index}"
+                if (file, python) != (files[0], pythons[0]):
+                    name += f" {file.filename} {python.name}"
+                predicate = run_tests(
+                    place, subject, index_url=worker.index_url(index), name=name, interpreter=python
+                )
+                predicate["index"] = index
+                worker.testify(
+                    statement("tests", filename=file.filename, sha256=file.sha256, predicate=predicate)
+                )
+                facts = facts_of_tests(predicate)
+                _refuse_bad(place, file, python, facts, name)
+            lines.append(
+                f"{facts.passed} passed, {facts.skipped} skipped on Python {facts.on.python}; "
+                f"{facts.origin.modules_checked} imported modules are the installed ones"
             )
-            facts = facts_of_tests(predicate)
-        faults = faults_of(facts)
-        if faults:
-            raise StepFailed(
-                f"{file.filename} failed its tests: {'; '.join(faults)}",
-                log=_log(place, index),
-                hint="fix it and make a new release: published files never change",
-            )
-        lines.append(
-            f"{facts.passed} passed, {facts.skipped} skipped; "
-            f"{facts.origin.modules_checked} imported modules are the installed ones"
+    if not lines:
+        tried = ", ".join(python.name for python in pythons)
+        raise StepFailed(
+            f"no file of {project} {version} fits this machine{f' and Python {tried}' if tried else ''}",
+            hint="test it on a worker of that platform, with that Python",
         )
     return Done(None, "; ".join(lines), {"index": index})
+
+
+def files_to_test(release: Release) -> list[ReleaseFile]:
+    """The wheels, and each sdist that no wheel of the release is known to be built from."""
+    wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
+    sources = {facts.built_from for file in wheels for facts in builds_of(release.evidence, file.sha256)[-1:]}
+    sdists = [file for file in release.files if file.packagetype == "sdist" and file.sha256 not in sources]
+    return [*wheels, *sdists]
+
+
+def _refuse_bad(
+    place: Workplace, file: ReleaseFile, python: Interpreter, facts: FactsOfTests, name: str
+) -> None:
+    faults = faults_of(facts)
+    if faults:
+        raise StepFailed(
+            f"{file.filename} failed its tests on Python {python.name}: {'; '.join(faults)}",
+            log=_log(place, name),
+            hint="fix it and make a new release: published files never change",
+        )
+
+
+def _pythons(place: Workplace, subject: Subject) -> tuple[Interpreter, ...]:
+    """The Pythons that the project of the subject is tested on, as it declares them at its commit."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with checked_out(subject, place.folder) as (checkout, _):
+        return pythons_to_test_on(read_project(checkout, ask=lambda _root: {"name": subject.project}))
 
 
 def earlier_success(
@@ -78,44 +118,49 @@ def earlier_success(
     return facts if facts is not None and not faults_of(facts) else None
 
 
-def environment_here(index: str) -> TestedEnvironment:
-    """The environment in which this process tests against ``index``."""
-    return environment_of(index=index, python=platform.python_version(), platform=sysconfig.get_platform())
+def environment_on(index: str, python: Interpreter | None = None) -> TestedEnvironment:
+    """The environment of tests against ``index`` on an interpreter; ``None``: the one that runs now."""
+    python = python or running_interpreter()
+    return environment_of(index=index, python=python.name, platform=python.platform)
 
 
-def fits(filename: str) -> bool:
-    """Whether a wheel can be installed by the interpreter that runs now."""
-    tags = parse_wheel_filename(filename)[3]
-    return any(tag in tags for tag in sys_tags())
-
-
-def _subject(worker: Keeper, release: Release, file: ReleaseFile, repository: str | None) -> Subject:
+def _subject(
+    place: Workplace, worker: Keeper, release: Release, file: ReleaseFile, repository: str | None,
+    ref: str | None,
+) -> Subject:  # fmt: skip
     built = builds_of(release.evidence, file.sha256)
-    if not built:
-        raise StepFailed(
-            f"no build evidence says from which commit {file.filename} was built",
-            hint="publish it with a packaging job, in its repository, under a new version unless that builds "
-            "the same bytes: "
-            + job_command(release.version, "conveyor pipeline package", entry=release.index),
-        )
-    where = repository or built[-1].repository
-    if where is None:
-        raise StepFailed(
-            f"the build evidence on {file.filename} does not say in which repository its commit is",
-            hint="name it: --repo URL",
-        )
-    return Subject(
+    subject = Subject(
         project=release.project,
         version=release.version,
         filename=file.filename,
         sha256=file.sha256,
         url=worker.file_url(file.url),
-        commit=built[-1].commit,
-        repository=where,
-        tag=built[-1].tag,
     )
+    if ref is not None:
+        where = repository or (built[-1].repository if built else None)
+        if where is None:
+            raise StepFailed(f"nothing says in which repository {ref} is", hint="name it: --repo URL")
+        return replace(subject, commit=resolve_commit(where, ref), repository=where)
+    if built:
+        where = repository or built[-1].repository
+        if where is None:
+            raise StepFailed(
+                f"the build evidence on {file.filename} does not say in which repository its commit is",
+                hint="name it: --repo URL",
+            )
+        return replace(subject, commit=built[-1].commit, repository=where, tag=built[-1].tag)
+    sdist = next((one for one in release.files if one.packagetype == "sdist"), None)
+    if sdist is None or not sdist.filename.endswith(".tar.gz"):
+        raise StepFailed(
+            f"nothing says where the tests of {file.filename} are: it has neither build evidence nor an sdist",
+            hint="name the repository and the commit: --repo URL --ref v" + release.version,
+        )
+    folder = place.folder / "sdist"
+    if not (folder / sdist.filename).is_file():
+        worker.client.files.download(sdist, place.fresh("sdist"))
+    return replace(subject, sdist=folder / sdist.filename)
 
 
-def _log(place: Workplace, index: str) -> str:
-    path = place.report(f"test for {index}.log")
+def _log(place: Workplace, name: str) -> str:
+    path = place.report(f"{name}.log")
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

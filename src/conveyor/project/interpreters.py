@@ -1,0 +1,368 @@
+"""Interpreters of this machine, and the one that a project is built, trained and tested with.
+
+They are found by path, never through a shim: on the ``PATH``, in the system's folders, among the versions of
+pyenv and of uv. What an interpreter is, it is asked itself, once in each process. The choice:
+
+1. ``.python-version`` of the project, if it satisfies ``requires-python``; else that is an error
+2. without that file, the newest CPython that ``requires-python`` allows, no pre-release
+3. ``[tool.conveyor.test] pythons`` adds versions to test on, and so do the settings of the index
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import packaging
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import parse_wheel_filename
+
+from conveyor.errors import MissingTool, ProjectError
+from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
+from conveyor.project.settings import written_in_setup_cfg, written_in_setup_py
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from conveyor.project.settings import Project
+
+_NAME = re.compile(r"(python|pypy)3(?:\.([0-9]+))?")
+_WANTED = re.compile(r"(?:(cpython|pypy)-?)?([0-9]+(?:\.[0-9]+){0,2})")
+_ASKED = """\
+import json, platform, sys, sysconfig
+sys.path.append(sys.argv[1])
+from packaging.tags import sys_tags
+level = {"final": ""}.get(sys.version_info.releaselevel, "rc0")
+print(json.dumps({
+    "implementation": sys.implementation.name,
+    "version": platform.python_version() if not level else "%d.%d.%d" % sys.version_info[:3] + level,
+    "platform": sysconfig.get_platform(),
+    "tags": [str(tag) for tag in sys_tags()],
+}))
+"""
+ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """One interpreter, as it described itself."""
+
+    path: Path
+    implementation: str
+    """``cpython`` or ``pypy``."""
+    version: str
+    """Of the language, with its patch number: ``3.12.4``."""
+    platform: str
+    """As ``sysconfig.get_platform`` says it: ``linux-x86_64``."""
+    tags: frozenset[str]
+    """The tags of the wheels that it can install."""
+
+    @property
+    def name(self) -> str:
+        """The version as evidence states it: ``3.12.4``, ``pypy3.9.16``."""
+        return self.version if self.implementation == "cpython" else f"{self.implementation}{self.version}"
+
+    def fits(self, filename: str) -> bool:
+        """Whether it can install a wheel of that name."""
+        return any(str(tag) in self.tags for tag in parse_wheel_filename(filename)[3])
+
+    def is_called(self, wanted: str) -> bool:
+        """Whether ``3.12``, ``3.12.4``, ``cpython-3.12`` or ``pypy3.9`` means this one."""
+        match = _WANTED.fullmatch(wanted)
+        if match is None:
+            return False
+        return self.implementation == (match[1] or "cpython") and (
+            f"{self.version}.".startswith(f"{match[2]}.")
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file that may be an interpreter, and how it was found."""
+
+    path: Path
+    """Without links."""
+    found_in: str
+    """``PATH``, ``pyenv``, ``uv`` or ``the system``."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Newest first, by its name; CPython before others."""
+        match = _NAME.fullmatch(self.path.name)
+        minor = int(match[2]) if match is not None and match[2] else -1
+        return (0 if self.path.name.startswith("python") else 1, -minor)
+
+
+def running_interpreter() -> Interpreter:
+    """The one that runs now, without asking it: the worker's own."""
+    from packaging.tags import sys_tags
+
+    return Interpreter(
+        Path(os.path.realpath(sys.executable)),
+        sys.implementation.name,
+        platform.python_version(),
+        sysconfig.get_platform(),
+        frozenset(map(str, sys_tags())),
+    )
+
+
+def places() -> list[Place]:
+    """Every file of this machine that may be an interpreter of Python 3, each once, newest first by name."""
+    found: dict[Path, Place] = {}
+    for folder, found_in in _folders():
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            continue
+        for entry in entries:
+            if _NAME.fullmatch(entry.name) is None or not os.access(entry, os.X_OK):
+                continue
+            path = Path(os.path.realpath(entry))
+            if path.is_file():
+                found.setdefault(path, Place(path, found_in))
+    return sorted(found.values(), key=lambda place: (place.order, str(place.path)))
+
+
+def _folders() -> Iterator[tuple[Path, str]]:
+    yield Path(os.path.realpath(sys.executable)).parent, "PATH"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if entry and Path(entry) != pyenv / "shims":  # a shim runs whatever some file says
+            yield Path(entry), "PATH"
+    for folder in sorted(pyenv.glob("versions/*/bin")):
+        yield folder, "pyenv"
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    managed = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
+    for folder in sorted(managed.glob("*/bin")):
+        yield folder, "uv"
+    for folder in (Path("/usr/local/bin"), Path("/usr/bin")):
+        yield folder, "the system"
+
+
+@lru_cache(maxsize=256)
+def ask(path: Path) -> Interpreter | str:
+    """The interpreter at ``path``, which is run once to describe itself; a sentence if it is none."""
+    if path == Path(os.path.realpath(sys.executable)):
+        return running_interpreter()
+    ours = str(Path(packaging.__file__).parent.parent)
+    command = [str(path), "-I", "-S", "-c", _ASKED, ours]
+    try:
+        done = run_foreign(
+            command, Sight(clean_environment_variables(), reads=(path, Path(ours))),
+            timeout_seconds=ANSWER_SECONDS,
+        )  # fmt: skip
+    except MissingTool as error:
+        return error.message
+    lines = done.output.strip().splitlines() or ["it wrote nothing"]
+    if done.return_code:
+        return f"it ended with code {done.return_code}: {lines[-1][:200]}"
+    try:
+        said = json.loads(lines[-1])
+        return Interpreter(
+            path, str(said["implementation"]), str(said["version"]), str(said["platform"]),
+            frozenset(map(str, said["tags"])),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError):
+        return f"it is no Python: it wrote {lines[-1][:200]}"
+
+
+def requires_python(project: Project) -> SpecifierSet:
+    """What ``requires-python`` allows, wherever the project's backend keeps it; everything if nowhere.
+
+    Raises:
+        ProjectError: it is not a version specifier.
+    """
+    document = project.document
+    tools = document.get("tool", {})
+    poetry = tools.get("poetry", {}).get("dependencies", {})
+    for found in (
+        document.get("project", {}).get("requires-python"),
+        tools.get("flit", {}).get("metadata", {}).get("requires-python"),
+        _plain(poetry.get("python")) if isinstance(poetry, dict) else None,
+        written_in_setup_cfg(project.root, "python_requires", section="options"),
+        written_in_setup_py(project.root, "python_requires"),
+    ):
+        if isinstance(found, str):
+            try:
+                return SpecifierSet(found)
+            except InvalidSpecifier as error:
+                raise ProjectError(f'requires-python of {project.root} is not valid: "{found}"') from error
+    return SpecifierSet()
+
+
+def _plain(constraint: object) -> str | None:
+    """A constraint of poetry on Python as a version specifier (PEP 440)."""
+    if not isinstance(constraint, str):
+        return None
+    parts = [part.strip() for part in constraint.split(",")]
+    for place, part in enumerate(parts):
+        version = part[1:].lstrip("=").strip()
+        if part.startswith("^"):
+            parts[place] = f">={version},<{int(version.partition('.')[0]) + 1}"
+        elif part.startswith("~") and not part.startswith("~="):
+            parts[place] = f"~={version}.0" if version.count(".") < 2 else f"~={version}"
+        elif part[:1].isdigit():
+            parts[place] = f"=={part}"
+        elif part == "*":
+            parts[place] = ""
+    return ",".join(part for part in parts if part)
+
+
+def declared_python(project: Project) -> str | None:
+    """The version in ``.python-version``, such as ``3.12`` or ``pypy3.9``; ``None`` without one.
+
+    Raises:
+        ProjectError: it names something else, such as an environment of pyenv.
+    """
+    path = project.root / ".python-version"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} cannot be read: {error}") from error
+    words = [line.partition("#")[0].strip() for line in lines]
+    first = next((word for word in words if word), "")
+    if _WANTED.fullmatch(first) is None:
+        raise ProjectError(
+            f'.python-version of {project.root} says "{first}", which is no version of Python',
+            hint="write a version into it, such as 3.12 or 3.12.4, or remove it from the repository",
+        )
+    return first
+
+
+def python_of(project: Project) -> Interpreter:
+    """The interpreter that a project is built, trained and first tested with.
+
+    Raises:
+        ProjectError: ``.python-version`` contradicts ``requires-python``.
+        MissingTool: this machine has no such interpreter; the message names those that it has.
+    """
+    allowed = requires_python(project)
+    declared = declared_python(project)
+    if declared is not None:
+        return _declared(declared, allowed)
+    for place in places():
+        found = ask(place.path)
+        if (
+            isinstance(found, Interpreter)
+            and found.implementation == "cpython"
+            and allowed.contains(found.version, prereleases=False)
+        ):
+            return found
+    raise _missing(f"that requires-python allows ({allowed})", _example(allowed))
+
+
+def pythons_to_test_on(project: Project, further: Sequence[str] = ()) -> tuple[Interpreter, ...]:
+    """The project's own interpreter, then the declared ones and ``further`` ones, each once.
+
+    Raises:
+        ProjectError: one of them contradicts ``requires-python``.
+        MissingTool: this machine lacks one.
+    """
+    allowed = requires_python(project)
+    chosen = [python_of(project)]
+    for wanted in (*project.declared.test.pythons, *further):
+        if not any(one.is_called(wanted) for one in chosen):
+            chosen.append(_named(wanted, allowed, "pythons"))
+    return tuple(chosen)
+
+
+def _declared(wanted: str, allowed: SpecifierSet) -> Interpreter:
+    return _named(wanted, allowed, ".python-version")
+
+
+def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter:
+    """The newest interpreter of that version; ``where`` says who wants it."""
+    found = [one for place in places() if isinstance(one := ask(place.path), Interpreter)]
+    called = [one for one in found if one.is_called(wanted)]
+    for one in sorted(called, key=lambda one: _numbers(one.version), reverse=True):
+        if allowed.contains(one.version, prereleases=True):
+            return one
+    match = _WANTED.fullmatch(wanted)
+    number = match[2] if match is not None else wanted
+    if called or not _may_satisfy(number, allowed):
+        raise ProjectError(
+            f"{where} says {wanted}, which requires-python ({allowed}) does not allow",
+            hint=f"correct {where} or requires-python: they contradict each other",
+        )
+    raise _missing(f"{wanted} that {where} asks for", wanted)
+
+
+def _may_satisfy(number: str, allowed: SpecifierSet) -> bool:
+    """Whether some version that begins with these numbers is allowed."""
+    parts = number.split(".")
+    if len(parts) >= 3:
+        return allowed.contains(number, prereleases=True)
+    tails = [".".join([*parts, *tail]) for tail in (("0",), ("0", "0"), ("99",), ("99", "99"))]
+    middle = [f"{number}.{patch}" for patch in range(40)]
+    return any(allowed.contains(one, prereleases=True) for one in (*tails, *middle))
+
+
+def _missing(what: str, wanted: str) -> MissingTool:
+    found = [one.name for place in places() if isinstance(one := ask(place.path), Interpreter)]
+    listed = ", ".join(dict.fromkeys(sorted(found, key=_numbers))) or "none"
+    return MissingTool(
+        f"this machine has no Python {what}; it has {listed}",
+        hint=f"install it, for example with: uv python install {wanted}; "
+        "conveyor python list shows where interpreters are looked for",
+    )
+
+
+def _example(allowed: SpecifierSet) -> str:
+    versions = [f"3.{minor}" for minor in range(40, 5, -1)]
+    named = [version for version in versions if _may_satisfy(version, allowed)]
+    known = [version for version in named if int(version[2:]) <= 14]  # the newest when this was written
+    return (known or named or ["3"])[0]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A place where an interpreter was looked for, and what became of it."""
+
+    place: Place
+    interpreter: Interpreter | None
+    passed_over: str | None
+    """Why it is not used; ``None`` if it is the chosen one, or if there is no project to choose for."""
+
+
+def judge_places(project: Project | None) -> list[Judgement]:
+    """Every place with its interpreter and, for a project, why it was passed over."""
+    judged: list[Judgement] = []
+    chosen = python_of(project) if project is not None else None
+    for place in places():
+        found = ask(place.path)
+        if isinstance(found, str):
+            judged.append(Judgement(place, None, found))
+            continue
+        reason = None
+        if project is not None and chosen is not None and found != chosen:
+            reason = _reason(found, chosen, requires_python(project), declared_python(project))
+        judged.append(Judgement(place, found, reason))
+    return judged
+
+
+def _reason(found: Interpreter, chosen: Interpreter, allowed: SpecifierSet, declared: str | None) -> str:
+    if not allowed.contains(found.version, prereleases=True):
+        return f"requires-python ({allowed}) does not allow it"
+    if declared is not None and not found.is_called(declared):
+        return f".python-version says {declared}"
+    if found.implementation != chosen.implementation:
+        return f"{found.implementation} is used only when it is asked for"
+    if "rc" in found.version:
+        return "it is a pre-release"
+    if found.version == chosen.version:
+        return f"{chosen.path} is the same version"
+    return f"{chosen.version} is newer"

@@ -1,0 +1,345 @@
+"""The test suite of a checkout, as the project runs it: its files, pytest settings and requirements.
+
+Read from the project's files; nothing of it runs here. What ``[tool.conveyor.test]`` declares holds; what it
+leaves open is taken from pytest's own settings (``testpaths``, ``required_plugins``), else found: folders
+``tests`` and ``test``, requirements in an extra, a dependency group or a file of a usual name.
+
+The settings are those of the one file that pytest itself would choose (pytest, "Configuration file formats").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from conveyor.errors import ProjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from conveyor.project.settings import Project
+
+TEST_NAMES = ("test", "tests", "testing", "dev")
+"""Extras and dependency groups for the requirements of tests; the first that exists is used."""
+_REQUIREMENTS_FILES = (
+    "requirements-test.txt", "requirements-tests.txt", "test-requirements.txt", "test_requirements.txt",
+    "requirements/test.txt", "requirements/tests.txt", "tests/requirements.txt", "test/requirements.txt",
+    "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "requirements/dev.txt",
+)  # fmt: skip
+_TEST_FOLDERS = ("tests", "test", "testing", "t")
+_PYTEST_FILES = (
+    "pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg",
+)  # fmt: skip
+"""In the order in which pytest looks; the first that has its section wins."""
+_REPLACED = {"testpaths", "cache_dir"}
+"""Settings of pytest that are given on its command line here."""
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """The requirements of tests, or of documentation."""
+
+    extra: str | None = None
+    """The extra of the project that holds them."""
+    lines: tuple[str, ...] = ()
+    """Requirements (PEP 508)."""
+    files: tuple[str, ...] = ()
+    """Requirements files in the checkout."""
+
+
+@dataclass(frozen=True)
+class PytestSettings:
+    """What pytest would read in a checkout."""
+
+    file: str | None
+    """The file that it chooses; ``None`` if there is none."""
+    options: Mapping[str, Any]
+    is_native: bool = False
+    """Whether its values are TOML's own (``[tool.pytest]``), not those of an ini file."""
+
+    def words(self, name: str) -> list[str]:
+        """The value of an option that is a list of words."""
+        value = self.options.get(name, [])
+        return shlex.split(value, comments=True) if isinstance(value, str) else [str(one) for one in value]
+
+    def as_toml(self, *, without: Iterable[str] = ()) -> str:
+        """The settings as a document of the form of ``pyproject.toml``."""
+        dropped = _REPLACED | set(without)
+        # JSON writes these values as TOML does.
+        lines = [
+            f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}"
+            for key, value in self.options.items()
+            if key not in dropped and isinstance(value, (str, bool, int, float, list))
+        ]
+        return "\n".join([f"[tool.{'pytest' if self.is_native else 'pytest.ini_options'}]", *lines, ""])
+
+
+def pytest_settings(root: Path) -> PytestSettings:
+    """The settings that pytest would read at the top of a checkout.
+
+    Raises:
+        ProjectError: the file that it would choose cannot be read.
+    """
+    for name in _PYTEST_FILES:
+        path = root / name
+        if not path.is_file():
+            continue
+        found = _toml_settings(path) if path.suffix == ".toml" else _ini_settings(path)
+        if found is not None:
+            return found
+    return PytestSettings(None, {})
+
+
+def _toml_settings(path: Path) -> PytestSettings | None:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} is not TOML: {error}") from error
+    if path.name != "pyproject.toml":  # pytest 9: chosen even if it is empty
+        return PytestSettings(path.name, document.get("pytest", {}), is_native=True)
+    table = document.get("tool", {}).get("pytest")
+    if not isinstance(table, dict):
+        return None
+    if isinstance(table.get("ini_options"), dict):
+        return PytestSettings(path.name, table["ini_options"])
+    return PytestSettings(path.name, table, is_native=True) if table else None
+
+
+def _ini_settings(path: Path) -> PytestSettings | None:
+    parser = ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[method-assign,assignment]  # the documented way to keep the case
+    try:
+        parser.read(path, encoding="utf-8")
+    except (ConfigParserError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} cannot be read: {error}") from error
+    section = "tool:pytest" if path.name == "setup.cfg" else "pytest"
+    if parser.has_section(section):
+        return PytestSettings(path.name, dict(parser.items(section)))
+    # pytest.ini is chosen even if it is empty.
+    return PytestSettings(path.name, {}) if path.name.endswith("pytest.ini") else None
+
+
+def paths_of_tests(project: Project, settings: PytestSettings, tracked: Sequence[str]) -> tuple[str, ...]:
+    """The files and folders that hold the tests, relative to the checkout.
+
+    Declared ones, else those of ``testpaths``, else folders of a usual name that hold test files, else test
+    files at the top, else the folders of tests inside the package.
+
+    Raises:
+        ProjectError: there are none, or a declared one does not exist.
+    """
+    declared = project.declared.test.paths
+    absent = [path for path in declared if not below(tracked, path)]
+    if absent:
+        raise ProjectError(
+            f"{project.root} has no committed {', '.join(absent)}, which [tool.conveyor.test] paths names",
+            hint="correct paths in pyproject.toml, or commit these tests",
+        )
+    if declared:
+        return declared
+    named = [_matches(tracked, pattern) for pattern in settings.words("testpaths")]
+    found = tuple(dict.fromkeys(path for paths in named for path in paths))
+    if found:
+        return found
+    tests = [path for path in tracked if _is_test_file(path, settings)]
+    folders = tuple(folder for folder in _TEST_FOLDERS if below(tests, folder))
+    if folders:
+        return folders
+    top = tuple(path for path in tests if "/" not in path)
+    inside = {
+        str(parent)
+        for path in tests
+        for parent in PurePosixPath(path).parents
+        if parent.name in _TEST_FOLDERS
+    }
+    shallow = tuple(sorted(one for one in inside if not any(one.startswith(f"{other}/") for other in inside)))
+    if top or shallow:
+        return top or shallow
+    raise ProjectError(
+        f"{project.display_name} has no tests to run: its repository has no folder tests/ with test files",
+        hint="put tests into a folder tests/ at the top of the repository and commit them, or name where "
+        'they are in pyproject.toml: [tool.conveyor.test], paths = ["…"]',
+    )
+
+
+def _is_test_file(path: str, settings: PytestSettings) -> bool:
+    patterns = settings.words("python_files") or ["test_*.py", "*_test.py"]
+    name = PurePosixPath(path).name
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _matches(tracked: Sequence[str], pattern: str) -> list[str]:
+    """The tracked files and folders that a shell pattern of ``testpaths`` names."""
+    pattern = pattern.strip("/").removeprefix("./")
+    if pattern in ("", "."):
+        return ["."]
+    if not any(sign in pattern for sign in "*?["):
+        return [pattern] if below(tracked, pattern) else []
+    known = {str(parent) for path in tracked for parent in PurePosixPath(path).parents} | set(tracked)
+    depth = pattern.count("/")
+    return sorted(one for one in known if one.count("/") == depth and fnmatchcase(one, pattern))
+
+
+def below(tracked: Iterable[str], path: str) -> list[str]:
+    """Those of the files that are ``path`` or lie below it."""
+    path = path.rstrip("/")
+    if path == ".":
+        return list(tracked)
+    return [one for one in tracked if one == path or one.startswith(f"{path}/")]
+
+
+def requirements_of_tests(project: Project, settings: PytestSettings) -> Requirements:
+    """What the tests require besides the project: declared, else found.
+
+    Raises:
+        ProjectError: what is declared does not exist, or a dependency group is not sound.
+    """
+    declared = project.declared.test
+    runner = () if declared.command else ("pytest", *settings.words("required_plugins"))
+    found = requirements_of(
+        project, extra=declared.extra, group=declared.group, files=declared.requirements,
+        names=TEST_NAMES, usual_files=_REQUIREMENTS_FILES, where="[tool.conveyor.test]",
+    )  # fmt: skip
+    return Requirements(found.extra, tuple(dict.fromkeys((*runner, *found.lines))), found.files)
+
+
+def requirements_of(
+    project: Project, *, extra: str | None, group: str | None, files: tuple[str, ...],
+    names: Sequence[str], usual_files: Sequence[str], where: str,
+) -> Requirements:  # fmt: skip
+    """Declared requirements, else an extra of one of these names, else a group, else a usual file."""
+    extras = {canonicalize_name(name): name for name in extras_of(project)}
+    groups = _groups(project.document)
+    known = {canonicalize_name(name) for name in groups}
+    if extra is not None and extras and canonicalize_name(extra) not in extras:
+        raise ProjectError(
+            f'{where} names the extra "{extra}", which {project.display_name} does not have',
+            hint=f"its extras are: {', '.join(sorted(extras.values()))}",
+        )
+    if group is not None and canonicalize_name(group) not in known:
+        raise ProjectError(
+            f'{where} names the dependency group "{group}", which {project.display_name} does not have',
+            hint=f"its groups are: {', '.join(sorted(groups)) or 'none'}",
+        )
+    absent = [path for path in files if not (project.root / path).is_file()]
+    if absent:
+        raise ProjectError(f"{where} names {', '.join(absent)}, which {project.root} does not have")
+    if extra is None and group is None and not files:
+        wanted = [canonicalize_name(name) for name in names]
+        extra = next((extras[name] for name in wanted if name in extras), None)
+        group = next((name for name in wanted if name in known), None) if extra is None else None
+        if extra is None and group is None:
+            files = next(((path,) for path in usual_files if (project.root / path).is_file()), ())
+    lines = _group(groups, group, ()) if group is not None else []
+    return Requirements(extra, tuple(lines), files)
+
+
+def extras_of(project: Project) -> tuple[str, ...]:
+    """The names of the project's extras, wherever its backend keeps them in a file."""
+    poetry = project.document.get("tool", {}).get("poetry", {}).get("extras", {})
+    return tuple(dict.fromkeys((*project.extras, *poetry, *_extras_in_setup_cfg(project.root))))
+
+
+def _extras_in_setup_cfg(root: Path) -> list[str]:
+    parser = ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read(root / "setup.cfg", encoding="utf-8")
+    except (ConfigParserError, UnicodeDecodeError):  # read_project has said so where it matters
+        return []
+    section = "options.extras_require"
+    return list(parser.options(section)) if parser.has_section(section) else []
+
+
+def _groups(document: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Dependency groups (PEP 735), and those that pdm kept before there were any."""
+    older = document.get("tool", {}).get("pdm", {}).get("dev-dependencies", {})
+    groups = document.get("dependency-groups", {})
+    return {**(older if isinstance(older, dict) else {}), **(groups if isinstance(groups, dict) else {})}
+
+
+def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) -> list[str]:
+    """The requirements of a dependency group and those it includes (PEP 735)."""
+    known = {canonicalize_name(key): entries for key, entries in groups.items()}
+    if canonicalize_name(name) in seen or canonicalize_name(name) not in known:
+        raise ProjectError(f'dependency group "{name}" includes itself or does not exist')
+    found: list[str] = []
+    for entry in known[canonicalize_name(name)]:
+        if isinstance(entry, dict):
+            found += _group(groups, str(entry.get("include-group")), (*seen, canonicalize_name(name)))
+        elif not str(entry).startswith("-e"):  # pdm kept editable ones there
+            try:
+                found.append(str(Requirement(entry)))
+            except InvalidRequirement as error:
+                raise ProjectError(f'dependency group "{name}" holds "{entry}": {error}') from error
+    return found
+
+
+_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
+
+
+def read_requirements(root: Path, path: str, seen: tuple[str, ...] = ()) -> list[str]:
+    """The lines of a requirements file of a checkout, with those of the files that it includes.
+
+    The project itself is left out: the built file is installed instead. Constraints become requirements'
+    companions only where pip would read them, so they stay constraints and are not flattened.
+
+    Raises:
+        ProjectError: a file does not exist, lies outside of the checkout or includes itself.
+    """
+    file = (root / path).resolve()
+    if not file.is_relative_to(root.resolve()) or not file.is_file() or path in seen:
+        raise ProjectError(
+            f"requirements file {path} of {root} does not exist, lies outside or includes itself"
+        )
+    found: list[str] = []
+    text = file.read_text(encoding="utf-8-sig").replace("\\\n", " ")
+    for line in text.splitlines():
+        bare = re.sub(r"(^|\s)#.*$", "", line).strip()
+        include = _INCLUDE.fullmatch(bare)
+        if include is not None and bare.startswith(("-r", "--requirement")):
+            inner = str(PurePosixPath(path).parent / include[1])
+            found += read_requirements(root, _plain_path(inner), (*seen, path))
+        elif bare and not _is_the_project(bare) and include is None and not bare.startswith("-"):
+            found.append(bare)
+    return found
+
+
+def _plain_path(path: str) -> str:
+    parts: list[str] = []
+    for part in PurePosixPath(path).parts:
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _is_the_project(line: str) -> bool:
+    target = re.sub(r"^(-e|--editable)[ =]?\s*", "", line)
+    return target.startswith((".", "file:.")) or line.startswith(("-e", "--editable"))
+
+
+def command_to_install(project: Project) -> str:
+    """The command by which people install a project, editable, with the requirements of its tests."""
+    found = requirements_of_tests(project, pytest_settings(project.root))
+    files = [word for path in found.files for word in ("-r", path)]
+    return shlex.join(
+        ["pip", "install", "-e", f".[{found.extra}]" if found.extra else ".", *found.lines, *files]
+    )
+
+
+def command_to_test(project: Project) -> str:
+    """The command by which people run the tests."""
+    return shlex.join(project.declared.test.command or ("pytest",))
