@@ -93,6 +93,7 @@ test-packages: system-packages
 	@missing=""; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v strace >/dev/null || missing="$$missing strace"; \
+	command -v pypy3 >/dev/null || missing="$$missing pypy3"; \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 >/dev/null || missing="$$missing e2fsprogs"; \
 	$(INSTALL_MISSING)
 

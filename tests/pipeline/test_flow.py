@@ -92,7 +92,7 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     assert tested["origin"] == {"modules_checked": 2, "files_checked": 7, "outside": []}
     run = town.client.runs.newest()[0]
     assert (run.state, run.project, run.version) == ("succeeded", "alpha", "1.0.0rc1")
-    assert {"build", "unit tests", "publish", "test for testing"} <= {step.name for step in run.steps}
+    assert {"build", "rehearse", "publish", "test for testing"} <= {step.name for step in run.steps}
 
     # A final that nobody signed is built, tested and waits.
     git(repository, "tag", "-a", "-m", "final", "v1.0.0")

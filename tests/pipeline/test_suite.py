@@ -1,86 +1,29 @@
-"""What a project declares for its tests, and what of it comes along."""
+"""Which files of a release are tested where, and which candidate is a tested one."""
 
 from __future__ import annotations
 
 import platform
 import sysconfig
-import tomllib
 from typing import TYPE_CHECKING
 
-import pytest
-
 from conveyor.domain.releases.standing import Release, ReleaseFile
-from conveyor.errors import ProjectError
 from conveyor.pipeline.jobs.candidates import candidate_of
-from conveyor.pipeline.jobs.suite import command_to_install, declared_requirements, pytest_settings
-from conveyor.pipeline.jobs.testing import earlier_success, environment_here, fits
+from conveyor.pipeline.jobs.testing import earlier_success, environment_on, files_to_test
+from conveyor.project.interpreters import running_interpreter
 from domain.test_gates import SDIST, WHEEL, built, with_tests
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import Evidence
 
 
-@pytest.mark.parametrize(
-    ("pyproject", "expected"),
-    [
-        ({}, (None, ("pytest",))),
-        ({"project": {"optional-dependencies": {"Test": ["x"], "dev": ["y"]}}}, ("Test", ("pytest",))),
-        (
-            {"dependency-groups": {"test": ["pytest>=8", "hypothesis"]}},
-            (None, ("pytest", "pytest>=8", "hypothesis")),
-        ),
-        (
-            {"dependency-groups": {"dev": [{"include-group": "Base"}, "b"], "base": ["a"]}},
-            (None, ("pytest", "a", "b")),
-        ),
-        (
-            {"project": {"optional-dependencies": {"tests": []}}, "dependency-groups": {"test": ["a"]}},
-            ("tests", ("pytest",)),
-        ),
-    ],
-)
-def test_extra_is_taken_before_a_dependency_group(
-    pyproject: dict[str, object], expected: tuple[str | None, tuple[str, ...]]
-) -> None:
-    assert declared_requirements(pyproject) == expected
-
-
-def test_people_are_told_to_install_what_the_tests_of_this_very_project_require() -> None:
-    """The advice after failed unit tests named the extra ``test``, whether there was one or not."""
-    tests = {"project": {"optional-dependencies": {"tests": ["x"]}}}
-    assert command_to_install(tests) == "pip install -e '.[tests]' pytest"
-    group = {"dependency-groups": {"dev": ["hypothesis>=6"]}}
-    assert command_to_install(group) == "pip install -e . pytest 'hypothesis>=6'"
-
-
-def test_dependency_group_that_includes_itself_is_refused() -> None:
-    with pytest.raises(ProjectError, match="includes itself"):
-        declared_requirements({"dependency-groups": {"test": [{"include-group": "test"}]}})
-
-
-def test_settings_of_the_suite_come_along_but_not_those_of_the_checkout() -> None:
-    options = {
-        "pythonpath": ["src"],
-        "testpaths": ["tests"],
-        "addopts": ["--strict-markers"],
-        "markers": ['slow: takes "long"'],
-        "xfail_strict": True,
-    }
-    expected = {key: options[key] for key in ("addopts", "markers", "xfail_strict")}
-    old = tomllib.loads(pytest_settings({"tool": {"pytest": {"ini_options": options}}}))
-    assert old == {"tool": {"pytest": {"ini_options": expected}}}
-    new = tomllib.loads(pytest_settings({"tool": {"pytest": options}}))
-    assert new == {"tool": {"pytest": expected}}
-    assert tomllib.loads(pytest_settings({})) == {"tool": {"pytest": {"ini_options": {}}}}
-
-
 def test_wheels_of_other_machines_do_not_fit() -> None:
-    assert fits("demo-1.0-py3-none-any.whl")
-    assert not fits("demo-1.0-cp27-cp27m-win32.whl")
+    here = running_interpreter()
+    assert here.fits("demo-1.0-py3-none-any.whl")
+    assert not here.fits("demo-1.0-cp27-cp27m-win32.whl")
 
 
 def test_file_is_tested_again_after_a_failure_and_in_each_environment_for_itself() -> None:
-    environment = environment_here("testing")
+    environment = environment_on("testing")
     python = platform.python_version()
 
     def result(*, failed: int = 0, python: str = python, index: str = "testing") -> Evidence:
@@ -114,6 +57,13 @@ def test_candidate_is_judged_by_its_newest_build_evidence_that_can_be_read() -> 
     assert candidate is not None
     assert candidate.payload == (("weights.bin", "a" * 64),)
     assert candidate_of(released(unreadable, with_tests(WHEEL))) is None
+
+
+def test_sdist_is_tested_itself_unless_a_wheel_is_known_to_be_built_from_it() -> None:
+    """A release uploaded by hand waited for ever: nothing could give its sdist evidence."""
+    assert [one.filename for one in files_to_test(released())] == [WHEEL.filename, SDIST.filename]
+    known = released(built(WHEEL, source=SDIST))
+    assert [one.filename for one in files_to_test(known)] == [WHEEL.filename]
 
 
 def released(*evidence: Evidence) -> Release:

@@ -58,6 +58,7 @@ def build_distributions(
     out: Path,
     *,
     version: Version | None = None,
+    python: str | None = None,
     variables: Mapping[str, str] | None = None,
     index_url: str | None = None,
     on_line: Callable[[str], None] | None = None,
@@ -68,6 +69,7 @@ def build_distributions(
         checkout: a clean checkout; it holds a model's payload.
         out: the folder for the files; created if it does not exist. Files of the same name are replaced.
         version: the version to build; ``None`` for a development build, whose version comes from git history.
+        python: path or version of the interpreter that builds; ``None`` means the one that runs now.
         variables: set for the build on top of ours.
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
         on_line: called with each line that the build writes.
@@ -87,7 +89,7 @@ def build_distributions(
         forced[override_variable(project.name)] = str(version)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch:
-        words = ["build", "--python", sys.executable, "--out-dir", scratch, str(project.root)]
+        words = ["build", "--python", python or sys.executable, "--out-dir", scratch, str(project.root)]
         run_uv(words, index_url=index_url, variables=forced, on_line=on_line)
         sdist, wheel = _only(scratch, "*.tar.gz"), _only(scratch, "*.whl")
         is_of_tag = version is not None

@@ -157,6 +157,8 @@ class Running:
         _kill_session(self._child)
         self._child.wait()
         self._reader.join(timeout=1)
+        if self._child.stdout is not None and not self._reader.is_alive():
+            self._child.stdout.close()
 
 
 @contextmanager

@@ -39,13 +39,17 @@ _WANTED = re.compile(r"(?:(cpython|pypy)-?)?([0-9]+(?:\.[0-9]+){0,2})")
 _ASKED = """\
 import json, platform, sys, sysconfig
 sys.path.append(sys.argv[1])
-from packaging.tags import sys_tags
+try:
+    from packaging.tags import sys_tags
+    tags = [str(tag) for tag in sys_tags()]
+except Exception:  # too old for our copy of packaging
+    tags = ["py3-none-any", "py%d%d-none-any" % sys.version_info[:2]]
 level = {"final": ""}.get(sys.version_info.releaselevel, "rc0")
 print(json.dumps({
     "implementation": sys.implementation.name,
     "version": platform.python_version() if not level else "%d.%d.%d" % sys.version_info[:3] + level,
     "platform": sysconfig.get_platform(),
-    "tags": [str(tag) for tag in sys_tags()],
+    "tags": tags,
 }))
 """
 ANSWER_SECONDS = 30.0
@@ -318,10 +322,11 @@ def _missing(what: str, wanted: str) -> MissingTool:
 
 
 def _example(allowed: SpecifierSet) -> str:
-    versions = [f"3.{minor}" for minor in range(40, 5, -1)]
-    named = [version for version in versions if _may_satisfy(version, allowed)]
-    known = [version for version in named if int(version[2:]) <= 14]  # the newest when this was written
-    return (known or named or ["3"])[0]
+    """A version to install: the newest that was out when this was written, else one that is named."""
+    versions = [f"3.{minor}" for minor in range(14, 5, -1)]
+    known = [version for version in versions if _may_satisfy(version, allowed)]
+    named = [one.version for one in allowed if one.operator in (">=", "==", "~=", "===")]
+    return next(iter([*known, *named, "3"])).removesuffix(".*")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from packaging.utils import canonicalize_name
 from conveyor.errors import ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.project.settings import Project
 

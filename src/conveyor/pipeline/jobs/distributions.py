@@ -6,9 +6,7 @@ the same fact again.
 
 from __future__ import annotations
 
-import platform
 import shutil
-import sysconfig
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.sources import clone_into
 from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time
+from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload, sha256_of_file
 from conveyor.project.settings import read_project
 
@@ -42,6 +41,9 @@ class BuiltRelease:
     source_date_epoch: int
     payload: tuple[tuple[str, str], ...]
     """(path, SHA-256) of each file that was trained."""
+    python: str
+    """The Python that built them."""
+    platform: str
     derived_from: str | None = None
     """SHA-256 of the tested candidate's wheel."""
 
@@ -61,9 +63,11 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
     project = read_project(clean)
     if read_payload(project) != trained:
         raise StepFailed("the payload changed while it was copied for the build")
+    python = python_of(project)
     with place.log("build") as write:
         files: BuiltFiles = build_distributions(
-            clean, place.fresh("dist"), version=source.version, variables=place.variables(),
+            clean, place.fresh("dist"), version=source.version, python=str(python.path),
+            variables=place.variables(),
             index_url=worker.index_url(entry), on_line=write,
         )  # fmt: skip
     built = BuiltRelease(
@@ -73,6 +77,8 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         wheel=files.wheel.name,
         source_date_epoch=commit_time(clean),
         payload=tuple((file.path, file.sha256) for file in trained),
+        python=python.name,
+        platform=python.platform,
     )
     return Done(built, f"{built.sdist}, {built.wheel}", {"version": built.version})
 
@@ -100,8 +106,8 @@ def publish(
             "payload": [{"path": path, "sha256": digest} for path, digest in built.payload],
             "source_date_epoch": built.source_date_epoch,
             "environment": {
-                "python": platform.python_version(),
-                "platform": sysconfig.get_platform(),
+                "python": built.python,
+                "platform": built.platform,
                 "backend": backend,
             },
             "derived_from": built.derived_from if is_wheel else None,

@@ -58,7 +58,7 @@ def rehearse(place: Workplace, worker: Keeper, source: Source, goal: str, built:
     for interpreter in pythons_to_test_on(project):
         if not interpreter.fits(built.wheel):
             raise StepFailed(
-                f"{built.wheel} cannot be installed by Python {interpreter.name}, which it is to be tested on",
+                f"{built.wheel} does not fit Python {interpreter.name}, which it is to be tested on",
                 hint="name Pythons of that kind only under [tool.conveyor.test] pythons",
             )
         name = f"rehearse {interpreter.name}"

@@ -309,7 +309,8 @@ def run_suite(
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     if found["exit_code"] in _USAGE_ERRORS:
         lines = [line for line in done.output.splitlines() if line.strip()] or [""]
-        said = next((line for line in lines if re.match(r"(ERROR|error|.*: error):", line)), lines[-1])
+        told = [line for sign in (": error: ", "ERROR: ") for line in lines if sign in line] or lines[-1:]
+        said = re.sub(r"^.*?(: error|ERROR): ", "", told[0])
         raise StepFailed(
             f"pytest could not begin: {said.strip()}",
             log=done.output,

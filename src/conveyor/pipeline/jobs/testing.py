@@ -1,8 +1,8 @@
 """The testing job: each file of a release, as the store serves it, against the tests of its commit.
 
-Each wheel is tested on each Python that the project declares and that it fits; an sdist too, unless a wheel is
-known to be built from it. The facts are sent as evidence whatever they say; the job fails if they are not good
-enough. A file is not tested again if its newest result for this index, Python and platform is good
+Each wheel is tested on each Python that the project declares and that it fits; an sdist too, unless a wheel
+is known to be built from it. The facts are sent as evidence whatever they say; the job fails if they are not
+good enough. A file is not tested again if its newest result for this index, Python and platform is good
 (``domain.releases.facts``).
 
 Tests are where the build evidence says. A release that was uploaded by hand has none: its tests come from its
@@ -40,8 +40,8 @@ def run_testing_job(
 ) -> Done[None]:  # fmt: skip
     """Test every file that the gates ask about, resolved against ``index``, and send the facts.
 
-    ``repository`` is where the tests are; ``None`` means the repository that the build evidence names. ``ref``
-    is the tag, branch or commit there; ``None`` means the commit of the build evidence.
+    ``repository`` is where the tests are, ``ref`` the tag, branch or commit there; ``None`` means what the
+    build evidence names.
 
     Raises:
         StepFailed: the facts are not good enough (they are sent anyway), no file fits, or nothing says where
@@ -152,7 +152,7 @@ def _subject(
     sdist = next((one for one in release.files if one.packagetype == "sdist"), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
         raise StepFailed(
-            f"nothing says where the tests of {file.filename} are: it has neither build evidence nor an sdist",
+            f"nothing says where the tests of {file.filename} are: it has no build evidence, and no sdist",
             hint="name the repository and the commit: --repo URL --ref v" + release.version,
         )
     folder = place.folder / "sdist"

@@ -1,0 +1,157 @@
+"""Which Python a project gets, with the real interpreters of this machine and Debian's PyPy."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+from conveyor.errors import MissingTool, ProjectError
+from conveyor.project.interpreters import (
+    Interpreter,
+    ask,
+    judge_places,
+    places,
+    python_of,
+    pythons_to_test_on,
+    requires_python,
+    running_interpreter,
+)
+from conveyor.project.settings import Project, read_project
+
+MINOR = ".".join(platform.python_version().split(".")[:2])
+NAMED = '[project]\nname = "demo"\nversion = "1.0"\n'
+
+
+def project_with(folder: Path, pyproject: str = "", python_version: str | None = None) -> Project:
+    folder.mkdir(exist_ok=True)
+    (folder / "pyproject.toml").write_text(NAMED + pyproject)
+    if python_version is not None:
+        (folder / ".python-version").write_text(python_version)
+    return read_project(folder)
+
+
+def installed(implementation: str = "cpython") -> list[Interpreter]:
+    found = [one for place in places() if isinstance(one := ask(place.path), Interpreter)]
+    return [one for one in found if one.implementation == implementation]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def test_interpreter_describes_itself_as_this_process_would() -> None:
+    here = running_interpreter()
+    assert here.version == platform.python_version()
+    assert here in installed()
+    assert here.name == here.version
+
+
+def test_second_interpreter_is_found_and_named_as_evidence_states_it() -> None:
+    """Debian's PyPy is on every machine that runs these tests: make test installs it."""
+    (pypy,) = {one.path: one for one in installed("pypy") if one.path.is_relative_to("/usr")}.values()
+    assert pypy.name == f"pypy{pypy.version}"
+    assert pypy.fits("demo-1.0-py3-none-any.whl")
+    assert not pypy.fits(f"demo-1.0-cp{MINOR.replace('.', '')}-abi3-linux_x86_64.whl")
+    assert pypy.is_called(f"pypy{'.'.join(pypy.version.split('.')[:2])}")
+    assert not pypy.is_called(pypy.version)
+
+
+def test_newest_python_that_is_allowed_is_taken_and_never_a_shim(tmp_path: Path) -> None:
+    newest = max(numbers(one.version) for one in installed() if "rc" not in one.version)
+    assert numbers(python_of(project_with(tmp_path / "any")).version) == newest
+    held = project_with(tmp_path / "held", f'requires-python = "=={MINOR}.*"\n')
+    assert python_of(held).version.startswith(f"{MINOR}.")
+    assert not [place for place in places() if "shims" in place.path.parts]
+
+
+@pytest.mark.parametrize("written", [f"{MINOR}\n", f"# ours\ncpython-{MINOR}  # so\n3.8\n"])
+def test_file_python_version_is_followed(tmp_path: Path, written: str) -> None:
+    assert python_of(project_with(tmp_path, python_version=written)).version.startswith(f"{MINOR}.")
+
+
+def test_file_python_version_that_contradicts_requires_python_is_an_error(tmp_path: Path) -> None:
+    project = project_with(tmp_path, 'requires-python = ">=3.99"\n', f"{MINOR}\n")
+    with pytest.raises(ProjectError, match=rf"\.python-version says {MINOR}, which requires-python"):
+        python_of(project)
+    with pytest.raises(ProjectError, match='says "my-env", which is no version of Python'):
+        python_of(project_with(tmp_path, python_version="my-env\n"))
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "python_version", "said"),
+    [
+        ("", "3.98", "no Python 3.98 that .python-version asks for"),
+        ('requires-python = ">=3.98"\n', None, r"no Python that requires-python allows \(>=3.98\)"),
+        ('[tool.conveyor.test]\npythons = ["3.97"]\n', None, "no Python 3.97 that pythons asks for"),
+    ],
+)
+def test_missing_python_is_named_with_how_to_get_it(
+    tmp_path: Path, pyproject: str, python_version: str | None, said: str
+) -> None:
+    with pytest.raises(MissingTool, match=said) as missing:
+        pythons_to_test_on(project_with(tmp_path, pyproject, python_version))
+    assert MINOR in missing.value.message
+    assert "uv python install 3.9" in str(missing.value.hint)
+
+
+def test_declared_pythons_are_added_each_once(tmp_path: Path) -> None:
+    pypy = next(one for one in installed("pypy") if one.path.is_relative_to("/usr"))
+    short = ".".join(pypy.version.split(".")[:2])
+    declared = f'[tool.conveyor.test]\npythons = ["pypy{short}", "{MINOR}"]\n'
+    found = pythons_to_test_on(project_with(tmp_path, declared, MINOR), further=[f"pypy{short}"])
+    assert [one.implementation for one in found] == ["cpython", "pypy"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"pyproject.toml": NAMED + 'requires-python = ">=3.9"\n'}, ">=3.9"),
+        (
+            {
+                "pyproject.toml": '[tool.poetry]\nname = "demo"\nversion = "1"\n[tool.poetry.dependencies]\n'
+                'python = "^3.9"\n'
+            },
+            "<4,>=3.9",
+        ),
+        (
+            {
+                "setup.py": "import setuptools\nsetuptools.setup()\n",
+                "setup.cfg": "[metadata]\nname = demo\n[options]\npython_requires = >=3.7\n",
+            },
+            ">=3.7",
+        ),
+        ({"setup.py": "import setuptools as s\ns.setup(name='demo', python_requires='>=3.6')\n"}, ">=3.6"),
+        ({"pyproject.toml": NAMED}, ""),
+    ],
+)  # fmt: skip
+def test_requires_python_is_read_where_the_backend_keeps_it(
+    tmp_path: Path, files: dict[str, str], expected: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert str(requires_python(read_project(tmp_path))) == expected
+
+
+def test_each_interpreter_that_is_passed_over_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "bin" / "python3.98"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'no such version' >&2\nexit 127\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:/usr/bin")
+    project = project_with(tmp_path / "project", f'requires-python = "=={MINOR}.*"\n')
+    judged = {one.place.path: one for one in judge_places(project)}
+    assert judged[broken].passed_over == "it ended with code 127: no such version"
+    chosen = [one for one in judged.values() if one.passed_over is None]
+    assert [one.interpreter for one in chosen] == [python_of(project)]
+    others = {str(one.passed_over) for one in judged.values() if one.interpreter and one.passed_over}
+    assert all(
+        reason.endswith(("does not allow it", "is the same version", "only when it is asked for"))
+        or "is newer" in reason
+        for reason in others
+    ), others
+    assert Path(sys.executable).resolve() in judged
