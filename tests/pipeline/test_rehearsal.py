@@ -137,7 +137,8 @@ def test_settings_of_the_project_hold(town: Town, tmp_path: Path) -> None:
     """testpaths, markers, plugins of the repository, pythonpath and the conftest.py above the tests."""
     files = {
         "tox.ini": AS_THEY_ARE,
-        "conftest.py": "import pytest\n\npytest_plugins = ['helpers.plugin']\n\n\n@pytest.fixture\ndef above():\n    return 'above'\n",
+        "conftest.py": "import pytest\n\npytest_plugins = ['helpers.plugin']\n\n\n"
+        "@pytest.fixture\ndef above():\n    return 'above'\n",
         "checks/helpers/__init__.py": "",
         "checks/helpers/plugin.py": "import pytest\n\n\n@pytest.fixture\ndef plugged():\n    return 'in'\n",
         "checks/check_core.py": "import pytest\nfrom demo.core import answer\n\n\n@pytest.mark.slow\n"
@@ -162,7 +163,8 @@ def test_tests_inside_the_package_run_where_they_are_installed(town: Town, tmp_p
     files = {
         "tests/test_core.py": "",
         "src/demo/tests/__init__.py": "",
-        "src/demo/tests/test_core.py": "from .. import core\n\n\ndef test_it():\n    assert core.answer() == 42\n",
+        "src/demo/tests/test_core.py": "from .. import core\n\n\n"
+        "def test_it():\n    assert core.answer() == 42\n",
     }
     stage = staged(town, tmp_path, '[tool.conveyor.test]\npaths = ["src/demo/tests"]\n', files)
     assert stage.rehearse().startswith("1 passed")

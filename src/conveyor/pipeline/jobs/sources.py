@@ -69,7 +69,7 @@ def _looks_like_version(ref: str) -> bool:
 
 
 def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]:
-    """Step 2: the checkout in which the model is trained and the unit tests run.
+    """Step 2: the checkout in which the model is trained.
 
     Returns the project's name and those release tags on the commit that were cloned.
     """

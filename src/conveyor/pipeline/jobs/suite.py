@@ -184,8 +184,13 @@ def export_suite(subject: Subject, folder: Path) -> Suite:
             _copy(checkout / path, folder / path)
         folder.mkdir(exist_ok=True)
         written = folder.parent / "pytest-settings.toml"
-        # The project's own code is the installed one, so its folder is no place to import from.
-        roots = [one for one in settings.words("pythonpath") if one.rstrip("/") != project.import_root]
+        # The project's own code is the installed one, so its folder is no place to import from. pytest takes
+        # such paths as relative to the file, which does not lie in the folder of the suite.
+        roots = [
+            str(folder / one)
+            for one in settings.words("pythonpath")
+            if one.rstrip("/") != project.import_root or project.import_root == "."
+        ]
         written.write_text(
             settings.as_toml(without=("pythonpath",))
             + (f"pythonpath = {json.dumps(roots)}\n" if roots else ""),
