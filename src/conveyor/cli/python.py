@@ -14,7 +14,7 @@ from conveyor.project.settings import find_project
 
 @click.group(short_help="List the interpreters of this machine, and why each is used or not.")
 def command() -> None:
-    """The interpreters of this machine: found by path on PATH, in pyenv, in uv and in the system's folders."""
+    """The interpreters of this machine, found by path: on PATH, in pyenv, in uv, in the system."""
 
 
 @command.command("list", short_help="List the interpreters of this machine, and why each is used or not.")

@@ -89,7 +89,7 @@ class Interpreter:
 
 
 @dataclass(frozen=True)
-class Place:
+class InterpreterPlace:
     """A file that may be an interpreter, and how it was found."""
 
     path: Path
@@ -118,9 +118,9 @@ def running_interpreter() -> Interpreter:
     )
 
 
-def places() -> list[Place]:
+def places() -> list[InterpreterPlace]:
     """Every file of this machine that may be an interpreter of Python 3, each once, newest first by name."""
-    found: dict[Path, Place] = {}
+    found: dict[Path, InterpreterPlace] = {}
     for folder, found_in in _folders():
         try:
             entries = sorted(folder.iterdir())
@@ -131,7 +131,7 @@ def places() -> list[Place]:
                 continue
             path = Path(os.path.realpath(entry))
             if path.is_file():
-                found.setdefault(path, Place(path, found_in))
+                found.setdefault(path, InterpreterPlace(path, found_in))
     return sorted(found.values(), key=lambda place: (place.order, str(place.path)))
 
 
@@ -317,7 +317,7 @@ def _missing(what: str, wanted: str) -> MissingTool:
     return MissingTool(
         f"this machine has no Python {what}; it has {listed}",
         hint=f"install it, for example with: uv python install {wanted}; "
-        "conveyor python list shows where interpreters are looked for",
+        "where interpreters are looked for: conveyor python list",
     )
 
 
@@ -334,28 +334,28 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class JudgedPlace:
     """A place where an interpreter was looked for, and what became of it."""
 
-    place: Place
+    place: InterpreterPlace
     interpreter: Interpreter | None
     passed_over: str | None
     """Why it is not used; ``None`` if it is the chosen one, or if there is no project to choose for."""
 
 
-def judge_places(project: Project | None) -> list[Judgement]:
+def judge_places(project: Project | None) -> list[JudgedPlace]:
     """Every place with its interpreter and, for a project, why it was passed over."""
-    judged: list[Judgement] = []
+    judged: list[JudgedPlace] = []
     chosen = python_of(project) if project is not None else None
     for place in places():
         found = ask(place.path)
         if isinstance(found, str):
-            judged.append(Judgement(place, None, found))
+            judged.append(JudgedPlace(place, None, found))
             continue
         reason = None
         if project is not None and chosen is not None and found != chosen:
             reason = _reason(found, chosen, requires_python(project), declared_python(project))
-        judged.append(Judgement(place, found, reason))
+        judged.append(JudgedPlace(place, found, reason))
     return judged
 
 
