@@ -26,6 +26,10 @@ COMMANDS = {
     "train": ("conveyor.cli.train", "Train the model of this project and write its payload."),
     "build": ("conveyor.cli.build", "Build the sdist and the wheel of this project and check them."),
     "python": ("conveyor.cli.python", "List the interpreters of this machine, and why each is used or not."),
+    "release": (
+        "conveyor.cli.release",
+        "Release this project: decide the version, write the changelog, tag and push.",
+    ),
     "store": ("conveyor.cli.store", "Run and operate a store: serve, promote, tokens, indexes."),
     "pipeline": (
         "conveyor.cli.pipeline",

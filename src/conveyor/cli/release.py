@@ -1,0 +1,87 @@
+"""``conveyor release``: decide the next version and say why, write the changelog, make and push the tag."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from conveyor.project.release import Asked, Word, plan_release
+from conveyor.project.settings import find_project
+from conveyor.project.tagging import carry_out
+
+if TYPE_CHECKING:
+    from conveyor.project.tagging import Plan
+
+_MOST = 20
+
+
+@click.command(short_help="Decide the next version, write the changelog, tag and push.")
+@click.argument("word", metavar="rc|patch|minor|major|final", type=click.Choice(get_args(Word)))
+@click.option(
+    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
+    help="The project's folder, or one in it.  [default: the current one]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
+@click.option(
+    "--push/--no-push", "pushes", default=True, help="Push the tag and the branch, or keep them here."
+)
+@click.option("--remote", default="origin", show_default=True, help="Where to push.")
+@click.option("--sign-key", metavar="KEY", help="Sign with this key: an SSH key's file, or an OpenPGP key.")
+@click.option("--as", "named", metavar="VERSION", help="The final version, where versions follow no word.")
+@click.option("--although", metavar="REASON", help="Release less than the API asks for; the tag says why.")
+@click.option("--without-candidate", is_flag=True, help="Make a final of this commit, which nobody tested.")
+@click.option(
+    "--no-changelog", "writes_changelog", flag_value=False, default=True, help="Leave the changelog."
+)
+def command(
+    word: Word,
+    folder: Path,
+    dry_run: bool,
+    pushes: bool,
+    remote: str,
+    sign_key: str | None,
+    named: str | None,
+    although: str | None,
+    without_candidate: bool,
+    writes_changelog: bool,
+) -> None:
+    """Release this project: its next candidate, or the final of its newest candidate.
+
+    rc makes the next release candidate; its version is what the difference of the public API since the last
+    release asks for. patch, minor and major make a candidate of that release, unless the API asks for more.
+    The section of the changelog is committed first. final tags the commit of the newest candidate, unchanged
+    and signed. No version is written into any file but the changelog. Everything is checked first; after a
+    failed push the same command goes on.
+    """
+    if although is not None and (word == "final" or (word == "rc" and named is None)):
+        raise click.UsageError(
+            "--although belongs to patch, minor, major or --as: rc takes what the API asks"
+        )
+    if although is not None and not although.strip():
+        raise click.UsageError("--although needs a reason")
+    asked = Asked(word, named, although, without_candidate, pushes, remote, sign_key, writes_changelog)
+    plan = plan_release(find_project(folder), asked, date=datetime.now(UTC).date().isoformat())
+    _explain(plan)
+    if dry_run:
+        for line in plan.commands:
+            click.echo(f"would: {line}", err=True)
+    else:
+        carry_out(plan, tell=lambda line: click.echo(line, err=True))
+    click.echo(plan.tag)
+
+
+def _explain(plan: Plan) -> None:
+    click.echo(f"{plan.project.display_name} {plan.version}", err=True)
+    for reason in plan.reasons:
+        click.echo(f"  {reason}", err=True)
+    for one in plan.changes[:_MOST]:
+        click.echo(f"    {one.level}: {one.said}", err=True)
+    if len(plan.changes) > _MOST:
+        click.echo(f"    and {len(plan.changes) - _MOST} further changes", err=True)
+    if plan.changelog is not None:
+        click.echo("  the changelog:", err=True)
+        for line in plan.changelog.section.splitlines():
+            click.echo(f"    {line}".rstrip(), err=True)

@@ -1,0 +1,233 @@
+"""The repository of a project before a release: its commits and tags, here and on the remote.
+
+Only reads. All faults of the checkout and of the remote are named at once.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conveyor.domain.words.names import Version, is_final, version_or_none
+from conveyor.errors import ProjectError
+from conveyor.project.api import public_api
+from conveyor.project.git import changed_files, configured_identity, head_commit, is_shallow, run_git
+from conveyor.project.settings import read_project, written_in_setup_cfg, written_in_setup_py
+from conveyor.project.versions import is_release_tag, version_of_release_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from conveyor.project.api import Thing
+    from conveyor.project.settings import Project
+
+_ENDS_IN_VERSION = re.compile(
+    r"(?P<prefix>.*?)(?P<version>[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?)"
+)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What git says, here and on the remote, before anything is decided."""
+
+    head: str
+    tags: Mapping[str, str]
+    """Every tag here → its commit."""
+    remote_tags: Mapping[str, str]
+    """Every tag of the remote → its commit; empty if nothing is to be pushed."""
+    remote_branch: str | None
+    """The name that the checked-out branch has on the remote."""
+    releases: Mapping[str, Version]
+    """The tags that are releases, here or there, lowest version first."""
+    reached: Mapping[str, Version]
+    """Those on the checked-out commit and its ancestors."""
+
+    @property
+    def last(self) -> Version | None:
+        """The last final release in this history."""
+        return max((version for version in self.reached.values() if is_final(version)), default=None)
+
+
+def read_repository(project: Project, *, remote: str | None, makes_commit: bool) -> Repository:
+    """Everything that git knows.
+
+    Args:
+        project: the project to release.
+        remote: where the release is to be pushed; ``None``: nowhere, and nothing is asked.
+        makes_commit: whether a commit is to be made, for which the tree must be clean and no branch behind.
+
+    Raises:
+        ProjectError: the checkout or the remote do not allow a release; names every fault.
+    """
+    root = project.root
+    try:
+        head = head_commit(root)
+    except ProjectError as error:
+        raise ProjectError(f"{root} has no commit to release: {error.message}") from error
+    faults = []
+    changed = changed_files(root)
+    if changed and makes_commit:
+        named = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        faults.append(
+            f"the tree differs from its commit: {named}; commit these files, or name them in .gitignore"
+        )
+    if is_shallow(root):
+        faults.append(f"the history of this clone is cut off: {project.git()} fetch --unshallow --tags")
+    if not configured_identity(root):
+        faults.append(f'git knows no name for commits: {project.git()} config user.name "…", and user.email')
+    branch = said(root, "symbolic-ref", "-q", "--short", "HEAD")
+    if branch is None and makes_commit:
+        faults.append(
+            "no branch is checked out, so the changelog's commit would belong to none: git switch BRANCH"
+        )
+    remote_tags: dict[str, str] = {}
+    remote_head = remote_branch = None
+    if remote is not None:
+        merged = said(root, "config", f"branch.{branch}.merge") if branch else None
+        remote_branch = merged.removeprefix("refs/heads/") if merged else branch
+        try:
+            heads, remote_tags = _read_remote(root, remote)
+        except ProjectError as error:
+            known = (said(root, "remote") or "").split()
+            other = f"; known are {', '.join(known)}" if known else ""
+            faults.append(
+                f'the remote "{remote}" cannot be read ({error.message}){other}; '
+                "name one with --remote, or keep the release here with --no-push"
+            )
+        else:
+            remote_head = heads.get(remote_branch or "")
+            if remote_head and makes_commit and not _is_ancestor(root, remote_head):
+                pull = f"{project.git()} pull --rebase {remote} {remote_branch}"
+                faults.append(f"{branch} is behind {remote}: {pull}")
+    refuse(faults)
+    tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if said(root, "tag", "--list") else {}
+    reach = (said(root, "tag", "--list", "--merged", "HEAD") or "").split()
+    elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
+    if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name)]):
+        refuse([f"the tag {name} stands on another commit at {remote} than here" for name in twisted])
+    return Repository(
+        head=head,
+        tags=tags,
+        remote_tags=remote_tags,
+        remote_branch=remote_branch,
+        releases=_releases_among({*tags, *remote_tags}),
+        reached=_releases_among(reach),
+    )
+
+
+def refuse(faults: Sequence[str]) -> None:
+    """Raise ProjectError with all faults, if there are any."""
+    if len(faults) == 1:
+        raise ProjectError(f"nothing can be released: {faults[0]}")
+    if faults:
+        raise ProjectError("nothing can be released:" + "".join(f"\n- {fault}" for fault in faults))
+
+
+def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str]]:
+    """(branches, tags) of the remote, each with its commit."""
+    if remote.startswith("-"):
+        raise ProjectError("that is not the name of a remote")
+    written = run_git(["ls-remote", "-q", "--", remote], folder=root)
+    heads = {}
+    for line in written.decode().splitlines():
+        commit, _, name = line.partition("\t")
+        if name.startswith("refs/heads/"):
+            heads[name.removeprefix("refs/heads/")] = commit
+    return heads, _peeled(written)
+
+
+def _peeled(written: bytes) -> dict[str, str]:
+    """Tag → commit, from lines of ``ID REF``; ``REF^{}`` is what an annotated tag leads to."""
+    found: dict[str, str] = {}
+    for line in written.decode().splitlines():
+        commit, name = line.split(maxsplit=1)
+        if name.startswith("refs/tags/"):
+            tag = name.removeprefix("refs/tags/")
+            if tag.endswith("^{}") or tag not in found:
+                found[tag.removesuffix("^{}")] = commit
+    return found
+
+
+def said(root: Path, *arguments: str) -> str | None:
+    """What git prints, stripped; ``None`` if it prints nothing or ends with an error."""
+    try:
+        return run_git(arguments, folder=root).decode().strip() or None
+    except ProjectError:
+        return None
+
+
+def _is_ancestor(root: Path, commit: str) -> bool:
+    try:
+        run_git(["merge-base", "--is-ancestor", commit, "HEAD"], folder=root)
+    except ProjectError:
+        return False
+    return True
+
+
+def _releases_among(tags: Iterable[str]) -> dict[str, Version]:
+    found = {tag: version_of_release_tag(tag) for tag in sorted(tags) if is_release_tag(tag)}
+    return dict(sorted(found.items(), key=lambda one: one[1]))
+
+
+def tag_for(project: Project, version: Version, found: Repository) -> str:
+    """The tag of a version, spelled as the newest release in this history is."""
+    for tag, known in reversed(list(found.reached.items())):
+        match = _ENDS_IN_VERSION.fullmatch(tag)
+        if match is not None and version_or_none(match["version"]) == known:
+            return f"{match['prefix']}{version}"
+    prefix = project.declared.tag_prefix
+    if prefix is None:
+        prefix = f"{project.name}/v" if said(project.root, "rev-parse", "--show-prefix") else "v"
+    return f"{prefix}{version}"
+
+
+def tag_of(version: Version, releases: Mapping[str, Version]) -> str:
+    """The tag of a version that is among the releases."""
+    return next(tag for tag, other in releases.items() if other == version)
+
+
+def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
+    """The public API that a project has at a commit of its repository.
+
+    Raises:
+        ProjectError: it was no project there, or a module cannot be read.
+    """
+    prefix = said(project.root, "rev-parse", "--show-prefix") or ""
+    packed = run_git(["archive", "--format=tar", f"{commit}:{prefix}"], folder=project.root)
+    with tempfile.TemporaryDirectory(prefix="conveyor-api-") as scratch:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(scratch, filter="data")
+        there = read_project(Path(scratch))
+        top = there.root / there.import_root
+        package = there.root / there.package_folder
+        files = [path for path in package.rglob("*.py*") if path.suffix in (".py", ".pyi") and path.is_file()]
+        if not package.is_dir():
+            files = [
+                path for path in package.parent.glob(f"{package.name}.py*") if path.suffix in (".py", ".pyi")
+            ]
+            files = files or list(there.root.glob(f"{package.name}.py"))
+            top = files[0].parent if files else top
+        sources = {path.relative_to(top).as_posix(): path.read_bytes() for path in files}
+        written = there.document.get("project", {})
+        commands = [*written.get("scripts", {}), *written.get("gui-scripts", {})]
+        commands += there.document.get("tool", {}).get("poetry", {}).get("scripts", {})
+        return public_api(sources, commands=commands, extras=there.extras)
+
+
+def stated_version(project: Project) -> Version | None:
+    """The version that a file of the project states; ``None`` if it has its version from git."""
+    tools = project.document.get("tool", {})
+    for found in (
+        project.document.get("project", {}).get("version"),
+        tools.get("poetry", {}).get("version") if "poetry-dynamic-versioning" not in tools else None,
+        written_in_setup_cfg(project.root, "version"),
+        written_in_setup_py(project.root, "version"),
+    ):
+        if isinstance(found, str) and (version := version_or_none(found)) is not None:
+            return version
+    return None

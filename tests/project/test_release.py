@@ -1,0 +1,210 @@
+"""Releases with real git, a real remote and real keys: what is proposed, written, tagged and pushed."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.domain.releases.tags import parse_signed_tag
+from conveyor.errors import ProjectError
+from conveyor.project.git import tag_object
+from conveyor.project.release import Asked, plan_release
+from conveyor.project.settings import find_project
+from conveyor.project.tagging import Plan, carry_out
+from project.checkouts import IDENTITY, commit, git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PYPROJECT = '[project]\nname = "demo"\ndynamic = ["version"]\n'
+DAY = "2026-11-29"
+
+
+@pytest.fixture(autouse=True)
+def _identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A project with one function, pushed to a remote beside it."""
+    root = tmp_path / "demo"
+    root.mkdir()
+    git(tmp_path, "init", "-q", "--bare", "remote.git")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    commit(root, {"pyproject.toml": PYPROJECT, "src/demo/__init__.py": "def f(a): ...\n"})
+    git(root, "push", "-q", "origin", "main")
+    return root
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+def plan(root: Path, asked: Asked) -> Plan:
+    return plan_release(find_project(root), asked, date=DAY)
+
+
+def release(root: Path, asked: Asked) -> Plan:
+    made = plan(root, asked)
+    carry_out(made, tell=lambda _: None)
+    return made
+
+
+def on_remote(root: Path, ref: str) -> str:
+    return git(root.parent / "remote.git", "rev-parse", "--verify", f"{ref}^{{commit}}")
+
+
+def test_candidate_and_final_stand_on_one_commit_and_are_pushed(checkout: Path, key: Path) -> None:
+    candidate = release(checkout, Asked("rc"))
+    assert candidate.tag == "v0.1.0rc1"
+    assert git(checkout, "log", "-1", "--format=%s") == "Write the changelog of 0.1.0"
+    assert (
+        on_remote(checkout, "v0.1.0rc1") == on_remote(checkout, "main") == git(checkout, "rev-parse", "HEAD")
+    )
+    commit(checkout, {"later": "not part of it"})
+    final = release(checkout, Asked("final", sign_key=f"{key}.pub"))
+    assert final.tag == "v0.1.0"
+    assert on_remote(checkout, "v0.1.0") == on_remote(checkout, "v0.1.0rc1")
+    assert "1 later commits are not part of it" in final.reasons
+    signed = tag_object(checkout, "v0.1.0")
+    assert signed is not None
+    assert parse_signed_tag(signed).version == "0.1.0"
+    with pytest.raises(ProjectError, match=r"no candidate was tagged in this history since 0.1.0"):
+        plan(checkout, Asked("final", sign_key=f"{key}.pub"))
+
+
+def test_version_follows_the_difference_of_the_public_api(checkout: Path) -> None:
+    git(checkout, "tag", "v1.2.0")
+    commit(
+        checkout, {"src/demo/__init__.py": "def f(a, b=1): ...\n", "CHANGELOG.md": "## Unreleased\n\n- b\n"}
+    )
+    made = release(checkout, Asked("rc", pushes=False))
+    assert (made.tag, [one.said for one in made.changes]) == ("v1.3.0rc1", ["parameter b of demo.f() is new"])
+    assert (checkout / "CHANGELOG.md").read_text() == f"## Unreleased\n\n## 1.3.0 - {DAY}\n\n- b\n"
+    commit(checkout, {"src/demo/__init__.py": "def f(a, b=2): ...\n"})
+    assert release(checkout, Asked("rc", pushes=False)).tag == "v1.3.0rc2"
+    commit(checkout, {"src/demo/__init__.py": "def g(a): ...\n"})
+    with pytest.raises(
+        ProjectError, match=r"1.3.0 would be a minor release, but .*\n- function demo.f was removed"
+    ):
+        plan(checkout, Asked("minor", pushes=False))
+    excused = plan(checkout, Asked("minor", pushes=False, although="nobody calls f"))
+    assert excused.tag == "v1.3.0rc3"
+    assert "nobody calls f" in excused.message
+    assert plan(checkout, Asked("rc", pushes=False)).tag == "v2.0.0rc1"
+
+
+def test_nothing_is_written_by_a_plan_or_if_anything_is_wrong(checkout: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "-q", str(tmp_path / "remote.git"), str(other))
+    git(other, "checkout", "-q", "-B", "main", "origin/main")
+    commit(other, {"theirs": "x"})
+    git(other, "push", "-q", "origin", "main")
+    (checkout / "src/demo/new.py").write_text("")
+    git(checkout, "checkout", "-q", "--detach")
+    before = git(checkout, "for-each-ref") + git(checkout, "status", "--porcelain")
+    with pytest.raises(ProjectError) as caught:
+        plan(checkout, Asked("rc"))
+    assert "src/demo/new.py" in caught.value.message
+    assert "no branch is checked out" in caught.value.message
+    git(checkout, "switch", "-q", "main")
+    (checkout / "src/demo/new.py").unlink()
+    with pytest.raises(ProjectError, match=r"main is behind origin: .*pull --rebase origin main"):
+        plan(checkout, Asked("rc"))
+    with pytest.raises(ProjectError, match=r'remote "elsewhere" cannot be read.*known are origin.*--no-push'):
+        plan(checkout, Asked("rc", remote="elsewhere"))
+    plan(checkout, Asked("rc", pushes=False))
+    assert before.splitlines()[0] in git(checkout, "for-each-ref")
+    assert not git(checkout, "status", "--porcelain")
+    assert not git(checkout, "tag", "--list")
+
+
+def test_final_without_a_key_names_the_commands(checkout: Path) -> None:
+    release(checkout, Asked("rc"))
+    with pytest.raises(ProjectError, match=r"git knows no key to sign with.*config gpg.format ssh"):
+        plan(checkout, Asked("final"))
+    assert git(checkout, "tag", "--list") == "v0.1.0rc1"
+
+
+def test_failed_push_is_continued_by_the_same_command(checkout: Path, key: Path) -> None:
+    remote = checkout.parent / "remote.git"
+    made = plan(checkout, Asked("rc"))
+    remote.rename(remote.with_suffix(".away"))
+    with pytest.raises(ProjectError, match=r"v0.1.0rc1 is made here, but cannot be pushed") as caught:
+        carry_out(made, tell=lambda _: None)
+    assert "same command again" in str(caught.value.hint)
+    remote.with_suffix(".away").rename(remote)
+    again = release(checkout, Asked("rc"))
+    assert (again.is_made, again.changelog, on_remote(checkout, "v0.1.0rc1")) == (
+        True, None, git(checkout, "rev-parse", "HEAD"),
+    )  # fmt: skip
+    release(checkout, Asked("final", pushes=False, sign_key=str(key)))
+    assert release(checkout, Asked("final")).is_made
+    assert on_remote(checkout, "v0.1.0") == on_remote(checkout, "v0.1.0rc1")
+
+
+def test_candidate_of_the_same_commit_is_not_made_twice(checkout: Path) -> None:
+    release(checkout, Asked("rc"))
+    with pytest.raises(ProjectError, match=r"this commit is v0.1.0rc1 already"):
+        plan(checkout, Asked("rc"))
+
+
+def test_tag_that_is_taken_on_another_branch_or_at_the_remote_is_refused(checkout: Path) -> None:
+    git(checkout, "tag", "v1.0.0")
+    git(checkout, "switch", "-q", "-c", "other")
+    git(checkout, "tag", "v1.0.1", commit(checkout, {"a": "a"}))
+    git(checkout, "push", "-q", "origin", "v1.0.1")
+    git(checkout, "switch", "-q", "main")
+    commit(checkout, {"b": "b"})
+    with pytest.raises(ProjectError, match=r"1.0.1 is released already, as v1.0.1"):
+        plan(checkout, Asked("patch", pushes=False))
+    git(checkout, "tag", "-d", "v1.0.1")
+    with pytest.raises(ProjectError, match=r"1.0.1 is released already, as v1.0.1"):
+        plan(checkout, Asked("patch"))
+    git(checkout, "tag", "v1.0.5", "other")
+    with pytest.raises(ProjectError, match=r"1.0.2rc1 would come after v1.0.5, a later release"):
+        plan(checkout, Asked("patch", named="1.0.2"))
+
+
+def test_static_version_must_state_what_is_released_and_is_never_changed(checkout: Path) -> None:
+    git(checkout, "tag", "v1.0.0")
+    static = '[project]\nname = "demo"\nversion = "1.0.0"\n'
+    commit(checkout, {"pyproject.toml": static})
+    with pytest.raises(ProjectError, match=r"states the version 1.0.0, but this release leads to 1.0.1"):
+        plan(checkout, Asked("rc"))
+    commit(checkout, {"pyproject.toml": static.replace("1.0.0", "1.1.0")})
+    made = release(checkout, Asked("rc"))
+    assert made.tag == "v1.1.0rc1"
+    assert "the project states 1.1.0" in made.reasons
+    assert git(checkout, "diff", "--name-only", "HEAD~1") == "CHANGELOG.md"
+
+
+def test_tag_is_spelled_as_the_last_one(checkout: Path) -> None:
+    git(checkout, "tag", "1.0.0")
+    commit(checkout, {"a": "a"})
+    assert plan(checkout, Asked("rc")).tag == "1.0.1rc1"
+
+
+def test_final_without_a_candidate_must_be_asked_for(checkout: Path, key: Path) -> None:
+    with pytest.raises(ProjectError, match=r"no candidate was tagged") as caught:
+        plan(checkout, Asked("final", sign_key=str(key)))
+    assert "--without-candidate" in str(caught.value.hint)
+    made = release(checkout, Asked("final", sign_key=str(key), without_candidate=True))
+    assert (made.tag, on_remote(checkout, "v0.1.0")) == ("v0.1.0", git(checkout, "rev-parse", "HEAD"))
+
+
+def test_changelog_of_another_name_must_mention_the_version(checkout: Path) -> None:
+    commit(checkout, {"CHANGES.rst": "0.0.9\n"})
+    with pytest.raises(ProjectError, match=r"CHANGES\.rst does not mention 0\.1\.0"):
+        plan(checkout, Asked("rc"))
+    assert plan(checkout, Asked("rc", writes_changelog=False)).changelog is None
+    commit(checkout, {"CHANGES.rst": "0.1.0\n"})
+    assert plan(checkout, Asked("rc")).changelog is None
