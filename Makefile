@@ -85,6 +85,7 @@ system-packages:
 	@missing=""; \
 	command -v git >/dev/null || missing="$$missing git"; \
 	command -v ssh-keygen >/dev/null || missing="$$missing openssh-client"; \
+	command -v gpgv >/dev/null || missing="$$missing gpgv"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL_MISSING)
 
@@ -94,6 +95,8 @@ test-packages: system-packages
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v pypy3 >/dev/null || missing="$$missing pypy3"; \
+	command -v gpg >/dev/null || missing="$$missing gpg"; \
+	command -v gpg-agent >/dev/null || missing="$$missing gpg-agent"; \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 >/dev/null || missing="$$missing e2fsprogs"; \
 	$(INSTALL_MISSING)
 

@@ -118,9 +118,9 @@ def test_signature_of_another_kind_before_the_ssh_signature_is_refused(tag: byte
         parse_signed_tag(tag.replace(b"-----BEGIN SSH", b"-----BEGIN PGP SIGNATURE-----\n-----BEGIN SSH", 1))
 
 
-def test_openpgp_signature_is_refused_with_what_to_do(tag: bytes) -> None:
-    with pytest.raises(InvalidInput, match="not signed with SSH") as caught:
-        parse_signed_tag(tag.replace(b"SSH SIGNATURE", b"PGP SIGNATURE"))
+def test_signature_of_another_kind_is_refused_with_what_to_do(tag: bytes) -> None:
+    with pytest.raises(InvalidInput, match="signed with neither SSH nor OpenPGP") as caught:
+        parse_signed_tag(tag.replace(b"SSH SIGNATURE", b"SIGNED MESSAGE"))
     assert "gpg.format=ssh" in (caught.value.hint or "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from functools import partial
@@ -17,6 +18,7 @@ from conveyor.domain.distributions.partial_wheels import MissingPart, PartialFil
 from conveyor.domain.distributions.wheels import parse_record
 from conveyor.domain.indexes.simple_api import accepts_encoding, negotiate, version_in_filename
 from conveyor.domain.people.keys import parse_public_key, read_public_key
+from conveyor.domain.people.openpgp import read_certificate, read_signature
 from conveyor.domain.releases.evidence import read_envelope, read_statement, statement
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.faults import Faults
@@ -60,6 +62,11 @@ def metadata(before: str, text: str) -> object:
     return read_metadata(f"{HEAD}{before}{text}\n".encode(), what="METADATA", faults=Faults())
 
 
+def armoured(content: bytes, what: str) -> str:
+    encoded = base64.b64encode(content).decode()
+    return f"-----BEGIN PGP {what}-----\n\n{encoded}\n-----END PGP {what}-----\n"
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
     "Accept": negotiate,
     "Accept-Encoding": lambda text: accepts_encoding(text, "gzip"),
@@ -76,6 +83,9 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "attestations": lambda text: read_attestations([text], filename="f", sha256="0" * 64, faults=Faults()),
     "tag": lambda text: parse_signed_tag(text.encode()),
     "SSH key": parse_public_key,
+    "OpenPGP key": lambda text: read_certificate(armoured(text.encode(), "PUBLIC KEY BLOCK")),
+    "OpenPGP signature": lambda text: read_signature(armoured(b"\x89" + text.encode(), "SIGNATURE").encode()),
+    "armour": read_certificate,
     "PEM key": read_public_key,
     "filename of a wheel": lambda text: distribution_filename(f"demo-{text}.whl"),
     "filename of an sdist": lambda text: distribution_filename(f"demo-{text}.tar.gz"),

@@ -88,7 +88,7 @@ class Signers:
         return ask_for_all(self.connection, Request("GET", api_path("signers")), "signers", Signer)
 
     def add(self, asked: NewSigner) -> Signer:
-        """Register a person's public SSH key."""
+        """Register a person's public key, SSH or OpenPGP."""
         return ask_for(self.connection, Request("POST", api_path("signers"), json_body=asked), Signer)
 
     def revoke(self, principal: str) -> None:

@@ -293,11 +293,18 @@ signers = Table(
     Column("id", RowId, primary_key=True),
     Column("principal", Text, nullable=False, comment="whom the key stands for, such as an e-mail address"),
     Column("role", Text, nullable=False, comment="qa"),
-    Column("kind", Text, nullable=False, comment="ssh"),
-    Column("public_key", Text, nullable=False, unique=True, comment="key type and base64, no comment"),
+    Column("kind", Text, nullable=False, comment="ssh or openpgp"),
+    Column(
+        "public_key",
+        Text,
+        nullable=False,
+        unique=True,
+        comment="key type and base64, no comment; or openpgp and the fingerprint",
+    ),
     Column("valid_until", Text, comment="null: until revoked"),
     Column("registered_at", Text, nullable=False),
     Column("revoked_at", Text),
+    Column("certificate", Text, comment="the OpenPGP key in base64; null for ssh"),
     comment="people whose signatures count",
 )
 

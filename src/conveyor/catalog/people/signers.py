@@ -1,4 +1,4 @@
-"""Rows of parties whose signatures count: people with SSH keys (signers), and pipeline workers."""
+"""Rows of parties whose signatures count: people with SSH or OpenPGP keys, and pipeline workers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,22 @@ if TYPE_CHECKING:
     from conveyor.domain.people.keys import NewSigner
 
 
-def insert_signer(connection: Connection, signer: NewSigner, *, registered_at: str) -> None:
-    """Write a new SSH signer; the database refuses a key that is registered already."""
-    values = {**values_of(signer), "kind": "ssh", "registered_at": registered_at}
+def insert_signer(
+    connection: Connection, signer: NewSigner, *, certificate: str | None, registered_at: str
+) -> None:
+    """Write a new signer; the database refuses a key that is registered already.
+
+    ``certificate``: the OpenPGP key, of which ``public_key`` is the name; ``None`` for an SSH key.
+    """
+    kind = "ssh" if certificate is None else "openpgp"
+    values = {**values_of(signer), "kind": kind, "certificate": certificate, "registered_at": registered_at}
     connection.execute(insert(signers).values(values))
+
+
+def renew_signer(connection: Connection, signer: NewSigner, *, certificate: str) -> None:
+    """Write the newer form of an OpenPGP key that is registered: it expires later, or has other subkeys."""
+    changed = {"certificate": certificate, "valid_until": signer.valid_until}
+    connection.execute(update(signers).where(signers.c.public_key == signer.public_key).values(changed))
 
 
 def find_signer(connection: Connection, public_key: str) -> Signer | None:

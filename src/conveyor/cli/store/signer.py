@@ -1,4 +1,4 @@
-"""``conveyor store signer``: people whose SSH signatures on tags count."""
+"""``conveyor store signer``: people whose signatures on tags count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from conveyor.cli.lazy import CONTEXT_SETTINGS
 from conveyor.cli.output import filling, show
 from conveyor.cli.store.place import on_a_store
-from conveyor.domain.people.keys import NewSigner, Signer
+from conveyor.domain.people.keys import NewSigner, Signer, fingerprint
 
 if TYPE_CHECKING:
     from conveyor.cli.output import Filled
@@ -27,15 +27,21 @@ def command() -> None:
 @command.command("add", short_help="Accept signatures of PRINCIPAL as QA's.")
 @filling(NewSigner, arguments=("principal",), without=("public_key", "role"))
 @click.option(
-    "--key", "key_file", required=True, type=_KEY_FILE, metavar="FILE.pub", help="Their public SSH key."
-)
+    "--key", "key_file", required=True, type=_KEY_FILE, metavar="FILE",
+    help="Their public key: SSH (.pub), or OpenPGP as gpg --armor --export writes it.",
+)  # fmt: skip
 @on_a_store
 def add(asked: Filled[NewSigner], key_file: Path, place: Place) -> None:
-    """Accept signatures of PRINCIPAL (an e-mail address, say) as QA's."""
+    """Accept signatures of PRINCIPAL (an e-mail address, say) as QA's.
+
+    Compare the fingerprint with what its owner says. Registering an OpenPGP key again renews it, after its
+    owner has extended it or added a subkey.
+    """
     signer = asked(public_key=key_file.read_text(encoding="utf-8", errors="replace"))
     with place.client() as client:
-        client.signers.add(signer)
-    click.echo(f"{signer.principal} may sign releases")
+        added = client.signers.add(signer)
+    until = f" until {added.valid_until}" if added.valid_until else ""
+    click.echo(f"{added.principal} may sign releases with {fingerprint(added.public_key)}{until}")
 
 
 @command.command("list")

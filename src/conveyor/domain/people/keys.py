@@ -1,5 +1,7 @@
 """Keys and signatures: SSH keys of people, Ed25519 keys of workers, and the claimed signer of a signature.
 
+OpenPGP keys are read in ``openpgp``.
+
 Only the form is read here. Whether an SSH signature is genuine is decided by ``ssh-keygen`` in
 ``operations.store.signatures``. An Ed25519 key in PEM has one form only: twelve fixed bytes, then the key.
 Reading it here keeps the decision on which keys count out of the libraries that compute with them.
@@ -16,6 +18,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from conveyor.domain.people.openpgp import PREFIX
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import NO_COLUMN, Column, Given, Option, Record, ShortText, Text
 from conveyor.errors import InvalidInput
@@ -81,7 +84,9 @@ def parse_public_key(text: str) -> str:
 
 
 def fingerprint(public_key: str) -> str:
-    """``SHA256:…`` of a key "type base64", as ``ssh-keygen -l`` writes it."""
+    """``SHA256:…`` of a key "type base64", as ``ssh-keygen -l`` writes it; an OpenPGP key's as it stands."""
+    if public_key.startswith(PREFIX):
+        return public_key.removeprefix(PREFIX)
     digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
@@ -216,10 +221,14 @@ def _fingerprint_of(signer: Signer) -> str:
 
 @dataclass(frozen=True)
 class NewSigner(Record):
-    """A person's public SSH key to be registered."""
+    """A person's public key to be registered."""
 
     principal: Annotated[ShortText, "The owner of the key, such as an e-mail address."]
-    public_key: Annotated[str, Given(16_384), "A line of a .pub file."]
+    public_key: Annotated[
+        str,
+        Given(80_000),
+        "A line of a .pub file of SSH, or an OpenPGP key as gpg --armor --export writes it.",
+    ]
     role: Annotated[Role, "Role of the signatures."] = "qa"
     valid_until: Annotated[
         Moment | None, "When it expires, such as 2030-12-31T00:00:00Z.", Option("valid-until", "TIME")
@@ -232,11 +241,16 @@ class Signer(Record):
 
     principal: str
     role: str
-    kind: Annotated[str, "Of the key: ssh.", NO_COLUMN]
-    public_key: Annotated[str, "Its type and base64, no comment.", Column("KEY", _fingerprint_of)]
+    kind: Annotated[str, "Of the key: ssh or openpgp.", NO_COLUMN]
+    public_key: Annotated[
+        str,
+        "SSH: its type and base64, no comment. OpenPGP: the word openpgp and its fingerprint.",
+        Column("KEY", _fingerprint_of),
+    ]
     valid_until: Annotated[Moment | None, "null: until it is revoked.", Column("STATE", _state)]
     registered_at: Annotated[Moment, NO_COLUMN]
     revoked_at: Annotated[Moment | None, NO_COLUMN]
+    certificate: Annotated[str | None, "The OpenPGP key with its subkeys, in base64.", NO_COLUMN] = None
 
 
 @dataclass(frozen=True)

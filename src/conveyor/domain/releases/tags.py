@@ -1,11 +1,11 @@
 """Git tags: the version that a tag names, and the contents of a signed tag object.
 
-A tag object is read strictly here: the four headers of git in their order, each once, and one SSH signature
-at the very end. git itself is more lenient (it verifies everything before the *last* line that begins a
-signature), and each leniency would let two readers see two different tags in one object.
+A tag object is read strictly here: the four headers of git in their order, each once, and one signature, SSH
+or OpenPGP, at the very end. git itself is more lenient (it verifies everything before the *last* line that
+begins a signature), and each leniency would let two readers see two different tags in one object.
 
-Whether the signature is genuine is decided by ``ssh-keygen`` in ``operations.store.signatures``; nothing in
-this module proves anything.
+Whether the signature is genuine is decided by ``ssh-keygen`` or ``gpgv`` in ``operations.store.signatures``;
+nothing in this module proves anything.
 
 Source: git's ``gitformat-signature``.
 """
@@ -16,6 +16,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from conveyor.domain.people import openpgp
 from conveyor.domain.people.keys import BEGIN, END, GIT_NAMESPACE, parse_signature
 from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import InvalidInput, InvalidVersion
@@ -65,7 +66,8 @@ class SignedTag:
     signature: bytes
     """The armoured signature."""
     public_key: str
-    """Key type and base64 of the key that the signature claims to be from."""
+    """The key that the signature claims to be from: its type and base64, or, for OpenPGP, the word
+    ``openpgp`` and the fingerprint of the key or subkey."""
     object_id: str
     """The tag object's own id, with the same hash as the commit's."""
 
@@ -79,8 +81,8 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     """The signed tag in the bytes of ``git cat-file tag NAME``.
 
     Raises:
-        InvalidInput: it is not a tag object, does not tag a commit, or lacks a well-formed SSH signature for
-            git; names every fault that can be determined.
+        InvalidInput: it is not a tag object, does not tag a commit, or lacks a well-formed SSH or OpenPGP
+            signature for git; names every fault that can be determined.
         InvalidVersion: the tag's name is not a canonical version, with or without a ``v`` before it.
     """
     if len(raw) > MAX_TAG_OBJECT_BYTES:
@@ -92,12 +94,7 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     if not separator:
         raise _refused("it has no empty line between its headers and its message")
     headers = _headers(head)
-    try:
-        public_key, namespace = parse_signature(signature)
-    except InvalidInput as error:
-        raise _refused(error.message, hint=error.hint) from error
-    if namespace != GIT_NAMESPACE:
-        raise _refused(f'its signature was made for "{namespace[:50]}", not for "{GIT_NAMESPACE}"')
+    public_key = _claimed_key(signature)
     version_of_tag(headers["tag"])
     return SignedTag(
         commit=headers["object"],
@@ -109,6 +106,19 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
         public_key=public_key,
         object_id=_object_id(raw, like=headers["object"]),
     )
+
+
+def _claimed_key(signature: bytes) -> str:
+    """The key that a signature names; raises InvalidInput if it cannot be read or is not for git."""
+    try:
+        if signature.startswith(openpgp.BEGIN):
+            return openpgp.PREFIX + openpgp.read_signature(signature).issuer
+        public_key, namespace = parse_signature(signature)
+    except InvalidInput as error:
+        raise _refused(error.message, hint=error.hint) from error
+    if namespace != GIT_NAMESPACE:
+        raise _refused(f'its signature was made for "{namespace[:50]}", not for "{GIT_NAMESPACE}"')
+    return public_key
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -128,9 +138,10 @@ def _split(raw: bytes) -> tuple[bytes, bytes]:
         raise _refused("it holds more than one signature")
     payload, signature = raw[: begins[0]], raw[begins[0] :]
     lines = signature.rstrip(b"\n").split(b"\n")
-    if lines[0] != BEGIN:
-        raise _refused("it is not signed with SSH", hint=_SIGNING_HINT)
-    if lines[-1] != END or lines.count(END) != 1:
+    end = {BEGIN: END, openpgp.BEGIN: openpgp.END}.get(lines[0])
+    if end is None:
+        raise _refused("it is signed with neither SSH nor OpenPGP", hint=_SIGNING_HINT)
+    if lines[-1] != end or lines.count(end) != 1:
         raise _refused("something follows its signature")
     return payload, signature
 
@@ -171,7 +182,7 @@ def _refused(problem: str, *, hint: str | None = None) -> InvalidInput:
 
 
 _SIGNING_HINT = (
-    "make it anew, signed with SSH: "
+    "make it anew, signed with SSH or OpenPGP: "
     "git -c gpg.format=ssh -c user.signingkey=KEY tag -f -s -m MESSAGE TAG COMMIT"
 )
 _OBJECT_HINT = "hand in the output of git cat-file tag NAME, unchanged"

@@ -7,6 +7,7 @@ for its requests. The private key never comes here.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.people import signers as rows
@@ -27,6 +28,8 @@ from conveyor.domain.people.keys import (
     read_public_key,
     write_public_key,
 )
+from conveyor.domain.people.openpgp import is_openpgp, read_certificate, write_certificate
+from conveyor.domain.words.notation import utc_text
 from conveyor.domain.words.records import as_json
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.people.tokens import future_text, insert_new_token
@@ -34,11 +37,12 @@ from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from conveyor.domain.people.keys import NewSigner, Signer, Worker
+    from conveyor.domain.people.openpgp import Certificate
     from conveyor.operations.store.store import Store
 
 
 def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
-    """Register a person's key.
+    """Register a person's key; a registered OpenPGP key is renewed if it has changed since.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
@@ -47,25 +51,53 @@ def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
     """
     may_administer(identity)
     check_principal(asked.principal)
-    key = parse_public_key(asked.public_key)
-    until = None if asked.valid_until is None else future_text(asked.valid_until, store.clock())
+    now = store.clock()
+    until = None if asked.valid_until is None else future_text(asked.valid_until, now)
     if asked.valid_until is not None and until is None:
         raise InvalidInput(f'"{asked.valid_until[:40]}" is not a future time, such as 2030-12-31T00:00:00Z')
+    certificate = None
+    if is_openpgp(asked.public_key):
+        read_key = read_certificate(asked.public_key)
+        key, certificate = read_key.name, write_certificate(read_key)
+        until = _earlier(until, read_key, now)
+    else:
+        key = parse_public_key(asked.public_key)
     checked = replace(asked, public_key=key, valid_until=until)
     with record_change(store, actor=identity.name) as change:
         known = rows.find_signer(change.connection, key)
-        if known is not None:
+        if known is None:
+            rows.insert_signer(change.connection, checked, certificate=certificate, registered_at=change.at)
+        elif (
+            certificate in (None, known.certificate) or known.revoked_at or known.principal != asked.principal
+        ):
             state = "was revoked" if known.revoked_at else "is already registered"
             raise Conflict(
                 f"the key {fingerprint(key)} of {known.principal} {state}",
                 hint="make a new key: ssh-keygen -t ed25519",
             )
-        rows.insert_signer(change.connection, checked, registered_at=change.at)
+        else:
+            rows.renew_signer(change.connection, checked, certificate=str(certificate))
         detail = {name: value for name, value in as_json(checked).items() if name != "public_key"}
         change.event("add-signer", detail={**detail, "key": fingerprint(key)})
         signer = rows.find_signer(change.connection, key)
     assert signer is not None  # noqa: S101 - written above, in the same transaction
     return signer
+
+
+def _earlier(until: str | None, key: Certificate, now: datetime) -> str | None:
+    """The time until which an OpenPGP key counts: its own expiry, unless the administrator's is earlier."""
+    if key.valid_until is None:
+        return until
+    own = utc_text(datetime.fromtimestamp(key.valid_until, UTC))
+    if own <= utc_text(now):
+        raise InvalidInput(f"the key {key.fingerprint} expired at {own}", hint=_RENEWAL)
+    return own if until is None else min(own, until)
+
+
+_RENEWAL = (
+    "let its owner extend it: gpg --quick-set-expire FINGERPRINT 2y; "
+    "then register the output of: gpg --armor --export FINGERPRINT"
+)
 
 
 def revoke_signer(store: Store, identity: Identity, principal: str, public_key: str | None = None) -> int:
@@ -76,7 +108,7 @@ def revoke_signer(store: Store, identity: Identity, principal: str, public_key: 
         NotFound: there is no such signer, or all its keys are already revoked.
     """
     may_administer(identity)
-    key = None if public_key is None else parse_public_key(public_key)
+    key = None if public_key is None else _key_of(public_key)
     with record_change(store, actor=identity.name) as change:
         revoked = [
             signer
@@ -90,6 +122,10 @@ def revoke_signer(store: Store, identity: Identity, principal: str, public_key: 
         keys = [fingerprint(signer.public_key) for signer in revoked]
         change.event("revoke-signer", detail={"principal": principal, "keys": keys})
     return len(revoked)
+
+
+def _key_of(text: str) -> str:
+    return read_certificate(text).name if "BEGIN PGP" in text else parse_public_key(text)
 
 
 def list_signers(store: Store, identity: Identity) -> list[Signer]:

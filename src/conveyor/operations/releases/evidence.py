@@ -14,10 +14,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conveyor.catalog.people.signers import find_signer, workers_of_keys
+from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
 from conveyor.domain.people.access import Identity, may_upload
 from conveyor.domain.people.keys import fingerprint, read_public_key
+from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     canonical_envelope,
@@ -130,7 +131,8 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
     # 3. is the signer known and valid now, and the signature genuine
     with read(store) as connection:
         signer = _valid_signer(connection, tag, utc_text(store.clock()))
-    verify_tag_signature(tag, principal=signer.principal)
+    held = None if signer.certificate is None else stored_certificate(signer.certificate)
+    verify_tag_signature(tag, principal=signer.principal, certificate=held)
     # 4. it is about a commit, which the store does not know: the gate compares it with the build evidence
     predicate = {
         "tag": tag.tag,
@@ -139,7 +141,7 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
         "tagger": tag.tagger,
         "message": tag.message,
         "role": signer.role,
-        "key": fingerprint(tag.public_key),
+        "key": fingerprint(signer.public_key),
     }
     # 5. write it
     row = _EvidenceRow(
@@ -152,7 +154,7 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
         envelope=tag_object.decode(),
         envelope_sha256=hashlib.sha256(tag_object).hexdigest(),
         signed_by=signer.principal,
-        key_id=tag.public_key,
+        key_id=signer.public_key,
     )
     return _write(store, identity, row)
 
@@ -209,7 +211,7 @@ def _subject(
 
 def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     """The registered signer of the tag's key, valid now; the tag's own date plays no part."""
-    signer = find_signer(connection, tag.public_key)
+    signer = find_signer(connection, tag.public_key) or _owner_of_subkey(connection, tag.public_key)
     key = fingerprint(tag.public_key)
     registration = "an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub"
     if signer is not None:  # no key is registered twice
@@ -226,6 +228,18 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     else:
         return signer
     raise InvalidInput(problem, faults=[problem], hint=registration)
+
+
+def _owner_of_subkey(connection: Connection, public_key: str) -> Signer | None:
+    """The signer whose OpenPGP key has this subkey, one that is not revoked first."""
+    if not is_openpgp(public_key):
+        return None
+    owners = [
+        one
+        for one in list_signers(connection)
+        if one.certificate and fingerprint(public_key) in stored_certificate(one.certificate).keys
+    ]
+    return min(owners, key=lambda one: one.revoked_at is not None, default=None)
 
 
 def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:

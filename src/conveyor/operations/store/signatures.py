@@ -1,11 +1,16 @@
-"""Verifies signatures: the SSH signatures of people, and those of attestations.
+"""Verifies signatures: those of people, by SSH or OpenPGP keys, and those of attestations.
 
 ``ssh-keygen`` checks the SSH signatures, and only its exit code is believed: for a key that nobody registered
 it prints ``Good "git" signature`` all the same. The file of allowed signers is written for each call, into a
 folder of its own, and holds the one key that the store knows and that is valid now: revoked and expired keys
-are refused earlier (``operations.releases.evidence``). The signature of an attestation must be made with the
-key of the certificate that comes with it; cryptography is imported with the first one, because its import is
-slow.
+are refused earlier (``operations.releases.evidence``).
+
+``gpgv`` checks the OpenPGP signatures, with a keyring that holds the one registered key. It ends with 0 for
+expired and revoked keys too, so every line of its status counts. No agent and no keyring of this machine
+plays a part.
+
+The signature of an attestation must be made with the key of the certificate that comes with it; cryptography
+is imported with the first one, because its import is slow.
 """
 
 from __future__ import annotations
@@ -24,33 +29,45 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import load_der_x509_certificate
 
 from conveyor.domain.people.keys import GIT_NAMESPACE, allowed_signers_line
+from conveyor.domain.people.openpgp import PREFIX, STRONG_HASHES
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:
     from conveyor.domain.distributions.attestations import Attestation
+    from conveyor.domain.people.openpgp import Certificate
     from conveyor.domain.releases.tags import SignedTag
 
 TIMEOUT_SECONDS = 20.0
 
 
-def verify_tag_signature(tag: SignedTag, *, principal: str) -> None:
+def verify_tag_signature(tag: SignedTag, *, principal: str, certificate: Certificate | None = None) -> None:
     """Accept the signature on a tag whose key is registered for ``principal``, or raise.
 
+    Args:
+        tag: the tag.
+        principal: whom the key is registered for.
+        certificate: the registered OpenPGP key; ``None`` if the tag is signed with SSH.
+
     Raises:
-        InvalidInput: ``ssh-keygen`` does not verify it.
-        MissingTool: ``ssh-keygen`` is not installed.
+        InvalidInput: ``ssh-keygen`` or ``gpgv`` does not verify it.
+        MissingTool: that program is not installed.
         StorageFailed: it did not answer, or its files cannot be written.
     """
-    program = shutil.which("ssh-keygen")
+    name, package = ("ssh-keygen", "openssh-client") if certificate is None else ("gpgv", "gpgv")
+    program = shutil.which(name)
     if program is None:
-        raise MissingTool("ssh-keygen is not installed on the store", hint="install openssh-client there")
+        raise MissingTool(f"{name} is not installed on the store", hint=f"install {package} there")
     try:
         with tempfile.TemporaryDirectory(prefix="conveyor-signature-") as folder:
-            code = _exit_code(program, tag, Path(folder), principal=principal)
+            if certificate is None:
+                fault = "" if _exit_code(program, tag, Path(folder), principal=principal) == 0 else "invalid"
+            else:
+                fault = _fault_by_gpgv(program, tag, Path(folder), certificate=certificate)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StorageFailed(f"the signature could not be checked: {error}", hint="try again") from error
-    if code != 0:
-        problem = f"ssh-keygen does not verify the signature on {tag.tag} as that of {principal}"
+    if fault:
+        said = "" if fault == "invalid" else f": {fault}"
+        problem = f"{name} does not verify the signature on {tag.tag} as that of {principal}{said}"
         raise InvalidInput(
             problem,
             faults=[problem],
@@ -66,8 +83,7 @@ def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) ->
     done = subprocess.run(
         [program, "-Y", "verify", "-n", GIT_NAMESPACE, "-I", principal, "-f", allowed, "-s", signature],
         input=tag.payload,
-        # An agent or a configuration of the server's user plays no part.
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(folder)},
+        env=_environment(folder),
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -75,6 +91,57 @@ def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) ->
         check=False,
     )
     return done.returncode
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Variables with which no agent and no configuration of the server's user plays a part."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(folder)}
+
+
+def _fault_by_gpgv(program: str, tag: SignedTag, folder: Path, *, certificate: Certificate) -> str:
+    """Why ``gpgv`` does not verify the signature; empty if it does. The folder is empty and ours alone."""
+    for name, content in (
+        ("key.gpg", certificate.content), ("signature", tag.signature), ("payload", tag.payload)
+    ):  # fmt: skip
+        (folder / name).write_bytes(content)
+    done = subprocess.run(
+        [
+            program, "--homedir", folder, "--keyring", folder / "key.gpg", "--status-fd", "1",
+            "--weak-digest", "SHA1", "--weak-digest", "RIPEMD160", folder / "signature", folder / "payload",
+        ],
+        env=_environment(folder), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False,
+    )  # fmt: skip
+    lines = done.stdout.decode(errors="replace").splitlines()
+    status = [line.removeprefix(_STATUS).split() for line in lines if line.startswith(_STATUS)]
+    words = [words[0] for words in status if words]
+    for word, fault in _GPGV_FAULTS.items():
+        if word in words:
+            return fault
+    valid = [words[1:] for words in status if words[:1] == ["VALIDSIG"]]
+    if done.returncode or len(valid) != 1 or words.count("GOODSIG") != 1 or words.count("NEWSIG") != 1:
+        return "invalid"
+    # VALIDSIG: fingerprint, date, time, expiry, version, reserved, key algorithm, hash, class, primary key.
+    if len(valid[0]) < 10 or f"{PREFIX}{valid[0][0]}" != tag.public_key:
+        return "another key made it"
+    _, _, _, _, _, _, _, hash_algorithm, form, primary = valid[0][:10]
+    if primary != certificate.fingerprint:
+        return "another key made it"
+    if form != "00" or hash_algorithm not in map(str, STRONG_HASHES):
+        return "its hash is weak"
+    return ""
+
+
+_STATUS = "[GNUPG:] "
+_GPGV_FAULTS = {
+    "REVKEYSIG": "its key is revoked",
+    "EXPKEYSIG": "its key has expired",
+    "EXPSIG": "it has expired",
+    "BADSIG": "invalid",
+    "ERRSIG": "invalid",
+    "NO_PUBKEY": "invalid",
+}
+"""Lines of the status (GnuPG's doc/DETAILS) that refuse a signature, whatever else is said of it."""
 
 
 _HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}

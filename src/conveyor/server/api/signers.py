@@ -1,4 +1,4 @@
-"""Signers, who are people with SSH keys, and pipeline workers."""
+"""Signers, who are people with SSH or OpenPGP keys, and pipeline workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def get_signers(call: Call) -> Answer:
 
 
 def post_signer(call: Call) -> Answer:
-    """Register a person's public SSH key."""
+    """Register a person's public key, SSH or OpenPGP."""
     return Answer(add_signer(call.store, call.identity, call.read(NewSigner, what="the signer")), 201)
 
 
