@@ -32,7 +32,7 @@ _EARLIEST_YEAR = 1990
 
 
 @dataclass(frozen=True)
-class Difference:
+class ApiChange:
     """One difference between two APIs."""
 
     level: Level
@@ -40,30 +40,30 @@ class Difference:
     """A sentence without its full stop."""
 
 
-def differences(before: Mapping[str, Thing], after: Mapping[str, Thing]) -> tuple[Difference, ...]:
+def differences(before: Mapping[str, Thing], after: Mapping[str, Thing]) -> tuple[ApiChange, ...]:
     """What changed, the gravest first; of a module or class that came or went only itself is named."""
     lost, new = before.keys() - after.keys(), after.keys() - before.keys()
     found = [
-        Difference("major", f"{before[name].kind} {_bare(name)} was removed")
+        ApiChange("major", f"{before[name].kind} {_bare(name)} was removed")
         for name in sorted(lost)
         if not _parent_in(name, lost)
     ]
     for name in sorted(before.keys() & after.keys()):
         found += _changes(_bare(name), before[name], after[name])
     found += [
-        Difference("minor", f"{after[name].kind} {_bare(name)} is new")
+        ApiChange("minor", f"{after[name].kind} {_bare(name)} is new")
         for name in sorted(new)
         if not _parent_in(name, new)
     ]
     return tuple(sorted(found, key=lambda one: -LEVELS.index(one.level)))
 
 
-def gravest(found: Iterable[Difference]) -> Level:
+def gravest(found: Iterable[ApiChange]) -> Level:
     """What a set of differences asks for; ``patch`` if there are none."""
     return max((one.level for one in found), key=LEVELS.index, default="patch")
 
 
-def needed_level(found: Iterable[Difference], *, last: Version) -> Level:
+def needed_level(found: Iterable[ApiChange], *, last: Version) -> Level:
     """The least word that a release with these differences after ``last`` may be called by."""
     level = gravest(found)
     if last.major > 0:
@@ -96,7 +96,7 @@ def next_candidate(final: Version, known: Collection[Version]) -> Version:
     return Version(f"{final}rc{max(numbers, default=0) + 1}")
 
 
-def check_level(asked: Level, found: Sequence[Difference], *, last: Version) -> None:
+def check_level(asked: Level, found: Sequence[ApiChange], *, last: Version) -> None:
     """Accept the word of a release.
 
     Raises:
@@ -107,7 +107,7 @@ def check_level(asked: Level, found: Sequence[Difference], *, last: Version) -> 
         raise _too_little(f"{next_version(last, asked)} would be a {asked} release", needed, found, last=last)
 
 
-def check_named(named: Version, found: Sequence[Difference], *, last: Version) -> None:
+def check_named(named: Version, found: Sequence[ApiChange], *, last: Version) -> None:
     """Accept a version that the caller names; of versions that are dates nothing is asked.
 
     Raises:
@@ -118,7 +118,7 @@ def check_named(named: Version, found: Sequence[Difference], *, last: Version) -
         raise _too_little(f"{named} is too low", needed, found, last=last)
 
 
-def _too_little(said: str, needed: Level, found: Sequence[Difference], *, last: Version) -> ProjectError:
+def _too_little(said: str, needed: Level, found: Sequence[ApiChange], *, last: Version) -> ProjectError:
     grave = [one.said for one in found if LEVELS.index(one.level) >= LEVELS.index(gravest(found))]
     listed = "".join(f"\n- {one}" for one in grave)
     return ProjectError(
@@ -137,12 +137,12 @@ def _parent_in(name: str, names: Collection[str]) -> bool:
     return bool(parent) and (parent in names or _parent_in(parent, names))
 
 
-def _changes(name: str, before: Thing, after: Thing) -> Iterator[Difference]:
+def _changes(name: str, before: Thing, after: Thing) -> Iterator[ApiChange]:
     if before.kind != after.kind:
-        yield Difference("major", f"{name} was a {before.kind} and is a {after.kind}")
+        yield ApiChange("major", f"{name} was a {before.kind} and is a {after.kind}")
         return
     for lost in sorted(before.bases - after.bases):
-        yield Difference("major", f"class {name} no longer derives from {lost}")
+        yield ApiChange("major", f"class {name} no longer derives from {lost}")
     if before.parameters is not None and after.parameters is not None:
         yield from _changes_by_position(name, before.parameters, after.parameters)
         yield from _changes_by_name(name, before.parameters, after.parameters)
@@ -151,7 +151,7 @@ def _changes(name: str, before: Thing, after: Thing) -> Iterator[Difference]:
 
 def _changes_by_position(
     name: str, before: Sequence[Parameter], after: Sequence[Parameter]
-) -> Iterator[Difference]:
+) -> Iterator[ApiChange]:
     """What breaks calls that give arguments by position."""
     if any(one.kind == "*" for one in after):
         return
@@ -161,18 +161,18 @@ def _changes_by_position(
         there = places[place] if place < len(places) else None
         if one.kind == "positional-only":
             if there is None:
-                yield Difference("major", f"{name}() no longer takes {place + 1} arguments by position")
+                yield ApiChange("major", f"{name}() no longer takes {place + 1} arguments by position")
         elif one.name in new and new[one.name].kind == "keyword-only":
-            yield Difference("major", f"parameter {one.name} of {name}() can no longer be given by position")
+            yield ApiChange("major", f"parameter {one.name} of {name}() can no longer be given by position")
         elif one.name in new and there is not None and there.name != one.name:
-            yield Difference("major", f"parameter {one.name} of {name}() has another position")
+            yield ApiChange("major", f"parameter {one.name} of {name}() has another position")
     if any(one.kind == "*" for one in before):
-        yield Difference("major", f"{name}() no longer takes any number of arguments")
+        yield ApiChange("major", f"{name}() no longer takes any number of arguments")
 
 
 def _changes_by_name(
     name: str, before: Sequence[Parameter], after: Sequence[Parameter]
-) -> Iterator[Difference]:
+) -> Iterator[ApiChange]:
     """What breaks calls that give arguments by name, or not at all."""
     new = {one.name: one for one in after if "*" not in one.kind}
     takes_any_name = any(one.kind == "**" for one in after)
@@ -181,31 +181,31 @@ def _changes_by_name(
         known = new.get(one.name)
         if one.kind == "**":
             if not takes_any_name:
-                yield Difference("major", f"{name}() no longer takes any keyword")
+                yield ApiChange("major", f"{name}() no longer takes any keyword")
         elif one.kind in ("*", "positional-only"):
             continue
         elif known is None:
             if not (takes_any_name and (one.kind == "keyword-only" or takes_any_place)):
-                yield Difference("major", f"parameter {one.name} of {name}() was removed")
+                yield ApiChange("major", f"parameter {one.name} of {name}() was removed")
         elif known.kind == "positional-only" and not takes_any_name:
-            yield Difference("major", f"parameter {one.name} of {name}() can no longer be given by name")
+            yield ApiChange("major", f"parameter {one.name} of {name}() can no longer be given by name")
         elif known.is_required and not one.is_required:
-            yield Difference("major", f"parameter {one.name} of {name}() must be given now")
+            yield ApiChange("major", f"parameter {one.name} of {name}() must be given now")
 
 
 def _new_parameters(
     name: str, before: Sequence[Parameter], after: Sequence[Parameter]
-) -> Iterator[Difference]:
+) -> Iterator[ApiChange]:
     old = {one.name for one in before if "*" not in one.kind}
     stars = {one.kind for one in before}
     unnamed = sum(one.kind == "positional-only" for one in before)
     for place, one in enumerate(after):
         if one.kind in ("*", "**"):
             if one.kind not in stars:
-                yield Difference("minor", f"{name}() takes further arguments as {one.kind}{one.name}")
+                yield ApiChange("minor", f"{name}() takes further arguments as {one.kind}{one.name}")
         elif one.name in old or (one.kind == "positional-only" and place < unnamed):
             continue
         elif one.is_required:
-            yield Difference("major", f"parameter {one.name} of {name}() is new and must be given")
+            yield ApiChange("major", f"parameter {one.name} of {name}() is new and must be given")
         else:
-            yield Difference("minor", f"parameter {one.name} of {name}() is new")
+            yield ApiChange("minor", f"parameter {one.name} of {name}() is new")

@@ -19,7 +19,7 @@ from conveyor.errors import ConveyorError, InvalidInput, ProjectError
 from conveyor.project.changelog import FILENAME, OTHER_NAMES, Written, with_release
 from conveyor.project.proposals import (
     FIRST,
-    Difference,
+    ApiChange,
     Level,
     check_level,
     check_named,
@@ -40,7 +40,7 @@ from conveyor.project.repository import (
 from conveyor.project.tagging import SUBJECT, Plan, rehearse_push, signing_options
 
 if TYPE_CHECKING:
-    from conveyor.project.repository import Repository
+    from conveyor.project.repository import RepositoryState
     from conveyor.project.settings import Project
 
 Word = Literal["rc", "patch", "minor", "major", "final"]
@@ -99,7 +99,7 @@ def plan_release(project: Project, asked: Asked, *, date: str) -> Plan:
     return _plan_commit(project, asked, found, date=date)
 
 
-def _unpushed(found: Repository, asked: Asked) -> str | None:
+def _unpushed(found: RepositoryState, asked: Asked) -> str | None:
     """The tag that an earlier call of this command made and could not push."""
     if not asked.pushes or not found.reached:
         return None
@@ -109,7 +109,7 @@ def _unpushed(found: Repository, asked: Asked) -> str | None:
     return tag if asked.is_of_candidate or found.tags[tag] == found.head else None
 
 
-def _only_push(project: Project, asked: Asked, found: Repository, tag: str) -> Plan:
+def _only_push(project: Project, asked: Asked, found: RepositoryState, tag: str) -> Plan:
     reason = f"{tag} is made already, and not at {asked.remote} yet"
     return Plan(
         project, found.releases[tag], tag, found.tags[tag], (reason,), (), None, "", None,
@@ -120,7 +120,7 @@ def _only_push(project: Project, asked: Asked, found: Repository, tag: str) -> P
 # --- a final of a candidate ---------------------------------------------------------------------------------
 
 
-def _plan_final(project: Project, asked: Asked, found: Repository) -> Plan:
+def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     last = found.last
     if asked.named is not None:
         raise ProjectError("the final has its candidate's version", hint="omit --as")
@@ -168,7 +168,7 @@ def _plan_final(project: Project, asked: Asked, found: Repository) -> Plan:
 # --- a commit with its changelog: a candidate, or a final without one ---------------------------------------
 
 
-def _plan_commit(project: Project, asked: Asked, found: Repository, *, date: str) -> Plan:
+def _plan_commit(project: Project, asked: Asked, found: RepositoryState, *, date: str) -> Plan:
     last, releases = found.last, found.releases
     last_tag = None if last is None else tag_of(last, found.reached)
     changes, reasons = _compared(project, asked, found, last_tag)
@@ -206,8 +206,8 @@ def _plan_commit(project: Project, asked: Asked, found: Repository, *, date: str
 
 
 def _compared(
-    project: Project, asked: Asked, found: Repository, last_tag: str | None
-) -> tuple[tuple[Difference, ...], list[str]]:
+    project: Project, asked: Asked, found: RepositoryState, last_tag: str | None
+) -> tuple[tuple[ApiChange, ...], list[str]]:
     """The differences of the public API since the last release, and the sentence that begins the reasons."""
     if last_tag is None:
         return (), ["no release is in this history yet"]
@@ -218,14 +218,14 @@ def _compared(
         if asked.word == "rc" and asked.named is None:
             raise ProjectError(
                 f"the public API cannot be compared with that of {last_tag}: {error.message}",
-                hint="say what the release is: conveyor release patch, minor or major",
+                hint="say which level it has, as in: conveyor release minor",
             ) from error
         return (), [f"the public API cannot be compared with that of {last_tag}: {error.message}"]
     return differences(before, after), [f"the last release in this history is {last_tag}"]
 
 
 def _target(
-    project: Project, asked: Asked, found: Repository, changes: tuple[Difference, ...], reasons: list[str]
+    project: Project, asked: Asked, found: RepositoryState, changes: tuple[ApiChange, ...], reasons: list[str]
 ) -> Version:
     """The final version that this release leads to; adds to the reasons."""
     stated = stated_version(project)
@@ -256,7 +256,7 @@ def _target(
 
 
 def _wanted(
-    asked: Asked, last: Version | None, changes: tuple[Difference, ...], reasons: list[str]
+    asked: Asked, last: Version | None, changes: tuple[ApiChange, ...], reasons: list[str]
 ) -> Version:
     """The final version that the word asks for, or that the public API does; adds to the reasons."""
     if asked.named is not None:
@@ -288,7 +288,7 @@ def _wanted(
     return next_version(last, level)
 
 
-def _taken(tag: str, version: Version, found: Repository, *, remote: str) -> list[str]:
+def _taken(tag: str, version: Version, found: RepositoryState, *, remote: str) -> list[str]:
     """Why the version cannot be given: it is given already, or a later one of its series is."""
     releases = found.releases
     same = [one for one, other in releases.items() if other == version]
@@ -309,7 +309,7 @@ def _taken(tag: str, version: Version, found: Repository, *, remote: str) -> lis
 def _planned_changelog(
     project: Project,
     asked: Asked,
-    found: Repository,
+    found: RepositoryState,
     final: Version,
     *,
     date: str,

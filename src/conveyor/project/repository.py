@@ -32,7 +32,7 @@ _ENDS_IN_VERSION = re.compile(
 
 
 @dataclass(frozen=True)
-class Repository:
+class RepositoryState:
     """What git says, here and on the remote, before anything is decided."""
 
     head: str
@@ -53,7 +53,7 @@ class Repository:
         return max((version for version in self.reached.values() if is_final(version)), default=None)
 
 
-def read_repository(project: Project, *, remote: str | None, makes_commit: bool) -> Repository:
+def read_repository(project: Project, *, remote: str | None, makes_commit: bool) -> RepositoryState:
     """Everything that git knows.
 
     Args:
@@ -110,7 +110,7 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
     elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
     if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name)]):
         refuse([f"the tag {name} stands on another commit at {remote} than here" for name in twisted])
-    return Repository(
+    return RepositoryState(
         head=head,
         tags=tags,
         remote_tags=remote_tags,
@@ -174,7 +174,7 @@ def _releases_among(tags: Iterable[str]) -> dict[str, Version]:
     return dict(sorted(found.items(), key=lambda one: one[1]))
 
 
-def tag_for(project: Project, version: Version, found: Repository) -> str:
+def tag_for(project: Project, version: Version, found: RepositoryState) -> str:
     """The tag of a version, spelled as the newest release in this history is."""
     for tag, known in reversed(list(found.reached.items())):
         match = _ENDS_IN_VERSION.fullmatch(tag)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.words.names import Version
     from conveyor.project.changelog import Written
-    from conveyor.project.proposals import Difference
+    from conveyor.project.proposals import ApiChange
     from conveyor.project.settings import Project
 
 
@@ -41,7 +41,7 @@ class Plan:
     """The commit to tag, or, if the changelog is to be written, its parent."""
     reasons: tuple[str, ...]
     """Why it is this version, as sentences."""
-    changes: tuple[Difference, ...]
+    changes: tuple[ApiChange, ...]
     """Differences of the public API since the last release; empty for the final of a candidate."""
     changelog: Written | None
     """``None``: it stays as it is."""
