@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import click
 
+from conveyor.project.backend import ask_backend
 from conveyor.project.build import build_distributions, build_tag
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import find_project
@@ -33,15 +35,17 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
         click.echo(f"  {line}", err=True)
 
     started = time.monotonic()
-    project = find_project(folder)
-    out = out or project.root / "dist"
     on_line = show if verbose else None
+    project = find_project(folder, ask=partial(ask_backend, index_url=index_url, on_line=on_line))
+    out = out or project.root / "dist"
     if tag is None:
         built = build_distributions(project.root, out, index_url=index_url, on_line=on_line)
     else:
         built = build_tag(project.root, tag, out, index_url=index_url, on_line=on_line)
     for file in (built.sdist, built.wheel):
         click.echo(f"{sha256_of_file(file)}  {file.stat().st_size:>9}  {file}")
+    for note in built.notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(
         f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; opened both: "
         f"name, version, every tracked file and {len(project.payload)} payload files are right",

@@ -12,15 +12,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.errors import ProjectError
-from conveyor.project.contract import built_before, check_sdist, check_wheel, is_egg_info
-from conveyor.project.environment import run_uv
+from conveyor.project.backend import ask_backend, build_room, make_backend, read_build_system, unpack_sdist
+from conveyor.project.contract import built_before, check_archives, is_egg_info
 from conveyor.project.git import (
     all_tags,
     changed_files,
@@ -31,6 +31,7 @@ from conveyor.project.git import (
     resolve_commit,
     tags_in_reach,
     tracked_files,
+    untracked_files,
 )
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.settings import Project, read_project
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.words.names import Version
+    from conveyor.project.archives import PreviousRelease
+    from conveyor.project.settings import Asking
 
-__all__ = ["BuiltFiles", "build_distributions", "build_tag", "check_sdist", "check_wheel"]
+__all__ = ["BuiltFiles", "build_distributions", "build_tag"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class BuiltFiles:
     sdist: Path
     wheel: Path
     version: Version
+    notes: tuple[str, ...] = ()
+    """What is worth a line, but no fault."""
 
 
 def build_distributions(
@@ -61,6 +66,7 @@ def build_distributions(
     python: str | None = None,
     variables: Mapping[str, str] | None = None,
     index_url: str | None = None,
+    previous: PreviousRelease | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> BuiltFiles:
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
@@ -72,33 +78,43 @@ def build_distributions(
         python: path or version of the interpreter that builds; ``None`` means the one that runs now.
         variables: set for the build on top of ours.
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
+        previous: the release before, whose files this one must not lack; ``None`` if it is not known.
         on_line: called with each line that the build writes.
 
     Raises:
         ProjectError: an uncommitted change, a cut-off history, a missing model, a failing backend, or a
             built file that breaks the contract; the message names the files.
     """
-    project = read_project(checkout)
+    project = read_project(checkout, ask=_asking(index_url, variables, python, on_line))
     _refuse_changes(project, out)
     if version is None:
         _refuse_blind_history(project)
     read_payload(project)
     read_manifest(project)
-    forced = {"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})}
-    if version is not None:
-        forced[override_variable(project.name)] = str(version)
+    system = read_build_system(project.document, where=str(project.root / "pyproject.toml"))
+    strays = frozenset(untracked_files(project.root))
+    clean = {"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})}
+    forced = {override_variable(project.name): str(version)} if version is not None else {}
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch:
-        words = ["build", "--python", python or sys.executable, "--out-dir", scratch, str(project.root)]
-        run_uv(words, index_url=index_url, variables=forced, on_line=on_line)
-        sdist, wheel = _only(scratch, "*.tar.gz"), _only(scratch, "*.whl")
-        is_of_tag = version is not None
-        built = check_sdist(sdist, project, version=version, is_of_tag=is_of_tag)
-        check_wheel(wheel, project, version=built, is_of_tag=is_of_tag)
+    with (
+        tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch,
+        build_room(f"{project.name} {head_commit(project.root)}") as room,
+    ):
+        backend = make_backend(
+            system, room / "environment", python=python, variables=clean, hook_variables=forced,
+            index_url=index_url, on_line=on_line, build_folder=room / "build",
+        )  # fmt: skip
+        sdist = backend.sdist(project.root, Path(scratch))
+        unpack_sdist(sdist, room / "source")
+        wheel = backend.wheel(room / "source", Path(scratch))
+        built, notes = check_archives(
+            project, sdist, wheel, version=version, is_of_tag=version is not None, strays=strays,
+            previous=previous,
+        )  # fmt: skip
         if version is None:
             _refuse_going_back(project, built)
         sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))
-    return BuiltFiles(sdist, wheel, built)
+    return BuiltFiles(sdist, wheel, built, notes)
 
 
 def build_tag(
@@ -119,7 +135,8 @@ def build_tag(
         ProjectError: as for ``build_distributions``; no such tag; or another commit is checked out.
     """
     version = version_of_release_tag(tag)
-    project = read_project(checkout)
+    asking = _asking(index_url, None, None, on_line)
+    project = read_project(checkout, ask=asking)
     if tag not in all_tags(project.root):
         raise ProjectError(
             f'there is no tag "{tag}" in {project.root}',
@@ -129,10 +146,19 @@ def build_tag(
     with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
         clone = Path(scratch) / project.name
         clone_tag(project.root, tag, clone)
-        cloned = read_project(clone)
+        cloned = read_project(clone, ask=asking)
         if cloned.payload:
             _take_payload(project, cloned, tag, commit, out)
         return build_distributions(clone, out, version=version, index_url=index_url, on_line=on_line)
+
+
+def _asking(
+    index_url: str | None,
+    variables: Mapping[str, str] | None,
+    python: str | None,
+    on_line: Callable[[str], None] | None,
+) -> Asking:
+    return partial(ask_backend, index_url=index_url, variables=variables, python=python, on_line=on_line)
 
 
 def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out: Path) -> None:
@@ -180,10 +206,3 @@ def _refuse_going_back(project: Project, built: Version) -> None:
             f"this commit would be {built}, which sorts below {max(released)}, a release that it contains",
             hint="tag a release on this branch that is greater than all that it contains",
         )
-
-
-def _only(folder: str, pattern: str) -> Path:
-    found = list(Path(folder).glob(pattern))
-    if len(found) != 1:
-        raise ProjectError(f"the build left {len(found)} files {pattern} instead of one")
-    return found[0]

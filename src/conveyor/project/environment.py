@@ -40,6 +40,7 @@ class Environment:
         index_url: str | None = None,
         options: Sequence[str] = (),
         folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
         timeout_seconds: float | None = None,
     ) -> Completed:
@@ -50,6 +51,7 @@ class Environment:
             index_url: the only index to take from; ``None`` follows the user's configuration.
             options: further options of ``uv pip install``, such as ``--only-binary=:all:``.
             folder: where relative paths start; ``None`` means the current folder.
+            variables: set for uv and for whatever it builds.
             on_line: called with each line that uv writes.
             timeout_seconds: the time after which the installation is ended; ``None`` means never.
 
@@ -58,8 +60,9 @@ class Environment:
         """
         words = ["pip", "install", "--python", str(self.python), *options, *requirements]
         return run_uv(
-            words, index_url=index_url, folder=folder, on_line=on_line, timeout_seconds=timeout_seconds
-        )
+            words, index_url=index_url, folder=folder, variables=variables, on_line=on_line,
+            timeout_seconds=timeout_seconds,
+        )  # fmt: skip
 
     def has(self, project: str) -> bool:
         """Whether a distribution of that name is installed here."""

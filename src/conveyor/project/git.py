@@ -184,6 +184,11 @@ def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
     return tuple(sorted(_split(run_git(["ls-files", "-z", "--", folder], folder=checkout))))
 
 
+def untracked_files(checkout: Path) -> tuple[str, ...]:
+    """The files that git does not track at or below a folder, ignored ones too, relative to it, sorted."""
+    return tuple(sorted(_split(run_git(["ls-files", "-z", "--others"], folder=checkout))))
+
+
 def is_shallow(checkout: Path) -> bool:
     """Whether history is cut off, so that a count of commits is too low."""
     return run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() == b"true"

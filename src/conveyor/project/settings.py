@@ -7,17 +7,21 @@ be read from its files is read from them; nothing of the project runs here.
 from __future__ import annotations
 
 import ast
+import json
+import os
 import shlex
 import tomllib
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidName, ProjectError
 from conveyor.project.declarations import Declarations, ProjectKind, read_declarations
+from conveyor.project.git import head_commit, run_git
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,20 +112,26 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
     root = checkout.resolve()
     document = _read_document(root)
     display_name = written_name(root, document)
-    if display_name is None and ask is not None:
-        display_name = ask(root).get("name")
+    asked: RawMetadata = {}
     if display_name is None:
+        asked = _kept_answer(root) or {}
+        if not asked and ask is not None:
+            asked = ask(root)
+            _keep_answer(root, asked)
+        display_name = asked.get("name")
+    if not display_name:
         raise ProjectError(
-            f"{root} does not name a project",
+            f"{root} does not name a project: its name stands in none of its files"
+            + (", and its build backend gives none" if ask is not None else ""),
             hint='write its name into pyproject.toml, under [project]: name = "…"',
         )
     try:
         name = project_name(display_name)
     except InvalidName as error:
         raise ProjectError(f"{root}: {error.message}", hint=error.hint) from error
-    tools = document.get("tool", {})
+    tools = table_in(document, "tool")
     declared = read_declarations(tools.get("conveyor", {}), where=str(root / "pyproject.toml"))
-    package = declared.package or _package(root, name, tools)
+    package = declared.package or _package(root, name, document)
     folder = _package_folder(root, package)
     outside = [path for path in declared.payload if not PurePosixPath(path).is_relative_to(folder)]
     if outside:
@@ -136,15 +146,54 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
         package=package,
         package_folder=folder,
         declared=declared,
-        extras=tuple(sorted(document.get("project", {}).get("optional-dependencies", {}))),
-        version_files=tuple(sorted({*_version_files(tools), *declared.build.version_files})),
-        backend=_backend(document.get("build-system", {})),
+        extras=_extras(root, document, asked),
+        version_files=tuple(sorted({*_version_files(root, document), *declared.build.version_files})),
+        backend=_backend(document.get("build-system")),
         document=document,
     )
 
 
-def find_project(folder: Path) -> Project:
+def _answer_file(root: Path) -> Path | None:
+    """Where the backend's answer of this commit is kept: beside git's own files; ``None`` outside git."""
+    try:
+        path, commit = (
+            run_git(["rev-parse", "--git-path", "conveyor"], folder=root).decode().strip(),
+            head_commit(root),
+        )
+    except ProjectError:
+        return None
+    named = sha256(f"{commit} {root}".encode()).hexdigest()[:16]
+    return root / path / f"metadata-{named}.json"
+
+
+def _kept_answer(root: Path) -> RawMetadata | None:
+    """What the backend said of this commit before: asking takes seconds, and every step reads the project."""
+    file = _answer_file(root)
+    try:
+        answer = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+    except (OSError, ValueError):
+        return None
+    return cast("RawMetadata", answer) if isinstance(answer, dict) else None
+
+
+def _keep_answer(root: Path, answer: RawMetadata) -> None:
+    file = _answer_file(root)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {
+            key: answer[key]
+            for key in ("name", "version", "requires_python", "provides_extra")
+            if key in answer
+        }
+        partial = file.with_name(f"{file.name}.{os.getpid()}")
+        partial.write_text(json.dumps(kept), encoding="utf-8")
+        partial.rename(file)
+
+
+def find_project(folder: Path, *, ask: Asking | None = None) -> Project:
     """The project that a folder belongs to: its own, or that of the nearest folder above it.
+
+    ``ask`` is as for ``read_project``.
 
     Raises:
         ProjectError: there is no ``pyproject.toml`` there or in any folder above.
@@ -152,20 +201,27 @@ def find_project(folder: Path) -> Project:
     start = folder.resolve()
     for candidate in (start, *start.parents):
         if any((candidate / name).is_file() for name in PROJECT_FILES):
-            return read_project(candidate)
+            return read_project(candidate, ask=ask)
     raise ProjectError(
         f"{start} does not belong to a project: there is neither a pyproject.toml nor a setup.py",
         hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",
     )
 
 
+def table_in(document: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The table under nested keys; empty if there is none, or something else in its place."""
+    found: Any = document
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def written_name(root: Path, document: Mapping[str, Any]) -> str | None:
     """The project's name, where PEP 621, poetry, flit or setuptools keep it, if any does."""
-    tools = document.get("tool", {})
-    flit = tools.get("flit", {}).get("metadata", {})
+    flit = table_in(document, "tool", "flit", "metadata")
     for found in (
-        document.get("project", {}).get("name"),
-        tools.get("poetry", {}).get("name"),
+        table_in(document, "project").get("name"),
+        table_in(document, "tool", "poetry").get("name"),
         flit.get("dist-name") or flit.get("module"),
         written_in_setup_cfg(root, "name"),
         written_in_setup_py(root, "name"),
@@ -177,12 +233,16 @@ def written_name(root: Path, document: Mapping[str, Any]) -> str | None:
 
 def written_in_setup_cfg(root: Path, key: str, *, section: str = "metadata") -> str | None:
     """The value of a key in a section of ``setup.cfg``; ``None`` if it is not there."""
+    return _setup_cfg(root, section).get(key)
+
+
+def _setup_cfg(root: Path, section: str) -> dict[str, str]:
     parser = ConfigParser(interpolation=None, strict=False)
     try:
         parser.read(root / "setup.cfg", encoding="utf-8")
     except (ConfigParserError, UnicodeDecodeError) as error:
         raise ProjectError(f"{root / 'setup.cfg'} cannot be read: {error}") from error
-    return parser.get(section, key, fallback=None)
+    return dict(parser[section]) if parser.has_section(section) else {}
 
 
 def written_in_setup_py(root: Path, key: str) -> str | None:
@@ -202,7 +262,7 @@ def written_in_setup_py(root: Path, key: str) -> str | None:
 def _read_document(root: Path) -> dict[str, Any]:
     path = root / "pyproject.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if (root / "setup.py").is_file():
             return {}
@@ -219,12 +279,38 @@ def _read_document(root: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not TOML: {error}") from error
+    wrong = [
+        key for key in ("build-system", "project", "tool") if not isinstance(document.get(key, {}), dict)
+    ]
+    project = table_in(document, "project")
+    if wrong:
+        raise ProjectError(
+            f"{path} is not valid: {' and '.join(wrong)} must be a table (PEP 518, PEP 621)",
+            hint=f"write [{wrong[0]}] on a line of its own, and its keys below",
+        )
+    if "project" in document and "name" not in project and "name" not in table_in(document, "tool", "poetry"):
+        raise ProjectError(
+            f"[project] in {path} has no name, which it must have (PEP 621)", hint='add it: name = "…"'
+        )
+    return document
 
 
-def _package(root: Path, name: NormalizedName, tools: Mapping[str, Any]) -> str:
+def _extras(root: Path, document: Mapping[str, Any], asked: RawMetadata) -> tuple[str, ...]:
+    """Names of the extras: of PEP 621, poetry or flit, of setup.cfg, or what the backend said."""
+    found = {
+        *table_in(document, "project", "optional-dependencies"),
+        *table_in(document, "tool", "poetry", "extras"),
+        *table_in(document, "tool", "flit", "metadata", "requires-extra"),
+        *_setup_cfg(root, "options.extras_require"),
+        *asked.get("provides_extra", ()),
+    }
+    return tuple(sorted(found))
+
+
+def _package(root: Path, name: NormalizedName, document: Mapping[str, Any]) -> str:
     """The package to import: as flit names it, or the project's name, or the only package of the project."""
-    flit = tools.get("flit", {})
-    module = flit.get("module", {}).get("name") or flit.get("metadata", {}).get("module")
+    module = table_in(document, "tool", "flit", "module").get("name")
+    module = module or table_in(document, "tool", "flit", "metadata").get("module")
     if isinstance(module, str):
         return module
     package = name.replace("-", "_").replace(".", "_")
@@ -253,14 +339,18 @@ def _backend(build_system: object) -> str:
     return declared.partition(":")[0].partition(".")[0] if isinstance(declared, str) else "setuptools"
 
 
-def _version_files(tools: dict[str, Any]) -> tuple[str, ...]:
-    """The version files of hatch-vcs, hatchling's version hook, setuptools-scm and pdm-backend."""
-    hatch = tools.get("hatch", {}).get("build", {})
-    hooks = [hatch.get("hooks", {})]
-    hooks += [target.get("hooks", {}) for target in hatch.get("targets", {}).values()]
-    found = [hook.get("vcs", {}).get("version-file") for hook in hooks]
-    found += [hook.get("version", {}).get("path") for hook in hooks]
-    scm = tools.get("setuptools_scm", {})
+def _version_files(root: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The version files of hatch-vcs, hatchling, setuptools-scm, pdm, scikit-build-core and versioneer."""
+    hatch = table_in(document, "tool", "hatch", "build")
+    hooks = [table_in(hatch, "hooks")]
+    hooks += [table_in(hatch, "targets", name, "hooks") for name in table_in(hatch, "targets")]
+    found = [table_in(hook, "vcs").get("version-file") for hook in hooks]
+    found += [table_in(hook, "version").get("path") for hook in hooks]
+    scm = table_in(document, "tool", "setuptools_scm")
     found += [scm.get("version_file"), scm.get("write_to")]
-    found.append(tools.get("pdm", {}).get("version", {}).get("write_to"))
-    return tuple(sorted({path for path in found if isinstance(path, str)}))
+    found.append(table_in(document, "tool", "pdm", "version").get("write_to"))
+    found.append(table_in(document, "tool", "versioneer").get("versionfile_source"))
+    found.append(_setup_cfg(root, "versioneer").get("versionfile_source"))
+    generated = table_in(document, "tool", "scikit-build").get("generate")
+    found += [one.get("path") for one in generated or () if isinstance(one, dict)]
+    return tuple(sorted({path.strip("/") for path in found if isinstance(path, str)}))

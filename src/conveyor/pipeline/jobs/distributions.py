@@ -7,14 +7,14 @@ the same fact again.
 from __future__ import annotations
 
 import shutil
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.sources import clone_into
+from conveyor.pipeline.jobs.sources import asking, clone_into
+from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time
 from conveyor.project.interpreters import python_of
@@ -22,8 +22,6 @@ from conveyor.project.model import read_payload, sha256_of_file
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.sources import Source
@@ -60,7 +58,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         target = clean / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkout / file.path, target)
-    project = read_project(clean)
+    project = read_project(clean, ask=asking(place, worker, entry))
     if read_payload(project) != trained:
         raise StepFailed("the payload changed while it was copied for the build")
     python = python_of(project)
@@ -70,6 +68,8 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
             variables=place.variables(),
             index_url=worker.index_url(entry), on_line=write,
         )  # fmt: skip
+        for note in files.notes:
+            write(f"note: {note}")
     built = BuiltRelease(
         project=project.name,
         version=str(files.version),
@@ -80,7 +80,9 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         python=python.name,
         platform=python.platform,
     )
-    return Done(built, f"{built.sdist}, {built.wheel}", {"version": built.version})
+    more = f"; {len(files.notes)} notes in build.log" if files.notes else ""
+    summary = f"{built.sdist}, {built.wheel}{more}"
+    return Done(built, summary, {"version": built.version, "notes": list(files.notes)})
 
 
 def publish(
@@ -92,7 +94,9 @@ def publish(
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
     for name in digests:  # the sdist first: a wheel alone would look like a whole release
         worker.client.files.upload(entry, folder / name)
-    backend = _backend(place.folder / "source")
+    backend = read_build_system(
+        read_project(place.folder / "source").document, where="pyproject.toml"
+    ).backend
     for name, sha256 in digests.items():
         is_wheel = name == built.wheel
         predicate = {
@@ -116,8 +120,3 @@ def publish(
     for name, proof in proofs.items():
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
-
-
-def _backend(checkout: Path) -> str:
-    pyproject = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
-    return str(pyproject.get("build-system", {}).get("build-backend", "setuptools.build_meta:__legacy__"))

@@ -34,7 +34,7 @@ from conveyor.pipeline.jobs import candidates
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
-from conveyor.pipeline.jobs.sources import Source, clone, forced_version, resolve
+from conveyor.pipeline.jobs.sources import Source, asking, clone, forced_version, resolve
 from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
@@ -75,7 +75,7 @@ def package(
     """
     source = steps("resolve", lambda: resolve(repository, ref))  # 1
     steps.note(RunReport(commit=source.commit, version=str(source.version) if source.version else None))
-    name, releases = steps("clone", lambda: clone(place, source))  # 2
+    name, releases = steps("clone", lambda: clone(place, source, asking(place, worker, way[0])))  # 2
     steps.note(RunReport(project=name))
     if source.tag is None and releases:
         return None

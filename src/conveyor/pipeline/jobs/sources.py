@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.domain.words.names import version_or_none
 from conveyor.errors import InvalidInput, ProjectError
 from conveyor.pipeline.engine.steps import Done
+from conveyor.project.backend import ask_backend
 from conveyor.project.git import clone_commit, clone_tag, resolve_commit, run_git
 from conveyor.project.settings import Project, read_project
 from conveyor.project.versions import is_release_tag, override_variable, version_of_release_tag
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Keeper
+    from conveyor.project.settings import Asking
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,18 @@ def _looks_like_version(ref: str) -> bool:
     return version_or_none(ref.removeprefix("v")) is not None
 
 
-def clone(place: Workplace, source: Source) -> Done[tuple[str, tuple[str, ...]]]:
+def asking(place: Workplace, worker: Keeper, entry: str) -> Asking:
+    """Asks a project's backend for what is written in no file, with requirements from the index ``entry``."""
+    return partial(ask_backend, index_url=worker.index_url(entry), variables=place.variables())
+
+
+def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[tuple[str, tuple[str, ...]]]:
     """Step 2: the checkout in which the model is trained.
 
     Returns the project's name and those release tags on the commit that were cloned.
     """
     checkout = clone_into(place, source, "checkout")
-    project = read_project(checkout)
+    project = read_project(checkout, ask=ask)
     tags = run_git(["tag", "--points-at", "HEAD"], folder=checkout).decode().split()
     releases = tuple(tag for tag in tags if is_release_tag(tag))
     summary = f"{project.display_name}, a {project.kind}"

@@ -1,0 +1,187 @@
+"""Built files, opened and read once: their members with digests, their metadata, and the secrets in them.
+
+Whether what they hold is right is decided in ``contract.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from packaging.metadata import RawMetadata, parse_email
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
+from conveyor.domain.words.notation import sha256_of
+from conveyor.errors import ProjectError
+from conveyor.project.contents import LARGEST_SEARCHED_BYTES, secrets_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from conveyor.domain.words.names import Version
+
+_COMPILED = re.compile(r"\.(?:cpython-|cp3|abi3|pypy)[^/]*\.(?:so|pyd)$|\.(?:so|pyd)$")
+NO_PARTS_OF_A_PACKAGE = {
+    "test", "tests", "testing", "testdata", "doc", "docs", "example", "examples", "benchmark", "benchmarks",
+    "fixtures", "src",
+}  # fmt: skip
+"""Folders in a package that wheels often leave out."""
+
+
+@dataclass(frozen=True)
+class ArchiveFault:
+    """A fault of a built file."""
+
+    text: str
+    path: str = ""
+    """The file it is about, by its path in the checkout or archive; empty: the archive, never allowed."""
+    is_note: bool = False
+    """Whether it is worth a line, but no error."""
+
+
+@dataclass(frozen=True)
+class PreviousRelease:
+    """What the release before held."""
+
+    version: str
+    members: frozenset[str]
+    """The members of its wheel."""
+    tracked: frozenset[str] = frozenset()
+    """The files that git tracked at its commit; empty if that is not known."""
+
+
+@dataclass(frozen=True)
+class OpenedArchive:
+    """A built file, read once."""
+
+    name: str
+    version: Version
+    metadata: RawMetadata
+    digests: Mapping[str, str]
+    """SHA-256 of each file by its path; of an sdist below the top folder, without PKG-INFO."""
+    faults: Sequence[ArchiveFault] = ()
+    modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Its Python files."""
+
+
+def previous_release(wheel: Path, *, tracked: Iterable[str] = ()) -> PreviousRelease:
+    """What a release before held, read from its wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        members = frozenset(name for name in archive.namelist() if not name.endswith("/"))
+    return PreviousRelease(str(parse_wheel_filename(wheel.name)[1]), members, frozenset(tracked))
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether a pattern names a path, as in ``.gitignore``: ``*`` stops at a slash, ``**`` does not.
+
+    A pattern without a slash names files and folders at any depth; one that names a folder names all in it.
+    """
+    words = pattern.strip("/")
+    if "/" not in pattern.rstrip("/"):
+        words = f"**/{words}"
+    expression = ""
+    for part in re.split(r"(\*\*/|\*\*|\*|\?)", words):
+        expression += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
+    return re.fullmatch(f"{expression}(?:/.*)?", path) is not None
+
+
+def open_wheel(wheel: Path) -> OpenedArchive:
+    """Open a wheel and read all of it.
+
+    Raises:
+        ProjectError: its filename is not that of a wheel.
+    """
+    try:
+        name, version, _, _ = parse_wheel_filename(wheel.name)
+    except InvalidWheelFilename as error:
+        raise ProjectError(f"the backend gave a wheel a wrong name: {error}") from error
+    digests: dict[str, str] = {}
+    faults: list[ArchiveFault] = []
+    modules: dict[str, bytes] = {}
+    metadata = b""
+    with zipfile.ZipFile(wheel) as archive:
+        for info in archive.infolist():
+            if info.is_dir():  # some backends write folders, which RECORD does not list
+                continue
+            with archive.open(info) as stream:
+                content = _read(stream, info.filename, info.file_size, digests, faults)
+            if _is_metadata(info.filename, "METADATA"):
+                metadata = content
+            elif info.filename.endswith(".py"):
+                modules[info.filename] = content
+    return OpenedArchive(name, version, parse_email(metadata)[0], digests, faults, modules)
+
+
+def open_sdist(sdist: Path) -> OpenedArchive:
+    """Open an sdist and read all of it; its paths are those below the top folder.
+
+    Raises:
+        ProjectError: its filename is not that of an sdist.
+    """
+    try:
+        name, version = parse_sdist_filename(sdist.name)
+    except InvalidSdistFilename as error:
+        raise ProjectError(f"the backend gave an sdist a wrong name: {error}") from error
+    digests: dict[str, str] = {}
+    faults: list[ArchiveFault] = []
+    metadata = b""
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            path = str(PurePosixPath(*PurePosixPath(member.name).parts[1:]))
+            stream = archive.extractfile(member) if member.isfile() else None
+            if stream is None:  # a folder or a link
+                continue
+            content = _read(stream, path, member.size, digests, faults)
+            if path == "PKG-INFO":
+                metadata = content
+                del digests[path]
+    return OpenedArchive(name, version, parse_email(metadata)[0], digests, faults)
+
+
+def _read(
+    stream: IO[bytes], path: str, size: int, digests: dict[str, str], faults: list[ArchiveFault]
+) -> bytes:
+    """Take a member's digest and look for secrets in it; gives its content, empty if it is large."""
+    if size > LARGEST_SEARCHED_BYTES:
+        digests[path] = sha256_of(stream)
+        return b""
+    content = stream.read()
+    digests[path] = hashlib.sha256(content).hexdigest()
+    # Servers under test need keys, which are public with the tests; in a package none has a use.
+    is_note = bool(NO_PARTS_OF_A_PACKAGE & set(PurePosixPath(path).parts[:-1]))
+    faults += [
+        ArchiveFault(f"{path} holds {kind} in line {line}", path, is_note)
+        for kind, line in secrets_in(content)
+    ]
+    return content
+
+
+def _is_metadata(member: str, name: str) -> bool:
+    path = PurePosixPath(member)
+    return path.name == name and len(path.parts) == 2 and path.parts[0].endswith(".dist-info")
+
+
+def installed_path(member: str) -> str:
+    """Where a member of a wheel is installed: files of ``NAME.data/purelib`` and ``platlib`` at the top."""
+    parts = PurePosixPath(member).parts
+    if len(parts) > 2 and parts[0].endswith(".data") and parts[1] in ("purelib", "platlib"):
+        return "/".join(parts[2:])
+    return member
+
+
+def lasting_path(member: str) -> str:
+    """A member without what changes from version to version and from Python to Python."""
+    folder, _, rest = member.partition("/")
+    if folder.endswith(".data"):
+        member = f"data/{rest}"
+    return _COMPILED.sub(".so", member)
