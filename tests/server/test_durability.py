@@ -7,12 +7,15 @@ import http.client
 import os
 import signal
 import zipfile
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3
 
-from distributions_made import make_wheel
+from conveyor.client.store import connect
+from distributions_made import make_sdist, make_wheel
 from postgres_server import running_postgres
 from running_stores import (
     children_of,
@@ -23,12 +26,13 @@ from running_stores import (
     stop,
 )
 from server.test_disk_faults import faults_of
-from upload_streams import digests_on_page, form, upload, upload_streams
+from upload_streams import AUTHORIZATION, digests_on_page, form, upload, upload_streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from conveyor.client.store import StoreClient
     from distributions_made import Made
     from figures import Figures
     from running_stores import RunningStore
@@ -155,6 +159,47 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(
         compare(store.url)
     figures("kill -9", rounds=rounds, acknowledged=len(acknowledged), lost=len(lost), wrong=len(wrong))
     assert (lost, wrong) == (set(), set())
+
+
+def test_release_is_published_whole_however_often_the_server_is_killed_on_the_way(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    files = {made.filename: made for made in (make_sdist(), make_wheel())}
+    for made in files.values():
+        (tmp_path / made.filename).write_bytes(made.content)
+    digests = {name: made.sha256 for name, made in files.items()}
+
+    def send(client: StoreClient, name: str) -> None:
+        client.files.upload("unstable", tmp_path / name, is_open=True)
+
+    def publish(client: StoreClient) -> None:
+        client.releases.publish("demo", "1.0", index="unstable", digests=digests)
+
+    data, token = tmp_path / "store", ""
+    calls = [*(partial(send, name=name) for name in files), publish]
+    for call in calls:
+        process = start_serving(data, "--port", "0", environment=environment)
+        url = ready_url(process)
+        token = token or new_token(url)
+        assert digests_on_page(url) == {}
+        with connect(url, token=token) as client:
+            call(client)
+        assert digests_on_page(url) == (digests if call is publish else {})
+        process.kill()
+        process.communicate()
+    assert faults_of(data, environment) == []
+    with running_store(data, environment=environment) as store, connect(store.url, token=token) as client:
+        for call in calls:  # whoever heard no answer repeats the call
+            call(client)
+        assert digests_on_page(store.url) == digests
+
+
+def new_token(url: str) -> str:
+    """An administrator's."""
+    with urllib3.PoolManager() as pool:
+        answer = pool.request("POST", f"{url}/api/v1/tokens", json={"user": "admin"}, headers=AUTHORIZATION)
+    token: str = answer.json()["token"]
+    return token
 
 
 def test_start_and_stop_of_a_server_disturb_no_other(tmp_path: Path) -> None:

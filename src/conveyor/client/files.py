@@ -20,6 +20,7 @@ from packaging.utils import (
 )
 
 from conveyor.client.connection import Request
+from conveyor.domain.distributions.forms import FILE_OPEN
 from conveyor.errors import InvalidDistribution, InvalidInput, StorageFailed, StoreUnreachable
 
 if TYPE_CHECKING:
@@ -36,14 +37,17 @@ class StoreFiles:
 
     connection: Connection
 
-    def upload(self, index: str, path: Path) -> None:
+    def upload(self, index: str, path: Path, *, is_open: bool = False) -> None:
         """Upload a wheel or sdist; it is a success if the identical file is there already.
+
+        With ``is_open`` nobody sees it before ``StoreClient.releases.publish`` names all files of its
+        release.
 
         Raises:
             InvalidDistribution: its filename is not that of a wheel or an sdist.
             InvalidInput: the file cannot be read.
         """
-        form = make_form(path)
+        form = make_form(path, action=FILE_OPEN if is_open else "file_upload")
         self.connection.send(
             Request("POST", f"/{quote(index)}/legacy/", body=form, headers=form.headers, may_repeat=True)
         )
@@ -118,14 +122,14 @@ class MultipartForm:
         yield self.tail
 
 
-def make_form(path: Path) -> MultipartForm:
+def make_form(path: Path, *, action: str = "file_upload") -> MultipartForm:
     """Make the form that uploads a wheel or sdist.
 
     Raises:
         InvalidDistribution: its filename is not that of a wheel or an sdist.
         InvalidInput: the file cannot be read.
     """
-    fields = _fields(path)
+    fields = {":action": action, **_fields(path)}
     try:
         with path.open("rb") as file:
             fields["sha256_digest"] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -156,7 +160,6 @@ def _fields(path: Path) -> dict[str, str]:
     except (InvalidWheelFilename, InvalidSdistFilename) as error:
         raise InvalidDistribution(f"{path.name} is neither a wheel nor an sdist: {error}") from error
     return {
-        ":action": "file_upload",
         "protocol_version": "1",
         "name": name,
         "version": str(version),

@@ -11,10 +11,13 @@ from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject,
 from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
 from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
+from conveyor.domain.releases.publications import FileToPublish, NewPublication, Publication, PublishingCheck
 from conveyor.domain.releases.standing import Release
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conveyor.client.connection import Connection
     from conveyor.domain.indexes.projects import StatusName
 
@@ -45,6 +48,21 @@ class Releases:
         body = NewPromotion(project, version, to, source)
         request = Request("POST", api_path("promotions"), json_body=body, may_repeat=True)
         return ask_for(self.connection, request, Promotion)
+
+    def check_publishing(self, project: str, version: str, *, index: str) -> PublishingCheck:
+        """Ask whether this caller may publish a new version; raises the error that its upload would."""
+        path = api_path("projects", project, "releases", version, "publication", index=index)
+        return ask_for(self.connection, Request("GET", path), PublishingCheck)
+
+    def publish(self, project: str, version: str, *, index: str, digests: Mapping[str, str]) -> Publication:
+        """Make the uploaded files of an open release visible; ``digests`` has the SHA-256 of each filename.
+
+        May be repeated. Raises Conflict if a file did not come, was replaced, or waited for too long.
+        """
+        body = NewPublication(index, tuple(FileToPublish(*item) for item in sorted(digests.items())))
+        path = api_path("projects", project, "releases", version, "publication")
+        request = Request("POST", path, json_body=body, may_repeat=True)
+        return ask_for(self.connection, request, Publication)
 
     def yank(
         self,

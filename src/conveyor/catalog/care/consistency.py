@@ -25,6 +25,7 @@ from conveyor.catalog.database.tables import (
     first_digests,
     indexes,
     mirrored_files,
+    open_files,
     placements,
     projects,
     releases,
@@ -189,6 +190,8 @@ def _is_no_digest(column: ColumnElement[str]) -> ColumnElement[bool]:
 
 _file, _held, _event = distributions.c, placements.c, events.c
 _digests = (_file.sha256, _file.metadata_sha256, _file.provenance_sha256)
+_is_placed = exists().where(_held.distribution_id == _file.id)
+"""A file of an open release has no claim and no release yet."""
 _stored_bytes = func.coalesce(func.sum(_file.size_bytes), 0)
 _promoted = (
     select(_event.project, _event.version, func.min(_event.serial).label("first"))
@@ -232,7 +235,7 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
             and_(releases.c.project == _file.project, releases.c.version == _file.version),
             isouter=True,
         )
-        .where(releases.c.version.is_(None)),
+        .where(releases.c.version.is_(None), _is_placed),
         lambda filename, project, version: f"{filename} is of {project} {version}, which is not a release",
     ),
     (
@@ -254,7 +257,7 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
             events,
             and_(_event.project == _promoted.c.project, _event.version == _promoted.c.version),
         )
-        .where(_event.action == "upload", _event.serial > _promoted.c.first),
+        .where(_event.action.in_(["upload", "publish"]), _event.serial > _promoted.c.first),
         lambda project, version, number, promoted: (
             f"serial {number} added a file to {project} {version}, closed since serial {promoted}"
         ),
@@ -263,7 +266,7 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         "unclaimed-project",
         # A mirrored project has a row too, once this store has given it a status; but no files of ours.
         select(projects.c.name).where(
-            exists().where(_file.project == projects.c.name),
+            exists().where(_file.project == projects.c.name, _is_placed),
             not_(
                 exists().where(
                     or_(
@@ -282,6 +285,15 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         .group_by(projects.c.name)
         .having(projects.c.stored_bytes != _stored_bytes),
         lambda name, counted, stored: f"{name} counts {counted} bytes, its files have {stored}",
+    ),
+    (
+        "lost-distribution",
+        select(_file.filename, _file.project, _file.version).where(
+            not_(_is_placed), not_(exists().where(open_files.c.distribution_id == _file.id))
+        ),
+        lambda filename, project, version: (
+            f"{filename} of {project} {version} is in no index, and in no release that waits to be published"
+        ),
     ),
     (
         "retired-filename",

@@ -183,6 +183,19 @@ placements = Table(
     comment="a distribution is in an index",
 )
 
+open_files = Table(
+    "open_files",
+    metadata,
+    Column("index_name", Text, ForeignKey("indexes.name"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("distribution_id", RowId, ForeignKey("distributions.id"), nullable=False),
+    Column("uploaded_at", Text, nullable=False),
+    Column("uploaded_by", Text, nullable=False),
+    Index(None, "distribution_id"),
+    comment="files of releases that are not published yet: in no index, and dropped after a day",
+)
+
 retired_filenames = Table(
     "retired_filenames",
     metadata,
@@ -327,6 +340,46 @@ evidence = Table(
     UniqueConstraint("project", "version", "envelope_sha256"),
     Index(None, "sha256"),
     Index(None, "project", "commit_id"),
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True, comment="digest of the content, as tests evidence names it"),
+    Column("content", LargeBinary, nullable=False, comment="pylock.toml (PEP 751), byte by byte"),
+    Column("received_at", Text, nullable=False),
+    Column("received_from", Text, nullable=False, comment="the user who handed it in"),
+    comment="environments in which releases were tested",
+)
+
+pinned_files = Table(
+    "pinned_files",
+    metadata,
+    Column("project", Text, primary_key=True, comment="of the release whose lock names the file"),
+    Column("version", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("index_name", Text, ForeignKey("indexes.name"), nullable=False, comment="the mirror it is from"),
+    Column("file_project", Text, nullable=False, comment="the project whose file it is"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("missed_at", Text, comment="first served after upstream had removed it; null: never"),
+    Index(None, "sha256"),
+    comment="mirrored files that locks name: kept and served by digest, even if upstream removes them",
+)
+
+docs_archives = Table(
+    "docs_archives",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("format", Text, nullable=False, comment="zip or tar.gz"),
+    Column("uploaded_at", Text, nullable=False),
+    Column("uploaded_by", Text, nullable=False),
+    comment="built documentation of releases, one archive each",
 )
 
 runs = Table(

@@ -1,4 +1,7 @@
-"""Rows of evidence: facts as they were signed and received. A row is never changed or deleted."""
+"""Rows of evidence: facts as they were signed and received.
+
+A row is never changed, and is deleted only with a file that was never published (``open_files``).
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from conveyor.domain.distributions.metadata import CoreMetadata
     from conveyor.domain.words.faults import Faults
 
+FILE_OPEN = "file_open"
+"""The value of ``:action``, ours alone, that puts a file into an open release: a store that does not know it
+refuses the form, where it would ignore an unknown field and show the file."""
+
 _DIGESTS = ("sha256_digest", "blake2_256_digest", "md5_digest")
 _ONCE = (":action", "protocol_version", "filetype", "pyversion", "name", "version", *_DIGESTS)
 """Fields besides those of the metadata whose first or last value different readers could take."""
@@ -68,7 +72,7 @@ class UploadForm:
 
 def check_request(form: UploadForm, faults: Faults) -> None:
     """Check that the form asks for an upload, in the only protocol there is."""
-    if (action := form.value(":action")) != "file_upload":
+    if (action := form.value(":action")) not in ("file_upload", FILE_OPEN):
         faults.add("form-protocol", f"the form field :action is {action!r}; only 'file_upload' is known")
     if (protocol := form.value("protocol_version")) not in ("", "1"):
         faults.add("form-protocol", f"the form field protocol_version is {protocol!r}; only '1' is known")

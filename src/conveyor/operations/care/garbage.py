@@ -1,5 +1,7 @@
 """Garbage collection: removes blobs that no row names, and files that killed processes left half written.
 
+First, files of open releases that were never published are dropped (``operations.uploads.open_releases``).
+
 Such blobs are left by uploads that were killed or refused at the last moment, and by mirrored files that
 upstream withdrew. A blob that an upload stores or reuses at the same moment is never removed, however old it
 is: ``blobs.exclusion`` explains why, and this module carries out its steps c1 to c4:
@@ -31,6 +33,7 @@ from conveyor.catalog.database.connection import is_sqlite
 from conveyor.catalog.releases.distributions import digests_retired_since
 from conveyor.domain.words.notation import utc_text
 from conveyor.operations.store.store import read, record_change
+from conveyor.operations.uploads.open_releases import drop_outdated_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +82,7 @@ def collect_garbage(store: Store, *, grace_seconds: float = GRACE_SECONDS, is_dr
     if is_dry:
         collected = _counted(_garbage(store, blobs, grace_seconds))
     else:
+        drop_outdated_files(store, actor=ACTOR)
         with blobs.exclusion.alone_removing():
             collected = remove_garbage(store, grace_seconds=grace_seconds)
     left = blobs.remove_leftovers(is_dry=is_dry)

@@ -18,6 +18,7 @@ from conveyor.catalog.releases.distributions import (
     retire_filename,
     set_yanked,
 )
+from conveyor.catalog.releases.open_files import drop_open_file, open_files_of
 from conveyor.catalog.releases.projects import delete_empty_releases, lock_project, take_stored_bytes
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.withdrawals import Deletion, Yank, YankedFile, may_yank
@@ -166,7 +167,10 @@ def delete_files(
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
         lock_project(connection, name)
-        # 2. the files
+        # 2. the files; what waits to be published goes as if it had never come
+        for waiting in open_files_of(connection, name):
+            if number in (None, waiting.version) and filename in (None, waiting.filename):
+                drop_open_file(connection, waiting)
         files = distributions_of(connection, name, number, filename)
         if not files:
             what = " ".join(part for part in (name, number, filename) if part)

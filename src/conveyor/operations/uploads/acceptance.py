@@ -11,6 +11,9 @@ whole file. Its steps:
 4. one transaction: step 2 again, now that nobody can interfere; rows, serial, events;
 5. the answer.
 
+A form that asks for it (``:action`` is ``file_open``) puts the file into an open release instead of the
+index: then step 4 is ``operations.uploads.open_releases.add_open_file``.
+
 A process killed before step 4 commits leaves at most bytes that no row names, which ``gc`` removes. If it is
 killed later, the client repeats the upload and is told that the identical file is there.
 """
@@ -26,15 +29,18 @@ from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.database.events import is_touched_since
 from conveyor.catalog.indexes.definitions import indexes_now
 from conveyor.catalog.releases.distributions import insert_distribution, insert_placement, metadata_of
+from conveyor.catalog.releases.open_files import leave_open_releases
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
+from conveyor.domain.distributions.forms import FILE_OPEN
 from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
 from conveyor.domain.indexes.policy import UploadLimits, accepting_index, readable_indexes
 from conveyor.domain.people.access import may_upload
 from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.shared_commits import record_together
 from conveyor.operations.store.store import Prepared, ask, read
-from conveyor.operations.uploads.decisions import Decision, WantedUpload, decide, decide_or_ask
+from conveyor.operations.uploads.decisions import Decision, WantedFile, WantedUpload, decide, decide_or_ask
+from conveyor.operations.uploads.open_releases import add_open_file
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
@@ -57,10 +63,15 @@ class ReceivedUpload:
     seen: IndexesNow | None = None
     """The indexes, as they were when the caller was allowed to upload; ``None`` if they must be read."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is to wait in an open release until all of it is published."""
+        return self.form.value(":action") == FILE_OPEN
+
 
 @dataclass(frozen=True)
 class AcceptedUpload:
-    """A file that is in the store, durable and visible."""
+    """A file that is in the store, durable and visible; or durable, in an open release."""
 
     index: str
     """Where it is: the index of the upload, or another of its chain that already held the identical file."""
@@ -69,6 +80,8 @@ class AcceptedUpload:
     is_new: bool
     notes: tuple[str, ...] = ()
     """Oddities of the file, one sentence each."""
+    is_open: bool = False
+    """Whether it waits in an open release, and nobody sees it yet."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +144,12 @@ def accept_upload(
     # 1. the file
     distribution = _read(store, upload, limits)
     # 2. policy, before anything is written
-    wanted = WantedUpload(upload.index, distribution, identity, limits, upstream_has=None, seen=upload.seen)
+    wanted = _wanted(upload, distribution, identity, limits, upstream_has=None)
     with ask(store) as connection:
         decision = decide_or_ask(connection, wanted)
     if decision is None:
         return UpstreamQuestion(distribution.project, distribution)
-    return _store(store, upload, wanted, decision)
+    return _store(store, upload, distribution, wanted, decision)
 
 
 def accept_answered(
@@ -153,14 +166,39 @@ def accept_answered(
     Raises:
         As ``accept_upload``.
     """
-    wanted = WantedUpload(upload.index, question.distribution, identity, limits, upstream_has)
+    wanted = _wanted(upload, question.distribution, identity, limits, upstream_has=upstream_has)
+    wanted = replace(wanted, seen=None)
     with read(store) as connection:
         decision = decide(connection, wanted)
-    return _store(store, upload, wanted, decision)
+    return _store(store, upload, question.distribution, wanted, decision)
 
 
-def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision: Decision) -> AcceptedUpload:
-    distribution, identity = wanted.distribution, wanted.identity
+def _wanted(
+    upload: ReceivedUpload,
+    distribution: Distribution,
+    identity: Identity,
+    limits: UploadLimits,
+    *,
+    upstream_has: bool | None,
+) -> WantedUpload:
+    file = WantedFile(
+        filename=distribution.filename,
+        project=distribution.project,
+        version=distribution.version,
+        sha256=distribution.digests.sha256,
+        size_bytes=distribution.size_bytes,
+    )
+    return WantedUpload(upload.index, file, identity, limits, upstream_has, seen=upload.seen)
+
+
+def _store(
+    store: Store,
+    upload: ReceivedUpload,
+    distribution: Distribution,
+    wanted: WantedUpload,
+    decision: Decision,
+) -> AcceptedUpload:
+    identity = wanted.identity
     filename, sha256 = distribution.filename, distribution.digests.sha256
     if decision.holder is not None:
         _bring_back(store, upload, distribution)
@@ -171,7 +209,13 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
         upload.file.store()
         provenance_sha256 = _put_provenance(store, distribution, identity)
         # 4. one transaction
-        write = partial(_write, wanted, decision, provenance_sha256)
+        if upload.is_open:
+            holder = add_open_file(store, wanted, distribution, provenance_sha256=provenance_sha256)
+            is_new = holder is None
+            return AcceptedUpload(
+                holder or upload.index, filename, sha256, is_new, notes=distribution.notes, is_open=is_new
+            )
+        write = partial(_write, distribution, wanted, decision, provenance_sha256)
         # A claim must see the names that others have just claimed.
         key = distribution.project if decision.is_claimed else None
         decision = record_together(store, actor=identity.name, work=write, key=key)
@@ -186,12 +230,16 @@ def _store(store: Store, upload: ReceivedUpload, wanted: WantedUpload, decision:
 
 
 def _write(
-    wanted: WantedUpload, before: Decision, provenance_sha256: str | None, change: Change
+    distribution: Distribution,
+    wanted: WantedUpload,
+    before: Decision,
+    provenance_sha256: str | None,
+    change: Change,
 ) -> Prepared[Decision]:
     """Decide again, now that nobody can interfere, and write the rows of a new file."""
-    connection, project = change.connection, wanted.distribution.project
+    connection, project = change.connection, distribution.project
     if not before.facts.has_project:
-        name = wanted.distribution.display_name
+        name = distribution.display_name
         insert_project(connection, project, display_name=name, created_at=change.at)
     lock_project(connection, project)
     is_touched = is_touched_since(connection, project, before.serial)
@@ -201,8 +249,8 @@ def _write(
         return Prepared(decision)
     if not decision.is_claimed:
         claim_for_upload(change, project)
-    _write_rows(change, wanted, decision, provenance_sha256)
-    return Prepared(decision, partial(_show, change, wanted))
+    _write_rows(change, distribution, decision, provenance_sha256)
+    return Prepared(decision, partial(_show, change, wanted, distribution))
 
 
 def _bring_back(store: Store, upload: ReceivedUpload, distribution: Distribution) -> None:
@@ -247,9 +295,9 @@ def _put_provenance(store: Store, distribution: Distribution, identity: Identity
 
 
 def _write_rows(
-    change: Change, wanted: WantedUpload, decision: Decision, provenance_sha256: str | None
+    change: Change, distribution: Distribution, decision: Decision, provenance_sha256: str | None
 ) -> None:
-    connection, distribution = change.connection, wanted.distribution
+    connection = change.connection
     project, version = distribution.project, distribution.version
     if not decision.has_release:
         insert_release(connection, project, version, created_at=change.at)
@@ -263,11 +311,14 @@ def _write_rows(
             provenance_sha256=provenance_sha256,
         )
         count_file(connection, project, distribution.size_bytes, display_name=distribution.display_name)
+    else:
+        leave_open_releases(
+            connection, distribution.filename, distribution.digests.sha256, at=change.at, by=change.actor
+        )
 
 
-def _show(change: Change, wanted: WantedUpload) -> None:
+def _show(change: Change, wanted: WantedUpload, distribution: Distribution) -> None:
     """Place the file into its index, by an event."""
-    distribution = wanted.distribution
     project, version, filename = distribution.project, distribution.version, distribution.filename
     sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
     detail: dict[str, object] = {

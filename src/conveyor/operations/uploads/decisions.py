@@ -31,18 +31,31 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.indexes.definitions import UploadFacts
-    from conveyor.domain.distributions.reading import Distribution
     from conveyor.domain.indexes.definitions import IndexesNow
     from conveyor.domain.indexes.policy import UploadLimits
     from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A file as far as policy looks at it."""
+
+    filename: str
+    project: NormalizedName
+    version: str
+    """Canonical."""
+    sha256: str
+    size_bytes: int
+    """What it adds to the size of its project."""
 
 
 @dataclass(frozen=True)
 class WantedUpload:
-    """A request to put a distribution into an index."""
+    """A request to put a file into an index."""
 
     index: str
-    distribution: Distribution
+    file: WantedFile
     identity: Identity
     limits: UploadLimits
     upstream_has: bool | None
@@ -72,8 +85,8 @@ def decide_or_ask(connection: Connection, wanted: WantedUpload) -> Decision | No
         NotFound, Forbidden, Unauthorized, DistributionExists, Conflict, TooLarge: the upload is not allowed.
     """
     facts, now = _look(connection, wanted)
-    if must_ask_upstream(wanted.identity, wanted.distribution.project, facts.claims):
-        may_claim(wanted.identity, wanted.distribution.project)
+    if must_ask_upstream(wanted.identity, wanted.file.project, facts.claims):
+        may_claim(wanted.identity, wanted.file.project)
         return None
     return _decide(connection, wanted, facts, now)
 
@@ -84,8 +97,8 @@ def decide(connection: Connection, wanted: WantedUpload) -> Decision:
 
 
 def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, IndexesNow]:
-    distribution = wanted.distribution
-    project, version = distribution.project, distribution.version
+    file = wanted.file
+    project, version = file.project, file.version
     # Read before the facts: a change in between is found by its serial, inside the transaction.
     now = wanted.seen or indexes_now(connection, since=0)
     may_upload(wanted.identity, wanted.index, project)
@@ -93,16 +106,16 @@ def _look(connection: Connection, wanted: WantedUpload) -> tuple[UploadFacts, In
     facts = upload_facts(
         connection,
         project,
-        filename=distribution.filename,
-        sha256=distribution.digests.sha256,
+        filename=file.filename,
+        sha256=file.sha256,
         spellings=sorted({version, *equal_spellings(parse_version(version))}),
     )
     return facts, now
 
 
 def _decide(connection: Connection, wanted: WantedUpload, facts: UploadFacts, now: IndexesNow) -> Decision:
-    distribution, indexes = wanted.distribution, now.indexes
-    project, version = distribution.project, distribution.version
+    file, indexes = wanted.file, now.indexes
+    project, version = file.project, file.version
     if not is_claimed(project, facts.claims):
         check_new_name(connection, wanted.identity, project, upstream_has=wanted.upstream_has)
     chain = chain_of(wanted.index, indexes)
@@ -117,15 +130,15 @@ def _decide(connection: Connection, wanted: WantedUpload, facts: UploadFacts, no
     holder = decide_filename(
         state,
         index=wanted.index,
-        filename=distribution.filename,
+        filename=file.filename,
         project=project,
         version=version,
-        sha256=distribution.digests.sha256,
+        sha256=file.sha256,
     )
     if holder is None:
         must_accept_uploads(project, facts.status)
         check_project_size(
-            distribution.size_bytes, facts.size, name=project, store_limit_bytes=wanted.limits.project_bytes
+            file.size_bytes, facts.size, name=project, store_limit_bytes=wanted.limits.project_bytes
         )
     has_own_claim = any(not claim.is_prefix for claim in facts.claims)
     return Decision(

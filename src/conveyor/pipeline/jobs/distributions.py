@@ -1,4 +1,4 @@
-"""The distributions of a release on this machine: built, opened, and published with their evidence.
+"""The distributions of a release on this machine: built, opened, and published whole with their evidence.
 
 Both steps may run twice: building empties the folder it writes to, and the store accepts the same file and
 the same fact again.
@@ -89,11 +89,14 @@ def publish(
     place: Workplace, worker: Keeper, source: Source, entry: str, built: BuiltRelease,
     proofs: dict[str, dict[str, Any]],
 ) -> Done[str]:  # fmt: skip
-    """Step 7 of the packaging job: upload both files, then their evidence; ``proofs`` are by filename."""
+    """Step 8 of the packaging job: both files and their evidence, and only then the release is visible.
+
+    ``proofs`` are by filename.
+    """
     folder = place.folder / "dist"
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
-    for name in digests:  # the sdist first: a wheel alone would look like a whole release
-        worker.client.files.upload(entry, folder / name)
+    for name in digests:
+        worker.client.files.upload(entry, folder / name, is_open=True)
     backend = read_build_system(
         read_project(place.folder / "source").document, where="pyproject.toml"
     ).backend
@@ -119,4 +122,5 @@ def publish(
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
     for name, proof in proofs.items():
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
+    worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})

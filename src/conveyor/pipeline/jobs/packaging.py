@@ -2,14 +2,15 @@
 
 1. resolve: which commit, and which tag this job is for (never asked of ``git describe``)
 2. clone: fresh, with that tag alone; the project's settings are read
-3. known: if this commit and tag already have a release on the way of this run, it is not built again
+3. known: if this commit and tag already have a release on the way of this run, it is not built again;
+   else the store is asked whether it would take one, before anything long begins
 4. candidate: for a final, the tested release candidate of the same commit
    - if there is none: environment and training, of a project that declares a training
    - if there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
 7. rehearse: exactly what the testing job will do, with the file that is to be published (``rehearsal``)
-8. publish: upload to the first index of the way, evidence for each file
+8. publish: upload to the first index of the way, evidence for each file; then all are visible at once
 9. tag: the tag object, so that the store sees who signed it; also for a release that was known before
 
 Every step may run twice: it empties the folder it writes to, and the store accepts the same file and the same
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from conveyor.project.settings import Project
 
 TRAINING_SECONDS = 6 * 3600.0
+_ANY_VERSION = "0.dev0"
+"""Asked for where the version is not known yet: that of a commit names the commit, so nobody has it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def make_release(
 ) -> str:
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry, goal = way[0], way[min(1, len(way) - 1)]
+    steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
     candidate = None
     if source.version is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
@@ -124,6 +128,13 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
             where = index_on(way, release)
             return Done(release.version, f'{release.version} is in "{where}" already')
     return Done(None, "not published yet")
+
+
+def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[None]:
+    """Step 3: whether the store would take this version from this worker; raises what its upload would."""
+    version = str(source.version or _ANY_VERSION)
+    worker.client.releases.check_publishing(name, version, index=entry)
+    return Done(None, f'{name} {source.version or "(a development version)"} may enter "{entry}"')
 
 
 def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:

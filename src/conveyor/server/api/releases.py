@@ -1,12 +1,15 @@
-"""Projects and releases: which ones there are, where they are, and the evidence on them."""
+"""Projects and releases: which ones there are, where they are, the evidence on them; publishing one whole."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.domain.indexes.definitions import IndexName
+from conveyor.domain.releases.publications import NewPublication, Publication, PublishingCheck
 from conveyor.domain.releases.standing import ProjectReleases, Release
 from conveyor.domain.words.records import Text
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
+from conveyor.operations.uploads.open_releases import check_publishing, publish_release
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
 if TYPE_CHECKING:
@@ -29,6 +32,35 @@ def get_releases_of_commit(call: Call) -> Answer:
     return Answer({"releases": releases_of_commit(call.store, call.identity, call.path["project"], commit)})
 
 
+def get_publishing_check(call: Call) -> Answer:
+    """Whether the caller may publish a version that is not here yet: if not, the error of its upload."""
+    checked = check_publishing(
+        call.store,
+        call.identity,
+        call.path["project"],
+        call.path["version"],
+        index=call.query_text("index"),
+        upstream_has=call.upstream_has,
+    )
+    return Answer(checked)
+
+
+def post_publication(call: Call) -> Answer:
+    """Make the files of an open release visible, all of them in one change."""
+    asked = call.read(NewPublication, what="the publication")
+    done = publish_release(
+        call.store,
+        call.identity,
+        call.path["project"],
+        call.path["version"],
+        asked,
+        upstream_has=call.upstream_has,
+    )
+    return Answer(done, 201 if done.is_new else 200)
+
+
+_RELEASE = "/projects/{project}/releases/{version}"
+
 ENDPOINTS = (
     Endpoint("GET", "/projects/{project}", get_one_project, right="read", answers={200: ProjectReleases}),
     Endpoint(
@@ -40,11 +72,22 @@ ENDPOINTS = (
         required_query=("commit",),
         answers={200: ListOf("releases", Release)},
     ),
+    Endpoint("GET", _RELEASE, get_one_release, right="read", answers={200: Release}),
     Endpoint(
         "GET",
-        "/projects/{project}/releases/{version}",
-        get_one_release,
-        right="read",
-        answers={200: Release},
+        f"{_RELEASE}/publication",
+        get_publishing_check,
+        right="upload",
+        query={"index": IndexName},
+        required_query=("index",),
+        answers={200: PublishingCheck},
+    ),
+    Endpoint(
+        "POST",
+        f"{_RELEASE}/publication",
+        post_publication,
+        right="upload",
+        body=NewPublication,
+        answers={201: Publication, 200: Publication},
     ),
 )

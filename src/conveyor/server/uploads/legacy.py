@@ -81,6 +81,8 @@ class Uploads:
                 await body.drain(limit_bytes=self._limits.file_bytes + FIELDS_LIMIT_BYTES)
             raise
         what = "is in" if accepted.is_new else "was already in"
+        if accepted.is_open:
+            what = "waits to be published to"
         said = f'{accepted.filename} {what} index "{accepted.index}"\n'
         said += "".join(f"note: {note}\n" for note in accepted.notes)
         await send_answer(send, 200, said.encode(), content_type=PLAIN_TEXT, headers=[NEVER_KEPT])
