@@ -55,6 +55,8 @@ def render_endpoints() -> str:
         names = [
             f"`{name}`" if name in required else f"[`{name}`]" for name in (*one.query, *body["properties"])
         ]
+        if one.document is not None:
+            names.append(one.document.media_type)
         what = one.summary.rstrip(".")
         lines.append(f"| {one.method} | `{one.path}` | {one.right or '-'} | {', '.join(names)} | {what} |")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ import pytest
 import urllib3
 
 from conveyor.client.store import connect
+from conveyor.domain.indexes.definitions import NewClaim
 from distributions_made import make_sdist, make_wheel
 from postgres_server import running_postgres
 from running_stores import (
@@ -29,7 +30,7 @@ from server.test_disk_faults import faults_of
 from upload_streams import AUTHORIZATION, digests_on_page, form, upload, upload_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conveyor.client.store import StoreClient
@@ -176,11 +177,14 @@ def test_release_is_published_whole_however_often_the_server_is_killed_on_the_wa
         client.releases.publish("demo", "1.0", index="unstable", digests=digests)
 
     data, token = tmp_path / "store", ""
-    calls = [*(partial(send, name=name) for name in files), publish]
+    calls: list[Callable[[StoreClient], None]] = [*(partial(send, name=name) for name in files), publish]
     for call in calls:
         process = start_serving(data, "--port", "0", environment=environment)
         url = ready_url(process)
-        token = token or new_token(url)
+        if not token:
+            token = new_token(url)
+            with connect(url, token=token) as client:
+                client.claims.add(NewClaim("demo"))  # else its page is upstream's, which nobody answers for
         assert digests_on_page(url) == {}
         with connect(url, token=token) as client:
             call(client)

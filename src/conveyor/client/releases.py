@@ -10,6 +10,7 @@ from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject, StatusOfProject
 from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
 from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
+from conveyor.domain.releases.locks import TakenLock
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
 from conveyor.domain.releases.publications import FileToPublish, NewPublication, Publication, PublishingCheck
 from conveyor.domain.releases.standing import Release
@@ -63,6 +64,20 @@ class Releases:
         path = api_path("projects", project, "releases", version, "publication")
         request = Request("POST", path, json_body=body, may_repeat=True)
         return ask_for(self.connection, request, Publication)
+
+    def add_lock(self, project: str, version: str, content: bytes) -> TakenLock:
+        """Hand in the lock of a test, before the evidence that names it by its digest."""
+        path = api_path("projects", project, "releases", version, "locks")
+        headers = {"Content-Type": "application/toml"}
+        request = Request("POST", path, body=content, headers=headers, may_repeat=True)
+        return ask_for(self.connection, request, TakenLock)
+
+    def lock(
+        self, project: str, version: str, *, python: str | None = None, index: str | None = None
+    ) -> bytes:
+        """The lock of a release; without ``python`` and ``index``, that of its most mature, newest test."""
+        path = api_path("projects", project, "releases", version, "pylock.toml", python=python, index=index)
+        return self.connection.send(Request("GET", path)).body
 
     def yank(
         self,

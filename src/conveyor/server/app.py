@@ -214,7 +214,7 @@ class App:
                 authenticator=authenticator,
                 public_url=self._settings.public_url,
             ),
-            "api": make_api(store, authenticator, ask_upstream=mirroring.has_project),
+            "api": make_api(store, authenticator, ask_upstream=mirroring.has_project, keep=mirroring.keep),
             "healthz": _healthz,
             "readyz": Readiness(newest),
             "front": FrontPage(store),

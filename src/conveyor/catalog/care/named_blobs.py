@@ -14,17 +14,27 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sqlalchemy import ColumnElement, and_, literal, null, select, true, update
 
-from conveyor.catalog.database.tables import distributions, mirrored_files
+from conveyor.catalog.database.tables import distributions, docs_archives, mirrored_files, pinned_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection
 
-Role = Literal["file", "metadata", "provenance", "mirrored-file", "mirrored-metadata", "mirrored-provenance"]
+Role = Literal[
+    "file",
+    "metadata",
+    "provenance",
+    "docs",
+    "pinned-file",
+    "mirrored-file",
+    "mirrored-metadata",
+    "mirrored-provenance",
+]
 """The role that a row gives the blob."""
 
-OWN_ROLES: frozenset[Role] = frozenset({"file", "metadata", "provenance"})
+OWN_ROLES: frozenset[Role] = frozenset({"file", "metadata", "provenance", "docs", "pinned-file"})
+"""Roles whose bytes nobody else may have: they cannot be fetched again."""
 UNPROMISED_ROLES: frozenset[Role] = frozenset({"mirrored-metadata", "mirrored-provenance"})
 """Roles whose digest a row may know before the bytes are stored; these are fetched on demand."""
 
@@ -61,7 +71,7 @@ class Namer:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a distribution of our own, or a file that belongs to one."""
+        """Whether only this store may have the bytes: those of a distribution of our own, or kept for one."""
         return self.role in OWN_ROLES
 
 
@@ -169,6 +179,10 @@ class _Naming:
     @property
     def namer(self) -> tuple[ColumnElement[Any], ...]:
         """The columns of a ``Namer`` after its role."""
+        if self.role == "docs":
+            return null(), _DOCS.project, _DOCS.version, _DOCS.project, null()
+        if self.role == "pinned-file":
+            return null(), _PINS.project, _PINS.version, _PINS.filename, _PINS.sha256
         if self.role in OWN_ROLES:
             return null(), _FILES.project, _FILES.version, _FILES.filename, _FILES.sha256
         return _MIRRORED.index_name, _MIRRORED.project, null(), _MIRRORED.filename, _MIRRORED.sha256
@@ -177,9 +191,12 @@ class _Naming:
 _UNKNOWN = -1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILES, _MIRRORED = distributions.c, mirrored_files.c
+_DOCS, _PINS = docs_archives.c, pinned_files.c
 _NAMINGS = (
     _Naming("file", _FILES.sha256, true(), _FILES.size_bytes),
     _Naming("metadata", _FILES.metadata_sha256, _FILES.metadata.is_(None)),
+    _Naming("docs", _DOCS.sha256, true(), _DOCS.size_bytes),
+    _Naming("pinned-file", _PINS.sha256, true(), _PINS.size_bytes),
     _Naming("provenance", _FILES.provenance_sha256, _FILES.provenance_sha256.is_not(None)),
     _Naming(
         "mirrored-file",

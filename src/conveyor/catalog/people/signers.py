@@ -77,6 +77,12 @@ def find_worker(connection: Connection, name: str) -> Worker | None:
     return None if row is None else record_of(Worker, row)
 
 
+def is_worker(connection: Connection, user: str) -> bool:
+    """Whether a user is that of a registered worker that was not revoked."""
+    found = select(workers.c.name).where(workers.c.user_name == user, workers.c.revoked_at.is_(None)).limit(1)
+    return connection.scalar(found) is not None
+
+
 def workers_of_keys(connection: Connection, key_ids: Collection[str]) -> list[Worker]:
     """The workers with these key ids, revoked or not, by name."""
     asked = _WORKERS.where(workers.c.key_id.in_(sorted(key_ids))).order_by(workers.c.name)

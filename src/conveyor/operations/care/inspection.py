@@ -290,6 +290,8 @@ _ROLES: dict[Role, str] = {
     "file": "the file",
     "metadata": "the metadata of",
     "provenance": "the provenance of",
+    "docs": "the documentation of",
+    "pinned-file": "the pinned file",
     "mirrored-file": "the mirrored file",
     "mirrored-metadata": "the mirrored metadata of",
     "mirrored-provenance": "the mirrored provenance of",

@@ -61,6 +61,8 @@ class FoundFile:
     """Set when the file is a mirror's and not our own; its bytes may still be at upstream only."""
     serial: int
     """The catalogue's serial when this was read."""
+    pinned_by: str | None = None
+    """The release, such as ``demo 1.0``, for whose lock alone it is still here: upstream has removed it."""
 
     @property
     def is_public(self) -> bool:

@@ -15,7 +15,7 @@ from starlette.routing import compile_path
 from conveyor.client.connection import StoreAnswer
 from conveyor.domain.people.access import must_have
 from conveyor.errors import NotFound
-from conveyor.server.api.endpoints import Call
+from conveyor.server.api.endpoints import Call, Document
 from conveyor.server.api.routes import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class DirectConnection:
                 body=content if isinstance(content, bytes) else b"".join(content),
             )
         )
+        if isinstance(answered.value, Document):
+            return StoreAnswer(answered.status, answered.value.content)
         rendered = b"" if answered.value is None else json.dumps(answered.json).encode()
         return StoreAnswer(answered.status, rendered)
 

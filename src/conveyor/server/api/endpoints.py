@@ -12,6 +12,7 @@ from conveyor.errors import InvalidInput, UpstreamFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.domain.people.access import Identity, Scope
     from conveyor.domain.words.names import NormalizedName
     from conveyor.domain.words.records import Schema
@@ -32,6 +33,13 @@ def nobody_to_ask(project: NormalizedName) -> bool:
     )
 
 
+def nobody_to_fetch(file: MirroredFile) -> None:
+    """Raise UpstreamFailed: only a server can fetch a mirrored file."""
+    raise UpstreamFailed(
+        f"{file.filename} cannot be fetched from upstream without a server", hint="ask a server: --url URL"
+    )
+
+
 @dataclass(frozen=True)
 class Call:
     """One request, read and authenticated."""
@@ -44,6 +52,8 @@ class Call:
     body: bytes
     upstream_has: Callable[[NormalizedName], bool] = nobody_to_ask
     """Whether upstream has a project of that name; raises UpstreamFailed."""
+    keep: Callable[[MirroredFile], None] = nobody_to_fetch
+    """Fetches a mirrored file and stores it; raises UpstreamFailed."""
 
     def read(self, record: type[R], *, what: str) -> R:
         """The record in the JSON body; ``what`` names it in faults, such as ``the token``."""
@@ -67,7 +77,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer: a record, or one list of records under its name; ``None`` means no body."""
+    """The answer: a record, one list of records under its name, or a ``Document``; ``None``: no body."""
 
     value: object
     status: int = 200
@@ -76,6 +86,21 @@ class Answer:
     def json(self) -> Any:  # noqa: ANN401 - JSON
         """The value as JSON."""
         return as_json(self.value)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Bytes that are not JSON, as the body of an answer."""
+
+    content: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class DocumentOf:
+    """An answer, or the body of a request, that is not JSON."""
+
+    media_type: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +132,7 @@ class Endpoint:
     """Its docstring's first line is the summary in the OpenAPI document."""
     right: Scope | None
     """The scope that a caller needs, if any. For "read", public data needs no credentials."""
-    answers: Mapping[int, type[Record] | ListOf | None]
+    answers: Mapping[int, type[Record] | ListOf | DocumentOf | None]
     """Status → type of the body, ``None`` for no body. Errors are the same everywhere and not listed here."""
     body: type[Record] | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
@@ -116,6 +141,8 @@ class Endpoint:
     in_path: Mapping[str, Any] = field(default_factory=dict)
     """The same for parameters in the path that are not plain text."""
     max_body_bytes: int = MAX_BODY_BYTES
+    document: DocumentOf | None = None
+    """The body, if it is not JSON."""
 
     @property
     def operation_id(self) -> str:

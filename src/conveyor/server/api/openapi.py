@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from conveyor.client.problems import Problem
 from conveyor.domain.words.names import ProjectName, VersionNumber
 from conveyor.domain.words.records import Record, Text, records_in, reference_to, schema_of
-from conveyor.server.api.endpoints import ListOf
+from conveyor.server.api.endpoints import DocumentOf, ListOf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _schema(endpoint.body)}},
         }
+    if endpoint.document is not None:
+        operation["requestBody"] = {"required": True, "content": {endpoint.document.media_type: {}}}
     return operation
 
 
@@ -113,6 +115,8 @@ def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
 def _response(answer: object) -> dict[str, Any]:
     if answer is None:
         return {"description": "There is nothing to say."}
+    if isinstance(answer, DocumentOf):
+        return {"description": "As asked.", "content": {answer.media_type: {}}}
     return {"description": "As asked.", "content": {"application/json": {"schema": _schema(answer)}}}
 
 

@@ -28,6 +28,7 @@ from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.server.api import (
     evidence,
     indexes,
+    kept,
     projects,
     promotions,
     releases,
@@ -38,7 +39,7 @@ from conveyor.server.api import (
     users,
     withdrawals,
 )
-from conveyor.server.api.endpoints import Call
+from conveyor.server.api.endpoints import Call, Document
 from conveyor.server.api.openapi import openapi_document
 from conveyor.server.http.auth import refuse_other_sites
 from conveyor.server.http.problems import as_error, method_not_allowed, nearest_shape, problem, store_url
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
     from conveyor.server.api.endpoints import Endpoint
@@ -57,12 +59,15 @@ if TYPE_CHECKING:
 
     AskUpstream = Callable[[NormalizedName], Coroutine[Any, Any, bool]]
     """Whether upstream has a project of that name; raises UpstreamFailed."""
+    Keep = Callable[[MirroredFile], Coroutine[Any, Any, None]]
+    """Fetches a mirrored file and stores it; raises UpstreamFailed."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *indexes.ENDPOINTS,
     *releases.ENDPOINTS,
     *withdrawals.ENDPOINTS,
     *projects.ENDPOINTS,
+    *kept.ENDPOINTS,
     *evidence.ENDPOINTS,
     *promotions.ENDPOINTS,
     *runs.ENDPOINTS,
@@ -75,7 +80,7 @@ _PREFIX = "/api/v1"
 _SHAPES = frozenset(endpoint.path for endpoint in ENDPOINTS)
 
 
-def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream) -> ASGIApp:
+def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream, keep: Keep) -> ASGIApp:
     """The application that answers every path below ``/api/``.
 
     A parameter ``name`` at the end of a path takes the rest of it: steps are named after indexes, whose names
@@ -94,7 +99,7 @@ def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUps
     routes += [
         Route(
             path.replace("{name}", "{name:path}"),
-            _EveryMethod(_answering(store, authenticator, methods, ask_upstream)),
+            _EveryMethod(_answering(store, authenticator, methods, ask_upstream, keep)),
         )
         for path, methods in by_path.items()
     ]
@@ -120,6 +125,7 @@ def _answering(
     authenticator: Authenticator,
     methods: Mapping[str, Endpoint],
     ask_upstream: AskUpstream,
+    keep: Keep,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Answers every method of one path."""
     allowed = [*methods, *(["HEAD"] if "GET" in methods else [])]
@@ -142,10 +148,14 @@ def _answering(
                 query=_query(request),
                 body=await _body(request, endpoint.max_body_bytes),
                 upstream_has=partial(_ask, asyncio.get_running_loop(), ask_upstream),
+                keep=partial(_keep, asyncio.get_running_loop(), keep),
             )
             answered = await asyncio.to_thread(endpoint.handler, call)
             if answered.value is None:
                 return Response(status_code=answered.status, headers=_HEADERS)
+            if isinstance(answered.value, Document):
+                kind = answered.value.media_type
+                return Response(answered.value.content, answered.status, _HEADERS, media_type=kind)
             return JSONResponse(answered.json, status_code=answered.status, headers=_HEADERS)
         except Exception as error:  # noqa: BLE001 - Starlette would log and re-raise what was answered
             return _problem(as_error(error, path=request.url.path), request)
@@ -156,6 +166,11 @@ def _answering(
 def _ask(loop: asyncio.AbstractEventLoop, ask_upstream: AskUpstream, project: NormalizedName) -> bool:
     """Ask upstream from the thread of a handler."""
     return asyncio.run_coroutine_threadsafe(ask_upstream(project), loop).result()
+
+
+def _keep(loop: asyncio.AbstractEventLoop, keep: Keep, file: MirroredFile) -> None:
+    """Fetch a mirrored file from the thread of a handler."""
+    asyncio.run_coroutine_threadsafe(keep(file), loop).result()
 
 
 def _query(request: Request) -> Mapping[str, str]:

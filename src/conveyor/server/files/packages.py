@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from conveyor.domain.indexes.mirror import UNHASHED, is_hash
 from conveyor.domain.people.access import ANONYMOUS
 from conveyor.domain.words.notation import is_sha256
-from conveyor.errors import NotFound
+from conveyor.errors import NotFound, Unauthorized
 from conveyor.operations.indexes.files import can_read_file, find_file, metadata_in_row, nothing_at
+from conveyor.operations.releases.locks import find_pinned, note_removed
 from conveyor.server.http.file_answers import (
     METADATA,
     PROVENANCE,
@@ -107,12 +108,25 @@ class Files:
                     return None
                 found = await self._found(place, filename, identity)
             file = await asyncio.to_thread(ReadyFile, found, self._store.blobs, str(found.sha256), filename)
-        if self._freshness.may_keep(file.serial):
+        # The quarantine of a pinned file is that of another project than the release: no event drops it.
+        if file.found.pinned_by is None and self._freshness.may_keep(file.serial):
             self._cache.put(scope["path"], file)
         return file
 
     async def _found(self, place: str, filename: str, identity: Identity) -> FoundFile:
-        return await asyncio.to_thread(find_file, self._store, place, filename, reader=identity)
+        return await asyncio.to_thread(self._found_here, place, filename, identity)
+
+    def _found_here(self, place: str, filename: str, identity: Identity) -> FoundFile:
+        """The file, in an index or pinned by a lock; raises as ``find_file``."""
+        try:
+            return find_file(self._store, place, filename, reader=identity)
+        except (NotFound, Unauthorized):
+            pinned = find_pinned(self._store, place, filename, reader=identity) if is_sha256(place) else None
+            if pinned is None:
+                raise
+        if not pinned.is_noted:
+            note_removed(self._store, identity, pinned)
+        return pinned.found
 
     async def _sidecar(self, place: str, filename: str, ending: str, identity: Identity) -> ReadyFile:
         """The metadata or provenance of a file; for a mirrored one it is fetched first, if need be."""

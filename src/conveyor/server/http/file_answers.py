@@ -87,7 +87,7 @@ class ReadyFile:
         self.is_public = found.is_public
         self.sha256 = sha256
         self.size_bytes = _promised(found, name, blobs.size, sha256) if content is None else len(content)
-        self.headers = file_headers(sha256, name, is_public=found.is_public)
+        self.headers = file_headers(sha256, name, is_public=found.is_public) + pinned_headers(found)
         """All headers except length and range."""
         self.content = content
         """The bytes, if there are few of them or they are not in a blob."""
@@ -274,6 +274,17 @@ def file_headers(sha256: str | None, name: str, *, is_public: bool) -> tuple[tup
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
     )
+
+
+def pinned_headers(found: FoundFile) -> tuple[tuple[bytes, bytes], ...]:
+    """The warning about a file that upstream has removed, with the code for what caches cannot mend.
+
+    Source: RFC 7234, section 5.5.7 (RFC 9111 lets caches ignore it; people and logs still read it).
+    """
+    if found.pinned_by is None:
+        return ()
+    said = f'299 conveyor "upstream has removed this file; it is kept for the lock of {found.pinned_by}"'
+    return ((b"warning", said.encode()),)
 
 
 def without_type(headers: tuple[tuple[bytes, bytes], ...]) -> Headers:

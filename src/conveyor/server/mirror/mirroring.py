@@ -111,6 +111,12 @@ class Mirroring:
                 f"conveyor store claim {project}",
             ) from error
 
+    async def keep(self, file: MirroredFile) -> None:
+        """Fetch a file and store it; raises UpstreamFailed, NotFound or StorageFailed."""
+        with self.downloads.follow(file) as follower:
+            await follower.begun()
+            await follower.stored()
+
     async def _fetch_page(self, project: NormalizedName, due: DueMirror) -> None:
         etag = due.known.etag if due.known is not None and due.known.is_present else None
         try:
