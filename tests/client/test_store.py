@@ -335,13 +335,16 @@ def test_every_answer_is_as_the_document_says(
         "/api/v1/projects/{project}/releases/{version}/verdicts": (
             "/api/v1/projects/shown/releases/1.0/verdicts?to=stable"
         ),
+        "/api/v1/projects/{project}/releases/{version}/publication": (
+            "/api/v1/projects/shown/releases/2.0/publication?index=unstable"
+        ),
         "/api/v1/runs/{run}": f"/api/v1/runs/{run.id}",
         "/api/v1/way": "/api/v1/way?index=unstable",
     }
     headers = {"authorization": _basic("admin", ADMIN_PASSWORD)}
     asked = 0
     for path, methods in document["paths"].items():
-        if "get" not in methods:
+        if "get" not in methods or "application/json" not in methods["get"]["responses"]["200"]["content"]:
             continue
         answer = store.get(filled.get(path, path), **headers)
         assert answer.status == 200, (path, answer.data)

@@ -37,7 +37,7 @@ from conveyor.domain.words.records import (
     shape_of,
 )
 from conveyor.errors import InvalidInput, StoreUnreachable
-from conveyor.server.api.endpoints import ListOf
+from conveyor.server.api.endpoints import DocumentOf, ListOf
 from conveyor.server.api.openapi import openapi_document
 from conveyor.server.api.routes import ENDPOINTS
 from docs.markdown import ROOT
@@ -209,6 +209,8 @@ def test_every_record_that_crosses_the_wire_is_described_with_all_its_fields() -
     schemas = openapi_document(ENDPOINTS, version="1")["components"]["schemas"]
     answers = [answer for one in ENDPOINTS for answer in (one.body, *one.answers.values()) if answer]
     for answer in answers:
+        if isinstance(answer, DocumentOf):
+            continue
         for record in records_in(answer.record if isinstance(answer, ListOf) else answer):
             described = schemas[record.__name__]
             assert list(described["properties"]) == [field.wire_name for field in shape_of(record)]

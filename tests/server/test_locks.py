@@ -193,7 +193,7 @@ async def test_newest_passing_test_of_the_most_mature_index_on_the_newest_python
     get = partial(get_lock, store, ANONYMOUS, "demo", "1.0")
     with pytest.raises(NotFound, match="has no lock") as none:
         get()
-    assert none.value.hint == "its testing job leaves one: conveyor pipeline test"
+    assert none.value.hint == "its next testing job leaves one"
     old, new, stable = lock_of(wheel, python="3.9.2"), lock_of(wheel, python="3.11.7"), lock_of(wheel, OTHER)
     failed = lock_of(wheel, OTHER, python="3.12.1")
     for lock in (old, new, stable, failed):

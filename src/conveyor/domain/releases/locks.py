@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 MOST_PACKAGES = 10_000
-_NO_LOCK = "its testing job leaves one: conveyor pipeline test"
+_NO_LOCK = "its next testing job leaves one"
 _RELEASED = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 
@@ -146,7 +146,7 @@ def _invalid(faults: list[str]) -> InvalidInput:
     return InvalidInput(
         f"the lock is refused: {shown[0]}",
         faults=shown,
-        hint="a lock is made by the testing job: conveyor pipeline test",
+        hint="a lock is made by a testing job, and sent as it is",
     )
 
 
