@@ -76,7 +76,7 @@ def add_lock(
         if not (identity.is_whole_admin or is_worker(connection, identity.name)):
             raise Forbidden(
                 "locks count from registered workers only",
-                hint="an administrator registers one: conveyor store worker add NAME",
+                hint="an administrator registers one: conveyor store worker add NAME --credentials FILE",
             )
         release_in(connection, identity, name, number)
         # 2. which of its files are a mirror's
