@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(

@@ -2,7 +2,7 @@
 
 A mirrored file that a lock names is fetched and kept while upstream has it. From then on it is served by its
 digest to whoever may read the release, even after upstream has removed it: then with a warning, and with an
-event at the first time. Quarantine still wins (decision 0032).
+event at the first time. Quarantine still wins (decision 0037).
 """
 
 from __future__ import annotations

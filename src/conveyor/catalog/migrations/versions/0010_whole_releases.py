@@ -9,7 +9,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """From schema 8 to schema 9."""
+    """From schema 9 to schema 10."""
     op.create_table(
         "open_files",
         sa.Column("index_name", sa.Text(), nullable=False),
