@@ -127,7 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
         body, status, more = served.body, served.status, dict(served.headers)
         if more.get("ETag") and headers.get("if-none-match") == more["ETag"]:
             body, status = b"", 304
-        elif "range" in headers and served.takes_ranges and status == 200:
+        elif (
+            "range" in headers
+            and served.takes_ranges
+            and status == 200
+            and headers.get("if-range", more.get("ETag")) == more.get("ETag")
+        ):
             first, _, last = headers["range"].removeprefix("bytes=").partition("-")
             start = int(first) if first else max(0, len(body) - int(last))
             end = min(len(body), int(last) + 1) if first and last else len(body)

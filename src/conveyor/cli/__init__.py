@@ -25,6 +25,7 @@ COMMANDS = {
     "new": ("conveyor.cli.new", "Make a new project: a package with tests, docs and a git repository."),
     "train": ("conveyor.cli.train", "Train the model of this project and write its payload."),
     "build": ("conveyor.cli.build", "Build the sdist and the wheel of this project and check them."),
+    "data": ("conveyor.cli.data", "Fetch, declare and check the data that training reads."),
     "python": ("conveyor.cli.python", "List the interpreters of this machine, and why each is used or not."),
     "release": (
         "conveyor.cli.release",

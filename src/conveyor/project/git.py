@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,6 +188,17 @@ def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
 def untracked_files(checkout: Path) -> tuple[str, ...]:
     """The files that git does not track at or below a folder, ignored ones too, relative to it, sorted."""
     return tuple(sorted(_split(run_git(["ls-files", "-z", "--others"], folder=checkout))))
+
+
+def ignored_files(checkout: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    """Those of the paths, relative to the checkout, that git ignores and does not track."""
+    found = []
+    for path in paths:
+        # One call each: git's --stdin needs a pipe, and there are few.
+        with suppress(ProjectError):  # it ends with 1 for a path that it does not ignore
+            run_git(["check-ignore", "--quiet", "--", path], folder=checkout)
+            found.append(path)
+    return tuple(found)
 
 
 def is_shallow(checkout: Path) -> bool:

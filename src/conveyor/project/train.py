@@ -2,22 +2,32 @@
 
 A model is trained in the checkout that gets packaged; its files are declared, ignored by git and named by
 digest from then on. A training command may print anything; only the files count.
+
+What training reads is in git or declared as data: a file that git ignores is on this machine alone, so
+opening one is an error that says how to declare it. A Python command is watched for that (``opened``); what it starts
+as other programs, and what C code opens, is not seen.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from conveyor.errors import ProjectError, StepFailed
+from conveyor.project import opened
+from conveyor.project.data import path_of
 from conveyor.project.environment import Environment, make_environment, run_in
+from conveyor.project.git import ignored_files
+from conveyor.project.interpreters import python_of
 from conveyor.project.model import PayloadFile, payload_stamps, read_manifest, read_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.domain.distributions.models import ModelManifest
     from conveyor.project.settings import Project
@@ -49,30 +59,46 @@ def train(
     Args:
         project: the project, with its training command and payload.
         environment: where the command runs.
-        variables: set for the command on top of the clean ones.
+        variables: set for the command on top of the clean ones and of those that it is declared to see.
         on_line: called with each line that the command writes.
         timeout_seconds: the time after which training is ended; ``None`` means never.
 
     Raises:
         ProjectError: the project declares no training command.
-        StepFailed: the command failed, or did not write a declared file; carries the log.
+        StepFailed: the command failed, read a file that git ignores and nothing declares, or did not write a
+            declared file; carries the log.
     """
     _refuse_untrainable(project)
     old = payload_stamps(project)
-    done = run_in(
-        environment,
-        project.train,
-        folder=project.root,
-        variables=variables,
-        on_line=on_line,
-        timeout_seconds=timeout_seconds,
-    )
+    with tempfile.TemporaryDirectory(prefix="conveyor-train-") as scratch:
+        notes = Path(scratch) / "opened"
+        done = run_in(
+            environment,
+            watched(project.train, notes, project.root),
+            folder=project.root,
+            variables=declared_variables(project) | dict(variables or {}),
+            reads=(Path(opened.__file__),),
+            writes=(Path(scratch),),
+            on_line=on_line,
+            timeout_seconds=timeout_seconds,
+        )
+        undeclared = undeclared_files(project, notes)
     command = " ".join(project.train)
     if done.is_timed_out:
         raise StepFailed(f"training was ended after {timeout_seconds:g} s: {command}", log=done.output)
-    if done.return_code:
+    if undeclared:
         raise StepFailed(
-            f"training failed with exit code {done.return_code}: {command}",
+            f"training read {', '.join(undeclared)}, which git ignores and nothing declares"
+            + (f", and failed with exit code {done.return_code}" if done.return_code else ""),
+            log=done.output,
+            hint=f"declare it, so that others get it too: {project.command('data add')} "
+            f"{_name_for(undeclared[0])} --path {shlex.quote(undeclared[0])} --url URL",
+        )
+    if done.return_code:
+        absent = [name for name in project.declared.train.env if name not in os.environ]
+        unset = f"; these variables are declared and not set here: {', '.join(absent)}" if absent else ""
+        raise StepFailed(
+            f"training failed with exit code {done.return_code}: {command}{unset}",
             log=done.output,
             hint=f"run it by hand: cd {shlex.quote(str(project.root))} && {_by_hand(project, environment)}",
         )
@@ -85,6 +111,54 @@ def train(
             hint="correct train or payload under [tool.conveyor] in pyproject.toml",
         )
     return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
+
+
+def declared_variables(project: Project) -> dict[str, str]:
+    """The variables of this process that training may see, because they are declared by name."""
+    return {name: os.environ[name] for name in project.declared.train.env if name in os.environ}
+
+
+def watched(command: Sequence[str], notes: Path, folder: Path) -> list[str]:
+    """The command, noting which files below a folder it opens, if it is Python running a module or a script."""
+    words = list(command)
+    if words[0] != "python":
+        return words
+    at = 1
+    while at < len(words) and words[at].startswith("-") and words[at] not in ("-m", "-c", "-"):
+        at += 2 if words[at] in ("-W", "-X") else 1
+    if at + (words[at : at + 1] == ["-m"]) >= len(words) or words[at] in ("-c", "-"):
+        return words
+    return [*words[:at], opened.__file__, str(notes), str(folder), *words[at:]]
+
+
+_GENERATED = {"__pycache__", ".venv", "venv", ".git", ".tox", ".nox", "node_modules"}
+_GENERATED_ENDS = (".egg-info", ".dist-info")
+_NO_DATA = (".py", ".pyc", ".pyd", ".so", ".egg-link", ".pth")
+
+
+def undeclared_files(project: Project, notes: Path) -> tuple[str, ...]:
+    """The files that were read, or looked for in vain, that git ignores and the project does not declare.
+
+    Files that the command wrote itself do not count, nor do code and environments.
+    """
+    if not notes.is_file():
+        return ()
+    lines = notes.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    written = {line[2:] for line in lines if line.startswith("w ")}
+    declared = {path_of(name, one) for name, one in project.declared.datasets.items()}
+    declared |= {*project.payload, *project.version_files}
+    found = []
+    for path in dict.fromkeys(line[2:] for line in lines if line.startswith("r ")):
+        parts = PurePosixPath(path).parts
+        is_generated = any(one in _GENERATED or one.endswith(_GENERATED_ENDS) for one in parts)
+        is_folder = (project.root / path).is_dir()
+        if not (path in written or path in declared or is_generated or is_folder or path.endswith(_NO_DATA)):
+            found.append(path)
+    return ignored_files(project.root, found)
+
+
+def _name_for(path: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", PurePosixPath(path).stem).strip("-") or "NAME"
 
 
 def _by_hand(project: Project, environment: Environment) -> str:
@@ -116,7 +190,7 @@ def training_environment(project: Project, *, on_line: Callable[[str], None] | N
         active = os.environ.get("VIRTUAL_ENV")
         if active and is_installed_from(project, Environment(Path(active))):
             return Environment(Path(active))
-        own = make_environment(own.path)
+        own = make_environment(own.path, python=str(python_of(project).path))
     if not is_installed_from(project, own):
         if on_line is not None:
             on_line(f"installing {project.display_name} into {own.path}")

@@ -9,7 +9,6 @@ rebuilt sdist are published.
 from __future__ import annotations
 
 import shutil
-import tarfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from conveyor.domain.releases.facts import builds_of, results_of
 from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.payloads import unpack
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project
 
@@ -81,23 +81,7 @@ def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
     checkout = place.folder / "checkout"
     if not candidate.payload:
         return Done(None, "the candidate has no trained files", is_skipped=True)
-    with tarfile.open(place.folder / "candidate" / candidate.sdist) as archive:
-        members = {
-            str(PurePosixPath(*PurePosixPath(one.name).parts[1:])): one for one in archive.getmembers()
-        }
-        for path, sha256 in candidate.payload:
-            content = archive.extractfile(members[path]) if path in members else None
-            if content is None:
-                raise EquivalenceFailed(f"{candidate.sdist} does not hold the trained file {path}")
-            target = checkout / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            found = sha256_of_file(target)
-            if found != sha256:
-                raise EquivalenceFailed(
-                    f"{path} in {candidate.sdist} has SHA-256 {found}, its build evidence names {sha256}"
-                )
+    unpack(place.folder / "candidate" / candidate.sdist, candidate.payload, checkout)
     names = ", ".join(PurePosixPath(path).name for path, _ in candidate.payload)
     return Done(None, f"{names} of {candidate.version}, by digest; nothing is trained again")
 

@@ -5,7 +5,8 @@
 3. known: if this commit and tag already have a release on the way of this run, it is not built again;
    else the store is asked whether it would take one, before anything long begins
 4. candidate: for a final, the tested release candidate of the same commit
-   - if there is none: environment and training, of a project that declares a training
+   - if there is none: environment, declared data and training, of a project that declares a training; what
+     an earlier run trained at this commit is taken by digest instead, from this worker or from a release
    - if there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
@@ -31,12 +32,13 @@ from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ConveyorError
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs import candidates
+from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, forced_version, resolve
 from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
+from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
 from conveyor.project.interpreters import python_of
@@ -101,7 +103,12 @@ def make_release(
     if source.version is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
-        if read_project(place.folder / "checkout").train:
+        project = read_project(place.folder / "checkout")
+        if project.train and not steps(
+            "look for payload", lambda: payloads.take(place, worker, project, source)
+        ):
+            if project.declared.datasets:
+                steps("data", lambda: bring_data(place))
             steps("environment", lambda: prepare(place, worker, source, entry))
             steps("train", lambda: train_model(place, source))
     else:
@@ -111,7 +118,9 @@ def make_release(
     if candidate is not None:
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
     steps("rehearse", lambda: rehearse(place, worker, source, goal, built))  # 7
-    return steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 8
+    version = steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 8
+    payloads.forget(place, source)
+    return version
 
 
 def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> Done[str | None]:
@@ -159,17 +168,29 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
-def train_model(place: Workplace, source: Source) -> Done[None]:
-    """Step 4: the payload, trained in the clone; skipped if the project declares no training command."""
+def bring_data(place: Workplace) -> Done[None]:
+    """Step 4: the declared data, from the worker's cache or its address; another digest is refused."""
     project = read_project(place.folder / "checkout")
-    if not project.train:
-        return Done(None, "nothing to train", is_skipped=True)
+    with place.log("data") as write:
+        brought = bring(
+            project, place.cache / "data",
+            on_progress=lambda name, done, total: write(f"{name}: {done} of {total or 'unknown'} bytes"),
+        )  # fmt: skip
+    listed = ", ".join(f"{one.name} {one.declared.sha256[:12]}…" for one in brought)
+    digests = {name: one.sha256 for name, one in project.declared.datasets.items()}
+    return Done(None, listed or "all of it is in the repository", {"data": digests})
+
+
+def train_model(place: Workplace, source: Source) -> Done[None]:
+    """Step 4: the payload, trained in the clone, and kept until it is published."""
+    project = read_project(place.folder / "checkout")
     with place.log("train") as write:
         result = train(
             project, Environment(place.folder / "environment"),
             variables=place.variables() | forced_version(project, source), on_line=write,
             timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
+    payloads.keep(place, project, source, result.payload)
     listed = ", ".join(f"{Path(file.path).name} {file.sha256[:12]}…" for file in result.payload)
     return Done(None, listed, {"payload": {file.path: file.sha256 for file in result.payload}})
 

@@ -1,0 +1,125 @@
+"""Trained files of earlier runs: a rerun of a commit never repeats its training.
+
+A training's files are kept on the worker until they are published; from then on the store has them. They are
+found again by their commit, and taken only with the digests that were noted when they were trained: in the
+notes beside them, or in the build evidence of a release. A tag on a commit that was trained before takes the
+same files, so that its candidate is what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from conveyor.domain.releases.facts import builds_of
+from conveyor.errors import ConveyorError, EquivalenceFailed
+from conveyor.pipeline.engine.steps import Done
+from conveyor.project.model import read_manifest, read_payload, sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from conveyor.domain.releases.standing import Release
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Keeper
+    from conveyor.pipeline.jobs.sources import Source
+    from conveyor.project.model import PayloadFile
+    from conveyor.project.settings import Project
+
+NOTES = "payload.json"
+
+
+def keep(place: Workplace, project: Project, source: Source, payload: Iterable[PayloadFile]) -> None:
+    """Keep trained files on this worker until they are published; the notes come last."""
+    folder = _folder(place, source)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = {one.path: one.sha256 for one in payload}
+    for path, sha256 in files.items():
+        shutil.copyfile(project.root / path, folder / sha256)
+    unfinished = folder / f"{NOTES}.part"
+    unfinished.write_text(json.dumps(files), encoding="utf-8")
+    unfinished.replace(folder / NOTES)
+
+
+def forget(place: Workplace, source: Source) -> None:
+    """Remove what was kept: a release holds it now."""
+    shutil.rmtree(_folder(place, source), ignore_errors=True)
+
+
+def take(place: Workplace, worker: Keeper, project: Project, source: Source) -> Done[bool]:
+    """Put the files of an earlier training of this commit into the checkout; whether there were any."""
+    folder = _folder(place, source)
+    with suppress(OSError, ValueError):
+        files = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        if set(files) == set(project.payload) and all(
+            sha256_of_file(folder / sha256) == sha256 for sha256 in files.values()
+        ):
+            for path, sha256 in files.items():
+                _put(folder / sha256, project.root / path)
+            return _taken(project, "an earlier run on this worker")
+    for release in worker.client.releases.of_commit(project.name, source.commit):
+        if _take_from(place, worker, project, release):
+            return _taken(project, release.version)
+    return Done(False, "nothing was trained at this commit before", is_skipped=True)
+
+
+def _taken(project: Project, whence: str) -> Done[bool]:
+    read_manifest(project)  # a payload that contradicts its own manifest is no payload
+    payload = read_payload(project)
+    names = ", ".join(PurePosixPath(one.path).name for one in payload)
+    facts = {"payload": {one.path: one.sha256 for one in payload}}
+    return Done(True, f"{names} of {whence}, by digest; nothing is trained again", facts)
+
+
+def _take_from(place: Workplace, worker: Keeper, project: Project, release: Release) -> bool:
+    """Take the payload out of the sdist of a release, if its build evidence names one for these files."""
+    sdists = [file for file in release.files if file.packagetype == "sdist"]
+    for sdist in sdists:
+        for facts in reversed(builds_of(release.evidence, sdist.sha256)):
+            if {path for path, _ in facts.payload} != set(project.payload):
+                continue
+            with suppress(ConveyorError):  # what cannot be had is trained
+                archive = worker.client.files.download(sdist, place.fresh("earlier"))
+                unpack(archive, facts.payload, project.root)
+                return True
+    return False
+
+
+def unpack(sdist: Path, payload: Iterable[tuple[str, str]], checkout: Path) -> None:
+    """Put trained files out of an sdist into a checkout; each must have the digest that evidence names.
+
+    Raises:
+        EquivalenceFailed: the sdist lacks a file, or holds other bytes.
+    """
+    with tarfile.open(sdist) as archive:
+        members = {
+            str(PurePosixPath(*PurePosixPath(one.name).parts[1:])): one for one in archive.getmembers()
+        }
+        for path, sha256 in payload:
+            content = archive.extractfile(members[path]) if path in members else None
+            if content is None:
+                raise EquivalenceFailed(f"{sdist.name} does not hold the trained file {path}")
+            target = checkout / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            found = sha256_of_file(target)
+            if found != sha256:
+                raise EquivalenceFailed(
+                    f"{path} in {sdist.name} has SHA-256 {found}, its build evidence names {sha256}"
+                )
+
+
+def _put(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _folder(place: Workplace, source: Source) -> Path:
+    return place.cache / "payloads" / source.commit
