@@ -114,7 +114,7 @@ def _receive(
             notes.write_text(json.dumps({"url": url, "validator": strong}), encoding="utf-8")
             with part.open("r+b" if here else "wb") as file:
                 file.seek(here)
-                for chunk in answer.stream(CHUNK_BYTES):
+                while chunk := answer.read1(CHUNK_BYTES):  # stream() drops the bytes before a break
                     file.write(chunk)
                     here += len(chunk)
                     if on_progress is not None:

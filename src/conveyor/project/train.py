@@ -4,8 +4,8 @@ A model is trained in the checkout that gets packaged; its files are declared, i
 digest from then on. A training command may print anything; only the files count.
 
 What training reads is in git or declared as data: a file that git ignores is on this machine alone, so
-opening one is an error that says how to declare it. A Python command is watched for that (``opened``); what it starts
-as other programs, and what C code opens, is not seen.
+opening one is an error that says how to declare it. A Python command is watched for that
+(``opened``); what it starts as other programs, and what C code opens, is not seen.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def declared_variables(project: Project) -> dict[str, str]:
 
 
 def watched(command: Sequence[str], notes: Path, folder: Path) -> list[str]:
-    """The command, noting which files below a folder it opens, if it is Python running a module or a script."""
+    """The command; if it is Python running a module or a script, noting the files that it opens."""
     words = list(command)
     if words[0] != "python":
         return words
