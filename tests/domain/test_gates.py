@@ -116,10 +116,13 @@ def test_wheel_without_tests_waits_and_names_the_file_and_the_command() -> None:
     assert (found.next_step or "").endswith(": conveyor pipeline test demo 1.0 --credentials worker.toml")
 
 
-def test_wheel_of_an_unknown_commit_is_not_sent_to_the_testing_job_which_would_refuse_it() -> None:
-    found = verdict("tests", [WHEEL])
-    assert "unless that builds the same bytes" in (found.next_step or "")
-    assert (found.next_step or "").endswith(": conveyor pipeline run --ref v1.0 --credentials worker.toml")
+def test_wheel_of_an_unknown_commit_is_tested_with_its_sdist_or_with_a_repository_that_is_named() -> None:
+    """The command without the options was refused: nothing said where the tests are."""
+    command = "conveyor pipeline test demo 1.0 --credentials worker.toml"
+    alone = verdict("tests", [WHEEL])
+    assert (alone.next_step or "").endswith(f": {command} --repo URL --ref v1.0")
+    with_sdist = verdict("tests", [WHEEL, SDIST])
+    assert (with_sdist.next_step or "").endswith(f": {command}")
 
 
 def test_every_wheel_must_be_tested() -> None:

@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
-from conveyor.domain.releases.gates.judged import (
-    CREDENTIALS,
-    Finding,
-    job_command,
-    worst,
-)
+from conveyor.domain.releases.gates.judged import CREDENTIALS, Finding, worst
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import FactsOfTests
@@ -41,11 +36,7 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
         return Finding(
             "waiting",
             f"no tests evidence{because} for {file.filename}",
-            f"run the testing job: {command}"
-            if builds_of(release.evidence, file.sha256)
-            else "run the packaging and the testing job in its repository, under a new version unless that "
-            "builds the same bytes: "
-            + job_command(release.version, "conveyor pipeline run", entry=release.entry),
+            f"run the testing job: {command}{_where_tests_are(release, file)}",
         )
     for facts in results.failing:
         return Finding(
@@ -66,12 +57,21 @@ def _tests_of_wheels_from(
             facts.built_from == source.sha256 for facts in builds_of(release.evidence, wheel.sha256)
         ):
             return Finding("pass", f"{source.filename}: {wheel.filename} was built from it and tested")
-    command = job_command(release.version, "conveyor pipeline run", entry=release.entry)
+    command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
     return Finding(
         "waiting",
         f"no tests evidence for {source.filename}, nor a tested wheel that was built from it",
-        f"run the packaging and the testing job in its repository: {command}",
+        f"run the testing job: {command}{_where_tests_are(release, source)}",
     )
+
+
+def _where_tests_are(release: JudgedRelease, file: JudgedFile) -> str:
+    """Options that say where the tests are, if neither build evidence nor an sdist does."""
+    if builds_of(release.evidence, file.sha256):
+        return ""
+    if any(source.filename.endswith(".tar.gz") for source in release.sources):
+        return ""
+    return f" --repo URL --ref v{release.version}"
 
 
 def _place(facts: FactsOfTests) -> str:

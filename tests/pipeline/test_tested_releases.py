@@ -1,0 +1,124 @@
+"""Releases tested in more ways than one: on two Pythons, uploaded by hand, trained in an earlier run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.project.interpreters import ask, places
+from pipeline.projects import HATCHLING, MODEL, TRAINING, build, clone_of_tag, git, make_project
+from pipeline.test_flow import claimed, facts_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.conftest import Town
+
+pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
+
+RUN = """\
+import pathlib
+import unittest
+
+from demo.core import answer
+
+
+class TestAnswer(unittest.TestCase):
+    def test_it(self):
+        self.assertEqual(answer(), 42)
+
+
+if __name__ == "__main__":
+    found = unittest.main(exit=False).result
+    inner = "" if found.wasSuccessful() else "<failure/>"
+    pathlib.Path("junit.xml").write_text("<testsuite><testcase>" + inner + "</testcase></testsuite>")
+"""
+
+
+def second_python() -> str:
+    """The name of Debian's PyPy, by which a project asks for it."""
+    found = [ask(place.path) for place in places() if place.path.name.startswith("pypy")]
+    (name,) = {one.name.rpartition(".")[0] for one in found if not isinstance(one, str)}
+    return name
+
+
+def test_release_tested_on_two_pythons_carries_evidence_of_each(town: Town, tmp_path: Path) -> None:
+    """With a plain runner: the pytest of this environment is too new for PyPy."""
+    second = second_python()
+    extra = '[project.optional-dependencies]\ntest = ["pytest"]\n'
+    pyproject = HATCHLING.replace('">=3.11"', '">=3.9"').replace(extra, "") + (
+        '[tool.conveyor.test]\ncommand = ["python", "tests/run.py"]\njunit = "junit.xml"\n'
+        f'pythons = ["{second}"]\n'
+    )
+    files = {"tests/run.py": RUN, ".python-version": "3.11\n"}
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "sigma"), pyproject=pyproject, files=files
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
+    release = town.client.releases.get("sigma", "1.0.0rc1")
+    on: list[dict[str, Any]] = [one["environment"] for one in facts_of(release, "tests")]  # type: ignore[misc]
+    assert [one["python"].rpartition(".")[0] for one in on] == ["3.11", second]
+    (python,) = {one["environment"]["python"] for one in facts_of(release, "build")}  # type: ignore[index]
+    assert python.startswith("3.11.")
+
+
+def test_release_uploaded_by_hand_is_tested_with_the_tests_in_its_sdist(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "tau"))
+    git(repository, "tag", "v1.0.0rc1")
+    sdist, wheel = build(clone_of_tag(repository, "v1.0.0rc1", tmp_path / "clone"))
+    for file in (sdist, wheel):
+        town.client.files.upload("unstable", file)
+    (verdict,) = town.client.releases.judgement("tau", "1.0.0rc1").verdicts
+    said = "run the testing job: conveyor pipeline test tau 1.0.0rc1 --credentials worker.toml"
+    assert (verdict.outcome, verdict.next_step) == ("waiting", said)
+    words = ("--credentials", town.credentials, "--store", town.url, "--state", town.state)
+    done = town.conveyor("pipeline", "test", "tau", "1.0.0rc1", *words)
+    assert 'tau 1.0.0rc1 is in "testing"' in done.stdout
+    release = town.client.releases.get("tau", "1.0.0rc1")
+    assert sorted(one.sha256 or "" for one in release.evidence) == sorted(f.sha256 for f in release.files)
+
+
+def test_wheel_uploaded_by_hand_is_tested_with_the_tests_of_a_repository(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "upsilon"))
+    git(repository, "tag", "v1.0.0rc1")
+    _, wheel = build(clone_of_tag(repository, "v1.0.0rc1", tmp_path / "clone"))
+    town.client.files.upload("unstable", wheel)
+    (verdict,) = town.client.releases.judgement("upsilon", "1.0.0rc1").verdicts
+    assert str(verdict.next_step).endswith("--repo URL --ref v1.0.0rc1")
+    words = ("--credentials", town.credentials, "--store", town.url, "--state", town.state)
+    refused = town.conveyor("pipeline", "test", "upsilon", "1.0.0rc1", *words, expected=9)
+    assert "it has no build evidence, and no sdist" in refused.stderr
+    named = ("--repo", repository, "--ref", "v1.0.0rc1")
+    town.conveyor("pipeline", "test", "upsilon", "1.0.0rc1", *named, *words)
+    assert town.client.releases.get("upsilon", "1.0.0rc1").index == "testing"
+
+
+def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    checks = "import pathlib\n\nimport demo\n\n\ndef test_gate():\n    assert "
+    checks += f"pathlib.Path({str(gate)!r}).exists()\n"
+    files = {"src/demo/training.py": TRAINING, "tests/test_core.py": checks}
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "phi"), pyproject=HATCHLING + MODEL, files=files
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    failed = town.run(repository, "v1.0.0rc1", expected=9)
+    assert "1 tests failed" in failed["error"]["detail"]
+    steps = {step.name: step for step in town.client.runs.newest()[0].steps}
+    gate.touch()
+    assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
+    again = {step.name: step for step in town.client.runs.newest()[0].steps}
+    assert "train" not in again
+    trained = steps["train"].detail["payload"]
+    assert again["look for payload"].detail["payload"] == trained
+    release = town.client.releases.get("phi", "1.0.0rc1")
+    (payload,) = {one["payload"][0]["sha256"] for one in facts_of(release, "build")}  # type: ignore[index]
+    assert list(trained.values()) == [payload]
+
+    # Another tag of the commit: its files come from the release.
+    git(repository, "tag", "v1.0.0rc2")
+    town.run(repository, "v1.0.0rc2")
+    release = town.client.releases.get("phi", "1.0.0rc2")
+    assert {one["payload"][0]["sha256"] for one in facts_of(release, "build")} == {payload}  # type: ignore[index]
