@@ -3,7 +3,7 @@
 The page `reference/commands.md` holds a marker line; here it becomes one heading and one block per command,
 exactly what `conveyor COMMAND --help` prints. The page `reference/http-api.md` holds another; it becomes the
 table of endpoints, and a table of the fields of each record. Any page may show the fields of one record by a
-marker that names it. So none can say what the program does not.
+marker that names it, and any page the keys of a table of `[tool.conveyor]`. So none can say what the program does not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MARKER = "<!-- the help of every command -->"
 API_MARKER = "<!-- every endpoint and its records -->"
+SETTINGS_MARKER = re.compile(r"<!-- the settings in (\w+) -->")
 FIELDS_MARKER = re.compile(r"<!-- the fields of (\w+) -->")
 WIDTH = 100
 
@@ -80,6 +81,19 @@ def render_fields(record: str) -> str:
     return "\n".join(rows)
 
 
+def render_settings(record: str) -> str:
+    """The keys of one table of ``[tool.conveyor]`` as a Markdown table: name, what it holds, meaning."""
+    from conveyor.domain.words.records import schema_of
+    from conveyor.project import declarations
+
+    schema = schema_of(getattr(declarations, record))
+    rows = ["| key | holds | meaning |", "|---|---|---|"]
+    for key, inner in schema["properties"].items():
+        must = ", required" if key in schema.get("required", ()) else ""
+        rows.append(f"| `{key}` | {_holds(inner)}{must} | {inner.get('description', '')} |")
+    return "\n".join(rows)
+
+
 @cache
 def _schemas() -> dict[str, Any]:
     from conveyor.server.api.openapi import openapi_document
@@ -110,6 +124,7 @@ def insert_commands(app: Sphinx, docname: str, source: list[str]) -> None:
     if API_MARKER in source[0]:
         api = f"{render_endpoints()}\n\n## Records\n\n{render_records()}"
         source[0] = source[0].replace(API_MARKER, api)
+    source[0] = SETTINGS_MARKER.sub(lambda found: render_settings(found[1]), source[0])
     source[0] = FIELDS_MARKER.sub(lambda found: render_fields(found[1]), source[0])
 
 
