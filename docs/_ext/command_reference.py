@@ -3,7 +3,8 @@
 The page `reference/commands.md` holds a marker line; here it becomes one heading and one block per command,
 exactly what `conveyor COMMAND --help` prints. The page `reference/http-api.md` holds another; it becomes the
 table of endpoints, and a table of the fields of each record. Any page may show the fields of one record by a
-marker that names it, and any page the keys of a table of `[tool.conveyor]`. So none can say what the program does not.
+marker that names it, and any page the keys of a table of `[tool.conveyor]`. So none can say what
+the program does not.
 """
 
 from __future__ import annotations
