@@ -17,7 +17,15 @@ from conveyor.domain.people.keys import (
     parse_public_key,
     parse_signature,
 )
-from conveyor.domain.releases.tags import MAX_TAG_OBJECT_BYTES, parse_signed_tag, version_of_tag
+from conveyor.domain.releases.tags import (
+    MAX_TAG_OBJECT_BYTES,
+    TagName,
+    could_be_release,
+    parse_signed_tag,
+    read_tag_name,
+    tag_counts,
+)
+from conveyor.domain.words.names import Version
 from conveyor.errors import InvalidInput, InvalidVersion
 from releases_made import git, head, make_repository, make_ssh_key, public_key, run, sign_tag, tag_object
 
@@ -194,21 +202,72 @@ def test_no_bytes_break_the_readers_of_tags_and_keys(raw: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["v1.2.1", "1.2.1", "v1.2.1rc1", "v2!1.0.post1"])
 def test_tag_names_its_version_with_or_without_v(text: str) -> None:
-    assert str(version_of_tag(text)) == text.removeprefix("v")
+    assert str(read_tag_name(text).version) == text.removeprefix("v")
+    assert read_tag_name(text).prefix == ""
 
 
 @pytest.mark.parametrize(
     "text",
-    ["V1.2.1", "vv1.2.1", "v1.2.1-rc1", "v01.2", " v1.0", "v1.0 ", "refs/tags/v1.0", "latest", "v", ""],
+    [
+        "V1.2.1",
+        "vv1.2.1",
+        "v1.2.1-final",
+        " v1.0",
+        "v1.0 ",
+        "v1",
+        "churn-7",
+        "BASELINE_D2024-10-03",
+        "latest",
+        "v",
+        "",
+    ],
 )
-def test_tag_in_another_spelling_names_no_version(text: str) -> None:
+def test_other_tags_name_no_version(text: str) -> None:
     with pytest.raises(InvalidVersion):
-        version_of_tag(text)
+        read_tag_name(text)
+    assert not could_be_release(text)
+
+
+@pytest.mark.parametrize(
+    ("tag", "stem", "version"),
+    [
+        ("demo/v1.2.0", "demo/v", "1.2.0"),
+        ("demo-v1.2.0rc1", "demo-v", "1.2.0rc1"),
+        ("demo-2-1.2", "demo-2-", "1.2"),
+        ("release_2024.10.1", "release_", "2024.10.1"),
+        ("v1.2.0-rc1", "v", "1.2.0rc1"),
+        ("v01.2", "v", "1.2"),
+    ],
+)
+def test_what_stands_before_the_version_is_told_apart(tag: str, stem: str, version: str) -> None:
+    assert read_tag_name(tag) == TagName(stem, Version(version))
+
+
+@pytest.mark.parametrize(
+    ("tag", "built", "counts"),
+    [
+        ("v1.2.0", ["v1.2.0"], True),
+        ("1.2.0", ["v1.2.0"], True),
+        ("v1.2.0", [None], True),
+        ("mine/v1.2.0", ["mine/v1.2.0"], True),
+        ("other-v1.2.0", ["v1.2.0"], False),
+        ("other-v1.2.0", ["mine-v1.2.0"], False),
+        ("mine/v1.2.0", ["v1.2.0"], False),
+        ("mine/v1.2.1", ["mine/v1.2.1"], False),
+        ("v1.2.0", ["mine/v1.2.0"], False),
+        ("v1.2.0rc1", ["v1.2.0rc1"], False),
+        ("latest", ["latest"], False),
+    ],
+)
+def test_signed_tag_counts_for_the_release_that_it_names_alone(
+    tag: str, built: list[str | None], counts: bool
+) -> None:
+    assert tag_counts(tag, "1.2.0", built_tags=built) is counts
 
 
 def test_tag_of_more_digits_than_python_makes_a_number_of_names_no_version() -> None:
     with pytest.raises(InvalidVersion):
-        version_of_tag("9" * 5000)
+        read_tag_name("9." * 5000)
 
 
 @pytest.mark.parametrize(

@@ -194,8 +194,8 @@ def test_signature_that_was_received_in_time_outlives_its_key(
     assert found.is_signer_valid
 
 
-def test_tag_that_names_no_canonical_version_is_refused(store: Store, repository: Path, key: Path) -> None:
-    for name in ("nightly", "v1.2.1-final", "v1.2.1-rc1"):
+def test_tag_that_names_no_version_is_refused(store: Store, repository: Path, key: Path) -> None:
+    for name in ("nightly", "v1.2.1-final", "v1", "model-churn-7"):
         with pytest.raises(InvalidVersion):
             add_tag(store, ADMIN, "demo", sign_tag(repository, key, name))
 

@@ -61,6 +61,21 @@ demo = "demo.core:answer"
 version_file = "src/demo/_version.py"
 """
 
+STATED_IN_A_MODULE = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "demo"
+description = "A small project"
+requires-python = ">=3.11"
+dynamic = ["version"]
+
+[tool.setuptools.dynamic]
+version = {attr = "demo.__version__"}
+"""
+
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder, with an identity of its own; its output, stripped."""

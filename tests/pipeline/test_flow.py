@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,15 @@ import pytest
 
 from conveyor.domain.runs.repositories import NewRepository
 from conveyor.pipeline.engine.worker import open_worker
-from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
+from pipeline.projects import (
+    HATCHLING,
+    MODEL,
+    MODEL_TESTS,
+    STATED_IN_A_MODULE,
+    TRAINING,
+    git,
+    make_project,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +139,37 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     assert sorted(str(fact["index"]) for fact in facts_of(final, "tests")) == ["stable", "testing"]
     derived = next(fact for fact in facts_of(final, "build") if str(fact["filename"]).endswith(".whl"))
     assert derived["derived_from"] == wheels["1.0.0rc1"].sha256
+
+
+def test_candidate_of_a_stated_version_and_its_final_stand_on_one_commit(town: Town, tmp_path: Path) -> None:
+    """A project in a folder of its repository, whose version setuptools reads from a module."""
+    name = claimed(town, "kappa")
+    repository = tmp_path / "repository"
+    module = {"src/demo/__init__.py": '"""Demo."""\n\n__version__ = "1.2.0"\n'}
+    project = make_project(repository / "libs/one", name=name, pyproject=STATED_IN_A_MODULE, files=module)
+    shutil.rmtree(project / ".git")
+    git(repository, "init", "-q", "-b", "main")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "Begin")
+    git(repository, "tag", f"{name}/v1.2.0rc1")
+
+    outcome = town.run(repository, f"{name}/v1.2.0rc1")
+    assert (outcome["version"], outcome["index"]) == ("1.2.0rc1", "testing")
+    built = facts_of(town.client.releases.get(name, "1.2.0rc1"), "build")[0]
+    assert (built["tag"], built["folder"]) == (f"{name}/v1.2.0rc1", "libs/one")
+    assert built["version_line"] == {
+        "path": f"src/{name}/__init__.py",
+        "line": 3,
+        "was": '__version__ = "1.2.0"',
+        "is": '__version__ = "1.2.0rc1"',
+    }
+
+    town.sign(repository, f"{name}/v1.2.0")
+    outcome = town.run(repository, f"{name}/v1.2.0")
+    assert (outcome["version"], outcome["index"]) == ("1.2.0", "stable")
+    final = town.client.releases.get(name, "1.2.0")
+    assert {fact["proof"] for fact in facts_of(final, "equivalence")} == {"identical", "members-identical"}
+    assert {fact["version_line"] for fact in facts_of(final, "build")} == {None}
 
 
 def test_commit_without_a_tag_goes_to_testing_as_a_development_version(town: Town, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,14 +40,13 @@ def test_tag_is_the_one_that_was_asked_for(repository: Path, ref: str, scheme: s
 def test_branch_or_commit_has_no_tag(repository: Path, ref: str) -> None:
     commit = git(repository, "rev-parse", "HEAD")
     source = resolve(str(repository), commit if ref == "COMMIT" else ref).value
-    assert (source.commit, source.tag, source.version) == (commit, None, None)
+    assert (source.commit, source.tag, source.planned) == (commit, None, None)
 
 
 def test_what_is_meant_as_a_release_is_never_taken_for_a_commit(repository: Path) -> None:
     git(repository, "tag", "v1.1")
-    with pytest.raises(InvalidVersion, match="three components"):
-        resolve(str(repository), "v1.1")
-    with pytest.raises(InvalidVersion, match="not a version"):
+    assert resolve(str(repository), "v1.1").value.tag == "v1.1"
+    with pytest.raises(InvalidVersion, match="names no version"):
         resolve(str(repository), "refs/tags/latest")
     with pytest.raises(InvalidInput, match="neither a branch nor a tag"):
         resolve(str(repository), "refs/notes/commits")
@@ -59,9 +59,47 @@ def test_what_is_meant_as_a_release_is_never_taken_for_a_commit(repository: Path
 def test_clone_of_a_tag_knows_that_tag_alone(repository: Path, tmp_path: Path) -> None:
     place = Workplace(tmp_path / "work", tmp_path / "cache")
     source = resolve(str(repository), "v1.0.0rc1").value
-    assert clone(place, source).value == ("demo", ("v1.0.0rc1",))
+    cloned = clone(place, source).value
+    assert (cloned.project, cloned.source.planned, cloned.releases) == ("demo", "1.0.0rc1", ("v1.0.0rc1",))
     assert git(place.folder / "checkout", "tag") == "v1.0.0rc1"
-    assert clone(place, source).value == ("demo", ("v1.0.0rc1",))  # a second attempt begins anew
+    assert clone(place, source).value == cloned  # a second attempt begins anew
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_two_tags_of_one_version_are_named_wherever_the_repository_is(
+    repository: Path, tmp_path: Path, scheme: str
+) -> None:
+    git(repository, "tag", "1.0.0-rc.1")
+    source = resolve(f"{scheme}{repository}", "v1.0.0rc1").value
+    with pytest.raises(
+        InvalidVersion, match=r'"1\.0\.0-rc\.1" and "v1\.0\.0rc1" both name the version 1\.0\.0rc1'
+    ):
+        clone(Workplace(tmp_path / "work", tmp_path / "cache"), source)
+
+
+def test_tag_names_its_project_where_there_are_several(tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository" / "packages" / "demo")
+    top = tmp_path / "repository"
+    shutil.rmtree(repository / ".git")
+    (top / "packages/other").mkdir()
+    (top / "packages/other/pyproject.toml").write_text('[project]\nname = "other"\nversion = "3.0"\n')
+    git(top, "init", "-q", "-b", "main")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "Begin")
+    for tag in ("demo/v1.0.0", "other-v3.0", "nobody/v1.0"):
+        git(top, "tag", tag)
+    place = Workplace(tmp_path / "work", tmp_path / "cache")
+    found = [
+        clone(place, resolve(str(top), tag).value).value for tag in ("demo/v1.0.0", "refs/tags/other-v3.0")
+    ]
+    assert [(one.project, one.source.folder, one.source.planned) for one in found] == [
+        ("demo", "packages/demo", "1.0.0"),
+        ("other", "packages/other", "3.0"),
+    ]
+    with pytest.raises(InvalidVersion, match=r'"nobody/v1\.0" is a release of no project here'):
+        clone(place, resolve(str(top), "nobody/v1.0").value)
+    with pytest.raises(ProjectError, match="several projects"):
+        clone(place, resolve(str(top), "main").value)
 
 
 def test_tag_that_moved_while_it_was_packaged_is_refused(repository: Path, tmp_path: Path) -> None:

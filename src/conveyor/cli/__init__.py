@@ -31,6 +31,7 @@ COMMANDS = {
         "conveyor.cli.release",
         "Release this project: decide the version, write the changelog, tag and push.",
     ),
+    "version": ("conveyor.cli.version", "Say what this tree would be called, and why."),
     "store": ("conveyor.cli.store", "Run and operate a store: serve, promote, tokens, indexes."),
     "pipeline": (
         "conveyor.cli.pipeline",

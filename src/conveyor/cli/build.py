@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from conveyor.errors import ProjectError
 from conveyor.project.backend import ask_backend
 from conveyor.project.build import build_distributions, build_tag
+from conveyor.project.git import repository_top
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import find_project
 
@@ -28,7 +30,8 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
 
     Every tracked file of the package and every file of the model must be inside with the same bytes, and
     nothing else of the checkout; name and version must be right. Without --tag, the commit that is checked
-    out is built as a development version.
+    out is built, as the release that its tag names or as a development version (conveyor version). In a
+    repository of several projects, the tag says which is built: demo/v1.2.0.
     """
 
     def show(line: str) -> None:
@@ -36,12 +39,19 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
 
     started = time.monotonic()
     on_line = show if verbose else None
-    project = find_project(folder, ask=partial(ask_backend, index_url=index_url, on_line=on_line))
-    out = out or project.root / "dist"
     if tag is None:
-        built = build_distributions(project.root, out, index_url=index_url, on_line=on_line)
+        root = find_project(folder, ask=partial(ask_backend, index_url=index_url, on_line=on_line)).root
+        built = build_distributions(root, out or root / "dist", index_url=index_url, on_line=on_line)
     else:
-        built = build_tag(project.root, tag, out, index_url=index_url, on_line=on_line)
+        built = build_tag(_start(folder), tag, out, index_url=index_url, on_line=on_line)
+    project = built.project
+    if tag is not None and not tag.endswith(str(built.version)):
+        click.echo(f"{tag} is built as {built.version}, the canonical spelling", err=True)
+    if built.line is not None:
+        line = built.line
+        click.echo(
+            f"set {line.path}, line {line.number}, in the clone: {line.stating(built.version)}", err=True
+        )
     for file in (built.sdist, built.wheel):
         click.echo(f"{sha256_of_file(file)}  {file.stat().st_size:>9}  {file}")
     for note in built.notes:
@@ -51,3 +61,15 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
         f"name, version, every tracked file and {len(project.payload)} payload files are right",
         err=True,
     )
+
+
+def _start(folder: Path) -> Path:
+    """The project's folder, or the top of a repository whose projects lie in folders."""
+    try:
+        return find_project(folder, ask=lambda root: {"name": root.name}).root
+    except ProjectError:
+        try:
+            return repository_top(folder)
+        except ProjectError:
+            pass
+        raise

@@ -2,11 +2,14 @@
 
 ``build_distributions`` builds a checkout as it is; ``build_tag`` builds one release by this recipe:
 
-1. the tag is given, never taken from ``git describe``; it is a version in canonical spelling;
+1. the tag is given, never taken from ``git describe``; no other tag spells the same version;
 2. the commit that it names: lightweight, annotated and signed tags all build;
 3. a fresh clone that knows only this tag; umask 022; ``SOURCE_DATE_EPOCH`` is the commit's time;
-4. the version is forced on the backend as well, for this project only;
+4. the version is forced on the backend as well, for this project only; if the project states its version in
+   a file, that line is set in the clone for a candidate;
 5. every built file is opened: name, version, and the wheel contract.
+
+A development version is computed (``versions``) and handed to the backend in the same way.
 """
 
 from __future__ import annotations
@@ -18,24 +21,34 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import parse_sdist_filename
+
 from conveyor.errors import ProjectError
 from conveyor.project.backend import ask_backend, build_room, make_backend, read_build_system, unpack_sdist
-from conveyor.project.contract import built_before, check_archives, is_egg_info
+from conveyor.project.contract import check_archives
 from conveyor.project.git import (
     all_tags,
-    changed_files,
+    clone_head,
     clone_tag,
     commit_time,
     head_commit,
-    is_shallow,
+    repository_top,
     resolve_commit,
-    tags_in_reach,
-    tracked_files,
     untracked_files,
 )
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.settings import Project, read_project
-from conveyor.project.versions import is_release_tag, override_variable, version_of_release_tag
+from conveyor.project.trees import changes, project_of_tag, rules_of, version_of_checkout
+from conveyor.project.version_lines import VersionLine, set_version, version_line
+from conveyor.project.versions import (
+    builds_static,
+    forced_version,
+    refuse_changes,
+    refuse_other_version,
+    refuse_twins,
+    releases_among,
+    static_fault,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +67,10 @@ class BuiltFiles:
     sdist: Path
     wheel: Path
     version: Version
+    project: Project
+    """What was built, as it was read."""
+    line: VersionLine | None = None
+    """The line of the project that was made to state this version, as it was before."""
     notes: tuple[str, ...] = ()
     """What is worth a line, but no fault."""
 
@@ -64,6 +81,7 @@ def build_distributions(
     *,
     version: Version | None = None,
     python: str | None = None,
+    is_clone: bool = False,
     variables: Mapping[str, str] | None = None,
     index_url: str | None = None,
     previous: PreviousRelease | None = None,
@@ -72,55 +90,62 @@ def build_distributions(
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
 
     Args:
-        checkout: a clean checkout; it holds a model's payload.
+        checkout: the project's folder in a clean checkout; it holds a model's payload.
         out: the folder for the files; created if it does not exist. Files of the same name are replaced.
-        version: the version to build; ``None`` for a development build, whose version comes from git history.
+        version: the version to build; ``None`` for that of the commit (``versions.version_of_tree``).
         python: path or version of the interpreter that builds; ``None`` means the one that runs now.
+        is_clone: whether the checkout was made for this build alone, so that its version may be set in it.
         variables: set for the build on top of ours.
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
         previous: the release before, whose files this one must not lack; ``None`` if it is not known.
         on_line: called with each line that the build writes.
 
     Raises:
-        ProjectError: an uncommitted change, a cut-off history, a missing model, a failing backend, or a
-            built file that breaks the contract; the message names the files.
+        ProjectError: an uncommitted change, a history that is cut off, a missing model, a failing backend, or
+            a built file that breaks the contract; the message names the files.
     """
     project = read_project(checkout, ask=_asking(index_url, variables, python, on_line))
-    _refuse_changes(project, out)
     if version is None:
-        _refuse_blind_history(project)
+        planned = version_of_checkout(project, out=out).checked()
+    else:
+        planned = version
+        refuse_changes(changes(project, out))
     read_payload(project)
     read_manifest(project)
     system = read_build_system(project.document, where=str(project.root / "pyproject.toml"))
-    strays = frozenset(untracked_files(project.root))
     clean = {"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})}
-    forced = {override_variable(project.name): str(version)} if version is not None else {}
     out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch,
         build_room(f"{project.name} {head_commit(project.root)}") as room,
     ):
+        stated = _line_to_set(project, planned)
+        if stated is not None and not is_clone:
+            project = _clone_of(project, Path(scratch) / "clone")
+        strays = frozenset(untracked_files(project.root))
+        if stated is not None:
+            set_version(project, stated, planned)
         backend = make_backend(
-            system, room / "environment", python=python, variables=clean, hook_variables=forced,
-            index_url=index_url, on_line=on_line, build_folder=room / "build",
+            system, room / "environment", python=python, variables=clean,
+            hook_variables=forced_version(project, planned), index_url=index_url, on_line=on_line,
+            build_folder=room / "build",
         )  # fmt: skip
         sdist = backend.sdist(project.root, Path(scratch))
+        refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         unpack_sdist(sdist, room / "source")
         wheel = backend.wheel(room / "source", Path(scratch))
         built, notes = check_archives(
-            project, sdist, wheel, version=version, is_of_tag=version is not None, strays=strays,
+            project, sdist, wheel, version=planned, is_of_tag=not planned.is_devrelease, strays=strays,
             previous=previous,
         )  # fmt: skip
-        if version is None:
-            _refuse_going_back(project, built)
         sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))
-    return BuiltFiles(sdist, wheel, built, notes)
+    return BuiltFiles(sdist, wheel, built, project, stated, notes)
 
 
 def build_tag(
     checkout: Path,
     tag: str,
-    out: Path,
+    out: Path | None = None,
     *,
     index_url: str | None = None,
     on_line: Callable[[str], None] | None = None,
@@ -130,26 +155,59 @@ def build_tag(
     A model is not trained here: its payload is taken from the checkout, which must be at the tag's commit
     without changes, so that the payload belongs to that commit.
 
+    Args:
+        checkout: the folder of a project, or the top of a repository with projects in folders.
+        tag: the tag.
+        out: the folder for the files; ``None`` means ``dist`` in the project's folder.
+        index_url: the only index for the build requirements; ``None`` means the user's configuration.
+        on_line: called with each line that the build writes.
+
     Raises:
-        InvalidVersion: the tag is not a release.
+        InvalidVersion: the tag is not a release, or another tag spells the same version.
         ProjectError: as for ``build_distributions``; no such tag; or another commit is checked out.
     """
-    version = version_of_release_tag(tag)
     asking = _asking(index_url, None, None, on_line)
-    project = read_project(checkout, ask=asking)
-    if tag not in all_tags(project.root):
+    project, version = project_of_tag(checkout, tag, ask=asking)
+    top = repository_top(project.root)
+    tags = all_tags(top)
+    if tag not in tags:
         raise ProjectError(
-            f'there is no tag "{tag}" in {project.root}',
+            f'there is no tag "{tag}" in {top}',
             hint=f"fetch it with {project.git()} fetch --tags, or make it with {project.git()} tag {tag}",
         )
-    commit = resolve_commit(project.root, tag)
+    refuse_twins(version, releases_among(tags, rules_of(project)))
+    commit = resolve_commit(top, tag)
+    out = out if out is not None else project.root / "dist"
     with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
         clone = Path(scratch) / project.name
-        clone_tag(project.root, tag, clone)
-        cloned = read_project(clone, ask=asking)
+        clone_tag(top, tag, clone)
+        cloned, version = project_of_tag(clone, tag, ask=asking)
         if cloned.payload:
             _take_payload(project, cloned, tag, commit, out)
-        return build_distributions(clone, out, version=version, index_url=index_url, on_line=on_line)
+        return build_distributions(
+            cloned.root, out, version=version, is_clone=True, index_url=index_url, on_line=on_line
+        )
+
+
+def _line_to_set(project: Project, planned: Version) -> VersionLine | None:
+    """The line that must be made to state the planned version; ``None`` if there is none or it states it."""
+    line = version_line(project)
+    if line is None or line.version == planned:
+        return None
+    if not planned.is_devrelease and not builds_static(line.version, planned):
+        fault = static_fault(line.version, planned)
+        raise ProjectError(f"{fault.message} ({line.path}, line {line.number})", hint=fault.hint)
+    return line
+
+
+def _clone_of(project: Project, into: Path) -> Project:
+    """The project in a clone of the commit that is checked out, with its payload."""
+    top = repository_top(project.root)
+    clone_head(top, into)
+    folder = into / project.root.relative_to(top)
+    cloned = read_project(folder, ask=lambda _root: {"name": project.display_name})
+    _copy_payload(project, cloned)
+    return cloned
 
 
 def _asking(
@@ -167,42 +225,12 @@ def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out:
             f"the model of {tag} cannot be taken from {project.root}: another commit is checked out there",
             hint=f"train it there: {project.git()} checkout {tag} && {project.command('train')}",
         )
-    _refuse_changes(project, out)
+    refuse_changes(changes(project, out))
+    _copy_payload(project, cloned)
+
+
+def _copy_payload(project: Project, cloned: Project) -> None:
     for file in read_payload(project):
         target = cloned.root / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project.root / file.path, target)
-
-
-def _refuse_changes(project: Project, out: Path) -> None:
-    """Refuse changes to the commit, except files that earlier builds left in ``out``, ignored or not."""
-    built = built_before(project, out)
-    changed = [path for path in changed_files(project.root) if path not in built]
-    if any(is_egg_info(path) for path in changed):
-        tracked = set(tracked_files(project.root))
-        changed = [path for path in changed if path in tracked or not is_egg_info(path)]
-    if changed:
-        listed = "".join(f"\n  - {path}" for path in changed[:20])
-        more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
-        raise ProjectError(
-            f"{project.root} differs from its commit, so no version would name this build:{listed}{more}",
-            hint="commit these files, or name those that do not belong to the project in .gitignore",
-        )
-
-
-def _refuse_blind_history(project: Project) -> None:
-    """Refuse a shallow clone without a release in its history: the version would be far too low."""
-    if is_shallow(project.root) and not any(is_release_tag(tag) for tag in tags_in_reach(project.root)):
-        raise ProjectError(
-            f"history in {project.root} is cut off before the last release: the version cannot be counted",
-            hint=f"fetch all of it: {project.git()} fetch --unshallow --tags",
-        )
-
-
-def _refuse_going_back(project: Project, built: Version) -> None:
-    released = [version_of_release_tag(tag) for tag in tags_in_reach(project.root) if is_release_tag(tag)]
-    if released and built < max(released):
-        raise ProjectError(
-            f"this commit would be {built}, which sorts below {max(released)}, a release that it contains",
-            hint="tag a release on this branch that is greater than all that it contains",
-        )

@@ -142,6 +142,17 @@ def clone_commit(repository: str | Path, commit_or_branch: str, into: Path) -> N
     run_git(["checkout", "-q", "--detach", commit], folder=into)
 
 
+def clone_head(checkout: Path, into: Path) -> None:
+    """Make ``into`` a fresh repository with only the commit that is checked out; no tags, no history.
+
+    Raises:
+        ProjectError: ``into`` holds something already.
+    """
+    _fresh_repository(into)
+    run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", _source(checkout), "HEAD"], folder=into)
+    run_git(["checkout", "-q", "--detach", "FETCH_HEAD"], folder=into)
+
+
 def commit_time(checkout: Path) -> int:
     """The time of the checked-out commit, in seconds since 1970; a build's ``SOURCE_DATE_EPOCH``."""
     written = run_git(["-c", "log.showSignature=false", "log", "-1", "--format=%ct", "HEAD"], folder=checkout)
@@ -174,10 +185,29 @@ def tag_object(repository: str | Path, tag: str) -> bytes | None:
     return run_git(["cat-file", "tag", f"refs/tags/{tag}"], folder=local)
 
 
-def changed_files(checkout: Path) -> tuple[str, ...]:
-    """The paths that differ from the checked-out commit: edited, added, removed or untracked, not ignored."""
-    arguments = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"]
-    return tuple(entry[3:] for entry in _split(run_git(arguments, folder=checkout)))
+def repository_top(folder: Path) -> Path:
+    """The top folder of the repository that a folder belongs to.
+
+    Raises:
+        ProjectError: it belongs to none, or git refuses it (an owner whom git does not trust).
+    """
+    return Path(os.fsdecode(run_git(["rev-parse", "--show-toplevel"], folder=folder).rstrip(b"\n")))
+
+
+def changed_files(folder: Path) -> tuple[str, ...]:
+    """The paths at or below a folder of a checkout that differ from the commit, relative to the folder.
+
+    Edited, added, removed or untracked, not ignored.
+    """
+    arguments = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", "."]
+    written = run_git(arguments, folder=folder)
+    if not written:
+        return ()
+    # With -z git names paths from the top of the repository, wherever it is called.
+    above = (
+        run_git(["rev-parse", "--show-prefix"], folder=folder).decode(errors="surrogateescape").rstrip("\n")
+    )
+    return tuple(entry[3:].removeprefix(above) for entry in _split(written))
 
 
 def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
@@ -201,20 +231,43 @@ def ignored_files(checkout: Path, paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def is_shallow(checkout: Path) -> bool:
-    """Whether history is cut off, so that a count of commits is too low."""
-    return run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() == b"true"
+def misses_commits_since(checkout: Path, tag: str | None) -> bool:
+    """Whether commits after a tag, or any if there is none, may be missing because the clone is shallow."""
+    if run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() != b"true":
+        return False
+    listed = run_git(["rev-parse", "--git-path", "shallow"], folder=checkout).decode().strip()
+    cut = set((checkout / listed).read_text(encoding="ascii").split())
+    return bool(cut & set(_commits_since(checkout, tag)))
 
 
-def all_tags(checkout: Path) -> tuple[str, ...]:
-    """Every tag of the repository, whether it names a release or not."""
-    return tuple(run_git(["tag", "--list"], folder=checkout).decode().split())
+def commits_since(checkout: Path, tag: str | None) -> int:
+    """How many commits lead from a tag, or from the beginning if there is none, to the checked-out one."""
+    return len(_commits_since(checkout, tag))
+
+
+def _commits_since(checkout: Path, tag: str | None) -> list[str]:
+    without = [f"^refs/tags/{tag}"] if tag is not None else []
+    return run_git(["rev-list", "HEAD", *without, "--"], folder=checkout).decode().split()
+
+
+def all_tags(repository: str | Path) -> tuple[str, ...]:
+    """Every tag of a repository, whether it names a release or not; ``repository`` is a path or a URL."""
+    local = _local(repository)
+    if local is not None:
+        return tuple(run_git(["tag", "--list"], folder=local).decode().split())
+    written = run_git(["ls-remote", "-q", "--refs", "--tags", "--", str(repository)]).decode()
+    return tuple(line.partition("\trefs/tags/")[2] for line in written.splitlines())
 
 
 def tags_in_reach(checkout: Path) -> tuple[str, ...]:
-    """All tags on the checked-out commit and its ancestors, whether they name releases or not."""
-    written = run_git(["tag", "--list", "--merged", "HEAD"], folder=checkout).decode()
-    return tuple(written.split())
+    """All tags on the checked-out commit and its ancestors, oldest first, releases or not."""
+    arguments = ["tag", "--list", "--merged", "HEAD", "--sort=creatordate"]
+    return tuple(run_git(arguments, folder=checkout).decode().split())
+
+
+def tags_here(checkout: Path) -> tuple[str, ...]:
+    """All tags on the checked-out commit, whether they name releases or not."""
+    return tuple(run_git(["tag", "--list", "--points-at", "HEAD"], folder=checkout).decode().split())
 
 
 def configured_identity(folder: Path) -> bool:

@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING
 from conveyor.domain.words.names import Version, is_final, version_or_none
 from conveyor.errors import ProjectError
 from conveyor.project.api import public_api
-from conveyor.project.git import changed_files, configured_identity, head_commit, is_shallow, run_git
-from conveyor.project.settings import read_project, written_in_setup_cfg, written_in_setup_py
-from conveyor.project.versions import is_release_tag, version_of_release_tag
+from conveyor.project.git import (
+    changed_files,
+    configured_identity,
+    head_commit,
+    misses_commits_since,
+    run_git,
+)
+from conveyor.project.settings import read_project
+from conveyor.project.trees import rules_of
+from conveyor.project.version_lines import version_line
+from conveyor.project.versions import is_release_tag, releases_among
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from conveyor.project.api import Thing
     from conveyor.project.settings import Project
@@ -69,6 +77,7 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         head = head_commit(root)
     except ProjectError as error:
         raise ProjectError(f"{root} has no commit to release: {error.message}") from error
+    rules = rules_of(project)
     faults = []
     changed = changed_files(root)
     if changed and makes_commit:
@@ -76,7 +85,7 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         faults.append(
             f"the tree differs from its commit: {named}; commit these files, or name them in .gitignore"
         )
-    if is_shallow(root):
+    if misses_commits_since(root, None):
         faults.append(f"the history of this clone is cut off: {project.git()} fetch --unshallow --tags")
     if not configured_identity(root):
         faults.append(f'git knows no name for commits: {project.git()} config user.name "…", and user.email')
@@ -108,15 +117,15 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
     tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if said(root, "tag", "--list") else {}
     reach = (said(root, "tag", "--list", "--merged", "HEAD") or "").split()
     elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
-    if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name)]):
+    if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name, rules)]):
         refuse([f"the tag {name} stands on another commit at {remote} than here" for name in twisted])
     return RepositoryState(
         head=head,
         tags=tags,
         remote_tags=remote_tags,
         remote_branch=remote_branch,
-        releases=_releases_among({*tags, *remote_tags}),
-        reached=_releases_among(reach),
+        releases=releases_among({*tags, *remote_tags}, rules),
+        reached=releases_among(reach, rules),
     )
 
 
@@ -169,11 +178,6 @@ def _is_ancestor(root: Path, commit: str) -> bool:
     return True
 
 
-def _releases_among(tags: Iterable[str]) -> dict[str, Version]:
-    found = {tag: version_of_release_tag(tag) for tag in sorted(tags) if is_release_tag(tag)}
-    return dict(sorted(found.items(), key=lambda one: one[1]))
-
-
 def tag_for(project: Project, version: Version, found: RepositoryState) -> str:
     """The tag of a version, spelled as the newest release in this history is."""
     for tag, known in reversed(list(found.reached.items())):
@@ -221,13 +225,5 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
 
 def stated_version(project: Project) -> Version | None:
     """The version that a file of the project states; ``None`` if it has its version from git."""
-    tools = project.document.get("tool", {})
-    for found in (
-        project.document.get("project", {}).get("version"),
-        tools.get("poetry", {}).get("version") if "poetry-dynamic-versioning" not in tools else None,
-        written_in_setup_cfg(project.root, "version"),
-        written_in_setup_py(project.root, "version"),
-    ):
-        if isinstance(found, str) and (version := version_or_none(found)) is not None:
-            return version
-    return None
+    line = version_line(project)
+    return line.version if line is not None else None

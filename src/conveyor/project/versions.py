@@ -1,56 +1,388 @@
-"""Which git tags are releases of a project, and how a version is forced on a build backend.
+"""Which git tags are releases of a project, and what a commit between them is called.
 
-A tag is a release if it is ``X.Y.Z`` or ``vX.Y.Z``, with an optional pre-release (``a1``, ``b1``, ``rc1``) or
-post-release (``.post1``); that is stricter than ``domain.releases.tags``. No other tag counts: moving tags
-(``v1``, ``latest``), experiment tags (``model-churn-7``), tags of other projects in the same repository. The
-globs that generated projects pass to ``git describe`` (``templates/common/pyproject.toml.jinja``) match the
-same set; ``tests/project/test_versions.py`` compares the two.
+A tag is a release if it spells a version of two to four numbers (``1.2``, ``v1.2.3``, ``2024.10.1``), with an
+optional pre-release (``a1``, ``b1``, ``rc1``) or post-release (``.post1``). In a repository of several
+projects it names its project too: ``demo/v1.2.0`` or ``demo-v1.2.0``; a project may declare another prefix
+(``tag_prefix`` under ``[tool.conveyor]``). No other tag counts: moving tags (``v1``, ``latest``), experiment
+tags (``model-churn-7``), tags of other projects. The build bears the canonical spelling (PEP 440) whatever
+the tag's own spelling is, so two tags may not spell one version.
+
+A commit without a release tag has a development version: one more than the highest release in its history,
+the number of commits since, and the commit itself: ``1.2.4.dev5+g1a2b3c4d5``. It is computed here and forced
+on the build backend (``forced_version``), because backends ask ``git describe``, which knows none of these
+rules. The globs that generated projects pass to it (``templates/common/pyproject.toml.jinja``) lead to the
+same versions in a plain history; ``tests/project/test_versions.py`` compares the two.
+
+In this room are the rules; ``trees`` asks git and the project, ``version_lines`` reads and sets versions that
+a project states in a file.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.releases.tags import version_of_tag
-from conveyor.domain.words.names import version_or_none
-from conveyor.errors import InvalidVersion
+from conveyor.domain.words.names import Version, version_or_none
+from conveyor.errors import InvalidVersion, ProjectError
 
 if TYPE_CHECKING:
-    from conveyor.domain.words.names import Version
+    from collections.abc import Iterable, Mapping, Sequence
 
-_HINT = "name a release X.Y.Z or vX.Y.Z, such as v1.2.0, v1.2.0rc1 or v1.2.0.post1"
+    from conveyor.domain.words.names import NormalizedName
+    from conveyor.project.settings import Project
+
+_HINT = "name a release as in v1.2.0, v1.2.0rc1, 1.2.0.post1 or 2024.10.1"
+FIRST = Version("0.0.1")
+"""What a project without any release leads to."""
 
 
-def version_of_release_tag(tag: str) -> Version:
+@dataclass(frozen=True)
+class TagRules:
+    """How one project's release tags are told from all other tags of its repository."""
+
+    project: NormalizedName
+    prefix: str | None = None
+    """What each release tag begins with, as the project declares it; ``None`` if it declares nothing."""
+    is_alone: bool = True
+    """Whether the project is the top of its repository. Below the top, a tag must name the project."""
+
+
+def version_of_release_tag(tag: str, rules: TagRules) -> Version:
     """The version that a tag releases, such as ``Version("1.2.1rc1")`` for ``v1.2.1rc1``.
 
     Raises:
-        InvalidVersion: the tag is not a release; the message says why.
+        InvalidVersion: the tag is not a release of this project; the message says why.
     """
-    version = version_or_none(tag.removeprefix("v")) or version_of_tag(tag)
-    if version.epoch or len(version.release) != 3:
-        raise InvalidVersion(f'tag "{tag}" does not have three components', hint=_HINT)
+    text = _without_prefix(tag, rules)
+    bare = text if (rules.prefix or "").endswith("v") else text.removeprefix("v")
+    version = version_or_none(bare) if bare[:1].isdigit() else None
+    if version is None:
+        raise InvalidVersion(f'tag "{tag}" is not a release: "{text}" is not a version (PEP 440)', hint=_HINT)
+    if version.epoch or not 2 <= len(version.release) <= 4:
+        raise InvalidVersion(
+            f'tag "{tag}" is not a release: a release has two to four numbers, such as 1.2.0', hint=_HINT
+        )
     if version.local is not None or version.dev is not None:
         raise InvalidVersion(
             f'tag "{tag}" names a development version; those belong to commits without a tag', hint=_HINT
         )
-    return version_of_tag(tag)
+    if version.post is not None and "post" not in bare.lower():
+        raise InvalidVersion(
+            f'tag "{tag}" is not a release: "{bare}" could mean {version} or something else', hint=_HINT
+        )
+    return version
 
 
-def is_release_tag(tag: str) -> bool:
-    """Whether a tag names a release; moving and experiment tags do not."""
+def is_release_tag(tag: str, rules: TagRules) -> bool:
+    """Whether a tag names a release of this project; moving and experiment tags do not."""
     try:
-        version_of_release_tag(tag)
+        version_of_release_tag(tag, rules)
     except InvalidVersion:
         return False
     return True
 
 
-def override_variable(project: str) -> str:
-    """The environment variable that forces the version of this project on setuptools-scm and hatch-vcs.
+def _without_prefix(tag: str, rules: TagRules) -> str:
+    if rules.prefix is not None:
+        if not tag.startswith(rules.prefix):
+            raise InvalidVersion(
+                f'tag "{tag}" is not a release: it does not begin with tag_prefix, "{rules.prefix}"',
+                hint=f"name a release as in {rules.prefix}1.2.0",
+            )
+        return tag[len(rules.prefix) :]
+    for match in re.finditer(r"[/-]", tag):
+        if canonicalize_name(tag[: match.start()]) == rules.project:
+            return tag[match.end() :]
+    if "/" in tag or not rules.is_alone:
+        raise InvalidVersion(
+            f'tag "{tag}" does not name the project {rules.project}',
+            hint=f"name a release as in {rules.project}/v1.2.0, or declare what the tags begin with: "
+            "tag_prefix under [tool.conveyor] in pyproject.toml",
+        )
+    return tag
 
-    The global variable without a name would leak into every other source build of the same job.
+
+def releases_among(tags: Iterable[str], rules: TagRules) -> dict[str, Version]:
+    """The tags that are releases, each with its version, lowest version first."""
+    found = {tag: version_of_release_tag(tag, rules) for tag in sorted(tags) if is_release_tag(tag, rules)}
+    return dict(sorted(found.items(), key=lambda one: one[1]))
+
+
+def refuse_twins(version: Version, releases: Mapping[str, Version]) -> None:
+    """Refuse two tags that spell one version: nobody could say which of them a build is of.
+
+    Raises:
+        InvalidVersion: there are several; all are named.
     """
-    return f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{canonicalize_name(project).replace('-', '_').upper()}"
+    twins = [tag for tag, other in releases.items() if other == version]
+    if len(twins) > 1:
+        named = " and ".join(f'"{tag}"' for tag in twins)
+        raise InvalidVersion(
+            f"the tags {named} both name the version {version}",
+            hint="delete all but one of them, here and where they were pushed: "
+            f"git tag -d {twins[-1]} && git push origin :refs/tags/{twins[-1]}",
+        )
+
+
+@dataclass(frozen=True)
+class History:
+    """What git says about the commit that is checked out."""
+
+    commit: str
+    """Its abbreviated id."""
+    tags_here: tuple[str, ...]
+    """All tags on this very commit."""
+    tags_in_reach: tuple[str, ...]
+    """All tags on this commit and its ancestors, newest last."""
+    commits_since: int
+    """Commits since the highest release in reach; since the beginning of history if there is none."""
+    is_cut_off: bool = False
+    """Whether commits since the highest release may be missing, because the clone is shallow."""
+    changed: tuple[str, ...] = ()
+    """Files that differ from the commit."""
+
+
+@dataclass(frozen=True)
+class VersionFault:
+    """A reason why a version would lie, and what to do."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class TreeVersion:
+    """What a tree would be called, and why."""
+
+    version: Version
+    reasons: tuple[str, ...]
+    """Sentences, in the order in which they decided."""
+    faults: tuple[VersionFault, ...] = ()
+    """If there are any, a build of this tree would bear a version that names something else."""
+
+    def checked(self) -> Version:
+        """The version; raises ProjectError if it would lie."""
+        if len(self.faults) > 1:
+            listed = "".join(f"\n- {fault.message}" for fault in self.faults)
+            raise ProjectError(
+                f"this tree would be called {self.version}, but that would lie:{listed}",
+                hint="; ".join(fault.hint for fault in self.faults),
+            )
+        for fault in self.faults:
+            raise ProjectError(fault.message, hint=fault.hint)
+        return self.version
+
+
+def version_of_tree(history: History, rules: TagRules, *, static: Version | None, git: str) -> TreeVersion:
+    """What the checked-out commit would be called.
+
+    Args:
+        history: what git says of it.
+        rules: which tags count.
+        static: the version that a file of the project states, if the project has no version from git.
+        git: how to call git there, for advice.
+    """
+    reasons = _passed_over(history, rules)
+    faults = _faults(history, rules, git=git)
+    here = releases_among(history.tags_here, rules)
+    if here:
+        *others, (tag, version) = here.items()
+        reasons.append(f'the commit carries the release tag "{tag}"')
+        if str(version) != _without_prefix(tag, rules).removeprefix("v"):
+            reasons.append(f"{version} is its canonical spelling")
+        reasons += [f'"{other}" on the same commit names {lower}, which is lower' for other, lower in others]
+        top = max(releases_among(history.tags_in_reach, rules).values(), default=version)
+        if top > version:
+            reasons.append(f"it sorts below {top}, a release that it contains")
+        faults += _twin_faults(version, releases_among({*history.tags_here, *history.tags_in_reach}, rules))
+        if static is not None and not builds_static(static, version):
+            faults.append(static_fault(static, version))
+        return TreeVersion(version, tuple(reasons), tuple(faults))
+    reach = releases_among(history.tags_in_reach, rules)
+    highest = max(reach.values(), default=None)
+    if highest is None:
+        coming = FIRST if static is None else static
+        why = "" if static is None else ", and the project states it"
+        reasons.append(f"no release is in its history, so {coming.base_version} is to come{why}")
+    else:
+        tag = next(tag for tag, version in reach.items() if version == highest)
+        coming = next_release(highest)
+        reasons.append(f'"{tag}" is the highest release in its history, so {coming} is to come')
+        faults += _twin_faults(highest, reach)
+        if static is not None and Version(static.base_version) > Version(highest.base_version):
+            coming = Version(static.base_version)
+            reasons.append(f"the project states {static}, so {coming} is to come")
+    one = "1 commit" if history.commits_since == 1 else f"{history.commits_since} commits"
+    reasons.append(f"{one} since then, and {history.commit} is this one")
+    version = Version(f"{coming.base_version}.dev{history.commits_since}+g{history.commit}")
+    return TreeVersion(version, tuple(reasons), tuple(faults))
+
+
+def next_release(version: Version) -> Version:
+    """The lowest release above a release or candidate that has as many numbers: 1.2.4 above 1.2.3rc1 too.
+
+    A candidate's own final is not the next one: it may be released from the candidate's commit at any time,
+    and a later commit must not sort below it.
+    """
+    *first, last = version.release
+    return Version(".".join(map(str, (*first, last + 1))))
+
+
+def builds_static(static: Version, version: Version) -> bool:
+    """Whether a project that states ``static`` is built as ``version``: as itself, or as its candidate."""
+    return version == static or (version.is_prerelease and version.base_version == static.base_version)
+
+
+def _passed_over(history: History, rules: TagRules) -> list[str]:
+    """Which tags do not count, as sentences; the newest twenty are enough."""
+    said = []
+    for tag in history.tags_in_reach[-20:]:
+        try:
+            version_of_release_tag(tag, rules)
+        except InvalidVersion as error:
+            said.append(f"does not count: {error.message}")
+    return said
+
+
+def _faults(history: History, rules: TagRules, *, git: str) -> list[VersionFault]:
+    faults = []
+    if history.changed:
+        faults.append(_change_fault(history.changed))
+    if history.is_cut_off and not releases_among(history.tags_here, rules):
+        faults.append(
+            VersionFault(
+                "history is cut off before the last release, so the commits since then cannot be counted",
+                f"fetch all of it: {git} fetch --unshallow --tags",
+            )
+        )
+    if not rules.is_alone and rules.prefix is None and not releases_among(history.tags_in_reach, rules):
+        faults.append(
+            VersionFault(
+                f"the project {rules.project} lies inside a larger repository, "
+                "and no tag in its history names it",
+                f"tag its last release as {rules.project}/vX.Y.Z; or, for a project without a release, "
+                f'declare under [tool.conveyor] in pyproject.toml: tag_prefix = "{rules.project}/v"',
+            )
+        )
+    return faults
+
+
+def _change_fault(changed: Sequence[str]) -> VersionFault:
+    listed = "".join(f"\n  - {path}" for path in changed[:20])
+    more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
+    return VersionFault(
+        f"the tree differs from its commit, so no version would name this build:{listed}{more}",
+        "commit these files, or name those that do not belong to the project in .gitignore",
+    )
+
+
+def refuse_changes(changed: Sequence[str]) -> None:
+    """Raise ProjectError if files differ from the commit that a build is to name."""
+    if changed:
+        fault = _change_fault(changed)
+        raise ProjectError(fault.message, hint=fault.hint)
+
+
+def _twin_faults(version: Version, releases: Mapping[str, Version]) -> list[VersionFault]:
+    try:
+        refuse_twins(version, releases)
+    except InvalidVersion as error:
+        return [VersionFault(error.message, error.hint or _HINT)]
+    return []
+
+
+def static_fault(static: Version, version: Version) -> VersionFault:
+    """Why a project that states ``static`` cannot be built as ``version``."""
+    return VersionFault(
+        f"the tag names {version}, but the project states the version {static}",
+        f"state {version.base_version} in the project, commit that, and tag the new commit",
+    )
+
+
+# --- handing a version to the build backend ----------------------------------------------------------------
+
+_VARIABLES = {
+    # hatch-vcs 0.5 ignores the variable that names the project, unless the project sets dist_name.
+    "hatch-vcs": "SETUPTOOLS_SCM_PRETEND_VERSION",
+    "pdm-backend": "PDM_BUILD_SCM_VERSION",
+    "uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS",
+    "poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS",
+    "pbr": "PBR_VERSION",
+}
+"""Tool that asks git for the version → the variable that gives it one, whatever the project is called."""
+
+_SETTINGS = {
+    "versioningit": "[tool.versioningit] takes the version from git alone, by its tag2version and format",
+    "versioneer": "versioneer takes the version from git alone, by tag_prefix and style in its section of "
+    "pyproject.toml or setup.cfg",
+    "setuptools-git-versioning": "[tool.setuptools-git-versioning] takes the version from git alone, by its "
+    "template and dev_template",
+    "setuptools-scm": "see [tool.setuptools_scm]: dist_name must be the project's name",
+    "hatch-vcs": "see [tool.hatch.version]: dist_name under raw-options must be the project's name",
+    "pdm-backend": "see [tool.pdm.version]",
+    "uv-dynamic-versioning": "see [tool.uv-dynamic-versioning]",
+    "poetry-dynamic-versioning": "see [tool.poetry-dynamic-versioning]: enable must be true",
+    "pbr": "pbr takes PBR_VERSION only if pbr=True is in setup.py",
+}
+"""Tool → where the project says how the version comes about."""
+_KNOWN_TOOLS = (*_SETTINGS, "vcs-versioning")
+
+
+def version_tools(project: Project) -> frozenset[str]:
+    """The known tools that give the project its version at build time, such as ``{"hatch-vcs"}``."""
+    build_system = project.document.get("build-system", {})
+    requires = build_system.get("requires", []) if isinstance(build_system, dict) else []
+    words = [word for word in requires if isinstance(word, str)] if isinstance(requires, list) else []
+    if project.backend == "setuptools":  # what setup.py asks for itself (setup_requires), pbr above all
+        for name in ("setup.py", "setup.cfg"):
+            path = project.root / name
+            if path.is_file():
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                words += [word for line in lines for word in re.findall(r"[\w.-]+", line.partition("#")[0])]
+    found = {canonicalize_name(match[0]) for word in words if (match := re.match(r"[\w.-]+", word.strip()))}
+    return frozenset(tool for tool in _KNOWN_TOOLS if canonicalize_name(tool) in found)
+
+
+def forced_version(project: Project, version: Version) -> dict[str, str]:
+    """The variables that make the project's backend build this version instead of asking git.
+
+    Set them for the project's own hooks only: those that name no project would leak into other source builds.
+    A backend without such a variable is not listed; a version that a file states is set there
+    (``version_lines``).
+    """
+    named = canonicalize_name(project.name).replace("-", "_").upper()
+    variables = {
+        f"{tool}_PRETEND_VERSION_FOR_{named}": str(version) for tool in ("SETUPTOOLS_SCM", "VCS_VERSIONING")
+    }
+    for tool in version_tools(project):
+        if tool in _VARIABLES and not (tool == "hatch-vcs" and _names_itself(project)):
+            variables[_VARIABLES[tool]] = str(version)
+    return variables
+
+
+def _names_itself(project: Project) -> bool:
+    """Whether a project that uses hatch-vcs tells it the project's name."""
+    table: object = project.document
+    for key in ("tool", "hatch", "version", "raw-options", "dist_name"):
+        table = table.get(key) if isinstance(table, dict) else None
+    return isinstance(table, str) and canonicalize_name(table) == project.name
+
+
+def refuse_other_version(project: Project, *, planned: Version, built: Version) -> None:
+    """Refuse a built file whose version is not the planned one; nobody would know what it is.
+
+    Raises:
+        ProjectError: they differ; names the setting of the tool that the version came from.
+    """
+    if built == planned:
+        return
+    settings = [_SETTINGS[tool] for tool in sorted(version_tools(project)) if tool in _SETTINGS]
+    raise ProjectError(
+        f"the project was to be built as {planned}, but {project.backend} built {built}",
+        hint="; ".join(settings)
+        or "let the backend take its version from git by a tool that can be told it "
+        "(setuptools-scm, hatch-vcs, pdm-backend), or state it as text, such as version under [project]",
+    )

@@ -2,9 +2,9 @@
 
 A commit that was tagged ``1.2.1rc1`` and later ``1.2.1`` gives two wheels that differ in exactly four things:
 the name of the ``.dist-info`` (and ``.data``) folder, the ``Version:`` line of METADATA, a generated version
-file, if the project declares one, and RECORD. So the final wheel is *derived*: the tested wheel, with those
-four rewritten and every other byte copied. Building the final again from the commit is only the proof; a
-version that leaked into any other file makes it fail.
+file or the one line in which the project states its version, and RECORD. So the final wheel is *derived*:
+the tested wheel, with those four rewritten and every other byte copied. Building the final again from the
+commit is only the proof; a version that leaked into any other file makes it fail.
 
 The rules here read the streams passed to them and never the disk.
 
@@ -49,8 +49,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class StatedLine:
+    """The one line in which a project states its version, as the candidate and the final have it."""
+
+    path: str
+    """Its file in the checkout, such as ``pyproject.toml`` or ``src/demo/__init__.py``."""
+    candidate: str
+    final: str
+
+
+@dataclass(frozen=True)
 class Versions:
-    """The version of the candidate and of the final, and the files into which a build writes the version.
+    """The version of the candidate and of the final, and where a build may write the version.
 
     ``version_files`` are paths in the checkout, as the project declares them (``src/demo/_version.py``).
     """
@@ -58,6 +68,8 @@ class Versions:
     candidate: Version
     final: Version
     version_files: tuple[str, ...] = ()
+    line: StatedLine | None = None
+    """In its file, this line may differ and no other."""
 
 
 def derive_wheel(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> None:
@@ -75,6 +87,9 @@ def derive_wheel(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> No
         replaced = {f"{folder}/METADATA": _with_version(wheel.read(f"{folder}/METADATA"), versions)}
         for name in _version_file_members(wheel.namelist(), versions.version_files):
             replaced[name] = _with_version_file(wheel.read(name), versions)
+        if versions.line is not None:
+            for name in _version_file_members(wheel.namelist(), (versions.line.path,)):
+                replaced[name] = _with_line(wheel.read(name), versions.line)
         old_folders = tuple(f"{stem}-{versions.candidate}.{kind}/" for kind in ("dist-info", "data"))
 
         def rename(name: str) -> str:
@@ -110,8 +125,8 @@ def compare_wheels(derived: BinaryIO, rebuilt: BinaryIO) -> list[Difference]:
 def compare_sdists(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> list[Difference]:
     """Every member in which a final sdist is not its candidate, beyond what the version explains.
 
-    The version explains the name of the top folder, the ``Version:`` line of each PKG-INFO and the declared
-    version files; names are reported without the top folder.
+    The version explains the name of the top folder, the ``Version:`` line of each PKG-INFO, the declared
+    version files and the line that states the version; names are reported without the top folder.
     """
     left, right = (
         _sdist_digests(candidate, versions, rewrite=True),
@@ -178,6 +193,19 @@ def _with_version_file(content: bytes, versions: Versions) -> bytes:
     )
 
 
+def _with_line(content: bytes, line: StatedLine) -> bytes:
+    """A file with the one line as the final has it; unchanged if the candidate's is not there exactly once.
+
+    Spaces around it are left as they are: setuptools indents ``setup.cfg`` anew.
+    """
+    old = line.candidate.strip().encode()
+    pattern = re.compile(rb"^([ \t]*)" + re.escape(old) + rb"(?=[ \t]*\r?$)", re.MULTILINE)
+    new = line.final.strip().encode()
+    if len(pattern.findall(content)) != 1:
+        return content
+    return pattern.sub(lambda match: match[1] + new, content)
+
+
 def _as_tuple(version: Version) -> tuple[int | str, ...]:
     """The ``__version_tuple__`` that setuptools-scm and hatch-vcs write for a version."""
     fields: tuple[int | str, ...] = version.release
@@ -241,6 +269,11 @@ def _sdist_digests(stream: BinaryIO, versions: Versions, *, rewrite: bool) -> di
             digests[name] = (
                 member.mode,
                 hashlib.sha256(_with_version_file(content.read(), versions)).hexdigest(),
+            )
+        elif rewrite and versions.line is not None and name == versions.line.path:
+            digests[name] = (
+                member.mode,
+                hashlib.sha256(_with_line(content.read(), versions.line)).hexdigest(),
             )
         else:
             digests[name] = (member.mode, sha256_of(content))

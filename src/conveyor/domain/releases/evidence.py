@@ -187,6 +187,7 @@ class FactsOfBuild(Record):
         Text | None, Given(), Judged(_fault_of_repository), "Where the commit is, as the worker clones it."
     ] = None
     tag: Text | None = None
+    folder: Annotated[Text, "Where the project lies in its repository."] = "."
     built_from: Annotated[Sha256 | None, "The sdist that a wheel was built from."] = None
     derived_from: Annotated[
         Sha256 | None, "The wheel of the tested release candidate that a final was derived from."

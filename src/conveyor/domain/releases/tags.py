@@ -15,11 +15,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conveyor.domain.people import openpgp
 from conveyor.domain.people.keys import BEGIN, END, GIT_NAMESPACE, parse_signature
-from conveyor.domain.words.names import Version, parse_version
+from conveyor.domain.words.names import Version, version_or_none
 from conveyor.errors import InvalidInput, InvalidVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MAX_TAG_OBJECT_BYTES = 256 * 1024
 
@@ -29,27 +33,80 @@ _TAGGER = re.compile(r"[^\n<>]*<[^\n<>]*> [0-9]+ [+-][0-9]{4}")
 _HEADERS = ("object", "type", "tag", "tagger")
 
 
-def version_of_tag(tag: str) -> Version:
-    """The version that ``v1.2.1`` or ``1.2.1`` names; ``project.versions`` decides which are releases.
+@dataclass(frozen=True)
+class TagName:
+    """The parts of a tag's name: what comes before the version, such as ``demo/v``, and the version."""
+
+    stem: str
+    version: Version
+
+    @property
+    def prefix(self) -> str:
+        """The stem without a ``v`` at its end: empty for ``v1.2.1`` and ``1.2.1``, ``demo/`` for another."""
+        return self.stem.removesuffix("v")
+
+
+_VERSION_AT_END = re.compile(r"(?<![0-9A-Za-z.])v?(?=[0-9])")
+
+
+def read_tag_name(tag: str) -> TagName:
+    """The parts of a tag's name; ``project.versions`` decides which tags are releases of a project.
+
+    The version is the longest end of the name that is one: ``demo-2-v1.2.0-rc1`` has the stem ``demo-2-v``
+    and the version 1.2.0rc1.
 
     Raises:
-        InvalidVersion: it is not a version, or not in canonical form: ``v1.0.0-rc1`` would name the version
-            that             ``v1.0.0rc1`` names, and one release would have two tags.
+        InvalidVersion: no end of the name is a version of two numbers or more; one number alone is a moving
+            tag (``v1``) or counts something else (``churn-7``).
     """
-    text = tag.removeprefix("v")
+    for match in _VERSION_AT_END.finditer(tag[:_LONGEST_TAG]):
+        version = version_or_none(tag[match.end() :])
+        if version is not None and len(version.release) > 1 and not any(map(str.isspace, tag)):
+            return TagName(tag[: match.end()], version)
+    raise InvalidVersion(f'the tag "{tag[:100]}" names no version (PEP 440)', hint=_TAG_HINT)
+
+
+def could_be_release(tag: str) -> bool:
+    """Whether a tag's name ends in a version that some project may release under it."""
     try:
-        version = parse_version(text)
-    except InvalidVersion as error:
-        raise InvalidVersion(f'the tag "{tag[:100]}" is not a version (PEP 440)', hint=_TAG_HINT) from error
-    if str(version) != text:
-        raise InvalidVersion(
-            f'the tag "{tag[:100]}" is not spelled canonically: the version is {version}',
-            hint=f"tag the commit as v{version}",
-        )
-    return version
+        version = read_tag_name(tag).version
+    except InvalidVersion:
+        return False
+    is_short = len(version.release) <= _MOST_NUMBERS and not version.epoch
+    return is_short and version.dev is None and version.local is None
 
 
-_TAG_HINT = "name the tag after the version, such as v1.2.1"
+def tag_counts(tag: str, version: str, *, built_tags: Collection[str | None]) -> bool:
+    """Whether a signed tag is a word about a release.
+
+    It is if it is the very tag from which the release was built. A plain tag (``v1.2.1``) also counts by its
+    version alone, unless the release was built from a tag with a prefix: there a plain tag may mean another
+    project of the repository. ``other-v1.2.1`` never counts for a project that was not built from it.
+
+    Args:
+        tag: the name of the signed tag.
+        version: the release's version, canonical.
+        built_tags: the tags that the build evidence of the release's files names.
+    """
+    try:
+        name = read_tag_name(tag)
+    except InvalidVersion:
+        return False
+    if str(name.version) != version:
+        return False
+    return tag in built_tags or (not name.prefix and not any(_has_prefix(one) for one in built_tags if one))
+
+
+def _has_prefix(tag: str) -> bool:
+    try:
+        return bool(read_tag_name(tag).prefix)
+    except InvalidVersion:
+        return True
+
+
+_LONGEST_TAG = 300
+_MOST_NUMBERS = 4
+_TAG_HINT = "name the tag after the version, such as v1.2.1 or demo/v1.2.1"
 
 
 @dataclass(frozen=True)
@@ -74,7 +131,7 @@ class SignedTag:
     @property
     def version(self) -> str:
         """The version that the tag names, canonical."""
-        return str(version_of_tag(self.tag))
+        return str(read_tag_name(self.tag).version)
 
 
 def parse_signed_tag(raw: bytes) -> SignedTag:
@@ -83,7 +140,7 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     Raises:
         InvalidInput: it is not a tag object, does not tag a commit, or lacks a well-formed SSH or OpenPGP
             signature for git; names every fault that can be determined.
-        InvalidVersion: the tag's name is not a canonical version, with or without a ``v`` before it.
+        InvalidVersion: the tag's name does not end in a version.
     """
     if len(raw) > MAX_TAG_OBJECT_BYTES:
         raise InvalidInput(f"a tag object of {len(raw)} bytes is over the limit of {MAX_TAG_OBJECT_BYTES}")
@@ -95,7 +152,7 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
         raise _refused("it has no empty line between its headers and its message")
     headers = _headers(head)
     public_key = _claimed_key(signature)
-    version_of_tag(headers["tag"])
+    read_tag_name(headers["tag"])
     return SignedTag(
         commit=headers["object"],
         tag=headers["tag"],

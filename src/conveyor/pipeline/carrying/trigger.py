@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.project.versions import is_release_tag
+from conveyor.domain.releases.tags import could_be_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def read_pushes(lines: Iterable[str]) -> list[Push]:
         if not new.strip("0"):
             pushes.append(Push(ref, None, "deleted"))
         elif kind == "tags":
-            is_release = is_release_tag(name)
+            is_release = could_be_release(name)
             pushes.append(Push(ref, ref, "") if is_release else Push(ref, None, "not a release tag"))
         elif kind == "heads":
             pushes.append(Push(ref, new))

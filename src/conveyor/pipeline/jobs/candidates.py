@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from conveyor.domain.distributions.equivalence import (
     Difference,
     Proof,
+    StatedLine,
     Versions,
     compare_sdists,
     compare_wheels,
@@ -28,6 +29,7 @@ from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.payloads import unpack
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project
+from conveyor.project.version_lines import version_line
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.standing import Release
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.distributions import BuiltRelease
     from conveyor.pipeline.jobs.sources import Source
+    from conveyor.project.settings import Project
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,6 @@ class Candidate:
 def find(worker: Keeper, place: Workplace, project: str, source: Source) -> Done[Candidate | None]:
     """The newest tested candidate of this commit and version, downloaded; ``None`` if there is none."""
     final = source.version
-    assert final is not None  # noqa: S101 - asked for tags only
     found: dict[Version, Release] = {}
     for release in worker.client.releases.of_commit(project, source.commit):
         version = parse_version(release.version)
@@ -72,13 +74,13 @@ def find(worker: Keeper, place: Workplace, project: str, source: Source) -> Done
     return Done(None, f"{untested} was never tested" if untested else "no release candidate of this commit")
 
 
-def take_payload(place: Workplace, candidate: Candidate) -> Done[None]:
+def take_payload(place: Workplace, source: Source, candidate: Candidate) -> Done[None]:
     """Put the candidate's trained files into the checkout; each must have the digest in the evidence.
 
     Raises:
         EquivalenceFailed: the sdist lacks a file that the evidence names, or holds other bytes.
     """
-    checkout = place.folder / "checkout"
+    checkout = place.folder / "checkout" / source.folder
     if not candidate.payload:
         return Done(None, "the candidate has no trained files", is_skipped=True)
     unpack(place.folder / "candidate" / candidate.sdist, candidate.payload, checkout)
@@ -102,8 +104,8 @@ def prove(
         shutil.copyfile(dist / built.wheel, staging / built.wheel)
         staging.rename(rebuilt_folder)
     rebuilt = rebuilt_folder / built.wheel
-    version_files = read_project(place.folder / "source").version_files
-    versions = Versions(parse_version(candidate.version), parse_version(built.version), version_files)
+    project = read_project(place.folder / "source" / source.folder)
+    versions = _versions(project, parse_version(candidate.version), parse_version(built.version))
     expected = candidate.wheel.replace(f"-{candidate.version}-", f"-{built.version}-", 1)
     if built.wheel != expected or source.version != versions.final:
         raise EquivalenceFailed(f"{candidate.wheel} became {built.wheel} when it was rebuilt, not {expected}")
@@ -140,6 +142,13 @@ def prove(
     summary = f"derived from {candidate.wheel}; a rebuild has {result}"
     final = replace(built, derived_from=candidate.wheel_sha256)
     return Done((final, proofs), summary, {"proof": proof})
+
+
+def _versions(project: Project, candidate: Version, final: Version) -> Versions:
+    """Where the version may stand: in generated files, or in the one line that the candidate's build set."""
+    line = version_line(project)
+    stated = StatedLine(line.path, line.stating(candidate), line.text) if line is not None else None
+    return Versions(candidate, final, project.version_files, stated)
 
 
 def _compare(candidate: Candidate, derived: Path, rebuilt: Path) -> Proof:

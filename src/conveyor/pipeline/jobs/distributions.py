@@ -44,6 +44,8 @@ class BuiltRelease:
     platform: str
     derived_from: str | None = None
     """SHA-256 of the tested candidate's wheel."""
+    version_line: dict[str, Any] | None = None
+    """The line of a file that was set to the version: ``path``, ``line``, ``was`` and ``is``."""
 
 
 def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[BuiltRelease]:
@@ -51,9 +53,9 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
 
     The build's requirements come from the index ``entry``.
     """
-    checkout = place.folder / "checkout"
+    checkout = place.folder / "checkout" / source.folder
     trained = read_payload(read_project(checkout))
-    clean = clone_into(place, source, "source")
+    clean = clone_into(place, source, "source") / source.folder
     for file in trained:
         target = clean / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
     with place.log("build") as write:
         files: BuiltFiles = build_distributions(
             clean, place.fresh("dist"), version=source.version, python=str(python.path),
-            variables=place.variables(),
+            is_clone=True, variables=place.variables(),
             index_url=worker.index_url(entry), on_line=write,
         )  # fmt: skip
         for note in files.notes:
@@ -79,6 +81,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         payload=tuple((file.path, file.sha256) for file in trained),
         python=python.name,
         platform=python.platform,
+        version_line=_line_fact(files),
     )
     more = f"; {len(files.notes)} notes in build.log" if files.notes else ""
     summary = f"{built.sdist}, {built.wheel}{more}"
@@ -98,7 +101,7 @@ def publish(
     for name in digests:
         worker.client.files.upload(entry, folder / name, is_open=True)
     backend = read_build_system(
-        read_project(place.folder / "source").document, where="pyproject.toml"
+        read_project(place.folder / "source" / source.folder).document, where="pyproject.toml"
     ).backend
     for name, sha256 in digests.items():
         is_wheel = name == built.wheel
@@ -108,6 +111,8 @@ def publish(
             "commit": source.commit,
             "tag": source.tag,
             "repository": source.repository,
+            "folder": source.folder,
+            "version_line": built.version_line,
             "filename": name,
             "built_from": digests[built.sdist] if is_wheel else None,
             "payload": [{"path": path, "sha256": digest} for path, digest in built.payload],
@@ -124,3 +129,10 @@ def publish(
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
     worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
+
+
+def _line_fact(files: BuiltFiles) -> dict[str, Any] | None:
+    line = files.line
+    if line is None:
+        return None
+    return {"path": line.path, "line": line.number, "was": line.text, "is": line.stating(files.version)}

@@ -1,7 +1,7 @@
 """The packaging job: from a commit or a tag to published files with evidence of how they were built.
 
 1. resolve: which commit, and which tag this job is for (never asked of ``git describe``)
-2. clone: fresh, with that tag alone; the project's settings are read
+2. clone: fresh, with that tag alone; which project and which version it is
 3. known: if this commit and tag already have a release on the way of this run, it is not built again;
    else the store is asked whether it would take one, before anything long begins
 4. candidate: for a final, the tested release candidate of the same commit
@@ -36,7 +36,7 @@ from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
-from conveyor.pipeline.jobs.sources import Source, asking, clone, forced_version, resolve
+from conveyor.pipeline.jobs.sources import Source, asking, clone, resolve
 from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
@@ -44,6 +44,7 @@ from conveyor.project.git import tag_object
 from conveyor.project.interpreters import python_of
 from conveyor.project.settings import read_project
 from conveyor.project.train import train
+from conveyor.project.versions import forced_version
 
 if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from conveyor.project.settings import Project
 
 TRAINING_SECONDS = 6 * 3600.0
-_ANY_VERSION = "0.dev0"
-"""Asked for where the version is not known yet: that of a commit names the commit, so nobody has it."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,12 @@ def package(
         StepFailed: training, the proof or the rehearsal failed.
         Conflict: the store has other files under that version, or the release is in an index elsewhere.
     """
-    source = steps("resolve", lambda: resolve(repository, ref))  # 1
-    steps.note(RunReport(commit=source.commit, version=str(source.version) if source.version else None))
-    name, releases = steps("clone", lambda: clone(place, source, asking(place, worker, way[0])))  # 2
-    steps.note(RunReport(project=name))
-    if source.tag is None and releases:
+    asked = steps("resolve", lambda: resolve(repository, ref))  # 1
+    steps.note(RunReport(commit=asked.commit))
+    cloned = steps("clone", lambda: clone(place, asked, asking(place, worker, way[0])))  # 2
+    name, source = cloned.project, cloned.source
+    steps.note(RunReport(project=name, version=source.planned if source.tag is not None else None))
+    if source.tag is None and cloned.releases:
         return None
     version = steps("look up", lambda: look_up(worker, name, source, way))  # 3
     if version is None:
@@ -100,19 +100,19 @@ def make_release(
     entry, goal = way[0], way[min(1, len(way) - 1)]
     steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
     candidate = None
-    if source.version is not None and is_final(source.version):
+    if source.tag is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
-        project = read_project(place.folder / "checkout")
+        project = read_project(place.folder / "checkout" / source.folder)
         if project.train and not steps(
             "look for payload", lambda: payloads.take(place, worker, project, source)
         ):
             if project.declared.datasets:
-                steps("data", lambda: bring_data(place))
+                steps("data", lambda: bring_data(place, source))
             steps("environment", lambda: prepare(place, worker, source, entry))
             steps("train", lambda: train_model(place, source))
     else:
-        steps("take payload", lambda: candidates.take_payload(place, candidate))
+        steps("take payload", lambda: candidates.take_payload(place, source, candidate))
     built = steps("build", lambda: build(place, worker, source, entry))  # 5
     proofs: dict[str, dict[str, Any]] = {}
     if candidate is not None:
@@ -131,7 +131,7 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
     """
     for release in worker.client.releases.of_commit(name, source.commit):
         version = parse_version(release.version)
-        of_tag = source.version == version if source.version else version.is_devrelease
+        of_tag = source.version == version if source.tag is not None else version.is_devrelease
         kinds = {file.packagetype for file in release.files if builds_of(release.evidence, file.sha256)}
         if of_tag and kinds >= {"sdist", "bdist_wheel"}:
             where = index_on(way, release)
@@ -141,9 +141,8 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
 
 def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[None]:
     """Step 3: whether the store would take this version from this worker; raises what its upload would."""
-    version = str(source.version or _ANY_VERSION)
-    worker.client.releases.check_publishing(name, version, index=entry)
-    return Done(None, f'{name} {source.version or "(a development version)"} may enter "{entry}"')
+    worker.client.releases.check_publishing(name, str(source.version), index=entry)
+    return Done(None, f'{name} {source.version} may enter "{entry}"')
 
 
 def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:
@@ -152,7 +151,7 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     uv requests the project's requirements only after it has built the project's metadata. The same files are
     fetched meanwhile, which saves seconds when a mirror sees them for the first time.
     """
-    checkout = place.folder / "checkout"
+    checkout = place.folder / "checkout" / source.folder
     project = read_project(checkout)
     python = python_of(project)
     environment = make_environment(place.fresh("environment"), python=str(python.path))
@@ -161,16 +160,16 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
         run_uv(
             ["pip", "install", "--python", str(environment.python), "-e", str(checkout)],
             index_url=worker.index_url(entry),
-            variables=place.variables() | forced_version(project, source),
+            variables=place.variables() | forced_version(project, source.version),
             on_line=write,
             timeout_seconds=INSTALL_SECONDS,
         )
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
-def bring_data(place: Workplace) -> Done[None]:
+def bring_data(place: Workplace, source: Source) -> Done[None]:
     """Step 4: the declared data, from the worker's cache or its address; another digest is refused."""
-    project = read_project(place.folder / "checkout")
+    project = read_project(place.folder / "checkout" / source.folder)
     with place.log("data") as write:
         brought = bring(
             project, place.cache / "data",
@@ -183,11 +182,11 @@ def bring_data(place: Workplace) -> Done[None]:
 
 def train_model(place: Workplace, source: Source) -> Done[None]:
     """Step 4: the payload, trained in the clone, and kept until it is published."""
-    project = read_project(place.folder / "checkout")
+    project = read_project(place.folder / "checkout" / source.folder)
     with place.log("train") as write:
         result = train(
             project, Environment(place.folder / "environment"),
-            variables=place.variables() | forced_version(project, source), on_line=write,
+            variables=place.variables() | forced_version(project, source.version), on_line=write,
             timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
     payloads.keep(place, project, source, result.payload)

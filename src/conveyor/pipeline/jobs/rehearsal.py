@@ -48,11 +48,12 @@ def rehearse(place: Workplace, worker: Keeper, source: Source, goal: str, built:
         StepFailed: it would fail there, for these reasons; carries the log.
         ProjectError: the tests cannot be found or installed.
     """
-    project = read_project(place.folder / "checkout", ask=lambda _root: {"name": built.project})
+    checkout = place.folder / "checkout" / source.folder
+    project = read_project(checkout, ask=lambda _root: {"name": built.project})
     wheel = place.folder / "dist" / built.wheel
     subject = Subject(
         built.project, built.version, built.wheel, sha256_of_file(wheel), wheel.as_uri(),
-        commit=source.commit, repository=source.repository, tag=source.tag,
+        commit=source.commit, repository=source.repository, tag=source.tag, subfolder=source.folder,
     )  # fmt: skip
     lines = []
     for interpreter in pythons_to_test_on(project):

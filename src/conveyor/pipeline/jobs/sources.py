@@ -1,28 +1,27 @@
-"""The source of a release: its commit, its tag, and clones of both.
+"""The source of a release: its commit, its tag, its project, and clones of it.
 
 The tag a job is for comes from the event or the command line, never from ``git describe``; a clone for a tag
-knows that tag alone.
+knows that tag alone. Which project a tag means, and which version, is known once the commit has been cloned.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.names import version_or_none
-from conveyor.errors import InvalidInput, ProjectError
+from conveyor.domain.releases.tags import could_be_release
+from conveyor.domain.words.names import Version
+from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.backend import ask_backend
-from conveyor.project.git import clone_commit, clone_tag, resolve_commit, run_git
-from conveyor.project.settings import Project, read_project
-from conveyor.project.versions import is_release_tag, override_variable, version_of_release_tag
+from conveyor.project.git import all_tags, clone_commit, clone_tag, repository_top, resolve_commit, tags_here
+from conveyor.project.trees import project_of_commit, project_of_tag, rules_of, version_of_checkout
+from conveyor.project.versions import is_release_tag, refuse_twins, releases_among
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from packaging.version import Version
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
@@ -37,15 +36,35 @@ class Source:
     commit: str
     tag: str | None
     """The release tag this job is for; ``None`` for a commit, which becomes a development version."""
+    folder: str = "."
+    """Where the project lies in its repository."""
+    planned: str | None = None
+    """The version to build, canonical; ``None`` until the commit has been cloned."""
 
     @property
-    def version(self) -> Version | None:
-        """The version that the tag names; ``None`` for a commit, whose version is known after the build."""
-        return version_of_release_tag(self.tag) if self.tag is not None else None
+    def version(self) -> Version:
+        """The version to build."""
+        if self.planned is None:
+            raise ProjectError(f"commit {self.commit[:12]} has not been cloned yet")
+        return Version(self.planned)
+
+
+@dataclass(frozen=True)
+class Cloned:
+    """What the first clone of a source says."""
+
+    project: str
+    source: Source
+    """The source, with folder and version."""
+    releases: tuple[str, ...]
+    """The release tags on the commit that were cloned."""
 
 
 def resolve(repository: str, ref: str) -> Done[Source]:
-    """The commit, and the release tag if ``ref`` names one: a full ref name, a tag, a branch or a commit.
+    """The commit, and the tag if ``ref`` names one: a full ref name, a tag, a branch or a commit.
+
+    A tag that could not be a release of any project, such as ``model-churn-7``, stands for its commit, unless
+    it is given as a full ref name.
 
     Raises:
         InvalidVersion: it names a tag or a version that cannot be a release.
@@ -56,20 +75,25 @@ def resolve(repository: str, ref: str) -> Done[Source]:
     if ref.startswith("refs/") and kind not in ("tags", "heads"):
         raise InvalidInput(f'"{ref}" is neither a branch nor a tag')
     tag: str | None = None
-    if ref.startswith("refs/tags/") or _looks_like_version(ref):
-        tag = short if ref.startswith("refs/") else ref
-        version_of_release_tag(tag)
+    if ref.startswith("refs/tags/"):
+        tag = short
+        if not could_be_release(tag):
+            raise InvalidVersion(
+                f'tag "{tag}" is not a release: it names no version of two to four numbers',
+                hint="name a release as in v1.2.0, v1.2.0rc1, 2024.10.1 or demo/v1.2.0",
+            )
+    elif (
+        could_be_release(ref)
+        and not re.fullmatch(r"[0-9a-f]{4,64}", ref)
+        and (
+            "/" not in ref or ref in all_tags(repository)  # a branch may be called release/1.2
+        )
+    ):
+        tag = ref
     commit = resolve_commit(repository, tag if tag is not None else ref)
     source = Source(str(repository), commit, tag)
-    what = f"tag {tag}" if tag else "development version"
+    what = f"tag {tag}" if tag else "no tag"
     return Done(source, f"commit {commit[:12]}, {what}", {"commit": commit, "tag": tag})
-
-
-def _looks_like_version(ref: str) -> bool:
-    """Whether ``ref`` is meant as a release; digits alone may be an abbreviated commit."""
-    if re.fullmatch(r"[0-9a-f]{4,64}", ref):
-        return False
-    return version_or_none(ref.removeprefix("v")) is not None
 
 
 def asking(place: Workplace, worker: Keeper, entry: str) -> Asking:
@@ -77,19 +101,35 @@ def asking(place: Workplace, worker: Keeper, entry: str) -> Asking:
     return partial(ask_backend, index_url=worker.index_url(entry), variables=place.variables())
 
 
-def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[tuple[str, tuple[str, ...]]]:
+def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[Cloned]:
     """Step 2: the checkout in which the model is trained.
 
-    Returns the project's name and those release tags on the commit that were cloned.
+    It says which project is meant and which version it becomes.
+
+    Raises:
+        InvalidVersion: the tag is a release of no project here, or another tag spells the same version.
+        ProjectError: there is no project, or the version of the commit would lie.
     """
     checkout = clone_into(place, source, "checkout")
-    project = read_project(checkout, ask=ask)
-    tags = run_git(["tag", "--points-at", "HEAD"], folder=checkout).decode().split()
-    releases = tuple(tag for tag in tags if is_release_tag(tag))
-    summary = f"{project.display_name}, a {project.kind}"
+    if source.tag is not None:
+        project, version = project_of_tag(checkout, source.tag, ask=ask)
+        rules = rules_of(project)
+        refuse_twins(version, releases_among(all_tags(source.repository), rules))
+    else:
+        project = project_of_commit(checkout, ask=ask)
+        rules = rules_of(project)
+        version = version_of_checkout(project).checked()
+    folder = str(project.root.relative_to(repository_top(checkout)))
+    releases = tuple(tag for tag in tags_here(checkout) if is_release_tag(tag, rules))
+    summary = f"{project.display_name} {version}, a {project.kind}"
+    if folder != ".":
+        summary += f" in {folder}"
     if source.tag is None and releases:
         summary += f"; the commit is {', '.join(releases)}, which has a run of its own"
-    return Done((project.name, releases), summary, {"kind": project.kind})
+    full = replace(source, folder=folder, planned=str(version))
+    return Done(
+        Cloned(project.name, full, releases), summary, {"kind": project.kind, "version": str(version)}
+    )
 
 
 def clone_into(place: Workplace, source: Source, name: str) -> Path:
@@ -110,8 +150,3 @@ def clone_into(place: Workplace, source: Source, name: str) -> Path:
             hint="a tag always names the same release: make a new one",
         )
     return folder
-
-
-def forced_version(project: Project, source: Source) -> dict[str, str]:
-    """The variable that forces the tag's version on the build backend, for this project only."""
-    return {override_variable(project.name): str(source.version)} if source.version else {}

@@ -140,7 +140,8 @@ def _subject(
         where = repository or (built[-1].repository if built else None)
         if where is None:
             raise StepFailed(f"nothing says in which repository {ref} is", hint="name it: --repo URL")
-        return replace(subject, commit=resolve_commit(where, ref), repository=where)
+        below = built[-1].folder if built else "."
+        return replace(subject, commit=resolve_commit(where, ref), repository=where, subfolder=below)
     if built:
         where = repository or built[-1].repository
         if where is None:
@@ -148,7 +149,9 @@ def _subject(
                 f"the build evidence on {file.filename} does not say in which repository its commit is",
                 hint="name it: --repo URL",
             )
-        return replace(subject, commit=built[-1].commit, repository=where, tag=built[-1].tag)
+        return replace(
+            subject, commit=built[-1].commit, repository=where, tag=built[-1].tag, subfolder=built[-1].folder
+        )
     sdist = next((one for one in release.files if one.packagetype == "sdist"), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
         raise StepFailed(

@@ -9,8 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.gates.judged import Verdict, commits_of, job_command, short, signing_step
-from conveyor.domain.releases.tags import version_of_tag
+from conveyor.domain.releases.gates.judged import (
+    Verdict,
+    commits_of,
+    job_command,
+    short,
+    signing_step,
+    tags_of,
+)
+from conveyor.domain.releases.tags import tag_counts
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import InvalidInput
 
@@ -22,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def judge_qa_signature(release: JudgedRelease) -> Verdict:
-    """A valid signer signed a tag of this very version on the commit that every file was built from.
+    """A valid signer signed a tag of this very release on the commit that every file was built from.
+
+    ``tags.tag_counts`` says which tags are.
 
     A wheel needs build evidence of its own; an sdist may be known through a wheel that was built from it.
     """
@@ -47,7 +56,7 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
         )
     signatures = [one for one in release.evidence if one.kind == "qa-signature"]
     for one in reversed(signatures):
-        if one.is_signer_valid and one.commit_id in commits and _names_version(one, release.version):
+        if one.is_signer_valid and one.commit_id in commits and _names_release(one, release):
             return Verdict(gate, "pass", f"{one.signed_by} signed commit {one.commit_id[:12]}")
     return _unsigned(release, commits, signatures)
 
@@ -65,15 +74,14 @@ def _unsigned(release: JudgedRelease, commits: frozenset[str], signatures: list[
         signed = (newest.commit_id or "?")[:12]
         reason = f"{newest.signed_by} signed commit {signed}, but the files were built from {commit}"
     else:
-        reason = f"{newest.signed_by} signed a tag that does not name {release.version}"
+        tag = str(newest.predicate.get("tag", ""))[:100]
+        reason = f'{newest.signed_by} signed the tag "{tag}", which does not name this release'
     return Verdict("qa-signature", "fail", reason, step)
 
 
-def _names_version(signature: Evidence, version: str) -> bool:
-    try:
-        return version == str(version_of_tag(str(signature.predicate.get("tag", ""))))
-    except InvalidInput:
-        return False
+def _names_release(signature: Evidence, release: JudgedRelease) -> bool:
+    tag = str(signature.predicate.get("tag", ""))
+    return tag_counts(tag, release.version, built_tags=tags_of(release))
 
 
 def _named_commit(version: Version) -> str:

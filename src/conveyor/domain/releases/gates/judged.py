@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from conveyor.domain.releases.facts import builds_of
+from conveyor.domain.releases.tags import could_be_release, read_tag_name
 from conveyor.domain.words.names import final_of, parse_version
 from conveyor.domain.words.records import Record
 
@@ -81,6 +82,12 @@ def commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
     return frozenset(commits)
 
 
+def tags_of(release: JudgedRelease) -> frozenset[str | None]:
+    """The tags that its files were built from, as the build evidence names them; ``None`` for a commit."""
+    builds = [facts for file in release.files for facts in builds_of(release.evidence, file.sha256)]
+    return frozenset(facts.tag for facts in builds)
+
+
 def short(commits: frozenset[str]) -> str:
     """Commits as people write them, abbreviated."""
     return " or ".join(commit[:12] for commit in sorted(commits))
@@ -106,9 +113,9 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
     if version.is_devrelease:
         return (
             "tag the commit as a release candidate and carry that tag through the pipeline: "
-            f"git tag {_tag_of_candidate(version)} {commit}"
+            f"git tag {_stem(release)}{_candidate_after(version)} {commit}"
         )
-    said = f'-s -m "{release.project} {final}" v{final} {commit}'
+    said = f'-s -m "{release.project} {final}" {_stem(release)}{final} {commit}'
     if version == final:  # the tag exists, and git would refuse to make it again
         return (
             f"let a QA signer make this tag anew, signed, and push it with --force: {_SIGNED_TAG} -f {said}"
@@ -116,8 +123,16 @@ def signing_step(release: JudgedRelease, commit: str) -> str:
     return f"let a QA signer tag that commit as the final and push the tag: {_SIGNED_TAG} {said}"
 
 
-def _tag_of_candidate(version: Version) -> str:
-    """The tag of the next candidate after a development version: a release tag has three numbers or more.
+def _stem(release: JudgedRelease) -> str:
+    """What its tags have before the version: ``v``, or ``demo/v`` if it was built from such a tag."""
+    for tag in sorted(tag for tag in tags_of(release) if tag):
+        if could_be_release(tag):
+            return read_tag_name(tag).stem
+    return "v"
+
+
+def _candidate_after(version: Version) -> str:
+    """The next candidate after a development version.
 
     1.0.dev3 is before 1.0.0rc1, 1.0.0rc2.dev3 after 1.0.0rc1, and 1.0.0.post1.dev3 after 1.0.0.
     """
@@ -127,7 +142,7 @@ def _tag_of_candidate(version: Version) -> str:
         count += 1
     elif version.post is not None:
         numbers[-1] += 1
-    return f"v{'.'.join(map(str, numbers))}{kind}{count}"
+    return f"{'.'.join(map(str, numbers))}{kind}{count}"
 
 
 Outcome = Literal["pass", "fail", "waiting", "overridden"]
