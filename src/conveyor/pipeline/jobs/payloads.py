@@ -122,4 +122,5 @@ def _put(source: Path, target: Path) -> None:
 
 
 def _folder(place: Workplace, source: Source) -> Path:
-    return place.cache / "payloads" / source.commit
+    # A commit may hold several projects, each in a folder of its own.
+    return place.cache / "payloads" / source.commit / source.folder.replace("/", "+")
