@@ -38,32 +38,27 @@ WORKER_SECONDS = 120
 
 _SCRIPT = """
 set -e
-package() {  # TAG: clone, test, build in a second clone, publish
+package() {  # TAG VERSION: clone, build in a second clone, test the wheel, publish
     git clone -q --depth 1 --branch "$1" "$REPOSITORY" "$1/checkout"
-    uv venv -q --python "$PYTHON" "$1/environment"
-    SETUPTOOLS_SCM_PRETEND_VERSION=${1#v} uv pip install -q --python "$1/environment" -e "$1/checkout[test]"
-    (cd "$1/checkout" && ../environment/bin/python -m pytest -q -p no:cacheprovider)
-    build "$1"
-}
-build() {
     git clone -q --depth 1 --branch "$1" "$REPOSITORY" "$1/source"
-    SETUPTOOLS_SCM_PRETEND_VERSION=${1#v} SOURCE_DATE_EPOCH=$(git -C "$1/source" log -1 --format=%ct) \\
+    SETUPTOOLS_SCM_PRETEND_VERSION=$2 SOURCE_DATE_EPOCH=$(git -C "$1/source" log -1 --format=%ct) \\
         uv build -q --python "$PYTHON" --out-dir "$1/dist" "$1/source"
+    check "$1" rehearsal "$NAME[test] @ file://$PWD/$(echo "$1"/dist/*.whl)"
     uv publish -q --publish-url "$STORE/unstable/legacy/" -u __token__ -p "$TOKEN" "$1"/dist/*-*
 }
-check() {  # TAG VERSION FOLDER: install the published file, run its tests
-    mkdir -p "$1/$3/suite"
-    git clone -q --depth 1 --branch "$1" "$REPOSITORY" "$1/$3/clone"
-    cp -r "$1/$3/clone/tests" "$1/$3/suite"
-    uv venv -q --python "$PYTHON" "$1/$3/environment"
-    uv pip install -q --python "$1/$3/environment" "$NAME[test]==$2"
-    (cd "$1/$3/suite" && ../environment/bin/python -I -m pytest -q -p no:cacheprovider tests)
+check() {  # TAG FOLDER REQUIREMENT: install a file with what its tests need, run its tests
+    mkdir -p "$1/$2/suite"
+    git clone -q --depth 1 --branch "$1" "$REPOSITORY" "$1/$2/clone"
+    cp -r "$1/$2/clone/tests" "$1/$2/suite"
+    uv venv -q --python "$PYTHON" "$1/$2/environment"
+    uv pip install -q --python "$1/$2/environment" "$3"
+    (cd "$1/$2/suite" && ../environment/bin/python -I -m pytest -q -p no:cacheprovider tests)
 }
-package v1.0.0rc1
-check v1.0.0rc1 1.0.0rc1 testing
-build v1.0.0
-check v1.0.0 1.0.0 testing &
-check v1.0.0 1.0.0 stable
+package v1.0.0rc1 1.0.0rc1
+check v1.0.0rc1 testing "$NAME[test]==1.0.0rc1"
+package v1.0.0 1.0.0
+check v1.0.0 testing "$NAME[test]==1.0.0" &
+check v1.0.0 stable "$NAME[test]==1.0.0"
 wait $!
 """
 
@@ -131,7 +126,8 @@ def _worker(town: Town) -> Iterator[int]:
 
 def _project(town: Town, folder: Path, name: str) -> Path:
     """A claimed project with a candidate and a signed final on its one commit."""
-    repository = make_project(folder / name, name=name.replace("-", "_"))
+    python = {".python-version": f"{sys.version_info.major}.{sys.version_info.minor}\n"}  # the script's too
+    repository = make_project(folder / name, name=name.replace("-", "_"), files=python)
     town.conveyor("store", "claim", name, "--data", town.data)
     town.conveyor("store", "repository", "add", name, repository, "--local", "--data", town.data)
     git(repository, "tag", "v1.0.0rc1")
