@@ -11,6 +11,7 @@ for the command line. Each instance says what happened, with values, and what to
     ├── Unauthorized               401  3   who are you?
     ├── Forbidden                  403  3   known, but not allowed
     │   └── PromotionRefused       403  4   a gate did not pass; carries one verdict per gate
+    ├── ChainBroken                403  4   a link between a file and a signed commit is missing or wrong
     ├── NotFound                   404  5   not here
     │   └── Gone                   410  5   no longer here: it was deleted
     ├── MethodNotAllowed           405  2   something is here, but it does not answer this method
@@ -148,6 +149,13 @@ class PromotionRefused(Forbidden):
     def __init__(self, message: str, *, verdicts: Sequence[Verdict], hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.verdicts = tuple(verdicts)
+
+
+class ChainBroken(ConveyorError):
+    """A link of the chain from a file to a signed commit is missing or wrong; the message names the links."""
+
+    http_status = 403
+    exit_code = 4
 
 
 class NotFound(ConveyorError):

@@ -332,6 +332,7 @@ def test_every_answer_is_as_the_document_says(
         "/api/v1/projects/{project}/size": "/api/v1/projects/shown/size",
         "/api/v1/projects/{project}/releases": f"/api/v1/projects/shown/releases?commit={COMMIT}",
         "/api/v1/projects/{project}/releases/{version}": "/api/v1/projects/shown/releases/1.0",
+        "/api/v1/projects/{project}/releases/{version}/bundle": "/api/v1/projects/shown/releases/1.0/bundle",
         "/api/v1/projects/{project}/releases/{version}/verdicts": (
             "/api/v1/projects/shown/releases/1.0/verdicts?to=stable"
         ),

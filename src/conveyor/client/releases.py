@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject, StatusOfProject
 from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
+from conveyor.domain.releases.bundles import Bundle
 from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
 from conveyor.domain.releases.locks import TakenLock
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
@@ -33,6 +34,11 @@ class Releases:
         """One release; raises NotFound."""
         request = Request("GET", api_path("projects", project, "releases", version))
         return ask_for(self.connection, request, Release)
+
+    def bundle(self, project: str, version: str) -> Bundle:
+        """Everything that proves a release, to be verified without the store; raises NotFound."""
+        request = Request("GET", api_path("projects", project, "releases", version, "bundle"))
+        return ask_for(self.connection, request, Bundle)
 
     def of_commit(self, project: str, commit: str) -> tuple[Release, ...]:
         """The releases of a project with build evidence that names the commit, oldest evidence first."""

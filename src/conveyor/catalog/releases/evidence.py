@@ -30,6 +30,18 @@ class EvidenceSubject:
     version: str
 
 
+@dataclass(frozen=True)
+class SignedEvidence:
+    """A piece of evidence as it was signed."""
+
+    kind: EvidenceKind
+    sha256: str | None
+    envelope: str
+    """The DSSE envelope, or the tag object."""
+    key_id: str
+    received_at: str
+
+
 def insert_evidence(
     connection: Connection,
     *,
@@ -78,6 +90,17 @@ def find_evidence(connection: Connection, *, project: str, version: str, envelop
         )
     )
     return found
+
+
+def signed_evidence_of_release(connection: Connection, project: str, version: str) -> list[SignedEvidence]:
+    """All evidence on a release as it was signed, oldest first."""
+    columns = ("kind", "sha256", "envelope", "key_id", "received_at")
+    rows = connection.execute(
+        select(*(evidence.c[name] for name in columns))
+        .where(evidence.c.project == project, evidence.c.version == version)
+        .order_by(evidence.c.id)
+    )
+    return [SignedEvidence(**row._mapping) for row in rows]
 
 
 def evidence_of_release(connection: Connection, project: str, version: str) -> tuple[Evidence, ...]:

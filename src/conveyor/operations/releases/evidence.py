@@ -10,6 +10,7 @@ Evidence is not judged here beyond that: failing tests are evidence too. Gates j
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
 from conveyor.domain.people.access import Identity, may_upload
-from conveyor.domain.people.keys import fingerprint, read_public_key
+from conveyor.domain.people.keys import fingerprint
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
+from conveyor.domain.releases.bundles import Bundle, BundledEvidence, BundledFile
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     canonical_envelope,
@@ -27,17 +29,18 @@ from conveyor.domain.releases.evidence import (
 )
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.notation import PAYLOAD_TYPE, utc_text
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
-from conveyor.operations.store.signatures import verify_tag_signature
+from conveyor.operations.releases.standing import release_in
+from conveyor.operations.store.signatures import verified_worker, verify_tag_signature
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.releases.evidence import EvidenceSubject
-    from conveyor.domain.people.keys import Signer, Worker
-    from conveyor.domain.releases.evidence import Envelope, EvidenceKind, WorkerStatement
+    from conveyor.domain.people.keys import Signer
+    from conveyor.domain.releases.evidence import EvidenceKind, WorkerStatement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store.store import Store
 
@@ -91,7 +94,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         workers = workers_of_keys(connection, [key_id for key_id, _ in parsed.signatures])
         # 4. is it about something here
         subjects = rows.subjects_of_digest(connection, said.sha256)
-    worker, problems = _verified_worker(parsed, workers)
+    worker, problems = verified_worker(parsed, workers)
     # Only a worker is told the name of the file, which may be a secret of a private index.
     subject, faults = _subject(said, subjects) if worker is not None else (None, problems)
     if worker is None or subject is None:
@@ -159,34 +162,38 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
     return _write(store, identity, row)
 
 
-def _verified_worker(envelope: Envelope, workers: list[Worker]) -> tuple[Worker | None, list[str]]:
-    """The registered, unrevoked worker whose signature verifies, or ``None`` and the reasons."""
-    from securesystemslib.dsse import Envelope as Dsse
-    from securesystemslib.exceptions import VerificationError
-    from securesystemslib.signer import (  # type: ignore[attr-defined] # the library's public re-exports
-        Signature,
-        SSlibKey,
-    )
+def export_bundle(store: Store, identity: Identity, project: str, version: str) -> Bundle:
+    """A release with everything that proves it, as far as the caller may see it.
 
-    signatures = {key_id: Signature(key_id, value.hex()) for key_id, value in envelope.signatures}
-    problems = []
-    for worker in workers:
-        if worker.revoked_at is not None:
-            problems.append(f"worker {worker.name} was revoked at {worker.revoked_at}")
-            continue
-        raw = read_public_key(worker.public_key)
-        key = SSlibKey(worker.key_id, "ed25519", "ed25519", {"public": raw.hex()})
-        one = {worker.key_id: signatures[worker.key_id]}
-        try:
-            Dsse(envelope.payload, PAYLOAD_TYPE, one).verify([key], 1)
-        except VerificationError:
-            problems.append(f"the signature is not that of worker {worker.name}, whose key it names")
-        else:
-            return worker, []
-    if not workers:
-        names = ", ".join(key_id[:16] for key_id, _ in envelope.signatures)
-        problems.append(f"no worker is registered with the key {names}")
-    return None, problems
+    Raises:
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
+        NotFound: there is no such release that the caller may see.
+        Unauthorized: in the same cases, for anonymous callers of a store that has a private index.
+    """
+    with read(store) as connection:
+        release = release_in(connection, identity, project, version)
+        shown = {None, *(file.sha256 for file in release.files)}
+        signed = [
+            one
+            for one in rows.signed_evidence_of_release(connection, release.project, release.version)
+            if one.sha256 in shown
+        ]
+        keys = {one.key_id for one in signed}
+        workers = workers_of_keys(connection, keys) if keys else []
+        signers = [one for one in list_signers(connection) if one.public_key in keys]
+    return Bundle(
+        form="urn:conveyor:bundle:1",
+        project=release.project,
+        version=release.version,
+        exported_at=utc_text(store.clock()),
+        files=tuple(BundledFile(one.filename, one.sha256, one.size_bytes) for one in release.files),
+        evidence=tuple(
+            BundledEvidence(one.kind, base64.b64encode(one.envelope.encode()).decode(), one.received_at)
+            for one in signed
+        ),
+        workers=tuple(workers),
+        signers=tuple(signers),
+    )
 
 
 def _subject(

@@ -28,25 +28,31 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import load_der_x509_certificate
 
-from conveyor.domain.people.keys import GIT_NAMESPACE, allowed_signers_line
+from conveyor.domain.people.keys import GIT_NAMESPACE, allowed_signers_line, read_public_key
 from conveyor.domain.people.openpgp import PREFIX, STRONG_HASHES
+from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
 
 if TYPE_CHECKING:
     from conveyor.domain.distributions.attestations import Attestation
+    from conveyor.domain.people.keys import Worker
     from conveyor.domain.people.openpgp import Certificate
+    from conveyor.domain.releases.evidence import Envelope
     from conveyor.domain.releases.tags import SignedTag
 
 TIMEOUT_SECONDS = 20.0
 
 
-def verify_tag_signature(tag: SignedTag, *, principal: str, certificate: Certificate | None = None) -> None:
+def verify_tag_signature(
+    tag: SignedTag, *, principal: str, certificate: Certificate | None = None, accepts_expired: bool = False
+) -> None:
     """Accept the signature on a tag whose key is registered for ``principal``, or raise.
 
     Args:
         tag: the tag.
         principal: whom the key is registered for.
         certificate: the registered OpenPGP key; ``None`` if the tag is signed with SSH.
+        accepts_expired: whether a key counts that has expired by now, because the tag came earlier.
 
     Raises:
         InvalidInput: ``ssh-keygen`` or ``gpgv`` does not verify it.
@@ -62,7 +68,8 @@ def verify_tag_signature(tag: SignedTag, *, principal: str, certificate: Certifi
             if certificate is None:
                 fault = "" if _exit_code(program, tag, Path(folder), principal=principal) == 0 else "invalid"
             else:
-                fault = _fault_by_gpgv(program, tag, Path(folder), certificate=certificate)
+                lines = _status_of_gpgv(program, tag, Path(folder), certificate=certificate)
+                fault = _fault_by_gpgv(lines, tag, certificate, accepts_expired=accepts_expired)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StorageFailed(f"the signature could not be checked: {error}", hint="try again") from error
     if fault:
@@ -98,11 +105,12 @@ def _environment(folder: Path) -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(folder)}
 
 
-def _fault_by_gpgv(program: str, tag: SignedTag, folder: Path, *, certificate: Certificate) -> str:
-    """Why ``gpgv`` does not verify the signature; empty if it does. The folder is empty and ours alone."""
-    for name, content in (
-        ("key.gpg", certificate.content), ("signature", tag.signature), ("payload", tag.payload)
-    ):  # fmt: skip
+def _status_of_gpgv(
+    program: str, tag: SignedTag, folder: Path, *, certificate: Certificate
+) -> list[list[str]]:
+    """The words of each line of the status; empty if it failed. The folder is empty and ours alone."""
+    contents = {"key.gpg": certificate.content, "signature": tag.signature, "payload": tag.payload}
+    for name, content in contents.items():
         (folder / name).write_bytes(content)
     done = subprocess.run(
         [
@@ -114,22 +122,28 @@ def _fault_by_gpgv(program: str, tag: SignedTag, folder: Path, *, certificate: C
     )  # fmt: skip
     lines = done.stdout.decode(errors="replace").splitlines()
     status = [line.removeprefix(_STATUS).split() for line in lines if line.startswith(_STATUS)]
-    words = [words[0] for words in status if words]
+    return [words for words in status if words] if done.returncode == 0 else []
+
+
+def _fault_by_gpgv(
+    status: list[list[str]], tag: SignedTag, certificate: Certificate, *, accepts_expired: bool
+) -> str:
+    """Why the status does not verify the signature; empty if it does."""
+    words = [line[0] for line in status]
+    good = "GOODSIG"
+    if accepts_expired and "EXPKEYSIG" in words:
+        good = "EXPKEYSIG"
     for word, fault in _GPGV_FAULTS.items():
-        if word in words:
+        if word in words and word != good:
             return fault
-    valid = [words[1:] for words in status if words[:1] == ["VALIDSIG"]]
-    if done.returncode or len(valid) != 1 or words.count("GOODSIG") != 1 or words.count("NEWSIG") != 1:
+    valid = [line[1:] for line in status if line[0] == "VALIDSIG"]
+    if len(valid) != 1 or words.count(good) != 1 or words.count("NEWSIG") != 1 or len(valid[0]) < 10:
         return "invalid"
     # VALIDSIG: fingerprint, date, time, expiry, version, reserved, key algorithm, hash, class, primary key.
-    if len(valid[0]) < 10 or f"{PREFIX}{valid[0][0]}" != tag.public_key:
+    made_by, hash_algorithm, form, primary = valid[0][0], valid[0][7], valid[0][8], valid[0][9]
+    if f"{PREFIX}{made_by}" != tag.public_key or primary != certificate.fingerprint:
         return "another key made it"
-    _, _, _, _, _, _, _, hash_algorithm, form, primary = valid[0][:10]
-    if primary != certificate.fingerprint:
-        return "another key made it"
-    if form != "00" or hash_algorithm not in map(str, STRONG_HASHES):
-        return "its hash is weak"
-    return ""
+    return "" if form == "00" and hash_algorithm in map(str, STRONG_HASHES) else "its hash is weak"
 
 
 _STATUS = "[GNUPG:] "
@@ -142,6 +156,39 @@ _GPGV_FAULTS = {
     "NO_PUBKEY": "invalid",
 }
 """Lines of the status (GnuPG's doc/DETAILS) that refuse a signature, whatever else is said of it."""
+
+
+def verified_worker(envelope: Envelope, workers: list[Worker]) -> tuple[Worker | None, list[str]]:
+    """The registered, unrevoked worker whose signature verifies, or ``None`` and the reasons.
+
+    ``workers``: those whose keys the envelope names.
+    """
+    from securesystemslib.dsse import Envelope as Dsse
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import (  # type: ignore[attr-defined] # the library's public re-exports
+        Signature,
+        SSlibKey,
+    )
+
+    signatures = {key_id: Signature(key_id, value.hex()) for key_id, value in envelope.signatures}
+    problems = []
+    for worker in workers:
+        if worker.revoked_at is not None:
+            problems.append(f"worker {worker.name} was revoked at {worker.revoked_at}")
+            continue
+        raw = read_public_key(worker.public_key)
+        key = SSlibKey(worker.key_id, "ed25519", "ed25519", {"public": raw.hex()})
+        one = {worker.key_id: signatures[worker.key_id]}
+        try:
+            Dsse(envelope.payload, PAYLOAD_TYPE, one).verify([key], 1)
+        except VerificationError:
+            problems.append(f"the signature is not that of worker {worker.name}, whose key it names")
+        else:
+            return worker, []
+    if not workers:
+        names = ", ".join(key_id[:16] for key_id, _ in envelope.signatures)
+        problems.append(f"no worker is registered with the key {names}")
+    return None, problems
 
 
 _HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}

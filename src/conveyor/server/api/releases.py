@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import IndexName
+from conveyor.domain.releases.bundles import Bundle
 from conveyor.domain.releases.publications import NewPublication, Publication, PublishingCheck
 from conveyor.domain.releases.standing import ProjectReleases, Release
 from conveyor.domain.words.records import Text
+from conveyor.operations.releases.evidence import export_bundle
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
 from conveyor.operations.uploads.open_releases import check_publishing, publish_release
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
@@ -61,6 +63,12 @@ def post_publication(call: Call) -> Answer:
 
 _RELEASE = "/projects/{project}/releases/{version}"
 
+
+def get_bundle(call: Call) -> Answer:
+    """Everything that proves a release: files, signed statements, tag objects and the keys they name."""
+    return Answer(export_bundle(call.store, call.identity, call.path["project"], call.path["version"]))
+
+
 ENDPOINTS = (
     Endpoint("GET", "/projects/{project}", get_one_project, right="read", answers={200: ProjectReleases}),
     Endpoint(
@@ -89,5 +97,12 @@ ENDPOINTS = (
         right="upload",
         body=NewPublication,
         answers={201: Publication, 200: Publication},
+    ),
+    Endpoint(
+        "GET",
+        "/projects/{project}/releases/{version}/bundle",
+        get_bundle,
+        right="read",
+        answers={200: Bundle},
     ),
 )
