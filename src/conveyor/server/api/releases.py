@@ -61,13 +61,12 @@ def post_publication(call: Call) -> Answer:
     return Answer(done, 201 if done.is_new else 200)
 
 
-_RELEASE = "/projects/{project}/releases/{version}"
-
-
 def get_bundle(call: Call) -> Answer:
     """Everything that proves a release: files, signed statements, tag objects and the keys they name."""
     return Answer(export_bundle(call.store, call.identity, call.path["project"], call.path["version"]))
 
+
+_RELEASE = "/projects/{project}/releases/{version}"
 
 ENDPOINTS = (
     Endpoint("GET", "/projects/{project}", get_one_project, right="read", answers={200: ProjectReleases}),
@@ -100,7 +99,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET",
-        "/projects/{project}/releases/{version}/bundle",
+        f"{_RELEASE}/bundle",
         get_bundle,
         right="read",
         answers={200: Bundle},
