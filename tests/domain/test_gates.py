@@ -68,9 +68,15 @@ def with_tests(
 
 
 def built(
-    file: JudgedFile, *, commit: str = COMMIT, source: JudgedFile | None = None, is_valid: bool = True
+    file: JudgedFile,
+    *,
+    commit: str = COMMIT,
+    source: JudgedFile | None = None,
+    tag: str | None = None,
+    is_valid: bool = True,
 ) -> Evidence:
     predicate = {
+        "tag": tag,
         "project": "demo",
         "version": "1.0",
         "commit": commit,
@@ -205,6 +211,31 @@ def test_signature_on_the_commit_of_every_wheel_passes() -> None:
     found = verdict("qa-signature", [WHEEL, BINARY], built(WHEEL), built(BINARY), signed())
     assert found.outcome == "pass"
     assert "qa@team.example" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("of_build", "of_signature", "outcome"),
+    [
+        ("demo/v1.0", "demo/v1.0", "pass"),
+        ("release-1.0", "release-1.0", "pass"),
+        ("v1.0", "1.0", "pass"),
+        ("v1.0", "other-v1.0", "fail"),
+        ("demo/v1.0", "other/v1.0", "fail"),
+        ("demo/v1.0", "v1.0", "fail"),  # in a repository of several projects it could mean another one
+        ("v1.0rc1", "v1.0rc1", "fail"),
+    ],
+)
+def test_signed_tag_is_that_of_this_release_and_of_no_other_project(
+    of_build: str, of_signature: str, outcome: str
+) -> None:
+    found = verdict("qa-signature", [WHEEL], built(WHEEL, tag=of_build), signed(tag=of_signature))
+    assert found.outcome == outcome
+    assert found.lets_pass or of_signature in found.reason
+
+
+def test_prefix_of_the_build_is_that_of_the_tag_to_sign() -> None:
+    found = verdict("qa-signature", [WHEEL], built(WHEEL, tag="demo/v1.0rc1"), version="1.0rc1")
+    assert (found.next_step or "").endswith(f'tag -s -m "demo 1.0" demo/v1.0 {COMMIT[:12]}')
 
 
 def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:

@@ -293,6 +293,18 @@ def test_commit_of_a_project_in_a_folder_counts_from_its_own_release(tmp_path: P
         version_of_checkout(read_project(root / "packages/two")).checked()
 
 
+def test_prefix_that_is_the_name_of_another_project_is_refused(tmp_path: Path) -> None:
+    """Else a tag that was signed for that other project would sign this one too."""
+    root = make_repository(tmp_path / "many", "mine", "other")
+    with (root / "mine/pyproject.toml").open("a") as file:
+        file.write('[tool.conveyor]\ntag_prefix = "other-v"\n')
+    commit(root)
+    git(root, "tag", "other-v1.2.0")
+    for folder in (root, root / "mine"):
+        with pytest.raises(ProjectError, match="could mean the projects in mine and other"):
+            project_of_tag(folder, "other-v1.2.0")
+
+
 def test_declared_prefix_names_the_project(tmp_path: Path) -> None:
     root = make_repository(tmp_path / "many", "python")
     with (root / "python/pyproject.toml").open("a") as file:

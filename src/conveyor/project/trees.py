@@ -115,12 +115,16 @@ def project_of_tag(top: Path, tag: str, *, ask: Asking | None = None) -> tuple[P
         ProjectError: there is no project, or the tag names several.
     """
     first = _read_or_error(top, ask)
-    if not isinstance(first, ProjectError) and is_release_tag(tag, rules := rules_of(first)):
-        return first, version_of_release_tag(tag, rules)
+    # A declared beginning could be the name of another project here, whose signed tags would then count.
+    if not isinstance(first, ProjectError) and first.declared.tag_prefix is None:
+        rules = rules_of(first)
+        if is_release_tag(tag, rules):
+            return first, version_of_release_tag(tag, rules)
     found = projects_below(repository_top(top), ask=ask)
     meant = [project for project in found if is_release_tag(tag, rules_of(project))]
-    nearest = min((len(project.root.parts) for project in meant), default=0)
-    meant = [project for project in meant if len(project.root.parts) == nearest]
+    if len({project.name for project in meant}) < 2:  # of several folders with one name, the outermost
+        nearest = min((len(project.root.parts) for project in meant), default=0)
+        meant = [project for project in meant if len(project.root.parts) == nearest]
     if len(meant) == 1:
         return meant[0], version_of_release_tag(tag, rules_of(meant[0]))
     if meant:

@@ -320,7 +320,8 @@ _SETTINGS = {
     "pyproject.toml or setup.cfg",
     "setuptools-git-versioning": "[tool.setuptools-git-versioning] takes the version from git alone, by its "
     "template and dev_template",
-    "setuptools-scm": "see [tool.setuptools_scm]: dist_name must be the project's name",
+    "setuptools-scm": "see [tool.setuptools_scm]: without that table setuptools-scm does nothing, and its "
+    "dist_name must be the project's name",
     "hatch-vcs": "see [tool.hatch.version]: dist_name under raw-options must be the project's name",
     "pdm-backend": "see [tool.pdm.version]",
     "uv-dynamic-versioning": "see [tool.uv-dynamic-versioning]",
