@@ -88,6 +88,9 @@ def checkout_of(one: BuiltProject, content: bytes, folder: Path) -> Path:
             _remove(made)
         for made in root.glob(f"src/{pattern}"):
             _remove(made)
+    original = root / "pyproject.toml.orig"  # uv_build's: the other one is rewritten
+    if original.exists():
+        original.replace(root / "pyproject.toml")
     if one.allow:
         excepted = ", ".join(f'{{pattern = "{pattern}", reason = "{one.why}"}}' for pattern in one.allow)
         with (root / "pyproject.toml").open("a", encoding="utf-8") as file:

@@ -7,16 +7,18 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.version import Version
 
 from conveyor.errors import ProjectError
-from conveyor.project.archives import matches, previous_release
+from conveyor.project.archives import matches
 from conveyor.project.build import build_distributions
 from conveyor.project.contents import secrets_in, undeclared_imports
 from conveyor.project.contract import check_archives
+from conveyor.project.previous import PreviousRelease, find_previous
 from conveyor.project.settings import read_project
 from distributions_made import make_wheel
 from project.backends_made import PURE, project_of
-from project.checkouts import commit
+from project.checkouts import commit, git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,31 +122,43 @@ def test_file_over_its_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_of_the_release_before_are_missed_unless_they_were_deleted_from_git(tmp_path: Path) -> None:
-    root = project_of(tmp_path / "demo", FLIT)
-    built = build_distributions(root, tmp_path / "out")
+    """A real index has the release before; its catalogue was compiled by hand and never committed."""
+    root = project_of(tmp_path / "demo", {**FLIT, "src/demo/old.json": "{}", "src/demo/old.py": ""})
+    git(root, "tag", "v0.9")
+    git(root, "rm", "-q", "src/demo/old.json", "src/demo/old.py")
+    commit(root)
+    git(root, "tag", "-f", "v1.0.0")
     members = (
         "demo/locale/de.mo",
         "demo/old.json",
         "demo/old.py",
-        "demo/_fast.cpython-39-x86_64-linux-gnu.so",
+        "demo/_fast.cpython-311-x86_64-linux-gnu.so",
     )
-    made = make_wheel(name="demo", version="0.9", extra=dict.fromkeys(members, b""))
-    wheel = tmp_path / made.filename
-    wheel.write_bytes(made.content)
-
-    def check(*tracked: str) -> tuple[str, ...]:
-        before = previous_release(wheel, tracked=tracked)
-        return check_archives(read_project(root), built.sdist, built.wheel, previous=before)[1]
-
+    wheel = make_wheel(name="demo", version="0.9", extra=dict.fromkeys(members, b""))
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    (folder / wheel.filename).write_bytes(wheel.content)
+    index = {"UV_FIND_LINKS": str(folder), "UV_OFFLINE": "1", "UV_NO_INDEX": "1"}
+    project = read_project(root)
+    before = find_previous(
+        project, Version("1.0.0"), index_url="http://127.0.0.1:9/", repository=root, variables=index
+    )
+    assert before is not None
+    assert (before.version, before.members) == ("0.9", frozenset({*members, "demo/__init__.py"}))
+    older = find_previous(
+        project, Version("0.9"), index_url="http://127.0.0.1:9/", repository=root, variables=index
+    )
+    assert older is None
+    built = build_distributions(root, tmp_path / "out")
     with pytest.raises(ProjectError) as caught:
-        check("src/demo/old.json")
+        check_archives(project, built.sdist, built.wheel, previous=before)
     assert "demo/locale/de.mo is not inside, but was in 0.9" in caught.value.message
     assert "old" not in caught.value.message
-    named = [
-        note.split(" is not")[0].split(": ")[1]
-        for note in check("src/demo/old.json", "src/demo/locale/de.mo")
-    ]
-    assert named == [members[3], *members[:3]]
+    known = PreviousRelease(
+        "0.9", before.members, lambda: frozenset({"src/demo/locale/de.mo", "src/demo/old.json"})
+    )
+    notes = check_archives(project, built.sdist, built.wheel, previous=known)[1]
+    assert [note.split(" is not")[0].split(": ")[1] for note in notes] == [members[3], *members[:3]]
 
 
 def test_both_archives_and_all_their_faults_are_named_at_once(tmp_path: Path) -> None:

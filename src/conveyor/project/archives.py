@@ -26,7 +26,7 @@ from conveyor.errors import ProjectError
 from conveyor.project.contents import LARGEST_SEARCHED_BYTES, secrets_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from conveyor.domain.words.names import Version
 
@@ -50,17 +50,6 @@ class ArchiveFault:
 
 
 @dataclass(frozen=True)
-class PreviousRelease:
-    """What the release before held."""
-
-    version: str
-    members: frozenset[str]
-    """The members of its wheel."""
-    tracked: frozenset[str] = frozenset()
-    """The files that git tracked at its commit; empty if that is not known."""
-
-
-@dataclass(frozen=True)
 class OpenedArchive:
     """A built file, read once."""
 
@@ -72,13 +61,6 @@ class OpenedArchive:
     faults: Sequence[ArchiveFault] = ()
     modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Its Python files."""
-
-
-def previous_release(wheel: Path, *, tracked: Iterable[str] = ()) -> PreviousRelease:
-    """What a release before held, read from its wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        members = frozenset(name for name in archive.namelist() if not name.endswith("/"))
-    return PreviousRelease(str(parse_wheel_filename(wheel.name)[1]), members, frozenset(tracked))
 
 
 def matches(pattern: str, path: str) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from conveyor.project.git import (
     untracked_files,
 )
 from conveyor.project.model import read_manifest, read_payload
+from conveyor.project.previous import find_previous
 from conveyor.project.settings import Project, read_project
 from conveyor.project.trees import changes, project_of_tag, rules_of, version_of_checkout
 from conveyor.project.version_lines import VersionLine, set_version, version_line
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.words.names import Version
-    from conveyor.project.archives import PreviousRelease
+    from conveyor.project.previous import PreviousRelease
     from conveyor.project.settings import Asking
 
 __all__ = ["BuiltFiles", "build_distributions", "build_tag"]
@@ -84,7 +86,7 @@ def build_distributions(
     is_clone: bool = False,
     variables: Mapping[str, str] | None = None,
     index_url: str | None = None,
-    previous: PreviousRelease | None = None,
+    repository: str | Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> BuiltFiles:
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
@@ -97,7 +99,7 @@ def build_distributions(
         is_clone: whether the checkout was made for this build alone, so that its version may be set in it.
         variables: set for the build on top of ours.
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
-        previous: the release before, whose files this one must not lack; ``None`` if it is not known.
+        repository: where the tags of earlier releases are; ``None`` means the checkout.
         on_line: called with each line that the build writes.
 
     Raises:
@@ -132,11 +134,15 @@ def build_distributions(
         )  # fmt: skip
         sdist = backend.sdist(project.root, Path(scratch))
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
-        unpack_sdist(sdist, room / "source")
-        wheel = backend.wheel(room / "source", Path(scratch))
+        with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
+            before = threads.submit(
+                _previous, project, planned, index_url, repository or project.root, python, variables
+            )
+            unpack_sdist(sdist, room / "source")
+            wheel = backend.wheel(room / "source", Path(scratch))
         built, notes = check_archives(
             project, sdist, wheel, version=planned, is_of_tag=not planned.is_devrelease, strays=strays,
-            previous=previous,
+            previous=before.result(),
         )  # fmt: skip
         sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))
     return BuiltFiles(sdist, wheel, built, project, stated, notes)
@@ -208,6 +214,21 @@ def _clone_of(project: Project, into: Path) -> Project:
     cloned = read_project(folder, ask=lambda _root: {"name": project.display_name})
     _copy_payload(project, cloned)
     return cloned
+
+
+def _previous(
+    project: Project,
+    planned: Version,
+    index_url: str | None,
+    repository: str | Path,
+    python: str | None,
+    variables: Mapping[str, str] | None,
+) -> PreviousRelease | None:
+    if index_url is None:
+        return None
+    return find_previous(
+        project, planned, index_url=index_url, repository=repository, python=python, variables=variables
+    )
 
 
 def _asking(

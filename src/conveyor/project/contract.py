@@ -36,7 +36,6 @@ from conveyor.project.archives import (
     NO_PARTS_OF_A_PACKAGE,
     ArchiveFault,
     OpenedArchive,
-    PreviousRelease,
     installed_path,
     lasting_path,
     matches,
@@ -49,8 +48,10 @@ from conveyor.project.model import read_payload, sha256_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from conveyor.domain.words.names import Version
+    from conveyor.project.previous import PreviousRelease
     from conveyor.project.settings import Project
 
 RAW_DATA_FOLDERS = ("data", "models", "notebooks")
@@ -215,11 +216,12 @@ def _member_faults(
     folders = {_joined(root, top) for top, root in roots.items()} | {project.package_folder}
     if not (project.root / project.package_folder).is_dir():  # a single module
         folders |= {f"{project.package}.py", f"src/{project.package}.py"}
+    inside = {part for member in members for part in member.split("/")[:-1]}
     expected = {
         path: sha256
         for path in sorted(checkout.tracked)
         if any(path == folder or path.startswith(f"{folder}/") for folder in folders)
-        and not _belongs_in_no_wheel(path, checkout, members)
+        and not _belongs_in_no_wheel(path, checkout, members, inside)
         and (sha256 := checkout.sha256(path)) is not None
     }
     faults = []
@@ -280,19 +282,21 @@ def _loss_faults(
     A file that git tracked then and does not now was deleted on purpose. What git never tracked was made by
     someone's hand or script before the build: a compiled catalogue, a bundled front end.
     """
-    there = {lasting_path(member) for member in digests}
+    there = {lasting_path(installed_path(member)) for member in digests}
+    lost = sorted(
+        member
+        for member in previous.members
+        if ".dist-info/" not in member and lasting_path(installed_path(member)) not in there
+    )
+    code = {member for member in lost if member.endswith((".py", ".pyi")) or lasting_path(member) != member}
+    tracked = previous.tracked() if set(lost) - code else frozenset[str]()
     roots = _import_roots(checkout, dict.fromkeys(digests, ""))
     faults = []
-    for member in sorted(previous.members):
-        if ".dist-info/" in member or lasting_path(member) in there:
-            continue
-        installed = installed_path(member)
-        root = roots.get(installed.partition("/")[0], checkout.project.import_root)
-        origin = _joined(root, installed)
-        was_tracked = any(path == installed or path.endswith(f"/{installed}") for path in previous.tracked)
+    for member in lost:
+        root = roots.get(member.partition("/")[0], checkout.project.import_root)
+        was_tracked = any(path == member or path.endswith(f"/{member}") for path in tracked)
         text = f"{member} is not inside, but was in {previous.version}"
-        is_code = installed.endswith((".py", ".pyi")) or lasting_path(member) != member
-        faults.append(ArchiveFault(text, origin, is_note=was_tracked or is_code))
+        faults.append(ArchiveFault(text, _joined(root, member), is_note=was_tracked or member in code))
     return faults
 
 
@@ -321,7 +325,8 @@ def _size_faults(project: Project, file: Path) -> list[ArchiveFault]:
 
 # --- what may differ ----------------------------------------------------------------------------------------
 
-_REWRITTEN = {"setup.cfg", "setup.py", "pyproject.toml", "Cargo.toml", "Cargo.lock", "PKG-INFO"}
+_REWRITTEN = {"setup.cfg", "setup.py", "pyproject.toml", "Cargo.toml", "Cargo.lock", "PKG-INFO",
+              "pyproject.toml.orig", "Cargo.toml.orig"}  # fmt: skip
 """Files that backends write anew in an sdist: setuptools, poetry and flit, pdm, maturin."""
 _SOURCES = {
     ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx", ".cu", ".cuh", ".f", ".f90", ".f95", ".for",
@@ -336,19 +341,17 @@ _BUILD_FILES = {
 }  # fmt: skip
 
 
-def _belongs_in_no_wheel(path: str, checkout: _Checkout, members: Mapping[str, str]) -> bool:
-    """Whether a tracked file of a package may be missing in the wheel."""
+def _belongs_in_no_wheel(
+    path: str, checkout: _Checkout, members: Mapping[str, str], folders: AbstractSet[str]
+) -> bool:
+    """Whether a tracked file of a package may be missing in a wheel that has folders of these names."""
     pure = PurePosixPath(path)
     if path in checkout.payload or path in checkout.project.version_files:
         return False
     if pure.suffix in _SOURCES or pure.name in _BUILD_FILES or pure.name.startswith("."):
-        return not any(member == path or path.endswith(f"/{member}") for member in members)
-    for folder in pure.parents:
-        if folder.name in NO_PARTS_OF_A_PACKAGE and len(folder.parts) > 1:
-            inside = [member for member in members if f"/{folder.name}/" in f"/{member}"]
-            if not inside:  # the project leaves it out as a whole
-                return True
-    return False
+        return not any("/".join(pure.parts[start:]) in members for start in range(len(pure.parts)))
+    left_out = NO_PARTS_OF_A_PACKAGE - folders  # those that the project leaves out as a whole
+    return any(part in left_out for part in pure.parts[1:-1])
 
 
 def _is_stray(checkout: _Checkout, path: str) -> bool:

@@ -323,7 +323,18 @@ def _package(root: Path, name: NormalizedName, document: Mapping[str, Any]) -> s
     return found[0] if len(found) == 1 else package
 
 
-_NO_PACKAGES = {"benchmarks", "docs", "doc", "examples", "scripts", "test", "testing", "tests", "tools"}
+_NO_PACKAGES = {
+    "benchmarks",
+    "docs",
+    "doc",
+    "examples",
+    "scripts",
+    "src",
+    "test",
+    "testing",
+    "tests",
+    "tools",
+}
 
 
 def _package_folder(root: Path, package: str) -> str:

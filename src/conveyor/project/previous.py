@@ -1,0 +1,105 @@
+"""The release before: what its wheel held, and what git tracked at its commit.
+
+A build is compared with it, because a file that git ignores can be lost without a trace: a compiled
+catalogue, a bundled front end, whatever a script makes before the author builds and no clone has. The wheel
+comes from the index by uv, like every other file: credentials, certificates and caches are those of uv.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conveyor.errors import ProjectError
+from conveyor.project.environment import run_uv
+from conveyor.project.git import resolve_commit, run_git
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from conveyor.domain.words.names import Version
+    from conveyor.project.settings import Project
+
+LONGEST_SECONDS = 300.0
+"""How long the index may take for one wheel."""
+
+
+def _nothing() -> frozenset[str]:
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class PreviousRelease:
+    """What the release before held."""
+
+    version: str
+    members: frozenset[str]
+    """The files of its wheel, where they were installed, without its metadata."""
+    tracked: Callable[[], frozenset[str]] = field(default=_nothing, compare=False)
+    """Gives the files that git tracked at its commit, none if unknown; called only if it matters."""
+
+
+def find_previous(
+    project: Project,
+    version: Version,
+    *,
+    index_url: str,
+    repository: str | Path,
+    python: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> PreviousRelease | None:
+    """The newest release of a project on an index that is older than a version; ``None`` if there is none.
+
+    Args:
+        project: the project.
+        version: finals are preferred to candidates; those of the same release do not count (PEP 440).
+        index_url: the only index.
+        repository: where its tag is looked for, to tell what git tracked.
+        python: path or version of the interpreter whose wheel is read; ``None`` means the one that runs now.
+        variables: set for uv.
+    """
+    if project.kind == "model":  # its untracked files are its payload, and a large download
+        return None
+    with tempfile.TemporaryDirectory(prefix="conveyor-previous-") as scratch:
+        words = ["pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", scratch]
+        words += ["--python", python or sys.executable, f"{project.name}<{version}"]
+        try:
+            run_uv(words, index_url=index_url, variables=variables, timeout_seconds=LONGEST_SECONDS)
+        except ProjectError:  # there is none; an index that does not answer has failed the build before
+            return None
+        records = list(Path(scratch).glob("*.dist-info/RECORD"))
+        if len(records) != 1:
+            return None
+        text = records[0].read_text(encoding="utf-8", errors="replace")
+        before = records[0].parent.name.removesuffix(".dist-info").rpartition("-")[2]
+    paths = (line[0] for line in csv.reader(io.StringIO(text)) if line)
+    members = frozenset(
+        path for path in paths if not path.startswith(("..", "/", "bin/")) and ".dist-info/" not in path
+    )
+    return PreviousRelease(before, members, lambda: tracked_at(project, before, repository))
+
+
+def tracked_at(project: Project, version: str, repository: str | Path) -> frozenset[str]:
+    """The files that git tracked at a release, looked up by the usual spellings of its tag; none if unknown.
+
+    A clone for one tag does not have the others: the release's commit alone is fetched into it.
+    """
+    for tag in (f"v{version}", version, f"{project.name}/v{version}", f"{project.name}-v{version}"):
+        try:
+            commit = resolve_commit(repository, f"refs/tags/{tag}")
+        except ProjectError:
+            continue
+        try:
+            run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=project.root)
+        except ProjectError:
+            source = str(Path(repository).resolve()) if Path(str(repository)).is_dir() else str(repository)
+            fetched = ["fetch", "-q", "--no-tags", "--depth=1", "--", source, f"refs/tags/{tag}"]
+            run_git(fetched, folder=project.root)
+        listed = run_git(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit], folder=project.root)
+        return frozenset(path for path in listed.decode(errors="replace").split("\0") if path)
+    return frozenset()
