@@ -75,6 +75,19 @@ dynamic = ["version"]
 [tool.setuptools.dynamic]
 version = {attr = "demo.__version__"}
 """
+EXTENSION = {
+    "setup.py": "from setuptools import Extension, setup\n\n"
+    'setup(ext_modules=[Extension("demo._fast", ["src/demo/fast.c"])])\n',
+    "src/demo/fast.c": """\
+#include <Python.h>
+static PyObject *answer(PyObject *self, PyObject *none) { return PyLong_FromLong(42); }
+static PyMethodDef methods[] = {{"answer", answer, METH_NOARGS, NULL}, {NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_fast", NULL, -1, methods};
+PyMODINIT_FUNC PyInit__fast(void) { return PyModule_Create(&module); }
+""",
+    "tests/test_fast.py": "from demo._fast import answer\n\n\ndef test_fast():\n    assert answer() == 42\n",
+}
+"""A compiled module, for ``SETUPTOOLS_SCM``."""
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -15,9 +15,11 @@ import pytest
 from conveyor.domain.runs.repositories import NewRepository
 from conveyor.pipeline.engine.worker import open_worker
 from pipeline.projects import (
+    EXTENSION,
     HATCHLING,
     MODEL,
     MODEL_TESTS,
+    SETUPTOOLS_SCM,
     STATED_IN_A_MODULE,
     TRAINING,
     git,
@@ -201,6 +203,20 @@ def test_model_is_never_trained_again_for_its_final(town: Town, tmp_path: Path) 
     steps = steps_of(town, "v0.1.0")
     assert "train" not in steps
     assert steps["take payload"] == "succeeded"
+
+
+def test_final_of_a_c_extension_is_proven_by_the_same_bytes(town: Town, tmp_path: Path) -> None:
+    """Python compiles with -g, which writes the build's folder into the module."""
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "cygnus"), pyproject=SETUPTOOLS_SCM, files=EXTENSION
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    town.run(repository, "v1.0.0rc1")
+    town.sign(repository, "v1.0.0")
+    assert town.run(repository, "v1.0.0")["index"] == "stable"
+    final = town.client.releases.get("cygnus", "1.0.0")
+    proofs = {str(fact["rc_filename"])[-4:]: fact["proof"] for fact in facts_of(final, "equivalence")}
+    assert proofs == {".whl": "identical", "r.gz": "members-identical"}
 
 
 def test_version_that_leaks_into_a_file_stops_the_final(town: Town, tmp_path: Path) -> None:

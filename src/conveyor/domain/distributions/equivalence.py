@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from conveyor.domain.distributions.elf import explain_difference
 from conveyor.domain.distributions.zip_copy import copy_archive
 from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import InvalidDistribution
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 Proof = Literal["identical", "members-identical"]
+COMPILED = ".so"
+"""How a compiled module's name ends; what differs in one is told by section."""
 _SCM_VERSION = ".egg-info/scm_version.json"
 """The file that setuptools-scm writes into every sdist, with the tag, the commit and its date."""
 
@@ -114,6 +117,8 @@ def compare_wheels(derived: BinaryIO, rebuilt: BinaryIO) -> list[Difference]:
         for name in (name for name in left.namelist() if name in both):
             with left.open(name) as one, right.open(name) as other:
                 change = _change(sha256_of(one), sha256_of(other))
+            if change is not None and name.endswith(COMPILED):
+                change = explain_difference(left.read(name), right.read(name)) or change
             modes = [archive.getinfo(name).external_attr >> 16 for archive in (left, right)]
             if change is None and modes[0] != modes[1]:
                 change = f"mode {modes[0]:o} became {modes[1]:o}"

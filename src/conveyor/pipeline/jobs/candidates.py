@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.distributions.equivalence import (
+    COMPILED,
     Difference,
     Proof,
     StatedLine,
@@ -165,9 +166,18 @@ def _refuse(old: str, new: str, differences: list[Difference]) -> None:
         raise EquivalenceFailed(
             f"{new} is not {old} under another version; {len(differences)} members differ:{listed}",
             log=str([asdict(one) for one in differences]),
-            hint="these members must not depend on the version or on the time of the build; "
-            "read the version from the installed metadata instead",
+            hint=_HINT_FOR_COMPILED if any(one.member.endswith(COMPILED) for one in differences) else _HINT,
         )
+
+
+_HINT = (
+    "these members must not depend on the version or on the time of the build; "
+    "read the version from the installed metadata instead"
+)
+_HINT_FOR_COMPILED = (
+    "compiled modules must not hold the version or the time of the build, and need the same compiler and "
+    "build requirements: pin those under [build-system] in pyproject.toml, and read the version in Python"
+)
 
 
 def candidate_of(release: Release) -> Candidate | None:
