@@ -136,7 +136,7 @@ def build_distributions(
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
             before = threads.submit(
-                _previous, project, planned, index_url, repository or project.root, python, variables
+                _previous, project, planned, index_url, repository or checkout, python, variables
             )
             unpack_sdist(sdist, room / "source")
             wheel = backend.wheel(room / "source", Path(scratch))
