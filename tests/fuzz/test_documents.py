@@ -25,6 +25,7 @@ from conveyor.domain.words.faults import Faults
 from conveyor.domain.words.notation import read_json
 from conveyor.domain.words.ranges import etag_matches, parse_ranges
 from conveyor.errors import ConveyorError
+from conveyor.operations.releases.verification import read_bundle
 from conveyor.server.http.auth import MAX_HEADER_LENGTH, _credentials
 from conveyor.server.uploads.forms import FormReader
 from conveyor.upstream.pages import PageReader
@@ -83,6 +84,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "attestations": lambda text: read_attestations([text], filename="f", sha256="0" * 64, faults=Faults()),
     "tag": lambda text: parse_signed_tag(text.encode()),
     "SSH key": parse_public_key,
+    "bundle": lambda text: read_bundle(text.encode()),
     "OpenPGP key": lambda text: read_certificate(armoured(text.encode(), "PUBLIC KEY BLOCK")),
     "OpenPGP signature": lambda text: read_signature(armoured(b"\x89" + text.encode(), "SIGNATURE").encode()),
     "armour": read_certificate,

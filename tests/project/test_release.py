@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.cli import run
 from conveyor.domain.releases.tags import parse_signed_tag
-from conveyor.errors import ProjectError
+from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.git import tag_object
 from conveyor.project.release import Asked, plan_release
 from conveyor.project.settings import find_project
 from conveyor.project.tagging import Plan, carry_out
+from gpg_keys import gpg_home
 from project.checkouts import IDENTITY, commit, git
 
 if TYPE_CHECKING:
@@ -185,6 +187,67 @@ def test_static_version_must_state_what_is_released_and_is_never_changed(checkou
     assert made.tag == "v1.1.0rc1"
     assert "the project states 1.1.0" in made.reasons
     assert git(checkout, "diff", "--name-only", "HEAD~1") == "CHANGELOG.md"
+
+
+def test_project_in_a_larger_repository_has_tags_a_changelog_and_commits_of_its_own(
+    checkout: Path, key: Path
+) -> None:
+    commit(
+        checkout,
+        {"libs/mine/pyproject.toml": PYPROJECT.replace("demo", "mine"), "libs/mine/mine/__init__.py": ""},
+    )
+    git(checkout, "tag", "mine/v1.0.0")
+    git(checkout, "tag", "v7.0.0")
+    commit(checkout, {"src/demo/other.py": "def elsewhere(): ..."})
+    commit(checkout, {"libs/mine/mine/__init__.py": "def f(): ...\n"})
+    subject = git(checkout, "log", "-1", "--format=%s")
+    mine = checkout / "libs/mine"
+    made = release(mine, Asked("rc"))
+    assert (made.tag, [one.said for one in made.changes]) == ("mine/v1.1.0rc1", ["function mine.f is new"])
+    assert git(checkout, "diff", "--name-only", "HEAD~1") == "libs/mine/CHANGELOG.md"
+    assert (mine / "CHANGELOG.md").read_text().endswith(f"## 1.1.0 - {DAY}\n\n- {subject}\n")
+    assert release(mine, Asked("final", sign_key=str(key))).tag == "mine/v1.1.0"
+    assert on_remote(checkout, "mine/v1.1.0") == on_remote(checkout, "mine/v1.1.0rc1")
+
+
+def test_two_tags_of_the_last_version_are_refused(checkout: Path) -> None:
+    git(checkout, "tag", "1.0.0")
+    git(checkout, "tag", "v1.0.0")
+    commit(checkout, {"a": "a"})
+    with pytest.raises(InvalidVersion, match=r'"1\.0\.0" and "v1\.0\.0" both name the version 1\.0\.0'):
+        plan(checkout, Asked("rc"))
+
+
+def test_command_says_what_it_would_do_and_does_it_when_asked(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["release", "rc", "--project", str(checkout)]
+    assert run([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "v0.1.0rc1\n"
+    assert (
+        f"would: git -C {checkout} push --atomic origin HEAD:refs/heads/main refs/tags/v0.1.0rc1" in shown.err
+    )
+    assert not git(checkout, "tag", "--list")
+    assert run(words) == 0
+    assert capsys.readouterr().err.endswith("pushed v0.1.0rc1 to origin\n")
+    assert run(["release", "rc", "--although", "x", "--project", str(checkout)]) == 2
+    assert run(["release", "final", "--project", str(checkout)]) == 8
+    assert "config user.signingkey" in capsys.readouterr().err
+
+
+def test_final_is_signed_with_openpgp_where_git_is_configured_so(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gpg_home() as home:
+        key = home.make_key("qa")
+        monkeypatch.setenv("GNUPGHOME", str(home.folder))
+        git(checkout, "config", "user.signingkey", key)
+        release(checkout, Asked("rc"))
+        release(checkout, Asked("final"))
+        signed = tag_object(checkout, "v0.1.0")
+        assert signed is not None
+        assert parse_signed_tag(signed).public_key == f"openpgp {key}"
 
 
 def test_tag_is_spelled_as_the_last_one(checkout: Path) -> None:

@@ -33,11 +33,12 @@ from conveyor.project.repository import (
     read_repository,
     refuse,
     said,
-    stated_version,
     tag_for,
     tag_of,
 )
 from conveyor.project.tagging import SUBJECT, Plan, rehearse_push, signing_options
+from conveyor.project.version_lines import version_line
+from conveyor.project.versions import refuse_twins
 
 if TYPE_CHECKING:
     from conveyor.project.repository import RepositoryState
@@ -85,12 +86,14 @@ def plan_release(project: Project, asked: Asked, *, date: str) -> Plan:
     Raises:
         ProjectError: the checkout, the tags, the remote or the word of the release do not allow it; names
             every fault that can be known before the version is.
-        InvalidVersion: a version cannot be proposed, or the named one is none.
+        InvalidVersion: a version cannot be proposed, the named one is none, or two tags spell the last one.
         MissingTool: git is not installed.
     """
     found = read_repository(
         project, remote=asked.remote if asked.pushes else None, makes_commit=not asked.is_of_candidate
     )
+    if found.last is not None:
+        refuse_twins(found.last, found.releases)
     unpushed = _unpushed(found, asked)
     if unpushed is not None:
         return _only_push(project, asked, found, unpushed)
@@ -228,7 +231,8 @@ def _target(
     project: Project, asked: Asked, found: RepositoryState, changes: tuple[ApiChange, ...], reasons: list[str]
 ) -> Version:
     """The final version that this release leads to; adds to the reasons."""
-    stated = stated_version(project)
+    line = version_line(project)
+    stated = None if line is None else line.version
     last = found.last
     target = _wanted(asked, last, changes, reasons)
     is_free = asked.level is None and asked.named is None
@@ -241,7 +245,7 @@ def _target(
             target = coming
         elif opened and coming < target:
             reasons.append(f"the candidate {max(opened)} in this history asked for less: {coming}")
-    if stated is None:
+    if line is None or stated is None:
         return target
     if is_free and stated > target:
         reasons.append(f"the project states {stated}")
@@ -249,7 +253,7 @@ def _target(
     if stated != target:
         raise ProjectError(
             f"the project states the version {stated}, but this release leads to {target}",
-            hint=f"state {target} in the project's one version line, commit that, and call this again; "
+            hint=f"state {target} in {line.path}, line {line.number}, commit that, and call this again; "
             "no file of a project is changed here but its changelog",
         )
     return target

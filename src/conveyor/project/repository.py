@@ -25,7 +25,6 @@ from conveyor.project.git import (
 )
 from conveyor.project.settings import read_project
 from conveyor.project.trees import rules_of
-from conveyor.project.version_lines import version_line
 from conveyor.project.versions import is_release_tag, releases_among
 
 if TYPE_CHECKING:
@@ -202,7 +201,9 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
         ProjectError: it was no project there, or a module cannot be read.
     """
     prefix = said(project.root, "rev-parse", "--show-prefix") or ""
-    packed = run_git(["archive", "--format=tar", f"{commit}:{prefix}"], folder=project.root)
+    # From the top: below it, git would look for the folder in the tree of the folder.
+    top_folder = Path(said(project.root, "rev-parse", "--show-toplevel") or project.root)
+    packed = run_git(["archive", "--format=tar", f"{commit}:{prefix}"], folder=top_folder)
     with tempfile.TemporaryDirectory(prefix="conveyor-api-") as scratch:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(scratch, filter="data")
@@ -221,9 +222,3 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
         commands = [*written.get("scripts", {}), *written.get("gui-scripts", {})]
         commands += there.document.get("tool", {}).get("poetry", {}).get("scripts", {})
         return public_api(sources, commands=commands, extras=there.extras)
-
-
-def stated_version(project: Project) -> Version | None:
-    """The version that a file of the project states; ``None`` if it has its version from git."""
-    line = version_line(project)
-    return line.version if line is not None else None
