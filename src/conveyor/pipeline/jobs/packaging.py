@@ -10,7 +10,8 @@
    - if there is one: its payload is put in place by digest; nothing is trained again
 5. build: in a second, untouched clone; sdist, wheel from sdist, and both are opened and checked
 6. prove: for a final, derive it from the candidate and compare with what was just built
-7. rehearse: exactly what the testing job will do, with the file that is to be published (``rehearsal``)
+7. rehearse: exactly what the testing job will do, with the file that is to be published (``rehearsal``);
+   the documentation is built meanwhile
 8. publish: upload to the first index of the way, evidence for each file; then all are visible at once
 9. tag: the tag object, so that the store sees who signed it; also for a release that was known before
 
@@ -34,6 +35,7 @@ from conveyor.errors import ConveyorError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
+from conveyor.pipeline.jobs.documentation import build_docs
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, resolve
@@ -41,7 +43,7 @@ from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
-from conveyor.project.interpreters import python_of
+from conveyor.project.interpreters import python_of, pythons_to_test_on
 from conveyor.project.settings import read_project
 from conveyor.project.train import train
 from conveyor.project.versions import forced_version
@@ -98,12 +100,13 @@ def make_release(
 ) -> str:
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry, goal = way[0], way[min(1, len(way) - 1)]
+    steps("pythons", lambda: find_pythons(place, source, name))  # 3
     steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
     candidate = None
     if source.tag is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
-        project = read_project(place.folder / "checkout" / source.folder)
+        project = read_project(place.folder / "checkout" / source.folder, ask=lambda _root: {"name": name})
         if project.train and not steps(
             "look for payload", lambda: payloads.take(place, worker, project, source)
         ):
@@ -117,7 +120,9 @@ def make_release(
     proofs: dict[str, dict[str, Any]] = {}
     if candidate is not None:
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
-    steps("rehearse", lambda: rehearse(place, worker, source, goal, built))  # 7
+    docs = steps.begin("docs", lambda: build_docs(place, source, built, worker.index_url(entry)))  # 7
+    steps("rehearse", lambda: rehearse(place, worker, source, goal, built, candidate))  # 7
+    docs()
     version = steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 8
     payloads.forget(place, source)
     return version
@@ -165,6 +170,18 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
             timeout_seconds=INSTALL_SECONDS,
         )
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
+
+
+def find_pythons(place: Workplace, source: Source, name: str) -> Done[None]:
+    """Step 3: the Pythons that the project is built and tested with, all of which this machine has.
+
+    Raises:
+        MissingTool: this machine lacks one.
+        ProjectError: what the project says about them contradicts itself.
+    """
+    project = read_project(place.folder / "checkout" / source.folder, ask=lambda _root: {"name": name})
+    found = ", ".join(one.name for one in pythons_to_test_on(project))
+    return Done(None, f"Python {found}", {"pythons": found})
 
 
 def bring_data(place: Workplace, source: Source) -> Done[None]:

@@ -15,11 +15,19 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from conveyor.domain.releases.evidence import facts_of_tests
+from conveyor.domain.releases.evidence import environment_of, facts_of_tests
 from conveyor.domain.releases.facts import faults_of
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.suite import Subject, Suite, checked_out, export_suite, run_suite, run_tests
+from conveyor.pipeline.jobs.suite import (
+    Subject,
+    Suite,
+    checked_out,
+    export_suite,
+    packages_to_install,
+    run_suite,
+    run_tests,
+)
 from conveyor.project.environment import Environment
 from conveyor.project.interpreters import pythons_to_test_on
 from conveyor.project.model import sha256_of_file
@@ -31,8 +39,10 @@ if TYPE_CHECKING:
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
+    from conveyor.pipeline.jobs.candidates import Candidate
     from conveyor.pipeline.jobs.distributions import BuiltRelease
     from conveyor.pipeline.jobs.sources import Source
+    from conveyor.project.interpreters import Interpreter
 
 _SETTINGS_FILES = {
     "pyproject.toml", "setup.cfg", "tox.ini", ".coveragerc", "pytest.ini", ".pytest.ini", "pytest.toml",
@@ -41,8 +51,14 @@ _SETTINGS_FILES = {
 MOST_NAMED = 8
 
 
-def rehearse(place: Workplace, worker: Keeper, source: Source, goal: str, built: BuiltRelease) -> Done[None]:
+def rehearse(
+    place: Workplace, worker: Keeper, source: Source, goal: str, built: BuiltRelease,
+    candidate: Candidate | None = None,
+) -> Done[None]:  # fmt: skip
     """Test the built wheel on every Python that the testing job will use, resolved against ``goal``.
+
+    A final that is proven to be its ``candidate`` is not tested again where it would meet the very packages
+    that the candidate was tested with.
 
     Raises:
         StepFailed: it would fail there, for these reasons; carries the log.
@@ -63,6 +79,11 @@ def rehearse(place: Workplace, worker: Keeper, source: Source, goal: str, built:
                 hint="name Pythons of that kind only under [tool.conveyor.test] pythons",
             )
         name = f"rehearse {interpreter.name}"
+        if candidate is not None and _is_known(
+            place, worker, subject, candidate, goal=goal, interpreter=interpreter, name=name
+        ):
+            lines.append(f"{candidate.version} passed with the same packages on Python {interpreter.name}")
+            continue
         predicate = run_tests(
             place, subject, index_url=worker.index_url(goal), name=name, interpreter=interpreter
         )
@@ -81,6 +102,30 @@ def rehearse(place: Workplace, worker: Keeper, source: Source, goal: str, built:
             )
         lines.append(f"{facts.passed} passed, {facts.skipped} skipped on Python {interpreter.name}")
     return Done(None, "; ".join(lines))
+
+
+def _is_known(
+    place: Workplace, worker: Keeper, subject: Subject, candidate: Candidate, *, goal: str,
+    interpreter: Interpreter, name: str,
+) -> bool:  # fmt: skip
+    """Whether the candidate passed its tests among the packages that the subject would be installed with."""
+    environment = environment_of(index=goal, python=interpreter.name, platform=interpreter.platform)
+    release = worker.client.releases.get(subject.project, candidate.version)
+    tested = [
+        one.predicate
+        for one in release.evidence
+        if one.kind == "tests" and one.sha256 == candidate.wheel_sha256 and one.is_signer_valid
+        and facts_of_tests(one.predicate).environment == environment
+    ]  # fmt: skip
+    if not tested or faults_of(facts_of_tests(tested[-1])):
+        return False
+    before = {one["name"]: one["version"] for one in tested[-1]["environment"].get("packages", ())}
+    before.pop(subject.project, None)
+    now = packages_to_install(
+        place, subject, index_url=worker.index_url(goal), name=name, interpreter=interpreter
+    )
+    now.pop(subject.project, None)
+    return before == now
 
 
 def _said_of(missing: Sequence[str]) -> str:

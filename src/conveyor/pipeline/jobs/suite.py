@@ -136,6 +136,23 @@ def run_tests(
     }
 
 
+def packages_to_install(
+    place: Workplace, subject: Subject, *, index_url: str, name: str, interpreter: Interpreter
+) -> dict[str, str]:
+    """The packages, name to version, among which ``run_tests`` would test the subject now.
+
+    Raises:
+        ProjectError: as for ``run_tests``.
+    """
+    folder = place.fresh(name.replace(" ", "-"))
+    environment = make_environment(folder / "environment", python=str(interpreter.path))
+    suite = export_suite(subject, folder / "suite")
+    words = ["pip", "install", "--dry-run", *_wanted(environment, subject, suite)]
+    done = run_uv(words, index_url=index_url, variables=place.variables(), timeout_seconds=INSTALL_SECONDS)
+    listed = re.findall(r"^ \+ (\S+?)==(\S+)", done.output, re.MULTILINE)
+    return {canonicalize_name(package): version for package, version in listed}
+
+
 @contextmanager
 def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """A checkout of the project that the subject was built from, and the paths of its files; then it is gone.
@@ -247,13 +264,10 @@ def _install(
     place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str
 ) -> list[dict[str, str]]:
     """Install the published file and its tests' requirements; return the packages that uv then lists."""
-    extra = f"[{suite.requirements.extra}]" if suite.requirements.extra else ""
-    wanted = f"{subject.project}{extra} @ {subject.url}#sha256={subject.sha256}"
-    files = [word for path in suite.requirements.files for word in ("-r", path)]
     python = ("--python", str(environment.python))
     with place.log(f"{name} install") as write:
         run_uv(
-            ["pip", "install", *python, wanted, *suite.requirements.lines, *files], index_url=index_url,
+            ["pip", "install", *_wanted(environment, subject, suite)], index_url=index_url,
             variables=place.variables(), on_line=write, timeout_seconds=INSTALL_SECONDS,
         )  # fmt: skip
     listed = run_uv(["pip", "list", *python, "--format", "json", "--quiet"], is_clean=True)
@@ -264,6 +278,14 @@ def _install(
             f"{subject.filename} installed as {there.get(canonicalize_name(subject.project), 'nothing')}"
         )
     return packages
+
+
+def _wanted(environment: Environment, subject: Subject, suite: Suite) -> list[str]:
+    """The words of ``uv pip install`` for the subject and the requirements of its tests."""
+    extra = f"[{suite.requirements.extra}]" if suite.requirements.extra else ""
+    wanted = f"{subject.project}{extra} @ {subject.url}#sha256={subject.sha256}"
+    files = [word for path in suite.requirements.files for word in ("-r", path)]
+    return ["--python", str(environment.python), wanted, *suite.requirements.lines, *files]
 
 
 def run_suite(

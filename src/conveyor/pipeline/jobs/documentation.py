@@ -1,0 +1,165 @@
+"""The documentation of a release: built against the built wheel, and packed into one archive.
+
+It is built as it is declared under ``[tool.conveyor.docs]``; without a command by Sphinx or MkDocs, whichever
+has its settings in the repository. A project that declares nothing gets its documentation built if it names
+the requirements for that, in an extra, a group or a file; warnings count only if the table is declared.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conveyor.errors import StepFailed
+from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
+from conveyor.project.declarations import DocsDeclaration
+from conveyor.project.environment import make_environment, run_in, run_uv
+from conveyor.project.interpreters import python_of
+from conveyor.project.settings import read_project
+from conveyor.project.suites import Requirements, read_requirements, requirements_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.jobs.distributions import BuiltRelease
+    from conveyor.pipeline.jobs.sources import Source
+    from conveyor.project.settings import Project
+
+DOCS_SECONDS = 3600.0
+ARCHIVE = "docs.zip"
+_NAMES = ("docs", "doc", "documentation")
+_FILES = (
+    "docs/requirements.txt", "doc/requirements.txt", "docs/requirements.in", "requirements-docs.txt",
+    "requirements-doc.txt", "docs-requirements.txt", "requirements/docs.txt", "requirements/doc.txt",
+)  # fmt: skip
+_SPHINX = ("docs", "doc", "docs/source", "doc/source")
+_MKDOCS = ("mkdocs.yml", "mkdocs.yaml")
+# The earliest time that a zip archive can state: equal pages give equal archives.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the documentation of a checkout is built."""
+
+    tool: str
+    """``Sphinx``, ``MkDocs`` or the declared command."""
+    command: tuple[str, ...]
+    requirements: Requirements
+
+
+def plan_docs(project: Project, output: Path) -> Plan | None:
+    """How a checkout's documentation is built; ``None`` if it has none, or nothing that says what it needs.
+
+    Raises:
+        ProjectError: its requirements are not sound.
+    """
+    declared = project.declared.docs
+    found = requirements_of(
+        project, extra=None, group=None, files=(), names=_NAMES, usual_files=_FILES,
+        where="[tool.conveyor.docs]",
+    )  # fmt: skip
+    if declared is not None and declared.command:
+        return Plan(" ".join(declared.command), declared.command, found)
+    is_named = bool(found.extra or found.lines or found.files)
+    if declared is None and not is_named:
+        return None
+    is_strict = declared is not None and declared.warnings == "error"
+    conf = next((folder for folder in _SPHINX if (project.root / folder / "conf.py").is_file()), None)
+    strict: tuple[str, ...]
+    if conf is not None:
+        strict = ("-W", "--keep-going") if is_strict else ()
+        command = ("python", "-m", "sphinx", "-q", "-b", "html", *strict, conf, str(output))
+        return Plan("Sphinx", command, _with(found, "sphinx"))
+    settings = next((name for name in _MKDOCS if (project.root / name).is_file()), None)
+    if settings is not None:
+        strict = ("--strict",) if is_strict else ()
+        command = ("python", "-m", "mkdocs", "build", "-q", *strict, "-f", settings, "-d", str(output))
+        return Plan("MkDocs", command, _with(found, "mkdocs"))
+    if declared is not None:
+        raise StepFailed(
+            f"{project.display_name} declares its documentation, but has neither docs/conf.py nor mkdocs.yml",
+            hint='name the command that builds it: command = ["…"], output = "…"',
+        )
+    return None
+
+
+def _with(found: Requirements, tool: str) -> Requirements:
+    return Requirements(found.extra, (tool, *found.lines), found.files)
+
+
+def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url: str) -> Done[bool]:
+    """Build the documentation in the checkout and pack it as ``docs.zip``; whether there is any.
+
+    Raises:
+        StepFailed: it could not be built, or a warning stops the release; carries the log.
+        ProjectError: its requirements cannot be installed.
+    """
+    checkout = place.folder / "checkout" / source.folder
+    project = read_project(checkout, ask=lambda _root: {"name": built.project})
+    folder = place.fresh("docs")
+    plan = plan_docs(project, folder / "html")
+    if plan is None:
+        return Done(False, "none that says what it needs", is_skipped=True)
+    environment = make_environment(folder / "environment", python=str(python_of(project).path))
+    extra = f"[{plan.requirements.extra}]" if plan.requirements.extra else ""
+    wheel = f"{built.project}{extra} @ {(place.folder / 'dist' / built.wheel).as_uri()}"
+    lines = [line for path in plan.requirements.files for line in read_requirements(checkout, path)]
+    requirements = folder / "requirements.txt"
+    requirements.write_text("\n".join([*plan.requirements.lines, *lines, ""]))
+    with place.log("docs install") as write:
+        run_uv(
+            ["pip", "install", "--python", str(environment.python), wheel, "-r", str(requirements)],
+            index_url=index_url, variables=place.variables(), on_line=write,
+            timeout_seconds=INSTALL_SECONDS,
+        )  # fmt: skip
+    with place.log("docs") as write:
+        done = run_in(
+            environment, plan.command, folder=checkout, variables=place.variables(), writes=(folder,),
+            on_line=write, timeout_seconds=DOCS_SECONDS,
+        )  # fmt: skip
+    if done.is_timed_out or done.return_code:
+        lines = [line for line in done.output.splitlines() if line.strip()] or [""]
+        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1])
+        raise StepFailed(
+            f"the documentation cannot be built ({plan.tool}, exit code {done.return_code}): {first}",
+            log=done.output,
+            hint='correct it, or let warnings pass: [tool.conveyor.docs], warnings = "ignore"',
+        )
+    declared = project.declared.docs or DocsDeclaration()
+    output = checkout / declared.output if declared.command and declared.output else folder / "html"
+    count = pack(output, place.folder / ARCHIVE)
+    return Done(True, f"{count} files by {plan.tool}", {"files": count})
+
+
+def pack(output: Path, archive: Path) -> int:
+    """Pack a folder of pages into a zip archive, and return how many files it holds.
+
+    Raises:
+        StepFailed: there is no page to begin with, or a link leads somewhere else.
+    """
+    if not (output / "index.html").is_file():
+        raise StepFailed(
+            f"the documentation was built, but {output.name} has no index.html",
+            hint="correct output under [tool.conveyor.docs]: the folder that holds index.html",
+        )
+    files = sorted(path for path in output.rglob("*") if path.is_file() or path.is_symlink())
+    outside = [path for path in files if not path.resolve().is_relative_to(output.resolve())]
+    if outside:
+        raise StepFailed(
+            f"{outside[0].relative_to(output)} in the documentation is a link that leads out of it"
+        )
+    count = 0
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in files:
+            name = path.relative_to(output)
+            if name.parts[0] == ".doctrees":
+                continue
+            info = zipfile.ZipInfo(name.as_posix(), _EPOCH)
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            packed.writestr(info, path.read_bytes())
+            count += 1
+    return count

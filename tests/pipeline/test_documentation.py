@@ -1,0 +1,96 @@
+"""Documentation of a release: found or declared, built against the built wheel, packed."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.errors import StepFailed
+from conveyor.pipeline.jobs.documentation import ARCHIVE, build_docs, pack, plan_docs
+from conveyor.project.settings import read_project
+from pipeline.projects import make_project
+from pipeline.test_rehearsal import staged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.conftest import Town
+
+pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
+
+PAGES = """\
+import sys
+from pathlib import Path
+
+import demo.core
+
+site = Path("site")
+site.mkdir()
+(site / "index.html").write_text(f"the answer is {demo.core.answer()}")
+sys.exit({code})
+"""
+DECLARED = '[tool.conveyor.docs]\ncommand = ["python", "pages.py"]\noutput = "site"\n'
+
+
+def test_declared_command_is_run_with_the_built_wheel_and_its_pages_are_packed(
+    town: Town, tmp_path: Path
+) -> None:
+    index_url = f"{town.url}/testing/simple/"
+    stage = staged(town, tmp_path / "good", DECLARED, {"pages.py": PAGES.replace("{code}", "0")})
+    assert build_docs(stage.place, stage.source, stage.built, index_url).value is True
+    first = (stage.place.folder / ARCHIVE).read_bytes()
+    with zipfile.ZipFile(stage.place.folder / ARCHIVE) as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == {"index.html": b"the answer is 42"}
+    assert pack(stage.place.folder / "checkout" / "site", tmp_path / "again.zip") == 1
+    assert (tmp_path / "again.zip").read_bytes() == first
+    bad = staged(town, tmp_path / "bad", DECLARED, {"pages.py": PAGES.replace("{code}", "'no'")})
+    with pytest.raises(StepFailed, match=r"cannot be built \(python pages\.py, exit code 1\): no"):
+        build_docs(bad.place, bad.source, bad.built, index_url)
+
+
+def test_project_without_documentation_goes_on(town: Town, tmp_path: Path) -> None:
+    stage = staged(town, tmp_path)
+    done = build_docs(stage.place, stage.source, stage.built, f"{town.url}/testing/simple/")
+    assert (done.value, done.is_skipped) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "expected"),
+    [
+        ("", {"docs/conf.py": ""}, None),
+        ("", {"docs/conf.py": "", "docs/requirements.txt": "furo\n"},
+         ("python", "-m", "sphinx", "-q", "-b", "html", "docs", "OUT")),
+        ("[tool.conveyor.docs]\n", {"doc/source/conf.py": ""},
+         ("python", "-m", "sphinx", "-q", "-b", "html", "-W", "--keep-going", "doc/source", "OUT")),
+        ('[tool.conveyor.docs]\nwarnings = "ignore"\n', {"docs/conf.py": ""},
+         ("python", "-m", "sphinx", "-q", "-b", "html", "docs", "OUT")),
+        ('[tool.conveyor.docs]\n[dependency-groups]\ndocs = ["mkdocs"]\n', {"mkdocs.yml": ""},
+         ("python", "-m", "mkdocs", "build", "-q", "--strict", "-f", "mkdocs.yml", "-d", "OUT")),
+    ],
+)  # fmt: skip
+def test_sphinx_and_mkdocs_are_found_and_warnings_count_where_it_is_declared(
+    tmp_path: Path, pyproject: str, files: dict[str, str], expected: tuple[str, ...] | None
+) -> None:
+    root = make_project(
+        tmp_path / "project", pyproject='[project]\nname = "demo"\nversion = "1"\n' + pyproject, files=files
+    )
+    plan = plan_docs(read_project(root), tmp_path / "html")
+    found = None if plan is None else tuple(plan.command)
+    assert found == (expected and tuple(str(tmp_path / "html") if one == "OUT" else one for one in expected))
+
+
+def test_declared_documentation_that_is_not_there_and_links_out_of_it_are_refused(tmp_path: Path) -> None:
+    pyproject = '[project]\nname = "demo"\nversion = "1"\n[tool.conveyor.docs]\n'
+    root = make_project(tmp_path / "project", pyproject=pyproject)
+    with pytest.raises(StepFailed, match=r"has neither docs/conf\.py nor mkdocs\.yml"):
+        plan_docs(read_project(root), tmp_path / "html")
+    output = tmp_path / "html"
+    output.mkdir()
+    with pytest.raises(StepFailed, match=r"html has no index\.html"):
+        pack(output, tmp_path / "docs.zip")
+    (output / "index.html").write_text("")
+    (output / "passwords").symlink_to("/etc/passwd")
+    with pytest.raises(StepFailed, match="passwords in the documentation is a link that leads out of it"):
+        pack(output, tmp_path / "docs.zip")
