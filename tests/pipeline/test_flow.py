@@ -109,6 +109,8 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     git(repository, "tag", "-a", "-m", "final", "v1.0.0")
     outcome = town.run(repository, "v1.0.0", expected=4)
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
+    rehearsed = next(step for step in town.client.runs.newest()[0].steps if step.name == "rehearse")
+    assert str(rehearsed.detail["summary"]).startswith("1.0.0rc1 passed with the same packages")
     assert {verdict["gate"]: verdict["outcome"] for verdict in outcome["verdicts"]}[
         "qa-signature"
     ] == "waiting"

@@ -37,6 +37,7 @@ from conveyor.project.git import (
     resolve_commit,
     untracked_files,
 )
+from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.previous import find_previous
 from conveyor.project.settings import Project, read_project
@@ -95,7 +96,7 @@ def build_distributions(
         checkout: the project's folder in a clean checkout; it holds a model's payload.
         out: the folder for the files; created if it does not exist. Files of the same name are replaced.
         version: the version to build; ``None`` for that of the commit (``versions.version_of_tree``).
-        python: path or version of the interpreter that builds; ``None`` means the one that runs now.
+        python: path or version of the interpreter that builds; ``None`` means the project's own.
         is_clone: whether the checkout was made for this build alone, so that its version may be set in it.
         variables: set for the build on top of ours.
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
@@ -107,6 +108,7 @@ def build_distributions(
             a built file that breaks the contract; the message names the files.
     """
     project = read_project(checkout, ask=_asking(index_url, variables, python, on_line))
+    python = python or str(python_of(project).path)
     if version is None:
         planned = version_of_checkout(project, out=out).checked()
     else:
