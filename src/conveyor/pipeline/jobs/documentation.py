@@ -42,7 +42,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Plan:
+class DocsPlan:
     """How the documentation of a checkout is built."""
 
     tool: str
@@ -51,7 +51,7 @@ class Plan:
     requirements: Requirements
 
 
-def plan_docs(project: Project, output: Path) -> Plan | None:
+def plan_docs(project: Project, output: Path) -> DocsPlan | None:
     """How a checkout's documentation is built; ``None`` if it has none, or nothing that says what it needs.
 
     Raises:
@@ -63,7 +63,7 @@ def plan_docs(project: Project, output: Path) -> Plan | None:
         where="[tool.conveyor.docs]",
     )  # fmt: skip
     if declared is not None and declared.command:
-        return Plan(" ".join(declared.command), declared.command, found)
+        return DocsPlan(" ".join(declared.command), declared.command, found)
     is_named = bool(found.extra or found.lines or found.files)
     if declared is None and not is_named:
         return None
@@ -73,12 +73,12 @@ def plan_docs(project: Project, output: Path) -> Plan | None:
     if conf is not None:
         strict = ("-W", "--keep-going") if is_strict else ()
         command = ("python", "-m", "sphinx", "-q", "-b", "html", *strict, conf, str(output))
-        return Plan("Sphinx", command, _with(found, "sphinx"))
+        return DocsPlan("Sphinx", command, _with(found, "sphinx"))
     settings = next((name for name in _MKDOCS if (project.root / name).is_file()), None)
     if settings is not None:
         strict = ("--strict",) if is_strict else ()
         command = ("python", "-m", "mkdocs", "build", "-q", *strict, "-f", settings, "-d", str(output))
-        return Plan("MkDocs", command, _with(found, "mkdocs"))
+        return DocsPlan("MkDocs", command, _with(found, "mkdocs"))
     if declared is not None:
         raise StepFailed(
             f"{project.display_name} declares its documentation, but has neither docs/conf.py nor mkdocs.yml",
