@@ -264,6 +264,21 @@ def test_final_without_a_candidate_must_be_asked_for(checkout: Path, key: Path) 
     assert (made.tag, on_remote(checkout, "v0.1.0")) == ("v0.1.0", git(checkout, "rev-parse", "HEAD"))
 
 
+def test_changelog_keeps_its_line_endings_and_must_be_text(checkout: Path) -> None:
+    commit(checkout)
+    (checkout / "CHANGELOG.md").write_bytes(b"# Changelog\r\n\r\n## Unreleased\r\n\r\n- One\r\n")
+    git(checkout, "add", "--all")
+    commit(checkout)
+    release(checkout, Asked("rc"))
+    assert (checkout / "CHANGELOG.md").read_bytes() == (
+        f"# Changelog\r\n\r\n## Unreleased\r\n\r\n## 0.1.0 - {DAY}\r\n\r\n- One\r\n".encode()
+    )
+    (checkout / "CHANGELOG.md").write_bytes(b"\xff\xfe")
+    commit(checkout)
+    with pytest.raises(ProjectError, match=r"CHANGELOG\.md is not text in UTF-8"):
+        plan(checkout, Asked("rc"))
+
+
 def test_changelog_of_another_name_must_mention_the_version(checkout: Path) -> None:
     commit(checkout, {"CHANGES.rst": "0.0.9\n"})
     with pytest.raises(ProjectError, match=r"CHANGES\.rst does not mention 0\.1\.0"):

@@ -144,7 +144,9 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     candidate = max(open_ones)
     of = tag_of(candidate, reach)
     version = final_of(candidate)
-    tag = of.removesuffix(str(candidate)) + str(version) if of.endswith(str(candidate)) else f"v{version}"
+    tag = tag_for(project, version, found)
+    if of.endswith(str(candidate)):
+        tag = of.removesuffix(str(candidate)) + str(version)
     faults = _taken(tag, version, found, remote=asked.remote)
     if asked.pushes and of not in found.remote_tags:
         faults.append(
@@ -334,7 +336,10 @@ def _planned_changelog(
     since = [] if tags[1] is None else [f"^{found.tags[tags[1]]}"]
     log = said(project.root, "log", "--no-merges", "--format=%s", "HEAD", *since, "--", ".") or ""
     subjects = [one for one in log.splitlines() if not one.startswith(SUBJECT)]
-    text_now = path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        text_now = path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise ProjectError(f"{path} is not text in UTF-8", hint="save it as UTF-8 and commit that") from error
     written = with_release(text_now, final, date=date, subjects=subjects, tags=tags)
     return None if written.text == text_now else written
 

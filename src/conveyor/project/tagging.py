@@ -148,7 +148,8 @@ def _subject(version: Version) -> str:
 def _commit_changelog(plan: Plan, changelog: Written) -> None:
     path = plan.project.root / FILENAME
     before = path.read_bytes() if path.is_file() else None
-    path.write_text(changelog.text, encoding="utf-8")
+    ending = "\r\n" if before is not None and b"\r\n" in before else "\n"
+    path.write_text(changelog.text, encoding="utf-8", newline=ending)
     try:
         run_git(["add", "--", FILENAME], folder=plan.project.root)
         run_git(["commit", "-q", "-m", _subject(plan.version), "--", FILENAME], folder=plan.project.root)
