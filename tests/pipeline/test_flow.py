@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.domain.runs.repositories import NewRepository
+from conveyor.operations.releases.verification import verify_release
 from conveyor.pipeline.engine.worker import open_worker
 from pipeline.projects import (
     EXTENSION,
@@ -174,6 +175,8 @@ def test_candidate_of_a_stated_version_and_its_final_stand_on_one_commit(town: T
     final = town.client.releases.get(name, "1.2.0")
     assert {fact["proof"] for fact in facts_of(final, "equivalence")} == {"identical", "members-identical"}
     assert {fact["version_line"] for fact in facts_of(final, "build")} == {None}
+    for chain in verify_release(town.client.releases.bundle(name, "1.2.0")):  # without the store
+        assert not chain.broken
 
 
 def test_commit_without_a_tag_goes_to_testing_as_a_development_version(town: Town, tmp_path: Path) -> None:
