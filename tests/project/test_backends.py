@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.errors import ProjectError
+from conveyor.project.backend import BuildSystem, build_room, make_backend, read_build_system
 from conveyor.project.build import build_tag
 from project.backends_made import COMPILED, MATURIN, PURE, project_of
 
@@ -40,6 +43,82 @@ def test_compiled_modules_of_one_commit_are_the_same_bytes(tmp_path: Path, backe
     assert members(first.wheel) - {"demo/fast.c"} == {"demo/__init__.py", "demo/data.json", "demo/_fast"}
     digests = [hashlib.sha256(one.wheel.read_bytes()).hexdigest() for one in (first, second)]
     assert digests[0] == digests[1]
+
+
+def test_variables_that_force_a_version_reach_no_build_requirement(tmp_path: Path) -> None:
+    """A build requirement that is built from source would take the project's version for its own."""
+    helper = tmp_path / "helper"
+    helper.mkdir()
+    (helper / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["flit_core"]\nbuild-backend = "own"\nbackend-path = ["."]\n'
+        '[project]\nname = "helper"\nversion = "1.0"\ndescription = "x"\n'
+    )
+    (helper / "own.py").write_text(
+        "import os\nfrom flit_core.buildapi import *\n"
+        "assert 'SETUPTOOLS_SCM_PRETEND_VERSION' not in os.environ, 'leaked'\n"
+    )
+    (helper / "helper.py").write_text("")
+    root = project_of(tmp_path / "demo", PURE["flit"])
+    system = BuildSystem((f"helper @ {helper.as_uri()}", "flit_core"), "flit_core.buildapi")
+    forced = {"SETUPTOOLS_SCM_PRETEND_VERSION": "9"}
+    backend = make_backend(system, tmp_path / "environment", hook_variables=forced)
+    assert backend.metadata(root).get("version") == "1.0.0"
+
+
+def test_backend_that_is_missing_or_fails_is_told_with_what_it_said(tmp_path: Path) -> None:
+    root = project_of(tmp_path / "demo", PURE["flit"])
+    absent = make_backend(BuildSystem((), "nowhere.api"), tmp_path / "absent")
+    with pytest.raises(ProjectError, match=r"nowhere\.api cannot be imported") as caught:
+        absent.wheel(root, tmp_path)
+    assert "requires under [build-system]" in (caught.value.hint or "")
+    with pytest.raises(ProjectError, match="no-such-backend-of-ours cannot be installed"):
+        make_backend(BuildSystem(("no-such-backend-of-ours",)), tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("table", "faults"),
+    [
+        ("setuptools", ["is not a table"]),
+        ({"requires": "setuptools"}, ["requires is not a list"]),
+        (
+            {"requires": ["set up tools"], "build-backend": 3, "backend-path": "tools"},
+            ['requires holds "set up tools"', "build-backend is not", "backend-path is not"],
+        ),
+        ({}, ["requires is not a list"]),
+    ],
+)
+def test_all_faults_of_the_build_system_are_named(table: object, faults: list[str]) -> None:
+    with pytest.raises(ProjectError) as caught:
+        read_build_system({"build-system": table}, where="pyproject.toml")
+    assert [fault for fault in faults if fault not in caught.value.message] == []
+    assert caught.value.hint
+
+
+def test_project_without_a_build_system_has_the_default_one() -> None:
+    assert read_build_system({}, where="pyproject.toml").backend == "setuptools.build_meta:__legacy__"
+
+
+def test_room_of_a_build_has_one_path_is_emptied_and_belongs_to_one_build_at_a_time() -> None:
+    order: list[int] = []
+
+    def use(number: int) -> Path:
+        with build_room("a test of rooms") as room:
+            assert list(room.iterdir()) == []
+            (room / "left").mkdir()
+            (room / "left" / "file").touch()
+            order.append(number)
+            assert list(room.iterdir()) == [room / "left"]
+            return room
+
+    with ThreadPoolExecutor(4) as threads:
+        with build_room("a test of rooms") as first:
+            waiting = [threads.submit(use, number) for number in range(4)]
+            (first / "link").symlink_to(first.parent)
+            assert order == []
+        found = {one.result(timeout=60) for one in waiting}
+    assert found == {first}
+    assert sorted(order) == [0, 1, 2, 3]
+    assert not first.exists()
 
 
 def test_crate_is_built_by_maturin(tmp_path: Path) -> None:

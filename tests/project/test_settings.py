@@ -150,6 +150,35 @@ def test_broken_file_is_a_clear_error(tmp_path: Path, text: str, reason: str) ->
         read_project(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('project = "a"\n', "project must be a table"),
+        ("build-system = 1\ntool = []\n", "build-system and tool must be a table"),
+        ("[project]\nversion = '1'\n", "has no name"),
+    ],
+)
+def test_tables_of_the_wrong_kind_are_a_clear_error(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ProjectError, match=reason) as caught:
+        read_project(write(tmp_path, text))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "poetry = 1",
+        "flit = []",
+        "hatch = 'x'",
+        "setuptools_scm = true",
+        "pdm.version = '1'",
+        "versioneer = 0",
+    ],
+)
+def test_settings_of_other_tools_that_are_no_tables_are_left_to_them(tmp_path: Path, table: str) -> None:
+    assert read_project(write(tmp_path, f'[project]\nname = "a"\n[tool]\n{table}\n')).name == "a"
+
+
 def test_project_is_found_from_a_folder_inside_it(tmp_path: Path) -> None:
     root = new_project(tmp_path)
     assert find_project(root / "src" / "demo").root == root

@@ -20,20 +20,20 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.errors import MissingTool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 LARGEST_FILE_BYTES = 64 * 2**30
 OPEN_FILES = 8192
 
 _KEPT = {
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER",
-    "XDG_CACHE_HOME",
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "RUSTUP_HOME", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ",
+    "USER", "XDG_CACHE_HOME",
     # Certificates and proxies: how this machine reaches other hosts.
     "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
@@ -63,6 +63,11 @@ def clean_environment_variables() -> dict[str, str]:
     No ``PIP_*``, ``UV_*``, ``PYTHON*`` or ``VIRTUAL_ENV``; pip's configuration files are switched off.
     """
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
+    toolchains = (
+        Path.home() / ".rustup"
+    )  # found by the home folder, which children of a job have to themselves
+    if "RUSTUP_HOME" not in kept and toolchains.is_dir():
+        kept["RUSTUP_HOME"] = str(toolchains)
     return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
