@@ -32,8 +32,8 @@ LARGEST_FILE_BYTES = 64 * 2**30
 OPEN_FILES = 8192
 
 _KEPT = {
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "RUSTUP_HOME", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR", "TZ",
-    "USER", "XDG_CACHE_HOME",
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "RUSTUP_HOME", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR",
+    "TZ", "USER", "XDG_CACHE_HOME",
     # Certificates and proxies: how this machine reaches other hosts.
     "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
@@ -63,9 +63,7 @@ def clean_environment_variables() -> dict[str, str]:
     No ``PIP_*``, ``UV_*``, ``PYTHON*`` or ``VIRTUAL_ENV``; pip's configuration files are switched off.
     """
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
-    toolchains = (
-        Path.home() / ".rustup"
-    )  # found by the home folder, which children of a job have to themselves
+    toolchains = Path.home() / ".rustup"  # rustup looks in the home folder; a job has its own
     if "RUSTUP_HOME" not in kept and toolchains.is_dir():
         kept["RUSTUP_HOME"] = str(toolchains)
     return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
