@@ -129,6 +129,14 @@ def test_nothing_is_written_by_a_plan_or_if_anything_is_wrong(checkout: Path, tm
     assert not git(checkout, "tag", "--list")
 
 
+def test_folder_without_a_commit_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    for _ in ("no repository", "no commit"):
+        with pytest.raises(ProjectError, match="has no commit that could be released"):
+            plan(tmp_path, Asked("rc"))
+        git(tmp_path, "init", "-q")
+
+
 def test_final_without_a_key_names_the_commands(checkout: Path) -> None:
     release(checkout, Asked("rc"))
     with pytest.raises(ProjectError, match=r"git knows no key to sign with.*config gpg.format ssh"):

@@ -75,7 +75,10 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
     try:
         head = head_commit(root)
     except ProjectError as error:
-        raise ProjectError(f"{root} has no commit to release: {error.message}") from error
+        raise ProjectError(
+            f"{root} has no commit that could be released",
+            hint="make it a repository, if it is none, and commit: git init && git add . && git commit",
+        ) from error
     rules = rules_of(project)
     faults = []
     changed = changed_files(root)
