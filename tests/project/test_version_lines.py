@@ -49,6 +49,11 @@ STATED: dict[str, tuple[dict[str, str], str, int]] = {
          "setup.py": "from setuptools import setup\nsetup()\n"},
         "setup.cfg", 5,
     ),
+    "setup.cfg, setuptools-scm for files alone": (
+        {"setup.cfg": "[metadata]\nname = demo\nversion=1.0.0\n[options]\ninstall_requires = pbr\n",
+         "pyproject.toml": system("setuptools.build_meta", "setuptools", "setuptools-scm")},
+        "setup.cfg", 3,
+    ),
     "setup.cfg attr": (
         {"setup.cfg": "[metadata]\nname = demo\nversion = attr: demo.__version__\n",
          "pyproject.toml": SETUPTOOLS, **MODULE},
@@ -119,6 +124,12 @@ STATED: dict[str, tuple[dict[str, str], str, int]] = {
     ),
 }  # fmt: skip
 
+PBR = {
+    "setup.cfg": "[metadata]\nname = demo\n[files]\npackages_root = src\npackages = demo\n",
+    "setup.py": 'from setuptools import setup\nsetup(setup_requires=["pbr"], pbr=True)\n',
+    "pyproject.toml": system("pbr.build", "pbr>=6", "setuptools"),
+    ".gitignore": "/AUTHORS\n/ChangeLog\n",
+}
 FROM_GIT = {
     "setuptools-scm": SETUPTOOLS.replace("['setuptools']", "['setuptools', 'setuptools-scm>=8']")
     + DYNAMIC
@@ -137,6 +148,9 @@ FROM_GIT = {
     + '[tool.poetry]\nname = "demo"\nversion = "0.0.0"\ndescription = ""\nauthors = []\n'
     + 'packages = [{include = "demo", from = "src"}]\n[tool.poetry-dynamic-versioning]\nenable = true\n',
 }
+
+
+GIT_FILES = {tool: {"pyproject.toml": text} for tool, text in FROM_GIT.items()} | {"pbr": PBR}
 
 
 def written(root: Path, files: dict[str, str]) -> Path:
@@ -163,9 +177,9 @@ def test_line_is_found_and_set_alone(tmp_path: Path, backend: str) -> None:
     assert (project.root / path).read_text() == files[path]
 
 
-@pytest.mark.parametrize("tool", FROM_GIT)
+@pytest.mark.parametrize("tool", GIT_FILES)
 def test_version_from_git_is_stated_nowhere(tmp_path: Path, tool: str) -> None:
-    assert version_line(read_project(written(tmp_path / "demo", {"pyproject.toml": FROM_GIT[tool]}))) is None
+    assert version_line(read_project(written(tmp_path / "demo", GIT_FILES[tool]))) is None
 
 
 @pytest.mark.parametrize(
@@ -205,10 +219,10 @@ def test_development_version_of_a_stated_one_leaves_the_checkout_alone(tmp_path:
     assert git(root, "status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("tool", FROM_GIT)
+@pytest.mark.parametrize("tool", GIT_FILES)
 def test_tool_that_asks_git_takes_our_version(tmp_path: Path, tool: str) -> None:
     """An annotated experiment tag on the commit: each of them would take a number from it, or stop."""
-    root = project_of(tmp_path / "demo", {"pyproject.toml": FROM_GIT[tool]})
+    root = project_of(tmp_path / "demo", GIT_FILES[tool])
     last = commit(root)
     git(root, "tag", "-a", "-m", "experiment", "model-churn-7")
     assert str(build_distributions(root, tmp_path / "out").version) == f"1.0.1.dev1+g{last[:9]}"

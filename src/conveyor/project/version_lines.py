@@ -104,7 +104,7 @@ def set_version(project: Project, line: VersionLine, version: Version) -> Versio
 
 
 def _of_setuptools(project: Project) -> VersionLine | None:
-    if version_tools(project):  # one of them gives the version at build time
+    if _has_version_from_git(project):
         return None
     root = project.root
     declared = _table(project.document, "tool", "setuptools", "dynamic").get("version")
@@ -117,6 +117,20 @@ def _of_setuptools(project: Project) -> VersionLine | None:
             return _named(project, **{"attribute" if kind.strip() == "attr" else "file": named.strip()})
         return _in_setup_cfg(root)
     return _in_setup_py(root)
+
+
+def _has_version_from_git(project: Project) -> bool:
+    """Whether a tool gives setuptools the version; setuptools-scm is also required to list files alone."""
+    tools = version_tools(project)
+    if tools - {"setuptools-scm", "vcs-versioning"}:
+        return True
+    script = _read(project.root, "setup.py") or ""
+    requires = _table(project.document, "build-system").get("requires") or ()
+    return bool(tools) and (
+        "setuptools_scm" in _table(project.document, "tool")
+        or "use_scm_version" in script
+        or any("[simple]" in str(word) for word in requires)
+    )
 
 
 def _named(project: Project, *, attribute: object = None, file: object = None) -> VersionLine | None:

@@ -330,6 +330,13 @@ _SETTINGS = {
 }
 """Tool → where the project says how the version comes about."""
 _KNOWN_TOOLS = (*_SETTINGS, "vcs-versioning")
+_IN_SETUP_PY = {
+    "setuptools-scm": r"\buse_scm_version\b",
+    "pbr": r"\bpbr\s*=\s*True\b",
+    "versioneer": r"\bversioneer\.get_version\b",
+    "setuptools-git-versioning": r"\bsetuptools_git_versioning\s*=",
+}
+"""Tool → how ``setup.py`` uses it, whatever it requires."""
 
 
 def version_tools(project: Project) -> frozenset[str]:
@@ -337,13 +344,11 @@ def version_tools(project: Project) -> frozenset[str]:
     build_system = project.document.get("build-system", {})
     requires = build_system.get("requires", []) if isinstance(build_system, dict) else []
     words = [word for word in requires if isinstance(word, str)] if isinstance(requires, list) else []
-    if project.backend == "setuptools":  # what setup.py asks for itself (setup_requires), pbr above all
-        for name in ("setup.py", "setup.cfg"):
-            path = project.root / name
-            if path.is_file():
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                words += [word for line in lines for word in re.findall(r"[\w.-]+", line.partition("#")[0])]
     found = {canonicalize_name(match[0]) for word in words if (match := re.match(r"[\w.-]+", word.strip()))}
+    script = project.root / "setup.py"
+    if project.backend == "setuptools" and script.is_file():
+        text = script.read_text(encoding="utf-8", errors="replace")
+        found |= {canonicalize_name(tool) for tool, use in _IN_SETUP_PY.items() if re.search(use, text)}
     return frozenset(tool for tool in _KNOWN_TOOLS if canonicalize_name(tool) in found)
 
 
