@@ -150,7 +150,26 @@ FROM_GIT = {
 }
 
 
-GIT_FILES = {tool: {"pyproject.toml": text} for tool, text in FROM_GIT.items()} | {"pbr": PBR}
+VERSIONEER = {
+    "pyproject.toml": system("setuptools.build_meta", "setuptools", "versioneer[toml]")
+    + DYNAMIC
+    + '[tool.versioneer]\nVCS = "git"\nstyle = "pep440"\nversionfile_source = "src/demo/_version.py"\n'
+    + 'tag_prefix = "v"\n',
+    "setup.py": "import setuptools, versioneer as v\n"
+    "setuptools.setup(version=v.get_version(), cmdclass=v.get_cmdclass())\n",
+    "MANIFEST.in": "include src/demo/*.json\n",
+}
+VERSIONINGIT = {
+    "pyproject.toml": system("setuptools.build_meta", "setuptools", "versioningit")
+    + DYNAMIC
+    + "[tool.versioningit]\n",
+    "MANIFEST.in": "include src/demo/*.json\n",
+}
+GIT_FILES = {tool: {"pyproject.toml": text} for tool, text in FROM_GIT.items()} | {
+    "pbr": PBR,
+    "versioneer": VERSIONEER,
+    "versioningit": VERSIONINGIT,
+}
 
 
 def written(root: Path, files: dict[str, str]) -> Path:

@@ -33,6 +33,7 @@ from conveyor.project.git import (
     clone_tag,
     commit_time,
     head_commit,
+    leave_one_tag,
     repository_top,
     resolve_commit,
     untracked_files,
@@ -41,7 +42,7 @@ from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.previous import find_previous
 from conveyor.project.settings import Project, read_project
-from conveyor.project.trees import changes, project_of_tag, rules_of, version_of_checkout
+from conveyor.project.trees import changes, project_of_tag, rules_of, tag_to_make, version_of_checkout
 from conveyor.project.version_lines import VersionLine, set_version, version_line
 from conveyor.project.versions import (
     builds_static,
@@ -124,8 +125,11 @@ def build_distributions(
         build_room(f"{project.name} {head_commit(project.root)}") as room,
     ):
         stated = _line_to_set(project, planned)
-        if stated is not None and not is_clone:
+        tag = tag_to_make(project, planned)
+        if (stated is not None or tag is not None) and not is_clone:
             project = _clone_of(project, Path(scratch) / "clone")
+        if tag is not None:
+            leave_one_tag(project.root, tag)
         strays = frozenset(untracked_files(project.root))
         if stated is not None:
             set_version(project, stated, planned)

@@ -153,6 +153,14 @@ def clone_head(checkout: Path, into: Path) -> None:
     run_git(["checkout", "-q", "--detach", "FETCH_HEAD"], folder=into)
 
 
+def leave_one_tag(clone: Path, tag: str) -> None:
+    """Let a clone that was made for one build know only this tag, on the commit that is checked out."""
+    known = run_git(["tag", "--list"], folder=clone).decode().split()
+    if known:
+        run_git(["tag", "-d", *known], folder=clone)
+    run_git(["tag", "--no-sign", tag], folder=clone)
+
+
 def commit_time(checkout: Path) -> int:
     """The time of the checked-out commit, in seconds since 1970; a build's ``SOURCE_DATE_EPOCH``."""
     written = run_git(["-c", "log.showSignature=false", "log", "-1", "--format=%ct", "HEAD"], folder=checkout)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.tags import read_tag_name
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.contract import built_before, is_egg_info
 from conveyor.project.git import (
@@ -24,6 +25,7 @@ from conveyor.project.git import (
 from conveyor.project.settings import PROJECT_FILES, read_project
 from conveyor.project.version_lines import version_line
 from conveyor.project.versions import (
+    TOOLS_WITHOUT_VARIABLE,
     History,
     TagRules,
     TreeVersion,
@@ -31,6 +33,7 @@ from conveyor.project.versions import (
     releases_among,
     version_of_release_tag,
     version_of_tree,
+    version_tools,
 )
 
 if TYPE_CHECKING:
@@ -90,6 +93,19 @@ def version_of_checkout(project: Project, *, out: Path | None = None) -> TreeVer
         changed=changes(project, out if out is not None else root / "dist"),
     )
     return version_of_tree(history, rules, static=line.version if line else None, git=project.git())
+
+
+def tag_to_make(project: Project, planned: Version) -> str | None:
+    """The tag that a clone needs so that a tool which takes no variable gives a development version.
+
+    It is spelled as the last release, since such a tool expects a beginning of its own; ``None`` if the tool
+    takes a variable, or the version is that of a tag.
+    """
+    if not planned.is_devrelease or not version_tools(project) & TOOLS_WITHOUT_VARIABLE:
+        return None
+    releases = releases_among(tags_in_reach(project.root), rules_of(project))
+    last = next(reversed(releases), None)
+    return f"{read_tag_name(last).stem if last is not None else ''}{planned}"
 
 
 def changes(project: Project, out: Path) -> tuple[str, ...]:

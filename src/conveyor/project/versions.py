@@ -329,6 +329,8 @@ _SETTINGS = {
     "pbr": "pbr takes PBR_VERSION only if pbr=True is in setup.py",
 }
 """Tool → where the project says how the version comes about."""
+TOOLS_WITHOUT_VARIABLE = frozenset({"versioningit", "versioneer", "setuptools-git-versioning"})
+"""Tools that believe tags alone: for a development version their clone gets a tag of that name."""
 _KNOWN_TOOLS = (*_SETTINGS, "vcs-versioning")
 _IN_SETUP_PY = {
     "setuptools-scm": r"\buse_scm_version\b",
