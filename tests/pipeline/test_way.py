@@ -60,7 +60,7 @@ def test_release_that_is_known_on_another_way_is_not_built_again(tmp_path: Path)
     make_team_chain(store)
     worker = worker_of(store)
     make_release(store, worker.credentials, version="1.0.0rc1")
-    source = Source(repository="file:///demo.git", commit=COMMIT, tag="v1.0.0rc1")
+    source = Source("file:///demo.git", COMMIT, "v1.0.0rc1", planned="1.0.0rc1")
     assert look_up(worker, "demo", source, WHOLE).value == "1.0.0rc1"
     with pytest.raises(Conflict, match='is in "unstable" already, which is not on the way risk/unstable'):
         look_up(worker, "demo", source, TEAM_CHAIN)
