@@ -66,8 +66,8 @@ class Interpreter:
     """Of the language, with its patch number: ``3.12.4``."""
     platform: str
     """As ``sysconfig.get_platform`` says it: ``linux-x86_64``."""
-    tags: frozenset[str]
-    """The tags of the wheels that it can install."""
+    tags: tuple[str, ...]
+    """The tags of the wheels that it can install, the best first."""
 
     @property
     def name(self) -> str:
@@ -114,7 +114,7 @@ def running_interpreter() -> Interpreter:
         sys.implementation.name,
         platform.python_version(),
         sysconfig.get_platform(),
-        frozenset(map(str, sys_tags())),
+        tuple(map(str, sys_tags())),
     )
 
 
@@ -172,7 +172,7 @@ def ask(path: Path) -> Interpreter | str:
         said = json.loads(lines[-1])
         return Interpreter(
             path, str(said["implementation"]), str(said["version"]), str(said["platform"]),
-            frozenset(map(str, said["tags"])),
+            tuple(map(str, said["tags"])),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError):
         return f"it is no Python: it wrote {lines[-1][:200]}"

@@ -181,6 +181,7 @@ class StoreStatus(Record):
     version: Annotated[str, "Version of the product."]
     store: Annotated[str, "Its id."]
     serial: Annotated[Count, "Serial of its newest change."]
+    url: Annotated[str | None, "Its public URL, without a slash at the end; null: none is configured."] = None
 
 
 @dataclass(frozen=True)

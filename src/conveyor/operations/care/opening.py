@@ -64,7 +64,14 @@ def open_store(settings: StoreSettings, memory: NodeMemory | None = None) -> Sto
             newest = NodeSerials(catalog, memory)
         with database_errors("the newest serial cannot be read"):
             newest.repair()
-        return Store(data=settings.data, catalog=catalog, blobs=blobs, newest=newest, clock=now)
+        return Store(
+            data=settings.data,
+            catalog=catalog,
+            blobs=blobs,
+            newest=newest,
+            clock=now,
+            public_url=settings.public_url,
+        )
     except BaseException:
         catalog.dispose()
         raise

@@ -112,6 +112,8 @@ class Store:
     blobs: BlobStore
     newest: NewestSerial
     clock: Callable[[], datetime]
+    public_url: str | None = None
+    """The URL by which clients reach it, as configured; ``None``: nobody said."""
     descriptions: DescriptionRenderer = field(default_factory=DescriptionRenderer)
     waiting: Waiting = field(default_factory=Waiting)
     """The waiters for changes in this process; see ``operations.store.shared_commits``."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
+from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
 from conveyor.project.declarations import DocsDeclaration
 from conveyor.project.environment import make_environment, run_in, run_uv
 from conveyor.project.interpreters import python_of

@@ -36,10 +36,10 @@ from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.documentation import build_docs
+from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, resolve
-from conveyor.pipeline.jobs.suite import INSTALL_SECONDS
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object

@@ -69,6 +69,7 @@ def rehearse(
     wheel = place.folder / "dist" / built.wheel
     subject = Subject(
         built.project, built.version, built.wheel, sha256_of_file(wheel), wheel.as_uri(),
+        wheel.stat().st_size,
         commit=source.commit, repository=source.repository, tag=source.tag, subfolder=source.folder,
     )  # fmt: skip
     lines = []

@@ -29,6 +29,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
+from conveyor.pipeline.jobs.locks import FILENAME, INSTALL_SECONDS, install_lock, lock_requirements
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.git import clone_commit, clone_tag, tracked_files
@@ -47,10 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.jobs.locks import EnvironmentLock
     from conveyor.project.foreign import Completed
     from conveyor.project.interpreters import Interpreter
 
-INSTALL_SECONDS = 1800.0
 LARGEST_REPORT_BYTES = 256 * 2**20
 _USAGE_ERRORS = (3, 4)  # pytest's own failure, and words or settings that it does not know
 
@@ -65,6 +66,7 @@ class Subject:
     sha256: str
     url: str
     """Its absolute URL: on the store, or of a file of this machine."""
+    size_bytes: int
     commit: str | None = None
     repository: str | None = None
     tag: str | None = None
@@ -72,6 +74,8 @@ class Subject:
     """The project's folder in the repository."""
     sdist: Path | None = None
     """The sdist that holds the tests; ``None``: they are in the repository."""
+    store: tuple[str, str] | None = None
+    """The store's address as it is reached here, and its public one for the lock; ``None``: there is none."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,13 @@ def run_tests(
         making = threads.submit(make_environment, folder / "environment", python=str(python.path))
         suite = export_suite(subject, folder / "suite")
         environment = making.result()
-    packages = _install(place, environment, subject, suite, index_url=index_url, name=name)
+    lock = _install(place, environment, subject, suite, index_url=index_url, name=name, interpreter=python)
+    packages = _packages(environment, subject)
     report, seconds = run_suite(place, environment, subject, suite, name=name)
     counts = report["counts"]
-    lock = _lock(subject, packages)
-    place.report(f"{name} lock.toml").write_text(lock, encoding="utf-8")
+    lock = lock.sized(subject.project, subject.version, subject.size_bytes)
+    document = (lock.at(*subject.store) if subject.store is not None else lock).document()
+    place.report(f"{name} {FILENAME}").write_text(document, encoding="utf-8")
     return {
         "project": subject.project,
         "version": subject.version,
@@ -131,7 +137,7 @@ def run_tests(
             "python": python.name,
             "platform": python.platform,
             "packages": packages,
-            "lock_sha256": hashlib.sha256(lock.encode()).hexdigest(),
+            "lock_sha256": hashlib.sha256(document.encode()).hexdigest(),
         },
     }
 
@@ -261,15 +267,23 @@ def _flat(found: Requirements, checkout: Path, folder: Path) -> Requirements:
 
 
 def _install(
-    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str
-) -> list[dict[str, str]]:
-    """Install the published file and its tests' requirements; return the packages that uv then lists."""
-    python = ("--python", str(environment.python))
+    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str,
+    interpreter: Interpreter,
+) -> EnvironmentLock:  # fmt: skip
+    """Install the published file and its tests' requirements from a lock that is made of them."""
+    folder, variables = suite.folder.parent, place.variables()
     with place.log(f"{name} install") as write:
-        run_uv(
-            ["pip", "install", *_wanted(environment, subject, suite)], index_url=index_url,
-            variables=place.variables(), on_line=write, timeout_seconds=INSTALL_SECONDS,
+        lock = lock_requirements(
+            folder, interpreter, _requirements(subject, suite), suite.requirements.files,
+            index_url=index_url, variables=variables, on_line=write,
         )  # fmt: skip
+        install_lock(environment, lock, folder, index_url=index_url, variables=variables, on_line=write)
+    return lock
+
+
+def _packages(environment: Environment, subject: Subject) -> list[dict[str, str]]:
+    """The packages that uv lists, among them the subject, by its own version."""
+    python = ("--python", str(environment.python))
     listed = run_uv(["pip", "list", *python, "--format", "json", "--quiet"], is_clean=True)
     packages = [{"name": one["name"], "version": one["version"]} for one in json.loads(listed.output)]
     there = {canonicalize_name(one["name"]): one["version"] for one in packages}
@@ -282,10 +296,15 @@ def _install(
 
 def _wanted(environment: Environment, subject: Subject, suite: Suite) -> list[str]:
     """The words of ``uv pip install`` for the subject and the requirements of its tests."""
+    files = [word for path in suite.requirements.files for word in ("-r", path)]
+    return ["--python", str(environment.python), *_requirements(subject, suite), *files]
+
+
+def _requirements(subject: Subject, suite: Suite) -> list[str]:
+    """The subject, by URL and digest, and the requirements of its tests that are no files."""
     extra = f"[{suite.requirements.extra}]" if suite.requirements.extra else ""
     wanted = f"{subject.project}{extra} @ {subject.url}#sha256={subject.sha256}"
-    files = [word for path in suite.requirements.files for word in ("-r", path)]
-    return ["--python", str(environment.python), wanted, *suite.requirements.lines, *files]
+    return [wanted, *suite.requirements.lines]
 
 
 def run_suite(
@@ -445,14 +464,3 @@ def read_junit(path: Path) -> dict[str, int]:
     except ElementTree.ParseError as error:
         raise StepFailed(f"{path.name} is no JUnit file: {error}") from error
     return counts
-
-
-def _lock(subject: Subject, packages: list[dict[str, str]]) -> str:
-    """The environment in the manner of pylock.toml (PEP 751): packages by version, the subject by digest."""
-    lines = ['lock-version = "1.0"', 'created-by = "conveyor"']
-    for package in sorted(packages, key=lambda one: canonicalize_name(one["name"])):
-        lines += ["", "[[packages]]", f"name = {json.dumps(canonicalize_name(package['name']))}"]
-        lines.append(f"version = {json.dumps(package['version'])}")
-        if canonicalize_name(package["name"]) == canonicalize_name(subject.project):
-            lines.append(f'archive = {{ url = "{subject.url}", hashes = {{ sha256 = "{subject.sha256}" }} }}')
-    return "\n".join([*lines, ""])

@@ -18,6 +18,7 @@ from conveyor.domain.releases.evidence import environment_of, facts_of_tests, st
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.locks import FILENAME
 from conveyor.pipeline.jobs.suite import Subject, checked_out, run_tests
 from conveyor.project.git import resolve_commit
 from conveyor.project.interpreters import pythons_to_test_on, running_interpreter
@@ -50,7 +51,8 @@ def run_testing_job(
     """
     release = worker.client.releases.get(project, version)
     files = files_to_test(release)
-    subjects = [(file, _subject(place, worker, release, file, repository, ref)) for file in files]
+    public_url = worker.client.status().url or worker.store_url
+    subjects = [(file, _subject(place, worker, release, file, repository, ref, public_url)) for file in files]
     lines: list[str] = []
     pythons = _pythons(place, subjects[0][1]) if subjects else ()
     for file, subject in subjects:
@@ -65,6 +67,8 @@ def run_testing_job(
                     place, subject, index_url=worker.index_url(index), name=name, interpreter=python
                 )
                 predicate["index"] = index
+                lock = place.report(f"{name} {FILENAME}").read_bytes()
+                worker.client.releases.add_lock(project, version, lock)
                 worker.testify(
                     statement("tests", filename=file.filename, sha256=file.sha256, predicate=predicate)
                 )
@@ -126,7 +130,7 @@ def environment_on(index: str, python: Interpreter | None = None) -> TestedEnvir
 
 def _subject(
     place: Workplace, worker: Keeper, release: Release, file: ReleaseFile, repository: str | None,
-    ref: str | None,
+    ref: str | None, public_url: str,
 ) -> Subject:  # fmt: skip
     built = builds_of(release.evidence, file.sha256)
     subject = Subject(
@@ -135,6 +139,8 @@ def _subject(
         filename=file.filename,
         sha256=file.sha256,
         url=worker.file_url(file.url),
+        size_bytes=file.size_bytes,
+        store=(worker.store_url, public_url),
     )
     if ref is not None:
         where = repository or (built[-1].repository if built else None)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def get_status(call: Call) -> Answer:
     """The version of the product, the id of the store, the serial of its newest change."""
-    return Answer(StoreStatus(installed_version(), store_id(call.store), call.store.newest.read()))
+    store = call.store
+    url = store.public_url.rstrip("/") if store.public_url else None
+    return Answer(StoreStatus(installed_version(), store_id(store), store.newest.read(), url))
 
 
 def get_events(call: Call) -> Answer:

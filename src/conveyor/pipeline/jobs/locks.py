@@ -1,0 +1,196 @@
+"""The lock of a test's environment: resolved first, then installed from, then handed to the store.
+
+uv resolves the requirements against one index and writes what it found as ``pylock.toml``. Of each package
+only the file that fits the interpreter best is kept, and the environment is installed from exactly that, by
+digest and size: so the lock is true by construction. What uv built from an sdist is locked as that sdist.
+
+The lock that the store is given differs in one point: its files have the store's public address.
+
+Source: PEP 751.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from packaging.utils import BuildTag, canonicalize_name, parse_wheel_filename
+
+from conveyor.errors import ProjectError
+from conveyor.project.environment import run_uv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from conveyor.project.environment import Environment
+    from conveyor.project.interpreters import Interpreter
+
+INSTALL_SECONDS = 1800.0
+FILENAME = "pylock.toml"
+"""The only name under which both uv and pip take a file for a lock."""
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """One package of an environment, with the one file that it is installed from."""
+
+    name: str
+    """Normalized."""
+    version: str | None
+    """``None``: only the file knows, as for an archive that was named by its URL."""
+    kind: str
+    """``wheels``, ``sdist``, ``archive`` or ``vcs``, as in the document."""
+    file: dict[str, Any]
+    """Its table in the document: url, size, hashes."""
+
+
+@dataclass(frozen=True)
+class EnvironmentLock:
+    """A whole environment on one interpreter."""
+
+    packages: tuple[LockedPackage, ...]
+    requires_python: str
+    python: str
+    """As evidence states it: ``3.12.4``, ``pypy3.9.16``."""
+    platform: str
+    """As ``sysconfig.get_platform`` says it."""
+
+    def at(self, private: str, public: str) -> EnvironmentLock:
+        """The same, with the files of the store named by its public address; both without a last slash."""
+
+        def told(package: LockedPackage) -> LockedPackage:
+            url = str(package.file.get("url", ""))
+            if not url.startswith(f"{private}/"):
+                return package
+            return replace(package, file=package.file | {"url": public + url.removeprefix(private)})
+
+        return replace(self, packages=tuple(map(told, self.packages)))
+
+    def sized(self, name: str, version: str, size_bytes: int) -> EnvironmentLock:
+        """The same, with the version and size of a package that was named by its URL."""
+        return replace(
+            self,
+            packages=tuple(
+                replace(one, version=version, file=one.file | {"size": size_bytes})
+                if one.name == canonicalize_name(name)
+                else one
+                for one in self.packages
+            ),
+        )
+
+    def document(self) -> str:
+        """The text of ``pylock.toml``."""
+        lines = [
+            'lock-version = "1.0"',
+            f"requires-python = {json.dumps(self.requires_python)}",
+            'created-by = "conveyor"',
+        ]
+        for package in self.packages:
+            lines += ["", "[[packages]]", f"name = {json.dumps(package.name)}"]
+            lines += [f"version = {json.dumps(package.version)}"] if package.version else []
+            table = _inline(package.file)
+            lines.append(f"{package.kind} = {f'[{table}]' if package.kind == 'wheels' else table}")
+        told = [f"python = {json.dumps(self.python)}", f"platform = {json.dumps(self.platform)}"]
+        return "\n".join([*lines, "", "[tool.conveyor]", *told, ""])
+
+
+def lock_requirements(
+    folder: Path,
+    interpreter: Interpreter,
+    requirements: Sequence[str],
+    files: Sequence[str] = (),
+    *,
+    index_url: str,
+    variables: dict[str, str],
+    on_line: Callable[[str], None] | None = None,
+) -> EnvironmentLock:
+    """Resolve requirements, and files of requirements, against one index and nothing else.
+
+    Raises:
+        ProjectError: they cannot be resolved, or one of them is a folder of this machine.
+    """
+    asked, found = folder / "requirements.in", folder / "pylock.resolved.toml"
+    asked.write_text("\n".join([*requirements, ""]), encoding="utf-8")
+    words = ["pip", "compile", "--quiet", "--no-header", "--format", FILENAME, "--output-file", str(found)]
+    words += ["--python", str(interpreter.path), str(asked), *files]
+    run_uv(words, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS)
+    document = tomllib.loads(found.read_text(encoding="utf-8"))
+    return EnvironmentLock(
+        packages=tuple(_chosen(package, interpreter) for package in document.get("packages", [])),
+        requires_python=str(document.get("requires-python", f">={interpreter.version}")),
+        python=interpreter.name,
+        platform=interpreter.platform,
+    )
+
+
+def install_lock(
+    environment: Environment,
+    lock: EnvironmentLock,
+    folder: Path,
+    *,
+    index_url: str,
+    variables: dict[str, str],
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """Install exactly the files of a lock; requirements to build an sdist come from the index.
+
+    Raises:
+        ProjectError: a file has other bytes, or cannot be installed.
+    """
+    path = folder / FILENAME
+    path.write_text(lock.document(), encoding="utf-8")
+    words = ["--preview-features", "pylock", "pip", "sync", "--python", str(environment.python), str(path)]
+    run_uv(words, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS)
+
+
+def _chosen(package: dict[str, Any], interpreter: Interpreter) -> LockedPackage:
+    """The package with the file that uv would install on this interpreter."""
+    name, version = str(package["name"]), package.get("version")
+    for kind in ("archive", "vcs"):
+        if kind in package:
+            return LockedPackage(name, version, kind, _kept(package[kind]))
+    ranks = {tag: rank for rank, tag in enumerate(interpreter.tags)}
+    fitting = []
+    for wheel in package.get("wheels", []):
+        _, _, build, tags = parse_wheel_filename(_filename(wheel))
+        found = [ranks[str(tag)] for tag in tags if str(tag) in ranks]
+        if found:
+            fitting.append((min(found), _reversed(build), wheel))
+    if fitting:
+        best = min(fitting, key=lambda one: one[:2])[2]
+        return LockedPackage(name, version, "wheels", _kept(best))
+    if "sdist" in package:
+        return LockedPackage(name, version, "sdist", _kept(package["sdist"]))
+    raise ProjectError(
+        f"{name} {version or ''} has no file that can be locked for Python {interpreter.name}",
+        hint="requirements of tests that are folders of this machine cannot be installed anywhere else",
+    )
+
+
+def _kept(file: dict[str, Any]) -> dict[str, Any]:
+    """The entries that are the same wherever the file comes from."""
+    names = ("url", "path", "size", "hashes", "subdirectory", "type", "commit-id", "requested-revision")
+    return {name: file[name] for name in names if name in file}
+
+
+def _filename(file: dict[str, Any]) -> str:
+    return str(
+        file.get("name") or unquote(str(file.get("url") or file["path"]).partition("#")[0].rpartition("/")[2])
+    )
+
+
+def _reversed(build: BuildTag) -> tuple[int, ...]:
+    """An order in which a higher build number comes first."""
+    return tuple(-part for part in build if isinstance(part, int))
+
+
+def _inline(table: dict[str, Any]) -> str:
+    parts = []
+    for name, value in table.items():
+        shown = _inline(value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
+        parts.append(f"{name} = {shown}")
+    return f"{{ {', '.join(parts)} }}"
