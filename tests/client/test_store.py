@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -326,6 +327,9 @@ def test_every_answer_is_as_the_document_says(
     admin.files.upload("unstable", wheel.write(tmp_path))
     predicate = predicate_of_build(wheel, name="shown")
     admin.evidence.add(signed_by_worker(worker, "build", wheel, predicate))
+    with zipfile.ZipFile(tmp_path / "docs.zip", "w") as docs:
+        docs.writestr("index.html", "shown")
+    admin.files.upload_docs("unstable", "shown", "1.0", tmp_path / "docs.zip")
     filled = {
         "/api/v1/projects/{project}": "/api/v1/projects/shown",
         "/api/v1/projects/{project}/status": "/api/v1/projects/shown/status",
@@ -333,6 +337,7 @@ def test_every_answer_is_as_the_document_says(
         "/api/v1/projects/{project}/releases": f"/api/v1/projects/shown/releases?commit={COMMIT}",
         "/api/v1/projects/{project}/releases/{version}": "/api/v1/projects/shown/releases/1.0",
         "/api/v1/projects/{project}/releases/{version}/bundle": "/api/v1/projects/shown/releases/1.0/bundle",
+        "/api/v1/projects/{project}/releases/{version}/docs": "/api/v1/projects/shown/releases/1.0/docs",
         "/api/v1/projects/{project}/releases/{version}/verdicts": (
             "/api/v1/projects/shown/releases/1.0/verdicts?to=stable"
         ),

@@ -32,6 +32,7 @@ COMMANDS = {
         "Release this project: decide the version, write the changelog, tag and push.",
     ),
     "version": ("conveyor.cli.version", "Say what this tree would be called, and why."),
+    "restore": ("conveyor.cli.restore", "Rebuild the environment in which a release passed its tests."),
     "store": ("conveyor.cli.store", "Run and operate a store: serve, promote, tokens, indexes."),
     "pipeline": (
         "conveyor.cli.pipeline",

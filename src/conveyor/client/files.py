@@ -20,6 +20,7 @@ from packaging.utils import (
 )
 
 from conveyor.client.connection import Request
+from conveyor.domain.distributions.documentation import DOC_UPLOAD
 from conveyor.domain.distributions.forms import FILE_OPEN
 from conveyor.errors import InvalidDistribution, InvalidInput, StorageFailed, StoreUnreachable
 
@@ -48,6 +49,19 @@ class StoreFiles:
             InvalidInput: the file cannot be read.
         """
         form = make_form(path, action=FILE_OPEN if is_open else "file_upload")
+        self.connection.send(
+            Request("POST", f"/{quote(index)}/legacy/", body=form, headers=form.headers, may_repeat=True)
+        )
+
+    def upload_docs(self, index: str, project: str, version: str, path: Path) -> None:
+        """Give a release its documentation, a zip or tar.gz, in place of an earlier one.
+
+        Raises:
+            InvalidInput: the file cannot be read.
+            InvalidDistribution: the archive has faults.
+            Conflict: the release was promoted.
+        """
+        form = _form(path, {":action": DOC_UPLOAD, "name": project, "version": version})
         self.connection.send(
             Request("POST", f"/{quote(index)}/legacy/", body=form, headers=form.headers, may_repeat=True)
         )
@@ -129,7 +143,11 @@ def make_form(path: Path, *, action: str = "file_upload") -> MultipartForm:
         InvalidDistribution: its filename is not that of a wheel or an sdist.
         InvalidInput: the file cannot be read.
     """
-    fields = {":action": action, **_fields(path)}
+    return _form(path, {":action": action, **_fields(path)})
+
+
+def _form(path: Path, fields: dict[str, str]) -> MultipartForm:
+    """A form with these fields, the digest of the file, and the file; raises InvalidInput."""
     try:
         with path.open("rb") as file:
             fields["sha256_digest"] = hashlib.file_digest(file, "sha256").hexdigest()

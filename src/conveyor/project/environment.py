@@ -147,8 +147,8 @@ def run_uv(
 ) -> Completed:
     """Run uv; with an ``index_url``, or if ``is_clean``, without any configuration of this machine.
 
-    uv always copies packages out of its cache. If they were links, a file that a test or a training changes
-    would change in the cache and in every environment of every later run.
+    uv copies packages out of its cache, unless ``variables`` say otherwise. If they were links, a file that a
+    test or a training changes would change in the cache and in every environment of every later run.
 
     Raises:
         ProjectError: uv ended with an error; the message is its last lines.
@@ -161,7 +161,7 @@ def run_uv(
         base["UV_DEFAULT_INDEX"] = index_url
     # uv runs the build backends of whatever it installs from source.
     sight = Sight(
-        variables=base | dict(variables or {}) | {"UV_LINK_MODE": "copy"},
+        variables=base | {"UV_LINK_MODE": "copy"} | dict(variables or {}),
         index_url=index_url,
         writes=(folder,) if folder is not None else (),
     )

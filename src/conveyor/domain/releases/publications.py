@@ -6,8 +6,9 @@ Also the answer about documentation, which belongs to a release and not to one o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
+from conveyor.domain.distributions.documentation import DocsFormat
 from conveyor.domain.indexes.definitions import IndexName
 from conveyor.domain.words.notation import Moment, Sha256
 from conveyor.domain.words.records import Count, Judged, Named, Record, Text
@@ -61,9 +62,6 @@ class PublishingCheck(Record):
     version: str
     index: str
     is_claimed: Annotated[bool, "Whether the name is claimed; if not, publishing claims it."]
-
-
-DocsFormat = Literal["zip", "tar.gz"]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from conveyor.catalog.releases.distributions import (
     retire_filename,
     set_yanked,
 )
+from conveyor.catalog.releases.docs_archives import delete_docs
 from conveyor.catalog.releases.open_files import drop_open_file, open_files_of
 from conveyor.catalog.releases.projects import delete_empty_releases, lock_project, take_stored_bytes
 from conveyor.domain.indexes.policy import not_here, readable_indexes
@@ -180,6 +181,8 @@ def delete_files(
         # 3. delete rows; names stay taken
         delete_placements_of(connection, name, number, filename)
         delete_distributions(connection, name, number, filename)
+        if filename is None:
+            delete_docs(connection, name, number)
         delete_empty_releases(connection, name)
         for file in files:
             retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.blobs.folders import storage_errors
+from conveyor.domain.distributions.documentation import ArrivedArchive
 from conveyor.domain.distributions.forms import Digests
 from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 
@@ -101,6 +102,12 @@ class IncomingFile:
             blake2b_256=self._blake2b.hexdigest(),
             md5=self._md5.hexdigest() if self._md5 is not None else None,
         )
+
+    def archive(self) -> ArrivedArchive:
+        """The whole file as an archive of documentation, to be examined and stored."""
+        with storage_errors("the uploaded file cannot be read back"):
+            self.stream.seek(0)  # also its last bytes are flushed here
+        return ArrivedArchive(self.stream, self.size_bytes, self._sha256.hexdigest(), self.store)
 
     def store(self) -> None:
         """Make the bytes a durable blob. Raises StorageFailed."""

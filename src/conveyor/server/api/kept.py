@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import IndexName
+from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.releases.locks import MAX_LOCK_BYTES, TakenLock
+from conveyor.domain.releases.publications import DocsArchive
 from conveyor.domain.words.records import Text
+from conveyor.operations.releases.documentation import add_docs, get_docs, read_docs
 from conveyor.operations.releases.locks import add_lock, get_lock
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.api.endpoints import Answer, Document, DocumentOf, Endpoint
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
 
-TOML = "application/toml"
+TOML, ZIP = "application/toml", "application/zip"
+MAX_DOCS_BYTES = 64 * 1024 * 1024
+"""A body of the API is held in memory."""
 
 
 def post_lock(call: Call) -> Answer:
@@ -40,6 +46,37 @@ def get_pylock(call: Call) -> Answer:
     return Answer(Document(content, TOML))
 
 
+def post_docs(call: Call) -> Answer:
+    """Give a release its documentation, a zip or tar.gz of at most 64 MiB (more by upload form)."""
+    limits = UploadLimits()
+    file = IncomingFile(call.store.blobs, limits=limits)
+    try:
+        file.write([call.body])
+        kept = add_docs(
+            call.store,
+            call.identity,
+            call.path["project"],
+            call.path["version"],
+            file.archive(),
+            index=call.query_text("index"),
+            limits=limits,
+        )
+    finally:
+        file.close()
+    return Answer(kept, 201)
+
+
+def get_docs_of_release(call: Call) -> Answer:
+    """What documentation a release has."""
+    return Answer(get_docs(call.store, call.identity, call.path["project"], call.path["version"]))
+
+
+def get_docs_archive(call: Call) -> Answer:
+    """The documentation of a release, as it was uploaded."""
+    kept, content = read_docs(call.store, call.identity, call.path["project"], call.path["version"])
+    return Answer(Document(content, ZIP if kept.format == "zip" else "application/gzip"))
+
+
 _RELEASE = "/projects/{project}/releases/{version}"
 
 ENDPOINTS = (
@@ -59,5 +96,20 @@ ENDPOINTS = (
         right="read",
         query={"python": Text, "index": IndexName},
         answers={200: DocumentOf(TOML)},
+    ),
+    Endpoint(
+        "POST",
+        f"{_RELEASE}/docs",
+        post_docs,
+        right="upload",
+        query={"index": IndexName},
+        required_query=("index",),
+        answers={201: DocsArchive},
+        document=DocumentOf(ZIP),
+        max_body_bytes=MAX_DOCS_BYTES,
+    ),
+    Endpoint("GET", f"{_RELEASE}/docs", get_docs_of_release, right="read", answers={200: DocsArchive}),
+    Endpoint(
+        "GET", f"{_RELEASE}/docs/archive", get_docs_archive, right="read", answers={200: DocumentOf(ZIP)}
     ),
 )

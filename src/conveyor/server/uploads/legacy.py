@@ -17,8 +17,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from conveyor.domain.distributions.documentation import DOC_UPLOAD
 from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooSlow
+from conveyor.operations.releases.documentation import add_docs
 from conveyor.operations.uploads.acceptance import (
     AcceptedUpload,
     IdentityOutdated,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from conveyor.domain.distributions.forms import UploadForm
     from conveyor.domain.indexes.definitions import IndexesNow
     from conveyor.domain.people.access import Identity
     from conveyor.domain.words.names import NormalizedName
@@ -192,8 +195,24 @@ class _Arriving:
         self.take_in(rest)
         filename, form = self.begin().finish()
         received = ReceivedUpload(self._index, filename, form, self._file, seen=self.seen)
+        if form.value(":action") == DOC_UPLOAD:
+            return received, self._accept_docs(form)
         answer = accept_upload(self._store, received, identity=self.identity, limits=self._limits)
         return received, answer
+
+    def _accept_docs(self, form: UploadForm) -> AcceptedUpload:
+        """Take in documentation, as setuptools, devpi and others send it."""
+        kept = add_docs(
+            self._store,
+            self.identity,
+            form.value("name"),
+            form.value("version"),
+            self._file.archive(),
+            index=self._index,
+            limits=self._limits,
+        )
+        what = f"the documentation of {kept.project} {kept.version}"
+        return AcceptedUpload(self._index, what, kept.sha256, is_new=True)
 
     def close(self) -> None:
         """Release the received bytes."""

@@ -1,0 +1,113 @@
+"""Documentation of releases: taken in as one archive per version, replaced until the release is promoted.
+
+It may come before its release is published and is seen only with it. Showing its pages is not done here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.catalog.indexes.definitions import indexes_now
+from conveyor.catalog.releases.docs_archives import find_docs, put_docs
+from conveyor.catalog.releases.projects import find_project, find_release, lock_project, status_of
+from conveyor.domain.distributions.documentation import check_documentation
+from conveyor.domain.indexes.policy import accepting_index
+from conveyor.domain.indexes.projects import must_accept_uploads
+from conveyor.domain.people.access import may_upload
+from conveyor.domain.words.names import canonical_version, project_name
+from conveyor.errors import Conflict, InvalidInput, NotFound
+from conveyor.operations.releases.standing import release_in
+from conveyor.operations.store.store import ask, read, record_change
+
+if TYPE_CHECKING:
+    from conveyor.domain.distributions.documentation import ArrivedArchive
+    from conveyor.domain.indexes.policy import UploadLimits
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.releases.publications import DocsArchive
+    from conveyor.operations.store.store import Store
+
+
+def add_docs(
+    store: Store,
+    identity: Identity,
+    project: str,
+    version: str,
+    archive: ArrivedArchive,
+    *,
+    index: str,
+    limits: UploadLimits,
+) -> DocsArchive:
+    """Keep an archive as the documentation of a release, in place of an earlier one.
+
+    Raises:
+        NotFound: there is no such index, or no file of the project was ever uploaded.
+        Unauthorized, Forbidden: the caller may not upload the project into the index.
+        InvalidName, InvalidVersion, InvalidInput: the project's name or the version is missing or not valid.
+        InvalidDistribution: the archive has faults; all are named.
+        Conflict: the release was promoted, or the identical archive is another's.
+    """
+    # 1. the caller's right
+    if not version:
+        raise InvalidInput(
+            "the form does not say which version is documented", hint="send a field version", rule="form"
+        )
+    name, number = project_name(project), canonical_version(version)
+    may_upload(identity, index, name)
+    with ask(store) as connection:
+        accepting_index(index, indexes_now(connection, since=0).indexes, identity)
+    # 2. the archive
+    sha256, size_bytes = archive.sha256, archive.size_bytes
+    archive_format = check_documentation(archive.stream, size_bytes=size_bytes, limits=limits.archive)
+    # 3. bytes, then the row
+    with store.blobs.adding():
+        archive.store()
+        with record_change(store, actor=identity.name) as change:
+            connection = change.connection
+            if find_project(connection, name) is None:
+                raise NotFound(
+                    f"no file of {name} was ever uploaded here", hint="upload its release, then the docs"
+                )
+            lock_project(connection, name)
+            must_accept_uploads(name, status_of(connection, name))
+            release = find_release(connection, name, number)
+            before = find_docs(connection, name, number)
+            if before is None or before.sha256 != sha256:
+                if release is not None and release.closed_at is not None:
+                    raise Conflict(
+                        f"{name} {number} was promoted at {release.closed_at}, and its documentation stays",
+                        hint="release a new version with the new documentation",
+                        rule="release-closed",
+                    )
+                put_docs(
+                    connection,
+                    name,
+                    number,
+                    sha256=sha256,
+                    size_bytes=size_bytes,
+                    archive_format=archive_format,
+                    uploaded_at=change.at,
+                    uploaded_by=change.actor,
+                )
+                detail = {"sha256": sha256, "size_bytes": size_bytes, "format": archive_format}
+                change.event("upload-docs", index=index, project=name, version=number, detail=detail)
+            found = find_docs(connection, name, number)
+    assert found is not None  # noqa: S101 - it was there or has just been written
+    return found
+
+
+def get_docs(store: Store, identity: Identity, project: str, version: str) -> DocsArchive:
+    """The documentation of a release that the caller may see; raises NotFound, Unauthorized."""
+    name, number = project_name(project), canonical_version(version)
+    with read(store) as connection:
+        release_in(connection, identity, name, number)
+        found = find_docs(connection, name, number)
+    if found is None:
+        raise NotFound(f"{name} {number} has no documentation")
+    return found
+
+
+def read_docs(store: Store, identity: Identity, project: str, version: str) -> tuple[DocsArchive, bytes]:
+    """The documentation with its bytes; raises as ``get_docs``."""
+    found = get_docs(store, identity, project, version)
+    with store.blobs.open(found.sha256) as stream:
+        return found, stream.read()

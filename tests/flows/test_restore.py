@@ -1,0 +1,170 @@
+"""A release is restored a year later: upstream has newer versions of everything, and has removed files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.project.environment import clean_environment_variables
+from conveyor.project.git import clone_tag
+from distributions_made import core_metadata, make_wheel
+from flows import serve_later
+from pipeline.conftest import Town, settled
+from pipeline.installed import offer_installed
+from pipeline.projects import HATCHLING, git, make_project
+from running_stores import RunningStore, ServerProcess, ready_url, running_store, serve_environment, stop
+from upstreams import running_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributions_made import Made
+    from upstreams import RunningUpstream
+
+pytestmark = [pytest.mark.xdist_group("restore"), pytest.mark.timeout(600)]
+
+DAYS = 365
+NAMES = ("first", "second", "third")
+TESTS = """\
+import importlib.metadata
+
+import yearly.core
+
+
+def test_environment_is_the_one_of_the_release():
+    for name in ("first", "second", "third"):
+        assert importlib.metadata.version(name) == "1.0"
+"""
+
+
+def dep(name: str, version: str) -> Made:
+    return make_wheel(name, version, metadata=core_metadata(name, version))
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Town, RunningUpstream, Path]]:
+    """A store a year after it tested yearly 1.0.0rc1; of its requirements two files are gone upstream."""
+    folder = tmp_path_factory.mktemp("year")
+    with running_upstream() as upstream:
+        offer_installed(upstream)
+        for name in NAMES:
+            upstream.add_html(name, [dep(name, "1.0")])
+        environment = serve_environment(PIP_INDEX_URL=upstream.url)
+        with running_store(folder / "store", environment=environment) as store:
+            town = settled(store, folder)
+            repository = released(town, folder)
+        upstream.add_html("first", [dep("first", "2.0")])
+        upstream.add_html("second", [dep("second", "2.0")])
+        upstream.add_html("third", [dep("third", "1.0"), dep("third", "2.0")])
+        process = ServerProcess(
+            [
+                *(sys.executable, serve_later.__file__, str(DAYS)),
+                *("store", "serve", "--data", folder / "store", "--port", "0"),
+            ],
+            environment=environment,
+        )
+        try:
+            yield Town(ready_url(process), *_rest(town)), upstream, repository
+        finally:
+            stop(process)
+
+
+def _rest(town: Town) -> tuple[Path, Path, Path, str, Path]:
+    return town.data, town.credentials, town.key, town.token, town.state
+
+
+def released(town: Town, folder: Path) -> Path:
+    """Yearly 1.0.0rc1 is in "testing"; its repository."""
+    town.conveyor("store", "claim", "yearly", "--data", town.data)
+    wanted = HATCHLING.replace("[project]\n", f"[project]\ndependencies = {json.dumps(NAMES)}\n", 1)
+    repository = make_project(
+        folder / "repository", name="yearly", pyproject=wanted, files={"tests/test_year.py": TESTS}
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    outcome = town.run(repository, "v1.0.0rc1")
+    assert (outcome["state"], outcome["index"]) == ("succeeded", "testing"), outcome
+    return repository
+
+
+def installed(python: Path) -> dict[str, str]:
+    """Version by name, as the interpreter's environment says itself."""
+    code = (
+        "import importlib.metadata as m, json;"
+        "print(json.dumps({one.metadata['Name'].lower(): one.version for one in m.distributions()}))"
+    )
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("tool", ["uv", "pip"])
+def test_release_is_restored_a_year_later(
+    later: tuple[Town, RunningUpstream, Path], tmp_path: Path, tool: str
+) -> None:
+    town, _, repository = later
+    store = RunningStore(town.url, town.data, subprocess.Popen(["true"]), Path(os.devnull))  # type: ignore[arg-type]
+    store.process.wait()
+    for name in NAMES:  # the store sees what upstream has now
+        page = store.get(f"/testing/simple/{name}/", Accept="application/vnd.pypi.simple.v1+json").json()
+        assert page["versions"][-1] == "2.0"
+        assert [file["filename"] for file in page["files"]].count(dep(name, "1.0").filename) == (
+            name == "third"
+        )
+    town.conveyor("store", "gc", "--data", town.data)
+    folder = tmp_path / "restored"
+    words = ("restore", "yearly==1.0.0rc1", folder, "--store", town.url, "--tool", tool)
+    town.conveyor(*words, CONVEYOR_TOKEN=town.token, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    # the same environment
+    release = town.client.releases.get("yearly", "1.0.0rc1")
+    (tested,) = (one for one in release.evidence if one.kind == "tests")
+    told = {one["name"].lower(): one["version"] for one in tested.predicate["environment"]["packages"]}
+    assert installed(folder / "bin" / "python") == told
+    assert {told[name] for name in NAMES} == {"1.0"}
+    # its tests are green
+    clone_tag(str(repository), "v1.0.0rc1", tmp_path / "clone")
+    done = subprocess.run(
+        [folder / "bin" / "python", "-I", "-m", "pytest", "-q", "--import-mode=importlib", "tests"],
+        cwd=tmp_path / "clone",
+        env=clean_environment_variables(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # nothing of the token is left
+    secret = town.token.encode()
+    assert not [path for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def test_lock_is_complete_and_can_be_installed_by_uv_alone(
+    later: tuple[Town, RunningUpstream, Path], tmp_path: Path
+) -> None:
+    town, _, _ = later
+    content = town.client.releases.lock("yearly", "1.0.0rc1").decode()
+    for word in ("requires-python", "[tool.conveyor]", town.url.rpartition(":")[0]):
+        assert word in content
+    assert content.count("[[packages]]") == content.count("sha256 = ") == content.count("size = ")
+    assert town.token not in content
+
+
+def test_restore_says_clearly_what_is_missing(
+    later: tuple[Town, RunningUpstream, Path], tmp_path: Path
+) -> None:
+    town, _, _ = later
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "file").write_text("mine")
+    at = ("--store", town.url)
+    full = town.conveyor("restore", "yearly==1.0.0rc1", there, *at, expected=6)
+    assert "there is something in" in full.stderr
+    none = town.conveyor("restore", "yearly==1.0.0rc1", tmp_path / "x", *at, "--python", "3.1", expected=5)
+    assert "has no lock on Python 3.1" in none.stderr
+    assert "?python=3." in none.stderr
+    assert not (tmp_path / "x").exists()
+    wrong = town.conveyor("restore", "yearly", *at, expected=2)
+    assert "is not NAME==VERSION" in wrong.stderr
