@@ -224,6 +224,25 @@ def test_final_of_a_c_extension_is_proven_by_the_same_bytes(town: Town, tmp_path
     assert proofs == {".whl": "identical", "r.gz": "members-identical"}
 
 
+def test_generated_file_that_the_release_before_had_is_missed(town: Town, tmp_path: Path) -> None:
+    hook = "[tool.hatch.build.targets.wheel.hooks.custom]\n"
+    repository = make_project(
+        tmp_path / "repository",
+        name=claimed(town, "hydra"),
+        pyproject=HATCHLING + hook,
+        files={"hatch_build.py": LEAK, "src/demo/old.json": "{}"},
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    town.run(repository, "v1.0.0rc1")
+    (repository / "pyproject.toml").write_text(HATCHLING.replace("demo", "hydra"))
+    git(repository, "rm", "-q", "hatch_build.py", "src/hydra/old.json")
+    git(repository, "commit", "-q", "-a", "-m", "Forget the hook")
+    git(repository, "tag", "v1.1.0rc1")
+    outcome = town.run(repository, "v1.1.0rc1", expected=8)
+    assert "hydra/about.txt is not inside, but was in 1.0.0rc1" in outcome["error"]["detail"]
+    assert "old.json" not in outcome["error"]["detail"]
+
+
 def test_version_that_leaks_into_a_file_stops_the_final(town: Town, tmp_path: Path) -> None:
     pyproject = HATCHLING + "[tool.hatch.build.targets.wheel.hooks.custom]\n"
     repository = make_project(
