@@ -165,7 +165,9 @@ def test_later_failure_is_not_outvoted_by_an_earlier_success() -> None:
 
 def test_failure_on_another_python_is_not_hidden_by_a_success() -> None:
     failing = with_tests(WHEEL, failed=1, python="3.12.1")
-    assert verdict("tests", [WHEEL], failing, with_tests(WHEEL)).outcome == "fail"
+    found = verdict("tests", [WHEEL], failing, with_tests(WHEEL))
+    assert found.outcome == "fail"
+    assert (found.next_step or "").endswith("--to testing --python 3.12"), "it is not repeated there"
     assert (
         verdict("tests", [WHEEL], failing, with_tests(WHEEL), with_tests(WHEEL, python="3.12.2")).outcome
         == "pass"

@@ -131,10 +131,15 @@ def package(
 @click.option(
     "--ref", help="The tag, branch or commit there.  [default: that of the build; without one, the sdist]"
 )
+@click.option(
+    "--python", "pythons", multiple=True, metavar="VERSION",
+    help="Test on this Python too, besides those of the project.  [several times]",
+)  # fmt: skip
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the JUnit report there.")
 @_options("credentials", "store", "state", "json")
 def test(
-    project: str, version: str, to: str | None, repository: str | None, ref: str | None, junit: Path | None,
+    project: str, version: str, to: str | None, repository: str | None, ref: str | None,
+    pythons: tuple[str, ...], junit: Path | None,
     credentials: Path, store_url: str | None, state: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """The testing job alone, for a CI host: install the published file, test it, promote it.
@@ -157,6 +162,7 @@ def test(
                 lambda: run_testing_job(
                     place, worker, project=project, version=version, index=goal,
                     repository=_repository(repository) if repository else None, ref=ref,
+                    pythons=pythons,
                 ),
             )  # fmt: skip
         finally:

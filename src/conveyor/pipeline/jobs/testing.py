@@ -25,7 +25,7 @@ from conveyor.project.interpreters import pythons_to_test_on, running_interprete
 from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from conveyor.domain.releases.evidence import Evidence, FactsOfTests
     from conveyor.domain.releases.facts import TestedEnvironment
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 def run_testing_job(
     place: Workplace, worker: Keeper, *, project: str, version: str, index: str,
-    repository: str | None = None, ref: str | None = None,
+    repository: str | None = None, ref: str | None = None, pythons: Sequence[str] = (),
 ) -> Done[None]:  # fmt: skip
     """Test every file that the gates ask about, resolved against ``index``, and send the facts.
 
     ``repository`` is where the tests are, ``ref`` the tag, branch or commit there; ``None`` means what the
-    build evidence names.
+    build evidence names. ``pythons`` are versions to test on besides those of the project.
 
     Raises:
         StepFailed: the facts are not good enough (they are sent anyway), no file fits, or nothing says where
@@ -54,14 +54,14 @@ def run_testing_job(
     public_url = worker.client.status().url or worker.store_url
     subjects = [(file, _subject(place, worker, release, file, repository, ref, public_url)) for file in files]
     lines: list[str] = []
-    pythons = _pythons(place, subjects[0][1]) if subjects else ()
+    found = _pythons(place, subjects[0][1], pythons) if subjects else ()
     for file, subject in subjects:
-        fitting = [python for python in pythons if file.packagetype == "sdist" or python.fits(file.filename)]
+        fitting = [python for python in found if file.packagetype == "sdist" or python.fits(file.filename)]
         for python in fitting:
             facts = earlier_success(release.evidence, file.sha256, environment_on(index, python))
             if facts is None:
                 name = f"test for {index}"
-                if (file, python) != (files[0], pythons[0]):
+                if (file, python) != (files[0], found[0]):
                     name += f" {file.filename} {python.name}"
                 predicate = run_tests(
                     place, subject, index_url=worker.index_url(index), name=name, interpreter=python
@@ -79,7 +79,7 @@ def run_testing_job(
                 f"{facts.origin.modules_checked} imported modules are the installed ones"
             )
     if not lines:
-        tried = ", ".join(python.name for python in pythons)
+        tried = ", ".join(python.name for python in found)
         raise StepFailed(
             f"no file of {project} {version} fits this machine{f' and Python {tried}' if tried else ''}",
             hint="test it on a worker of that platform, with that Python",
@@ -107,11 +107,12 @@ def _refuse_bad(
         )
 
 
-def _pythons(place: Workplace, subject: Subject) -> tuple[Interpreter, ...]:
-    """The Pythons that the project of the subject is tested on, as it declares them at its commit."""
+def _pythons(place: Workplace, subject: Subject, further: Sequence[str]) -> tuple[Interpreter, ...]:
+    """The Pythons that the project of the subject is tested on, as it declares them at its commit, and further ones."""
     place.folder.mkdir(parents=True, exist_ok=True)
     with checked_out(subject, place.folder) as (checkout, _):
-        return pythons_to_test_on(read_project(checkout, ask=lambda _root: {"name": subject.project}))
+        project = read_project(checkout, ask=lambda _root: {"name": subject.project})
+        return pythons_to_test_on(project, further)
 
 
 def earlier_success(

@@ -42,8 +42,8 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
         return Finding(
             "fail",
             f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
-            f"fix it and make a new release, or run the testing job again with Python {facts.on.python} on "
-            f"{facts.on.platform}: {command} --to {facts.index}",
+            f"fix it and make a new release, or run the testing job again on {facts.on.platform}: "
+            f"{command} --to {facts.index} --python {'.'.join(facts.on.python.split('.')[:2])}",
         )
     said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in results.newest.values())
     return Finding("pass", f"{file.filename}: {said}")
