@@ -108,7 +108,7 @@ def _refuse_bad(
 
 
 def _pythons(place: Workplace, subject: Subject, further: Sequence[str]) -> tuple[Interpreter, ...]:
-    """The Pythons that the project of the subject is tested on, as it declares them at its commit, and further ones."""
+    """The Pythons that a project declares for its tests at its commit, its own first, and further ones."""
     place.folder.mkdir(parents=True, exist_ok=True)
     with checked_out(subject, place.folder) as (checkout, _):
         project = read_project(checkout, ask=lambda _root: {"name": subject.project})
