@@ -28,7 +28,7 @@ from conveyor.domain.releases.locks import read_lock
 from conveyor.errors import Conflict, MissingTool, ProjectError
 from conveyor.project.environment import Environment, make_environment, run_in, run_uv
 from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
-from conveyor.project.interpreters import Interpreter, ask, places
+from conveyor.project.interpreters import Interpreter, ask, places, running_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +121,9 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
         MissingTool: there is none; the message names those that were looked at.
     """
     wanted = lock.python or ""
+    here = running_interpreter()
+    if wanted == here.name:  # the others need not be run to describe themselves
+        return here
     found = {one.name: one for place in places() if isinstance(one := ask(place.path), Interpreter)}
     if wanted in found:
         return found[wanted]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.documentation import ARCHIVE
 from conveyor.pipeline.jobs.sources import asking, clone_into
 from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
@@ -92,7 +93,7 @@ def publish(
     place: Workplace, worker: Keeper, source: Source, entry: str, built: BuiltRelease,
     proofs: dict[str, dict[str, Any]],
 ) -> Done[str]:  # fmt: skip
-    """Step 8 of the packaging job: both files and their evidence, and only then the release is visible.
+    """Step 8 of the packaging job: files, evidence and documentation, and only then the release is visible.
 
     ``proofs`` are by filename.
     """
@@ -127,6 +128,9 @@ def publish(
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
     for name, proof in proofs.items():
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
+    docs = place.folder / ARCHIVE
+    if docs.is_file():
+        worker.client.files.upload_docs(entry, built.project, built.version, docs)
     worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
 
