@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3
 
 from conveyor.project.environment import clean_environment_variables
 from conveyor.project.git import clone_tag
@@ -40,6 +43,14 @@ import yearly.core
 def test_environment_is_the_one_of_the_release():
     for name in ("first", "second", "third"):
         assert importlib.metadata.version(name) == "1.0"
+"""
+
+
+DOCS = """\
+from pathlib import Path
+
+Path("html").mkdir()
+Path("html/index.html").write_text("the pages")
 """
 
 
@@ -83,9 +94,9 @@ def released(town: Town, folder: Path) -> Path:
     """Yearly 1.0.0rc1 is in "testing"; its repository."""
     town.conveyor("store", "claim", "yearly", "--data", town.data)
     wanted = HATCHLING.replace("[project]\n", f"[project]\ndependencies = {json.dumps(NAMES)}\n", 1)
-    repository = make_project(
-        folder / "repository", name="yearly", pyproject=wanted, files={"tests/test_year.py": TESTS}
-    )
+    wanted += '\n[tool.conveyor.docs]\ncommand = ["python", "docs/build.py"]\noutput = "html"\n'
+    files = {"tests/test_year.py": TESTS, "docs/build.py": DOCS}
+    repository = make_project(folder / "repository", name="yearly", pyproject=wanted, files=files)
     git(repository, "tag", "v1.0.0rc1")
     outcome = town.run(repository, "v1.0.0rc1")
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing"), outcome
@@ -150,6 +161,11 @@ def test_lock_is_complete_and_can_be_installed_by_uv_alone(
         assert word in content
     assert content.count("[[packages]]") == content.count("sha256 = ") == content.count("size = ")
     assert town.token not in content
+    with urllib3.PoolManager() as pool:
+        kept = pool.request("GET", f"{town.url}/api/v1/projects/yearly/releases/1.0.0rc1/docs").json()
+        archive = pool.request("GET", town.url + kept["url"]).data
+    with zipfile.ZipFile(io.BytesIO(archive)) as docs:
+        assert docs.read("index.html") == b"the pages"
 
 
 def test_restore_says_clearly_what_is_missing(
