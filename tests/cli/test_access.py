@@ -288,7 +288,7 @@ def test_why_says_what_each_gate_says_and_what_to_do(shell: Shell, tmp_path: Pat
     output = shell.succeeds("why", "asking", "1.0rc1")
     assert output.startswith('asking 1.0rc1 is in "unstable"; to enter "testing":\n')
     assert "waiting    tests: no tests evidence for asking-1.0rc1-py3-none-any.whl" in output
-    assert "→ run the packaging and the testing job in its repository" in output
+    assert "→ run the testing job: conveyor pipeline test asking 1.0rc1" in output
     found = json.loads(shell.succeeds("why", "asking", "1.0rc1", "--to", "stable", "--json"))
     assert {verdict["gate"]: verdict["outcome"] for verdict in found["verdicts"]} == {
         "tests": "waiting",

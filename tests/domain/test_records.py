@@ -239,7 +239,7 @@ MAPPING = ("catalog", "client", "cli", "server/api")
     ("record", "field", "statements"),
     [
         (Token, "last_used_at", {"catalog/people/users.py"}),
-        (Signer, "valid_until", set()),
+        (Signer, "valid_until", {"catalog/people/signers.py", "cli/store/signer.py"}),
         (Worker, "registered_at", {"catalog/people/signers.py"}),
         (Index, "is_private", set()),
         (MadeClaim, "claimed_by", {"catalog/releases/projects.py"}),
