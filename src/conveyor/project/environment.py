@@ -140,6 +140,7 @@ def run_uv(
     *,
     index_url: str | None = None,
     is_clean: bool = False,
+    may_link: bool = False,
     variables: Mapping[str, str] | None = None,
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
@@ -147,8 +148,8 @@ def run_uv(
 ) -> Completed:
     """Run uv; with an ``index_url``, or if ``is_clean``, without any configuration of this machine.
 
-    uv copies packages out of its cache, unless ``variables`` say otherwise. If they were links, a file that a
-    test or a training changes would change in the cache and in every environment of every later run.
+    uv copies packages out of its cache, unless ``may_link``. If they were links, a file that a test or a
+    training changes would change in the cache and in every environment of every later run.
 
     Raises:
         ProjectError: uv ended with an error; the message is its last lines.
@@ -161,7 +162,7 @@ def run_uv(
         base["UV_DEFAULT_INDEX"] = index_url
     # uv runs the build backends of whatever it installs from source.
     sight = Sight(
-        variables=base | {"UV_LINK_MODE": "copy"} | dict(variables or {}),
+        variables=base | dict(variables or {}) | {"UV_LINK_MODE": "hardlink" if may_link else "copy"},
         index_url=index_url,
         writes=(folder,) if folder is not None else (),
     )

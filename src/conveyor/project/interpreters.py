@@ -203,8 +203,8 @@ def requires_python(project: Project) -> SpecifierSet:
 
 
 def _plain(constraint: object) -> str | None:
-    """A constraint of poetry on Python as a version specifier (PEP 440)."""
-    if not isinstance(constraint, str):
+    """A constraint of poetry on Python as a version specifier (PEP 440), which knows no ``||``."""
+    if not isinstance(constraint, str) or "|" in constraint:
         return None
     parts = [part.strip() for part in constraint.split(",")]
     for place, part in enumerate(parts):

@@ -219,8 +219,8 @@ def _by_uv(
         run_uv(
             [*words, str(path)],
             is_clean=True,
-            # Nothing here changes installed files, so they may be links into uv's cache.
-            variables={**variables, "UV_LINK_MODE": "hardlink"},
+            may_link=True,  # nothing here changes installed files
+            variables=variables,
             on_line=on_line,
             timeout_seconds=INSTALL_SECONDS,
         )
