@@ -48,8 +48,7 @@ def main(folder: Path, stride: int) -> tuple[int, int]:
         publish(store, make_wheel(version="1"))
         back_up(store, folder / "first", threads=1)
         publish(store, make_wheel(version="2"))
-        of_first = "select id from distributions where version = '1'"
-        execute(store, f"delete from placements where distribution_id in ({of_first})")
+        execute(store, "delete from placements where filename like 'demo-1-%'")
         execute(store, "delete from distributions where version = '1'")
         execute(store, "update projects set stored_bytes = (select sum(size_bytes) from distributions)")
     return die_backing_up(folder, settings, stride), die_restoring(folder, stride)
