@@ -36,7 +36,7 @@ from conveyor.domain.people.access import may_claim, may_upload
 from conveyor.domain.releases.publications import Publication, PublishingCheck
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import utc_text
-from conveyor.errors import Conflict
+from conveyor.errors import Conflict, InvalidVersion
 from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.store import read, record_change
 from conveyor.operations.uploads.decisions import WantedFile, WantedUpload, decide
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 OPEN_FOR = timedelta(days=1)
 """How long a file waits for its release to be published."""
+LONGEST_VERSION = 100
+"""Characters, as the API describes versions; a run asks before it builds one that is longer."""
 _NO_DIGEST = "0" * 64
 """Equals no digest of a file here."""
 
@@ -196,6 +198,8 @@ def check_publishing(
     Raises:
         As an upload would, and Conflict if a file of this version is here already or was deleted.
     """
+    if len(version) > LONGEST_VERSION:
+        raise InvalidVersion(f"a version of {len(version)} characters is over the limit of {LONGEST_VERSION}")
     name, number = project_name(project), canonical_version(version)
     may_upload(identity, index, name)
     answer = _ask_if_new(store, identity, name, upstream_has)
