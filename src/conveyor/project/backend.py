@@ -20,7 +20,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-import tomllib
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +40,8 @@ from pyproject_hooks import (
 from conveyor.errors import ProjectError
 from conveyor.project.environment import Environment, make_environment
 from conveyor.project.foreign import Sight, run_foreign
-from conveyor.project.git import run_git
+from conveyor.project.git import repository_top, run_git
+from conveyor.project.settings import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -301,11 +301,9 @@ def ask_backend(
     """
     path = root / "pyproject.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = read_toml(path)
     except FileNotFoundError:
         document = {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path} is not TOML: {error}") from error
     system = read_build_system(document, where=str(path))
     with tempfile.TemporaryDirectory(prefix="conveyor-ask-") as scratch:
         backend = make_backend(
@@ -318,14 +316,12 @@ def ask_backend(
 def _copied(root: Path, into: Path) -> Path:
     """A copy of a project's commit: some backends write into the tree that they are asked about."""
     try:
-        top, below = (
-            run_git(["rev-parse", "--show-toplevel", "--show-prefix"], folder=root).decode().split("\n")[:2]
-        )
-        run_git(["clone", "-q", "--shared", "--", top, str(into)])
+        top = repository_top(root)
+        run_git(["clone", "-q", "--shared", "--", str(top), str(into)])
     except ProjectError:  # no repository, or one without a commit
         shutil.copytree(root, into, symlinks=True)
         return into
-    return into / below
+    return into / root.resolve().relative_to(top)
 
 
 def unpack_sdist(sdist: Path, into: Path) -> None:

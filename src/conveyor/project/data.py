@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from conveyor.client.downloads import download
 from conveyor.errors import InvalidInput, ProjectError, StorageFailed
+from conveyor.project.declarations import read_declarations
 from conveyor.project.model import sha256_of_file
-from conveyor.project.settings import read_project
+from conveyor.project.settings import read_project, table_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -232,17 +233,11 @@ def _write(project: Project, name: str, fields: dict[str, str]) -> None:
     unfinished = file.with_name(f".pyproject.toml.{os.getpid()}")
     unfinished.write_text(new.rstrip() + "\n", encoding="utf-8")
     try:
-        _refuse_invalid(new, str(file))
+        read_declarations(table_in(tomllib.loads(new), "tool", "conveyor"), where=str(file))
     except ProjectError:
         unfinished.unlink()
         raise
     unfinished.replace(file)
-
-
-def _refuse_invalid(text: str, where: str) -> None:
-    from conveyor.project.declarations import read_declarations
-
-    read_declarations(tomllib.loads(text).get("tool", {}).get("conveyor", {}), where=where)
 
 
 def _quoted(value: str) -> str:

@@ -202,6 +202,12 @@ def repository_top(folder: Path) -> Path:
     return Path(os.fsdecode(run_git(["rev-parse", "--show-toplevel"], folder=folder).rstrip(b"\n")))
 
 
+def below_top(folder: Path) -> str:
+    """Where a folder lies below the top of its repository, with a slash at the end; empty at the top."""
+    written = run_git(["rev-parse", "--show-prefix"], folder=folder)
+    return written.decode(errors="surrogateescape").rstrip("\n")
+
+
 def changed_files(folder: Path) -> tuple[str, ...]:
     """The paths at or below a folder of a checkout that differ from the commit, relative to the folder.
 
@@ -212,15 +218,27 @@ def changed_files(folder: Path) -> tuple[str, ...]:
     if not written:
         return ()
     # With -z git names paths from the top of the repository, wherever it is called.
-    above = (
-        run_git(["rev-parse", "--show-prefix"], folder=folder).decode(errors="surrogateescape").rstrip("\n")
-    )
+    above = below_top(folder)
     return tuple(entry[3:].removeprefix(above) for entry in _split(written))
 
 
 def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
     """The files that git tracks at or below a folder, relative to the checkout, sorted."""
     return tuple(sorted(_split(run_git(["ls-files", "-z", "--", folder], folder=checkout))))
+
+
+def files_of_tag(repository: str | Path, tag: str, clone: Path) -> tuple[str, ...]:
+    """The files of a tag's commit, from the top of the repository; ``clone`` may lack the commit.
+
+    A clone for one tag does not have the others: the commit alone is fetched into it.
+    """
+    commit = resolve_commit(repository, f"refs/tags/{tag}")
+    try:
+        run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=clone)
+    except ProjectError:
+        fetched = ["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), f"refs/tags/{tag}"]
+        run_git(fetched, folder=clone)
+    return tuple(_split(run_git(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit], folder=clone)))
 
 
 def untracked_files(checkout: Path) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from packaging.utils import parse_wheel_filename
 
 from conveyor.errors import MissingTool, ProjectError
 from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
-from conveyor.project.settings import written_in_setup_cfg, written_in_setup_py
+from conveyor.project.settings import table_in, written_in_setup_cfg, written_in_setup_py
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,6 +178,11 @@ def ask(path: Path) -> Interpreter | str:
         return f"it is no Python: it wrote {lines[-1][:200]}"
 
 
+def interpreters() -> Iterator[Interpreter]:
+    """The interpreters at ``places``, in that order, each asked when it is its turn."""
+    return (found for place in places() if isinstance(found := ask(place.path), Interpreter))
+
+
 def requires_python(project: Project) -> SpecifierSet:
     """What ``requires-python`` allows, wherever the project's backend keeps it; everything if nowhere.
 
@@ -185,12 +190,10 @@ def requires_python(project: Project) -> SpecifierSet:
         ProjectError: it is not a version specifier.
     """
     document = project.document
-    tools = document.get("tool", {})
-    poetry = tools.get("poetry", {}).get("dependencies", {})
     for found in (
-        document.get("project", {}).get("requires-python"),
-        tools.get("flit", {}).get("metadata", {}).get("requires-python"),
-        _plain(poetry.get("python")) if isinstance(poetry, dict) else None,
+        table_in(document, "project").get("requires-python"),
+        table_in(document, "tool", "flit", "metadata").get("requires-python"),
+        _plain(table_in(document, "tool", "poetry", "dependencies").get("python")),
         written_in_setup_cfg(project.root, "python_requires", section="options"),
         written_in_setup_py(project.root, "python_requires"),
     ):
@@ -254,13 +257,8 @@ def python_of(project: Project) -> Interpreter:
     declared = declared_python(project)
     if declared is not None:
         return _declared(declared, allowed)
-    for place in places():
-        found = ask(place.path)
-        if (
-            isinstance(found, Interpreter)
-            and found.implementation == "cpython"
-            and allowed.contains(found.version, prereleases=False)
-        ):
+    for found in interpreters():
+        if found.implementation == "cpython" and allowed.contains(found.version, prereleases=False):
             return found
     raise _missing(f"that requires-python allows ({allowed})", _example(allowed))
 
@@ -286,8 +284,7 @@ def _declared(wanted: str, allowed: SpecifierSet) -> Interpreter:
 
 def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter:
     """The newest interpreter of that version; ``where`` says who wants it."""
-    found = [one for place in places() if isinstance(one := ask(place.path), Interpreter)]
-    called = [one for one in found if one.is_called(wanted)]
+    called = [one for one in interpreters() if one.is_called(wanted)]
     for one in sorted(called, key=lambda one: _numbers(one.version), reverse=True):
         if allowed.contains(one.version, prereleases=True):
             return one
@@ -312,7 +309,7 @@ def _may_satisfy(number: str, allowed: SpecifierSet) -> bool:
 
 
 def _missing(what: str, wanted: str) -> MissingTool:
-    found = [one.name for place in places() if isinstance(one := ask(place.path), Interpreter)]
+    found = [one.name for one in interpreters()]
     listed = ", ".join(dict.fromkeys(sorted(found, key=_numbers))) or "none"
     return MissingTool(
         f"this machine has no Python {what}; it has {listed}",

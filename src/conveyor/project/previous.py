@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conveyor.domain.words.names import parse_version
 from conveyor.errors import ProjectError
 from conveyor.project.environment import run_uv
-from conveyor.project.git import resolve_commit, run_git
+from conveyor.project.git import all_tags, files_of_tag
+from conveyor.project.trees import rules_of
+from conveyor.project.versions import releases_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,21 +88,10 @@ def find_previous(
 
 
 def tracked_at(project: Project, version: str, repository: str | Path) -> frozenset[str]:
-    """The files that git tracked at a release, looked up by the usual spellings of its tag; none if unknown.
-
-    A clone for one tag does not have the others: the release's commit alone is fetched into it.
-    """
-    for tag in (f"v{version}", version, f"{project.name}/v{version}", f"{project.name}-v{version}"):
-        try:
-            commit = resolve_commit(repository, f"refs/tags/{tag}")
-        except ProjectError:
-            continue
-        try:
-            run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=project.root)
-        except ProjectError:
-            source = str(Path(repository).resolve()) if Path(str(repository)).is_dir() else str(repository)
-            fetched = ["fetch", "-q", "--no-tags", "--depth=1", "--", source, f"refs/tags/{tag}"]
-            run_git(fetched, folder=project.root)
-        listed = run_git(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit], folder=project.root)
-        return frozenset(path for path in listed.decode(errors="replace").split("\0") if path)
-    return frozenset()
+    """The files that git tracked at a release; none if no tag of the repository names it."""
+    try:
+        released = releases_among(all_tags(repository), rules_of(project))
+    except ProjectError:
+        return frozenset()
+    tag = next((tag for tag, one in released.items() if one == parse_version(version)), None)
+    return frozenset(files_of_tag(repository, tag, project.root)) if tag is not None else frozenset()

@@ -17,13 +17,17 @@ from conveyor.domain.words.names import Version, is_final, version_or_none
 from conveyor.errors import ProjectError
 from conveyor.project.api import public_api
 from conveyor.project.git import (
+    all_tags,
+    below_top,
     changed_files,
     configured_identity,
     head_commit,
     misses_commits_since,
+    repository_top,
     run_git,
+    tags_in_reach,
 )
-from conveyor.project.settings import read_project
+from conveyor.project.settings import read_project, table_in
 from conveyor.project.trees import rules_of
 from conveyor.project.versions import is_release_tag, releases_among
 
@@ -97,27 +101,18 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
             "no branch is checked out, so the changelog's commit would belong to none: git switch BRANCH"
         )
     remote_tags: dict[str, str] = {}
-    remote_head = remote_branch = None
+    remote_branch = None
     if remote is not None:
         merged = said(root, "config", f"branch.{branch}.merge") if branch else None
         remote_branch = merged.removeprefix("refs/heads/") if merged else branch
-        try:
-            heads, remote_tags = _read_remote(root, remote)
-        except ProjectError as error:
-            known = (said(root, "remote") or "").split()
-            other = f"; known are {', '.join(known)}" if known else ""
-            faults.append(
-                f'the remote "{remote}" cannot be read ({error.message}){other}; '
-                "name one with --remote, or keep the release here with --no-push"
-            )
-        else:
-            remote_head = heads.get(remote_branch or "")
-            if remote_head and makes_commit and not _is_ancestor(root, remote_head):
-                pull = f"{project.git()} pull --rebase {remote} {remote_branch}"
-                faults.append(f"{branch} is behind {remote}: {pull}")
+        heads, remote_tags, unreadable = _read_remote(root, remote)
+        faults += unreadable
+        remote_head = heads.get(remote_branch or "")
+        if remote_head and makes_commit and not _is_ancestor(root, remote_head):
+            pull = f"{project.git()} pull --rebase {remote} {remote_branch}"
+            faults.append(f"{branch} is behind {remote}: {pull}")
     refuse(faults)
-    tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if said(root, "tag", "--list") else {}
-    reach = (said(root, "tag", "--list", "--merged", "HEAD") or "").split()
+    tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if all_tags(root) else {}
     elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
     if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name, rules)]):
         refuse([f"the tag {name} stands on another commit at {remote} than here" for name in twisted])
@@ -127,7 +122,7 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         remote_tags=remote_tags,
         remote_branch=remote_branch,
         releases=releases_among({*tags, *remote_tags}, rules),
-        reached=releases_among(reach, rules),
+        reached=releases_among(tags_in_reach(root), rules),
     )
 
 
@@ -139,17 +134,25 @@ def refuse(faults: Sequence[str]) -> None:
         raise ProjectError("nothing can be released:" + "".join(f"\n- {fault}" for fault in faults))
 
 
-def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str]]:
-    """(branches, tags) of the remote, each with its commit."""
-    if remote.startswith("-"):
-        raise ProjectError("that is not the name of a remote")
-    written = run_git(["ls-remote", "-q", "--", remote], folder=root)
+def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """(branches, tags) of the remote, each with its commit, and why it cannot be read."""
+    problem, written = "that is not the name of a remote", b""
+    if not remote.startswith("-"):
+        try:
+            problem, written = "", run_git(["ls-remote", "-q", "--", remote], folder=root)
+        except ProjectError as error:
+            problem = error.message
+    if problem:
+        known = (said(root, "remote") or "").split()
+        other = f"; known are {', '.join(known)}" if known else ""
+        fault = f'the remote "{remote}" cannot be read ({problem}){other}; '
+        return {}, {}, [fault + "name one with --remote, or keep the release here with --no-push"]
     heads = {}
     for line in written.decode().splitlines():
         commit, _, name = line.partition("\t")
         if name.startswith("refs/heads/"):
             heads[name.removeprefix("refs/heads/")] = commit
-    return heads, _peeled(written)
+    return heads, _peeled(written), []
 
 
 def _peeled(written: bytes) -> dict[str, str]:
@@ -188,7 +191,7 @@ def tag_for(project: Project, version: Version, found: RepositoryState) -> str:
             return f"{match['prefix']}{version}"
     prefix = project.declared.tag_prefix
     if prefix is None:
-        prefix = f"{project.name}/v" if said(project.root, "rev-parse", "--show-prefix") else "v"
+        prefix = f"{project.name}/v" if below_top(project.root) else "v"
     return f"{prefix}{version}"
 
 
@@ -203,10 +206,9 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
     Raises:
         ProjectError: it was no project there, or a module cannot be read.
     """
-    prefix = said(project.root, "rev-parse", "--show-prefix") or ""
     # From the top: below it, git would look for the folder in the tree of the folder.
-    top_folder = Path(said(project.root, "rev-parse", "--show-toplevel") or project.root)
-    packed = run_git(["archive", "--format=tar", f"{commit}:{prefix}"], folder=top_folder)
+    tree, top_folder = f"{commit}:{below_top(project.root)}", repository_top(project.root)
+    packed = run_git(["archive", "--format=tar", tree], folder=top_folder)
     with tempfile.TemporaryDirectory(prefix="conveyor-api-") as scratch:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(scratch, filter="data")
@@ -221,7 +223,9 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
             files = files or list(there.root.glob(f"{package.name}.py"))
             top = files[0].parent if files else top
         sources = {path.relative_to(top).as_posix(): path.read_bytes() for path in files}
-        written = there.document.get("project", {})
-        commands = [*written.get("scripts", {}), *written.get("gui-scripts", {})]
-        commands += there.document.get("tool", {}).get("poetry", {}).get("scripts", {})
+        commands = [
+            name
+            for keys in (("project", "scripts"), ("project", "gui-scripts"), ("tool", "poetry", "scripts"))
+            for name in table_in(there.document, *keys)
+        ]
         return public_api(sources, commands=commands, extras=there.extras)

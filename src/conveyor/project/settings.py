@@ -251,18 +251,33 @@ def written_in_setup_py(root: Path, key: str) -> str | None:
         tree = ast.parse((root / "setup.py").read_bytes())
     except (OSError, SyntaxError, ValueError):
         return None
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "setup":
-            for word in call.keywords:
-                if word.arg == key and isinstance(word.value, ast.Constant):
-                    return str(word.value.value)
-    return None
+    literals = (value for value in handed_to_setup(tree, key) if isinstance(value, ast.Constant))
+    return next((str(value.value) for value in literals), None)
+
+
+def handed_to_setup(tree: ast.Module, key: str) -> list[ast.expr]:
+    """What a ``setup.py`` hands to its calls of ``setup`` under a keyword."""
+    return [
+        word.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "setup"
+        for word in call.keywords
+        if word.arg == key
+    ]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document in a TOML file; raises ProjectError if it is none, FileNotFoundError if it is missing."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} is not TOML: {error}") from error
 
 
 def _read_document(root: Path) -> dict[str, Any]:
     path = root / "pyproject.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = read_toml(path)
     except FileNotFoundError:
         if (root / "setup.py").is_file():
             return {}
@@ -277,8 +292,6 @@ def _read_document(root: Path) -> dict[str, Any]:
             f"{root} is not a project: it has neither a pyproject.toml nor a setup.py",
             hint="commit one at the top of the repository, as in a project made by: conveyor new NAME",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path} is not TOML: {error}") from error
     wrong = [
         key for key in ("build-system", "project", "tool") if not isinstance(document.get(key, {}), dict)
     ]

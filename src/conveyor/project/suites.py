@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tomllib
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError
+from conveyor.project.settings import read_toml, table_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -102,15 +102,10 @@ def pytest_settings(root: Path) -> PytestSettings:
 
 
 def _toml_settings(path: Path) -> PytestSettings | None:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path} is not TOML: {error}") from error
+    document = read_toml(path)
     if path.name != "pyproject.toml":  # pytest 9: chosen even if it is empty
         return PytestSettings(path.name, document.get("pytest", {}), is_native=True)
-    table = document.get("tool", {}).get("pytest")
-    if not isinstance(table, dict):
-        return None
+    table = table_in(document, "tool", "pytest")
     if isinstance(table.get("ini_options"), dict):
         return PytestSettings(path.name, table["ini_options"])
     return PytestSettings(path.name, table, is_native=True) if table else None
@@ -219,7 +214,7 @@ def requirements_of(
     names: Sequence[str], usual_files: Sequence[str], where: str,
 ) -> Requirements:  # fmt: skip
     """Declared requirements, else an extra of one of these names, else a group, else a usual file."""
-    extras = {canonicalize_name(name): name for name in extras_of(project)}
+    extras = {canonicalize_name(name): name for name in project.extras}
     groups = _groups(project.document)
     known = {canonicalize_name(name) for name in groups}
     if extra is not None and extras and canonicalize_name(extra) not in extras:
@@ -245,27 +240,10 @@ def requirements_of(
     return Requirements(extra, tuple(lines), files)
 
 
-def extras_of(project: Project) -> tuple[str, ...]:
-    """The names of the project's extras, wherever its backend keeps them in a file."""
-    poetry = project.document.get("tool", {}).get("poetry", {}).get("extras", {})
-    return tuple(dict.fromkeys((*project.extras, *poetry, *_extras_in_setup_cfg(project.root))))
-
-
-def _extras_in_setup_cfg(root: Path) -> list[str]:
-    parser = ConfigParser(interpolation=None, strict=False)
-    try:
-        parser.read(root / "setup.cfg", encoding="utf-8")
-    except (ConfigParserError, UnicodeDecodeError):  # read_project has said so where it matters
-        return []
-    section = "options.extras_require"
-    return list(parser.options(section)) if parser.has_section(section) else []
-
-
 def _groups(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Dependency groups (PEP 735), and those that pdm kept before there were any."""
-    older = document.get("tool", {}).get("pdm", {}).get("dev-dependencies", {})
-    groups = document.get("dependency-groups", {})
-    return {**(older if isinstance(older, dict) else {}), **(groups if isinstance(groups, dict) else {})}
+    older = table_in(document, "tool", "pdm", "dev-dependencies")
+    return {**older, **table_in(document, "dependency-groups")}
 
 
 def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.words.names import Version, version_or_none
 from conveyor.errors import ProjectError
-from conveyor.project.settings import read_project, written_in_setup_cfg
+from conveyor.project.settings import handed_to_setup, read_project, table_in, written_in_setup_cfg
 from conveyor.project.versions import version_tools
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class VersionLine:
 def version_line(project: Project) -> VersionLine | None:
     """The line that states the project's version; ``None`` if it comes from git or is computed."""
     root, document = project.root, project.document
-    metadata = _table(document, "project")
-    poetry = _table(document, "tool", "poetry")
+    metadata = table_in(document, "project")
+    poetry = table_in(document, "tool", "poetry")
     tools = version_tools(project)
     if isinstance(metadata.get("version"), str):
         return _in_toml(root, "pyproject.toml", ("project", "version"))
@@ -107,7 +107,7 @@ def _of_setuptools(project: Project) -> VersionLine | None:
     if _has_version_from_git(project):
         return None
     root = project.root
-    declared = _table(project.document, "tool", "setuptools", "dynamic").get("version")
+    declared = table_in(project.document, "tool", "setuptools", "dynamic").get("version")
     if isinstance(declared, dict):
         return _named(project, attribute=declared.get("attr"), file=declared.get("file"))
     written = written_in_setup_cfg(root, "version")
@@ -125,9 +125,9 @@ def _has_version_from_git(project: Project) -> bool:
     if tools - {"setuptools-scm", "vcs-versioning"}:
         return True
     script = _read(project.root, "setup.py") or ""
-    requires = _table(project.document, "build-system").get("requires") or ()
+    requires = table_in(project.document, "build-system").get("requires") or ()
     return bool(tools) and (
-        "setuptools_scm" in _table(project.document, "tool")
+        "setuptools_scm" in table_in(project.document, "tool")
         or "use_scm_version" in script
         or any("[simple]" in str(word) for word in requires)
     )
@@ -142,13 +142,13 @@ def _named(project: Project, *, attribute: object = None, file: object = None) -
     if not isinstance(attribute, str):
         return None
     module, _, variable = attribute.rpartition(".")
-    places = _table(project.document, "tool", "setuptools", "package-dir")
+    places = table_in(project.document, "tool", "setuptools", "package-dir")
     folders = [str(places[""])] if isinstance(places.get(""), str) else []
     return _variable(project.root, _files_of(module or project.package, (*folders, "src", ".")), variable)
 
 
 def _of_hatchling(project: Project) -> VersionLine | None:
-    table = _table(project.document, "tool", "hatch", "version")
+    table = table_in(project.document, "tool", "hatch", "version")
     if table.get("source", "regex") != "regex" or not isinstance(table.get("path"), str):
         return None
     pattern = table.get("pattern", True)
@@ -160,7 +160,7 @@ def _of_flit(project: Project) -> VersionLine | None:
 
 
 def _of_pdm(project: Project) -> VersionLine | None:
-    table = _table(project.document, "tool", "pdm", "version")
+    table = table_in(project.document, "tool", "pdm", "version")
     path = table.get("path") or table.get("from")
     if table.get("source", "file") != "file" or not isinstance(path, str):
         return None
@@ -168,7 +168,7 @@ def _of_pdm(project: Project) -> VersionLine | None:
 
 
 def _of_scikit_build(project: Project) -> VersionLine | None:
-    table = _table(project.document, "tool", "scikit-build", "metadata", "version")
+    table = table_in(project.document, "tool", "scikit-build", "metadata", "version")
     path, pattern = table.get("input"), table.get("regex", _HATCH_PATTERN)
     if table.get("provider") != "scikit_build_core.metadata.regex" or not isinstance(path, str):
         return None
@@ -181,7 +181,7 @@ def _of_meson(project: Project) -> VersionLine | None:
 
 
 def _of_maturin(project: Project) -> VersionLine | None:
-    manifest = _table(project.document, "tool", "maturin").get("manifest-path", "Cargo.toml")
+    manifest = table_in(project.document, "tool", "maturin").get("manifest-path", "Cargo.toml")
     for path in dict.fromkeys((str(manifest), "Cargo.toml")):
         for keys in (("package", "version"), ("workspace", "package", "version")):
             found = _in_toml(project.root, path, keys)
@@ -240,13 +240,10 @@ def _in_setup_py(root: Path) -> VersionLine | None:
     """The literal that ``setup`` is called with, or the variable at the top of the file that holds it."""
     text = _read(root, "setup.py")
     tree = _parse(text)
-    for call in ast.walk(tree) if tree is not None else ():
-        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "setup":
-            value = next((word.value for word in call.keywords if word.arg == "version"), None)
-            if isinstance(value, ast.Name):
-                return _variable(root, ("setup.py",), value.id)
-            return _literal("setup.py", text or "", value)
-    return None
+    value = next(iter(handed_to_setup(tree, "version")), None) if tree is not None else None
+    if isinstance(value, ast.Name):
+        return _variable(root, ("setup.py",), value.id)
+    return _literal("setup.py", text or "", value)
 
 
 def _variable(root: Path, paths: Iterable[str], name: str, depth: int = 0) -> VersionLine | None:
@@ -330,12 +327,6 @@ def _parse(text: str | None) -> ast.Module | None:
         return ast.parse(text) if text is not None else None
     except (SyntaxError, ValueError):
         return None
-
-
-def _table(document: object, *keys: str) -> dict[str, Any]:
-    for key in keys:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document if isinstance(document, dict) else {}
 
 
 def _semantic(version: Version) -> str:

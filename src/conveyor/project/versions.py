@@ -27,6 +27,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.words.names import Version, version_or_none
 from conveyor.errors import InvalidVersion, ProjectError
+from conveyor.project.settings import table_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -343,8 +344,7 @@ _IN_SETUP_PY = {
 
 def version_tools(project: Project) -> frozenset[str]:
     """The known tools that give the project its version at build time, such as ``{"hatch-vcs"}``."""
-    build_system = project.document.get("build-system", {})
-    requires = build_system.get("requires", []) if isinstance(build_system, dict) else []
+    requires = table_in(project.document, "build-system").get("requires", [])
     words = [word for word in requires if isinstance(word, str)] if isinstance(requires, list) else []
     found = {canonicalize_name(match[0]) for word in words if (match := re.match(r"[\w.-]+", word.strip()))}
     script = project.root / "setup.py"
@@ -373,10 +373,8 @@ def forced_version(project: Project, version: Version) -> dict[str, str]:
 
 def _names_itself(project: Project) -> bool:
     """Whether a project that uses hatch-vcs tells it the project's name."""
-    table: object = project.document
-    for key in ("tool", "hatch", "version", "raw-options", "dist_name"):
-        table = table.get(key) if isinstance(table, dict) else None
-    return isinstance(table, str) and canonicalize_name(table) == project.name
+    named = table_in(project.document, "tool", "hatch", "version", "raw-options").get("dist_name")
+    return isinstance(named, str) and canonicalize_name(named) == project.name
 
 
 def refuse_other_version(project: Project, *, planned: Version, built: Version) -> None:
