@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Completed", "Environment", "clean_environment_variables", "make_environment", "run_in", "run_uv"]
+PYLOCK = "pylock.toml"
+"""The only name under which both uv and pip take a file for a lock (PEP 751)."""
+
+__all__ = [
+    "PYLOCK",
+    "Completed",
+    "Environment",
+    "clean_environment_variables",
+    "make_environment",
+    "run_in",
+    "run_uv",
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,35 @@ class Environment:
         return run_uv(
             words, index_url=index_url, folder=folder, variables=variables, on_line=on_line,
             timeout_seconds=timeout_seconds,
+        )  # fmt: skip
+
+    def install_lock(
+        self,
+        lock: Path,
+        *,
+        index_url: str | None = None,
+        may_link: bool = False,
+        variables: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Completed:
+        """Have exactly the files of a lock installed, and nothing else; no configuration is read.
+
+        Args:
+            lock: a file of the name ``PYLOCK``.
+            index_url: the only index for what an sdist is built with.
+            may_link: as for ``run_uv``.
+            variables: set for uv and for whatever it builds.
+            on_line: called with each line that uv writes.
+            timeout_seconds: the time after which the installation is ended; ``None`` means never.
+
+        Raises:
+            ProjectError: a file has other bytes, or cannot be installed.
+        """
+        words = ["--preview-features", "pylock", "pip", "sync", "--python", str(self.python), str(lock)]
+        return run_uv(
+            words, index_url=index_url, is_clean=True, may_link=may_link, variables=variables,
+            on_line=on_line, timeout_seconds=timeout_seconds,
         )  # fmt: skip
 
     def has(self, project: str) -> bool:

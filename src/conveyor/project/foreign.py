@@ -108,11 +108,7 @@ def run_foreign(
     if timeout_seconds is not None:
         alarm.start()
     try:
-        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in child.stdout:
-            kept.append(line)
-            if on_line is not None:
-                on_line(line.rstrip("\n"))
+        _follow(child, kept, on_line)
         return_code = child.wait()
     finally:
         alarm.cancel()
@@ -129,15 +125,8 @@ class Running:
     def __init__(self, child: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> None:
         self._child = child
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._reader = threading.Thread(target=self._read, args=(on_line,), daemon=True)
+        self._reader = threading.Thread(target=_follow, args=(child, self._kept, on_line), daemon=True)
         self._reader.start()
-
-    def _read(self, on_line: Callable[[str], None] | None) -> None:
-        assert self._child.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in self._child.stdout:
-            self._kept.append(line)
-            if on_line is not None:
-                on_line(line.rstrip("\n"))
 
     @property
     def return_code(self) -> int | None:
@@ -196,6 +185,15 @@ def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> subproc
         )  # fmt: skip
     except (FileNotFoundError, PermissionError) as error:
         raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+def _follow(child: subprocess.Popen[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:
+    """Pass on what a child writes, line by line, until it closes its output."""
+    assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+    for line in child.stdout:
+        kept.append(line)
+        if on_line is not None:
+            on_line(line.rstrip("\n"))
 
 
 def _limited(command: Sequence[str]) -> list[str]:

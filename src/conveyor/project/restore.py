@@ -26,18 +26,18 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.locks import read_lock
 from conveyor.errors import Conflict, MissingTool, ProjectError
-from conveyor.project.environment import Environment, make_environment, run_in, run_uv
+from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in
 from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
-from conveyor.project.interpreters import Interpreter, ask, places, running_interpreter
+from conveyor.project.interpreters import interpreters, running_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from conveyor.client.store import StoreClient
     from conveyor.domain.releases.locks import Lock, LockedFile
+    from conveyor.project.interpreters import Interpreter
 
 Tool = Literal["uv", "pip"]
-LOCK = "pylock.toml"
 UNFINISHED = ".unfinished-restore"
 INSTALL_SECONDS = 3600.0
 _SEEDS = ("pip", "setuptools", "wheel")
@@ -100,13 +100,17 @@ def restore_release(
     _prepare(folder)
     try:
         with _secrets(client.url, token) as secrets:
-            variables = secrets | _index(client.url, index)
             # 3. its files
-            install = _by_uv if tool == "uv" else _by_pip
-            install(folder, interpreter, content, lock, client.url, variables, on_line)
+            order = _Order(
+                folder, interpreter, lock, client.url, secrets | _index(client.url, index), on_line
+            )
+            if tool == "uv":
+                _by_uv(order, content)
+            else:
+                _by_pip(order)
         # 4. the comparison
         _compare(folder, lock)
-        (folder / LOCK).write_bytes(content)
+        (folder / PYLOCK).write_bytes(content)
         (folder / UNFINISHED).unlink(missing_ok=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -124,7 +128,7 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
     here = running_interpreter()
     if wanted == here.name:  # the others need not be run to describe themselves
         return here
-    found = {one.name: one for place in places() if isinstance(one := ask(place.path), Interpreter)}
+    found = {one.name: one for one in interpreters()}
     if wanted in found:
         return found[wanted]
     if not wanted:
@@ -199,87 +203,73 @@ def _index(store_url: str, index: str | None) -> dict[str, str]:
     return {"UV_DEFAULT_INDEX": url, "PIP_INDEX_URL": url}
 
 
-def _by_uv(
-    folder: Path,
-    interpreter: Interpreter,
-    content: bytes,
-    lock: Lock,
-    store_url: str,
-    variables: Mapping[str, str],
-    on_line: Callable[[str], None] | None,
-) -> None:
-    environment = _fresh(folder, interpreter)
+@dataclass(frozen=True)
+class _Order:
+    """What is to be installed, and where."""
+
+    folder: Path
+    interpreter: Interpreter
+    lock: Lock
+    store_url: str
+    variables: Mapping[str, str]
+    on_line: Callable[[str], None] | None
+
+
+def _by_uv(order: _Order, content: bytes) -> None:
+    folder = order.folder
+    (folder / UNFINISHED).unlink()
+    environment = make_environment(folder, python=str(order.interpreter.path))
+    (folder / UNFINISHED).touch()
     text = content.decode()
-    for file in lock.files:
-        text = text.replace(json.dumps(file.url), json.dumps(_url_here(file, store_url)))
+    for file in order.lock.files:
+        text = text.replace(json.dumps(file.url), json.dumps(_url_here(file, order.store_url)))
     with tempfile.TemporaryDirectory(prefix="conveyor-restore-") as scratch:
-        path = Path(scratch) / LOCK
+        path = Path(scratch) / PYLOCK
         path.write_text(text, encoding="utf-8")
-        words = ["--preview-features", "pylock", "pip", "sync", "--python", str(environment.python)]
-        run_uv(
-            [*words, str(path)],
-            is_clean=True,
+        environment.install_lock(
+            path,
             may_link=True,  # nothing here changes installed files
-            variables=variables,
-            on_line=on_line,
+            variables=order.variables,
+            on_line=order.on_line,
             timeout_seconds=INSTALL_SECONDS,
         )
 
 
-def _fresh(folder: Path, interpreter: Interpreter) -> Environment:
-    """An empty environment, still marked as unfinished."""
-    (folder / UNFINISHED).unlink()
-    environment = make_environment(folder, python=str(interpreter.path))
-    (folder / UNFINISHED).touch()
-    return environment
-
-
-def _by_pip(
-    folder: Path,
-    interpreter: Interpreter,
-    content: bytes,
-    lock: Lock,
-    store_url: str,
-    variables: Mapping[str, str],
-    on_line: Callable[[str], None] | None,
-) -> None:
+def _by_pip(order: _Order) -> None:
     """Any pip installs requirements with hashes; only the newest ones read a lock."""
-    del content
-    environment = Environment(folder.absolute())
-    clean = clean_environment_variables() | dict(variables)
-    sight = Sight(variables=clean, reads=(interpreter.path,), writes=(folder,))
-    made = run_foreign(
-        [str(interpreter.path), "-I", "-m", "venv", str(environment.path)], sight, on_line=on_line
+    environment = Environment(order.folder.absolute())
+    python = order.interpreter.path
+    sight = Sight(
+        clean_environment_variables() | dict(order.variables), reads=(python,), writes=(order.folder,)
     )
+    made = run_foreign([str(python), "-I", "-m", "venv", str(environment.path)], sight, on_line=order.on_line)
     if made.return_code:
         raise MissingTool(
-            f"{interpreter.path} cannot make an environment with pip: {made.output.strip()[-500:]}",
+            f"{python} cannot make an environment with pip: {made.output.strip()[-500:]}",
             hint="install its venv module (python3-venv), or use --tool uv",
         )
-    lines = [f"{one.project} @ {_url_here(one, store_url)} --hash=sha256:{one.sha256}" for one in lock.files]
+    lines = [
+        f"{one.project} @ {_url_here(one, order.store_url)} --hash=sha256:{one.sha256}"
+        for one in order.lock.files
+    ]
     with tempfile.TemporaryDirectory(prefix="conveyor-restore-") as scratch:
         path = Path(scratch) / "requirements.txt"
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-        words = ["python", "-I", "-m", "pip", "install", "--no-input", "--no-deps", "--require-hashes"]
-        _pip(environment, [*words, "--requirement", str(path)], variables, on_line)
-    there, locked = set(_installed(environment)), {one.project for one in lock.files}
+        words = ["install", "--no-input", "--no-deps", "--require-hashes", "--requirement", str(path)]
+        _pip(environment, words, order)
+    there, locked = set(_installed(environment)), {one.project for one in order.lock.files}
     seeds = [name for name in _SEEDS if name in there - locked]
     if seeds:
-        _pip(environment, ["python", "-I", "-m", "pip", "uninstall", "--yes", *seeds], variables, on_line)
+        _pip(environment, ["uninstall", "--yes", *seeds], order)
 
 
-def _pip(
-    environment: Environment,
-    words: list[str],
-    variables: Mapping[str, str],
-    on_line: Callable[[str], None] | None,
-) -> None:
+def _pip(environment: Environment, words: list[str], order: _Order) -> None:
     done = run_in(
         environment,
-        words,
-        variables=variables,
+        ["python", "-I", "-m", "pip", *words],
+        variables=order.variables,
         writes=(environment.path,),
-        on_line=on_line,
+        on_line=order.on_line,
         timeout_seconds=INSTALL_SECONDS,
     )
     if done.return_code:

@@ -65,6 +65,11 @@ class Workplace:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def read_log(self, name: str) -> str:
+        """What ``log`` has written under that name; empty if it was never called."""
+        path = self.report(f"{name}.log")
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
     @contextmanager
     def log(self, name: str) -> Iterator[Callable[[str], None]]:
         """Yield a function that writes each line to ``logs/NAME.log`` at once; each attempt empties it."""

@@ -28,8 +28,8 @@ from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.payloads import unpack
+from conveyor.pipeline.jobs.sources import read_clone
 from conveyor.project.model import sha256_of_file
-from conveyor.project.settings import read_project
 from conveyor.project.version_lines import version_line
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def prove(
         shutil.copyfile(dist / built.wheel, staging / built.wheel)
         staging.rename(rebuilt_folder)
     rebuilt = rebuilt_folder / built.wheel
-    project = read_project(place.folder / "source" / source.folder)
+    project = read_clone(place, source, "source")
     versions = _versions(project, parse_version(candidate.version), parse_version(built.version))
     expected = candidate.wheel.replace(f"-{candidate.version}-", f"-{built.version}-", 1)
     if built.wheel != expected or source.version != versions.final:

@@ -14,7 +14,7 @@ from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.documentation import ARCHIVE
-from conveyor.pipeline.jobs.sources import asking, clone_into
+from conveyor.pipeline.jobs.sources import asking, clone_into, read_clone
 from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time
@@ -55,7 +55,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
     The build's requirements come from the index ``entry``.
     """
     checkout = place.folder / "checkout" / source.folder
-    trained = read_payload(read_project(checkout))
+    trained = read_payload(read_clone(place, source))
     clean = clone_into(place, source, "source") / source.folder
     for file in trained:
         target = clean / file.path
@@ -101,9 +101,8 @@ def publish(
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
     for name in digests:
         worker.client.files.upload(entry, folder / name, is_open=True)
-    backend = read_build_system(
-        read_project(place.folder / "source" / source.folder).document, where="pyproject.toml"
-    ).backend
+    document = read_clone(place, source, "source").document
+    backend = read_build_system(document, where="pyproject.toml").backend
     for name, sha256 in digests.items():
         is_wheel = name == built.wheel
         predicate = {

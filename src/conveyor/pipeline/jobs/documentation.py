@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
+from conveyor.pipeline.jobs.sources import read_clone
 from conveyor.project.declarations import DocsDeclaration
 from conveyor.project.environment import make_environment, run_in, run_uv
 from conveyor.project.interpreters import python_of
-from conveyor.project.settings import read_project
 from conveyor.project.suites import Requirements, read_requirements, requirements_of
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
         StepFailed: it could not be built, or a warning stops the release; carries the log.
         ProjectError: its requirements cannot be installed.
     """
-    checkout = place.folder / "checkout" / source.folder
-    project = read_project(checkout, ask=lambda _root: {"name": built.project})
+    project = read_clone(place, source)
+    checkout = project.root
     folder = place.fresh("docs")
     plan = plan_docs(project, folder / "html")
     if plan is None:

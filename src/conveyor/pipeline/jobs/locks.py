@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from packaging.utils import BuildTag, canonicalize_name, parse_wheel_filename
 
 from conveyor.errors import ProjectError
-from conveyor.project.environment import run_uv
+from conveyor.project.environment import PYLOCK, run_uv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from conveyor.project.interpreters import Interpreter
 
 INSTALL_SECONDS = 1800.0
-FILENAME = "pylock.toml"
-"""The only name under which both uv and pip take a file for a lock."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def lock_requirements(
     """
     asked, found = folder / "requirements.in", folder / "pylock.resolved.toml"
     asked.write_text("\n".join([*requirements, ""]), encoding="utf-8")
-    words = ["pip", "compile", "--quiet", "--no-header", "--format", FILENAME, "--output-file", str(found)]
+    words = ["pip", "compile", "--quiet", "--no-header", "--format", PYLOCK, "--output-file", str(found)]
     words += ["--python", str(interpreter.path), str(asked), *files]
     run_uv(words, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS)
     document = tomllib.loads(found.read_text(encoding="utf-8"))
@@ -141,10 +139,11 @@ def install_lock(
     Raises:
         ProjectError: a file has other bytes, or cannot be installed.
     """
-    path = folder / FILENAME
+    path = folder / PYLOCK
     path.write_text(lock.document(), encoding="utf-8")
-    words = ["--preview-features", "pylock", "pip", "sync", "--python", str(environment.python), str(path)]
-    run_uv(words, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS)
+    environment.install_lock(
+        path, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS
+    )
 
 
 def _chosen(package: dict[str, Any], interpreter: Interpreter) -> LockedPackage:

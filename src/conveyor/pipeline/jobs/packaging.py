@@ -39,12 +39,12 @@ from conveyor.pipeline.jobs.documentation import build_docs
 from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
 from conveyor.pipeline.jobs.promotion import index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
-from conveyor.pipeline.jobs.sources import Source, asking, clone, resolve
+from conveyor.pipeline.jobs.sources import Source, asking, clone, read_clone, resolve
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
 from conveyor.project.interpreters import python_of, pythons_to_test_on
-from conveyor.project.settings import read_project
+from conveyor.project.settings import table_in
 from conveyor.project.train import train
 from conveyor.project.versions import forced_version
 
@@ -100,13 +100,13 @@ def make_release(
 ) -> str:
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry, goal = way[0], way[min(1, len(way) - 1)]
-    steps("pythons", lambda: find_pythons(place, source, name))  # 3
+    steps("pythons", lambda: find_pythons(place, source))  # 3
     steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
     candidate = None
     if source.tag is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
-        project = read_project(place.folder / "checkout" / source.folder, ask=lambda _root: {"name": name})
+        project = read_clone(place, source)
         if project.train and not steps(
             "look for payload", lambda: payloads.take(place, worker, project, source)
         ):
@@ -156,14 +156,13 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     uv requests the project's requirements only after it has built the project's metadata. The same files are
     fetched meanwhile, which saves seconds when a mirror sees them for the first time.
     """
-    checkout = place.folder / "checkout" / source.folder
-    project = read_project(checkout)
+    project = read_clone(place, source)
     python = python_of(project)
     environment = make_environment(place.fresh("environment"), python=str(python.path))
     with ThreadPoolExecutor(1) as threads, place.log("environment") as write:
         threads.submit(_fetch_ahead, place, worker.index_url(entry), project, environment)
         run_uv(
-            ["pip", "install", "--python", str(environment.python), "-e", str(checkout)],
+            ["pip", "install", "--python", str(environment.python), "-e", str(project.root)],
             index_url=worker.index_url(entry),
             variables=place.variables() | forced_version(project, source.version),
             on_line=write,
@@ -172,21 +171,21 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
-def find_pythons(place: Workplace, source: Source, name: str) -> Done[None]:
+def find_pythons(place: Workplace, source: Source) -> Done[None]:
     """Step 3: the Pythons that the project is built and tested with, all of which this machine has.
 
     Raises:
         MissingTool: this machine lacks one.
         ProjectError: what the project says about them contradicts itself.
     """
-    project = read_project(place.folder / "checkout" / source.folder, ask=lambda _root: {"name": name})
+    project = read_clone(place, source)
     found = ", ".join(one.name for one in pythons_to_test_on(project))
     return Done(None, f"Python {found}", {"pythons": found})
 
 
 def bring_data(place: Workplace, source: Source) -> Done[None]:
     """Step 4: the declared data, from the worker's cache or its address; another digest is refused."""
-    project = read_project(place.folder / "checkout" / source.folder)
+    project = read_clone(place, source)
     with place.log("data") as write:
         brought = bring(
             project, place.cache / "data",
@@ -199,7 +198,7 @@ def bring_data(place: Workplace, source: Source) -> Done[None]:
 
 def train_model(place: Workplace, source: Source) -> Done[None]:
     """Step 4: the payload, trained in the clone, and kept until it is published."""
-    project = read_project(place.folder / "checkout" / source.folder)
+    project = read_clone(place, source)
     with place.log("train") as write:
         result = train(
             project, Environment(place.folder / "environment"),
@@ -227,7 +226,7 @@ def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
 
 def _fetch_ahead(place: Workplace, index_url: str, project: Project, environment: Environment) -> None:
     """Download the declared requirements into the cache only; a failure here shows up again later."""
-    wanted = project.document.get("project", {}).get("dependencies", ())
+    wanted = table_in(project.document, "project").get("dependencies", ())
     if not wanted:
         return
     nowhere = place.fresh("ahead")

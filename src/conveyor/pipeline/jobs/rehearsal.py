@@ -19,6 +19,7 @@ from conveyor.domain.releases.evidence import environment_of, facts_of_tests
 from conveyor.domain.releases.facts import faults_of
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.jobs.sources import read_clone
 from conveyor.pipeline.jobs.suite import (
     Subject,
     Suite,
@@ -31,7 +32,6 @@ from conveyor.pipeline.jobs.suite import (
 from conveyor.project.environment import Environment
 from conveyor.project.interpreters import pythons_to_test_on
 from conveyor.project.model import sha256_of_file
-from conveyor.project.settings import read_project
 from conveyor.project.suites import below, command_to_install, command_to_test
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def rehearse(
         StepFailed: it would fail there, for these reasons; carries the log.
         ProjectError: the tests cannot be found or installed.
     """
-    checkout = place.folder / "checkout" / source.folder
-    project = read_project(checkout, ask=lambda _root: {"name": built.project})
+    project = read_clone(place, source)
     wheel = place.folder / "dist" / built.wheel
     subject = Subject(
         built.project, built.version, built.wheel, sha256_of_file(wheel), wheel.as_uri(),
@@ -91,7 +90,7 @@ def rehearse(
         facts = facts_of_tests(predicate | {"index": goal})
         faults = faults_of(facts)
         if faults:
-            log = place.report(f"{name}.log").read_text(encoding="utf-8", errors="replace")
+            log = place.read_log(name)
             missing = missing_files(place, subject, predicate, name=name)
             raise StepFailed(
                 f"{built.wheel} fails its tests on Python {interpreter.name}: {'; '.join(faults)}"

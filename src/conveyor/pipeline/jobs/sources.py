@@ -17,15 +17,18 @@ from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.backend import ask_backend
 from conveyor.project.git import all_tags, clone_commit, clone_tag, repository_top, resolve_commit, tags_here
+from conveyor.project.settings import read_project
 from conveyor.project.trees import project_of_commit, project_of_tag, rules_of, version_of_checkout
 from conveyor.project.versions import is_release_tag, refuse_twins, releases_among
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from packaging.metadata import RawMetadata
+
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
-    from conveyor.project.settings import Asking
+    from conveyor.project.settings import Asking, Project
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Source:
     """Where the project lies in its repository."""
     planned: str | None = None
     """The version to build, canonical; ``None`` until the commit has been cloned."""
+    project: str | None = None
+    """The project's name; ``None`` until the commit has been cloned."""
 
     @property
     def version(self) -> Version:
@@ -126,10 +131,16 @@ def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[C
         summary += f" in {folder}"
     if source.tag is None and releases:
         summary += f"; the commit is {', '.join(releases)}, which has a run of its own"
-    full = replace(source, folder=folder, planned=str(version))
+    full = replace(source, folder=folder, planned=str(version), project=project.name)
     return Done(
         Cloned(project.name, full, releases), summary, {"kind": project.kind, "version": str(version)}
     )
+
+
+def read_clone(place: Workplace, source: Source, name: str = "checkout") -> Project:
+    """The project in one of the run's clones, whose backend was asked for its name before if need be."""
+    asked: RawMetadata = {"name": source.project} if source.project is not None else {}
+    return read_project(place.folder / name / source.folder, ask=lambda _root: asked)
 
 
 def clone_into(place: Workplace, source: Source, name: str) -> Path:

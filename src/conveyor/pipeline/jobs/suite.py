@@ -16,7 +16,6 @@ import hashlib
 import json
 import re
 import shutil
-import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +28,10 @@ from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
-from conveyor.pipeline.jobs.locks import FILENAME, INSTALL_SECONDS, install_lock, lock_requirements
+from conveyor.pipeline.jobs.locks import INSTALL_SECONDS, install_lock, lock_requirements
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
-from conveyor.project.environment import Environment, make_environment, run_in, run_uv
+from conveyor.project.backend import unpack_sdist
+from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in, run_uv
 from conveyor.project.git import clone_commit, clone_tag, tracked_files
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.settings import Project, read_project
@@ -125,7 +125,7 @@ def run_tests(
     counts = report["counts"]
     lock = lock.sized(subject.project, subject.version, subject.size_bytes)
     document = (lock.at(*subject.store) if subject.store is not None else lock).document()
-    place.report(f"{name} {FILENAME}").write_text(document, encoding="utf-8")
+    place.report(f"{name} {PYLOCK}").write_text(document, encoding="utf-8")
     return {
         "project": subject.project,
         "version": subject.version,
@@ -168,7 +168,8 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
     """
     with tempfile.TemporaryDirectory(prefix="checkout-", dir=beside) as scratch:
         if subject.sdist is not None:
-            root = _unpack(subject.sdist, Path(scratch))
+            root = Path(scratch) / "sdist"
+            unpack_sdist(subject.sdist, root)
             found = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
             yield root, tuple(sorted(path.as_posix() for path in found))
             return
@@ -181,15 +182,6 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_commit(subject.repository, subject.commit, clone)
         root = clone / subject.subfolder
         yield root, tracked_files(root)
-
-
-def _unpack(sdist: Path, folder: Path) -> Path:
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
-    found = [path for path in folder.iterdir() if path.is_dir()]
-    if len(found) != 1:
-        raise ProjectError(f"{sdist.name} holds {len(found)} folders instead of one")
-    return found[0]
 
 
 def export_suite(subject: Subject, folder: Path) -> Suite:

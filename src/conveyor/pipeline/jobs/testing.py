@@ -18,8 +18,8 @@ from conveyor.domain.releases.evidence import environment_of, facts_of_tests, st
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.locks import FILENAME
 from conveyor.pipeline.jobs.suite import Subject, checked_out, run_tests
+from conveyor.project.environment import PYLOCK
 from conveyor.project.git import resolve_commit
 from conveyor.project.interpreters import pythons_to_test_on, running_interpreter
 from conveyor.project.settings import read_project
@@ -67,7 +67,7 @@ def run_testing_job(
                     place, subject, index_url=worker.index_url(index), name=name, interpreter=python
                 )
                 predicate["index"] = index
-                lock = place.report(f"{name} {FILENAME}").read_bytes()
+                lock = place.report(f"{name} {PYLOCK}").read_bytes()
                 worker.client.releases.add_lock(project, version, lock)
                 worker.testify(
                     statement("tests", filename=file.filename, sha256=file.sha256, predicate=predicate)
@@ -102,7 +102,7 @@ def _refuse_bad(
     if faults:
         raise StepFailed(
             f"{file.filename} failed its tests on Python {python.name}: {'; '.join(faults)}",
-            log=_log(place, name),
+            log=place.read_log(name),
             hint="fix it and make a new release: published files never change",
         )
 
@@ -169,8 +169,3 @@ def _subject(
     if not (folder / sdist.filename).is_file():
         worker.client.files.download(sdist, place.fresh("sdist"))
     return replace(subject, sdist=folder / sdist.filename)
-
-
-def _log(place: Workplace, name: str) -> str:
-    path = place.report(f"{name}.log")
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
