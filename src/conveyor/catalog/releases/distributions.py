@@ -18,7 +18,7 @@ from conveyor.domain.indexes.withdrawals import DeletedFile
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import BindParameter, ColumnElement, Connection, ScalarSelect
 
     from conveyor.domain.distributions.reading import Distribution
 
@@ -143,14 +143,16 @@ class PlacedFile:
     yank_reason: str | None
 
 
+def id_of_distribution(
+    filename: str | BindParameter[str], sha256: str | BindParameter[str]
+) -> ScalarSelect[int]:
+    """The id of the distribution of that name and digest, for use in another statement."""
+    is_it = (distributions.c.filename == filename) & (distributions.c.sha256 == sha256)
+    return select(distributions.c.id).where(is_it).scalar_subquery()
+
+
 _INSERT_PLACEMENT = Statement(
-    insert(placements).values(
-        distribution_id=select(distributions.c.id)
-        .where(
-            distributions.c.filename == bindparam("its_name"), distributions.c.sha256 == bindparam("sha256")
-        )
-        .scalar_subquery()
-    )
+    insert(placements).values(distribution_id=id_of_distribution(bindparam("its_name"), bindparam("sha256")))
 )
 _OF_FILENAME = Statement(
     select(placements.c.index_name, distributions.c.sha256)

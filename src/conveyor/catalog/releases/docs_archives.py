@@ -8,62 +8,39 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.database.statements import columns_of, record_of, values_of
 from conveyor.catalog.database.tables import docs_archives
 from conveyor.domain.releases.publications import DocsArchive
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from conveyor.domain.distributions.documentation import DocsFormat
-
 _docs = docs_archives.c
 
 
-def put_docs(
-    connection: Connection,
-    project: str,
-    version: str,
-    *,
-    sha256: str,
-    size_bytes: int,
-    archive_format: DocsFormat,
-    uploaded_at: str,
-    uploaded_by: str,
-) -> None:
+def put_docs(connection: Connection, docs: DocsArchive) -> None:
     """Write the documentation of a release, new or in place of another; its bytes must be stored."""
-    values = {
-        "sha256": sha256,
-        "size_bytes": size_bytes,
-        "format": archive_format,
-        "uploaded_at": uploaded_at,
-        "uploaded_by": uploaded_by,
-    }
     statement = sqlite if is_sqlite(connection.engine) else postgresql
-    row = {"project": project, "version": version, **values}
+    row = values_of(docs, without=("url",))
     connection.execute(
         statement.insert(docs_archives)
         .values(row)
-        .on_conflict_do_update(index_elements=["project", "version"], set_=values)
+        .on_conflict_do_update(index_elements=["project", "version"], set_=row)
     )
 
 
 def find_docs(connection: Connection, project: str, version: str) -> DocsArchive | None:
     """The documentation of a release; ``None`` if it has none."""
+    columns = columns_of(DocsArchive, docs_archives, without=("url",))
     row = connection.execute(
-        select(docs_archives).where(_docs.project == project, _docs.version == version)
+        select(*columns).where(_docs.project == project, _docs.version == version)
     ).first()
-    if row is None:
-        return None
-    return DocsArchive(
-        project=row.project,
-        version=row.version,
-        sha256=row.sha256,
-        size_bytes=row.size_bytes,
-        format=row.format,
-        url=f"/api/v1/projects/{project}/releases/{version}/docs/archive",
-        uploaded_at=row.uploaded_at,
-        uploaded_by=row.uploaded_by,
-    )
+    return None if row is None else record_of(DocsArchive, row, url=url_of_docs(project, version))
+
+
+def url_of_docs(project: str, version: str) -> str:
+    """The path on the store of a release's documentation."""
+    return f"/api/v1/projects/{project}/releases/{version}/docs/archive"
 
 
 def delete_docs(connection: Connection, project: str, version: str | None) -> None:

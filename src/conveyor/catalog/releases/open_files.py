@@ -19,6 +19,7 @@ from conveyor.catalog.database.tables import (
     placements,
     retired_filenames,
 )
+from conveyor.catalog.releases.distributions import id_of_distribution
 from conveyor.catalog.releases.projects import take_stored_bytes
 
 if TYPE_CHECKING:
@@ -105,10 +106,10 @@ def put_open_file(
     )
     if again.rowcount:
         return
-    found = select(_files.id).where(_files.filename == filename, _files.sha256 == sha256).scalar_subquery()
+    distribution_id = id_of_distribution(filename, sha256)
     connection.execute(
         insert(open_files).values(
-            index_name=index, project=project, filename=filename, distribution_id=found, **values
+            index_name=index, project=project, filename=filename, distribution_id=distribution_id, **values
         )
     )
 

@@ -8,22 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import indexes_now
-from conveyor.catalog.releases.docs_archives import find_docs, put_docs
+from conveyor.catalog.releases.docs_archives import find_docs, put_docs, url_of_docs
 from conveyor.catalog.releases.projects import find_project, find_release, lock_project, status_of
 from conveyor.domain.distributions.documentation import check_documentation
 from conveyor.domain.indexes.policy import accepting_index
 from conveyor.domain.indexes.projects import must_accept_uploads
 from conveyor.domain.people.access import may_upload
+from conveyor.domain.releases.publications import DocsArchive
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.releases.standing import release_in
 from conveyor.operations.store.store import ask, read, record_change
 
 if TYPE_CHECKING:
+    from conveyor.catalog.database.events import Change
     from conveyor.domain.distributions.documentation import ArrivedArchive
     from conveyor.domain.indexes.policy import UploadLimits
     from conveyor.domain.people.access import Identity
-    from conveyor.domain.releases.publications import DocsArchive
     from conveyor.operations.store.store import Store
 
 
@@ -56,8 +57,7 @@ def add_docs(
     with ask(store) as connection:
         accepting_index(index, indexes_now(connection, since=0).indexes, identity)
     # 2. the archive
-    sha256, size_bytes = archive.sha256, archive.size_bytes
-    archive_format = check_documentation(archive.stream, size_bytes=size_bytes, limits=limits.archive)
+    archive_format = check_documentation(archive.stream, size_bytes=archive.size_bytes, limits=limits.archive)
     # 3. bytes, then the row
     with store.blobs.adding():
         archive.store()
@@ -69,30 +69,29 @@ def add_docs(
                 )
             lock_project(connection, name)
             must_accept_uploads(name, status_of(connection, name))
-            release = find_release(connection, name, number)
             before = find_docs(connection, name, number)
-            if before is None or before.sha256 != sha256:
-                if release is not None and release.closed_at is not None:
-                    raise Conflict(
-                        f"{name} {number} was promoted at {release.closed_at}, and its documentation stays",
-                        hint="release a new version with the new documentation",
-                        rule="release-closed",
-                    )
-                put_docs(
-                    connection,
-                    name,
-                    number,
-                    sha256=sha256,
-                    size_bytes=size_bytes,
-                    archive_format=archive_format,
-                    uploaded_at=change.at,
-                    uploaded_by=change.actor,
-                )
-                detail = {"sha256": sha256, "size_bytes": size_bytes, "format": archive_format}
-                change.event("upload-docs", index=index, project=name, version=number, detail=detail)
-            found = find_docs(connection, name, number)
-    assert found is not None  # noqa: S101 - it was there or has just been written
-    return found
+            if before is not None and before.sha256 == archive.sha256:
+                return before
+            docs = DocsArchive(
+                name, number, archive.sha256, archive.size_bytes, archive_format, url_of_docs(name, number),
+                uploaded_at=change.at, uploaded_by=change.actor,
+            )  # fmt: skip
+            _put(change, docs, index=index)
+            return docs
+
+
+def _put(change: Change, docs: DocsArchive, *, index: str) -> None:
+    """Write the row and its event; raises Conflict if the release was promoted."""
+    release = find_release(change.connection, docs.project, docs.version)
+    if release is not None and release.closed_at is not None:
+        raise Conflict(
+            f"{docs.project} {docs.version} was promoted at {release.closed_at}, and its documentation stays",
+            hint="release a new version with the new documentation",
+            rule="release-closed",
+        )
+    put_docs(change.connection, docs)
+    detail = {"sha256": docs.sha256, "size_bytes": docs.size_bytes, "format": docs.format}
+    change.event("upload-docs", index=index, project=docs.project, version=docs.version, detail=detail)
 
 
 def get_docs(store: Store, identity: Identity, project: str, version: str) -> DocsArchive:

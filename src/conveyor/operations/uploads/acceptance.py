@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.database.events import is_touched_since
 from conveyor.catalog.indexes.definitions import indexes_now
-from conveyor.catalog.releases.distributions import insert_distribution, insert_placement, metadata_of
+from conveyor.catalog.releases.distributions import insert_placement, metadata_of
 from conveyor.catalog.releases.open_files import leave_open_releases
-from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
+from conveyor.catalog.releases.projects import insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
 from conveyor.domain.distributions.forms import FILE_OPEN
 from conveyor.domain.distributions.reading import Distribution, LibraryChecks, UploadForm, read_distribution
@@ -40,7 +40,7 @@ from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.shared_commits import record_together
 from conveyor.operations.store.store import Prepared, ask, read
 from conveyor.operations.uploads.decisions import Decision, WantedFile, WantedUpload, decide, decide_or_ask
-from conveyor.operations.uploads.open_releases import add_open_file
+from conveyor.operations.uploads.open_releases import add_open_file, describe_file
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
@@ -303,14 +303,7 @@ def _write_rows(
         insert_release(connection, project, version, created_at=change.at)
     # The same bytes may have been uploaded before, into an index outside this chain.
     if not decision.facts.is_stored:
-        insert_distribution(
-            connection,
-            distribution,
-            uploaded_at=change.at,
-            uploaded_by=change.actor,
-            provenance_sha256=provenance_sha256,
-        )
-        count_file(connection, project, distribution.size_bytes, display_name=distribution.display_name)
+        describe_file(change, distribution, provenance_sha256=provenance_sha256)
     else:
         leave_open_releases(
             connection, distribution.filename, distribution.digests.sha256, at=change.at, by=change.actor

@@ -33,7 +33,7 @@ from conveyor.catalog.releases.open_files import (
 from conveyor.catalog.releases.projects import count_file, insert_project, insert_release, lock_project
 from conveyor.domain.indexes.policy import UploadLimits, chain_of, must_ask_upstream, readable_indexes
 from conveyor.domain.people.access import may_claim, may_upload
-from conveyor.domain.releases.publications import Publication, PublishingCheck
+from conveyor.domain.releases.publications import FileToPublish, Publication, PublishingCheck
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidVersion
@@ -88,16 +88,7 @@ def add_open_file(
         if decision.holder is not None:
             return decision.holder
         if not decision.facts.is_stored:
-            insert_distribution(
-                connection,
-                distribution,
-                uploaded_at=change.at,
-                uploaded_by=change.actor,
-                provenance_sha256=provenance_sha256,
-            )
-            count_file(
-                connection, file.project, distribution.size_bytes, display_name=distribution.display_name
-            )
+            describe_file(change, distribution, provenance_sha256=provenance_sha256)
         put_open_file(
             connection,
             index=wanted.index,
@@ -120,6 +111,19 @@ def add_open_file(
             },
         )
     return None
+
+
+def describe_file(change: Change, distribution: Distribution, *, provenance_sha256: str | None) -> None:
+    """Write the row of a file that is new to the store, and count its bytes."""
+    insert_distribution(
+        change.connection,
+        distribution,
+        uploaded_at=change.at,
+        uploaded_by=change.actor,
+        provenance_sha256=provenance_sha256,
+    )
+    project, size_bytes = distribution.project, distribution.size_bytes
+    count_file(change.connection, project, size_bytes, display_name=distribution.display_name)
 
 
 def publish_release(
@@ -151,34 +155,28 @@ def publish_release(
         connection = change.connection
         insert_project(connection, name, display_name=project, created_at=change.at)
         lock_project(connection, name)
-        # 2. which files wait, which are there, which are missing
+        # 2. policy once more, for each file that no index shows yet
+        decisions = {
+            file: decide(connection, WantedUpload(asked.index, wanted, identity, UploadLimits(), answer))
+            for file in asked.files
+            for wanted in [WantedFile(file.filename, name, number, file.sha256, 0)]
+        }
+        unseen = [file for file, decision in decisions.items() if decision.holder is None]
+        # 3. all of them have come, and still wait
         waiting = [one for one in open_files_of(connection, name) if one.version == number]
         outdated = _outdated(store, waiting)
         waiting = [one for one in waiting if one.index == asked.index and one not in outdated]
-        by_name = {one.filename: one for one in waiting}
-        shown: list[OpenFile] = []
-        missing: list[str] = []
-        decision = None
-        for file in asked.files:
-            wanted_file = WantedFile(file.filename, name, number, file.sha256, 0)
-            wanted = WantedUpload(asked.index, wanted_file, identity, UploadLimits(), answer)
-            # 3. policy, once more
-            decision = decide(connection, wanted)
-            if decision.holder is not None:
-                continue
-            found = by_name.get(file.filename)
-            if found is None or found.sha256 != file.sha256:
-                missing.append(file.filename)
-            else:
-                shown.append(found)
+        shown = [one for one in waiting if FileToPublish(one.filename, one.sha256) in unseen]
+        missing = {file.filename for file in unseen} - {one.filename for one in shown}
         if missing:
             raise Conflict(
                 f"{name} {number} cannot be published: {', '.join(sorted(missing))} did not come, was "
                 f"replaced, or has waited for more than {OPEN_FOR.days} day",
                 hint="upload all its files again, then publish",
             )
-        if shown and decision is not None:
+        if shown:
             # 4. rows, event
+            decision = decisions[unseen[0]]
             if not decision.is_claimed:
                 claim_for_upload(change, name)
             if not decision.has_release:
