@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.build import build_distributions, build_tag
-from conveyor.project.contract import check_sdist, check_wheel
+from conveyor.project.contract import check_archives
 from conveyor.project.git import clone_tag
 from conveyor.project.settings import read_project
 from project.checkouts import annotated_tag, commit, git, new_project, small_model
@@ -49,7 +49,7 @@ def test_development_build_names_its_commit(tmp_path: Path) -> None:
         f"demo-{built.version}-py3-none-any.whl",
         f"demo-{built.version}.tar.gz",
     ]
-    assert check_wheel(built.wheel, read_project(root)) == built.version
+    assert check_archives(read_project(root), built.sdist, built.wheel)[0] == built.version
 
 
 def test_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -126,10 +126,11 @@ def test_model_is_inside_with_the_bytes_that_were_trained(tmp_path: Path) -> Non
         members = wheel.namelist()
     assert not [member for member in members if "test" in member or "notebook" in member]
     train(root, b"trained again")
-    with pytest.raises(ProjectError, match="is inside with other bytes"):
-        check_wheel(built.wheel, read_project(root))
-    with pytest.raises(ProjectError, match="with other bytes"):
-        check_sdist(built.sdist, read_project(root))
+    with pytest.raises(ProjectError) as caught:
+        check_archives(read_project(root), built.sdist, built.wheel)
+    of_sdist, of_wheel = caught.value.message.split(f"\n{built.wheel.name} ")
+    assert "is inside with other bytes" in of_wheel
+    assert "with other bytes" in of_sdist
 
 
 def test_changes_are_refused_and_named(tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_wheel_of_another_version_than_the_tag_is_refused(tmp_path: Path) -> Non
     git(root, "tag", "v1.0.0")
     built = build_distributions(root, tmp_path / "out")
     with pytest.raises(ProjectError, match=r"it has version 1\.0\.0, the tag is 1\.0\.1"):
-        check_wheel(built.wheel, read_project(root), version=Version("1.0.1"))
+        check_archives(read_project(root), built.sdist, built.wheel, version=Version("1.0.1"))
 
 
 def test_backend_that_ignores_the_version_is_caught(tmp_path: Path) -> None:

@@ -110,40 +110,29 @@ def build_distributions(
     """
     project = read_project(checkout, ask=_asking(index_url, variables, python, on_line))
     python = python or str(python_of(project).path)
-    if version is None:
-        planned = version_of_checkout(project, out=out).checked()
-    else:
-        planned = version
-        refuse_changes(changes(project, out))
-    read_payload(project)
-    read_manifest(project)
+    planned = _planned(project, version, out)
     system = read_build_system(project.document, where=str(project.root / "pyproject.toml"))
-    clean = {"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})}
     out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch,
         build_room(f"{project.name} {head_commit(project.root)}") as room,
     ):
-        stated = _line_to_set(project, planned)
-        tag = tag_to_make(project, planned)
+        stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
         if (stated is not None or tag is not None) and not is_clone:
             project = _clone_of(project, Path(scratch) / "clone")
-        if tag is not None:
-            leave_one_tag(project.root, tag)
         strays = frozenset(untracked_files(project.root))
-        if stated is not None:
-            set_version(project, stated, planned)
+        _state(project, planned, stated, tag)
         backend = make_backend(
-            system, room / "environment", python=python, variables=clean,
+            system, room / "environment", python=python,
+            variables={"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})},
             hook_variables=forced_version(project, planned), index_url=index_url, on_line=on_line,
             build_folder=room / "build",
         )  # fmt: skip
         sdist = backend.sdist(project.root, Path(scratch))
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
-            before = threads.submit(
-                _previous, project, planned, index_url, repository or checkout, python, variables
-            )
+            where = repository or checkout
+            before = threads.submit(_previous, project, planned, index_url, where, python, variables)
             unpack_sdist(sdist, room / "source")
             wheel = backend.wheel(room / "source", Path(scratch))
         built, notes = check_archives(
@@ -201,6 +190,17 @@ def build_tag(
         )
 
 
+def _planned(project: Project, version: Version | None, out: Path) -> Version:
+    """The version to build, of a checkout that is its commit and holds the model that it declares."""
+    if version is None:
+        version = version_of_checkout(project, out=out).checked()
+    else:
+        refuse_changes(changes(project, out))
+    read_payload(project)
+    read_manifest(project)
+    return version
+
+
 def _line_to_set(project: Project, planned: Version) -> VersionLine | None:
     """The line that must be made to state the planned version; ``None`` if there is none or it states it."""
     line = version_line(project)
@@ -210,6 +210,14 @@ def _line_to_set(project: Project, planned: Version) -> VersionLine | None:
         fault = static_fault(line.version, planned)
         raise ProjectError(f"{fault.message} ({line.path}, line {line.number})", hint=fault.hint)
     return line
+
+
+def _state(project: Project, planned: Version, stated: VersionLine | None, tag: str | None) -> None:
+    """Have a clone name the planned version: by its only tag, or in the line that states it."""
+    if tag is not None:
+        leave_one_tag(project.root, tag)
+    if stated is not None:
+        set_version(project, stated, planned)
 
 
 def _clone_of(project: Project, into: Path) -> Project:

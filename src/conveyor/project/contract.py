@@ -118,32 +118,6 @@ def check_archives(
     return built.version, _raise(project, faults, is_of_tag=is_of_tag)
 
 
-def check_wheel(
-    wheel: Path, project: Project, *, version: Version | None = None, is_of_tag: bool = False
-) -> Version:
-    """Check a wheel alone and return its version; arguments and errors as for ``check_archives``."""
-    built = open_wheel(wheel)
-    faults = [
-        *_identity_faults(project, built, version),
-        *_member_faults(_checkout(project, None), built, None),
-    ]
-    _raise(project, {wheel: faults}, is_of_tag=is_of_tag)
-    return built.version
-
-
-def check_sdist(
-    sdist: Path, project: Project, *, version: Version | None = None, is_of_tag: bool = False
-) -> Version:
-    """Check an sdist alone and return its version; arguments and errors as for ``check_archives``."""
-    source = open_sdist(sdist)
-    faults = [
-        *_identity_faults(project, source, version),
-        *_source_faults(_checkout(project, None), source, {}),
-    ]
-    _raise(project, {sdist: faults}, is_of_tag=is_of_tag)
-    return source.version
-
-
 def is_egg_info(path: str) -> bool:
     """Whether a file is setuptools' metadata of a project: in every sdist, and left in the checkout."""
     return any(part.endswith(".egg-info") for part in PurePosixPath(path).parts)
@@ -205,7 +179,7 @@ def _identity_faults(project: Project, opened: OpenedArchive, version: Version |
 
 
 def _member_faults(
-    checkout: _Checkout, built: OpenedArchive, source: Mapping[str, str] | None
+    checkout: _Checkout, built: OpenedArchive, source: Mapping[str, str]
 ) -> list[ArchiveFault]:  # fmt: skip
     """Compare a wheel with the checkout; ``source`` are the files of the sdist that it was built from."""
     project, digests = checkout.project, built.digests
@@ -236,7 +210,7 @@ def _member_faults(
             )
     for member in sorted(members):
         origin = _joined(roots.get(member.partition("/")[0], project.import_root), member)
-        if _is_stray(checkout, origin) and (source is None or origin in source):
+        if _is_stray(checkout, origin) and origin in source:
             faults.append(
                 ArchiveFault(
                     f"{member} is inside, but git does not track it and payload does not declare it", origin

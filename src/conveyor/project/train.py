@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.domain.distributions.models import ModelManifest
+    from conveyor.project.environment import Completed
     from conveyor.project.settings import Project
 
 
@@ -83,6 +84,23 @@ def train(
             timeout_seconds=timeout_seconds,
         )
         undeclared = undeclared_files(project, notes)
+    _refuse_bad(project, environment, done, undeclared, timeout_seconds)
+    stamps = payload_stamps(project)
+    unwritten = [path for path in project.payload if stamps.get(path) in (None, old.get(path))]
+    if unwritten:
+        raise StepFailed(
+            f"training succeeded but did not write {', '.join(unwritten)}",
+            log=done.output,
+            hint="correct train or payload under [tool.conveyor] in pyproject.toml",
+        )
+    return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
+
+
+def _refuse_bad(
+    project: Project, environment: Environment, done: Completed, undeclared: Sequence[str],
+    timeout_seconds: float | None,
+) -> None:  # fmt: skip
+    """Refuse a training that took too long, failed, or read what others do not have; raises StepFailed."""
     command = " ".join(project.train)
     if done.is_timed_out:
         raise StepFailed(f"training was ended after {timeout_seconds:g} s: {command}", log=done.output)
@@ -102,15 +120,6 @@ def train(
             log=done.output,
             hint=f"run it by hand: cd {shlex.quote(str(project.root))} && {_by_hand(project, environment)}",
         )
-    stamps = payload_stamps(project)
-    unwritten = [path for path in project.payload if stamps.get(path) in (None, old.get(path))]
-    if unwritten:
-        raise StepFailed(
-            f"training succeeded but did not write {', '.join(unwritten)}",
-            log=done.output,
-            hint="correct train or payload under [tool.conveyor] in pyproject.toml",
-        )
-    return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
 
 
 def declared_variables(project: Project) -> dict[str, str]:
