@@ -120,9 +120,10 @@ def test_name_that_no_file_states_is_asked_of_the_backend(tmp_path: Path) -> Non
 
 def test_setup_cfg_alone_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "setup.cfg").write_text("[metadata]\nname = thing\n")
-    with pytest.raises(ProjectError, match=r"neither a pyproject\.toml nor a setup\.py") as caught:
-        read_project(tmp_path)
-    assert "build-backend" in (caught.value.hint or "")
+    for read in (read_project, find_project):
+        with pytest.raises(ProjectError, match=r"neither a pyproject\.toml nor a setup\.py") as caught:
+            read(tmp_path)
+        assert "build-backend" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "model.bin", "src/other/model.bin"])

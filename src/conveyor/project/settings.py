@@ -196,12 +196,14 @@ def find_project(folder: Path, *, ask: Asking | None = None) -> Project:
     ``ask`` is as for ``read_project``.
 
     Raises:
-        ProjectError: there is no ``pyproject.toml`` there or in any folder above.
+        ProjectError: neither the folder nor any above it is a project.
     """
     start = folder.resolve()
     for candidate in (start, *start.parents):
         if any((candidate / name).is_file() for name in PROJECT_FILES):
             return read_project(candidate, ask=ask)
+    if (start / "setup.cfg").is_file():
+        return read_project(start)  # raises, and says what is missing
     raise ProjectError(
         f"{start} does not belong to a project: there is neither a pyproject.toml nor a setup.py",
         hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",
