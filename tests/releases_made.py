@@ -12,6 +12,7 @@ from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.evidence import statement
+from conveyor.domain.runs.states import NewRun
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import add_worker
 from conveyor.operations.releases.evidence import Received, add_evidence
@@ -69,7 +70,7 @@ def request_run(store: Store, *, ref: str = "main", index: str | None = None) ->
     """A run that an administrator asked for, of a repository that is registered for demo and my-demo."""
     for project in ("demo", "my-demo"):
         add_repository(store, ADMIN, project, REPOSITORY, is_local=True)
-    return create_run(store, ADMIN, repository=REPOSITORY, ref=ref, index=index)
+    return create_run(store, ADMIN, NewRun(REPOSITORY, ref, index))
 
 
 def predicate_of_build(

@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from conveyor.domain.people.access import WORKER_SCOPES, Identity, NewToken
 from conveyor.domain.people.keys import NewSigner
+from conveyor.domain.runs.states import NewRun
 from conveyor.errors import Conflict, ConveyorError, PromotionRefused
 from conveyor.operations.people.signers import (
     add_signer,
@@ -184,7 +185,7 @@ def test_worker_that_finds_no_run_of_its_own_begins_no_write_transaction(store: 
     one, other = (Identity(name, WORKER_SCOPES, worker=name) for name in ("worker-1", "worker-2"))
     for identity in (one, other):
         make_worker(store, identity.name)
-    run = create_run(store, other, repository=REPOSITORY, ref="main")
+    run = create_run(store, other, NewRun(REPOSITORY, "main"))
     writers = store.catalog.get_execution_options()["writers"]
     begun: list[Engine] = []
     event.listen(writers, "begin", lambda connection: begun.append(connection.engine))

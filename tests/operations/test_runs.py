@@ -244,7 +244,7 @@ def insert_hidden_run(store: Store, identity: Identity = ADMIN) -> Run:
 def test_run_is_not_asked_for_where_its_installers_have_no_credentials(tmp_path: Path) -> None:
     store = store_with_a_private_way(tmp_path)
     with pytest.raises(Conflict, match='a run cannot enter "team/dev": it is private') as refused:
-        create_run(store, ADMIN, repository=REPOSITORY, ref="main", index="team/dev")
+        create_run(store, ADMIN, NewRun(REPOSITORY, "main", "team/dev"))
     assert refused.value.hint == "name the index where it enters: unstable"
     assert list_runs(store, ADMIN) == []
 
@@ -313,14 +313,21 @@ def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(
     make_worker(store)
     starter = Identity("hook", frozenset({"run"}), projects=frozenset({"demo"}))
     with pytest.raises(Forbidden, match="no administrator has registered"):
-        create_run(store, starter, repository=REPOSITORY, ref="main")
+        create_run(store, starter, NewRun(REPOSITORY, "main"))
     with pytest.raises(Forbidden):
         add_repository(store, starter, "demo", REPOSITORY, is_local=True)
     add_repository(store, ADMIN, "Other", REPOSITORY, is_local=True)
     with pytest.raises(Forbidden, match="may not start runs of this repository"):
-        create_run(store, starter, repository=REPOSITORY, ref="main")
+        create_run(store, starter, NewRun(REPOSITORY, "main"))
     add_repository(store, ADMIN, "Demo", f"{REPOSITORY}/", is_local=True)
-    run = create_run(store, starter, repository=REPOSITORY, ref="main")
+    for unregistered in ("third", "other"):  # the token reaches demo alone
+        with pytest.raises(Forbidden):
+            create_run(store, starter, NewRun(REPOSITORY, "main", project=unregistered))
+    with pytest.raises(Forbidden, match="for third") as refused:
+        create_run(store, ADMIN, NewRun(REPOSITORY, "main", project="third"))
+    assert (refused.value.hint or "").endswith(f"conveyor store repository add third {REPOSITORY} --local")
+    run = create_run(store, starter, NewRun(REPOSITORY, "main", project="Demo"))
+    assert run.project == "demo"
     assert claim_run(store, WORKER, "worker-1") is not None
     with pytest.raises(Forbidden, match="not registered for third"):
         update_run(store, WORKER, run.id, project="third")
@@ -335,7 +342,7 @@ def test_run_of_a_worker_needs_no_registration_and_goes_to_no_other_worker(tmp_p
     store = make_store(tmp_path)
     make_worker(store)
     make_worker(store, "worker-2")
-    run = create_run(store, WORKER, repository=REPOSITORY, ref="main")
+    run = create_run(store, WORKER, NewRun(REPOSITORY, "main"))
     assert claim_run(store, OTHER, "worker-2") is None
     assert claim_run(store, OTHER, "worker-2", run_id=run.id) is None
     assert claim_run(store, WORKER, "worker-1", run_id=run.id) is not None
@@ -365,19 +372,19 @@ def test_token_for_one_chain_starts_runs_there_only(tmp_path: Path) -> None:
     make_team_chain(store)
     add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
     starter = Identity("hook", frozenset({"run"}), indexes=frozenset(TEAM_CHAIN))
-    assert create_run(store, starter, repository=REPOSITORY, ref="main").index == "risk/unstable"
+    assert create_run(store, starter, NewRun(REPOSITORY, "main")).index == "risk/unstable"
     with pytest.raises(Forbidden, match='may not run in index "unstable"'):
-        create_run(store, starter, repository=REPOSITORY, ref="main", index="unstable")
+        create_run(store, starter, NewRun(REPOSITORY, "main", "unstable"))
 
 
 def test_runs_are_requested_by_starters_and_without_secrets(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pytest.raises(Forbidden):
-        create_run(store, READER, repository="/srv/demo.git", ref="main")
+        create_run(store, READER, NewRun("/srv/demo.git", "main"))
     with pytest.raises(Forbidden, match="run"):
-        create_run(store, Identity("up", frozenset({"upload"})), repository="/srv/demo.git", ref="main")
+        create_run(store, Identity("up", frozenset({"upload"})), NewRun("/srv/demo.git", "main"))
     with pytest.raises(InvalidInput, match="password"):
-        create_run(store, ADMIN, repository="https://a:b@host/demo.git", ref="main")
+        create_run(store, ADMIN, NewRun("https://a:b@host/demo.git", "main"))
 
 
 def test_facts_that_are_no_names_or_versions_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.jobs.sources import clone, resolve
 from pipeline.projects import git, make_project
+from project.test_trees import make_repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,8 +99,38 @@ def test_tag_names_its_project_where_there_are_several(tmp_path: Path) -> None:
     ]
     with pytest.raises(InvalidVersion, match=r'"nobody/v1\.0" is a release of no project here'):
         clone(place, resolve(str(top), "nobody/v1.0").value)
-    with pytest.raises(ProjectError, match="several projects"):
+    with pytest.raises(ProjectError, match="releases demo, not other"):
+        clone(place, resolve(str(top), "demo/v1.0.0", "other").value)
+
+
+def test_commit_in_a_repository_of_several_projects_means_the_one_that_it_changes(tmp_path: Path) -> None:
+    top = make_repository(tmp_path / "many", "packages/one", "packages/two")
+    for tag in ("one/v1.0.0", "two/v3.0"):
+        git(top, "tag", tag)
+    place = Workplace(tmp_path / "work", tmp_path / "cache")
+    (top / "packages/one/new.txt").write_text("")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "Change one")
+    found = clone(place, resolve(str(top), "main").value).value
+    assert (found.project, found.source.folder) == ("one", "packages/one")
+    assert (found.source.planned or "").startswith("1.0.1.dev1+g")
+    named = clone(place, resolve(str(top), "main", "Two").value).value
+    assert (named.project, named.source.folder) == ("two", "packages/two")
+    (top / "packages/one/new.txt").unlink()
+    (top / "packages/two/new.txt").write_text("")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "Change both")
+    with pytest.raises(
+        ProjectError, match=r"several projects \(one, two\), and .* changes one and two"
+    ) as both:
         clone(place, resolve(str(top), "main").value)
+    assert both.value.hint == "say which is meant: --project one"
+    git(top, "commit", "-q", "--allow-empty", "-m", "Change nothing")
+    with pytest.raises(ProjectError, match="changes none of them"):
+        clone(place, resolve(str(top), "main").value)
+    with pytest.raises(ProjectError, match='no project "three" at commit') as absent:
+        clone(place, resolve(str(top), "main", "three").value)
+    assert absent.value.hint == "it holds one, two"
 
 
 def test_tag_that_moved_while_it_was_packaged_is_refused(repository: Path, tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             "--repo", "repository", default=".", show_default=True, help="Path or URL of the repository."
         ),
         "ref": click.option("--ref", required=True, help="The tag, branch or commit to carry."),
+        "project": click.option(
+            "--project", metavar="NAME",
+            help="Which of a commit's projects.  [default: the only one, or the only one that it changes]",
+        ),
         "index": click.option(
             "--index", help="Where its release enters the store.  [default: the only index where it can]"
         ),
@@ -70,10 +74,10 @@ def command() -> None:
 
 
 @command.command(short_help="Carry a commit or a tag as far as its evidence allows.")
-@_options("repo", "ref", "index", "credentials", "store", "state", "json")
+@_options("repo", "ref", "project", "index", "credentials", "store", "state", "json")
 def run(
-    repository: str, ref: str, index: str | None, credentials: Path, store_url: str | None,
-    state: Path | None, as_json: bool,
+    repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
+    store_url: str | None, state: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Carry a commit or a tag as far as its evidence allows, on this machine, now.
 
@@ -86,21 +90,24 @@ def run(
 
     _stop_like_a_crash()
     folder, credentials, repository = _state(state), credentials.absolute(), _repository(repository)
-    outcome = recall(folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index)
+    outcome = recall(
+        folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index, project=project
+    )
     if outcome is None:
         from conveyor.pipeline.carrying.carrier import run_here  # with the engine: it takes a second
 
         outcome = run_here(
-            folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index
-        )
+            folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index,
+            project=project,
+        )  # fmt: skip
     return _render(outcome, as_json=as_json)
 
 
 @command.command(short_help="The packaging job alone, for a CI host.")
-@_options("repo", "ref", "index", "credentials", "store", "state", "json")
+@_options("repo", "ref", "project", "index", "credentials", "store", "state", "json")
 def package(
-    repository: str, ref: str, index: str | None, credentials: Path, store_url: str | None,
-    state: Path | None, as_json: bool,
+    repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
+    store_url: str | None, state: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """The packaging job alone, for a CI host: build, check and publish to an index, with evidence."""
     from conveyor.pipeline.carrying.runs import find_way
@@ -112,7 +119,9 @@ def package(
     with _workplace(_state(state), "package") as place:
         steps = DirectSteps(Reporter(None, None, say_to_stderr))
         way = steps("way", lambda: find_way(worker, index))
-        packaged = package_ref(steps, place, worker, repository=_repository(repository), ref=ref, way=way)
+        packaged = package_ref(
+            steps, place, worker, repository=_repository(repository), ref=ref, way=way, project=project
+        )
         if packaged is None:
             click.echo("nothing to do: the commit carries a release tag", err=True)
             return
@@ -195,33 +204,39 @@ def worker(credentials: Path, store_url: str | None, state: Path | None, once: b
     "--repo", "repository", default=".", show_default=True, help="The repository, as a worker reaches it."
 )
 @click.option("--ref", help="The tag, branch or commit to carry.")
-@_options("index")
+@_options("project", "index")
 @click.option(
     "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
 )
-def trigger(store_url: str, repository: str, ref: str | None, index: str | None, hook: bool) -> None:
+def trigger(
+    store_url: str, repository: str, ref: str | None, project: str | None, index: str | None, hook: bool
+) -> None:
     """Request a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
 
     A bare repository's hooks/post-receive ends in
     exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
+    It runs in that repository, whose projects say which tags are releases and what a branch changes.
     """
     from conveyor.cli.store.place import given_token
     from conveyor.client.store import connect
-    from conveyor.pipeline.carrying.trigger import read_pushes, request_run
+    from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes, request_run
 
     if hook == (ref is not None):
         raise InvalidInput("a run needs one of --ref and --hook")
+    if hook and project is not None:
+        raise InvalidInput("--project belongs to --ref: the hook sees which projects a push changes")
     client = connect(store_url, token=given_token())
     place = _repository(repository)
-    pushes = read_pushes(sys.stdin) if hook else []
-    wanted = [push.wanted for push in pushes if push.wanted] if hook else [ref]
+    pushes = look_closer(read_pushes(sys.stdin), Path.cwd()) if hook else [Push("", ref, project=project)]
     for push in pushes:
         if push.wanted is None:
             click.echo(f"no run for {push.ref}: {push.reason}", err=True)
-    for name in wanted:
-        assert name is not None  # noqa: S101 - filtered above
-        asked = request_run(client, repository=place, ref=name, index=index)
-        click.echo(f"run {asked.id} is requested: {name}")
+            continue
+        asked = request_run(
+            client, repository=place, ref=push.wanted, index=index, project=push.project or project
+        )
+        which = f" of {asked.project}" if asked.project is not None else ""
+        click.echo(f"run {asked.id} is requested: {push.wanted}{which}")
 
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:

@@ -31,12 +31,14 @@ class Runs:
         """One run with its steps; raises NotFound."""
         return ask_for(self.connection, Request("GET", api_path("runs", run_id)), Run)
 
-    def create(self, repository: str, ref: str, *, index: str | None = None) -> Run:
+    def create(
+        self, repository: str, ref: str, *, index: str | None = None, project: str | None = None
+    ) -> Run:
         """Request a run of a commit or tag; ``index`` is where its release enters.
 
-        ``None`` means the only index where runs of this caller can enter.
+        ``None`` means the only index where runs of this caller can enter, and the only project of the commit.
         """
-        body = NewRun(repository, ref, index)
+        body = NewRun(repository, ref, index, project)
         return ask_for(self.connection, Request("POST", api_path("runs"), json_body=body), Run)
 
     def claim(self, worker: str, *, run_id: int | None = None) -> Run | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from conveyor.errors import MissingTool, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # A hook or an outer git command sets these; they would turn every call here to that other repository.
@@ -151,6 +151,56 @@ def clone_head(checkout: Path, into: Path) -> None:
     _fresh_repository(into)
     run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", _source(checkout), "HEAD"], folder=into)
     run_git(["checkout", "-q", "--detach", "FETCH_HEAD"], folder=into)
+
+
+def look_at(repository: Path, commit: str, into: Path, names: Collection[str]) -> None:
+    """Make ``into`` a repository whose index is that commit, with only the files of these names checked out.
+
+    For a look at a commit of a repository on this machine, bare or not, that may be large; it needs the
+    repository as long as it is used.
+
+    Raises:
+        ProjectError: ``repository`` is none, or has no such commit.
+    """
+    run_git(["clone", "-q", "--shared", "--no-checkout", "--no-tags", "--", _source(repository), str(into)])
+    run_git(["read-tree", f"{commit}^{{commit}}"], folder=into)
+    wanted = [path for path in tracked_files(into) if path.rpartition("/")[2] in names]
+    run_git(["checkout-index", "-q", "--", *wanted], folder=into)
+
+
+def files_changed(repository: Path, commit: str, *, since: str | None = None) -> tuple[str, ...]:
+    """The files that differ between two commits, from the top of the repository.
+
+    ``since`` is the earlier one; ``None`` means the first parent, and everything for a commit that has none.
+    """
+    if since is None:
+        parents = run_git(["rev-list", "--parents", "-n", "1", commit, "--"], folder=repository)
+        since = next(iter(parents.decode().split()[1:]), None)
+    if since is None:
+        return tuple(
+            _split(run_git(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit], folder=repository))
+        )
+    arguments = ["diff-tree", "-r", "-z", "--no-renames", "--name-only", since, commit, "--"]
+    return tuple(_split(run_git(arguments, folder=repository)))
+
+
+def begin_of_branch(repository: Path, commit: str, *, without: Collection[str]) -> str | None:
+    """The commit from which a new branch set out: the last one before it that another branch has.
+
+    ``None`` if no other branch has any of it. ``without`` names branches that are as new.
+    """
+    others = [f"--exclude={branch}" for branch in without]
+    own = (
+        run_git(
+            ["rev-list", "--first-parent", commit, "--not", *others, "--branches", "--"], folder=repository
+        )
+        .decode()
+        .split()
+    )
+    if not own:
+        return commit
+    parents = run_git(["rev-list", "--parents", "-n", "1", own[-1], "--"], folder=repository).decode().split()
+    return next(iter(parents[1:]), None)
 
 
 def leave_one_tag(clone: Path, tag: str) -> None:

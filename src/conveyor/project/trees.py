@@ -6,8 +6,13 @@ its project (``versions``). Git is asked here; the rules are in ``versions``.
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
 from email.parser import HeaderParser
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.tags import read_tag_name
 from conveyor.errors import InvalidVersion, ProjectError
@@ -15,7 +20,9 @@ from conveyor.project.contract import built_before, is_egg_info
 from conveyor.project.git import (
     changed_files,
     commits_since,
+    files_changed,
     head_commit,
+    look_at,
     misses_commits_since,
     repository_top,
     tags_here,
@@ -37,7 +44,7 @@ from conveyor.project.versions import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
     from conveyor.domain.words.names import Version
     from conveyor.project.settings import Asking, Project
@@ -160,25 +167,74 @@ def project_of_tag(top: Path, tag: str, *, ask: Asking | None = None) -> tuple[P
     raise first
 
 
-def project_of_commit(top: Path, *, ask: Asking | None = None) -> Project:
-    """The project of a checkout for which no tag is given: at its top, or the only one below it.
+def project_of_commit(top: Path, *, name: str | None = None, ask: Asking | None = None) -> Project:
+    """The project of a checkout for which no tag is given.
+
+    The one of that name; else the one at the top, the only one below it, or the only one that the commit
+    changes, compared with its first parent.
+
+    Args:
+        top: the top of the checkout.
+        name: the project that is meant; ``None`` if nobody said.
+        ask: as for ``read_project``.
 
     Raises:
-        ProjectError: there is none, or there are several.
+        ProjectError: there is none, or several could be meant; all are named.
     """
     first = _read_or_error(top, ask)
-    if not isinstance(first, ProjectError):
+    if name is None and not isinstance(first, ProjectError):
         return first
     found = projects_below(top, ask=ask)
-    if len(found) > 1:
-        listed = ", ".join(project.display_name for project in found)
-        raise ProjectError(
-            f"the repository holds several projects ({listed}), and a commit does not say which is meant",
-            hint=f"tag a release of one of them, as in {_examples(found)}",
-        )
-    if not found:
+    if not found and isinstance(first, ProjectError):
         raise first
-    return found[0]
+    named = [project for project in found if name is not None and project.name == canonicalize_name(name)]
+    if named:
+        return min(named, key=lambda project: len(project.root.parts))
+    found = outermost(found)
+    listed = ", ".join(project.display_name for project in found)
+    if name is not None:
+        raise ProjectError(
+            f'there is no project "{name}" at commit {head_commit(top)[:12]}', hint=f"it holds {listed}"
+        )
+    changed = found if len(found) == 1 else changed_among(found, top, files_changed(top, head_commit(top)))
+    if len(changed) == 1:
+        return changed[0]
+    several = " and ".join(project.display_name for project in changed) if changed else "none of them"
+    raise ProjectError(
+        f"the repository holds several projects ({listed}), "
+        f"and commit {head_commit(top)[:12]} changes {several}",
+        hint=f"say which is meant: --project {(changed or found)[0].name}",
+    )
+
+
+def outermost(projects: Sequence[Project]) -> list[Project]:
+    """Those that do not lie in the folder of another; the others are examples, or data of its tests."""
+    return [
+        project
+        for project in projects
+        if not any(project.root != one.root and project.root.is_relative_to(one.root) for one in projects)
+    ]
+
+
+def changed_among(projects: Sequence[Project], top: Path, files: Iterable[str]) -> list[Project]:
+    """The projects in whose folders at least one of the files lies, which are relative to ``top``."""
+    folders = {parent for path in files for parent in (top.resolve() / path).parents}
+    return [project for project in projects if project.root in folders]
+
+
+@contextmanager
+def tree_of(repository: Path, commit: str) -> Iterator[Path]:
+    """The files that say which projects a commit of a repository has, in a folder as of a checkout.
+
+    For a look that costs little, in a bare repository too; nothing else is checked out.
+
+    Raises:
+        ProjectError: there is no such repository or commit on this machine.
+    """
+    with tempfile.TemporaryDirectory(prefix="conveyor-tree-") as scratch:
+        top = Path(scratch).resolve() / "tree"
+        look_at(repository, commit, top, (*PROJECT_FILES, "setup.cfg"))
+        yield top
 
 
 def projects_below(top: Path, *, ask: Asking | None = None) -> list[Project]:

@@ -82,12 +82,21 @@ def check_repository(url: str, *, is_local: bool) -> None:
         raise InvalidInput(f'"{url[:200]}" cannot be registered: {faults[0]}', faults=faults, hint=hint)
 
 
-def may_start_run(identity: Identity, repository: str, registered: Collection[str], *, index: str) -> None:
+def may_start_run(
+    identity: Identity,
+    repository: str,
+    registered: Collection[str],
+    *,
+    index: str,
+    project: str | None = None,
+) -> None:
     """Allow starting a run into ``index``; ``registered``: the projects of its repository.
+
+    ``project`` is the one that the run is to release; ``None`` if the caller did not say.
 
     Raises:
         Unauthorized, Forbidden: the scope ``run`` is missing or does not reach the index, or the repository
-            is not registered for a project that the token reaches.
+            is not registered for the project, or for any that the token reaches.
     """
     must_have(identity, "run", index=index)
     if identity.worker is not None:
@@ -99,7 +108,13 @@ def may_start_run(identity: Identity, repository: str, registered: Collection[st
             if _is_relative(repository)
             else f"ask an administrator: {command_to_register(repository)}",
         )
-    if identity.projects is not None and not identity.projects.intersection(registered):
+    if project is not None and project not in registered:
+        raise Forbidden(
+            f"no administrator has registered the repository {repository[:200]} for {project}",
+            hint=f"ask an administrator: {command_to_register(repository, project)}",
+        )
+    reached = registered if project is None else (project,)
+    if identity.projects is not None and not identity.projects.intersection(reached):
         raise Forbidden(
             f"{identity.name} may not start runs of this repository with this token: "
             "the repository is registered for other projects than the token",

@@ -103,6 +103,7 @@ class NewRun(Record):
     repository: Annotated[Text, "As a worker reaches it."]
     ref: Annotated[str, Given(300), "Tag, branch or commit."]
     index: Annotated[ShortText | None, "Where its release enters; null: the only index where it can."] = None
+    project: Annotated[ProjectName | None, "Which of the commit's projects; null: the only one."] = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ steps are progress, shown but not logged.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from conveyor.domain.people.access import Identity, may_upload, must_be_known, m
 from conveyor.domain.releases.promotions import way_of_run
 from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_see_run, may_start_run
 from conveyor.domain.runs.states import (
-    NewRun,
     Run,
     RunState,
     Step,
@@ -41,37 +41,39 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from conveyor.domain.runs.states import NewRun
     from conveyor.operations.store.store import Store
 
 MAX_RUNS_LISTED = 200
 
 
-def create_run(
-    store: Store, identity: Identity, *, repository: str, ref: str, index: str | None = None
-) -> Run:
+def create_run(store: Store, identity: Identity, asked: NewRun) -> Run:
     """Ask for a commit or tag to be carried through; a worker claims the run later.
 
-    ``index`` is where its release enters; ``None`` means the only index that runs of this caller can enter.
+    Without an index, its release enters the only one that runs of this caller can enter.
 
     Raises:
         Unauthorized, Forbidden: the caller may not start runs, or no administrator has registered the
-            repository; workers, which ask by themselves, need no registration.
+            repository for the project; workers, which ask by themselves, need no registration.
         InvalidInput: the repository or the ref is not allowed.
+        InvalidName: the project's name is not valid.
         NotFound, Conflict: no run can enter there (``way_of_run``).
     """
     must_have(identity, "run")
-    check_request(repository, ref)
+    check_request(asked.repository, asked.ref)
+    project = None if asked.project is None else project_name(asked.project)
     with record_change(store, actor=identity.name) as change:
-        entry = way_of_run(identity, index, all_indexes(change.connection))[0]
-        registered = rows.projects_of(change.connection, canonical_url(repository))
-        may_start_run(identity, repository, registered, index=entry)
+        entry = way_of_run(identity, asked.index, all_indexes(change.connection))[0]
+        registered = rows.projects_of(change.connection, canonical_url(asked.repository))
+        may_start_run(identity, asked.repository, registered, index=entry, project=project)
         run_id = rows.insert_run(
             change.connection,
-            NewRun(repository, ref, entry),
+            replace(asked, index=entry, project=project),
             requested_by=identity.name,
             requested_at=change.at,
         )
-        detail = {"run": run_id, "repository": repository, "ref": ref}
+        detail = {"run": run_id, "repository": asked.repository, "ref": asked.ref}
+        detail |= {} if project is None else {"project": project}
         change.event("request-run", index=entry, detail=detail)
         return _get(change.connection, run_id)
 

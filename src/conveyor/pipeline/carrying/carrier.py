@@ -58,6 +58,8 @@ class Job:
     """The index where its release enters the store; ``None`` means the only one where it can."""
     run_id: int | None
     """The run's id in the store; ``None`` means that it is requested and claimed first."""
+    project: str | None = None
+    """Which of the commit's projects is meant; ``None`` if nobody said."""
 
 
 class DurableSteps:
@@ -99,19 +101,22 @@ def carry_run(job: Job) -> Outcome:
     place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
     place.folder.mkdir(parents=True, exist_ok=True)
     with closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps:
-        return carry(steps, place, worker, repository=job.repository, ref=job.ref, index=job.index)
+        return carry(
+            steps, place, worker, repository=job.repository, ref=job.ref, index=job.index, project=job.project
+        )  # fmt: skip
 
 
 def request_run(worker: Keeper, job: Job) -> int | None:
     """Request a run and claim it; return its id, or ``None`` if another worker was faster (not reported)."""
-    run = worker.client.runs.create(job.repository, job.ref, index=job.index)
+    run = worker.client.runs.create(job.repository, job.ref, index=job.index, project=job.project)
     claimed = worker.client.runs.claim(worker.name, run_id=run.id)
     return claimed.id if claimed is not None else None
 
 
 def run_here(
-    state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None
-) -> Outcome:
+    state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None,
+    project: str | None = None,
+) -> Outcome:  # fmt: skip
     """Carry a commit or tag through now, or continue where a killed call with the same arguments stopped.
 
     Args:
@@ -121,6 +126,7 @@ def run_here(
         repository: path or URL.
         ref: tag, branch, commit or full ref name.
         index: where its release enters the store; ``None`` means the only index where it can.
+        project: which of the commit's projects is meant; ``None`` if nobody said.
 
     Raises:
         ConveyorError: the run could not begin: no credentials, no such ref.
@@ -128,9 +134,9 @@ def run_here(
     """
     worker = open_worker(credentials, store_url=store_url)
     source = resolve(repository, ref).value
-    key = run_key(worker.store_url, repository, ref, source.commit, index)
+    key = run_key(worker.store_url, repository, ref, source.commit, index, project)
     # A tag that is signed later names the same commit, and is another object.
-    settled_key = run_key(worker.store_url, repository, ref, object_of(repository, ref), index)
+    settled_key = run_key(worker.store_url, repository, ref, object_of(repository, ref), index, project)
     with Engine(state / "engine") as running, watched(running.executor):
         before = running.find(f"here-{key}-")
         unfinished = [work for work in before if work.state == "active"]
@@ -139,7 +145,9 @@ def run_here(
             outcome = cast("Outcome", running.follow(unfinished[-1].id, end_children))
         else:
             work_id = f"here-{key}-{len(before) + 1}"
-            job = Job(work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None)
+            job = Job(
+                work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None, project
+            )
             outcome = running.run(work_id, carry_run, job)
     if outcome.state == "succeeded":
         remember(state, settled_key, outcome)

@@ -95,6 +95,7 @@ class _Desk:
             run.ref,
             run.index,
             run.id,
+            run.project,
         )
         try:
             outcome = self.engine.run(work_id, carry_run, job)

@@ -61,16 +61,20 @@ class Outcome(Record):
 
 
 def carry(
-    steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, index: str | None = None
-) -> Outcome:
+    steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, index: str | None = None,
+    project: str | None = None,
+) -> Outcome:  # fmt: skip
     """Carry a commit or tag as far as its evidence allows; errors of ours become a failed outcome.
 
     ``index`` is where its release enters; ``None`` means the only index where runs of this worker can.
+    ``project`` says which of the commit's projects is meant, if there are several.
     """
     packaged: Packaged | None = None
     try:
         way = steps("way", lambda: find_way(worker, index))
-        packaged = package(steps, place, worker, repository=repository, ref=ref, way=way)
+        packaged = package(
+            steps, place, worker, repository=repository, ref=ref, way=way, project=project
+        )  # fmt: skip
         outcome = (
             arrived(packaged.project, packaged.version, advance(steps, place, worker, packaged, way))
             if packaged is not None

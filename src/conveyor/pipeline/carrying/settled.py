@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 FOLDER = "settled"
 
 
-def run_key(store_url: str, repository: str, ref: str, found: str, index: str | None) -> str:
+def run_key(
+    store_url: str, repository: str, ref: str, found: str, index: str | None, project: str | None
+) -> str:
     """What runs with the same arguments have in common, where ``ref`` names the same object."""
-    words = (store_url, repository, ref, found, index or "")
+    words = (store_url, repository, ref, found, index or "", project or "")
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
@@ -47,8 +49,9 @@ def remember(state: Path, key: str, outcome: Outcome) -> None:
 
 
 def recall(
-    state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None
-) -> Outcome | None:
+    state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None,
+    project: str | None = None,
+) -> Outcome | None:  # fmt: skip
     """The outcome of a run that has nothing left to do; ``None`` if it must be carried out, or cannot tell.
 
     Arguments as for ``carrier.run_here``.
@@ -58,7 +61,7 @@ def recall(
     try:
         worker = open_worker(credentials, store_url=store_url)
         found = object_of(repository, ref)
-        before = _read(state, run_key(worker.store_url, repository, ref, found, index))
+        before = _read(state, run_key(worker.store_url, repository, ref, found, index, project))
         return _confirmed(worker, before) if before is not None else None
     except ConveyorError:
         return None  # the run itself tells what is wrong

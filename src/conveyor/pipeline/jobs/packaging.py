@@ -67,9 +67,12 @@ class Packaged:
 
 
 def package(
-    steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, way: tuple[str, ...]
-) -> Packaged | None:
+    steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, way: tuple[str, ...],
+    project: str | None = None,
+) -> Packaged | None:  # fmt: skip
     """Carry a commit or tag into the first index of the way; the numbers are those at the head of this file.
+
+    ``project`` says which of the commit's projects is meant; ``None`` leaves that to ``project_of_commit``.
 
     Returns ``None`` if there is nothing to do: a commit that carries a release tag has no development
     version, and the job never guesses which of its tags is meant; each has its own run.
@@ -79,7 +82,7 @@ def package(
         StepFailed: training, the proof or the rehearsal failed.
         Conflict: the store has other files under that version, or the release is in an index elsewhere.
     """
-    asked = steps("resolve", lambda: resolve(repository, ref))  # 1
+    asked = steps("resolve", lambda: resolve(repository, ref, project))  # 1
     steps.note(RunReport(commit=asked.commit))
     cloned = steps("clone", lambda: clone(place, asked, asking(place, worker, way[0])))  # 2
     name, source = cloned.project, cloned.source

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from conveyor.domain.releases.tags import could_be_release
 from conveyor.domain.words.names import Version
 from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
@@ -44,7 +46,7 @@ class Source:
     planned: str | None = None
     """The version to build, canonical; ``None`` until the commit has been cloned."""
     project: str | None = None
-    """The project's name; ``None`` until the commit has been cloned."""
+    """The project's name; until the commit has been cloned, the one that was asked for, if any."""
 
     @property
     def version(self) -> Version:
@@ -65,8 +67,10 @@ class Cloned:
     """The release tags on the commit that were cloned."""
 
 
-def resolve(repository: str, ref: str) -> Done[Source]:
+def resolve(repository: str, ref: str, project: str | None = None) -> Done[Source]:
     """The commit, and the tag if ``ref`` names one: a full ref name, a tag, a branch or a commit.
+
+    ``project`` is the name of the project that is meant, if the caller knows it.
 
     A tag that could not be a release of any project, such as ``model-churn-7``, stands for its commit, unless
     it is given as a full ref name.
@@ -96,7 +100,7 @@ def resolve(repository: str, ref: str) -> Done[Source]:
     ):
         tag = ref
     commit = resolve_commit(repository, tag if tag is not None else ref)
-    source = Source(str(repository), commit, tag)
+    source = Source(str(repository), commit, tag, project=project)
     what = f"tag {tag}" if tag else "no tag"
     return Done(source, f"commit {commit[:12]}, {what}", {"commit": commit, "tag": tag})
 
@@ -118,10 +122,15 @@ def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[C
     checkout = clone_into(place, source, "checkout")
     if source.tag is not None:
         project, version = project_of_tag(checkout, source.tag, ask=ask)
+        if source.project is not None and project.name != canonicalize_name(source.project):
+            raise ProjectError(
+                f'tag "{source.tag}" releases {project.name}, not {source.project}',
+                hint="leave out --project",
+            )
         rules = rules_of(project)
         refuse_twins(version, releases_among(all_tags(source.repository), rules))
     else:
-        project = project_of_commit(checkout, ask=ask)
+        project = project_of_commit(checkout, name=source.project, ask=ask)
         rules = rules_of(project)
         version = version_of_checkout(project).checked()
     folder = str(project.root.relative_to(repository_top(checkout)))

@@ -29,8 +29,7 @@ def get_runs(call: Call) -> Answer:
 def post_run(call: Call) -> Answer:
     """Ask for a commit or tag to be carried through."""
     asked = call.read(NewRun, what="the run")
-    run = create_run(call.store, call.identity, repository=asked.repository, ref=asked.ref, index=asked.index)
-    return Answer(run, 201)
+    return Answer(create_run(call.store, call.identity, asked), 201)
 
 
 def post_run_claim(call: Call) -> Answer:
