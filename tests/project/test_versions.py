@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 ALONE = TagRules(project_name("demo"))
 FOLDER = TagRules(project_name("demo"), is_alone=False)
 
-RELEASES = ("v1.2.3", "1.2.3", "v0.1.0rc1", "1.2.3a4", "1.2.3b1", "10.20.30", "v1.2.3.post1", "0.0.1")
+RELEASES = (
+    "v1.2.3", "1.2.3", "v0.1.0rc1", "1.2.3a4", "1.2.3b1", "10.20.30", "v1.2.3.post1", "0.0.1", "v1.2", "1.2",
+    "1.2rc1", "v1.2.post1", "2024.10", "v2024.10rc2", "v1.2.3.4", "1.2.3.4rc1", "1.2.3.4.post1", "2024.01.05",
+)  # fmt: skip
 """Those that the globs of generated projects admit."""
 OTHER_SPELLINGS = {
-    "v1.2": "1.2",
-    "v1.2.3.4": "1.2.3.4",
-    "2024.10": "2024.10",
     "2024.01.05": "2024.1.5",
     "1.2.3-rc1": "1.2.3rc1",
     "v1.2.3-beta": "1.2.3b0",
@@ -198,6 +198,18 @@ def test_commit_after_a_candidate_sorts_above_the_final(project: Path) -> None:
     git(project, "tag", "v1.2.1rc1")
     commit(project)
     assert Version(version_of(project)) > Version("1.2.1")
+
+
+@pytest.mark.parametrize("tag", ["2024.10", "v1.2.3.4rc1"])
+def test_release_of_two_or_four_numbers_is_that_of_the_backend_and_commits_after_it_sort_above(
+    project: Path, tag: str
+) -> None:
+    git(project, "tag", tag)
+    assert version_of(project) == str(version_of_checkout(read_project(project)).checked()) == tag.strip("v")
+    commit(project)
+    released = Version(tag.partition("rc")[0])
+    ours = version_of_checkout(read_project(project)).checked()
+    assert min(ours, Version(version_of(project))) > released
 
 
 @pytest.mark.parametrize("stray", ["v1", "latest", "model-churn-7", "BASELINE_D2024-10-03"])

@@ -11,7 +11,8 @@ A commit without a release tag has a development version: one more than the high
 the number of commits since, and the commit itself: ``1.2.4.dev5+g1a2b3c4d5``. It is computed here and forced
 on the build backend (``forced_version``), because backends ask ``git describe``, which knows none of these
 rules. The globs that generated projects pass to it (``templates/common/pyproject.toml.jinja``) lead to the
-same versions in a plain history; ``tests/project/test_versions.py`` compares the two.
+same releases, and in a plain history of three-number releases to the same versions in between;
+``tests/project/test_versions.py`` compares the two.
 
 In this room are the rules; ``trees`` asks git and the project, ``version_lines`` reads and sets versions that
 a project states in a file.
