@@ -19,6 +19,7 @@ COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
 WHEEL = JudgedFile("demo-1.0-py3-none-any.whl", "bdist_wheel", "1" * 64)
 BINARY = JudgedFile("demo-1.0-cp311-cp311-linux_x86_64.whl", "bdist_wheel", "2" * 64)
 SDIST = JudgedFile("demo-1.0.tar.gz", "sdist", "3" * 64)
+BY_BRANCH = "; or, on its branch and with a changelog: conveyor release rc"
 
 
 def evidence(
@@ -73,10 +74,12 @@ def built(
     commit: str = COMMIT,
     source: JudgedFile | None = None,
     tag: str | None = None,
+    folder: str = ".",
     is_valid: bool = True,
 ) -> Evidence:
     predicate = {
         "tag": tag,
+        "folder": folder,
         "project": "demo",
         "version": "1.0",
         "commit": commit,
@@ -237,45 +240,62 @@ def test_signed_tag_is_that_of_this_release_and_of_no_other_project(
 
 def test_prefix_of_the_build_is_that_of_the_tag_to_sign() -> None:
     found = verdict("qa-signature", [WHEEL], built(WHEEL, tag="demo/v1.0rc1"), version="1.0rc1")
-    assert (found.next_step or "").endswith(f'tag -s -m "demo 1.0" demo/v1.0 {COMMIT[:12]}')
+    assert (found.next_step or "").endswith(": git checkout -q demo/v1.0rc1 && conveyor release final")
+    lightly = verdict("qa-signature", [WHEEL], built(WHEEL, tag="demo/v1.0a1"), version="1.0a1")
+    command = f'tag -s -m "demo 1.0" demo/v1.0 {COMMIT[:12]} && git push origin demo/v1.0'
+    assert (lightly.next_step or "").endswith(command)
+
+
+def test_names_that_come_from_a_repository_are_quoted_in_commands() -> None:
+    evidence = built(WHEEL, tag="$(id)/v1.0rc1", folder="a b;c")
+    found = verdict("qa-signature", [WHEEL], evidence, version="1.0rc1")
+    command = "git checkout -q '$(id)/v1.0rc1' && conveyor release final --project 'a b;c'"
+    assert (found.next_step or "").endswith(command)
 
 
 def test_release_that_nobody_signed_waits_and_says_how_to_sign() -> None:
     found = verdict("qa-signature", [WHEEL], built(WHEEL))
     assert found.outcome == "waiting"
     assert "git -c gpg.format=ssh -c user.signingkey=KEY tag" in (found.next_step or "")
-    assert (found.next_step or "").endswith(f'tag -f -s -m "demo 1.0" v1.0 {COMMIT[:12]}')
+    made = f'tag -f -s -m "demo 1.0" v1.0 {COMMIT[:12]}'
+    assert (found.next_step or "").endswith(f"{made} && git push --force origin v1.0")
 
 
 @pytest.mark.parametrize(
     ("version", "command"),
     [
-        ("1.0rc1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
-        ("1.0rc1.post1", 'tag -s -m "demo 1.0" v1.0 {commit}'),
-        ("1.0+ours", 'tag -s -m "demo 1.0" v1.0 {commit}'),
-        ("1.0.post1", 'tag -f -s -m "demo 1.0.post1" v1.0.post1 {commit}'),
-        ("1.0.dev3+g1234567", "git tag v1.0.0rc1 {commit}"),
-        ("1.2.3.dev3+g1234567", "git tag v1.2.3rc1 {commit}"),
-        ("1.2.3rc2.dev3+g1234567", "git tag v1.2.3rc2 {commit}"),
-        ("1.2.3rc2.post1.dev3+g1234567", "git tag v1.2.3rc3 {commit}"),
-        ("1.2.3.post1.dev3+g1234567", "git tag v1.2.4rc1 {commit}"),
+        ("1.0rc1", 'tag -s -m "demo 1.0" v1.0 {commit} && git push origin v1.0'),
+        ("1.0rc1.post1", 'tag -s -m "demo 1.0" v1.0 {commit} && git push origin v1.0'),
+        ("1.0+ours", 'tag -s -m "demo 1.0" v1.0 {commit} && git push origin v1.0'),
+        (
+            "1.0.post1",
+            'tag -f -s -m "demo 1.0.post1" v1.0.post1 {commit} && git push --force origin v1.0.post1',
+        ),
+        ("1.0.dev3+g1234567", "git tag v1.0.0rc1 {commit} && git push origin v1.0.0rc1"),
+        ("1.2.3.dev3+g1234567", "git tag v1.2.3rc1 {commit} && git push origin v1.2.3rc1"),
+        ("1.2.3rc2.dev3+g1234567", "git tag v1.2.3rc2 {commit} && git push origin v1.2.3rc2"),
+        ("1.2.3rc2.post1.dev3+g1234567", "git tag v1.2.3rc3 {commit} && git push origin v1.2.3rc3"),
+        ("1.2.3.post1.dev3+g1234567", "git tag v1.2.4rc1 {commit} && git push origin v1.2.4rc1"),
     ],
 )
 def test_qa_is_asked_to_sign_the_final_of_the_commit_never_a_candidate(version: str, command: str) -> None:
     for gate in ("qa-signature", "final-version"):
         found = verdict(gate, [WHEEL], built(WHEEL), version=version)
         if not found.lets_pass:
-            assert (found.next_step or "").endswith(command.format(commit=COMMIT[:12]))
+            step = (found.next_step or "").removesuffix(BY_BRANCH)
+            assert step.endswith(command.format(commit=COMMIT[:12]))
+            assert (step != found.next_step) is (".dev" in version)
 
 
 def test_candidate_of_an_unknown_commit_is_named_by_its_tag() -> None:
     found = verdict("final-version", [WHEEL], version="1.0rc1")
-    assert (found.next_step or "").endswith('v1.0 "v1.0rc1^{commit}"')
+    assert (found.next_step or "").endswith('v1.0 "v1.0rc1^{commit}" && git push origin v1.0')
 
 
 def test_development_version_of_an_unknown_commit_is_named_by_the_commit_in_it() -> None:
     found = verdict("final-version", [WHEEL], version="1.0.dev3+g1234567")
-    assert (found.next_step or "").endswith("git tag v1.0.0rc1 1234567")
+    step = (found.next_step or "").removesuffix(BY_BRANCH)
+    assert step.endswith("git tag v1.0.0rc1 1234567 && git push origin v1.0.0rc1")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +16,9 @@ from conveyor.project.git import tag_object
 from conveyor.project.release import Asked, plan_release
 from conveyor.project.settings import find_project
 from conveyor.project.tagging import Plan, carry_out
+from domain.test_gates import WHEEL, built, verdict
 from gpg_keys import gpg_home
 from project.checkouts import IDENTITY, commit, git
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PYPROJECT = '[project]\nname = "demo"\ndynamic = ["version"]\n'
 DAY = "2026-11-29"
@@ -294,3 +294,52 @@ def test_changelog_of_another_name_must_mention_the_version(checkout: Path) -> N
     assert plan(checkout, Asked("rc", writes_changelog=False)).changelog is None
     commit(checkout, {"CHANGES.rst": "0.1.0\n"})
     assert plan(checkout, Asked("rc")).changelog is None
+
+
+# --- what gates tell people to type -------------------------------------------------------------------------
+
+
+def typed(root: Path, step: str, *, key: Path) -> str:
+    """Type the command at the end of a step, in a clone; returns what it wrote."""
+    command = step.rpartition(": ")[2].replace("KEY", str(key))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", command], cwd=root, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_step_from_a_commit_to_a_signed_final_works_as_it_is_typed(tmp_path: Path, key: Path) -> None:
+    """For a project in a folder, where a command that forgets the folder or the prefix would fail."""
+    root, remote = tmp_path / "demo", tmp_path / "remote.git"
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(remote))
+    git(tmp_path, "clone", "-q", str(remote), str(root))
+    made = commit(root, {"packages/demo/pyproject.toml": PYPROJECT, "packages/demo/src/demo/__init__.py": ""})
+    git(root, "push", "-q", "origin", "main")
+    for name, value in (("gpg.format", "ssh"), ("user.signingkey", f"{key}.pub")):
+        git(root, "config", name, value)
+
+    def step(version: str, tag: str | None) -> str:
+        evidence = built(WHEEL, commit=made, tag=tag, folder="packages/demo")
+        gate = "final-version" if tag is None else "qa-signature"
+        return verdict(gate, [WHEEL], evidence, version=version).next_step or ""
+
+    def signed(tag: str) -> str:
+        raw = tag_object(remote, tag)
+        assert raw is not None
+        return parse_signed_tag(raw).version
+
+    of_commit = step(f"0.0.1.dev1+g{made[:9]}", None)
+    by_tag, _, by_branch = of_commit.partition("; or")
+    assert typed(root, by_branch, key=key) == "demo/v0.1.0rc1\n"
+    typed(root, by_tag, key=key)
+    assert on_remote(root, "demo/v0.0.1rc1") == made
+    assert typed(root, step("0.1.0rc1", "demo/v0.1.0rc1"), key=key) == "demo/v0.1.0\n"
+    assert signed("demo/v0.1.0") == "0.1.0"
+    typed(root, step("0.2.0a1", "demo/v0.2.0a1"), key=key)
+    assert signed("demo/v0.2.0") == "0.2.0"
+    git(root, "tag", "demo/v0.3.0", made)
+    git(root, "push", "-q", "origin", "demo/v0.3.0")
+    typed(root, step("0.3.0", "demo/v0.3.0"), key=key)
+    assert signed("demo/v0.3.0") == "0.3.0"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from conveyor.project.backend import ask_backend
 from conveyor.project.release import Asked, Word, plan_release
 from conveyor.project.settings import find_project
 from conveyor.project.tagging import carry_out
@@ -63,7 +64,9 @@ def command(
     if although is not None and not although.strip():
         raise click.UsageError("--although needs a reason")
     asked = Asked(word, named, although, without_candidate, pushes, remote, sign_key, writes_changelog)
-    plan = plan_release(find_project(folder), asked, date=datetime.now(UTC).date().isoformat())
+    plan = plan_release(
+        find_project(folder, ask=ask_backend), asked, date=datetime.now(UTC).date().isoformat()
+    )
     _explain(plan)
     if dry_run:
         for line in plan.commands:

@@ -6,7 +6,6 @@ pre-release, no development version, no local version.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.gates.judged import (
@@ -22,8 +21,6 @@ from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from packaging.version import Version
-
     from conveyor.domain.releases.evidence import Evidence
     from conveyor.domain.releases.gates.judged import JudgedRelease
 
@@ -43,7 +40,7 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
             "waiting",
             f"no build evidence says which commit {', '.join(missing)} was built from",
             "let the packaging job build it, in its repository, under a new version unless that builds the "
-            "same bytes: " + job_command(release.version, "conveyor pipeline package", entry=release.entry),
+            "same bytes: " + job_command(release, "conveyor pipeline package"),
         )
     commits = frozenset.intersection(*(commits_of(release, file) for file in release.files))
     if not commits:
@@ -84,12 +81,6 @@ def _names_release(signature: Evidence, release: JudgedRelease) -> bool:
     return tag_counts(tag, release.version, built_tags=tags_of(release))
 
 
-def _named_commit(version: Version) -> str:
-    """The commit as git finds it by the version: in the local version, else by the release's tag."""
-    named = re.match(r"g([0-9a-f]+)", version.local or "")
-    return named[1] if named else f'"v{version}^{{commit}}"'
-
-
 def judge_final_version(release: JudgedRelease) -> Verdict:
     """A final or post release (PEP 440): the kind that installers choose without ``--pre``."""
     gate = "final-version"
@@ -100,7 +91,7 @@ def judge_final_version(release: JudgedRelease) -> Verdict:
             gate, "fail", f'"{release.version}" is not a version (PEP 440)', "release it under a version"
         )
     commits = {commit for file in release.files for commit in commits_of(release, file)}
-    step = signing_step(release, min(commits)[:12] if commits else _named_commit(version))
+    step = signing_step(release, min(commits)[:12] if commits else None)
     if is_final(version):
         return Verdict(gate, "pass", f"{version} is a final version")
     if version.is_devrelease:

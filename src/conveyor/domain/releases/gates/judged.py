@@ -5,6 +5,8 @@ A next step ends with a complete command, so that it can be copied.
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -98,37 +100,82 @@ CREDENTIALS = "--credentials worker.toml"
 _SIGNED_TAG = "git -c gpg.format=ssh -c user.signingkey=KEY tag"
 
 
-def job_command(version: str, command: str, *, entry: str | None) -> str:
-    """The command with its ref (the tag, or the commit in the local version) and its entry index."""
-    _, _, local = version.partition("+g")
-    ref = local.partition(".")[0] or f"v{version}"
-    index = f" --index {entry}" if entry is not None else ""
-    return f"{command} --ref {ref}{index} {CREDENTIALS}"
+def job_command(release: JudgedRelease, command: str) -> str:
+    """The command with its ref (the commit in the local version, else the tag) and its entry index."""
+    _, _, local = release.version.partition("+g")
+    ref = local.partition(".")[0] or f"{_stem(release)}{release.version}"
+    index = f" --index {release.entry}" if release.entry is not None else ""
+    return f"{command} --ref {shlex.quote(ref)}{index} {CREDENTIALS}"
 
 
-def signing_step(release: JudgedRelease, commit: str) -> str:
-    """What to do so that the commit becomes a final release that QA signed."""
+def signing_step(release: JudgedRelease, commit: str | None) -> str:
+    """What to do so that the commit becomes a final release that QA signed.
+
+    ``commit`` is ``None`` if no build evidence says it: then the version, or the tag of that name, does.
+    Names of tags and folders come from a repository and are quoted for the shell.
+    """
     version = parse_version(release.version)
     final = final_of(version)
+    where = commit or _named_commit(version)
     if version.is_devrelease:
+        tag = shlex.quote(f"{_stem(release)}{_candidate_after(version)}")
         return (
-            "tag the commit as a release candidate and carry that tag through the pipeline: "
-            f"git tag {_stem(release)}{_candidate_after(version)} {commit}"
+            "tag the commit as a release candidate and push the tag, which is carried then: "
+            f"git tag {tag} {where} && git push origin {tag}; or, on its branch and with a changelog: "
+            f"conveyor release rc{_option(release)}"
         )
-    said = f'-s -m "{release.project} {final}" {_stem(release)}{final} {commit}'
+    tag = shlex.quote(f"{_stem(release)}{final}")
+    said = f'-s -m "{release.project} {final}" {tag} {where}'
     if version == final:  # the tag exists, and git would refuse to make it again
         return (
-            f"let a QA signer make this tag anew, signed, and push it with --force: {_SIGNED_TAG} -f {said}"
+            "let a QA signer make this tag anew, signed, and push it with --force: "
+            f"{_SIGNED_TAG} -f {said} && git push --force origin {tag}"
         )
-    return f"let a QA signer tag that commit as the final and push the tag: {_SIGNED_TAG} {said}"
+    candidate = _candidate_tag(release)
+    if candidate is not None:
+        return (
+            "let a QA signer release the candidate, in a clone of its repository: "
+            f"git checkout -q {shlex.quote(candidate)} && conveyor release final{_option(release)}"
+        )
+    return (
+        "let a QA signer tag that commit as the final and push the tag: "
+        f"{_SIGNED_TAG} {said} && git push origin {tag}"
+    )
+
+
+def _named_commit(version: Version) -> str:
+    """The commit as git finds it by the version: in the local version, else by the release's tag."""
+    named = re.match(r"g([0-9a-f]+)", version.local or "")
+    return named[1] if named else f'"v{version}^{{commit}}"'
+
+
+def _candidate_tag(release: JudgedRelease) -> str | None:
+    """The tag from which ``conveyor release final`` makes the final; ``None`` if it makes none of it."""
+    version = parse_version(release.version)
+    if version.pre is None or version.pre[0] != "rc" or version.is_postrelease or version.local:
+        return None
+    names = [tag for tag in tags_of(release) if tag is not None and could_be_release(tag)]
+    return next((tag for tag in sorted(names) if read_tag_name(tag).version == version), None)
+
+
+def _folder_of(release: JudgedRelease) -> str:
+    """Where the project lies in its repository, as the build evidence says; ``.`` is the top."""
+    builds = [facts for file in release.files for facts in builds_of(release.evidence, file.sha256)]
+    return next((facts.folder for facts in builds), ".")
+
+
+def _option(release: JudgedRelease) -> str:
+    """The option that names the project's folder in a clone, if it is not the top."""
+    folder = _folder_of(release)
+    return "" if folder == "." else f" --project {shlex.quote(folder)}"
 
 
 def _stem(release: JudgedRelease) -> str:
-    """What its tags have before the version: ``v``, or ``demo/v`` if it was built from such a tag."""
+    """What its tags have before the version: ``v``; ``demo/v`` if its tag has it, or it lies in a folder."""
     for tag in sorted(tag for tag in tags_of(release) if tag):
         if could_be_release(tag):
             return read_tag_name(tag).stem
-    return "v"
+    return "v" if _folder_of(release) == "." else f"{release.project}/v"
 
 
 def _candidate_after(version: Version) -> str:
