@@ -28,7 +28,7 @@ def test_list_shows_each_index_with_its_bases_and_gates(
 ) -> None:
     assert run(["store", "index", "list", "--data", data]) == 0
     headings, *lines = capsys.readouterr().out.splitlines()
-    assert headings.split() == ["NAME", "KIND", "MODE", "BASES", "GATES", "PRIVATE"]
+    assert headings.split() == ["NAME", "KIND", "MODE", "BASES", "GATES", "PRIVATE", "PYTHONS"]
     assert [line.split()[0] for line in lines] == ["pypi", "stable", "testing", "unstable"]
     assert lines[1].split()[1:] == [
         "local",
@@ -36,6 +36,7 @@ def test_list_shows_each_index_with_its_bases_and_gates(
         "pypi",
         "tests,qa-signature,final-version",
         "no",
+        "-",
     ]
 
 
@@ -62,6 +63,19 @@ def test_created_index_is_there(data: str, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == 'index "risk/stable" made\n'
     made = get_index(make_store(tmp_path / "store"), ADMIN, "risk/stable")
     assert (made.bases, made.gates, made.is_private) == (("stable", "pypi"), ("tests",), True)
+
+
+def test_pythons_of_an_index_are_set_and_taken_back(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    change = ["store", "index", "set", "testing", "--data", data]
+    assert run([*change, "--python", "3.12", "--python", "pypy3.9"]) == 0
+    assert capsys.readouterr().out == 'what enters "testing" is tested on Python 3.12, pypy3.9 too\n'
+    assert run(["store", "index", "list", "--data", data]) == 0
+    assert capsys.readouterr().out.splitlines()[3].split()[-1] == "3.12,pypy3.9"
+    assert run([*change, "--python", "3.x", "--python", "cpython-3.12"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("is not a Python such as 3.12, 3.12.4 or pypy3.9") == 2
+    assert run(change) == 0
+    assert capsys.readouterr().out == 'what enters "testing" is tested on the Pythons of its project\n'
 
 
 def test_refusal_is_one_clear_error(data: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from conveyor.catalog.database.events import events_since, insert_event
 from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fact
 from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
-from conveyor.catalog.indexes.definitions import all_indexes, insert_index
+from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_pythons
 from conveyor.catalog.indexes.mirrored import (
     first_digest,
     first_digests_of,
@@ -199,6 +201,20 @@ def test_runs_of_before_the_choice_entered_unstable(database_url: str) -> None:
         )
         assert migrate(connection, since=3) == SCHEMA_VERSION
         assert [run.index for run in newest_runs(connection, limit=5)] == ["unstable"]
+
+
+def test_index_of_before_adds_no_python_and_can_be_set(database_url: str) -> None:
+    with opened(database_url) as engine, writing(engine) as connection:
+        names = sorted(one.name for one in pkgutil.iter_modules(versions.__path__))
+        upgrade_to(connection, *names[:10])
+        connection.execute(
+            text("insert into indexes values ('mine', 'local', 'uploads', false, '[]', :at)"), {"at": AT}
+        )
+        assert migrate(connection, since=10) == SCHEMA_VERSION
+        (index,) = all_indexes(connection).values()
+        assert index.pythons == ()
+        update_pythons(connection, replace(index, pythons=("3.12", "pypy3.9")))
+        assert all_indexes(connection)["mine"].pythons == ("3.12", "pypy3.9")
 
 
 def test_pages_that_lack_files_without_a_digest_are_asked_for_anew_after_the_migration(

@@ -109,6 +109,14 @@ def verdict(gate: str, files: Iterable[JudgedFile], *facts: Evidence, version: s
     return found
 
 
+def asked(pythons: tuple[tuple[str, str], ...], *facts: Evidence) -> Verdict:
+    release = JudgedRelease(
+        "demo", "1.0", (WHEEL, SDIST), (built(WHEEL, source=SDIST), *facts), pythons=pythons
+    )
+    (found,) = judge(release, ["tests"])
+    return found
+
+
 # --- tests ----------------------------------------------------------------------------------------
 
 
@@ -123,6 +131,38 @@ def test_wheel_without_tests_waits_and_names_the_file_and_the_command() -> None:
     assert found.outcome == "waiting"
     assert found.reason == "no tests evidence for demo-1.0-py3-none-any.whl"
     assert (found.next_step or "").endswith(": conveyor pipeline test demo 1.0 --credentials worker.toml")
+
+
+@pytest.mark.parametrize(
+    ("python", "wanted", "passes"),
+    [
+        ("3.12.4", "3.12", True),
+        ("3.12.4", "3.12.4", True),
+        ("3.12.4", "3.12.1", False),
+        ("3.12.4", "3.1", False),
+        ("pypy3.9.16", "pypy3.9", True),
+        ("pypy3.9.16", "3.9", False),
+    ],
+)
+def test_python_of_an_index_needs_a_result_on_it(python: str, wanted: str, passes: bool) -> None:
+    found = asked((("stable", wanted),), with_tests(WHEEL), with_tests(WHEEL, index="stable", python=python))
+    assert found.outcome == ("pass" if passes else "waiting")
+
+
+def test_missing_pythons_of_an_index_are_named_with_the_command() -> None:
+    wanted = (("testing", "3.11"), ("stable", "3.12"), ("stable", "pypy3.9"))
+    found = asked(wanted, with_tests(WHEEL, index="testing", python="3.12.4"), with_tests(WHEEL))
+    assert found.outcome == "waiting"
+    assert found.reason == 'no tests evidence on Python 3.12, pypy3.9, which "stable" asks for'
+    command = "conveyor pipeline test demo 1.0 --credentials worker.toml --to stable"
+    assert (found.next_step or "").endswith(f": {command}")
+
+
+def test_failure_on_a_python_of_an_index_is_no_result_and_fails() -> None:
+    found = asked(
+        (("stable", "3.12"),), with_tests(WHEEL), with_tests(WHEEL, index="stable", python="3.12.4", failed=1)
+    )
+    assert found.outcome == "fail"
 
 
 def test_wheel_of_an_unknown_commit_is_tested_with_its_sdist_or_with_a_repository_that_is_named() -> None:

@@ -243,3 +243,15 @@ def test_private_index_is_not_entered_by_whoever_may_read_it() -> None:
         with pytest.raises(Conflict, match='cannot enter "risk/unstable": it is private') as caught:
             way_of_run(identity, "risk/unstable", PRIVATE)
         assert caught.value.hint == "name the index where it enters: unstable"
+
+
+def test_way_asks_for_the_pythons_of_every_index_that_looks_at_tests() -> None:
+    indexes = with_more(
+        replace(INDEXES["testing"], pythons=("3.12",)),
+        replace(INDEXES["stable"], pythons=("3.12", "pypy3.9")),
+    )
+    asked = (("testing", "3.12"), ("stable", "3.12"), ("stable", "pypy3.9"))
+    assert plan_way("unstable", "stable", indexes).pythons == asked
+    assert plan_way("testing", "stable", indexes).pythons == asked[1:]
+    blind = replace(indexes["stable"], gates=("final-version",))
+    assert plan_way("testing", "stable", indexes | {"stable": blind}).pythons == ()

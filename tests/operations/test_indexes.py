@@ -5,10 +5,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
-from conveyor.domain.indexes.definitions import Index, NewIndex
+from conveyor.domain.indexes.definitions import Index, IndexSettings, NewIndex
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
-from conveyor.operations.indexes.definitions import create_index, get_index, list_indexes, visible_indexes
+from conveyor.operations.indexes.definitions import (
+    create_index,
+    get_index,
+    list_indexes,
+    set_index,
+    visible_indexes,
+)
 from conveyor.operations.store.store import read
 from makers import make_store
 
@@ -84,3 +90,34 @@ def test_private_index_is_seen_by_those_who_may_read_it(tmp_path: Path) -> None:
 def test_index_that_is_not_here_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         get_index(make_store(tmp_path), ADMIN, "nowhere")
+
+
+def test_pythons_of_an_index_are_set_listed_and_recorded_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    before = store.newest.read()
+    for _ in range(2):
+        made = set_index(store, ADMIN, IndexSettings("stable", pythons=("3.12", "pypy3.9")))
+    assert made.pythons == ("3.12", "pypy3.9")
+    assert get_index(store, ADMIN, "stable") == made
+    assert set_index(store, ADMIN, IndexSettings("stable")).pythons == ()
+    with read(store) as connection:
+        events = events_since(connection, before)
+    assert [(one.action, one.index, one.detail) for one in events] == [
+        ("set-index", "stable", {"pythons": ["3.12", "pypy3.9"]}),
+        ("set-index", "stable", {"pythons": []}),
+    ]
+
+
+def test_settings_that_mean_nothing_are_refused_with_every_fault(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    with pytest.raises(InvalidInput) as raised:
+        set_index(store, ADMIN, IndexSettings("unstable", pythons=("3.12", "3.12")))
+    assert raised.value.faults == (
+        "Python 3.12 is named twice",
+        "Pythons are for tests before a promotion, and nothing is promoted into it",
+    )
+    with pytest.raises(NotFound):
+        set_index(store, ADMIN, IndexSettings("nowhere"))
+    with pytest.raises(Forbidden):
+        set_index(store, READER, IndexSettings("stable"))
+    assert not any(index.pythons for index in list_indexes(store).values())

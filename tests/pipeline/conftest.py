@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.indexes.definitions import IndexSettings
 from conveyor.project.environment import clean_environment_variables
 from pipeline.installed import offer_installed
 from pipeline.projects import git
@@ -86,6 +88,15 @@ class Town:
         )
         outcome: dict[str, Any] = json.loads(done.stdout)
         return outcome
+
+    @contextmanager
+    def pythons(self, index: str, *pythons: str) -> Iterator[None]:
+        """The index asks for these Pythons meanwhile; other tests have the same store."""
+        self.client.indexes.set(IndexSettings(index, pythons=pythons))
+        try:
+            yield
+        finally:
+            self.client.indexes.set(IndexSettings(index))
 
     def sign(self, repository: Path, tag: str, commit: str = "HEAD") -> None:
         """Tag a commit with QA's signature."""

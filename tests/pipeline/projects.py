@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from conveyor.project.interpreters import ask, places
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -183,3 +185,10 @@ def build(checkout: Path) -> tuple[Path, Path]:
     (sdist,) = (checkout / "dist").glob("*.tar.gz")
     (wheel,) = (checkout / "dist").glob("*.whl")
     return sdist, wheel
+
+
+def second_python() -> str:
+    """The name of Debian's PyPy, by which a project or an index asks for it."""
+    found = [ask(place.path) for place in places() if place.path.name.startswith("pypy")]
+    (name,) = {one.name.rpartition(".")[0] for one in found if not isinstance(one, str)}
+    return name

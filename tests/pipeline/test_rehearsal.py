@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.errors import StepFailed
+from conveyor.domain.releases.evidence import statement
+from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.worker import open_worker
 from conveyor.pipeline.jobs.distributions import BuiltRelease
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source
-from pipeline.projects import HATCHLING, build, clone_of_tag, git, make_project
+from conveyor.project.model import sha256_of_file
+from pipeline.projects import HATCHLING, build, clone_of_tag, git, make_project, second_python
+from releases_made import predicate_of_tests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +45,11 @@ class Stage:
     source: Source
     built: BuiltRelease
 
-    def rehearse(self) -> str:
+    def rehearse(self, *goals: str) -> str:
         worker = open_worker(self.town.credentials, store_url=self.town.url)
-        return rehearse(self.place, worker, self.source, "testing", self.built).summary
+        asked = worker.client.indexes.pythons(goals)
+        wanted = {goal: asked.get(goal, ()) for goal in goals or ("testing",)}
+        return rehearse(self.place, worker, self.source, wanted, self.built).summary
 
     def junit(self) -> str:
         (report,) = self.place.folder.glob("logs/*junit.xml")
@@ -71,6 +78,60 @@ def free_port() -> int:
         return port
 
 
+def test_index_of_the_same_packages_is_not_tested_for_again(town: Town, tmp_path: Path) -> None:
+    stage = staged(town, tmp_path)
+    said, more = stage.rehearse("testing", "stable").split("; ")
+    assert said.startswith("1 passed")
+    assert re.fullmatch(r"the same wheel passed with the same packages on Python 3\.11\.\d+ for stable", more)
+    assert stage.junit()
+
+
+def test_package_that_only_testing_has_is_missed_before_anything_is_published(
+    town: Town, tmp_path: Path
+) -> None:
+    """The test for "stable" of a final would find that out when its version is used up."""
+    own = make_project(tmp_path / "own", name="omega")
+    town.conveyor("store", "claim", "omega", "--data", town.data)
+    git(own, "tag", "v1.0.0")
+    _, wheel = build(clone_of_tag(own, "v1.0.0", tmp_path / "clone"))
+    town.client.files.upload("unstable", wheel)
+    facts = predicate_of_tests(name="omega", version="1.0.0")
+    worker = open_worker(town.credentials, store_url=town.url)
+    digest = sha256_of_file(wheel)
+    worker.testify(statement("tests", filename=wheel.name, sha256=digest, predicate=facts))
+    town.client.releases.promote("omega", "1.0.0", to="testing")
+    needing = HELD.replace('dynamic = ["version"]', 'dynamic = ["version"]\ndependencies = ["omega"]')
+    stage = staged(town, tmp_path / "needing", base=needing)
+    assert stage.rehearse("testing").startswith("1 passed")
+    with pytest.raises(ProjectError, match="omega was not found"):
+        stage.rehearse("testing", "stable")
+
+
+def test_wheel_that_a_python_of_an_index_cannot_install_is_told_before_a_test_runs(
+    town: Town, tmp_path: Path
+) -> None:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    tag = f"cp{python.replace('.', '')}"
+    hook = "[tool.hatch.build.targets.wheel.hooks.custom]\n"
+    files = {"hatch_build.py": TAGGED.format(tag=tag)}
+    base = HELD.replace(f'"=={python}.*"', '">=3.9"')
+    stage = staged(town, tmp_path, hook, files | {".python-version": f"{python}\n"}, base=base)
+    with (
+        town.pythons("stable", second_python()),
+        pytest.raises(StepFailed, match=r"does not fit Python pypy3\.\d+\.\d+ \(for stable\)"),
+    ):
+        stage.rehearse("testing", "stable")
+    assert not list(stage.place.folder.glob("logs/*"))
+
+
+TAGGED = """\
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Tag(BuildHookInterface):
+    def initialize(self, version, build_data):
+        build_data["tag"] = "{tag}-none-any"
+"""
 READS_LOCALE = """\
 from pathlib import Path
 

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.project.interpreters import ask, places
-from pipeline.projects import HATCHLING, MODEL, TRAINING, build, clone_of_tag, git, make_project
+from pipeline.projects import (
+    HATCHLING,
+    MODEL,
+    TRAINING,
+    build,
+    clone_of_tag,
+    git,
+    make_project,
+    second_python,
+)
 from pipeline.test_flow import claimed, facts_of
 
 if TYPE_CHECKING:
@@ -36,13 +44,6 @@ if __name__ == "__main__":
 """
 
 
-def second_python() -> str:
-    """The name of Debian's PyPy, by which a project asks for it."""
-    found = [ask(place.path) for place in places() if place.path.name.startswith("pypy")]
-    (name,) = {one.name.rpartition(".")[0] for one in found if not isinstance(one, str)}
-    return name
-
-
 def test_release_tested_on_two_pythons_carries_evidence_of_each(town: Town, tmp_path: Path) -> None:
     """With a plain runner: the pytest of this environment is too new for PyPy."""
     second = second_python()
@@ -62,6 +63,39 @@ def test_release_tested_on_two_pythons_carries_evidence_of_each(town: Town, tmp_
     assert [one["python"].rpartition(".")[0] for one in on] == ["3.11", second]
     (python,) = {one["environment"]["python"] for one in facts_of(release, "build")}  # type: ignore[index]
     assert python.startswith("3.11.")
+
+
+def test_pythons_of_an_index_are_rehearsed_tested_and_asked_for(town: Town, tmp_path: Path) -> None:
+    second = second_python()
+    extra = '[project.optional-dependencies]\ntest = ["pytest"]\n'
+    pyproject = HATCHLING.replace('">=3.11"', '">=3.9"').replace(extra, "") + (
+        '[tool.conveyor.test]\ncommand = ["python", "tests/run.py"]\njunit = "junit.xml"\n'
+    )
+    files = {"tests/run.py": RUN, ".python-version": "3.11\n"}
+    repository = make_project(
+        tmp_path / "repository", name=claimed(town, "chi"), pyproject=pyproject, files=files
+    )
+    town.sign(repository, "v1.0.0")
+    with town.pythons("stable", second):
+        assert town.run(repository, "v1.0.0")["index"] == "stable"
+    release = town.client.releases.get("chi", "1.0.0")
+    facts: list[dict[str, Any]] = facts_of(release, "tests")
+    tested = [(one["index"], one["environment"]["python"].rpartition(".")[0]) for one in facts]
+    assert sorted(tested) == [("stable", "3.11"), ("stable", second), ("testing", "3.11")]
+    steps = {step.name: step for step in town.client.runs.newest()[0].steps}
+    assert f"on Python {second}" in steps["rehearse"].summary
+
+    # A Python that this machine lacks is named before anything is built, with how to get it.
+    git(repository, "commit", "--allow-empty", "-m", "more")
+    git(repository, "tag", "v1.1.0rc1")
+    with town.pythons("testing", "3.97", "3.98"), town.pythons("stable", "3.98"):
+        failed = town.run(repository, "v1.1.0rc1", expected=10)
+        verdict, *_ = town.client.releases.judgement("chi", "1.0.0").verdicts
+    asks = 'this machine has no Python 3.97 that index "testing" asks for and no Python 3.98'
+    assert asks in failed["error"]["detail"]
+    assert "uv python install 3.97 3.98" in failed["error"]["hint"]
+    assert "build" not in {step.name for step in town.client.runs.newest()[0].steps}
+    assert verdict.reason == 'no tests evidence on Python 3.98, which "stable" asks for'
 
 
 def test_release_uploaded_by_hand_is_tested_with_the_tests_in_its_sdist(town: Town, tmp_path: Path) -> None:

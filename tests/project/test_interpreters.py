@@ -101,7 +101,7 @@ def test_declared_pythons_are_added_each_once(tmp_path: Path) -> None:
     pypy = next(one for one in installed("pypy") if one.path.is_relative_to("/usr"))
     short = ".".join(pypy.version.split(".")[:2])
     declared = f'[tool.conveyor.test]\npythons = ["pypy{short}", "{MINOR}"]\n'
-    found = pythons_to_test_on(project_with(tmp_path, declared, MINOR), further=[f"pypy{short}"])
+    found = pythons_to_test_on(project_with(tmp_path, declared, MINOR), {"--python": [f"pypy{short}"]})
     assert [one.implementation for one in found] == ["cpython", "pypy"]
 
 

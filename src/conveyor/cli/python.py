@@ -27,7 +27,8 @@ def list_(folder: Path | None, as_json: bool) -> int:
     """List the interpreters of this machine and, in a project, why each is used or passed over.
 
     A project is built, trained and tested with the version in its .python-version; without that file, with
-    the newest CPython that its requires-python allows. [tool.conveyor.test] pythons adds others to test on.
+    the newest CPython that its requires-python allows. [tool.conveyor.test] pythons adds others to test on,
+    and so do the indexes of a store.
     Exit code 8 or 10: the project cannot be served here; the error says why.
     """
     try:

@@ -1,4 +1,4 @@
-"""Indexes: list and make them; and claims of names for this store."""
+"""Indexes: list, make and set them; and claims of names for this store."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from conveyor.domain.indexes.definitions import Index
 from conveyor.domain.releases.promotions import RunWay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conveyor.client.connection import Connection
-    from conveyor.domain.indexes.definitions import NewClaim, NewIndex
+    from conveyor.domain.indexes.definitions import IndexSettings, NewClaim, NewIndex
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Indexes:
     def add(self, asked: NewIndex) -> Index:
         """Make a local index."""
         return ask_for(self.connection, Request("POST", api_path("indexes"), json_body=asked), Index)
+
+    def set(self, asked: IndexSettings) -> Index:
+        """Change the settings of an index; those that are left out are emptied."""
+        request = Request("PUT", api_path("indexes", "settings"), json_body=asked)
+        return ask_for(self.connection, request, Index)
+
+    def pythons(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The Pythons that these indexes add to those of a project; no entry for an index that adds none."""
+        added = {index.name: index.pythons for index in self.all()}
+        return {name: added[name] for name in names if added.get(name)}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from conveyor.project.foreign import Sight, clean_environment_variables, run_for
 from conveyor.project.settings import table_in, written_in_setup_cfg, written_in_setup_py
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from conveyor.project.settings import Project
 
@@ -263,27 +263,48 @@ def python_of(project: Project) -> Interpreter:
     raise _missing(f"that requires-python allows ({allowed})", _example(allowed))
 
 
-def pythons_to_test_on(project: Project, further: Sequence[str] = ()) -> tuple[Interpreter, ...]:
-    """The project's own interpreter, then the declared ones and ``further`` ones, each once.
+def pythons_to_test_on(
+    project: Project, further: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Interpreter, ...]:
+    """The project's own interpreter, then the declared ones and further ones, each once.
+
+    ``further`` are versions by who asks for them, as ``asked_by`` names an index.
 
     Raises:
         ProjectError: one of them contradicts ``requires-python``.
-        MissingTool: this machine lacks one.
+        MissingTool: this machine lacks some; the message names each.
     """
     allowed = requires_python(project)
     chosen = [python_of(project)]
-    for wanted in (*project.declared.test.pythons, *further):
-        if not any(one.is_called(wanted) for one in chosen):
-            chosen.append(_named(wanted, allowed, "pythons"))
+    missing: dict[str, str] = {}
+    for where, versions in {"pythons": project.declared.test.pythons, **(further or {})}.items():
+        for wanted in versions:
+            if wanted in missing or any(one.is_called(wanted) for one in chosen):
+                continue
+            found = _named(wanted, allowed, where)
+            if found is not None:
+                chosen.append(found)
+            else:
+                missing[wanted] = f"{wanted} that {where} asks for"
+    if missing:
+        raise _missing(" and no Python ".join(missing.values()), " ".join(missing))
     return tuple(chosen)
 
 
+def asked_by(index: str) -> str:
+    """An index as messages name it when its settings ask for a Python."""
+    return f'index "{index}"'
+
+
 def _declared(wanted: str, allowed: SpecifierSet) -> Interpreter:
-    return _named(wanted, allowed, ".python-version")
+    found = _named(wanted, allowed, ".python-version")
+    if found is None:
+        raise _missing(f"{wanted} that .python-version asks for", wanted)
+    return found
 
 
-def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter:
-    """The newest interpreter of that version; ``where`` says who wants it."""
+def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter | None:
+    """The newest interpreter of that version, ``None`` if there is none; ``where`` says who wants it."""
     called = [one for one in interpreters() if one.is_called(wanted)]
     for one in sorted(called, key=lambda one: _numbers(one.version), reverse=True):
         if allowed.contains(one.version, prereleases=True):
@@ -291,11 +312,13 @@ def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter:
     match = _WANTED.fullmatch(wanted)
     number = match[2] if match is not None else wanted
     if called or not _may_satisfy(number, allowed):
+        remedy = f"correct {where} or requires-python: they contradict each other"
+        if where.startswith("index "):
+            remedy += "; an administrator corrects an index with: conveyor store index set NAME"
         raise ProjectError(
-            f"{where} says {wanted}, which requires-python ({allowed}) does not allow",
-            hint=f"correct {where} or requires-python: they contradict each other",
+            f"{where} says {wanted}, which requires-python ({allowed}) does not allow", hint=remedy
         )
-    raise _missing(f"{wanted} that {where} asks for", wanted)
+    return None
 
 
 def _may_satisfy(number: str, allowed: SpecifierSet) -> bool:

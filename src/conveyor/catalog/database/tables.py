@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -85,6 +85,13 @@ indexes = Table(
     Column("is_private", Boolean, nullable=False),
     Column("gates", Text, nullable=False, comment="JSON list of gate names, in the order they are judged"),
     Column("created_at", Text, nullable=False),
+    Column(
+        "pythons",
+        Text,
+        nullable=False,
+        server_default=text("'[]'"),
+        comment="JSON list of the Pythons that releases are tested on, besides those of their projects",
+    ),
 )
 
 index_bases = Table(

@@ -22,6 +22,7 @@ from sqlalchemy import (
     or_,
     select,
     union_all,
+    update,
 )
 from sqlalchemy import cast as cast_as
 
@@ -74,6 +75,13 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
         connection.execute(
             insert(index_bases).values(index_name=index.name, position=position, base_name=base)
         )
+
+
+def update_pythons(connection: Connection, index: Index) -> None:
+    """Write the Pythons of an index that exists."""
+    connection.execute(
+        update(indexes).where(indexes.c.name == index.name).values(pythons=values_of(index)["pythons"])
+    )
 
 
 _ALL_COLUMNS = (

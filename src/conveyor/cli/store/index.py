@@ -1,4 +1,4 @@
-"""``conveyor store index``: list the indexes of a store, or make a new one."""
+"""``conveyor store index``: list the indexes of a store, make a new one, or change the settings of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from conveyor.cli.lazy import CONTEXT_SETTINGS
 from conveyor.cli.output import filling, show
 from conveyor.cli.store.place import on_a_store
-from conveyor.domain.indexes.definitions import Index, NewIndex
+from conveyor.domain.indexes.definitions import Index, IndexSettings, NewIndex
 
 if TYPE_CHECKING:
     from conveyor.cli.output import Filled
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("index", context_settings=CONTEXT_SETTINGS)
 def command() -> None:
-    """List the indexes, or make a new one."""
+    """List the indexes, make a new one, or change the settings of one."""
 
 
 @command.command("list")
@@ -38,3 +38,18 @@ def create(asked: Filled[NewIndex], place: Place) -> None:
     with place.client() as client:
         made = client.indexes.add(asked())
     click.echo(f'index "{made.name}" made')
+
+
+@command.command("set")
+@filling(IndexSettings, arguments=("name",))
+@on_a_store
+def change(asked: Filled[IndexSettings], place: Place) -> None:
+    """Change the Pythons of the index NAME: a release is tested on each before it enters.
+
+    They are added to those of the release's project, and the gate "tests" of the index asks for evidence on
+    each. Without --python only those of the project count, as at first.
+    """
+    with place.client() as client:
+        found = client.indexes.set(asked())
+    said = f"on Python {', '.join(found.pythons)} too" if found.pythons else "on the Pythons of its project"
+    click.echo(f'what enters "{found.name}" is tested {said}')

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
-from conveyor.domain.words.names import ProjectName
+from conveyor.domain.words.names import ProjectName, PythonName
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import Described, Given, Option, Record, Text
 from conveyor.errors import InvalidInput, InvalidName, NotFound
@@ -61,6 +61,17 @@ class Index(Record):
         tuple[str, ...], "What a release must pass to be promoted into it, in order of judgement."
     ] = ()
     is_private: Annotated[bool, "Whether reading it requires a right."] = False
+    pythons: Annotated[
+        tuple[str, ...], "Pythons that a release must be tested on to be promoted into it, besides its own."
+    ] = ()
+
+
+AskedPythons = Annotated[
+    tuple[PythonName, ...] | None,
+    "Have releases tested on this Python too, such as 3.12 or pypy3.9.",
+    Option("python", "VERSION"),
+]
+"""The Pythons of an index as a caller names them; ``None`` or none at all: only those of each project."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,15 @@ class NewIndex(Record):
     ] = None
     gates: Annotated[tuple[Text, ...] | None, "Require this gate of promotions.", Option("gate")] = None
     is_private: Annotated[bool, "Only users who sign in may read it."] = False
+    pythons: AskedPythons = None
+
+
+@dataclass(frozen=True)
+class IndexSettings(Record):
+    """What can be changed of an index that exists."""
+
+    name: IndexName
+    pythons: AskedPythons = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +190,7 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
     faults += [f'there is no gate "{gate}"' for gate in index.gates if gate not in known_gates]
     faults += [f'base "{base}" is named twice' for base in _repeated(index.bases)]
     faults += [f'gate "{gate}" is named twice' for gate in _repeated(index.gates)]
+    faults += _faults_of_pythons(index)
     faults += [
         f'base "{base}" leads back to "{index.name}"'
         for base in index.bases
@@ -190,6 +211,28 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
             faults=faults,
             hint=f"the gates are {', '.join(sorted(known_gates))}; see conveyor store index list",
         )
+
+
+def check_settings(index: Index) -> None:
+    """Accept an index with other settings than before, or name every fault of them at once.
+
+    Raises:
+        InvalidInput: a Python is named twice, or nothing is promoted into the index.
+    """
+    faults = _faults_of_pythons(index)
+    if faults:
+        raise InvalidInput(
+            f'index "{index.name}" cannot be set so: {faults[0]}',
+            faults=faults,
+            hint="see conveyor store index list",
+        )
+
+
+def _faults_of_pythons(index: Index) -> list[str]:
+    faults = [f"Python {python} is named twice" for python in _repeated(index.pythons)]
+    if index.pythons and (index.kind == "mirror" or index.mode == "uploads"):
+        faults.append("Pythons are for tests before a promotion, and nothing is promoted into it")
+    return faults
 
 
 def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:

@@ -88,6 +88,8 @@ class Way:
     """The indexes passed, nearest to the source first, the target last."""
     gates: tuple[str, ...]
     """Every gate on the way, each once, in the order it is met."""
+    pythons: tuple[tuple[str, str], ...] = ()
+    """(index, Python) of the tests that its indexes ask for, besides those on the project's own Pythons."""
 
     @property
     def target(self) -> str:
@@ -123,7 +125,13 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
             + (", ".join(indexes[source].bases) or "none"),
         )
     gates = dict.fromkeys(gate for station in stations for gate in indexes[station].gates)
-    return Way(source=source, stations=stations, gates=tuple(gates))
+    asked = tuple(one for station in stations for one in asked_pythons(indexes[station]))
+    return Way(source=source, stations=stations, gates=tuple(gates), pythons=asked)
+
+
+def asked_pythons(index: Index) -> tuple[tuple[str, str], ...]:
+    """(index, Python) of each test that an index asks for, if it has the gate that looks at tests."""
+    return tuple((index.name, python) for python in index.pythons) if "tests" in index.gates else ()
 
 
 def choose_source(

@@ -1,4 +1,4 @@
-"""Names of projects and their versions: valid or not, normalized, equal under another spelling, misleading.
+"""Names of projects, of versions and of Pythons: valid or not, normalized, equal, misleading.
 
 Sources: core metadata specification (Name), PEP 503 (normalized names), PEP 440 (versions); names look alike
 if the public index considers them alike.
@@ -13,7 +13,7 @@ from packaging.utils import InvalidName as PackagingInvalidName
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from conveyor.domain.words.records import Described, Given
+from conveyor.domain.words.records import Described, Given, Matching
 from conveyor.errors import InvalidName, InvalidVersion
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "equal_spellings",
     "final_of",
     "is_final",
+    "is_python",
     "is_standard_library",
     "parse_version",
     "project_name",
@@ -47,6 +48,14 @@ VersionNumber = Annotated[
     ),
 ]
 """A version from a caller; PEP 440's other spellings are understood as well."""
+PythonName = Annotated[
+    str,
+    Given(20),
+    Matching(
+        r"(pypy)?3\.(0|[1-9][0-9]?)(\.(0|[1-9][0-9]?))?", "is not a Python such as 3.12, 3.12.4 or pypy3.9"
+    ),
+]
+"""A Python that is asked for, as ``conveyor python list`` names it, with or without its patch number."""
 LOOKALIKES = (("-", ""), ("0", "o"), ("1", "l"), ("i", "l"))
 """Replacements, made one after the other, that turn a normalized name into its skeleton."""
 _STANDARD_LIBRARY = frozenset(canonicalize_name(name.strip("_")) for name in sys.stdlib_module_names)
@@ -129,6 +138,11 @@ def equal_spellings(version: Version) -> tuple[str, ...]:
 def is_final(version: Version) -> bool:
     """Whether this is a release for everybody: not a pre-release, development release or local version."""
     return not version.is_prerelease and version.local is None
+
+
+def is_python(name: str, wanted: str) -> bool:
+    """Whether the Python of evidence, 3.12.4 or pypy3.9.16, is the wanted one, such as 3.12 or pypy3.9."""
+    return f"{name}.".startswith(f"{wanted}.")
 
 
 def next_post_release(version: Version) -> str | None:

@@ -1,11 +1,12 @@
-"""Indexes: list them, look one up, make a new one."""
+"""Indexes: list them, look one up, make a new one, change its settings."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes.definitions import all_indexes, insert_index
-from conveyor.domain.indexes.definitions import Index, check_new_index
+from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_pythons
+from conveyor.domain.indexes.definitions import Index, check_new_index, check_settings
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.releases.gates import GATES
@@ -14,7 +15,7 @@ from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from conveyor.domain.indexes.definitions import NewIndex
+    from conveyor.domain.indexes.definitions import IndexSettings, NewIndex
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
 
@@ -55,7 +56,10 @@ def create_index(store: Store, identity: Identity, asked: NewIndex) -> Index:
     """
     # 1. the caller's right
     may_administer(identity)
-    wanted = Index(asked.name, "local", asked.mode, asked.bases or (), asked.gates or (), asked.is_private)
+    wanted = Index(
+        asked.name, "local", asked.mode, asked.bases or (), asked.gates or (), asked.is_private,
+        asked.pythons or (),
+    )  # fmt: skip
     with record_change(store, actor=identity.name) as change:
         # 2. the existing indexes
         existing = all_indexes(change.connection)
@@ -68,6 +72,30 @@ def create_index(store: Store, identity: Identity, asked: NewIndex) -> Index:
         change.event(
             "create-index",
             index=wanted.name,
-            detail={name: detail[name] for name in ("mode", "bases", "gates", "is_private")},
+            detail={name: detail[name] for name in ("mode", "bases", "gates", "is_private", "pythons")},
         )
+    return wanted
+
+
+def set_index(store: Store, identity: Identity, asked: IndexSettings) -> Index:
+    """Change what can be changed of an index, and return it; all that is not named is emptied.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+        NotFound: there is no such index.
+        InvalidInput: a Python is named twice, or nothing is promoted into the index.
+    """
+    # 1. the caller's right
+    may_administer(identity)
+    with record_change(store, actor=identity.name) as change:
+        # 2. the index as it is, and as it is to be
+        existing = all_indexes(change.connection)
+        if asked.name not in existing:
+            raise NotFound(f'there is no index "{asked.name}"', hint="see conveyor store index list")
+        wanted = replace(existing[asked.name], pythons=asked.pythons or ())
+        check_settings(wanted)
+        # 3. the row and the event, unless nothing changes
+        if wanted != existing[asked.name]:
+            update_pythons(change.connection, wanted)
+            change.event("set-index", index=wanted.name, detail={"pythons": list(wanted.pythons)})
     return wanted

@@ -23,6 +23,7 @@ from conveyor.domain.releases.promotions import (
     SEE_INDEXES,
     Judgement,
     Promotion,
+    asked_pythons,
     choose_source,
     entry_to_name,
     next_station,
@@ -166,6 +167,7 @@ def _plan(
         files=_judged(files),
         evidence=evidence_of_release(connection, name, number),
         entry=entry_to_name(left or to, identity, indexes),
+        pythons=asked_pythons(indexes[to]) if way is None else way.pythons,
     )
     gates = indexes[to].gates if way is None else way.gates
     verdicts = judge(release, gates)

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING
 from conveyor.client.problems import Problem, problem_of
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.runs.states import RunReport, RunState
-from conveyor.domain.words.names import is_final, parse_version
 from conveyor.domain.words.records import Record
 from conveyor.errors import Conflict, ConveyorError, Forbidden
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.packaging import Packaged, package
-from conveyor.pipeline.jobs.promotion import Standing, index_on, promote
+from conveyor.pipeline.jobs.promotion import Standing, goals_of, index_on, promote
 from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
@@ -106,9 +105,8 @@ def advance(
 
     A final release is tested for all its indexes at the same time; only the promotions wait for each other.
     """
-    last = len(way) if is_final(parse_version(packaged.version)) else 2
     where = Standing(steps("locate", lambda: locate(worker, packaged, way)))
-    ahead = way[way.index(where.index) + 1 : last]
+    ahead = [goal for goal in goals_of(way, packaged.version) if way.index(goal) > way.index(where.index)]
     tests = {
         goal: steps.begin(f"test for {goal}", _testing_job(place, worker, packaged, goal)) for goal in ahead
     }

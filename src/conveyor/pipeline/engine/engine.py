@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from types import TracebackType
 
-SCHEMA = "5"
+SCHEMA = "6"
 """Version of the shape of our workflows; add one whenever steps or their results change. The engine resumes
 only workflows of its own version; by default the library would treat every edit as a new version."""
 MAX_RECOVERY_ATTEMPTS = 3

@@ -37,13 +37,13 @@ from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.documentation import build_docs
 from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
-from conveyor.pipeline.jobs.promotion import index_on
+from conveyor.pipeline.jobs.promotion import goals_of, index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, read_clone, resolve
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
-from conveyor.project.interpreters import python_of, pythons_to_test_on
+from conveyor.project.interpreters import asked_by, python_of, pythons_to_test_on
 from conveyor.project.settings import table_in
 from conveyor.project.train import train
 from conveyor.project.versions import forced_version
@@ -102,8 +102,8 @@ def make_release(
     steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, way: tuple[str, ...]
 ) -> str:
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
-    entry, goal = way[0], way[min(1, len(way) - 1)]
-    steps("pythons", lambda: find_pythons(place, source))  # 3
+    entry = way[0]
+    goals = steps("pythons", lambda: find_pythons(place, worker, source, way))  # 3
     steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
     candidate = None
     if source.tag is not None and is_final(source.version):
@@ -124,7 +124,7 @@ def make_release(
     if candidate is not None:
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
     docs = steps.begin("docs", lambda: build_docs(place, source, built, worker.index_url(entry)))  # 7
-    steps("rehearse", lambda: rehearse(place, worker, source, goal, built, candidate))  # 7
+    steps("rehearse", lambda: rehearse(place, worker, source, goals, built, candidate))  # 7
     docs()
     version = steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 8
     payloads.forget(place, source)
@@ -174,16 +174,23 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
-def find_pythons(place: Workplace, source: Source) -> Done[None]:
-    """Step 3: the Pythons that the project is built and tested with, all of which this machine has.
+def find_pythons(
+    place: Workplace, worker: Keeper, source: Source, way: tuple[str, ...]
+) -> Done[dict[str, tuple[str, ...]]]:
+    """Step 3: the indexes that the release is to be tested for, each with the Pythons that it adds.
+
+    Those of the project are not among them. This machine has all of these Pythons.
 
     Raises:
-        MissingTool: this machine lacks one.
-        ProjectError: what the project says about them contradicts itself.
+        MissingTool: this machine lacks some.
+        ProjectError: what the project or an index says about them contradicts ``requires-python``.
     """
     project = read_clone(place, source)
-    found = ", ".join(one.name for one in pythons_to_test_on(project))
-    return Done(None, f"Python {found}", {"pythons": found})
+    goals = goals_of(way, str(source.version))
+    added = worker.client.indexes.pythons(goals)
+    asking = {asked_by(goal): versions for goal, versions in added.items()}
+    found = ", ".join(one.name for one in pythons_to_test_on(project, asking))
+    return Done({goal: added.get(goal, ()) for goal in goals}, f"Python {found}", {"pythons": found})
 
 
 def bring_data(place: Workplace, source: Source) -> Done[None]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.gates.judged import CREDENTIALS
+from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import Conflict, PromotionRefused
 from conveyor.pipeline.engine.steps import Done
 
@@ -49,6 +50,11 @@ def promote(worker: Keeper, project: str, version: str, *, to: str) -> Done[Stan
         facts = {"to": to, "verdicts": [asdict(verdict) for verdict in refusal.verdicts]}
         return Done(standing, f"not yet: waiting for {', '.join(standing.waits_for)}", facts, is_skipped=True)
     return Done(Standing(to), f'{project} {version} is in "{to}"', {"to": to})
+
+
+def goals_of(way: tuple[str, ...], version: str) -> tuple[str, ...]:
+    """The indexes after its entry that a run carries a release into: all for a final, else the next one."""
+    return way[1:] if is_final(parse_version(version)) else way[1:2]
 
 
 def index_on(way: tuple[str, ...], release: Release) -> str:

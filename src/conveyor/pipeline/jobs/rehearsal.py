@@ -1,7 +1,9 @@
 """The rehearsal: the packaging job tests the file that it built exactly as the testing job will.
 
-The same code runs with the same suite, Pythons and index; only the file comes from its folder and not from
-the store. So a version is not used up by a failure that could be known before anything is published.
+The same code runs with the same suite, for each index that the release is to enter and on each Python; only
+the file comes from its folder and not from the store. So a version is not used up by a failure that could be
+known before anything is published. Where an index resolves to packages among which the file has passed
+already, it is not tested again (decision 0039).
 
 When tests fail here, they run once more in a whole checkout, against the same installed file. If more of them
 pass there, what they opened outside of the tests is named: it must be declared (``files``). Only what the
@@ -11,9 +13,11 @@ process of the tests itself opens is seen, not its children, and not what C code
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.evidence import environment_of, facts_of_tests
 from conveyor.domain.releases.facts import faults_of
@@ -25,24 +29,27 @@ from conveyor.pipeline.jobs.suite import (
     Suite,
     checked_out,
     export_suite,
-    packages_to_install,
+    fresh_folder,
+    lock_suite,
     run_suite,
     run_tests,
 )
 from conveyor.project.environment import Environment
-from conveyor.project.interpreters import pythons_to_test_on
+from conveyor.project.interpreters import asked_by, pythons_to_test_on
 from conveyor.project.model import sha256_of_file
 from conveyor.project.suites import below, command_to_install, command_to_test
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from conveyor.domain.releases.evidence import FactsOfTests
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.candidates import Candidate
     from conveyor.pipeline.jobs.distributions import BuiltRelease
     from conveyor.pipeline.jobs.sources import Source
     from conveyor.project.interpreters import Interpreter
+    from conveyor.project.settings import Project
 
 _SETTINGS_FILES = {
     "pyproject.toml", "setup.cfg", "tox.ini", ".coveragerc", "pytest.ini", ".pytest.ini", "pytest.toml",
@@ -51,14 +58,34 @@ _SETTINGS_FILES = {
 MOST_NAMED = 8
 
 
-def rehearse(
-    place: Workplace, worker: Keeper, source: Source, goal: str, built: BuiltRelease,
-    candidate: Candidate | None = None,
-) -> Done[None]:  # fmt: skip
-    """Test the built wheel on every Python that the testing job will use, resolved against ``goal``.
+@dataclass(frozen=True)
+class KnownResult:
+    """Tests that passed, and the packages among which they did."""
 
-    A final that is proven to be its ``candidate`` is not tested again where it would meet the very packages
-    that the candidate was tested with.
+    environment: tuple[str, str]
+    """(Python without its patch number, platform)."""
+    packages: Mapping[str, str]
+    """Normalized name → version, without the subject."""
+    said: str
+    """What passed them: ``1.0.0rc1``, ``the test for testing``."""
+
+
+def rehearse(
+    place: Workplace, worker: Keeper, source: Source, goals: Mapping[str, Sequence[str]],
+    built: BuiltRelease, candidate: Candidate | None = None,
+) -> Done[None]:  # fmt: skip
+    """Test the built wheel as the testing job will, for each index and on each Python.
+
+    What would meet the very packages with which it has passed is not tested again: the same wheel for another
+    index, or a final that is proven to be its ``candidate``.
+
+    Args:
+        place: where to work.
+        worker: the worker.
+        source: what was built.
+        goals: the indexes that the release is to enter, in order, each with the Pythons that it adds.
+        built: the files.
+        candidate: the tested candidate of a final; ``None`` if there is none.
 
     Raises:
         StepFailed: it would fail there, for these reasons; carries the log.
@@ -71,61 +98,114 @@ def rehearse(
         wheel.stat().st_size,
         commit=source.commit, repository=source.repository, tag=source.tag, subfolder=source.folder,
     )  # fmt: skip
-    lines = []
-    for interpreter in pythons_to_test_on(project):
-        if not interpreter.fits(built.wheel):
-            raise StepFailed(
-                f"{built.wheel} does not fit Python {interpreter.name}, which it is to be tested on",
-                hint="name Pythons of that kind only under [tool.conveyor.test] pythons",
-            )
-        name = f"rehearse {interpreter.name}"
-        if candidate is not None and _is_known(
-            place, worker, subject, candidate, goal=goal, interpreter=interpreter, name=name
-        ):
-            lines.append(f"{candidate.version} passed with the same packages on Python {interpreter.name}")
-            continue
+    asked = [
+        (goal, interpreter)
+        for goal, further in goals.items()
+        for interpreter in pythons_to_test_on(project, {asked_by(goal): further})
+    ]
+    _must_fit(built.wheel, asked)
+    known = _results_of(worker, subject.project, candidate) if candidate is not None else []
+    stage = _Stage(place, worker, project, subject, known, first=asked[0][0])
+    return Done(None, "; ".join(stage.rehearse_for(goal, interpreter) for goal, interpreter in asked))
+
+
+def _must_fit(wheel: str, asked: Iterable[tuple[str, Interpreter]]) -> None:
+    """Raise StepFailed if a Python that is asked for cannot install the wheel; names each of them."""
+    others = dict.fromkeys(f"{one.name} (for {goal})" for goal, one in asked if not one.fits(wheel))
+    if others:
+        raise StepFailed(
+            f"{wheel} does not fit Python {', '.join(others)}, which it is to be tested on",
+            hint="name only Pythons of its kind under [tool.conveyor.test] pythons and in the settings of "
+            "indexes (conveyor store index list)",
+        )
+
+
+@dataclass
+class _Stage:
+    """One wheel under rehearsal, and what is known about it so far."""
+
+    place: Workplace
+    worker: Keeper
+    project: Project
+    subject: Subject
+    known: list[KnownResult]
+    first: str
+    """The first index, which messages need not name."""
+    suite: Suite | None = None
+    """The suite that is resolved but not run, once it was needed."""
+
+    def rehearse_for(self, goal: str, interpreter: Interpreter) -> str:
+        """Test for an index on one Python, unless that is known; return a line for people."""
+        more = "" if goal == self.first else f" for {goal}"
+        name, on = f"rehearse{more} {interpreter.name}", f"Python {interpreter.name}{more}"
+        before = self._before(goal, interpreter, name)
+        if before is not None:
+            return f"{before.said} passed with the same packages on {on}"
         predicate = run_tests(
-            place, subject, index_url=worker.index_url(goal), name=name, interpreter=interpreter
+            self.place,
+            self.subject,
+            index_url=self.worker.index_url(goal),
+            name=name,
+            interpreter=interpreter,
         )
         facts = facts_of_tests(predicate | {"index": goal})
-        faults = faults_of(facts)
-        if faults:
-            log = place.read_log(name)
-            missing = missing_files(place, subject, predicate, name=name)
-            raise StepFailed(
-                f"{built.wheel} fails its tests on Python {interpreter.name}: {'; '.join(faults)}"
-                + _said_of(missing),
-                log=log,
-                hint=declaration_of(project.declared.test.files, missing)
-                if missing
-                else f"run them in the project: {command_to_install(project)} && {command_to_test(project)}",
-            )
-        lines.append(f"{facts.passed} passed, {facts.skipped} skipped on Python {interpreter.name}")
-    return Done(None, "; ".join(lines))
+        if faults_of(facts):
+            raise self._failure(predicate, faults_of(facts), name=name, on=on)
+        self.known.append(_result(facts, predicate, said="the same wheel"))
+        return f"{facts.passed} passed, {facts.skipped} skipped on {on}"
+
+    def _before(self, goal: str, interpreter: Interpreter, name: str) -> KnownResult | None:
+        """The known result among the packages that would be installed now; ``None`` if there is none."""
+        _, *environment = environment_of(index=goal, python=interpreter.name, platform=interpreter.platform)
+        alike = [one for one in self.known if one.environment == tuple(environment)]
+        if not alike:
+            return None
+        if self.suite is None:
+            self.suite = export_suite(self.subject, fresh_folder(self.place, "rehearse") / "suite")
+        lock = lock_suite(
+            self.place, self.subject, self.suite,
+            index_url=self.worker.index_url(goal), name=name, interpreter=interpreter,
+        )  # fmt: skip
+        now = {one.name: one.version or "" for one in lock.packages}
+        now.pop(canonicalize_name(self.subject.project), None)
+        return next((one for one in alike if one.packages == now), None)
+
+    def _failure(self, predicate: dict[str, Any], faults: Sequence[str], *, name: str, on: str) -> StepFailed:
+        """The failure with its log, which names what the tests lack outside of a checkout."""
+        log = self.place.read_log(name)
+        missing = missing_files(self.place, self.subject, predicate, name=name)
+        project = self.project
+        return StepFailed(
+            f"{self.subject.filename} fails its tests on {on}: {'; '.join(faults)}{_said_of(missing)}",
+            log=log,
+            hint=declaration_of(project.declared.test.files, missing)
+            if missing
+            else f"run them in the project: {command_to_install(project)} && {command_to_test(project)}",
+        )
 
 
-def _is_known(
-    place: Workplace, worker: Keeper, subject: Subject, candidate: Candidate, *, goal: str,
-    interpreter: Interpreter, name: str,
-) -> bool:  # fmt: skip
-    """Whether the candidate passed its tests among the packages that the subject would be installed with."""
-    environment = environment_of(index=goal, python=interpreter.name, platform=interpreter.platform)
-    release = worker.client.releases.get(subject.project, candidate.version)
-    tested = [
-        one.predicate
-        for one in release.evidence
-        if one.kind == "tests" and one.sha256 == candidate.wheel_sha256 and one.is_signer_valid
-        and facts_of_tests(one.predicate).environment == environment
-    ]  # fmt: skip
-    if not tested or faults_of(facts_of_tests(tested[-1])):
-        return False
-    before = {one["name"]: one["version"] for one in tested[-1]["environment"].get("packages", ())}
-    before.pop(subject.project, None)
-    now = packages_to_install(
-        place, subject, index_url=worker.index_url(goal), name=name, interpreter=interpreter
-    )
-    now.pop(subject.project, None)
-    return before == now
+def _results_of(worker: Keeper, project: str, candidate: Candidate) -> list[KnownResult]:
+    """The newest result of the candidate's wheel in each environment, where it is good."""
+    newest: dict[tuple[str, str, str], tuple[FactsOfTests, dict[str, Any]]] = {}
+    for one in worker.client.releases.get(project, candidate.version).evidence:
+        if one.kind == "tests" and one.sha256 == candidate.wheel_sha256 and one.is_signer_valid:
+            facts = facts_of_tests(one.predicate)
+            newest[facts.environment] = (facts, one.predicate)
+    return [
+        _result(facts, predicate, said=candidate.version)
+        for facts, predicate in newest.values()
+        if not faults_of(facts)
+    ]
+
+
+def _result(facts: FactsOfTests, predicate: dict[str, Any], *, said: str) -> KnownResult:
+    """A result as it is looked up; its packages are in the predicate, but not among its facts."""
+    packages: dict[str, str] = {
+        canonicalize_name(one["name"]): one["version"] for one in predicate["environment"].get("packages", ())
+    }
+    packages.pop(canonicalize_name(facts.project), None)
+    _, python, platform = facts.environment
+    return KnownResult((python, platform), packages, said)
 
 
 def _said_of(missing: Sequence[str]) -> str:

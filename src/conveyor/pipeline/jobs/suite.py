@@ -28,7 +28,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
-from conveyor.pipeline.jobs.locks import INSTALL_SECONDS, install_lock, lock_requirements
+from conveyor.pipeline.jobs.locks import install_lock, lock_requirements
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.backend import unpack_sdist
 from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in, run_uv
@@ -98,28 +98,31 @@ class Suite:
 
 
 def run_tests(
-    place: Workplace, subject: Subject, *, index_url: str, name: str, interpreter: Interpreter | None = None
-) -> dict[str, Any]:
+    place: Workplace, subject: Subject, *, index_url: str, name: str, interpreter: Interpreter | None = None,
+    suite: Suite | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The facts of one test run: the predicate of ``tests`` evidence, without ``index``.
 
     Args:
-        place: where to work; its folder ``name`` is emptied first.
+        place: where to work.
         subject: what to test.
         index_url: the simple API of the index that its requirements are resolved against.
-        name: the step's name, for its folder and logs.
+        name: the step's name, for its folder and logs; the folder is emptied first.
         interpreter: the Python to test on; ``None`` means the one that runs now.
+        suite: the suite if it has been exported already, into that folder, which is not emptied then.
 
     Raises:
         ProjectError: the repository has no such commit or no tests, or installing failed.
         StepFailed: the suite broke before it could be counted, or a service did; carries its log.
     """
     python = interpreter or running_interpreter()
-    folder = place.fresh(name.replace(" ", "-"))
-    with ThreadPoolExecutor(2) as threads:  # git and uv do not wait for each other
+    folder = suite.folder.parent if suite is not None else fresh_folder(place, name)
+    with ThreadPoolExecutor(1) as threads:  # what is made does not wait for what is found out
         making = threads.submit(make_environment, folder / "environment", python=str(python.path))
-        suite = export_suite(subject, folder / "suite")
+        suite = suite or export_suite(subject, folder / "suite")
+        lock = lock_suite(place, subject, suite, index_url=index_url, name=name, interpreter=python)
         environment = making.result()
-    lock = _install(place, environment, subject, suite, index_url=index_url, name=name, interpreter=python)
+    _install(place, environment, lock, suite, index_url=index_url, name=name)
     packages = _packages(environment, subject)
     report, seconds = run_suite(place, environment, subject, suite, name=name)
     counts = report["counts"]
@@ -142,21 +145,24 @@ def run_tests(
     }
 
 
-def packages_to_install(
-    place: Workplace, subject: Subject, *, index_url: str, name: str, interpreter: Interpreter
-) -> dict[str, str]:
-    """The packages, name to version, among which ``run_tests`` would test the subject now.
+def fresh_folder(place: Workplace, name: str) -> Path:
+    """The folder of the step of that name, emptied."""
+    return place.fresh(name.replace(" ", "-"))
+
+
+def lock_suite(
+    place: Workplace, subject: Subject, suite: Suite, *, index_url: str, name: str, interpreter: Interpreter
+) -> EnvironmentLock:
+    """What ``run_tests`` would install now for the subject and its tests, resolved but not installed.
 
     Raises:
-        ProjectError: as for ``run_tests``.
+        ProjectError: the requirements cannot be resolved.
     """
-    folder = place.fresh(name.replace(" ", "-"))
-    environment = make_environment(folder / "environment", python=str(interpreter.path))
-    suite = export_suite(subject, folder / "suite")
-    words = ["pip", "install", "--dry-run", *_wanted(environment, subject, suite)]
-    done = run_uv(words, index_url=index_url, variables=place.variables(), timeout_seconds=INSTALL_SECONDS)
-    listed = re.findall(r"^ \+ (\S+?)==(\S+)", done.output, re.MULTILINE)
-    return {canonicalize_name(package): version for package, version in listed}
+    with place.log(f"{name} resolution") as write:
+        return lock_requirements(
+            suite.folder.parent, interpreter, _requirements(subject, suite), suite.requirements.files,
+            index_url=index_url, variables=place.variables(), on_line=write,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -191,27 +197,35 @@ def export_suite(subject: Subject, folder: Path) -> Suite:
         ProjectError: there is no such commit, or no test in it, or a declared file is missing.
     """
     with checked_out(subject, folder.parent) as (checkout, tracked):
-        project = read_project(checkout, ask=lambda _root: {"name": subject.project})
-        settings = pytest_settings(checkout)
-        paths = paths_of_tests(project, settings, tracked)
-        taken = files_to_take(project, paths, tracked)
-        for path in taken:
-            _copy(checkout / path, folder / path)
-        folder.mkdir(exist_ok=True)
-        written = folder.parent / "pytest-settings.toml"
-        # The project's own code is the installed one, so its folder is no place to import from. pytest takes
-        # such paths as relative to the file, which does not lie in the folder of the suite.
-        roots = [
-            str(folder / one)
-            for one in settings.words("pythonpath")
-            if one.rstrip("/") != project.import_root or project.import_root == "."
-        ]
-        written.write_text(
-            settings.as_toml(without=("pythonpath",))
-            + (f"pythonpath = {json.dumps(roots)}\n" if roots else ""),
-            encoding="utf-8",
-        )
-        requirements = _flat(requirements_of_tests(project, settings), checkout, folder.parent)
+        return take_suite(subject, checkout, tracked, folder)
+
+
+def take_suite(subject: Subject, checkout: Path, tracked: tuple[str, ...], folder: Path) -> Suite:
+    """Copy the tests and what they need out of a checkout of these files.
+
+    Raises:
+        ProjectError: there is no test in it, or a declared file is missing.
+    """
+    project = read_project(checkout, ask=lambda _root: {"name": subject.project})
+    settings = pytest_settings(checkout)
+    paths = paths_of_tests(project, settings, tracked)
+    taken = files_to_take(project, paths, tracked)
+    for path in taken:
+        _copy(checkout / path, folder / path)
+    folder.mkdir(exist_ok=True)
+    written = folder.parent / "pytest-settings.toml"
+    # The project's own code is the installed one, so its folder is no place to import from. pytest takes
+    # such paths as relative to the file, which does not lie in the folder of the suite.
+    roots = [
+        str(folder / one)
+        for one in settings.words("pythonpath")
+        if one.rstrip("/") != project.import_root or project.import_root == "."
+    ]
+    written.write_text(
+        settings.as_toml(without=("pythonpath",)) + (f"pythonpath = {json.dumps(roots)}\n" if roots else ""),
+        encoding="utf-8",
+    )
+    requirements = _flat(requirements_of_tests(project, settings), checkout, folder.parent)
     return Suite(project, folder, written, paths, requirements, tracked, taken)
 
 
@@ -259,18 +273,15 @@ def _flat(found: Requirements, checkout: Path, folder: Path) -> Requirements:
 
 
 def _install(
-    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, index_url: str, name: str,
-    interpreter: Interpreter,
-) -> EnvironmentLock:  # fmt: skip
+    place: Workplace, environment: Environment, lock: EnvironmentLock, suite: Suite, *, index_url: str,
+    name: str,
+) -> None:  # fmt: skip
     """Install the published file and its tests' requirements from a lock that is made of them."""
-    folder, variables = suite.folder.parent, place.variables()
     with place.log(f"{name} install") as write:
-        lock = lock_requirements(
-            folder, interpreter, _requirements(subject, suite), suite.requirements.files,
-            index_url=index_url, variables=variables, on_line=write,
+        install_lock(
+            environment, lock, suite.folder.parent, index_url=index_url, variables=place.variables(),
+            on_line=write,
         )  # fmt: skip
-        install_lock(environment, lock, folder, index_url=index_url, variables=variables, on_line=write)
-    return lock
 
 
 def _packages(environment: Environment, subject: Subject) -> list[dict[str, str]]:
@@ -284,12 +295,6 @@ def _packages(environment: Environment, subject: Subject) -> list[dict[str, str]
             f"{subject.filename} installed as {there.get(canonicalize_name(subject.project), 'nothing')}"
         )
     return packages
-
-
-def _wanted(environment: Environment, subject: Subject, suite: Suite) -> list[str]:
-    """The words of ``uv pip install`` for the subject and the requirements of its tests."""
-    files = [word for path in suite.requirements.files for word in ("-r", path)]
-    return ["--python", str(environment.python), *_requirements(subject, suite), *files]
 
 
 def _requirements(subject: Subject, suite: Suite) -> list[str]:

@@ -1,9 +1,9 @@
 """The testing job: each file of a release, as the store serves it, against the tests of its commit.
 
-Each wheel is tested on each Python that the project declares and that it fits; an sdist too, unless a wheel
-is known to be built from it. The facts are sent as evidence whatever they say; the job fails if they are not
-good enough. A file is not tested again if its newest result for this index, Python and platform is good
-(``domain.releases.facts``).
+Each wheel is tested on each Python that it fits, of those that the project declares and those that the index
+asks for; an sdist too, unless a wheel is known to be built from it. The facts are sent as evidence whatever
+they say; the job fails if they are not good enough. A file is not tested again if its newest result for this
+index, Python and platform is good (``domain.releases.facts``).
 
 Tests are where the build evidence says. A release that was uploaded by hand has none: its tests come from its
 sdist, or from a repository and ref that the caller names.
@@ -18,14 +18,13 @@ from conveyor.domain.releases.evidence import environment_of, facts_of_tests, st
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.suite import Subject, checked_out, run_tests
+from conveyor.pipeline.jobs.suite import Subject, Suite, checked_out, fresh_folder, run_tests, take_suite
 from conveyor.project.environment import PYLOCK
 from conveyor.project.git import resolve_commit
-from conveyor.project.interpreters import pythons_to_test_on, running_interpreter
-from conveyor.project.settings import read_project
+from conveyor.project.interpreters import asked_by, pythons_to_test_on, running_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.domain.releases.evidence import Evidence, FactsOfTests
     from conveyor.domain.releases.facts import TestedEnvironment
@@ -42,7 +41,7 @@ def run_testing_job(
     """Test every file that the gates ask about, resolved against ``index``, and send the facts.
 
     ``repository`` is where the tests are, ``ref`` the tag, branch or commit there; ``None`` means what the
-    build evidence names. ``pythons`` are versions to test on besides those of the project.
+    build evidence names. ``pythons`` are versions to test on besides those of the project and the index.
 
     Raises:
         StepFailed: the facts are not good enough (they are sent anyway), no file fits, or nothing says where
@@ -54,18 +53,21 @@ def run_testing_job(
     public_url = worker.client.status().url or worker.store_url
     subjects = [(file, _subject(place, worker, release, file, repository, ref, public_url)) for file in files]
     lines: list[str] = []
-    found = _pythons(place, subjects[0][1], pythons) if subjects else ()
+    first = f"test for {index}"
+    asked = {asked_by(one): found for one, found in worker.client.indexes.pythons([index]).items()}
+    asked["--python"] = tuple(pythons)
+    suite, found = _arrange(place, subjects[0][1], first, asked) if subjects else (None, ())
     for file, subject in subjects:
         fitting = [python for python in found if file.packagetype == "sdist" or python.fits(file.filename)]
         for python in fitting:
             facts = earlier_success(release.evidence, file.sha256, environment_on(index, python))
             if facts is None:
-                name = f"test for {index}"
-                if (file, python) != (files[0], found[0]):
-                    name += f" {file.filename} {python.name}"
+                is_first = (file, python) == (files[0], found[0])
+                name = first if is_first else f"{first} {file.filename} {python.name}"
                 predicate = run_tests(
-                    place, subject, index_url=worker.index_url(index), name=name, interpreter=python
-                )
+                    place, subject, index_url=worker.index_url(index), name=name, interpreter=python,
+                    suite=suite if is_first else None,
+                )  # fmt: skip
                 predicate["index"] = index
                 lock = place.report(f"{name} {PYLOCK}").read_bytes()
                 worker.client.releases.add_lock(project, version, lock)
@@ -107,12 +109,14 @@ def _refuse_bad(
         )
 
 
-def _pythons(place: Workplace, subject: Subject, further: Sequence[str]) -> tuple[Interpreter, ...]:
-    """The Pythons that a project declares for its tests at its commit, its own first, and further ones."""
-    place.folder.mkdir(parents=True, exist_ok=True)
-    with checked_out(subject, place.folder) as (checkout, _):
-        project = read_project(checkout, ask=lambda _root: {"name": subject.project})
-        return pythons_to_test_on(project, further)
+def _arrange(
+    place: Workplace, subject: Subject, name: str, asked: Mapping[str, Sequence[str]]
+) -> tuple[Suite, tuple[Interpreter, ...]]:
+    """The suite of the first test, and the Pythons of the project and those asked for, its own first."""
+    folder = fresh_folder(place, name)
+    with checked_out(subject, folder) as (checkout, tracked):
+        suite = take_suite(subject, checkout, tracked, folder / "suite")
+        return suite, pythons_to_test_on(suite.project, asked)
 
 
 def earlier_success(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor import installed_version
-from conveyor.domain.indexes.definitions import Index, MadeClaim, NewClaim, NewIndex
+from conveyor.domain.indexes.definitions import Index, IndexSettings, MadeClaim, NewClaim, NewIndex
 from conveyor.domain.words.notation import Event, StoreStatus
 from conveyor.domain.words.records import Count
 from conveyor.operations.indexes.claims import claim_name, list_claims, name_to_ask_for
-from conveyor.operations.indexes.definitions import create_index, visible_indexes
+from conveyor.operations.indexes.definitions import create_index, set_index, visible_indexes
 from conveyor.operations.store.facts import list_events, store_id
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
@@ -38,6 +38,11 @@ def get_indexes(call: Call) -> Answer:
 def post_index(call: Call) -> Answer:
     """Make a local index; whether it accepts uploads is fixed from here on."""
     return Answer(create_index(call.store, call.identity, call.read(NewIndex, what="the index")), 201)
+
+
+def put_index_settings(call: Call) -> Answer:
+    """Change the settings of an index; those that the body leaves out are emptied."""
+    return Answer(set_index(call.store, call.identity, call.read(IndexSettings, what="the index")))
 
 
 def get_claims(call: Call) -> Answer:
@@ -74,6 +79,14 @@ ENDPOINTS = (
     ),
     Endpoint("GET", "/indexes", get_indexes, right="read", answers={200: ListOf("indexes", Index)}),
     Endpoint("POST", "/indexes", post_index, right="admin", body=NewIndex, answers={201: Index}),
+    Endpoint(
+        "PUT",
+        "/indexes/settings",
+        put_index_settings,
+        right="admin",
+        body=IndexSettings,
+        answers={200: Index},
+    ),
     Endpoint("GET", "/claims", get_claims, right="admin", answers={200: ListOf("claims", MadeClaim)}),
     Endpoint(
         "POST",

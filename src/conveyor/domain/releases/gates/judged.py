@@ -42,6 +42,8 @@ class JudgedRelease:
     evidence: tuple[Evidence, ...]
     entry: str | None = None
     """The index that a run must enter to carry it; ``None``: the only such index, which needs no name."""
+    pythons: tuple[tuple[str, str], ...] = ()
+    """(index, Python) of the tests that indexes ask for, besides those on the project's own Pythons."""
 
     @property
     def wheels(self) -> tuple[JudgedFile, ...]:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.domain.releases.gates.judged import CREDENTIALS, Finding, worst
+from conveyor.domain.words.names import is_python
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conveyor.domain.releases.evidence import FactsOfTests
     from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, Verdict
 
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
 def judge_tests(release: JudgedRelease) -> Verdict:
     """Every wheel has passing tests; an sdist too, or there is a tested wheel that was built from it.
 
-    Which results count is told in ``facts``: a later failure is not outvoted by an earlier success, and a
-    result for another platform is not hidden.
+    Each Python that an index asks for has a passing result against that index, of at least one file: an
+    installer takes one. Which results count is told in ``facts``: a later failure is not outvoted by an
+    earlier success, and a result for another platform is not hidden.
     """
     findings = {file: _tests_of(release, file) for file in release.wheels}
     for file in release.sources:
@@ -24,7 +28,29 @@ def judge_tests(release: JudgedRelease) -> Verdict:
         if own.outcome == "waiting":
             own = _tests_of_wheels_from(release, file, findings)
         findings[file] = own
-    return worst("tests", findings.values())
+    return worst("tests", [*findings.values(), *_missing_pythons(release)])
+
+
+def _missing_pythons(release: JudgedRelease) -> Iterator[Finding]:
+    """A finding for each index that asks for Pythons on which no file has passed its tests there."""
+    good = [
+        facts
+        for file in release.files
+        for facts in results_of(release.evidence, file.sha256).newest.values()
+        if not faults_of(facts)
+    ]
+    missing: dict[str, list[str]] = {}
+    for index, python in release.pythons:
+        if not any(facts.index == index and is_python(facts.on.python, python) for facts in good):
+            missing.setdefault(index, []).append(python)
+    for index, pythons in missing.items():
+        command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
+        where = _where_tests_are(release, release.files[0])
+        yield Finding(
+            "waiting",
+            f'no tests evidence on Python {", ".join(pythons)}, which "{index}" asks for',
+            f"run the testing job where that Python is installed: {command} --to {index}{where}",
+        )
 
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
