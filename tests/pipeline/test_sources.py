@@ -9,12 +9,14 @@ import pytest
 
 from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.isolation import Workplace
-from conveyor.pipeline.jobs.sources import clone, resolve
+from conveyor.pipeline.jobs.sources import clone, clone_into, read_clone, resolve
 from pipeline.projects import git, make_project
 from project.test_trees import make_repository
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from packaging.metadata import RawMetadata
 
 
 @pytest.fixture
@@ -138,3 +140,19 @@ def test_tag_that_moved_while_it_was_packaged_is_refused(repository: Path, tmp_p
     git(repository, "tag", "-f", "v1.0.0", "refs/heads/v1.0.0")
     with pytest.raises(ProjectError, match="moved from"):
         clone(Workplace(tmp_path / "work", tmp_path / "cache"), source)
+
+
+def test_what_the_backend_said_of_the_commit_holds_in_each_clone_of_the_run(
+    repository: Path, tmp_path: Path
+) -> None:
+    (repository / "pyproject.toml").unlink()
+    (repository / "setup.py").write_text("import setuptools\nsetuptools.setup(python_requires=1 * '>=3.9')\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "-q", "-m", "Compute it")
+    git(repository, "tag", "v2.0.0")
+    place = Workplace(tmp_path / "work", tmp_path / "cache")
+    said: RawMetadata = {"name": "demo", "version": "2.0.0", "requires_python": ">=3.9"}
+    source = clone(place, resolve(str(repository), "v2.0.0").value, lambda _root: said).value.source
+    clone_into(place, source, "source")
+    for name in ("checkout", "source"):
+        assert read_clone(place, source, name).asked_requires_python == ">=3.9"

@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.pipeline.engine.isolation import Workplace
+from conveyor.pipeline.engine.worker import open_worker
+from conveyor.pipeline.jobs.packaging import prepare
+from conveyor.pipeline.jobs.sources import clone, resolve
+from conveyor.project.environment import Environment, run_in
+from distributions_made import BACKEND, make_sdist
 from pipeline.projects import (
     HATCHLING,
     MODEL,
@@ -127,6 +133,34 @@ def test_wheel_uploaded_by_hand_is_tested_with_the_tests_of_a_repository(town: T
     named = ("--repo", repository, "--ref", "v1.0.0rc1")
     town.conveyor("pipeline", "test", "upsilon", "1.0.0rc1", *named, *words)
     assert town.client.releases.get("upsilon", "1.0.0rc1").index == "testing"
+
+
+def test_version_of_a_model_reaches_no_requirement_that_is_built_for_its_training(
+    town: Town, tmp_path: Path
+) -> None:
+    """hatch-vcs without ``dist_name`` takes a variable that names no project: each build would believe it."""
+    backend = BACKEND.format(name="chi_needs", version="1.0")
+    guard = (
+        "import os\nassert not [name for name in os.environ if name.endswith('PRETEND_VERSION')], 'leaked'\n"
+    )
+    sdist = make_sdist(claimed(town, "chi-needs"), extra={"backend.py": (guard + backend).encode()})
+    (tmp_path / sdist.filename).write_bytes(sdist.content)
+    town.client.files.upload("unstable", tmp_path / sdist.filename)
+    pyproject = HATCHLING.replace('dist_name = "demo"\n', "").replace(
+        'description = "A small project"\n', 'description = "A model"\ndependencies = ["chi-needs"]\n'
+    )
+    files = {"src/demo/training.py": TRAINING}
+    repository = make_project(tmp_path / "repository", name="chi", pyproject=pyproject + MODEL, files=files)
+    git(repository, "tag", "v1.0.0rc1")
+    place = Workplace(tmp_path / "work", tmp_path / "cache")
+    source = clone(place, resolve(str(repository), "v1.0.0rc1").value).value.source
+    prepare(place, open_worker(town.credentials, store_url=town.url), source, "unstable")
+    code = (
+        "import chi; from importlib.metadata import version; "
+        "print(version('chi'), version('chi-needs'), chi.__file__)"
+    )
+    done = run_in(Environment(place.folder / "environment"), ["python", "-I", "-c", code])
+    assert done.output.split() == ["1.0.0rc1", "1.0", str(place.folder / "checkout/src/chi/__init__.py")]
 
 
 def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path) -> None:

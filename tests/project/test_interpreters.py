@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.errors import MissingTool, ProjectError
+from conveyor.project.backend import ask_backend
 from conveyor.project.interpreters import (
     Interpreter,
     ask,
@@ -20,6 +21,7 @@ from conveyor.project.interpreters import (
     running_interpreter,
 )
 from conveyor.project.settings import Project, read_project
+from project.checkouts import commit, git
 
 MINOR = ".".join(platform.python_version().split(".")[:2])
 NAMED = '[project]\nname = "demo"\nversion = "1.0"\n'
@@ -133,6 +135,44 @@ def test_requires_python_is_read_where_the_backend_keeps_it(
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     assert str(requires_python(read_project(tmp_path))) == expected
+
+
+COMPUTED = """\
+import sys
+from setuptools import setup
+assert sys.version_info[:2] == {version}, sys.version  # .python-version holds for the question too
+OLDEST = ">=3.{minor}"
+setup(name="demo", version="1.0.0", packages=["demo"], python_requires=OLDEST)
+"""
+
+
+def test_backend_is_asked_once_for_a_requires_python_that_only_it_knows(tmp_path: Path) -> None:
+    """It is asked with the Python that the project names, for which nothing else may be needed."""
+    version = sys.version_info[:2]
+    files = {
+        "setup.py": COMPUTED.format(version=version, minor=version[1]),
+        ".python-version": MINOR,
+        "demo/__init__.py": "",
+    }
+    git(tmp_path, "init", "-q")
+    commit(tmp_path, files)
+    assert str(requires_python(read_project(tmp_path))) == ""
+    read_project(tmp_path, ask=ask_backend)
+    assert str(requires_python(read_project(tmp_path, ask=lambda _root: {}))) == f">={MINOR}"
+    assert str(requires_python(read_project(tmp_path))) == f">={MINOR}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NAMED + 'dynamic = ["requires-python"]\n',
+        '[tool.poetry]\nname = "demo"\n[tool.poetry.dependencies]\npython = "^3.9 || ^3.11"\n',
+    ],
+)
+def test_dynamic_requires_python_is_what_the_backend_says(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    project = read_project(tmp_path, ask=lambda _root: {"name": "demo", "requires_python": ">=3.9,!=3.10.*"})
+    assert str(requires_python(project)) == "!=3.10.*,>=3.9"
 
 
 def test_each_interpreter_that_is_passed_over_says_why(

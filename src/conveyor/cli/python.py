@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from conveyor.errors import ConveyorError, ProjectError
+from conveyor.project.backend import ask_backend
 from conveyor.project.interpreters import judge_places, pythons_to_test_on
 from conveyor.project.settings import find_project
 
@@ -32,7 +33,7 @@ def list_(folder: Path | None, as_json: bool) -> int:
     Exit code 8 or 10: the project cannot be served here; the error says why.
     """
     try:
-        project = find_project(folder or Path())
+        project = find_project(folder or Path(), ask=ask_backend)
     except ProjectError:
         if folder is not None:
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from conveyor.project.backend import ask_backend
 from conveyor.project.settings import find_project
 from conveyor.project.train import train, training_environment
 
@@ -25,7 +26,7 @@ def command(folder: Path) -> None:
     def show(line: str) -> None:
         click.echo(f"  {line}", err=True)
 
-    project = find_project(folder)
+    project = find_project(folder, ask=ask_backend)
     environment = training_environment(project, on_line=show)
     click.echo(f"training {project.display_name} in {environment.path}: {' '.join(project.train)}", err=True)
     result = train(project, environment, on_line=show)

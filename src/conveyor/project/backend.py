@@ -41,6 +41,7 @@ from conveyor.errors import ProjectError
 from conveyor.project.environment import Environment, make_environment
 from conveyor.project.foreign import Sight, run_foreign
 from conveyor.project.git import repository_top, run_git
+from conveyor.project.interpreters import python_to_ask_with
 from conveyor.project.settings import read_toml
 
 if TYPE_CHECKING:
@@ -172,6 +173,10 @@ class Backend:
         """Build the wheel of a source tree into the folder ``out``; errors as for ``sdist``."""
         return out / self._built(source, "build_wheel", "get_requires_for_build_wheel", out)
 
+    def editable(self, source: Path, out: Path) -> Path:
+        """Build the wheel (PEP 660) by which a source tree is installed editable; errors as for ``sdist``."""
+        return out / self._built(source, "build_editable", "get_requires_for_build_editable", out)
+
     def metadata(self, source: Path) -> RawMetadata:
         """The core metadata of a source tree, prepared, or from a wheel if the backend cannot prepare it."""
         with tempfile.TemporaryDirectory(prefix="conveyor-metadata-") as folder:
@@ -297,7 +302,8 @@ def ask_backend(
 ) -> RawMetadata:
     """The core metadata that a project's backend gives: name, version, ``requires_python``, extras.
 
-    Arguments and errors as for ``make_backend``. It takes seconds: ask only for what is written nowhere.
+    Arguments and errors as for ``make_backend``, but without ``python`` the interpreter is chosen by what the
+    project's files say. It takes seconds: ask only for what is written nowhere.
     """
     path = root / "pyproject.toml"
     try:
@@ -305,6 +311,7 @@ def ask_backend(
     except FileNotFoundError:
         document = {}
     system = read_build_system(document, where=str(path))
+    python = python or str(python_to_ask_with(root, document).path)
     with tempfile.TemporaryDirectory(prefix="conveyor-ask-") as scratch:
         backend = make_backend(
             system, Path(scratch, "environment"), python=python, variables=variables, index_url=index_url,

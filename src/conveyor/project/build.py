@@ -41,7 +41,7 @@ from conveyor.project.git import (
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.previous import find_previous
-from conveyor.project.settings import Project, read_project
+from conveyor.project.settings import Project, answer_of, read_project
 from conveyor.project.trees import changes, project_of_tag, rules_of, tag_to_make, version_of_checkout
 from conveyor.project.version_lines import VersionLine, set_version, version_line
 from conveyor.project.versions import (
@@ -182,7 +182,8 @@ def build_tag(
     with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
         clone = Path(scratch) / project.name
         clone_tag(top, tag, clone)
-        cloned, version = project_of_tag(clone, tag, ask=asking)
+        answer = answer_of(project.root) if head_commit(top) == commit else {}
+        cloned, version = project_of_tag(clone, tag, ask=(lambda _root: answer) if answer else asking)
         if cloned.payload:
             _take_payload(project, cloned, tag, commit, out)
         return build_distributions(

@@ -19,7 +19,7 @@ import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import packaging
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -27,7 +27,7 @@ from packaging.utils import parse_wheel_filename
 
 from conveyor.errors import MissingTool, ProjectError
 from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
-from conveyor.project.settings import table_in, written_in_setup_cfg, written_in_setup_py
+from conveyor.project.settings import written_requires_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -189,47 +189,24 @@ def requires_python(project: Project) -> SpecifierSet:
     Raises:
         ProjectError: it is not a version specifier.
     """
-    document = project.document
-    for found in (
-        table_in(document, "project").get("requires-python"),
-        table_in(document, "tool", "flit", "metadata").get("requires-python"),
-        _plain(table_in(document, "tool", "poetry", "dependencies").get("python")),
-        written_in_setup_cfg(project.root, "python_requires", section="options"),
-        written_in_setup_py(project.root, "python_requires"),
-    ):
-        if isinstance(found, str):
-            try:
-                return SpecifierSet(found)
-            except InvalidSpecifier as error:
-                raise ProjectError(f'requires-python of {project.root} is not valid: "{found}"') from error
-    return SpecifierSet()
+    written = written_requires_python(project.root, project.document)
+    return _specifiers(project.root, written if written is not None else project.asked_requires_python)
 
 
-def _plain(constraint: object) -> str | None:
-    """A constraint of poetry on Python as a version specifier (PEP 440), which knows no ``||``."""
-    if not isinstance(constraint, str) or "|" in constraint:
-        return None
-    parts = [part.strip() for part in constraint.split(",")]
-    for place, part in enumerate(parts):
-        version = part[1:].lstrip("=").strip()
-        if part.startswith("^"):
-            parts[place] = f">={version},<{int(version.partition('.')[0]) + 1}"
-        elif part.startswith("~") and not part.startswith("~="):
-            parts[place] = f"~={version}.0" if version.count(".") < 2 else f"~={version}"
-        elif part[:1].isdigit():
-            parts[place] = f"=={part}"
-        elif part == "*":
-            parts[place] = ""
-    return ",".join(part for part in parts if part)
+def _specifiers(root: Path, found: str | None) -> SpecifierSet:
+    try:
+        return SpecifierSet(found or "")
+    except InvalidSpecifier as error:
+        raise ProjectError(f'requires-python of {root} is not valid: "{found}"') from error
 
 
-def declared_python(project: Project) -> str | None:
+def declared_python(root: Path) -> str | None:
     """The version in ``.python-version``, such as ``3.12`` or ``pypy3.9``; ``None`` without one.
 
     Raises:
         ProjectError: it names something else, such as an environment of pyenv.
     """
-    path = project.root / ".python-version"
+    path = root / ".python-version"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -240,7 +217,7 @@ def declared_python(project: Project) -> str | None:
     first = next((word for word in words if word), "")
     if _WANTED.fullmatch(first) is None:
         raise ProjectError(
-            f'.python-version of {project.root} says "{first}", which is no version of Python',
+            f'.python-version of {root} says "{first}", which is no version of Python',
             hint="write a version into it, such as 3.12 or 3.12.4, or remove it from the repository",
         )
     return first
@@ -253,10 +230,21 @@ def python_of(project: Project) -> Interpreter:
         ProjectError: ``.python-version`` contradicts ``requires-python``.
         MissingTool: this machine has no such interpreter; the message names those that it has.
     """
-    allowed = requires_python(project)
-    declared = declared_python(project)
+    return _chosen(project.root, requires_python(project))
+
+
+def python_to_ask_with(root: Path, document: Mapping[str, Any]) -> Interpreter:
+    """The interpreter that a project's backend is asked with: chosen by what is written; errors as above."""
+    return _chosen(root, _specifiers(root, written_requires_python(root, document)))
+
+
+def _chosen(root: Path, allowed: SpecifierSet) -> Interpreter:
+    declared = declared_python(root)
     if declared is not None:
-        return _declared(declared, allowed)
+        named = _named(declared, allowed, ".python-version")
+        if named is None:
+            raise _missing(f"{declared} that .python-version asks for", declared)
+        return named
     for found in interpreters():
         if found.implementation == "cpython" and allowed.contains(found.version, prereleases=False):
             return found
@@ -294,13 +282,6 @@ def pythons_to_test_on(
 def asked_by(index: str) -> str:
     """An index as messages name it when its settings ask for a Python."""
     return f'index "{index}"'
-
-
-def _declared(wanted: str, allowed: SpecifierSet) -> Interpreter:
-    found = _named(wanted, allowed, ".python-version")
-    if found is None:
-        raise _missing(f"{wanted} that .python-version asks for", wanted)
-    return found
 
 
 def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter | None:
@@ -374,7 +355,7 @@ def judge_places(project: Project | None) -> list[JudgedPlace]:
             continue
         reason = None
         if project is not None and chosen is not None and found != chosen:
-            reason = _reason(found, chosen, requires_python(project), declared_python(project))
+            reason = _reason(found, chosen, requires_python(project), declared_python(project.root))
         judged.append(JudgedPlace(place, found, reason))
     return judged
 

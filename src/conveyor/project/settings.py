@@ -57,6 +57,8 @@ class Project:
     """Files that the build writes the version into; empty for generated projects."""
     backend: str
     """The build backend's top module: ``hatchling``, ``setuptools``, ``flit_core``, ``poetry``, ``pdm``, …"""
+    asked_requires_python: str | None = None
+    """What its backend says of ``requires-python``, if only that knows it and was asked."""
     document: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
     """The whole of ``pyproject.toml``; empty if the project has none."""
 
@@ -102,8 +104,8 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
 
     Args:
         checkout: its folder.
-        ask: asks the project's build backend for its core metadata; called only if the name is written in
-            no file that can be read without running it.
+        ask: asks the project's build backend for its core metadata; called only if the name, or a
+            ``requires-python`` that there is, stands in no file that can be read without running it.
 
     Raises:
         ProjectError: it is no project, a file of it is broken, or a declaration is not valid; all faults are
@@ -113,12 +115,13 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
     document = _read_document(root)
     display_name = written_name(root, document)
     asked: RawMetadata = {}
-    if display_name is None:
+    if display_name is None or _is_python_computed(root, document):
         asked = _kept_answer(root) or {}
         if not asked and ask is not None:
             asked = ask(root)
-            _keep_answer(root, asked)
-        display_name = asked.get("name")
+            if "version" in asked:  # else it is what the caller knows, and not all that the backend says
+                _keep_answer(root, asked)
+        display_name = display_name or asked.get("name")
     if not display_name:
         raise ProjectError(
             f"{root} does not name a project: its name stands in none of its files"
@@ -149,8 +152,14 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
         extras=_extras(root, document, asked),
         version_files=tuple(sorted({*_version_files(root, document), *declared.build.version_files})),
         backend=_backend(document.get("build-system")),
+        asked_requires_python=asked.get("requires_python"),
         document=document,
     )
+
+
+def answer_of(root: Path) -> RawMetadata:
+    """What the backend said of the commit that is checked out, in that very folder; empty if nobody asked."""
+    return _kept_answer(root.resolve()) or {}
 
 
 def _answer_file(root: Path) -> Path | None:
@@ -231,6 +240,58 @@ def written_name(root: Path, document: Mapping[str, Any]) -> str | None:
         if isinstance(found, str):
             return found
     return None
+
+
+def written_requires_python(root: Path, document: Mapping[str, Any]) -> str | None:
+    """What a project says of ``requires-python``, where PEP 621, flit, poetry or setuptools keep it."""
+    for found in (
+        table_in(document, "project").get("requires-python"),
+        table_in(document, "tool", "flit", "metadata").get("requires-python"),
+        _plain(table_in(document, "tool", "poetry", "dependencies").get("python")),
+        written_in_setup_cfg(root, "python_requires", section="options"),
+        written_in_setup_py(root, "python_requires"),
+    ):
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _is_python_computed(root: Path, document: Mapping[str, Any]) -> bool:
+    """Whether only the backend knows ``requires-python``: dynamic, computed, or in poetry's own form."""
+    if written_requires_python(root, document) is not None:
+        return False
+    project = table_in(document, "project")
+    dynamic = project.get("dynamic")
+    if isinstance(dynamic, list) and "requires-python" in dynamic:
+        return True
+    if "python" in table_in(document, "tool", "poetry", "dependencies"):
+        return True
+    return not project and "python_requires" in _text_of(root / "setup.py")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _plain(constraint: object) -> str | None:
+    """A constraint of poetry on Python as a version specifier (PEP 440), which knows no ``||``."""
+    if not isinstance(constraint, str) or "|" in constraint:
+        return None
+    parts = [part.strip() for part in constraint.split(",")]
+    for place, part in enumerate(parts):
+        version = part[1:].lstrip("=").strip()
+        if part.startswith("^"):
+            parts[place] = f">={version},<{int(version.partition('.')[0]) + 1}"
+        elif part.startswith("~") and not part.startswith("~="):
+            parts[place] = f"~={version}.0" if version.count(".") < 2 else f"~={version}"
+        elif part[:1].isdigit():
+            parts[place] = f"=={part}"
+        elif part == "*":
+            parts[place] = ""
+    return ",".join(part for part in parts if part)
 
 
 def written_in_setup_cfg(root: Path, key: str, *, section: str = "metadata") -> str | None:

@@ -362,14 +362,19 @@ def forced_version(project: Project, version: Version) -> dict[str, str]:
     A backend without such a variable is not listed; a version that a file states is set there
     (``version_lines``).
     """
-    named = canonicalize_name(project.name).replace("-", "_").upper()
-    variables = {
-        f"{tool}_PRETEND_VERSION_FOR_{named}": str(version) for tool in ("SETUPTOOLS_SCM", "VCS_VERSIONING")
-    }
+    variables = named_version(project, version)
     for tool in version_tools(project):
         if tool in _VARIABLES and not (tool == "hatch-vcs" and _names_itself(project)):
             variables[_VARIABLES[tool]] = str(version)
     return variables
+
+
+def named_version(project: Project, version: Version) -> dict[str, str]:
+    """Those of these variables that name the project, so that they may reach other builds."""
+    named = canonicalize_name(project.name).replace("-", "_").upper()
+    return {
+        f"{tool}_PRETEND_VERSION_FOR_{named}": str(version) for tool in ("SETUPTOOLS_SCM", "VCS_VERSIONING")
+    }
 
 
 def _names_itself(project: Project) -> bool:

@@ -14,13 +14,12 @@ from conveyor.domain.releases.evidence import statement
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.documentation import ARCHIVE
-from conveyor.pipeline.jobs.sources import asking, clone_into, read_clone
+from conveyor.pipeline.jobs.sources import clone_into, read_clone
 from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload, sha256_of_file
-from conveyor.project.settings import read_project
 
 if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
@@ -61,7 +60,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         target = clean / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkout / file.path, target)
-    project = read_project(clean, ask=asking(place, worker, entry))
+    project = read_clone(place, source, "source")
     if read_payload(project) != trained:
         raise StepFailed("the payload changed while it was copied for the build")
     python = python_of(project)

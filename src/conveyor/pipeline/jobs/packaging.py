@@ -40,13 +40,14 @@ from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
 from conveyor.pipeline.jobs.promotion import goals_of, index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, read_clone, resolve
+from conveyor.project.backend import make_backend, read_build_system
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment, run_uv
 from conveyor.project.git import tag_object
 from conveyor.project.interpreters import asked_by, python_of, pythons_to_test_on
 from conveyor.project.settings import table_in
 from conveyor.project.train import train
-from conveyor.project.versions import forced_version
+from conveyor.project.versions import forced_version, named_version
 
 if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
@@ -156,21 +157,27 @@ def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[Non
 def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:
     """Step 4: a fresh environment of the project's Python, with the project in it, editable.
 
-    uv requests the project's requirements only after it has built the project's metadata. The same files are
-    fetched meanwhile, which saves seconds when a mirror sees them for the first time.
+    The project's own backend makes the editable wheel, for which the version is forced: a variable that names
+    no project, set for uv, would give that version to each requirement that is built from source as well.
+
+    The project's requirements are known only after that. The same files are fetched meanwhile, which saves
+    seconds when a mirror sees them for the first time.
     """
     project = read_clone(place, source)
     python = python_of(project)
     environment = make_environment(place.fresh("environment"), python=str(python.path))
+    own, index_url = place.fresh("editable"), worker.index_url(entry)
+    system = read_build_system(project.document, where="pyproject.toml")
     with ThreadPoolExecutor(1) as threads, place.log("environment") as write:
-        threads.submit(_fetch_ahead, place, worker.index_url(entry), project, environment)
-        run_uv(
-            ["pip", "install", "--python", str(environment.python), "-e", str(project.root)],
-            index_url=worker.index_url(entry),
-            variables=place.variables() | forced_version(project, source.version),
-            on_line=write,
-            timeout_seconds=INSTALL_SECONDS,
-        )
+        threads.submit(_fetch_ahead, place, index_url, project, environment)
+        backend = make_backend(
+            system, own / "environment", python=str(python.path), variables=place.variables(),
+            hook_variables=forced_version(project, source.version), index_url=index_url, on_line=write,
+        )  # fmt: skip
+        environment.install(
+            str(backend.editable(project.root, own)), index_url=index_url, variables=place.variables(),
+            on_line=write, timeout_seconds=INSTALL_SECONDS,
+        )  # fmt: skip
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
@@ -212,7 +219,7 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
     with place.log("train") as write:
         result = train(
             project, Environment(place.folder / "environment"),
-            variables=place.variables() | forced_version(project, source.version), on_line=write,
+            variables=place.variables() | named_version(project, source.version), on_line=write,
             timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
     payloads.keep(place, project, source, result.payload)

@@ -19,7 +19,7 @@ from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.backend import ask_backend
 from conveyor.project.git import all_tags, clone_commit, clone_tag, repository_top, resolve_commit, tags_here
-from conveyor.project.settings import read_project
+from conveyor.project.settings import answer_of, read_project
 from conveyor.project.trees import project_of_commit, project_of_tag, rules_of, version_of_checkout
 from conveyor.project.versions import is_release_tag, refuse_twins, releases_among
 
@@ -148,7 +148,8 @@ def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[C
 
 def read_clone(place: Workplace, source: Source, name: str = "checkout") -> Project:
     """The project in one of the run's clones, whose backend was asked for its name before if need be."""
-    asked: RawMetadata = {"name": source.project} if source.project is not None else {}
+    answer = answer_of(place.folder / "checkout" / source.folder)
+    asked: RawMetadata = answer or ({"name": source.project} if source.project is not None else {})
     return read_project(place.folder / name / source.folder, ask=lambda _root: asked)
 
 

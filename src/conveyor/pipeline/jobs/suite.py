@@ -47,6 +47,8 @@ from conveyor.project.suites import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from packaging.metadata import RawMetadata
+
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.jobs.locks import EnvironmentLock
     from conveyor.project.foreign import Completed
@@ -72,10 +74,18 @@ class Subject:
     tag: str | None = None
     subfolder: str = "."
     """The project's folder in the repository."""
+    requires_python: str | None = None
+    """What its metadata says."""
     sdist: Path | None = None
     """The sdist that holds the tests; ``None``: they are in the repository."""
     store: tuple[str, str] | None = None
     """The store's address as it is reached here, and its public one for the lock; ``None``: there is none."""
+
+    @property
+    def metadata(self) -> RawMetadata:
+        """What is known of it, in place of an answer of its backend, which is not asked again."""
+        known: RawMetadata = {"name": self.project}
+        return known if self.requires_python is None else {**known, "requires_python": self.requires_python}
 
 
 @dataclass(frozen=True)
@@ -206,7 +216,7 @@ def take_suite(subject: Subject, checkout: Path, tracked: tuple[str, ...], folde
     Raises:
         ProjectError: there is no test in it, or a declared file is missing.
     """
-    project = read_project(checkout, ask=lambda _root: {"name": subject.project})
+    project = read_project(checkout, ask=lambda _root: subject.metadata)
     settings = pytest_settings(checkout)
     paths = paths_of_tests(project, settings, tracked)
     taken = files_to_take(project, paths, tracked)

@@ -145,6 +145,7 @@ def _subject(
         sha256=file.sha256,
         url=worker.file_url(file.url),
         size_bytes=file.size_bytes,
+        requires_python=file.requires_python,
         store=(worker.store_url, public_url),
     )
     if ref is not None:
