@@ -18,7 +18,7 @@ from conveyor.project.previous import PreviousRelease, find_previous
 from conveyor.project.settings import read_project
 from distributions_made import make_wheel
 from project.backends_made import PURE, project_of
-from project.checkouts import commit, git
+from project.checkouts import commit, git, small_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,9 @@ def test_file_over_its_size_is_refused(tmp_path: Path) -> None:
         build_distributions(root, tmp_path / "out")
 
 
-def test_files_of_the_release_before_are_missed_unless_they_were_deleted_from_git(tmp_path: Path) -> None:
+def test_files_of_the_release_before_are_missed_unless_they_were_deleted_from_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A real index has the release before; its catalogue was compiled by hand and never committed."""
     root = project_of(tmp_path / "demo", {**FLIT, "src/demo/old.json": "{}", "src/demo/old.py": ""})
     git(root, "tag", "v0.9")
@@ -159,6 +161,28 @@ def test_files_of_the_release_before_are_missed_unless_they_were_deleted_from_gi
     )
     notes = check_archives(project, built.sdist, built.wheel, previous=known)[1]
     assert [note.split(" is not")[0].split(": ")[1] for note in notes] == [members[3], *members[:3]]
+
+    # Without --index-url: only where an index is configured, and what is missing is a note.
+    assert find_previous(project, Version("1.0.0"), index_url=None, repository=root, variables=index) is None
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    likely = find_previous(project, Version("1.0.0"), index_url=None, repository=root, variables=index)
+    assert likely is not None
+    assert (likely.version, likely.is_certain) == ("0.9", False)
+    assert check_archives(project, built.sdist, built.wheel, previous=likely)[1] == notes
+    git(root, "tag", "-d", "v0.9")
+    assert find_previous(project, Version("1.0.0"), index_url=None, repository=root, variables=index) is None
+
+
+def test_payload_that_the_declaration_no_longer_names_is_no_loss(tmp_path: Path) -> None:
+    root = small_model(tmp_path)
+    (root / "src/small/model").mkdir()
+    (root / "src/small/model/weights.bin").write_bytes(b"trained")
+    built = build_distributions(root, tmp_path / "out")
+    before = PreviousRelease("0.9", frozenset({"small/model/older.bin", "small/front.js"}))
+    with pytest.raises(ProjectError) as caught:
+        check_archives(read_project(root), built.sdist, built.wheel, previous=before)
+    assert "small/front.js is not inside" in caught.value.message
+    assert "older.bin" not in caught.value.message
 
 
 def test_both_archives_and_all_their_faults_are_named_at_once(tmp_path: Path) -> None:

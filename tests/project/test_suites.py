@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from conveyor.errors import ProjectError
-from conveyor.project.settings import read_project
+from conveyor.project.environment import make_environment, run_in
+from conveyor.project.settings import read_project, specifier_of_poetry
 from conveyor.project.suites import (
     Requirements,
     command_to_install,
@@ -140,6 +143,74 @@ def test_dependency_group_that_includes_itself_is_refused(tmp_path: Path) -> Non
     project = project_with(tmp_path, '[dependency-groups]\ntest = [{include-group = "test"}]\n')
     with pytest.raises(ProjectError, match="includes itself"):
         requirements_in(project)
+
+
+POETRY = """\
+[tool.poetry.dev-dependencies]
+black = "*"
+[tool.poetry.group.test]
+include-groups = ["more"]
+[tool.poetry.group.test.dependencies]
+"""
+CONSTRAINTS = {
+    '"^1.2"': "<2,>=1.2", '"^0.2.3"': "<0.3,>=0.2.3", '"^0.0.3"': "<0.0.4,>=0.0.3", '"^0.0"': "<0.1,>=0.0",
+    '"^0"': "<1,>=0", '"^1"': "<2,>=1", '"~1.2.3"': "<1.3,>=1.2.3", '"~1.2"': "<1.3,>=1.2", '"~1"': "<2,>=1",
+    '"*"': "", '"1.*"': "==1.*", '"1.2.3"': "==1.2.3", '">=1.0,!=1.5 <3"': "!=1.5,<3,>=1.0",
+    '"~=1.4"': "~=1.4",
+    '{version = "^2.0b1", extras = ["a", "b"]}': "[a,b]<3,>=2.0b1",
+    '{version = ">=1", python = "^3.9"}': '>=1; python_full_version >= "3.9" and python_full_version < "4"',
+    '{version = "*", markers = "os_name == \'nt\'", platform = "win32"}': (
+        '; os_name == "nt" and sys_platform == "win32"'
+    ),
+}  # fmt: skip
+
+
+def test_groups_of_poetry_and_pdm_are_test_groups_as_those_of_the_standard_are(tmp_path: Path) -> None:
+    more = '[tool.poetry.group.more.dependencies]\nhypothesis = "^6"\n'
+    declared = '[tool.conveyor.test]\ngroup = "{}"\n'
+    for number, (said, wanted) in enumerate(CONSTRAINTS.items()):
+        project = project_with(tmp_path / str(number), f"{POETRY}x = {said}\n{more}{declared.format('test')}")
+        assert requirements_in(project).lines == ("pytest", f"x{wanted}", "hypothesis<7,>=6"), said
+    dev = project_with(tmp_path / "dev", POETRY + more + declared.format("dev"))
+    assert requirements_in(dev).lines == ("pytest", "black")
+    first = '[dependency-groups]\ntest = ["standard"]\n'
+    assert requirements_in(project_with(tmp_path / "both", first + POETRY + more)).lines[1:] == ("standard",)
+    pdm = '[tool.pdm.dev-dependencies]\ntest = ["hypothesis>=6", "-e file:///${PROJECT_ROOT}/sub#egg=sub"]\n'
+    found = requirements_in(project_with(tmp_path / "pdm", pdm + declared.format("test")))
+    assert found.lines == ("pytest", "hypothesis>=6")
+
+
+@pytest.mark.parametrize("said", ['{path = "../x"}', '{git = "https://git.team.example/x"}', '"^1 || ^2"'])
+def test_entry_of_poetry_that_no_index_supplies_says_how_to_declare_it(tmp_path: Path, said: str) -> None:
+    declared = f'{POETRY}x = {said}\n[tool.conveyor.test]\ngroup = "test"\n'
+    with pytest.raises(ProjectError, match='dependency group "test" holds x') as refused:
+        requirements_in(project_with(tmp_path / "declared", declared))
+    assert "write what the tests need as test = […] under [dependency-groups]" in (refused.value.hint or "")
+    found = requirements_in(project_with(tmp_path / "found", f"{POETRY}x = {said}\n"))
+    assert found.lines == ("pytest",)  # nobody said that the tests need it
+
+
+def test_environment_of_hatch_is_no_group_and_the_error_says_what_to_write(tmp_path: Path) -> None:
+    text = '[tool.hatch.envs.qa]\ndependencies = ["x"]\n[tool.conveyor.test]\ngroup = "qa"\n'
+    with pytest.raises(ProjectError, match='the dependency group "qa"') as refused:
+        requirements_in(project_with(tmp_path, text))
+    assert "qa = […] under [dependency-groups]" in (refused.value.hint or "")
+
+
+@pytest.mark.torture
+def test_constraints_of_poetry_mean_what_poetry_core_makes_of_them(tmp_path: Path) -> None:
+    environment = make_environment(tmp_path / "environment")
+    environment.install("poetry-core==2.5.0")
+    code = "import sys; from poetry.core.constraints.version import parse_constraint as parse\n"
+    code += "for word in sys.argv[1:]: print(parse(word))"
+    words = [json.loads(said) for said in CONSTRAINTS if said.startswith('"')]
+    theirs = run_in(environment, ["python", "-c", code, *words]).output.splitlines()
+    numbers = [f"{a}.{b}.{c}" for a in range(4) for b in range(7) for c in (0, 3, 4)]
+    for word, constraint in zip(words, theirs, strict=True):
+        ours = SpecifierSet(specifier_of_poetry(word) or "")
+        exact = constraint if constraint[0] in "<>=!" else f"=={constraint}"
+        other = SpecifierSet("" if constraint == "*" else exact)
+        assert [one for one in numbers if one in ours] == [one for one in numbers if one in other], word
 
 
 INI = "[pytest]\naddopts = -q\n"

@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.words.names import Version
-    from conveyor.project.previous import PreviousRelease
     from conveyor.project.settings import Asking
 
 __all__ = ["BuiltFiles", "build_distributions", "build_tag"]
@@ -100,7 +99,8 @@ def build_distributions(
         python: path or version of the interpreter that builds; ``None`` means the project's own.
         is_clone: whether the checkout was made for this build alone, so that its version may be set in it.
         variables: set for the build on top of ours.
-        index_url: the only index for the build requirements; ``None`` means the user's configuration.
+        index_url: the only index for the build requirements and the release before; ``None`` means the user's
+            configuration.
         repository: where the tags of earlier releases are; ``None`` means the checkout.
         on_line: called with each line that the build writes.
 
@@ -131,8 +131,10 @@ def build_distributions(
         sdist = backend.sdist(project.root, Path(scratch))
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
-            where = repository or checkout
-            before = threads.submit(_previous, project, planned, index_url, where, python, variables)
+            before = threads.submit(
+                find_previous, project, planned, index_url=index_url, repository=repository or checkout,
+                python=python, variables=variables,
+            )  # fmt: skip
             unpack_sdist(sdist, room / "source")
             wheel = backend.wheel(room / "source", Path(scratch))
         built, notes = check_archives(
@@ -187,8 +189,9 @@ def build_tag(
         if cloned.payload:
             _take_payload(project, cloned, tag, commit, out)
         return build_distributions(
-            cloned.root, out, version=version, is_clone=True, index_url=index_url, on_line=on_line
-        )
+            cloned.root, out, version=version, is_clone=True, index_url=index_url, repository=top,
+            on_line=on_line,
+        )  # fmt: skip
 
 
 def _planned(project: Project, version: Version | None, out: Path) -> Version:
@@ -229,21 +232,6 @@ def _clone_of(project: Project, into: Path) -> Project:
     cloned = read_project(folder, ask=lambda _root: {"name": project.display_name})
     _copy_payload(project, cloned)
     return cloned
-
-
-def _previous(
-    project: Project,
-    planned: Version,
-    index_url: str | None,
-    repository: str | Path,
-    python: str | None,
-    variables: Mapping[str, str] | None,
-) -> PreviousRelease | None:
-    if index_url is None:
-        return None
-    return find_previous(
-        project, planned, index_url=index_url, repository=repository, python=python, variables=variables
-    )
 
 
 def _asking(

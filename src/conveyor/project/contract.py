@@ -254,7 +254,8 @@ def _loss_faults(
     """The members of the release before that this one lacks.
 
     A file that git tracked then and does not now was deleted on purpose. What git never tracked was made by
-    someone's hand or script before the build: a compiled catalogue, a bundled front end.
+    someone's hand or script before the build: a compiled catalogue, a bundled front end. In the folder of a
+    model's payload, the declaration says what belongs there.
     """
     there = {lasting_path(installed_path(member)) for member in digests}
     lost = sorted(
@@ -265,12 +266,16 @@ def _loss_faults(
     code = {member for member in lost if member.endswith((".py", ".pyi")) or lasting_path(member) != member}
     tracked = previous.tracked() if set(lost) - code else frozenset[str]()
     roots = _import_roots(checkout, dict.fromkeys(digests, ""))
+    trained = {PurePosixPath(path).parent for path in checkout.payload}
     faults = []
     for member in lost:
         root = roots.get(member.partition("/")[0], checkout.project.import_root)
         was_tracked = any(path == member or path.endswith(f"/{member}") for path in tracked)
         text = f"{member} is not inside, but was in {previous.version}"
-        faults.append(ArchiveFault(text, _joined(root, member), is_note=was_tracked or member in code))
+        path = _joined(root, member)
+        is_of_payload = PurePosixPath(path).parent in trained
+        is_note = was_tracked or member in code or is_of_payload or not previous.is_certain
+        faults.append(ArchiveFault(text, path, is_note=is_note))
     return faults
 
 

@@ -69,7 +69,7 @@ class TestDeclaration(Record):
     paths: Annotated[tuple[Inside, ...], "Files and folders of tests; else testpaths of pytest."] = ()
     files: Annotated[tuple[Inside, ...], "Further files of the repository that the tests read."] = ()
     extra: Annotated[Text | None, "The extra that holds the requirements of the tests."] = None
-    group: Annotated[Text | None, "The dependency group that holds them (PEP 735)."] = None
+    group: Annotated[Text | None, "The dependency group that holds them (PEP 735, poetry or pdm)."] = None
     requirements: Annotated[tuple[Inside, ...], "Requirements files that hold them."] = ()
     command: Annotated[tuple[Text, ...], "The words of another command than pytest."] = ()
     junit: Annotated[Inside | None, "The JUnit file that this command writes."] = None

@@ -3,22 +3,28 @@
 A build is compared with it, because a file that git ignores can be lost without a trace: a compiled
 catalogue, a bundled front end, whatever a script makes before the author builds and no clone has. The wheel
 comes from the index by uv, like every other file: credentials, certificates and caches are those of uv.
+
+If no index is named, only one that the user or the project has configured is asked, and only for a release
+that is tagged here: the names of private projects are told to nobody else. What it has may be of a stranger,
+so a missing file is a note then.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.names import parse_version
+from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ProjectError
 from conveyor.project.environment import run_uv
 from conveyor.project.git import all_tags, files_of_tag
+from conveyor.project.settings import read_toml, table_in
 from conveyor.project.trees import rules_of
 from conveyor.project.versions import releases_among
 
@@ -45,13 +51,15 @@ class PreviousRelease:
     """The files of its wheel, where they were installed, without its metadata."""
     tracked: Callable[[], frozenset[str]] = field(default=_nothing, compare=False)
     """Gives the files that git tracked at its commit, none if unknown; called only if it matters."""
+    is_certain: bool = True
+    """Whether the index that has it was named; else it may be another project of that name."""
 
 
 def find_previous(
     project: Project,
     version: Version,
     *,
-    index_url: str,
+    index_url: str | None,
     repository: str | Path,
     python: str | None = None,
     variables: Mapping[str, str] | None = None,
@@ -61,16 +69,20 @@ def find_previous(
     Args:
         project: the project.
         version: finals are preferred to candidates; those of the same release do not count (PEP 440).
-        index_url: the only index.
+        index_url: the only index; ``None`` means those that are configured for uv, if any are.
         repository: where its tag is looked for, to tell what git tracked.
         python: path or version of the interpreter whose wheel is read; ``None`` means the one that runs now.
         variables: set for uv.
     """
-    if project.kind == "model":  # its untracked files are its payload, and a large download
-        return None
+    wanted = f"{project.name}<{version}"
+    if index_url is None:
+        released = _released_before(project, version, repository) if _has_index(project) else None
+        if released is None:
+            return None
+        wanted = f"{project.name}=={released}"
     with tempfile.TemporaryDirectory(prefix="conveyor-previous-") as scratch:
         words = ["pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", scratch]
-        words += ["--python", python or sys.executable, f"{project.name}<{version}"]
+        words += ["--python", python or sys.executable, wanted]
         try:
             run_uv(words, index_url=index_url, variables=variables, timeout_seconds=LONGEST_SECONDS)
         except ProjectError:  # there is none; an index that does not answer has failed the build before
@@ -84,7 +96,29 @@ def find_previous(
     members = frozenset(
         path for path in paths if not path.startswith(("..", "/", "bin/")) and ".dist-info/" not in path
     )
-    return PreviousRelease(before, members, lambda: tracked_at(project, before, repository))
+    return PreviousRelease(
+        before, members, lambda: tracked_at(project, before, repository), is_certain=index_url is not None
+    )
+
+
+def _released_before(project: Project, version: Version, repository: str | Path) -> Version | None:
+    """The newest release below a version that has a tag; a final, if there is one."""
+    below = [one for one in releases_among(all_tags(repository), rules_of(project)).values() if one < version]
+    return max(below, key=lambda one: (is_final(one), one), default=None)
+
+
+def _has_index(project: Project) -> bool:
+    """Whether an index is configured for uv: by variables, in the project, or in the user's file."""
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS")
+    if any(os.environ.get(name) for name in names):
+        return True
+    if "index" in table_in(project.document, "tool", "uv"):
+        return True
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    try:
+        return bool({"index", "index-url"} & set(read_toml(home / "uv" / "uv.toml")))
+    except (OSError, ProjectError):  # uv itself says what is wrong with it
+        return False
 
 
 def tracked_at(project: Project, version: str, repository: str | Path) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shlex
 import tomllib
 from configparser import ConfigParser
@@ -247,7 +248,7 @@ def written_requires_python(root: Path, document: Mapping[str, Any]) -> str | No
     for found in (
         table_in(document, "project").get("requires-python"),
         table_in(document, "tool", "flit", "metadata").get("requires-python"),
-        _plain(table_in(document, "tool", "poetry", "dependencies").get("python")),
+        specifier_of_poetry(table_in(document, "tool", "poetry", "dependencies").get("python")),
         written_in_setup_cfg(root, "python_requires", section="options"),
         written_in_setup_py(root, "python_requires"),
     ):
@@ -276,22 +277,28 @@ def _text_of(path: Path) -> str:
         return ""
 
 
-def _plain(constraint: object) -> str | None:
-    """A constraint of poetry on Python as a version specifier (PEP 440), which knows no ``||``."""
+def specifier_of_poetry(constraint: object) -> str | None:
+    """A version constraint as poetry writes it, as a specifier (PEP 440); ``None`` if that cannot say it.
+
+    ``^1.2`` is at least 1.2 and below the next value of its first number that is not zero, ``~1.2`` at least
+    1.2 and below 1.3; a version alone is exactly that one (poetry's documentation, "Dependency
+    specification"). PEP 440 has no ``||``.
+    """
     if not isinstance(constraint, str) or "|" in constraint:
         return None
-    parts = [part.strip() for part in constraint.split(",")]
-    for place, part in enumerate(parts):
-        version = part[1:].lstrip("=").strip()
-        if part.startswith("^"):
-            parts[place] = f">={version},<{int(version.partition('.')[0]) + 1}"
-        elif part.startswith("~") and not part.startswith("~="):
-            parts[place] = f"~={version}.0" if version.count(".") < 2 else f"~={version}"
-        elif part[:1].isdigit():
-            parts[place] = f"=={part}"
-        elif part == "*":
-            parts[place] = ""
-    return ",".join(part for part in parts if part)
+    found = []
+    for part in re.findall(r"[^\s,<>=!~^]+|(?:[<>=!~^]+\s*[^\s,<>=!~^]+)", constraint):
+        operator, version = re.match(r"([<>=!~^]*)\s*(.*)", part).groups()  # type: ignore[union-attr]
+        numbers = [int(one) for one in re.match(r"[0-9.]*", version)[0].split(".") if one]  # type: ignore[index]
+        if operator in ("^", "~") and numbers:
+            place = 0 if len(numbers) < 2 else 1
+            if operator == "^":
+                place = next((at for at, number in enumerate(numbers) if number), len(numbers) - 1)
+            above = ".".join(map(str, [*numbers[:place], numbers[place] + 1]))
+            found += [f">={version}", f"<{above}"]
+        elif version != "*":
+            found.append(f"{operator if operator not in ('', '=') else '=='}{version}")
+    return ",".join(found)
 
 
 def written_in_setup_cfg(root: Path, key: str, *, section: str = "metadata") -> str | None:

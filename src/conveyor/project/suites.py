@@ -23,7 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError
-from conveyor.project.settings import read_toml, table_in
+from conveyor.project.settings import read_toml, specifier_of_poetry, table_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -225,7 +225,7 @@ def requirements_of(
     if group is not None and canonicalize_name(group) not in known:
         raise ProjectError(
             f'{where} names the dependency group "{group}", which {project.display_name} does not have',
-            hint=f"its groups are: {', '.join(sorted(groups)) or 'none'}",
+            hint=_hint_of_group(project.document, group, groups),
         )
     absent = [path for path in files if not (project.root / path).is_file()]
     if absent:
@@ -234,16 +234,63 @@ def requirements_of(
         wanted = [canonicalize_name(name) for name in names]
         extra = next((extras[name] for name in wanted if name in extras), None)
         group = next((name for name in wanted if name in known), None) if extra is None else None
+        if group is not None and not _is_readable(groups, group):
+            group = None  # nobody said that the tests need it
         if extra is None and group is None:
             files = next(((path,) for path in usual_files if (project.root / path).is_file()), ())
     lines = _group(groups, group, ()) if group is not None else []
     return Requirements(extra, tuple(lines), files)
 
 
+def _hint_of_group(document: Mapping[str, Any], group: str, groups: Iterable[str]) -> str:
+    if group in table_in(document, "tool", "hatch", "envs"):
+        return (
+            f"the environment of that name is read by hatch alone: write what it needs as {group} = […] "
+            f'under [dependency-groups] (PEP 735), and dependency-groups = ["{group}"] in its place'
+        )
+    return f"its groups are: {', '.join(sorted(groups)) or 'none'}"
+
+
 def _groups(document: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Dependency groups (PEP 735), and those that pdm kept before there were any."""
-    older = table_in(document, "tool", "pdm", "dev-dependencies")
+    """Dependency groups (PEP 735), and those that pdm and poetry kept before there were any."""
+    older = dict(table_in(document, "tool", "pdm", "dev-dependencies"))
+    if table := table_in(document, "tool", "poetry", "dev-dependencies"):
+        older["dev"] = [(name, said) for name, said in table.items()]
+    for name in table_in(document, "tool", "poetry", "group"):
+        table = table_in(document, "tool", "poetry", "group", name)
+        included = [{"include-group": one} for one in table.get("include-groups") or ()]
+        older[name] = [*table_in(table, "dependencies").items(), *included]
     return {**older, **table_in(document, "dependency-groups")}
+
+
+def _of_poetry(name: str, said: object, group: str) -> list[str]:
+    """The requirements (PEP 508) in one entry of a group of poetry.
+
+    Raises:
+        ProjectError: it names a place instead of versions, or a constraint that PEP 440 cannot say.
+    """
+    if isinstance(said, list):
+        return [line for one in said for line in _of_poetry(name, one, group)]
+    table: dict[str, Any] = said if isinstance(said, dict) else {"version": said}
+    specifier = specifier_of_poetry(table.get("version", "*"))
+    python = specifier_of_poetry(table.get("python", "*"))
+    places = [key for key in ("git", "path", "file", "url") if key in table]
+    if specifier is None or python is None or places:
+        why = f"it comes by {places[0]}" if places else f"{said!r} has no form in PEP 440"
+        raise ProjectError(
+            f'dependency group "{group}" holds {name}, which an index cannot supply as it is written: {why}',
+            hint=f"write what the tests need as {group} = […] under [dependency-groups] (PEP 735), or name "
+            "requirements files under [tool.conveyor.test]",
+        )
+    markers = [f"({table['markers']})"] if "markers" in table else []
+    markers += [f'sys_platform == "{table["platform"]}"'] if "platform" in table else []
+    for part in python.split(",") if python else ():
+        operator = re.match(r"[<>=!]+", part)
+        assert operator is not None  # noqa: S101 - specifier_of_poetry writes one before each version
+        markers.append(f'python_full_version {operator[0]} "{part[operator.end() :]}"')
+    extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
+    marker = f"; {' and '.join(markers)}" if markers else ""
+    return [f"{name}{extras}{specifier}{marker}"]
 
 
 def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) -> list[str]:
@@ -252,15 +299,27 @@ def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) ->
     if canonicalize_name(name) in seen or canonicalize_name(name) not in known:
         raise ProjectError(f'dependency group "{name}" includes itself or does not exist')
     found: list[str] = []
-    for entry in known[canonicalize_name(name)]:
-        if isinstance(entry, dict):
-            found += _group(groups, str(entry.get("include-group")), (*seen, canonicalize_name(name)))
-        elif not str(entry).startswith("-e"):  # pdm kept editable ones there
+    for one in known[canonicalize_name(name)]:
+        if isinstance(one, dict):
+            found += _group(groups, str(one.get("include-group")), (*seen, canonicalize_name(name)))
+            continue
+        if str(one).startswith("-e"):  # pdm kept editable ones there
+            continue
+        for entry in _of_poetry(one[0], one[1], name) if isinstance(one, tuple) else [one]:
             try:
                 found.append(str(Requirement(entry)))
             except InvalidRequirement as error:
                 raise ProjectError(f'dependency group "{name}" holds "{entry}": {error}') from error
     return found
+
+
+def _is_readable(groups: Mapping[str, list[Any]], name: str) -> bool:
+    """Whether a group that nobody declared can be used: one of poetry may hold what no index supplies."""
+    try:
+        _group(groups, name, ())
+    except ProjectError:
+        return not any(isinstance(one, tuple) for entries in groups.values() for one in entries)
+    return True
 
 
 _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
