@@ -13,6 +13,7 @@ from conveyor.errors import ProjectError
 from conveyor.project.backend import BuildSystem, build_room, make_backend, read_build_system
 from conveyor.project.build import build_tag
 from project.backends_made import COMPILED, MATURIN, PURE, project_of
+from project.checkouts import git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,6 +120,31 @@ def test_room_of_a_build_has_one_path_is_emptied_and_belongs_to_one_build_at_a_t
     assert found == {first}
     assert sorted(order) == [0, 1, 2, 3]
     assert not first.exists()
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("is_stated_by_cargo", [False, True])
+def test_candidate_of_a_crate_is_built_with_its_lock(tmp_path: Path, is_stated_by_cargo: bool) -> None:
+    """A version in Cargo.toml is compiled in, and Cargo has no ``1.0.0rc1``."""
+    lock = 'version = 4\n\n[[package]]\nname = "demo"\nversion = "1.0.0"\n'
+    files = {**MATURIN, "pyproject.toml": MATURIN["pyproject.toml"] + "locked = true\n", "Cargo.lock": lock}
+    if is_stated_by_cargo:
+        files["pyproject.toml"] = files["pyproject.toml"].replace(
+            'version = "1.0.0"', 'dynamic = ["version"]'
+        )
+    root = project_of(tmp_path / "demo", files)
+    git(root, "tag", "v1.0.0rc1")
+    candidate, final = (build_tag(root, tag, tmp_path / tag) for tag in ("v1.0.0rc1", "v1.0.0"))
+    assert (str(candidate.version), str(final.version)) == ("1.0.0rc1", "1.0.0")
+    modules = []
+    for built in (candidate, final):
+        with zipfile.ZipFile(built.wheel) as archive:
+            modules.append([archive.read(name) for name in archive.namelist() if name.endswith(".so")])
+    assert (modules[0] == modules[1]) is not is_stated_by_cargo
+    said = [
+        note for note in candidate.notes if "is compiled in, so the final will not be this candidate" in note
+    ]
+    assert bool(said) is is_stated_by_cargo
 
 
 def test_crate_is_built_by_maturin(tmp_path: Path) -> None:

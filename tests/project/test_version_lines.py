@@ -165,10 +165,17 @@ VERSIONINGIT = {
     + "[tool.versioningit]\n",
     "MANIFEST.in": "include src/demo/*.json\n",
 }
+GIT_VERSIONING = {
+    "pyproject.toml": system("setuptools.build_meta", "setuptools", "setuptools-git-versioning>=2,<3")
+    + DYNAMIC
+    + "[tool.setuptools-git-versioning]\nenabled = true\n",
+    "MANIFEST.in": "include src/demo/*.json\n",
+}
 GIT_FILES = {tool: {"pyproject.toml": text} for tool, text in FROM_GIT.items()} | {
     "pbr": PBR,
     "versioneer": VERSIONEER,
     "versioningit": VERSIONINGIT,
+    "setuptools-git-versioning": GIT_VERSIONING,
 }
 
 
@@ -194,6 +201,19 @@ def test_line_is_found_and_set_alone(tmp_path: Path, backend: str) -> None:
         assert [index for index, text in enumerate(after, 1) if text != before[index - 1]] == [number]
     set_version(project, line, Version("1.0.0"))
     assert (project.root / path).read_text() == files[path]
+
+
+def test_lock_of_cargo_names_the_crate_under_its_new_version_and_no_other(tmp_path: Path) -> None:
+    files = STATED["maturin"][0] | {
+        "Cargo.lock": 'version = 4\n\n[[package]]\nname = "demo"\nversion = "1.0.0"\n\n[[package]]\n'
+        'name = "other"\nversion = "1.0.0"\nsource = "registry+index"\n'
+    }
+    project = read_project(written(tmp_path / "demo", files))
+    line = version_line(project)
+    assert line is not None
+    set_version(project, line, Version("1.0.0rc1"))
+    expected = files["Cargo.lock"].replace('"1.0.0"', '"1.0.0-rc.1"', 1)
+    assert (project.root / "Cargo.lock").read_text() == expected
 
 
 @pytest.mark.parametrize("tool", GIT_FILES)

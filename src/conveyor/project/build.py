@@ -142,7 +142,15 @@ def build_distributions(
             previous=before.result(),
         )  # fmt: skip
         sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))
+    if stated is not None and stated.path.endswith("Cargo.toml") and not planned.is_devrelease:
+        notes += (_COMPILED_IN.format(stated.path),)
     return BuiltFiles(sdist, wheel, built, project, stated, notes)
+
+
+_COMPILED_IN = (
+    "the version in {} is compiled in, so the final will not be this candidate: state it under [project] in "
+    "pyproject.toml instead, which leaves that of the crate alone"
+)
 
 
 def build_tag(

@@ -388,6 +388,10 @@ def _fresh_repository(into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     # --template=: no hooks and excludes of this machine in a job's clone.
     run_git(["init", "-q", "--template=", "--initial-branch=main"], folder=into)
+    # setuptools writes it beside the code before tools that ask git for the version look for changes.
+    info = into / ".git" / "info"
+    info.mkdir(exist_ok=True)
+    (info / "exclude").write_text("*.egg-info/\n", encoding="ascii")
 
 
 def _local(repository: str | Path) -> Path | None:

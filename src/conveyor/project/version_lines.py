@@ -82,6 +82,9 @@ def version_line(project: Project) -> VersionLine | None:
 def set_version(project: Project, line: VersionLine, version: Version) -> VersionLine:
     """Make the line state another version, in place, and return it as it is then.
 
+    The lock beside a ``Cargo.toml`` names the same crate, and Cargo refuses one that is out of date
+    (``--locked``), so its entry follows.
+
     Raises:
         ProjectError: the file changed meanwhile, or the project would not be read with that version.
     """
@@ -92,6 +95,9 @@ def set_version(project: Project, line: VersionLine, version: Version) -> Versio
         raise ProjectError(f"{path} changed while its version was set")
     lines[line.number - 1] = line.stating(version) + old[len(line.text) :]
     path.write_bytes("".join(lines).encode("utf-8"))
+    if path.name == "Cargo.toml":
+        for folder in dict.fromkeys((path.parent, project.root)):
+            _set_in_lock(folder / "Cargo.lock", line.text[line.start : line.end], _semantic(version))
     found = version_line(read_project(project.root, ask=lambda _root: {"name": project.display_name}))
     if found is None or found.number != line.number or found.version != version:
         raise ProjectError(
@@ -269,6 +275,17 @@ def _variable(root: Path, paths: Iterable[str], name: str, depth: int = 0) -> Ve
                     places = (folder or ".",) if node.level else ("src", ".")
                     return _variable(root, _files_of(node.module, places), alias.name, depth + 1)
     return None
+
+
+def _set_in_lock(lock: Path, old: str, new: str) -> None:
+    """Give the crates of the project itself, which have no source, another version in a lock, if any."""
+    if not lock.is_file():
+        return
+    entries = re.split(r"(?m)^(?=\[)", lock.read_bytes().decode("utf-8"))
+    for place, entry in enumerate(entries):
+        if entry.startswith("[[package]]") and not re.search(r"(?m)^source *=", entry):
+            entries[place] = re.sub(rf'(?m)^(version *= *"){re.escape(old)}"', rf'\g<1>{new}"', entry)
+    lock.write_bytes("".join(entries).encode("utf-8"))
 
 
 def _literal(path: str, text: str, value: ast.expr | None) -> VersionLine | None:

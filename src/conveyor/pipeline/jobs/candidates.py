@@ -176,7 +176,8 @@ _HINT = (
 )
 _HINT_FOR_COMPILED = (
     "compiled modules must not hold the version or the time of the build, and need the same compiler and "
-    "build requirements: pin those under [build-system] in pyproject.toml, and read the version in Python"
+    "build requirements: pin those under [build-system] in pyproject.toml, and read the version in Python; a "
+    "version in Cargo.toml is compiled in, so state it under [project] in pyproject.toml"
 )
 
 
