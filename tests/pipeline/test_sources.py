@@ -10,6 +10,7 @@ import pytest
 from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.jobs.sources import clone, clone_into, read_clone, resolve
+from conveyor.project.settings import keep_answer
 from pipeline.projects import git, make_project
 from project.test_trees import make_repository
 
@@ -152,7 +153,12 @@ def test_what_the_backend_said_of_the_commit_holds_in_each_clone_of_the_run(
     git(repository, "tag", "v2.0.0")
     place = Workplace(tmp_path / "work", tmp_path / "cache")
     said: RawMetadata = {"name": "demo", "version": "2.0.0", "requires_python": ">=3.9"}
-    source = clone(place, resolve(str(repository), "v2.0.0").value, lambda _root: said).value.source
+
+    def ask(root: Path) -> RawMetadata:
+        keep_answer(root, said)  # as the real one does
+        return said
+
+    source = clone(place, resolve(str(repository), "v2.0.0").value, ask).value.source
     clone_into(place, source, "source")
     for name in ("checkout", "source"):
         assert read_clone(place, source, name).asked_requires_python == ">=3.9"

@@ -160,6 +160,22 @@ def test_backend_is_asked_once_for_a_requires_python_that_only_it_knows(tmp_path
     read_project(tmp_path, ask=ask_backend)
     assert str(requires_python(read_project(tmp_path, ask=lambda _root: {}))) == f">={MINOR}"
     assert str(requires_python(read_project(tmp_path))) == f">={MINOR}"
+    changed = files["setup.py"].replace('name="demo"', 'name="de" + "mo2"')
+    (tmp_path / "setup.py").write_text(changed)
+    project = read_project(tmp_path, ask=ask_backend)
+    assert project.name == "demo2", "what was said of the commit does not hold for an edited tree"
+    with pytest.raises(ProjectError, match="does not name a project"):
+        read_project(tmp_path)
+    assert str(requires_python(read_project(tmp_path, known=project.known))) == f">={MINOR}"
+
+
+def test_what_a_caller_says_of_a_project_is_never_kept(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    commit(tmp_path, {"setup.py": "from setuptools import setup\nsetup(name='de' + 'mo')\n"})
+    assert read_project(tmp_path, known={"name": "one"}).name == "one"
+    assert read_project(tmp_path, ask=lambda _root: {"name": "two"}).name == "two"
+    with pytest.raises(ProjectError, match="does not name a project"):
+        read_project(tmp_path)
 
 
 @pytest.mark.parametrize(

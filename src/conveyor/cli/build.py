@@ -13,7 +13,7 @@ from conveyor.project.backend import ask_backend
 from conveyor.project.build import build_distributions, build_tag
 from conveyor.project.git import repository_top
 from conveyor.project.model import sha256_of_file
-from conveyor.project.settings import find_project
+from conveyor.project.settings import find_project, find_root
 
 
 @click.command(short_help="Build the sdist and the wheel of this project and check them.")
@@ -66,7 +66,7 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
 def _start(folder: Path) -> Path:
     """The project's folder, or the top of a repository whose projects lie in folders."""
     try:
-        return find_project(folder, ask=lambda root: {"name": root.name}).root
+        return find_root(folder)
     except ProjectError:
         try:
             return repository_top(folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conveyor.errors import ProjectError
+from conveyor.project.backend import ask_backend
 from conveyor.project.data import bring, data_cache, datasets, declare, path_of
 from conveyor.project.settings import find_project
 
@@ -39,7 +40,7 @@ def fetch(names: tuple[str, ...], folder: Path) -> None:
     a download that broke off is continued. A file with another digest is refused, and one that is here with
     another digest is never replaced.
     """
-    project = find_project(folder)
+    project = find_project(folder, ask=ask_backend)
     with _progress() as tell:
         brought = bring(project, data_cache(), names=names, on_progress=tell)
     for one in brought:
@@ -59,7 +60,7 @@ def add(name: str, path: str | None, url: str | None, licence: str | None, folde
 
     The file is the one at its path; without one it is downloaded from its address.
     """
-    project = find_project(folder)
+    project = find_project(folder, ask=ask_backend)
     with _progress() as tell:
         declared = declare(project, name, data_cache(), path=path, url=url, licence=licence, on_progress=tell)
     click.echo(f"{declared.sha256}  {path_of(name, declared)}")
@@ -69,7 +70,7 @@ def add(name: str, path: str | None, url: str | None, licence: str | None, folde
 @_of_project
 def status(folder: Path) -> int:
     """Say which declared data is here, missing or changed. Exit code 8: some of it is missing or changed."""
-    project = find_project(folder)
+    project = find_project(folder, ask=ask_backend)
     found = datasets(project, data_cache())
     for one in found:
         cached = " (in the cache)" if one.state == "missing" and one.is_cached else ""

@@ -40,9 +40,9 @@ from pyproject_hooks import (
 from conveyor.errors import ProjectError
 from conveyor.project.environment import Environment, make_environment
 from conveyor.project.foreign import Sight, run_foreign
-from conveyor.project.git import repository_top, run_git
+from conveyor.project.git import changed_files, repository_top, run_git
 from conveyor.project.interpreters import python_to_ask_with
-from conveyor.project.settings import read_toml
+from conveyor.project.settings import keep_answer, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -317,18 +317,26 @@ def ask_backend(
             system, Path(scratch, "environment"), python=python, variables=variables, index_url=index_url,
             on_line=on_line,
         )  # fmt: skip
-        return backend.metadata(_copied(root, Path(scratch, "source")))
+        answer = backend.metadata(_copied(root, Path(scratch, "source")))
+    keep_answer(root, answer)
+    return answer
 
 
 def _copied(root: Path, into: Path) -> Path:
-    """A copy of a project's commit: some backends write into the tree that they are asked about."""
+    """A copy of a checked-out project: some backends write into the tree that they are asked about."""
     try:
         top = repository_top(root)
         run_git(["clone", "-q", "--shared", "--", str(top), str(into)])
     except ProjectError:  # no repository, or one without a commit
         shutil.copytree(root, into, symlinks=True)
         return into
-    return into / root.resolve().relative_to(top)
+    copy = into / root.resolve().relative_to(top)
+    for path in changed_files(root):
+        (copy / path).unlink(missing_ok=True)
+        if (root / path).is_file():
+            (copy / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / path, copy / path, follow_symlinks=False)
+    return copy
 
 
 def unpack_sdist(sdist: Path, into: Path) -> None:

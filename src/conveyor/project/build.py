@@ -237,7 +237,7 @@ def _clone_of(project: Project, into: Path) -> Project:
     top = repository_top(project.root)
     clone_head(top, into)
     folder = into / project.root.relative_to(top)
-    cloned = read_project(folder, ask=lambda _root: {"name": project.display_name})
+    cloned = read_project(folder, known=project.known)
     _copy_payload(project, cloned)
     return cloned
 

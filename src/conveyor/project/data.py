@@ -205,7 +205,7 @@ def declare(
         kept.parent.mkdir(parents=True, exist_ok=True)
         file.replace(kept)
         _copy(kept, project.root / place)
-    return read_project(project.root).declared.datasets[name]
+    return read_project(project.root, known=project.known).declared.datasets[name]
 
 
 def _write(project: Project, name: str, fields: dict[str, str]) -> None:

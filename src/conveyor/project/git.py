@@ -272,6 +272,16 @@ def changed_files(folder: Path) -> tuple[str, ...]:
     return tuple(entry[3:].removeprefix(above) for entry in _split(written))
 
 
+def differs_from_commit(folder: Path, names: Sequence[str]) -> bool:
+    """Whether tracked files at or below a folder differ from the commit, or git does not track one of these.
+
+    ``names`` are files of the folder; those that do not exist do not count.
+    """
+    arguments = ["status", "--porcelain", "--untracked-files=no", "--no-renames", "--", "."]
+    there = {name for name in names if (folder / name).exists()}
+    return bool(run_git(arguments, folder=folder)) or not there <= set(tracked_files(folder))
+
+
 def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
     """The files that git tracks at or below a folder, relative to the checkout, sorted."""
     return tuple(sorted(_split(run_git(["ls-files", "-z", "--", folder], folder=checkout))))

@@ -1,7 +1,8 @@
 """A checkout and what it declares, read once into one frozen value.
 
 A project is what PEP 517 says: a folder with a ``pyproject.toml``, or with a ``setup.py`` alone. Whatever can
-be read from its files is read from them; nothing of the project runs here.
+be read from its files is read from them; nothing of the project runs here. What only its build backend knows
+is kept beside git's own files once ``backend`` has asked, as long as the checkout is that commit unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidName, ProjectError
 from conveyor.project.declarations import Declarations, ProjectKind, read_declarations
-from conveyor.project.git import head_commit, run_git
+from conveyor.project.git import differs_from_commit, head_commit, run_git
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,6 +88,14 @@ class Project:
         """The name that a file of the package has in the wheel, such as ``tumor/model/model.joblib``."""
         return str(PurePosixPath(path).relative_to(self.import_root))
 
+    @property
+    def known(self) -> RawMetadata:
+        """What was found out about it, for reading another checkout of it without asking the backend."""
+        known: RawMetadata = {"name": self.display_name, "provides_extra": list(self.extras)}
+        if self.asked_requires_python is not None:
+            known["requires_python"] = self.asked_requires_python
+        return known
+
     def command(self, name: str) -> str:
         """How to call ``conveyor NAME`` on this project from the current folder."""
         words = [] if self._is_around() else ["--project", str(self.root)]
@@ -100,13 +109,16 @@ class Project:
         return Path.cwd().is_relative_to(self.root)
 
 
-def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
+def read_project(checkout: Path, *, known: RawMetadata | None = None, ask: Asking | None = None) -> Project:
     """What a checkout is: a project in the sense of PEP 517, with or without a ``pyproject.toml``.
 
     Args:
         checkout: its folder.
+        known: core metadata that the caller has, as far as the project's files do not say it; then nobody is
+            asked.
         ask: asks the project's build backend for its core metadata; called only if the name, or a
-            ``requires-python`` that there is, stands in no file that can be read without running it.
+            ``requires-python`` that there is, stands in no file that can be read without running it, and the
+            backend was not asked about this commit before.
 
     Raises:
         ProjectError: it is no project, a file of it is broken, or a declaration is not valid; all faults are
@@ -117,11 +129,7 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
     display_name = written_name(root, document)
     asked: RawMetadata = {}
     if display_name is None or _is_python_computed(root, document):
-        asked = _kept_answer(root) or {}
-        if not asked and ask is not None:
-            asked = ask(root)
-            if "version" in asked:  # else it is what the caller knows, and not all that the backend says
-                _keep_answer(root, asked)
+        asked = known or answer_of(root) or (ask(root) if ask is not None else {})
         display_name = display_name or asked.get("name")
     if not display_name:
         raise ProjectError(
@@ -159,45 +167,40 @@ def read_project(checkout: Path, *, ask: Asking | None = None) -> Project:
 
 
 def answer_of(root: Path) -> RawMetadata:
-    """What the backend said of the commit that is checked out, in that very folder; empty if nobody asked."""
-    return _kept_answer(root.resolve()) or {}
-
-
-def _answer_file(root: Path) -> Path | None:
-    """Where the backend's answer of this commit is kept: beside git's own files; ``None`` outside git."""
-    try:
-        path, commit = (
-            run_git(["rev-parse", "--git-path", "conveyor"], folder=root).decode().strip(),
-            head_commit(root),
-        )
-    except ProjectError:
-        return None
-    named = sha256(f"{commit} {root}".encode()).hexdigest()[:16]
-    return root / path / f"metadata-{named}.json"
-
-
-def _kept_answer(root: Path) -> RawMetadata | None:
-    """What the backend said of this commit before: asking takes seconds, and every step reads the project."""
-    file = _answer_file(root)
+    """What the backend said of the commit that is checked out, unchanged, in that very folder; else empty."""
+    file = _answer_file(root.resolve())
     try:
         answer = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
     except (OSError, ValueError):
+        answer = None
+    return cast("RawMetadata", answer) if isinstance(answer, dict) else {}
+
+
+def keep_answer(root: Path, answer: RawMetadata) -> None:
+    """Keep what the backend says of a checkout: asking takes seconds, and every step reads the project.
+
+    Nothing is kept of a checkout whose tracked files differ from the commit: the next edit may change it.
+    """
+    file = _answer_file(root.resolve())
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = {key: answer[key] for key in ("name", "requires_python", "provides_extra") if key in answer}
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    partial.write_text(json.dumps(kept), encoding="utf-8")
+    partial.rename(file)
+
+
+def _answer_file(root: Path) -> Path | None:
+    """Where the backend's answer is kept; ``None`` outside git, and if the tree differs from its commit."""
+    try:
+        if differs_from_commit(root, (*PROJECT_FILES, "setup.cfg")):
+            return None
+        path = run_git(["rev-parse", "--git-path", "conveyor"], folder=root).decode().strip()
+        named = sha256(f"{head_commit(root)} {root}".encode()).hexdigest()[:16]
+    except ProjectError:
         return None
-    return cast("RawMetadata", answer) if isinstance(answer, dict) else None
-
-
-def _keep_answer(root: Path, answer: RawMetadata) -> None:
-    file = _answer_file(root)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {
-            key: answer[key]
-            for key in ("name", "version", "requires_python", "provides_extra")
-            if key in answer
-        }
-        partial = file.with_name(f"{file.name}.{os.getpid()}")
-        partial.write_text(json.dumps(kept), encoding="utf-8")
-        partial.rename(file)
+    return root / path / f"answer-{named}.json"
 
 
 def find_project(folder: Path, *, ask: Asking | None = None) -> Project:
@@ -208,12 +211,17 @@ def find_project(folder: Path, *, ask: Asking | None = None) -> Project:
     Raises:
         ProjectError: neither the folder nor any above it is a project.
     """
+    return read_project(find_root(folder), ask=ask)
+
+
+def find_root(folder: Path) -> Path:
+    """The folder of the project that a folder belongs to, which is not read; errors as above."""
     start = folder.resolve()
     for candidate in (start, *start.parents):
         if any((candidate / name).is_file() for name in PROJECT_FILES):
-            return read_project(candidate, ask=ask)
+            return candidate
     if (start / "setup.cfg").is_file():
-        return read_project(start)  # raises, and says what is missing
+        return start  # reading it says what is missing
     raise ProjectError(
         f"{start} does not belong to a project: there is neither a pyproject.toml nor a setup.py",
         hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",

@@ -98,7 +98,7 @@ def set_version(project: Project, line: VersionLine, version: Version) -> Versio
     if path.name == "Cargo.toml":
         for folder in dict.fromkeys((path.parent, project.root)):
             _set_in_lock(folder / "Cargo.lock", line.text[line.start : line.end], _semantic(version))
-    found = version_line(read_project(project.root, ask=lambda _root: {"name": project.display_name}))
+    found = version_line(read_project(project.root, known=project.known))
     if found is None or found.number != line.number or found.version != version:
         raise ProjectError(
             f"{path}, line {line.number} cannot be made to state {version}: {line.text.strip()}"

@@ -216,7 +216,7 @@ def take_suite(subject: Subject, checkout: Path, tracked: tuple[str, ...], folde
     Raises:
         ProjectError: there is no test in it, or a declared file is missing.
     """
-    project = read_project(checkout, ask=lambda _root: subject.metadata)
+    project = read_project(checkout, known=subject.metadata)
     settings = pytest_settings(checkout)
     paths = paths_of_tests(project, settings, tracked)
     taken = files_to_take(project, paths, tracked)
