@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import subprocess
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ from releases_made import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conveyor.operations.store.store import Store
@@ -219,6 +222,130 @@ def test_users_own_allowed_signers_and_git_settings_play_no_part(
     monkeypatch.setenv("HOME", str(home))
     with pytest.raises(InvalidInput, match="is not registered"):
         add_tag(store, ADMIN, "demo", sign_tag(repository, stranger, "v6.0"))
+
+
+# --- the attacks that git's own check lets pass, or calls good ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What an attacker made, and the lines of the file by which git knows its signers."""
+
+    tag: str
+    """The name under which it is stored."""
+    allowed: str
+    clock: datetime | None = None
+
+
+def _renamed(repository: Path, key: Path, store: Store) -> Attack:
+    signed = git(repository, "rev-parse", "v1.2.1").decode().strip()
+    git(repository, "update-ref", "refs/tags/v9.9.9", signed)
+    return Attack("v9.9.9", f"{QA} {public_key(key)}")
+
+
+def _moved(repository: Path, key: Path, store: Store) -> Attack:
+    sign_tag(repository, key, "v7.0")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "what the files are built from")
+    return Attack("v7.0", f"{QA} {public_key(key)}")
+
+
+def _nested(repository: Path, key: Path, store: Store) -> Attack:
+    sign_tag(repository, key, "v7.1", target="v1.2.1")
+    return Attack("v7.1", f"{QA} {public_key(key)}")
+
+
+def _unknown(repository: Path, key: Path, store: Store) -> Attack:
+    stranger = make_ssh_key(repository.parent, "unknown")
+    sign_tag(repository, stranger, "v7.2")
+    return Attack("v7.2", f"{QA} {public_key(key)}")
+
+
+def _expired(repository: Path, key: Path, store: Store) -> Attack:
+    old = make_ssh_key(repository.parent, "expired")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    add_signer(store, ADMIN, NewSigner("old@team.example", public_key(old), valid_until=soon.isoformat()))
+    sign_tag(repository, old, "v7.3", date="2019-01-01T00:00:00Z")
+    line = f'old@team.example valid-before="20200101000000Z" {public_key(old)}'
+    return Attack("v7.3", line, clock=soon + timedelta(seconds=1))
+
+
+def _revoked(repository: Path, key: Path, store: Store) -> Attack:
+    sign_tag(repository, key, "v7.4")
+    revoke_signer(store, ADMIN, QA)
+    return Attack("v7.4", f"{QA} {public_key(key)}")
+
+
+def _for_promotion(repository: Path, key: Path, store: Store) -> Attack:
+    payload = parse_signed_tag(tag_object(repository, "v1.2.1")).payload.replace(b"v1.2.1", b"v7.5")
+    other = run("ssh-keygen", "-Y", "sign", "-q", "-n", "promotion", "-f", str(key), stdin=payload)
+    made = run(
+        "git", "-C", str(repository), "hash-object", "-t", "tag", "-w", "--stdin", stdin=payload + other
+    )
+    git(repository, "update-ref", "refs/tags/v7.5", made.decode().strip())
+    return Attack("v7.5", f"{QA} {public_key(key)}")
+
+
+def _signers_of_the_commit(repository: Path, key: Path, store: Store) -> Attack:
+    stranger = make_ssh_key(repository.parent, "named-by-the-commit")
+    line = f"{QA} {public_key(stranger)}"
+    (repository / "allowed_signers").write_text(line)
+    (repository / "pyproject.toml").write_text('[tool.conveyor]\ngates = []\nsigners = "allowed_signers"\n')
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "Name our own signers")
+    sign_tag(repository, stranger, "v7.6")
+    return Attack("v7.6", line)
+
+
+ATTACKS: dict[str, tuple[Callable[[Path, Path, Store], Attack], int, str | None]] = {
+    # row: (attack, exit code of git verify-tag, why we refuse it; None: it counts for what was signed alone)
+    "1 the signed 1.2.1 stored under the name 9.9.9": (_renamed, 0, None),
+    "2 a tag on another commit than the files": (_moved, 0, None),
+    "2 a tag of a tag": (_nested, 0, "not a commit"),
+    "3 an unknown key, which git calls Good": (_unknown, 1, "is not registered"),
+    "4 an expired key and a tag dated before that": (_expired, 0, "expired at"),
+    "5 a revoked key": (_revoked, 0, "was revoked at"),
+    "6 a signature for another purpose": (_for_promotion, 1, 'made for "promotion"'),
+    "7 signers and gates that the tagged commit names": (_signers_of_the_commit, 0, "is not registered"),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_gains_no_signature_whatever_git_says(
+    store: Store, tmp_path: Path, key: Path, name: str
+) -> None:
+    """Each row prints what ``git verify-tag`` says beside what the store does."""
+    repository = make_repository(tmp_path)
+    sign_tag(repository, key, "v1.2.1")
+    before = head(repository)
+    make, exit_code, reason = ATTACKS[name]
+    attack = make(repository, key, store)
+    (tmp_path / "allowed").write_text(attack.allowed)
+    peer = subprocess.run(
+        ["git", "-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={tmp_path / 'allowed'}",
+         "verify-tag", attack.tag],
+        cwd=repository, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "TZ": "UTC"},
+    )  # fmt: skip
+    then = store if attack.clock is None else replace(store, clock=lambda: attack.clock or datetime.now(UTC))
+    try:
+        received = add_tag(then, ADMIN, "demo", tag_object(repository, attack.tag))
+        ours = f"counts for {received.version} at {before[:12]}"
+    except InvalidInput as error:
+        ours = error.message
+    print(f"{name}\n  we: {ours}\n  git verify-tag: exit {peer.returncode}, {peer.stderr.splitlines()[0]}")  # noqa: T201
+    assert peer.returncode == exit_code, peer.stderr
+    with read(store) as connection:
+        found = {
+            version: evidence_of_release(connection, "demo", version)
+            for version in ("1.2.1", attack.tag.removeprefix("v"))
+        }
+    if reason is not None:
+        assert reason in ours
+        assert not any(found.values())
+        return
+    (evidence,) = (one for several in found.values() for one in several)
+    assert evidence.commit_id == before  # the commit that was signed, and the version that was signed
+    assert evidence.predicate["tag"] == ("v1.2.1" if attack.tag == "v9.9.9" else attack.tag)
+    assert found.get("9.9.9", ()) == ()
 
 
 def test_missing_ssh_keygen_is_told_and_nothing_is_taken_in(

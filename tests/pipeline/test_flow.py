@@ -365,6 +365,45 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
     assert town.client.releases.get("theta", "1.0.0rc1").index == "testing"
 
 
+@pytest.mark.torture
+def test_push_of_a_branch_carries_each_project_that_it_changes(town: Town, tmp_path: Path) -> None:
+    top = tmp_path / "repository"
+    for name in ("psi", "omega"):
+        pyproject = HATCHLING + f'[tool.conveyor]\ntag_prefix = "{name}/v"\n'
+        folder = make_project(top / "packages" / name, name=claimed(town, name), pyproject=pyproject)
+        shutil.rmtree(folder / ".git")
+    git(top, "init", "-q", "-b", "main")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "Begin")
+    bare = tmp_path / "many.git"
+    git(tmp_path, "init", "-q", "--bare", str(bare))
+    hook = bare / "hooks" / "post-receive"
+    hook.write_text(
+        f"#!/bin/sh\nexec '{sys.executable}' -m conveyor pipeline trigger"
+        f" --store '{town.url}' --repo \"$PWD\" --hook\n"
+    )
+    hook.chmod(0o755)
+    for name in ("psi", "omega"):
+        town.conveyor("store", "repository", "add", name, bare, "--local", "--data", town.data)
+    environment = town.variables() | {"CONVEYOR_TOKEN": town.token}
+    said = subprocess.run(
+        ["git", "push", str(bare), "main"],
+        cwd=top, env=environment, capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert [f"of {name}" in said for name in ("psi", "omega")] == [True, True]
+    words = ("--credentials", town.credentials, "--store", town.url, "--state", town.state)
+    town.conveyor("pipeline", "worker", "--once", *words)
+    commit = git(top, "rev-parse", "HEAD")
+    for name in ("psi", "omega"):
+        (release,) = town.client.releases.of_commit(name, commit)
+        assert release.version == f"0.0.1.dev1+g{commit[:9]}"
+    git(top, "commit", "-q", "--allow-empty", "-m", "Change nothing")
+    refused = town.run(top, "main", expected=8)
+    assert "several projects" in refused["error"]["detail"]
+    named = ("--ref", "main", "--project", "psi", "--repo", top, "--json")
+    assert '"project": "psi"' in town.conveyor("pipeline", "run", *named, *words).stdout
+
+
 def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.mkdir()
