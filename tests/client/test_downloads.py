@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +48,15 @@ def test_download_that_broke_off_is_continued(upstream: RunningUpstream, tmp_pat
     assert told[-1] == (len(CONTENT), len(CONTENT))
     assert upstream.requests[-1][2]["range"] == "bytes=1000-"
     assert [path.name for path in target.parent.iterdir()] == ["rows.csv"]
+
+
+def test_download_that_never_began_did_not_break_off(tmp_path: Path) -> None:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{free.getsockname()[1]}/rows.csv"
+    with pytest.raises(UpstreamFailed, match=r"rows\.csv cannot be downloaded: ") as refused:
+        download(url, tmp_path / "rows.csv")
+    assert refused.value.hint == "is the address right, and can this machine reach it?"
 
 
 @pytest.mark.parametrize("validator", ['"two"', 'W/"one"', ""])

@@ -318,7 +318,7 @@ def test_token_for_other_indexes_or_projects_uploads_nothing_here(tmp_path: Path
 def test_first_upload_needs_the_right_to_claim_unless_the_name_is_claimed(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     refusal = refused(store, make_wheel(), Forbidden, identity=UPLOADER)
-    assert "lacks the scope claim" in refusal.message
+    assert refusal.message.startswith(f"demo is not claimed, and {UPLOADER.name} lacks the scope claim")
     assert "conveyor store claim demo" in str(refusal.hint)
     claim_name(store, ADMIN, "demo")
     assert upload(store, make_wheel(), identity=UPLOADER).is_new

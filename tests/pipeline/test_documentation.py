@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import StepFailed
-from conveyor.pipeline.jobs.documentation import ARCHIVE, build_docs, pack, plan_docs
+from conveyor.pipeline.jobs.documentation import ARCHIVE, build_docs, count_warnings, pack, plan_docs
+from conveyor.project.environment import make_environment, run_in
 from conveyor.project.settings import read_project
 from pipeline.projects import make_project
 from pipeline.test_rehearsal import staged
@@ -50,6 +51,32 @@ def test_declared_command_is_run_with_the_built_wheel_and_its_pages_are_packed(
         build_docs(bad.place, bad.source, bad.built, index_url)
 
 
+def test_broken_link_fails_the_build_of_mkdocs_where_warnings_are_errors(tmp_path: Path) -> None:
+    """With -q, MkDocs 1.6.1 counts no warning, so that --strict lets all of them pass."""
+    pyproject = '[project]\nname = "demo"\nversion = "1"\n[tool.conveyor.docs]\nwarnings = "error"\n'
+    pages = {"mkdocs.yml": "site_name: demo\n", "docs/index.md": "[gone](missing.md)\n"}
+    root = make_project(tmp_path / "project", pyproject=pyproject, files=pages)
+    plan = plan_docs(read_project(root), tmp_path / "html")
+    assert plan is not None
+    environment = make_environment(tmp_path / "environment")
+    environment.install("mkdocs==1.6.1")
+    done = run_in(environment, plan.command, folder=root)
+    assert (done.return_code, count_warnings(done.output)) == (1, 1), done.output
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("", 0),
+        ("built with warnings\nmakes no WARNING of a word\n", 0),
+        ("/c/docs/index.rst:3: WARNING: undefined label: 'x' [ref.ref]\nWARNING: no favicon\n", 2),
+        ("INFO    -  Cleaning\nWARNING -  Doc file 'index.md' contains a link\n", 1),
+    ],
+)
+def test_warnings_that_let_documentation_pass_are_counted(output: str, expected: int) -> None:
+    assert count_warnings(output) == expected
+
+
 def test_project_without_documentation_goes_on(town: Town, tmp_path: Path) -> None:
     stage = staged(town, tmp_path)
     done = build_docs(stage.place, stage.source, stage.built, f"{town.url}/testing/simple/")
@@ -67,7 +94,7 @@ def test_project_without_documentation_goes_on(town: Town, tmp_path: Path) -> No
         ('[tool.conveyor.docs]\nwarnings = "ignore"\n', {"docs/conf.py": ""},
          ("python", "-m", "sphinx", "-q", "-b", "html", "docs", "OUT")),
         ('[tool.conveyor.docs]\n[dependency-groups]\ndocs = ["mkdocs"]\n', {"mkdocs.yml": ""},
-         ("python", "-m", "mkdocs", "build", "-q", "--strict", "-f", "mkdocs.yml", "-d", "OUT")),
+         ("python", "-m", "mkdocs", "build", "--strict", "-f", "mkdocs.yml", "-d", "OUT")),
     ],
 )  # fmt: skip
 def test_sphinx_and_mkdocs_are_found_and_warnings_count_where_it_is_declared(

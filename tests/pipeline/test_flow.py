@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.cli import run
+from conveyor.client.problems import problem_of
 from conveyor.domain.runs.repositories import NewRepository
+from conveyor.domain.runs.states import RunReport
+from conveyor.errors import NotFound, StepFailed
 from conveyor.operations.releases.verification import verify_release
+from conveyor.pipeline.carrying.claims import end_lines
+from conveyor.pipeline.carrying.runs import Outcome
 from conveyor.pipeline.engine.worker import open_worker
 from pipeline.projects import (
     EXTENSION,
@@ -363,6 +371,62 @@ def test_push_asks_for_a_run_and_a_worker_carries_it(town: Town, tmp_path: Path)
     run = town.client.runs.newest()[0]
     assert (run.state, run.ref, run.project) == ("succeeded", "refs/tags/v1.0.0rc1", "theta")
     assert town.client.releases.get("theta", "1.0.0rc1").index == "testing"
+    assert f"; to see it: conveyor pipeline log {run.id} --store {town.url}" in pushed.stderr
+    tag = next(step for step in run.steps if step.name == "tag")
+    assert (
+        tag.summary == "v1.0.0rc1 is a lightweight tag, so nobody signed it; a candidate needs no signature"
+    )
+
+
+def test_run_that_failed_is_listed_and_shown_with_its_log_and_next_step(
+    town: Town, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = open_worker(town.credentials, store_url=town.url)
+    asked = worker.client.runs.create("file:///srv/git/demo.git", "refs/tags/v9.0")
+    worker.client.runs.claim(worker.name, run_id=asked.id)
+    failure = {
+        "summary": "1 failed", "seconds": 3.25, "error": "StepFailed", "message": "1 failed",
+        "log": "FAILED tests/test_core.py::test_answer - assert 41 == 42\n", "hint": "fix it",
+    }  # fmt: skip
+    worker.client.runs.report_step(asked.id, "clone", "succeeded", {"summary": "demo 9.0", "seconds": 0.5})
+    worker.client.runs.report_step(asked.id, "tests", "failed", failure)
+    worker.client.runs.report_step(asked.id, "docs", "running")
+    worker.client.runs.update(asked.id, RunReport(state="failed", detail="StepFailed: 1 failed"))
+    monkeypatch.setenv("CONVEYOR_TOKEN", town.token)
+    assert run(["pipeline", "runs", "--limit", "1", "--store", town.url]) == 0
+    listed = capsys.readouterr().out
+    assert re.fullmatch(
+        rf" *{asked.id}  failed     \S+  file:///srv/git/demo\.git  refs/tags/v9\.0  StepFailed: 1 failed\n",
+        listed,
+    )
+    assert run(["pipeline", "log", str(asked.id), "--store", town.url]) == 0
+    head, clone, tests, *rest, last = capsys.readouterr().out.splitlines()
+    assert f"{head}\n" == listed
+    assert (clone, tests) == (
+        "     0.5 s  clone                demo 9.0", "!    3.2 s  tests                1 failed",
+    )  # fmt: skip
+    assert rest == [
+        "    | FAILED tests/test_core.py::test_answer - assert 41 == 42", "    StepFailed: 1 failed",
+        "    hint: fix it",
+    ]  # fmt: skip
+    assert last.startswith("…          docs                 since 2")
+    assert run(["pipeline", "log", str(asked.id), "--json", "--store", town.url]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [step["state"] for step in told["steps"]] == ["succeeded", "failed", "running"]
+    assert run(["pipeline", "log", "999999", "--store", town.url]) == NotFound.exit_code
+    assert "there is no run 999999" in capsys.readouterr().err
+
+
+def test_worker_names_the_tests_that_failed_and_the_next_step() -> None:
+    log = "".join(f"FAILED tests/test_core.py::test_{one} - assert 0\n" for one in range(12))
+    error = problem_of(StepFailed("12 failed", log=f"....\n{log}12 failed in 1 s\n", hint="fix them"))
+    lines = end_lines(Outcome("failed", "demo", "1.0", None, "12 failed", error=error), "conveyor …")
+    assert lines[0] == "FAILED tests/test_core.py::test_0 - assert 0"
+    assert lines[9:] == [
+        "FAILED tests/test_core.py::test_9 - assert 0", "and 2 more", "hint: fix them",
+        "to see it all: conveyor …",
+    ]  # fmt: skip
+    assert end_lines(Outcome("succeeded", "demo", "1.0", "testing", "here"), "conveyor …") == []
 
 
 @pytest.mark.torture

@@ -144,6 +144,10 @@ def test_all_faults_are_named_at_once() -> None:
         ProjectError, match=r"(?s)differs from its commit.*cut off before.*no tag in its history"
     ):
         version_of_tree(history, FOLDER, static=None, git="git").checked()
+    assert version_of_tree(history, FOLDER, static=None, git="git").reasons == (
+        "no release is in what is here of its history, so 0.0.1 is to come",
+        "3 commits so far, as far as history is here, and a1b2c3d4e is this one",
+    )
 
 
 # --- the same rules in the build backend of a generated project -------------------------------------------

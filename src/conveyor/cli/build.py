@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from conveyor.cli.output import counted
 from conveyor.errors import ProjectError
 from conveyor.project.backend import ask_backend
 from conveyor.project.build import build_distributions, build_tag
@@ -56,9 +57,12 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
         click.echo(f"{sha256_of_file(file)}  {file.stat().st_size:>9}  {file}")
     for note in built.notes:
         click.echo(f"note: {note}", err=True)
+    checked = "name, version and every tracked file of the package"
+    if project.payload:
+        checked += f" and {counted(len(project.payload), 'file')} of the payload"
     click.echo(
         f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; opened both: "
-        f"name, version, every tracked file and {len(project.payload)} payload files are right",
+        f"{checked} are right",
         err=True,
     )
 

@@ -1,7 +1,8 @@
 """``conveyor pipeline``: carry a commit or a tag through packaging, testing and promotion.
 
-``run`` does all of it now, ``trigger`` requests a run, and ``worker`` carries requested runs. A CI host calls
-``package`` and ``test``. Exit code 4 distinguishes a release that waits for a gate from one that failed.
+``run`` does all of it now, ``trigger`` requests a run, ``worker`` carries requested runs, and ``runs`` and
+``log`` say what became of them. A CI host calls ``package`` and ``test``. Exit code 4 distinguishes a release
+that waits for a gate from one that failed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from conveyor.errors import InvalidInput, PromotionRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conveyor.domain.runs.states import Run, Step
     from conveyor.pipeline.carrying.runs import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
 
@@ -218,6 +220,7 @@ def trigger(
     It runs in that repository, whose projects say which tags are releases and what a branch changes.
     """
     from conveyor.cli.store.place import given_token
+    from conveyor.client.runs import log_command
     from conveyor.client.store import connect
     from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes, request_run
 
@@ -236,7 +239,86 @@ def trigger(
             client, repository=place, ref=push.wanted, index=index, project=push.project or project
         )
         which = f" of {asked.project}" if asked.project is not None else ""
-        click.echo(f"run {asked.id} is requested: {push.wanted}{which}")
+        see = log_command(asked.id, store_url)
+        click.echo(f"run {asked.id} is requested: {push.wanted}{which}; to see it: {see}")
+
+
+def _of_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that look at the runs of a store."""
+    for add in (
+        click.option("--json", "as_json", is_flag=True, help="Write JSON."),
+        click.option(
+            "--store", "store_url", envvar="CONVEYOR_URL", required=True,
+            help="URL of the store.  [env: CONVEYOR_URL]",
+        ),
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
+@command.command(short_help="List the newest runs of a store, and how each ended.")
+@click.option(
+    "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many, at most."
+)
+@_of_runs
+def runs(limit: int, store_url: str, as_json: bool) -> None:
+    """List the newest runs that you may see, newest first. The token is taken from CONVEYOR_TOKEN."""
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.store import connect
+
+    with connect(store_url, token=given_token()) as client:
+        found = client.runs.newest(limit=limit)
+    if as_json:
+        click.echo(json.dumps(json_of(list(found)), indent=2))
+        return
+    for one in found:
+        click.echo(run_line(one))
+    if not found:
+        click.echo("no run is here that you may see", err=True)
+
+
+@command.command("log", short_help="Show one run: its steps, and why it failed.")
+@click.argument("number", metavar="RUN", type=click.IntRange(1))
+@_of_runs
+def show_log(number: int, store_url: str, as_json: bool) -> None:
+    """Show run RUN: its state, its steps, and of a step that failed the log and what to do.
+
+    The token is taken from CONVEYOR_TOKEN.
+    """
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.store import connect
+
+    with connect(store_url, token=given_token()) as client:
+        found = client.runs.get(number)
+    if as_json:
+        click.echo(json.dumps(json_of(found), indent=2))
+        return
+    for line in [run_line(found), *(line for step in found.steps for line in step_lines(step))]:
+        click.echo(line)
+
+
+def run_line(run: Run) -> str:
+    """One line about a run: its number, state, release, ref, time and, once it has ended, how."""
+    what = " ".join(filter(None, (run.project, run.version))) or run.repository
+    end = run.detail if run.has_ended and run.detail else f"by {run.worker}" if run.worker else ""
+    said = f"  {end.splitlines()[0]}" if end else ""
+    return f"{run.id:>6}  {run.state:<9}  {run.requested_at}  {what}  {run.ref}{said}"
+
+
+def step_lines(step: Step) -> list[str]:
+    """The lines about a step: its state and summary; if it failed, its log, its message and the next step."""
+    from conveyor.pipeline.engine.steps import step_line
+
+    if step.state == "running":
+        return [f"…          {step.name:<20} since {step.started_at}"]
+    lines = [step_line(step.name, step.state, step.seconds, step.summary)]
+    if step.state == "failed":
+        lines += [f"    | {line}" for line in str(step.detail.get("log") or "").splitlines()]
+        told = f"{step.detail.get('error') or 'failed'}: {step.detail.get('message') or step.summary}"
+        lines += [f"    {line}" for line in told.splitlines()]
+        if hint := step.detail.get("hint"):
+            lines.append(f"    hint: {hint}")
+    return lines
 
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:

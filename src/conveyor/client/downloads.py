@@ -68,6 +68,11 @@ def download(
                 break
             except HTTPError as error:
                 if attempt == ATTEMPTS:
+                    if not (part.is_file() and part.stat().st_size):
+                        raise UpstreamFailed(
+                            f"{url} cannot be downloaded: {_cause(error)}",
+                            hint="is the address right, and can this machine reach it?",
+                        ) from error
                     raise UpstreamFailed(
                         f"the download of {url} broke off: {_cause(error)}",
                         hint="try again: it continues where it stopped",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from conveyor.client.connection import Connection
     from conveyor.domain.runs.repositories import NewRepository
     from conveyor.domain.runs.states import RunReport, StepState
+
+
+def log_command(run_id: int, store_url: str) -> str:
+    """The command that shows what became of a run."""
+    return shlex.join(["conveyor", "pipeline", "log", str(run_id), "--store", store_url])
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from conveyor.domain.words.names import Version, version_or_none
-from conveyor.errors import InvalidVersion, ProjectError
+from conveyor.errors import ConveyorError, InvalidVersion, ProjectError
 from conveyor.project.settings import table_in
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ class VersionFault:
 
     message: str
     hint: str
+    error: type[ConveyorError] = ProjectError
+    """What it is raised as."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,12 @@ class TreeVersion:
     """If there are any, a build of this tree would bear a version that names something else."""
 
     def checked(self) -> Version:
-        """The version; raises ProjectError if it would lie."""
+        """The version.
+
+        Raises:
+            InvalidVersion: all that is wrong is that two tags spell it.
+            ProjectError: it would lie for another reason; names all of them.
+        """
         if len(self.faults) > 1:
             listed = "".join(f"\n- {fault.message}" for fault in self.faults)
             raise ProjectError(
@@ -174,7 +181,7 @@ class TreeVersion:
                 hint="; ".join(fault.hint for fault in self.faults),
             )
         for fault in self.faults:
-            raise ProjectError(fault.message, hint=fault.hint)
+            raise fault.error(fault.message, hint=fault.hint)
         return self.version
 
 
@@ -195,7 +202,10 @@ def version_of_tree(history: History, rules: TagRules, *, static: Version | None
         reasons.append(f'the commit carries the release tag "{tag}"')
         if str(version) != _without_prefix(tag, rules).removeprefix("v"):
             reasons.append(f"{version} is its canonical spelling")
-        reasons += [f'"{other}" on the same commit names {lower}, which is lower' for other, lower in others]
+        reasons += [
+            f'"{other}" on the same commit names {one}, ' + ("too" if one == version else "which is lower")
+            for other, one in others
+        ]
         top = max(releases_among(history.tags_in_reach, rules).values(), default=version)
         if top > version:
             reasons.append(f"it sorts below {top}, a release that it contains")
@@ -208,7 +218,8 @@ def version_of_tree(history: History, rules: TagRules, *, static: Version | None
     if highest is None:
         coming = FIRST if static is None else static
         why = "" if static is None else ", and the project states it"
-        reasons.append(f"no release is in its history, so {coming.base_version} is to come{why}")
+        where = "what is here of its history" if history.is_cut_off else "its history"
+        reasons.append(f"no release is in {where}, so {coming.base_version} is to come{why}")
     else:
         tag = next(tag for tag, version in reach.items() if version == highest)
         coming = next_release(highest)
@@ -218,7 +229,9 @@ def version_of_tree(history: History, rules: TagRules, *, static: Version | None
             coming = Version(static.base_version)
             reasons.append(f"the project states {static}, so {coming} is to come")
     one = "1 commit" if history.commits_since == 1 else f"{history.commits_since} commits"
-    reasons.append(f"{one} since then, and {history.commit} is this one")
+    since = "since then" if highest is not None else "so far"
+    known = ", as far as history is here" if history.is_cut_off else ""
+    reasons.append(f"{one} {since}{known}, and {history.commit} is this one")
     version = Version(f"{coming.base_version}.dev{history.commits_since}+g{history.commit}")
     return TreeVersion(version, tuple(reasons), tuple(faults))
 
@@ -292,7 +305,7 @@ def _twin_faults(version: Version, releases: Mapping[str, Version]) -> list[Vers
     try:
         refuse_twins(version, releases)
     except InvalidVersion as error:
-        return [VersionFault(error.message, error.hint or _HINT)]
+        return [VersionFault(error.message, error.hint or _HINT, InvalidVersion)]
     return []
 
 

@@ -207,6 +207,7 @@ def _lacking(identity: Identity, scope: Scope, project: str | None) -> Forbidden
         command = " ".join(["conveyor store user add NAME", *_options("scope", _scopes(identity, scope))])
         remedy = f"the scopes of a user never change; ask an administrator for another user: {command}"
     if scope == "claim":
+        message = f"{project} is not claimed, and {message}" if project else message
         remedy = f"ask an administrator: conveyor store claim {project or 'NAME'}"
     return Forbidden(message, hint=remedy)
 

@@ -134,6 +134,11 @@ class SignedTag:
         return str(read_tag_name(self.tag).version)
 
 
+def is_signed(raw: bytes) -> bool:
+    """Whether a tag object holds something that looks like a signature, of whatever kind."""
+    return _ANY_BEGIN.search(raw) is not None
+
+
 def parse_signed_tag(raw: bytes) -> SignedTag:
     """The signed tag in the bytes of ``git cat-file tag NAME``.
 

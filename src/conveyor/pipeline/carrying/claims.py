@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING
 
+from conveyor.client.runs import log_command
 from conveyor.domain.runs.states import RunReport
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.carrying.carrier import Job, carry_run
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from conveyor.domain.runs.states import Run
+    from conveyor.pipeline.carrying.runs import Outcome
 
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 2.0
 """Pause after a failure to reach the store."""
 TAKE_OVER_SECONDS = 5.0
+MOST_TESTS_NAMED = 10
 
 
 def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -> int:
@@ -103,6 +107,8 @@ class _Desk:
             self._give_up(run, f"{type(error).__name__}: {error}")
         else:
             say_to_stderr(f"run {run.id} {outcome.state}: {outcome.detail}")
+            for line in end_lines(outcome, log_command(run.id, self.worker.store_url)):
+                say_to_stderr(f"  {line}")
 
     def take_over(self) -> None:
         """Carry to their end the runs that dead executors of this state folder left unfinished."""
@@ -134,6 +140,22 @@ class _Desk:
             self.worker.client.runs.update(run.id, RunReport(state="failed", detail=reason))
         except ConveyorError as error:
             say_to_stderr(f"{type(error).__name__}: {error.message}")
+
+
+def end_lines(outcome: Outcome, command: str) -> list[str]:
+    """What a worker says of a run that failed: the tests that did, the next step, where to see more."""
+    error = outcome.error
+    if error is None:
+        return []
+    tests = _FAILED_TEST.findall(error.log)
+    lines = tests[:MOST_TESTS_NAMED]
+    if len(tests) > len(lines):
+        lines.append(f"and {len(tests) - len(lines)} more")
+    return [*lines, *([f"hint: {error.hint}"] if error.hint else []), f"to see it all: {command}"]
+
+
+_FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) \S+::.*", re.MULTILINE)
+"""A line of pytest's summary."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -66,8 +66,7 @@ class Reporter:
         """Note a step's state."""
         if seconds is not None:
             detail["seconds"] = round(seconds, 3)
-            mark = {"succeeded": " ", "skipped": "-", "failed": "!"}.get(state, " ")
-            self.say(f"{mark} {seconds:6.1f} s  {name:<20} {detail.get('summary', '')}".rstrip())
+            self.say(step_line(name, state, seconds, detail.get("summary", "")))
         if self.client is not None and self.run_id is not None:
             try:
                 self.client.runs.report_step(self.run_id, name, state, detail)
@@ -79,6 +78,12 @@ class Reporter:
         client, run_id = self.client, self.run_id
         if client is not None and run_id is not None:
             with_patience(lambda: client.runs.update(run_id, report))
+
+
+def step_line(name: str, state: StepState, seconds: float, summary: str) -> str:
+    """One line for people about a step that has ended."""
+    mark = {"skipped": "-", "failed": "!"}.get(state, " ")
+    return f"{mark} {seconds:6.1f} s  {name:<20} {summary}".rstrip()
 
 
 def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Problem:

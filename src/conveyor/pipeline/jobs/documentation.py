@@ -7,6 +7,7 @@ the requirements for that, in an extra, a group or a file; warnings count only i
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ _FILES = (
 )  # fmt: skip
 _SPHINX = ("docs", "doc", "docs/source", "doc/source")
 _MKDOCS = ("mkdocs.yml", "mkdocs.yaml")
+_WARNING = re.compile(r"^(?:.*: )?WARNING(?:: | +- )", re.MULTILINE)
 # The earliest time that a zip archive can state: equal pages give equal archives.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -77,7 +79,8 @@ def plan_docs(project: Project, output: Path) -> DocsPlan | None:
     settings = next((name for name in _MKDOCS if (project.root / name).is_file()), None)
     if settings is not None:
         strict = ("--strict",) if is_strict else ()
-        command = ("python", "-m", "mkdocs", "build", "-q", *strict, "-f", settings, "-d", str(output))
+        # Without -q: it keeps warnings from being counted, so that --strict fails nothing (MkDocs 1.6.1).
+        command = ("python", "-m", "mkdocs", "build", *strict, "-f", settings, "-d", str(output))
         return DocsPlan("MkDocs", command, _with(found, "mkdocs"))
     if declared is not None:
         raise StepFailed(
@@ -103,7 +106,7 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
     folder = place.fresh("docs")
     plan = plan_docs(project, folder / "html")
     if plan is None:
-        return Done(False, "none that says what it needs", is_skipped=True)
+        return Done(False, "none is declared, nor requirements for any (docs)", is_skipped=True)
     environment = make_environment(folder / "environment", python=str(python_of(project).path))
     extra = f"[{plan.requirements.extra}]" if plan.requirements.extra else ""
     wheel = f"{built.project}{extra} @ {(place.folder / 'dist' / built.wheel).as_uri()}"
@@ -132,7 +135,14 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
     declared = project.declared.docs or DocsDeclaration()
     output = checkout / declared.output if declared.command and declared.output else folder / "html"
     count = pack(output, place.folder / ARCHIVE)
-    return Done(True, f"{count} files by {plan.tool}", {"files": count})
+    warned = count_warnings(done.output)
+    told = f", {warned} warning{'' if warned == 1 else 's'}" if warned else ""
+    return Done(True, f"{count} files by {plan.tool}{told}", {"files": count, "warnings": warned})
+
+
+def count_warnings(output: str) -> int:
+    """How many lines of Sphinx (``conf.py:3: WARNING: …``) or MkDocs (``WARNING -  …``) are warnings."""
+    return len(_WARNING.findall(output))
 
 
 def pack(output: Path, archive: Path) -> int:

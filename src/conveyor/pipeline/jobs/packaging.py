@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conveyor.domain.releases.facts import builds_of
+from conveyor.domain.releases.tags import is_signed
 from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ConveyorError
@@ -230,8 +231,10 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
 def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
     """Step 9. A tag that is unsigned, or signed by a stranger, is not a failure: the gate reports it."""
     raw = tag_object(source.repository, source.tag) if source.tag is not None else None
-    if raw is None:
-        return Done(None, f"{source.tag} is a lightweight tag, so nobody signed it", is_skipped=True)
+    if raw is None or not is_signed(raw):
+        told = "" if is_final(source.version) else "; a candidate needs no signature"
+        kind = "a lightweight tag, so nobody signed it" if raw is None else "not signed"
+        return Done(None, f"{source.tag} is {kind}{told}", is_skipped=True)
     try:
         worker.client.evidence.add_tag(project, raw)
     except ConveyorError as error:

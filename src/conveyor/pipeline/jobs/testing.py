@@ -76,9 +76,11 @@ def run_testing_job(
                 )
                 facts = facts_of_tests(predicate)
                 _refuse_bad(place, file, python, facts, name)
+            checked = facts.origin.modules_checked
+            modules = "1 imported module is" if checked == 1 else f"{checked} imported modules are"
             lines.append(
                 f"{facts.passed} passed, {facts.skipped} skipped on Python {facts.on.python}; "
-                f"{facts.origin.modules_checked} imported modules are the installed ones"
+                f"{modules} from the installed file"
             )
     if not lines:
         tried = ", ".join(python.name for python in found)
