@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import tarfile
 import zipfile
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class BuiltProject:
     """Members that the published wheel has and ours lacks."""
     why: str
     """The explanation of both, and of the exceptions."""
+    way: str
+    """How far it is carried: to "testing", or to "stable", and what that shows; empty: it is only built."""
+    declared: str
+    """What it declares under ``[tool.conveyor.test]``, because an error asked for it."""
 
 
 def built_projects() -> list[BuiltProject]:
@@ -61,6 +66,8 @@ def built_projects() -> list[BuiltProject]:
                 more=frozenset(row["more"].split()),
                 fewer=frozenset(row["fewer"].split()),
                 why=row["why"],
+                way=row["way"],
+                declared=row["declared"],
             )
             for row in csv.DictReader(file)
         ]
@@ -99,6 +106,27 @@ def checkout_of(one: BuiltProject, content: bytes, folder: Path) -> Path:
     commit(root)
     git(root, "tag", f"v{one.version}")
     return root
+
+
+def declare(one: BuiltProject, root: Path) -> None:
+    """Declare what the table says, and commit it."""
+    with (root / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write(f"\n[tool.conveyor.test]\n{one.declared}\n")
+    commit(root)
+
+
+def beside_another(root: Path, top: Path) -> Path:
+    """A repository with one commit that holds a project in a folder, and another beside it; its top."""
+    packages = top / "packages"
+    other = packages / "other"
+    other.mkdir(parents=True)
+    (other / "pyproject.toml").write_text('[project]\nname = "neighbour"\nversion = "3.0"\n')
+    (other / "neighbour.py").write_text("")
+    shutil.rmtree(root / ".git")
+    root.rename(packages / "one")
+    git(top, "init", "-q")
+    commit(top)
+    return top
 
 
 def _remove(path: Path) -> None:

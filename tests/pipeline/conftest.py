@@ -21,7 +21,7 @@ from running_stores import running_store, serve_environment
 from upstreams import running_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from running_stores import RunningStore
@@ -78,13 +78,15 @@ class Town:
         index: str | None = None,
         expected: int = 0,
         state: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """``conveyor pipeline run``; its outcome."""
+        """``conveyor pipeline run``, with further environment variables; its outcome."""
         entry = () if index is None else ("--index", index)
         done = self.conveyor(
             *("pipeline", "run", "--json", "--repo", repository, "--ref", ref, *entry, "--store", self.url),
             *("--credentials", self.credentials, "--state", state or self.state),
             expected=expected,
+            **(variables or {}),
         )
         outcome: dict[str, Any] = json.loads(done.stdout)
         return outcome

@@ -23,6 +23,7 @@ from conveyor.operations.releases.verification import verify_release
 from conveyor.pipeline.carrying.claims import end_lines
 from conveyor.pipeline.carrying.runs import Outcome
 from conveyor.pipeline.engine.worker import open_worker
+from gpg_keys import gpg_home
 from pipeline.projects import (
     EXTENSION,
     HATCHLING,
@@ -225,9 +226,15 @@ def test_final_of_a_c_extension_is_proven_by_the_same_bytes(town: Town, tmp_path
     )
     git(repository, "tag", "v1.0.0rc1")
     town.run(repository, "v1.0.0rc1")
-    town.sign(repository, "v1.0.0")
+    with gpg_home() as home:  # QA signs by OpenPGP as well
+        key = home.make_key("reviewer")
+        (tmp_path / "reviewer.asc").write_text(home.export(key))
+        accept = ("store", "signer", "add", "reviewer@gpg.example", "--data", town.data)
+        town.conveyor(*accept, "--key", tmp_path / "reviewer.asc")
+        home.sign_tag(repository, key, "v1.0.0")
     assert town.run(repository, "v1.0.0")["index"] == "stable"
     final = town.client.releases.get("cygnus", "1.0.0")
+    assert {one.signed_by for one in final.evidence if one.kind == "qa-signature"} == {"reviewer@gpg.example"}
     proofs = {str(fact["rc_filename"])[-4:]: fact["proof"] for fact in facts_of(final, "equivalence")}
     assert proofs == {".whl": "identical", "r.gz": "members-identical"}
 

@@ -65,6 +65,21 @@ def test_installed_modules_are_proven(installed: Environment) -> None:
     assert proof["files_checked"] >= 5
 
 
+def test_only_modules_of_the_interpreter_and_of_other_distributions_may_bear_a_second_name(
+    installed: Environment, tmp_path: Path
+) -> None:
+    """As ``six.moves.BaseHTTPServer`` is ``http.server``, whose ``__spec__`` it replaces."""
+    (site(installed) / "sitecustomize.py").write_text(
+        "import http.server, importlib.machinery, sys\nsys.modules['demo.servers'] = http.server\n"
+        "http.server.__spec__ = importlib.machinery.ModuleSpec('demo.servers', None)\n"
+        f"sys.path.append({str(tmp_path)!r})\nimport strange\nsys.modules['demo.strange'] = strange\n"
+    )
+    (tmp_path / "strange.py").write_text("")
+    proof = probe(installed)
+    assert proof["modules_checked"] == 3
+    assert [sentence.partition(":")[0] for sentence in proof["outside"]] == ["demo.strange"]
+
+
 def test_module_from_elsewhere_is_outside(installed: Environment, tmp_path: Path) -> None:
     proof = probe(installed, tmp_path / "repository" / "src")
     assert [sentence.partition(":")[0] for sentence in proof["outside"]] == ["demo", "demo.core"]

@@ -21,7 +21,7 @@ from conveyor.pipeline.jobs.distributions import BuiltRelease
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source
 from conveyor.project.model import sha256_of_file
-from pipeline.projects import HATCHLING, build, clone_of_tag, git, make_project, second_python
+from pipeline.projects import CORE, HATCHLING, build, clone_of_tag, git, make_project, second_python
 from releases_made import predicate_of_tests
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class Tag(BuildHookInterface):
         build_data["tag"] = "{tag}-none-any"
 """
 READS_LOCALE = """\
+import subprocess
+import sys
 from pathlib import Path
 
 import demo.core
@@ -147,6 +149,10 @@ def test_locale():
 
 def test_golden():
     assert (HERE.parent / "golden.json").read_text() == "{}"
+
+
+def test_program():
+    subprocess.run([sys.executable, HERE.parent / "src/demo/tool.py"], check=True)
 """
 
 
@@ -157,20 +163,23 @@ def test_files_that_tests_read_outside_are_named_and_come_along_when_declared(
     files = {
         "tests/test_locale.py": READS_LOCALE,
         "golden.json": "{}",
+        "src/demo/tool.py": "",
         "src/demo/locale/de/x.po": "x",
         "src/demo/locale/fr/x.po": "x",
     }
     stage = staged(town, tmp_path / "undeclared", hidden, files)
     with pytest.raises(
-        StepFailed, match=r"The tests read golden\.json, src/demo/locale of the repository"
+        StepFailed, match=r"The tests read golden\.json, src/demo/locale, src/demo/tool\.py of the repository"
     ) as one:
         stage.rehearse()
     assert one.value.hint == (
-        'declare what they read, under [tool.conveyor.test]: files = ["golden.json", "src/demo/locale"]'
+        "declare what they read, under [tool.conveyor.test]: "
+        'files = ["golden.json", "src/demo/locale", "src/demo/tool.py"]'
     )
     assert "test_golden" in one.value.log
-    declared = '[tool.conveyor.test]\nfiles = ["golden.json", "src/demo/locale"]\n' + hidden
-    assert staged(town, tmp_path / "declared", declared, files).rehearse().startswith("3 passed")
+    listed = '["golden.json", "src/demo/locale", "src/demo/tool.py"]'
+    declared = f"[tool.conveyor.test]\nfiles = {listed}\n{hidden}"
+    assert staged(town, tmp_path / "declared", declared, files).rehearse().startswith("4 passed")
 
 
 def test_failure_that_a_checkout_has_too_is_told_as_such(town: Town, tmp_path: Path) -> None:
@@ -185,9 +194,9 @@ def test_failure_that_a_checkout_has_too_is_told_as_such(town: Town, tmp_path: P
 
 AS_THEY_ARE = """\
 [pytest]
-testpaths = checks
+testpaths = src checks
 python_files = check_*.py
-addopts = --strict-markers
+addopts = --strict-markers --doctest-modules
 markers =
     slow: takes long
 pythonpath = src checks
@@ -195,8 +204,12 @@ pythonpath = src checks
 
 
 def test_settings_of_the_project_hold(town: Town, tmp_path: Path) -> None:
-    """testpaths, markers, plugins of the repository, pythonpath and the conftest.py above the tests."""
+    """testpaths, markers, plugins of the repository, pythonpath and the conftest.py above the tests.
+
+    The doctests of ``src`` are those of the installed package.
+    """
     files = {
+        "src/demo/core.py": f'"""\n>>> answer()\n42\n"""\n\n\n{CORE}',
         "tox.ini": AS_THEY_ARE,
         "conftest.py": "import pytest\n\npytest_plugins = ['helpers.plugin']\n\n\n"
         "@pytest.fixture\ndef above():\n    return 'above'\n",
@@ -206,7 +219,7 @@ def test_settings_of_the_project_hold(town: Town, tmp_path: Path) -> None:
         "def test_all(above, plugged):\n    assert (answer(), above, plugged) == (42, 'above', 'in')\n",
         "tests/test_core.py": "raise SystemError('these are not the tests')\n",
     }
-    assert staged(town, tmp_path, files=files).rehearse().startswith("1 passed")
+    assert staged(town, tmp_path, files=files).rehearse().startswith("2 passed")
 
 
 def test_plugin_that_is_not_installed_is_told_before_anything_is_published(

@@ -67,6 +67,30 @@ STATED: dict[str, tuple[dict[str, str], str, int]] = {
         {"setup.py": 'import setuptools\nV = "1.0.0"\nsetuptools.setup(name="demo", version=V)\n'},
         "setup.py", 2,
     ),
+    "setup.py module": (
+        {"setup.py": 'import setuptools, demo\nsetuptools.setup(name="demo", version=demo.__version__)\n',
+         **MODULE},
+        "src/demo/__init__.py", 3,
+    ),
+    "setup.py executed file": (
+        {"setup.py": 'import setuptools\nexec(open("src/demo/_about.py").read())\n'
+         'setuptools.setup(name="demo", version=__version__)\n',
+         "src/demo/_about.py": '__version__ = "1.0.0"\n'},
+        "src/demo/_about.py", 1,
+    ),
+    "setup.py file in a dictionary": (
+        {"setup.py": 'import os, setuptools\nabout = {}\nplace = os.path.join("src", "demo", "_about.py")\n'
+         'exec(open(place).read(), about)\nversion = about["VERSION"]\n'
+         'setuptools.setup(name="demo", version=version)\n', "src/demo/_about.py": 'VERSION = "1.0.0"\n'},
+        "src/demo/_about.py", 1,
+    ),
+    "setup.py file that is searched": (
+        {"setup.py": 'import re, setuptools\ndef find(path):\n'
+         '    return re.search("__version__ = .(.+).", open(path).read())[1]\n'
+         'setuptools.setup(name="demo", version=find("src/demo/_about.py"))\n',
+         "src/demo/_about.py": '__version__ = "1.0.0"\n'},
+        "src/demo/_about.py", 1,
+    ),
     "setuptools attr, imported": (
         {"pyproject.toml": SETUPTOOLS + DYNAMIC
          + '[tool.setuptools.dynamic]\nversion = {attr = "demo.__version__"}\n',

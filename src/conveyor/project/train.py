@@ -109,7 +109,7 @@ def _refuse_bad(
             f"training read {', '.join(undeclared)}, which git ignores and nothing declares"
             + (f", and failed with exit code {done.return_code}" if done.return_code else ""),
             log=done.output,
-            hint=f"declare it, so that others get it too: {project.command('data add')} "
+            hint="declare it in the project, so that others get it too: conveyor data add "
             f"{_name_for(undeclared[0])} --path {shlex.quote(undeclared[0])} --url URL",
         )
     if done.return_code:

@@ -23,7 +23,7 @@ from conveyor.project.settings import handed_to_setup, read_project, table_in, w
 from conveyor.project.versions import version_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from conveyor.project.settings import Project
@@ -122,7 +122,7 @@ def _of_setuptools(project: Project) -> VersionLine | None:
         if kind.strip() in ("attr", "file"):
             return _named(project, **{"attribute" if kind.strip() == "attr" else "file": named.strip()})
         return _in_setup_cfg(root)
-    return _in_setup_py(root)
+    return _in_setup_py(project)
 
 
 def _has_version_from_git(project: Project) -> bool:
@@ -242,14 +242,60 @@ def _in_setup_cfg(root: Path) -> VersionLine | None:
     return None
 
 
-def _in_setup_py(root: Path) -> VersionLine | None:
-    """The literal that ``setup`` is called with, or the variable at the top of the file that holds it."""
-    text = _read(root, "setup.py")
+def _in_setup_py(project: Project) -> VersionLine | None:
+    """The literal that ``setup`` is called with, or the variable that holds it.
+
+    It may stand at the top of the file, in a module that the file imports, or in one that it names: such a
+    file is executed, or searched for ``__version__``.
+    """
+    root = project.root
+    text = _read(root, "setup.py") or ""
     tree = _parse(text)
     value = next(iter(handed_to_setup(tree, "version")), None) if tree is not None else None
+    if tree is None or value is None:
+        return None
     if isinstance(value, ast.Name):
-        return _variable(root, ("setup.py",), value.id)
-    return _literal("setup.py", text or "", value)
+        found = _variable(root, ("setup.py",), value.id)
+        if found is not None:
+            return found
+        value = next((one for name, one in _assigned(tree) if name == value.id), value)
+    if isinstance(value, ast.Constant):
+        return _literal("setup.py", text, value)
+    if isinstance(value, ast.Attribute):
+        modules = {
+            alias.asname or alias.name: alias.name
+            for node in tree.body
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        module = modules.get(ast.unparse(value.value))
+        return _variable(root, _files_of(module, ("src", ".")), value.attr) if module else None
+    variable = "__version__"
+    if isinstance(value, ast.Name):
+        variable = value.id
+    elif isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant):
+        variable = str(value.slice.value)
+    lines = (_variable(root, (path,), variable) for path in _modules_named(project, tree))
+    return next((line for line in lines if line is not None), None)
+
+
+def _modules_named(project: Project, tree: ast.Module) -> list[str]:
+    """The modules of the project that a script names in its texts, whole or by their last part."""
+    ends = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py")
+    }
+    return [f"{folder}/{end}" for end in sorted(ends) for folder in (".", "src", project.package_folder)]
+
+
+def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr | None]]:
+    """Each variable that is assigned at the top of a module, and its value."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value
 
 
 def _variable(root: Path, paths: Iterable[str], name: str, depth: int = 0) -> VersionLine | None:
@@ -262,12 +308,10 @@ def _variable(root: Path, paths: Iterable[str], name: str, depth: int = 0) -> Ve
     tree = _parse(text)
     if path is None or text is None or tree is None:
         return None
+    for assigned, value in _assigned(tree):
+        if assigned == name:
+            return _literal(path, text, value)
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if isinstance(node, ast.Assign | ast.AnnAssign) and any(
-            isinstance(target, ast.Name) and target.id == name for target in targets
-        ):
-            return _literal(path, text, node.value)
         if isinstance(node, ast.ImportFrom) and node.module and depth < _FOLLOWED_IMPORTS:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

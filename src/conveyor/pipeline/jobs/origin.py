@@ -4,15 +4,17 @@ Executed by path inside the tested environment, as ``python -I origin.py SETTING
 the working folder nor a variable adds a place to import from. It imports the standard library and pytest
 only, and runs on Python 3.8. SETTINGS is JSON: ``distribution`` (its name), ``report`` (file to write),
 ``arguments`` (for pytest), ``watch`` (a folder, or nothing). The report is JSON: ``exit_code`` of pytest,
-``counts`` of tests, ``origin`` (the proof), ``opened`` (what was opened or listed below ``watch``).
+``counts`` of tests, ``origin`` (the proof), and what lies below ``watch``: ``opened`` (it was opened or
+listed) and ``started`` (it was named to a program that the tests started).
 
 Another command than pytest is attended: a ``.pth`` file of the environment imports this module in every
 Python process, and ``attend`` writes the proof of each when it ends. A process that ends by ``os._exit`` or a
 signal writes none.
 
 The proof is made when the tests have ended: every imported module below a top-level package of the
-distribution is a file of the environment that the installed RECORD names, with the recorded hash; and every
-other file of the distribution still has its recorded hash. Each violation is listed under ``outside``.
+distribution is a file of the environment that the installed RECORD names, with the recorded hash, or one of
+the interpreter or another distribution under a second name; and every other file of the distribution still
+has its recorded hash. Each violation is listed under ``outside``.
 
 Sources: PyPA recording installed projects (RECORD); pytest's import modes.
 """
@@ -26,6 +28,7 @@ import importlib.util
 import json
 import os
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -48,7 +51,7 @@ def inspect(distribution: str, modules: Mapping[str, Any]) -> dict[str, Any]:
             outside.append(f"{name}: its content is not that of RECORD")
     checked = 0
     for name, module in sorted(modules.items()):
-        if name.partition(".")[0] not in packages:
+        if name.partition(".")[0] not in packages or is_another_name(module, packages):
             continue
         checked += 1
         file = getattr(module, "__file__", None)
@@ -61,6 +64,20 @@ def inspect(distribution: str, modules: Mapping[str, Any]) -> dict[str, Any]:
         elif os.path.realpath(file) not in recorded:
             outside.append(f"{name}: imported from {file}, which the installed RECORD does not name")
     return {"modules_checked": checked, "files_checked": len(recorded), "outside": outside}
+
+
+def is_another_name(module: object, packages: set[str]) -> bool:
+    """Whether a module of the interpreter, or of another distribution, stands under a second name.
+
+    Such are the modules of the standard library that ``six.moves`` offers, which keep their ``__name__`` and
+    get another ``__spec__``. A module from any other place is not.
+    """
+    file, own = getattr(module, "__file__", None), getattr(module, "__name__", "")
+    if file is None or not own or own.partition(".")[0] in packages:
+        return False
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    places = {os.path.realpath(sysconfig.get_path(kind)) for kind in kinds}
+    return any(os.path.realpath(file).startswith(place + os.sep) for place in places)
 
 
 def read_record(distribution: str) -> tuple[dict[str, tuple[str, str, str]], set[str]]:
@@ -110,25 +127,29 @@ class Counter:
             self.counts["skipped"] += 1
 
 
-def watch(folder: str) -> set[str]:
-    """The paths, relative to a folder, that this process opens or lists from now on; it grows."""
-    opened: set[str] = set()
+def watch(folder: str) -> dict[str, set[str]]:
+    """The paths, relative to a folder, that this process opens, lists or hands to a program; it grows."""
+    found: dict[str, set[str]] = {"opened": set(), "started": set()}
     root = os.path.abspath(folder) + os.sep  # noqa: PTH100 - links are not followed: git tracks them
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in ("open", "os.listdir", "os.scandir") or not arguments:
-            return
-        path = arguments[0]
+    def note(kind: str, path: object, beside: str = "") -> None:
         if isinstance(path, bytes):
             path = os.fsdecode(path)
-        if not isinstance(path, (str, os.PathLike)):
-            return  # an open file, or the current folder
-        found = os.path.abspath(path)  # noqa: PTH100
-        if found.startswith(root) and len(opened) < MOST_OPENED:
-            opened.add(found[len(root) :])
+        if isinstance(path, (str, os.PathLike)):  # not an open file, or the current folder
+            place = os.path.abspath(os.path.join(beside, path))  # noqa: PTH100, PTH118
+            if place.startswith(root) and len(found[kind]) < MOST_OPENED:
+                found[kind].add(place[len(root) :])
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("open", "os.listdir", "os.scandir") and arguments:
+            note("opened", arguments[0])
+        elif event == "subprocess.Popen":
+            _program, words, beside, _variables = arguments
+            for word in words.split() if isinstance(words, str) else words:
+                note("started", word, os.fsdecode(beside) if beside is not None else "")
 
     sys.addaudithook(hook)
-    return opened
+    return found
 
 
 MOST_OPENED = 20_000
@@ -153,14 +174,15 @@ def main(settings: dict[str, Any]) -> int:
     import pytest  # here, because RECORD can be read without it
 
     counter = Counter()
-    opened = watch(settings["watch"]) if settings.get("watch") else set()
+    seen = watch(settings["watch"]) if settings.get("watch") else {}
     modules, dump, target = sys.modules, json.dumps, Path(settings["report"])
     arguments = list(settings["arguments"])
     if importlib.util.find_spec("xdist") is not None and "no:xdist" not in arguments:
         arguments.append("-n0")  # modules imported in other processes cannot be inspected
     code = int(pytest.main(arguments, plugins=[counter]))
     proof = inspect(settings["distribution"], dict(modules))
-    found = {"exit_code": code, "counts": counter.counts, "origin": proof, "opened": sorted(opened)}
+    found = {"exit_code": code, "counts": counter.counts, "origin": proof}
+    found.update((kind, sorted(paths)) for kind, paths in seen.items())
     target.write_text(dump(found), encoding="utf-8")
     return code
 

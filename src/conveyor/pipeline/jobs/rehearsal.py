@@ -6,8 +6,8 @@ known before anything is published. Where an index resolves to packages among wh
 already, it is not tested again (decision 0039).
 
 When tests fail here, they run once more in a whole checkout, against the same installed file. If more of them
-pass there, what they opened outside of the tests is named: it must be declared (``files``). Only what the
-process of the tests itself opens is seen, not its children, and not what C code opens.
+pass there, what they opened outside of the tests, or handed to a program that they started, is named: it must
+be declared (``files``). What such a program opens by itself is not seen, and not what C code opens.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class _Stage:
             f"{self.subject.filename} fails its tests on {on}: {'; '.join(faults)}{_said_of(missing)}",
             log=log,
             hint=declaration_of(project.declared.test.files, missing)
-            if missing
+            if missing is not None
             else f"run them in the project: {command_to_install(project)} && {command_to_test(project)}",
         )
 
@@ -208,9 +208,11 @@ def _result(facts: FactsOfTests, predicate: dict[str, Any], *, said: str) -> Kno
     return KnownResult((python, platform), packages, said)
 
 
-def _said_of(missing: Sequence[str]) -> str:
-    if not missing:
+def _said_of(missing: Sequence[str] | None) -> str:
+    if missing is None:
         return ""
+    if not missing:
+        return ". More of them pass in a checkout, which has files that neither wheel nor test folders hold"
     listed = ", ".join(missing[:MOST_NAMED])
     more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
     return f". The tests read {listed}{more} of the repository, which only a checkout has"
@@ -218,21 +220,24 @@ def _said_of(missing: Sequence[str]) -> str:
 
 def declaration_of(declared: Sequence[str], missing: Sequence[str]) -> str:
     """The line to write into ``pyproject.toml`` so that these files come along."""
-    listed = ", ".join(f'"{path}"' for path in (*declared, *missing))
+    listed = ", ".join(f'"{path}"' for path in (*declared, *(missing or ("…",))))
     return f"declare what they read, under [tool.conveyor.test]: files = [{listed}]"
 
 
 def missing_files(
     place: Workplace, subject: Subject, before: dict[str, Any], *, name: str
-) -> tuple[str, ...]:
-    """What the tests read in a whole checkout and lack without it; empty if they fail there as well."""
+) -> tuple[str, ...] | None:
+    """What the tests read in a whole checkout and lack without it; ``None`` if they fail there as well.
+
+    Empty if more of them pass there, and what they read was not seen.
+    """
     folder = place.folder / name.replace(" ", "-")
     shutil.rmtree(folder / "suite", ignore_errors=True)
     again = f"{name} in a checkout"
     try:
         suite = export_suite(subject, folder / "suite")
         if suite.project.declared.test.command:
-            return ()  # what another command opens is not seen
+            return None  # what another command opens is not seen
         with checked_out(subject, folder) as (checkout, _):
             whole = replace(suite, folder=checkout)
             settings = checkout.parent / suite.settings.name
@@ -242,15 +247,18 @@ def missing_files(
                 name=again, watch=checkout,
             )  # fmt: skip
     except ConveyorError:  # the first failure is the one to tell
-        return ()
+        return None
     counts = report["counts"]
     if counts["failed"] + counts["errors"] >= before["failed"] + before["errors"]:
-        return ()
-    return files_to_declare(report["opened"], suite)
+        return None
+    return files_to_declare(report["opened"], report["started"], suite)
 
 
-def files_to_declare(opened: Iterable[str], suite: Suite) -> tuple[str, ...]:
-    """The fewest paths of the checkout that hold what was opened and was not taken along."""
+def files_to_declare(opened: Iterable[str], started: Iterable[str], suite: Suite) -> tuple[str, ...]:
+    """The fewest paths of the checkout that hold what was opened or started and was not taken along.
+
+    Code of the package counts only where it was handed to a program: a checkout's is imported by chance.
+    """
     taken = set(suite.taken)
     package = suite.project.package_folder
     found = set()
@@ -258,6 +266,7 @@ def files_to_declare(opened: Iterable[str], suite: Suite) -> tuple[str, ...]:
         for one in [path] if path in suite.tracked else below(suite.tracked, path)[:1]:
             if one not in taken and not _is_code(one, package):
                 found.add(path)
+    found |= set(started) & set(suite.tracked) - taken
     real = {path for path in found if path not in _SETTINGS_FILES} or found
     return _gathered(real, taken, package)
 

@@ -259,9 +259,11 @@ def files_to_take(project: Project, paths: tuple[str, ...], tracked: tuple[str, 
         for path in paths
         for parent in (PurePosixPath(path), *PurePosixPath(path).parents)
     }
-    chosen = {one for path in (*paths, *declared.files) for one in below(tracked, path)} | (above & known)
-    if "." in paths:  # the whole repository is searched for tests: all of it but the package
+    chosen = {one for path in paths for one in below(tracked, path)} | (above & known)
+    package = PurePosixPath(project.package_folder)
+    if any(package.is_relative_to(path) for path in paths):  # the package is tested where it is installed
         chosen -= set(below(tracked, project.package_folder)) - above
+    chosen.update(one for path in declared.files for one in below(tracked, path))
     return tuple(sorted(chosen))
 
 
@@ -385,20 +387,26 @@ def _pytest_command(
             *("-c", str(suite.settings), "--rootdir", str(suite.folder)),
             *("-o", f"cache_dir={suite.folder.parent / 'pytest-cache'}"),
             *("--junitxml", str(place.report(f"{name} junit.xml"))),
-            *(_installed(environment, suite, path) for path in suite.paths),
+            *(place for path in suite.paths for place in _places(environment, suite, path)),
         ],
     }
     return ["python", "-I", origin.__file__, json.dumps(settings)]
 
 
-def _installed(environment: Environment, suite: Suite, path: str) -> str:
-    """The installed folder of tests that lie in the package, if the file holds them; else the path itself."""
-    if PurePosixPath(path).is_relative_to(suite.project.package_folder):
-        for site in site_folders(environment):
-            there = site / suite.project.member_of(path)
-            if there.exists():
-                return str(there)
-    return path
+def _places(environment: Environment, suite: Suite, path: str) -> list[str]:
+    """Where the tests of a path are: in the installed package, if the file holds them, or in the suite.
+
+    A path that holds the package, as ``src`` for doctests, is both.
+    """
+    package = suite.project.package_folder
+    inside = path if PurePosixPath(path).is_relative_to(package) else package
+    if path == "." or not PurePosixPath(inside).is_relative_to(path):
+        return [path]
+    member = suite.project.member_of(inside)
+    there = [str(site / member) for site in site_folders(environment) if (site / member).exists()]
+    if not there or (inside != path and below(suite.taken, path)):
+        there.append(path)
+    return there
 
 
 def site_folders(environment: Environment) -> list[Path]:
@@ -446,7 +454,6 @@ def _report_of_command(
             "files_checked": max((proof["files_checked"] for proof in proofs), default=0),
             "outside": list(dict.fromkeys(line for proof in proofs for line in proof["outside"])),
         },
-        "opened": [],
     }
 
 
