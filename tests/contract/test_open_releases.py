@@ -12,16 +12,19 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
 from conveyor.catalog.database.tables import claims, distributions, open_files, projects
+from conveyor.catalog.releases.docs_archives import find_docs
+from conveyor.catalog.releases.projects import project_size
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import Identity
 from conveyor.domain.releases.publications import FileToPublish, NewPublication
-from conveyor.errors import Conflict, ConveyorError, DistributionExists, Forbidden, NotFound
+from conveyor.errors import Conflict, ConveyorError, DistributionExists, Forbidden, NotFound, TooLarge
 from conveyor.operations.care.garbage import collect_garbage
 from conveyor.operations.care.inspection import inspect_store
 from conveyor.operations.indexes.files import find_file
 from conveyor.operations.indexes.pages import find_list, find_page
 from conveyor.operations.indexes.projects import set_project_size_limit
+from conveyor.operations.releases.documentation import add_docs, get_docs
 from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
 from conveyor.operations.releases.withdrawals import delete_files
 from conveyor.operations.store.facts import list_events
@@ -35,7 +38,7 @@ from conveyor.operations.uploads.acceptance import (
 )
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.operations.uploads.open_releases import check_publishing, publish_release
-from distributions_made import make_sdist, make_wheel
+from distributions_made import make_sdist, make_wheel, zip_of
 from makers import make_store
 from mirrors import Clock
 from operations.stores_damaged import DAY_SECONDS, blob_path
@@ -45,7 +48,7 @@ from releases_made import COMMIT, hand_in, make_worker, predicate_of_build
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conveyor.domain.releases.publications import Publication, PublishingCheck
+    from conveyor.domain.releases.publications import DocsArchive, Publication, PublishingCheck
     from conveyor.operations.store.store import Store
     from distributions_made import Made
 
@@ -242,6 +245,72 @@ def test_waiting_files_count_for_the_limit_of_their_project_once(store: Store) -
     set_project_size_limit(store, ADMINISTRATOR, "demo", len(WHEEL.content))
     send(store, WHEEL)
     assert publish(store, WHEEL).is_new
+
+
+def give_docs(store: Store, text: bytes, *, version: str = "1.0") -> DocsArchive:
+    """Documentation of one page."""
+    limits = UploadLimits()
+    incoming = IncomingFile(store.blobs, limits=limits)
+    try:
+        incoming.write([zip_of({"index.html": text})])
+        archive = incoming.archive()
+        return add_docs(store, ADMINISTRATOR, "demo", version, archive, index="unstable", limits=limits)
+    finally:
+        incoming.close()
+
+
+def stored_bytes(store: Store) -> int:
+    with read(store) as connection:
+        return project_size(connection, "demo").stored_bytes
+
+
+def test_documentation_counts_for_the_size_of_its_project(store: Store) -> None:
+    send(store, WHEEL)
+    one = give_docs(store, b"one")
+    assert stored_bytes(store) == len(WHEEL.content) + one.size_bytes
+    other = give_docs(store, b"another page")
+    assert stored_bytes(store) == len(WHEEL.content) + other.size_bytes
+    set_project_size_limit(store, ADMINISTRATOR, "demo", stored_bytes(store))
+    with pytest.raises(TooLarge, match="would have more than"):
+        give_docs(store, bytes(range(256)))
+    assert faults_in(store) == []
+    with pytest.raises(NotFound, match=r"no file of demo 2\.0 is here"):
+        give_docs(store, b"", version="2.0")
+
+
+@pytest.mark.parametrize("how", ["outdated", "uploaded otherwise", "deleted"])
+def test_documentation_ends_with_the_release_that_it_came_with(store: Store, clock: Clock, how: str) -> None:
+    send(store, WHEEL)
+    docs = give_docs(store, b"of files that nobody published")
+    if how == "outdated":
+        clock.now += timedelta(days=1, seconds=1)
+        send(store, make_wheel(version="2.0"))
+    elif how == "deleted":
+        deletion = delete_files(store, ADMINISTRATOR, "demo", "1.0")
+        assert (deletion.waiting, deletion.documented) == ((WHEEL.filename,), ("1.0",))
+        assert deletion.size_bytes == len(WHEEL.content) + docs.size_bytes
+        assert stored_bytes(store) == 0
+        with pytest.raises(NotFound):
+            delete_files(store, ADMINISTRATOR, "demo", "1.0")
+    upload(store, OTHER_WHEEL)
+    with pytest.raises(NotFound, match="has no documentation"):
+        get_docs(store, ADMINISTRATOR, "demo", "1.0")
+    assert faults_in(store) == []
+    # It stays as long as there is a file, and with the very file that it came with.
+    give_docs(store, b"of what is published")
+    upload(store, SDIST)
+    delete_files(store, ADMINISTRATOR, "demo", "1.0", filename=OTHER_WHEEL.filename)
+    assert get_docs(store, ADMINISTRATOR, "demo", "1.0").sha256
+    delete_files(store, ADMINISTRATOR, "demo", "1.0", filename=SDIST.filename)
+    with read(store) as connection:
+        assert find_docs(connection, "demo", "1.0") is None
+
+
+def test_documentation_is_published_with_its_release(store: Store) -> None:
+    send(store, WHEEL)
+    docs = give_docs(store, b"of this wheel")
+    upload(store, WHEEL)
+    assert get_docs(store, ADMINISTRATOR, "demo", "1.0").sha256 == docs.sha256
 
 
 def test_deleting_a_release_drops_what_waits_without_using_up_its_names(store: Store) -> None:

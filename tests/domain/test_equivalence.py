@@ -20,6 +20,7 @@ from conveyor.domain.distributions.equivalence import (
     derive_wheel,
 )
 from conveyor.errors import InvalidDistribution
+from distributions_made import tar_file, tar_gz_of
 from pipeline.projects import (
     HATCHLING,
     HATCHLING_VERSION_FILE,
@@ -212,3 +213,34 @@ def test_sdist_of_another_version_is_refused() -> None:
     stream.seek(0)
     with pytest.raises(InvalidDistribution, match="not below the folder of version"):
         compare_sdists(stream, stream, VERSIONS)
+
+
+def linked(version: Version, *, kind: bytes) -> io.BytesIO:
+    """An sdist that holds a file twice: again, or as a hard link to the first."""
+    top = f"demo-{version}"
+    info = f"Metadata-Version: 2.4\nName: demo\nVersion: {version}\n\n".encode()
+    again = tar_file(f"{top}/again.txt", kind=kind, target=f"{top}/a.txt")
+    content = b"" if kind == tarfile.LNKTYPE else b"a"
+    members = [(tar_file(f"{top}/PKG-INFO"), info), (tar_file(f"{top}/a.txt"), b"a"), (again, content)]
+    return io.BytesIO(tar_gz_of(members))
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.REGTYPE])
+def test_hard_link_in_an_sdist_is_the_file_that_it_names(kind: bytes) -> None:
+    candidate = linked(CANDIDATE, kind=tarfile.LNKTYPE)
+    assert compare_sdists(candidate, linked(FINAL, kind=kind), VERSIONS) == []
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_name_of_two_members_is_refused() -> None:
+    wheel, sdist = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for content in (b"one", b"other"):
+            archive.writestr("demo/core.py", content)
+    with pytest.raises(InvalidDistribution, match=r"demo/core\.py: more than one member"):
+        compare_wheels(wheel, wheel)
+    twins = [(tar_file("demo-1.2.1rc1/a.txt"), content) for content in (b"one", b"other")]
+    sdist.write(tar_gz_of(twins))
+    sdist.seek(0)
+    with pytest.raises(InvalidDistribution, match=r"a\.txt: more than one member"):
+        compare_sdists(sdist, linked(FINAL, kind=tarfile.REGTYPE), VERSIONS)

@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import StepFailed
-from conveyor.pipeline.jobs.documentation import ARCHIVE, build_docs, count_warnings, pack, plan_docs
+from conveyor.pipeline.jobs.documentation import (
+    ARCHIVE,
+    DocsPlan,
+    build_docs,
+    count_warnings,
+    must_be_built,
+    pack,
+    plan_docs,
+)
 from conveyor.project.environment import make_environment, run_in
+from conveyor.project.foreign import Completed
 from conveyor.project.settings import read_project
+from conveyor.project.suites import Requirements
 from pipeline.projects import make_project
 from pipeline.test_rehearsal import staged
 
@@ -121,3 +131,20 @@ def test_declared_documentation_that_is_not_there_and_links_out_of_it_are_refuse
     (output / "passwords").symlink_to("/etc/passwd")
     with pytest.raises(StepFailed, match="passwords in the documentation is a link that leads out of it"):
         pack(output, tmp_path / "docs.zip")
+
+
+@pytest.mark.parametrize(
+    ("plan", "done", "said", "hint"),
+    [
+        ("Sphinx", Completed(-9, "x", 3600.0, is_timed_out=True), "not built within 60 minutes", "waits for"),
+        ("Sphinx", Completed(1, "a.rst:1: WARNING: no title\n", 1.0), "WARNING: no title", "warnings = "),
+        ("Sphinx", Completed(2, "Extension error: no theme\n", 1.0), "no theme", "build it in the project"),
+        ("lax", Completed(1, "WARNING: x\n", 1.0), "WARNING: x", "build it in the project"),
+    ],
+)
+def test_failure_says_what_to_do_about_it(plan: str, done: Completed, said: str, hint: str) -> None:
+    command = ("python", "-m", "sphinx", "docs")
+    with pytest.raises(StepFailed, match=said) as failed:
+        must_be_built(DocsPlan(plan, command, Requirements(), is_strict=plan == "Sphinx"), done)
+    assert hint in (failed.value.hint or "")
+    assert "-9" not in failed.value.message

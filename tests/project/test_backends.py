@@ -103,7 +103,8 @@ def test_room_of_a_build_has_one_path_is_emptied_and_belongs_to_one_build_at_a_t
     order: list[int] = []
 
     def use(number: int) -> Path:
-        with build_room("a test of rooms") as room:
+        with build_room("a test of rooms") as held:
+            room = held.path
             assert list(room.iterdir()) == []
             (room / "left").mkdir()
             (room / "left" / "file").touch()
@@ -112,7 +113,8 @@ def test_room_of_a_build_has_one_path_is_emptied_and_belongs_to_one_build_at_a_t
             return room
 
     with ThreadPoolExecutor(4) as threads:
-        with build_room("a test of rooms") as first:
+        with build_room("a test of rooms") as held:
+            first = held.path
             waiting = [threads.submit(use, number) for number in range(4)]
             (first / "link").symlink_to(first.parent)
             assert order == []

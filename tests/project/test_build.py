@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -370,3 +375,47 @@ def test_commands_in_hints_work_from_another_folder(tmp_path: Path, monkeypatch:
     with pytest.raises(ProjectError) as inside:
         build_distributions(root, tmp_path / "out")
     assert inside.value.hint == "train it: conveyor train"
+
+
+BACKEND = """\
+from pathlib import Path
+
+from hatchling.build import *
+from hatchling.build import build_sdist as _build_sdist
+
+def build_sdist(*arguments):
+    begun, done = Path({begun!r}), Path({done!r})
+    if not begun.exists():
+        begun.touch()
+        while not done.exists():
+            Path("left.txt").touch()
+        Path("left.txt").unlink(missing_ok=True)
+    return _build_sdist(*arguments)
+"""
+
+
+def test_what_a_killed_build_left_running_keeps_its_room_until_it_ends(tmp_path: Path) -> None:
+    begun, done, temporary = (tmp_path / name for name in ("begun", "done", "tmp"))
+    temporary.mkdir()
+    root = new_project(tmp_path)
+    replace_in(root / "pyproject.toml", '"hatchling.build"', '"backend"\nbackend-path = ["tests"]')
+    commit(root, {"tests/backend.py": BACKEND.format(begun=str(begun), done=str(done))})
+    git(root, "tag", "v1.0.0")
+    command = [sys.executable, "-m", "conveyor", "build", "--tag", "v1.0.0", "--project", str(root)]
+    variables = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, env=variables) as killed:
+        while not begun.exists():
+            assert killed.poll() is None
+            time.sleep(0.05)
+        killed.kill()
+    (room,) = (path for path in temporary.glob("conveyor-build-*") if (path / "environment").is_dir())
+    held = os.open(room, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not (root / "dist").exists() or list((root / "dist").iterdir()) == []
+    done.touch()
+    os.close(held)
+    again = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert len(list((root / "dist").iterdir())) == 2
+    assert not room.exists()

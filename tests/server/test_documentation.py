@@ -84,6 +84,8 @@ def test_archives_that_are_dangerous_or_useless_are_refused(content: bytes, faul
     with pytest.raises(InvalidDistribution) as refused:
         check(content)
     assert any(fault in one for one in refused.value.faults), refused.value.faults
+    is_wrongly_packed = any("no index.html" in one for one in refused.value.faults)
+    assert ("not the folder" in (refused.value.hint or "")) == is_wrongly_packed
 
 
 @pytest.fixture(scope="module")

@@ -104,11 +104,22 @@ def _is_list_of_text(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+@dataclass(frozen=True)
+class BuildRoom:
+    """A folder for one build."""
+
+    path: Path
+    lock: int
+    """The descriptor that holds it. The programs of the build inherit it: what a killed build has left
+    running keeps the room until it has ended."""
+
+
 @contextmanager
-def build_room(key: str) -> Iterator[Path]:
+def build_room(key: str) -> Iterator[BuildRoom]:
     """An empty folder whose path depends on ``key`` alone, held until the block ends; others wait for it.
 
-    It lies in the machine's temporary folder. One that a killed build left behind is emptied.
+    It lies in the machine's temporary folder. One that a killed build left behind is emptied, as soon as the
+    programs of that build have ended.
 
     Raises:
         ProjectError: another user of this machine has a folder of that name.
@@ -118,9 +129,10 @@ def build_room(key: str) -> Iterator[Path]:
     try:
         for left in room.iterdir():
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-        yield room
+        yield BuildRoom(room, lock)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+        fcntl.flock(lock, fcntl.LOCK_UN)  # for every process that has inherited it
         os.close(lock)
 
 
@@ -230,6 +242,7 @@ class Backend:
             reads=(self.environment.path, folder),
             writes=(folder,),
             index_url=self.index_url,
+            holds=self.environment.holds,
         )  # fmt: skip
         done = run_foreign(cmd, sight, folder=folder, on_line=self.on_line)
         if done.return_code:
@@ -247,6 +260,7 @@ def make_backend(
     index_url: str | None = None,
     on_line: Callable[[str], None] | None = None,
     build_folder: Path | None = None,
+    holds: tuple[int, ...] = (),
 ) -> Backend:
     """Make an environment at a path and install the backend of a project there.
 
@@ -259,11 +273,12 @@ def make_backend(
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
         on_line: called with each line that uv and the backend write.
         build_folder: where the backend compiles; ``None`` leaves that to it.
+        holds: descriptors that every child keeps open.
 
     Raises:
         ProjectError: the requirements cannot be installed.
     """
-    made = make_environment(environment, python=python)
+    made = make_environment(environment, python=python, holds=holds)
     backend = Backend(system, made, variables or {}, hook_variables or {}, index_url, on_line, build_folder)
     if system.requires:
         install(made, system.requires, index_url=index_url, variables=backend.variables, on_line=on_line)

@@ -113,22 +113,21 @@ def build_distributions(
     planned = _planned(project, version, out)
     system = read_build_system(project.document, where=str(project.root / "pyproject.toml"))
     out.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=".conveyor-build-", dir=out) as scratch,
-        build_room(f"{project.name} {head_commit(project.root)}") as room,
-    ):
+    with build_room(f"{project.name} {head_commit(project.root)}") as held:
+        room, built_files = held.path, held.path / "dist"
+        built_files.mkdir()
         stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
         if (stated is not None or tag is not None) and not is_clone:
-            project = _clone_of(project, Path(scratch) / "clone")
+            project = _clone_of(project, room / "clone")
         strays = frozenset(untracked_files(project.root))
         _state(project, planned, stated, tag)
         backend = make_backend(
             system, room / "environment", python=python,
             variables={"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})},
             hook_variables=forced_version(project, planned), index_url=index_url, on_line=on_line,
-            build_folder=room / "build",
+            build_folder=room / "build", holds=(held.lock,),
         )  # fmt: skip
-        sdist = backend.sdist(project.root, Path(scratch))
+        sdist = backend.sdist(project.root, built_files)
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
             before = threads.submit(
@@ -136,12 +135,12 @@ def build_distributions(
                 python=python, variables=variables,
             )  # fmt: skip
             unpack_sdist(sdist, room / "source")
-            wheel = backend.wheel(room / "source", Path(scratch))
+            wheel = backend.wheel(room / "source", built_files)
         built, notes = check_archives(
             project, sdist, wheel, version=planned, is_of_tag=not planned.is_devrelease, strays=strays,
             previous=before.result(),
         )  # fmt: skip
-        sdist, wheel = (Path(shutil.move(file, out / file.name)) for file in (sdist, wheel))
+        sdist, wheel = (_put(file, out) for file in (sdist, wheel))
     if stated is not None and stated.path.endswith("Cargo.toml") and not planned.is_devrelease:
         notes += (_COMPILED_IN.format(stated.path),)
     return BuiltFiles(sdist, wheel, built, project, stated, notes)
@@ -151,6 +150,13 @@ _COMPILED_IN = (
     "the version in {} is compiled in, so the final will not be this candidate: state it under [project] in "
     "pyproject.toml instead, which leaves that of the crate alone"
 )
+
+
+def _put(file: Path, out: Path) -> Path:
+    """Copy a file into a folder, where it appears whole or not at all."""
+    unfinished = out / f".{file.name}.part"
+    shutil.copyfile(file, unfinished)
+    return unfinished.replace(out / file.name)
 
 
 def build_tag(

@@ -39,6 +39,8 @@ class Environment:
     """A virtual environment."""
 
     path: Path
+    holds: tuple[int, ...] = ()
+    """As ``Sight`` has it, for every program that is run in it or fills it."""
 
     @property
     def python(self) -> Path:
@@ -72,7 +74,7 @@ class Environment:
         words = ["pip", "install", "--python", str(self.python), *options, *requirements]
         return run_uv(
             words, index_url=index_url, folder=folder, variables=variables, on_line=on_line,
-            timeout_seconds=timeout_seconds,
+            timeout_seconds=timeout_seconds, holds=self.holds,
         )  # fmt: skip
 
     def install_lock(
@@ -101,7 +103,7 @@ class Environment:
         words = ["--preview-features", "pylock", "pip", "sync", "--python", str(self.python), str(lock)]
         return run_uv(
             words, index_url=index_url, is_clean=True, may_link=may_link, variables=variables,
-            on_line=on_line, timeout_seconds=timeout_seconds,
+            on_line=on_line, timeout_seconds=timeout_seconds, holds=self.holds,
         )  # fmt: skip
 
     def has(self, project: str) -> bool:
@@ -117,12 +119,13 @@ class Environment:
         return clean | {"VIRTUAL_ENV": str(self.path)}
 
 
-def make_environment(path: Path, *, python: str | None = None) -> Environment:
+def make_environment(path: Path, *, python: str | None = None, holds: tuple[int, ...] = ()) -> Environment:
     """Make an empty virtual environment at ``path``; an environment that is there is replaced.
 
     Args:
         path: its folder.
         python: path or version of the interpreter; ``None`` means the one that runs now.
+        holds: descriptors that uv, and every program of the environment, keep open.
 
     Raises:
         ProjectError: uv could not make it, or ``path`` holds something else.
@@ -130,8 +133,8 @@ def make_environment(path: Path, *, python: str | None = None) -> Environment:
     if path.exists() and any(path.iterdir()) and not (path / "pyvenv.cfg").is_file():
         raise ProjectError(f"{path} is neither a virtual environment nor empty", hint="move it elsewhere")
     words = ["venv", "--quiet", "--clear", "--no-project", "--python", python or sys.executable, str(path)]
-    run_uv(words, is_clean=True)
-    return Environment(path.absolute())
+    run_uv(words, is_clean=True, holds=holds)
+    return Environment(path.absolute(), holds)
 
 
 def run_in(
@@ -165,6 +168,7 @@ def run_in(
         variables=environment.variables() | dict(variables or {}),
         reads=(environment.path, *reads),
         writes=(*((folder,) if folder is not None else ()), *writes),
+        holds=environment.holds,
     )
     return run_foreign(words, sight, folder=folder, on_line=on_line, timeout_seconds=timeout_seconds)
 
@@ -185,6 +189,7 @@ def run_uv(
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
     timeout_seconds: float | None = None,
+    holds: tuple[int, ...] = (),
 ) -> Completed:
     """Run uv; with an ``index_url``, or if ``is_clean``, without any configuration of this machine.
 
@@ -205,6 +210,7 @@ def run_uv(
         variables=base | dict(variables or {}) | {"UV_LINK_MODE": "hardlink" if may_link else "copy"},
         index_url=index_url,
         writes=(folder,) if folder is not None else (),
+        holds=holds,
     )
     done = run_foreign(command, sight, folder=folder, on_line=on_line, timeout_seconds=timeout_seconds)
     if done.is_timed_out:

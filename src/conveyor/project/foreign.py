@@ -55,6 +55,9 @@ class Sight:
     """Files and folders that it may change."""
     index_url: str | None = field(default=None, repr=False)
     """The only index that it may download from; ``None``: it needs none, or follows the user's settings."""
+    holds: tuple[int, ...] = ()
+    """Descriptors that it keeps open. A lock on one of them ends with the last program that holds it, also
+    when this process is killed before it."""
 
 
 def clean_environment_variables() -> dict[str, str]:
@@ -181,7 +184,7 @@ def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> subproc
         return subprocess.Popen(
             _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            start_new_session=True, umask=0o022,
+            start_new_session=True, umask=0o022, pass_fds=sight.holds,
         )  # fmt: skip
     except (FileNotFoundError, PermissionError) as error:
         raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error

@@ -32,6 +32,7 @@ from conveyor.catalog.database.tables import (
     retired_filenames,
     serial,
 )
+from conveyor.catalog.releases.projects import bytes_of_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,7 +193,7 @@ _file, _held, _event = distributions.c, placements.c, events.c
 _digests = (_file.sha256, _file.metadata_sha256, _file.provenance_sha256)
 _is_placed = exists().where(_held.distribution_id == _file.id)
 """A file of an open release has no claim and no release yet."""
-_stored_bytes = func.coalesce(func.sum(_file.size_bytes), 0)
+_stored_bytes = bytes_of_files()
 _promoted = (
     select(_event.project, _event.version, func.min(_event.serial).label("first"))
     .where(_event.action == "promote")
@@ -280,10 +281,9 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
     ),
     (
         "wrong-project-size",
-        select(projects.c.name, projects.c.stored_bytes, _stored_bytes)
-        .join_from(projects, distributions, _file.project == projects.c.name, isouter=True)
-        .group_by(projects.c.name)
-        .having(projects.c.stored_bytes != _stored_bytes),
+        select(projects.c.name, projects.c.stored_bytes, _stored_bytes).where(
+            projects.c.stored_bytes != _stored_bytes
+        ),
         lambda name, counted, stored: f"{name} counts {counted} bytes, its files have {stored}",
     ),
     (

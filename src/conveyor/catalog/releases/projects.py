@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 
 from conveyor.catalog.database.statements import Statement, insert_missing
-from conveyor.catalog.database.tables import claims, distributions, projects, releases
+from conveyor.catalog.database.tables import claims, distributions, docs_archives, projects, releases
 from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, status_from
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from conveyor.domain.indexes.projects import ProjectStatus
 
@@ -174,19 +174,29 @@ def count_file(connection: Connection, name: str, size_bytes: int, *, display_na
     _ADD_FILE.run(connection, {"project": name, "size_bytes": size_bytes, "display_name": display_name})
 
 
+def add_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
+    """Add the bytes of documentation to a project's stored bytes; negative if it was deleted."""
+    take_stored_bytes(connection, name, -size_bytes)
+
+
 def take_stored_bytes(connection: Connection, name: str, size_bytes: int) -> None:
     """Subtract the bytes of deleted files from a project's stored bytes."""
     _TAKE_STORED_BYTES.run(connection, {"project": name, "size_bytes": size_bytes})
 
 
 def recount_stored_bytes(connection: Connection, name: str) -> None:
-    """Count the bytes of all of a project's distributions again."""
-    files = select(func.coalesce(func.sum(distributions.c.size_bytes), 0)).where(
-        distributions.c.project == name
-    )
-    connection.execute(
-        update(projects).where(projects.c.name == name).values(stored_bytes=files.scalar_subquery())
-    )
+    """Count the bytes of all of a project's files again."""
+    connection.execute(update(projects).where(projects.c.name == name).values(stored_bytes=bytes_of_files()))
+
+
+def bytes_of_files() -> ColumnElement[int]:
+    """The bytes of a project's distributions and documentation, within a statement about projects."""
+    files, docs = distributions.c, docs_archives.c
+    summed = [
+        select(func.coalesce(func.sum(size), 0)).where(project == projects.c.name).scalar_subquery()
+        for size, project in ((files.size_bytes, files.project), (docs.size_bytes, docs.project))
+    ]
+    return summed[0] + summed[1]
 
 
 def set_size_limit(connection: Connection, name: str, limit_bytes: int | None) -> None:

@@ -41,10 +41,14 @@ def command(
     if as_json:
         click.echo(json.dumps(records.as_json(deletion), indent=2))
         return
-    count = len(deletion.files)
+    count = len(deletion.files) + len(deletion.waiting)
     click.echo(f"{count} {'file' if count == 1 else 'files'} of {deletion.project} deleted")
     for file in deletion.files:
         click.echo(f"  {file.filename}")
+    for filename in deletion.waiting:
+        click.echo(f"  {filename}, which waited to be published")
+    for version in deletion.documented:
+        click.echo(f"  the documentation of {deletion.project} {version}")
 
 
 def _ask(question: str) -> None:

@@ -39,6 +39,10 @@ class ArrivedArchive:
     """Makes its bytes a durable blob."""
 
 
+_PACK_INSIDE = "pack what is in the built folder, not the folder: cd html && zip -r ../docs.zip ."
+_PACK_AGAIN = "pack the pages of a fresh build, without links and without names that lead out of its folder"
+
+
 def check_documentation(stream: BinaryIO, *, size_bytes: int, limits: ArchiveLimits) -> DocsFormat:
     """The format of an archive of documentation that can be kept; the stream must be seekable.
 
@@ -51,13 +55,14 @@ def check_documentation(stream: BinaryIO, *, size_bytes: int, limits: ArchiveLim
     faults = Faults()
     files = (_files_of_tar if is_tar else _files_of_zip)(stream, size_bytes, limits, faults)
     sentences = list(faults.sentences)
-    if files is not None and INDEX_PAGE not in files:
+    has_index = files is None or INDEX_PAGE in files
+    if not has_index:
         sentences.append(f"it has no {INDEX_PAGE} at its top, where readers begin")
     if sentences:
         raise InvalidDistribution(
             f"the documentation is refused: {sentences[0]}",
             faults=tuple(sentences),
-            hint="pack what is in the built folder, not the folder: cd html && zip -r ../docs.zip .",
+            hint=_PACK_AGAIN if has_index else _PACK_INSIDE,
         )
     return "tar.gz" if is_tar else "zip"
 

@@ -21,6 +21,7 @@ import re
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -153,9 +154,13 @@ def compare_sdists(candidate: BinaryIO, final: BinaryIO, versions: Versions) -> 
 
 @contextmanager
 def _wheel(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
-    """The archive, open for reading; raises our error if the stream is not a wheel or lacks parts of one."""
+    """The archive, open for reading; raises our error if the stream is not a wheel or lacks parts of one.
+
+    A name that stands for two members is refused: readers differ in which of the two they take.
+    """
     try:
         with zipfile.ZipFile(stream) as archive:
+            _refuse_twins(archive.namelist())
             yield archive
     except (zipfile.BadZipFile, KeyError, zlib.error, EOFError, NotImplementedError) as error:
         raise InvalidDistribution(f"not a wheel: {error}") from error
@@ -256,7 +261,7 @@ def _version_file_members(names: Iterable[str], declared: Sequence[str]) -> list
 
 
 def _sdist_digests(stream: BinaryIO, versions: Versions, *, rewrite: bool) -> dict[str, tuple[int, str]]:
-    """Mode and SHA-256 of every file, by its path below the top folder; a link's digest is of its target.
+    """Mode and SHA-256 of every file, by its path below the top folder; a symlink's digest is its target.
 
     With ``rewrite`` the candidate's version is rewritten where a version may stand.
     """
@@ -264,6 +269,7 @@ def _sdist_digests(stream: BinaryIO, versions: Versions, *, rewrite: bool) -> di
     digests: dict[str, tuple[int, str]] = {}
     for member, content in _tar_members(stream):
         top, _, name = member.name.partition("/")
+        _refuse_twins([*digests, name] if name in digests else ())
         if not top.endswith(f"-{version}"):
             raise InvalidDistribution(f"{member.name}: not below the folder of version {version}")
         if content is None:
@@ -290,9 +296,17 @@ def _tar_members(stream: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] 
         with tarfile.open(fileobj=stream, mode="r:*") as archive:
             for member in archive:
                 if not member.isdir():
-                    yield member, archive.extractfile(member) if member.isreg() else None
-    except (tarfile.TarError, EOFError, OSError) as error:
+                    # A hard link is the file that it names: whether there is one depends on the build alone.
+                    is_file = member.isreg() or member.islnk()
+                    yield member, archive.extractfile(member) if is_file else None
+    except (tarfile.TarError, EOFError, OSError, KeyError) as error:
         raise InvalidDistribution(f"not a tar archive: {error}") from error
+
+
+def _refuse_twins(names: Iterable[str]) -> None:
+    twins = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twins:
+        raise InvalidDistribution(f"{', '.join(twins[:5])}: more than one member of that name")
 
 
 def _presence(left: Iterable[str], right: Iterable[str]) -> list[Difference]:

@@ -74,10 +74,14 @@ class DeletedFile(Record):
 
 @dataclass(frozen=True)
 class Deletion(Record):
-    """The files deleted from a project: of one release, or of all."""
+    """What was deleted of a project: of one release, or of all."""
 
     project: str
     size_bytes: Annotated[
         Count, Named("size"), "Bytes that garbage collection will free, because no other file holds them."
     ]
     files: Annotated[tuple[DeletedFile, ...], "By version as text, then filename."]
+    waiting: Annotated[
+        tuple[str, ...], "Names of files that waited to be published; they may be used again."
+    ] = ()
+    documented: Annotated[tuple[str, ...], "Versions whose documentation was deleted."] = ()

@@ -201,12 +201,23 @@ class FactsOfBuild(Record):
 
 
 @dataclass(frozen=True)
+class TestedPackage(Record):
+    """A package of the environment of a test."""
+
+    is_open = True
+    name: Text
+    version: Text
+
+
+@dataclass(frozen=True)
 class TestedOn(Record):
-    """Python and platform of a test."""
+    """The environment of a test."""
 
     is_open = True
     python: Text
     platform: Text
+    packages: Annotated[tuple[TestedPackage, ...], "What was installed, the distribution included."] = ()
+    lock_sha256: Annotated[Sha256 | None, "Digest of its lock, which the store was handed before."] = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Documentation of releases: taken in as one archive per version, replaced until the release is promoted.
 
-It may come before its release is published and is seen only with it. Showing its pages is not done here.
+It may come as soon as a file of its release has, while that release waits to be published, and is seen only
+with it. Its bytes count for the size of the project. When the last file of the release goes, it goes too:
+other files that are uploaded under that version later have other documentation. Showing its pages is not done
+here.
 """
 
 from __future__ import annotations
@@ -8,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import indexes_now
+from conveyor.catalog.releases.distributions import distributions_of
 from conveyor.catalog.releases.docs_archives import find_docs, put_docs, url_of_docs
-from conveyor.catalog.releases.projects import find_project, find_release, lock_project, status_of
+from conveyor.catalog.releases.projects import find_release, lock_project, project_size, status_of
 from conveyor.domain.distributions.documentation import check_documentation
 from conveyor.domain.indexes.policy import accepting_index
-from conveyor.domain.indexes.projects import must_accept_uploads
+from conveyor.domain.indexes.projects import check_project_size, must_accept_uploads
 from conveyor.domain.people.access import may_upload
 from conveyor.domain.releases.publications import DocsArchive
 from conveyor.domain.words.names import canonical_version, project_name
@@ -41,11 +45,12 @@ def add_docs(
     """Keep an archive as the documentation of a release, in place of an earlier one.
 
     Raises:
-        NotFound: there is no such index, or no file of the project was ever uploaded.
+        NotFound: there is no such index, or no file of the release is here.
         Unauthorized, Forbidden: the caller may not upload the project into the index.
         InvalidName, InvalidVersion, InvalidInput: the project's name or the version is missing or not valid.
         InvalidDistribution: the archive has faults; all are named.
-        Conflict: the release was promoted, or the identical archive is another's.
+        TooLarge: with it the project would be over its limit.
+        Conflict: the release was promoted.
     """
     # 1. the caller's right
     if not version:
@@ -63,11 +68,11 @@ def add_docs(
         archive.store()
         with record_change(store, actor=identity.name) as change:
             connection = change.connection
-            if find_project(connection, name) is None:
-                raise NotFound(
-                    f"no file of {name} was ever uploaded here", hint="upload its release, then the docs"
-                )
             lock_project(connection, name)
+            if not distributions_of(connection, name, number, None):
+                raise NotFound(
+                    f"no file of {name} {number} is here", hint="upload its release, then the docs"
+                )
             must_accept_uploads(name, status_of(connection, name))
             before = find_docs(connection, name, number)
             if before is not None and before.sha256 == archive.sha256:
@@ -76,12 +81,14 @@ def add_docs(
                 name, number, archive.sha256, archive.size_bytes, archive_format, url_of_docs(name, number),
                 uploaded_at=change.at, uploaded_by=change.actor,
             )  # fmt: skip
-            _put(change, docs, index=index)
+            _put(change, docs, before, index=index, limits=limits)
             return docs
 
 
-def _put(change: Change, docs: DocsArchive, *, index: str) -> None:
-    """Write the row and its event; raises Conflict if the release was promoted."""
+def _put(
+    change: Change, docs: DocsArchive, before: DocsArchive | None, *, index: str, limits: UploadLimits
+) -> None:
+    """Write the row and its event; raises Conflict if the release was promoted, TooLarge."""
     release = find_release(change.connection, docs.project, docs.version)
     if release is not None and release.closed_at is not None:
         raise Conflict(
@@ -89,7 +96,14 @@ def _put(change: Change, docs: DocsArchive, *, index: str) -> None:
             hint="release a new version with the new documentation",
             rule="release-closed",
         )
-    put_docs(change.connection, docs)
+    more = docs.size_bytes - (before.size_bytes if before is not None else 0)
+    check_project_size(
+        more,
+        project_size(change.connection, docs.project),
+        name=docs.project,
+        store_limit_bytes=limits.project_bytes,
+    )
+    put_docs(change.connection, docs, before=before)
     detail = {"sha256": docs.sha256, "size_bytes": docs.size_bytes, "format": docs.format}
     change.event("upload-docs", index=index, project=docs.project, version=docs.version, detail=detail)
 

@@ -18,7 +18,7 @@ from conveyor.catalog.releases.distributions import (
     retire_filename,
     set_yanked,
 )
-from conveyor.catalog.releases.docs_archives import delete_docs
+from conveyor.catalog.releases.docs_archives import delete_stray_docs
 from conveyor.catalog.releases.open_files import drop_open_file, open_files_of
 from conveyor.catalog.releases.projects import delete_empty_releases, lock_project, take_stored_bytes
 from conveyor.domain.indexes.policy import not_here, readable_indexes
@@ -157,7 +157,7 @@ def delete_files(
         Unauthorized, Forbidden: the caller is not an administrator.
         InvalidName, InvalidVersion: the project's name or the version is not valid.
         InvalidInput: a file was named without its version.
-        NotFound: there is no such file.
+        NotFound: there is nothing of that name, neither published nor waiting to be.
     """
     # 1. the caller's right and the request
     may_administer(identity)
@@ -169,33 +169,46 @@ def delete_files(
         connection = change.connection
         lock_project(connection, name)
         # 2. the files; what waits to be published goes as if it had never come
-        for waiting in open_files_of(connection, name):
-            if number in (None, waiting.version) and filename in (None, waiting.filename):
-                drop_open_file(connection, waiting)
+        waiting = [
+            file
+            for file in open_files_of(connection, name)
+            if number in (None, file.version) and filename in (None, file.filename)
+        ]
+        for one in waiting:
+            drop_open_file(connection, one)
         files = distributions_of(connection, name, number, filename)
-        if not files:
+        # 3. delete rows; names of what was published stay taken
+        delete_placements_of(connection, name, number, filename)
+        delete_distributions(connection, name, number, filename)
+        documented = delete_stray_docs(connection, name)
+        delete_empty_releases(connection, name)
+        for file in files:
+            retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)
+        take_stored_bytes(connection, name, sum(file.size_bytes for file in files))
+        if not files and not waiting and not documented:
             what = " ".join(part for part in (name, number, filename) if part)
             raise NotFound(
                 f"there is no {what} in this store", hint="only files that were uploaded here can be deleted"
             )
-        # 3. delete rows; names stay taken
-        delete_placements_of(connection, name, number, filename)
-        delete_distributions(connection, name, number, filename)
-        if filename is None:
-            delete_docs(connection, name, number)
-        delete_empty_releases(connection, name)
-        for file in files:
-            retire_filename(connection, file.filename, sha256=file.sha256, retired_at=change.at)
-        deletion = Deletion(name, sum(file.size_bytes for file in files), tuple(files))
-        take_stored_bytes(connection, name, deletion.size_bytes)
-        # 4. events
-        change.event(
-            "delete",
-            project=name,
-            version=number,
-            detail={
-                "files": [{"filename": file.filename, "sha256": file.sha256} for file in files],
-                "size_bytes": deletion.size_bytes,
-            },
+        sizes = {one.sha256: one.size_bytes for one in waiting} | {
+            one.sha256: one.size_bytes for one in files
+        }
+        size_bytes = sum(sizes.values()) + sum(documented.values())
+        deletion = Deletion(
+            name, size_bytes, tuple(files), tuple(one.filename for one in waiting), tuple(sorted(documented))
         )
+        # 4. events
+        _note_deletion(change, deletion, version=number)
     return deletion
+
+
+def _note_deletion(change: Change, deletion: Deletion, *, version: str | None) -> None:
+    detail: dict[str, object] = {
+        "files": [{"filename": file.filename, "sha256": file.sha256} for file in deletion.files],
+        "size_bytes": deletion.size_bytes,
+    }
+    if deletion.waiting:
+        detail["waiting"] = list(deletion.waiting)
+    if deletion.documented:
+        detail["documented"] = list(deletion.documented)
+    change.event("delete", project=deletion.project, version=version, detail=detail)

@@ -29,6 +29,7 @@ from conveyor.blobs.folders import storage_errors
 from conveyor.catalog.database.events import is_touched_since
 from conveyor.catalog.indexes.definitions import indexes_now
 from conveyor.catalog.releases.distributions import insert_placement, metadata_of
+from conveyor.catalog.releases.docs_archives import delete_docs
 from conveyor.catalog.releases.open_files import leave_open_releases
 from conveyor.catalog.releases.projects import insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
@@ -301,6 +302,8 @@ def _write_rows(
     project, version = distribution.project, distribution.version
     if not decision.has_release:
         insert_release(connection, project, version, created_at=change.at)
+        if not decision.facts.is_stored:  # documentation came with an open release, of other files
+            delete_docs(connection, project, version)
     # The same bytes may have been uploaded before, into an index outside this chain.
     if not decision.facts.is_stored:
         describe_file(change, distribution, provenance_sha256=provenance_sha256)

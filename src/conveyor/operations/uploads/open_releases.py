@@ -21,6 +21,7 @@ from conveyor.catalog.releases.distributions import (
     insert_placement,
     placements_of_release,
 )
+from conveyor.catalog.releases.docs_archives import delete_stray_docs
 from conveyor.catalog.releases.open_files import (
     drop_open_file,
     is_any_filename_retired,
@@ -281,8 +282,11 @@ def _show(change: Change, index: str, project: str, version: str, files: list[Op
 
 
 def _drop(change: Change, files: list[OpenFile]) -> None:
+    """Drop files that wait, and the documentation of a release of which nothing is left."""
     for file in files:
         drop_open_file(change.connection, file)
+    for project in {file.project for file in files}:
+        delete_stray_docs(change.connection, project)
     for index, project, version in sorted({(file.index, file.project, file.version) for file in files}):
         names = [file.filename for file in files if (file.index, file.version) == (index, version)]
         change.event("drop-open", index=index, project=project, version=version, detail={"files": names})

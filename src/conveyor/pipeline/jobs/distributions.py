@@ -90,11 +90,11 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
 
 def publish(
     place: Workplace, worker: Keeper, source: Source, entry: str, built: BuiltRelease,
-    proofs: dict[str, dict[str, Any]],
+    proofs: dict[str, dict[str, Any]], *, has_docs: bool,
 ) -> Done[str]:  # fmt: skip
     """Step 8 of the packaging job: files, evidence and documentation, and only then the release is visible.
 
-    ``proofs`` are by filename.
+    ``proofs`` are by filename; ``has_docs`` says whether documentation was built.
     """
     folder = place.folder / "dist"
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
@@ -126,9 +126,8 @@ def publish(
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
     for name, proof in proofs.items():
         worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
-    docs = place.folder / ARCHIVE
-    if docs.is_file():
-        worker.client.files.upload_docs(entry, built.project, built.version, docs)
+    if has_docs:
+        worker.client.files.upload_docs(entry, built.project, built.version, place.folder / ARCHIVE)
     worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.jobs.distributions import BuiltRelease
     from conveyor.pipeline.jobs.sources import Source
+    from conveyor.project.foreign import Completed
     from conveyor.project.settings import Project
 
 DOCS_SECONDS = 3600.0
@@ -36,6 +37,7 @@ _FILES = (
     "docs/requirements.txt", "doc/requirements.txt", "docs/requirements.in", "requirements-docs.txt",
     "requirements-doc.txt", "docs-requirements.txt", "requirements/docs.txt", "requirements/doc.txt",
 )  # fmt: skip
+_HINT_FOR_WARNINGS = 'correct it, or let warnings pass: [tool.conveyor.docs], warnings = "ignore"'
 _SPHINX = ("docs", "doc", "docs/source", "doc/source")
 _MKDOCS = ("mkdocs.yml", "mkdocs.yaml")
 _WARNING = re.compile(r"^(?:.*: )?WARNING(?:: | +- )", re.MULTILINE)
@@ -51,6 +53,8 @@ class DocsPlan:
     """``Sphinx``, ``MkDocs`` or the declared command."""
     command: tuple[str, ...]
     requirements: Requirements
+    is_strict: bool = False
+    """Whether a warning is a failure, by what the project declares."""
 
 
 def plan_docs(project: Project, output: Path) -> DocsPlan | None:
@@ -75,13 +79,13 @@ def plan_docs(project: Project, output: Path) -> DocsPlan | None:
     if conf is not None:
         strict = ("-W", "--keep-going") if is_strict else ()
         command = ("python", "-m", "sphinx", "-q", "-b", "html", *strict, conf, str(output))
-        return DocsPlan("Sphinx", command, _with(found, "sphinx"))
+        return DocsPlan("Sphinx", command, _with(found, "sphinx"), is_strict)
     settings = next((name for name in _MKDOCS if (project.root / name).is_file()), None)
     if settings is not None:
         strict = ("--strict",) if is_strict else ()
         # Without -q: it keeps warnings from being counted, so that --strict fails nothing (MkDocs 1.6.1).
         command = ("python", "-m", "mkdocs", "build", *strict, "-f", settings, "-d", str(output))
-        return DocsPlan("MkDocs", command, _with(found, "mkdocs"))
+        return DocsPlan("MkDocs", command, _with(found, "mkdocs"), is_strict)
     if declared is not None:
         raise StepFailed(
             f"{project.display_name} declares its documentation, but has neither docs/conf.py nor mkdocs.yml",
@@ -124,14 +128,7 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
             environment, plan.command, folder=checkout, variables=place.variables(), writes=(folder,),
             on_line=write, timeout_seconds=DOCS_SECONDS,
         )  # fmt: skip
-    if done.is_timed_out or done.return_code:
-        lines = [line for line in done.output.splitlines() if line.strip()] or [""]
-        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1])
-        raise StepFailed(
-            f"the documentation cannot be built ({plan.tool}, exit code {done.return_code}): {first}",
-            log=done.output,
-            hint='correct it, or let warnings pass: [tool.conveyor.docs], warnings = "ignore"',
-        )
+    must_be_built(plan, done)
     declared = project.declared.docs or DocsDeclaration()
     output = checkout / declared.output if declared.command and declared.output else folder / "html"
     count = pack(output, place.folder / ARCHIVE)
@@ -143,6 +140,27 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
 def count_warnings(output: str) -> int:
     """How many lines of Sphinx (``conf.py:3: WARNING: …``) or MkDocs (``WARNING -  …``) are warnings."""
     return len(_WARNING.findall(output))
+
+
+def must_be_built(plan: DocsPlan, done: Completed) -> None:
+    """Raise StepFailed, with the log, unless the command has built the documentation."""
+    if done.is_timed_out:
+        raise StepFailed(
+            f"the documentation was not built within {DOCS_SECONDS / 60:.0f} minutes ({plan.tool})",
+            log=done.output,
+            hint="run the command in the project, and see what it waits for",
+        )
+    if done.return_code:
+        lines = [line for line in done.output.splitlines() if line.strip()] or [""]
+        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1])
+        is_warning = plan.is_strict and "WARNING" in first
+        raise StepFailed(
+            f"the documentation cannot be built ({plan.tool}, exit code {done.return_code}): {first}",
+            log=done.output,
+            hint=_HINT_FOR_WARNINGS
+            if is_warning
+            else f"build it in the project with {plan.tool}, and correct what it says",
+        )
 
 
 def pack(output: Path, archive: Path) -> int:

@@ -12,7 +12,8 @@
 6. prove: for a final, derive it from the candidate and compare with what was just built
 7. rehearse: exactly what the testing job will do, with the file that is to be published (``rehearsal``);
    the documentation is built meanwhile
-8. publish: upload to the first index of the way, evidence for each file; then all are visible at once
+8. publish: upload to the first index of the way, evidence for each file; then all are visible at once; what
+   another run of the same commit and tag has published meanwhile is taken instead
 9. tag: the tag object, so that the store sees who signed it; also for a release that was known before
 
 Every step may run twice: it empties the folder it writes to, and the store accepts the same file and the same
@@ -32,7 +33,7 @@ from conveyor.domain.releases.facts import builds_of
 from conveyor.domain.releases.tags import is_signed
 from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
-from conveyor.errors import ConveyorError
+from conveyor.errors import Conflict, ConveyorError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
@@ -51,6 +52,8 @@ from conveyor.project.train import train
 from conveyor.project.versions import forced_version, named_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
@@ -127,8 +130,17 @@ def make_release(
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
     docs = steps.begin("docs", lambda: build_docs(place, source, built, worker.index_url(entry)))  # 7
     steps("rehearse", lambda: rehearse(place, worker, source, goals, built, candidate))  # 7
-    docs()
-    version = steps("publish", lambda: publish(place, worker, source, entry, built, proofs))  # 8
+    has_docs = docs()
+    version = steps(
+        "publish",
+        lambda: unless_known(
+            lambda: publish(place, worker, source, entry, built, proofs, has_docs=has_docs),
+            worker,
+            name,
+            source,
+            way,
+        ),
+    )  # 8
     payloads.forget(place, source)
     return version
 
@@ -147,6 +159,26 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
             where = index_on(way, release)
             return Done(release.version, f'{release.version} is in "{where}" already')
     return Done(None, "not published yet")
+
+
+def unless_known(
+    publishing: Callable[[], Done[str]], worker: Keeper, name: str, source: Source, way: tuple[str, ...]
+) -> Done[str]:
+    """Step 8: publish, unless another run of the same commit and tag has done so meanwhile.
+
+    Its files may hold other bytes, because many backends write the time of the build into an sdist. They
+    were tested and published, so this run goes on with them.
+
+    Raises:
+        Conflict: the files of this version are of another commit or tag.
+    """
+    try:
+        return publishing()
+    except Conflict:
+        known = look_up(worker, name, source, way)
+        if known.value is None:
+            raise
+        return Done(known.value, f"{known.summary}: another run published it", is_skipped=True)
 
 
 def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[None]:

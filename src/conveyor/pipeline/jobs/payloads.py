@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.facts import builds_of
-from conveyor.errors import ConveyorError, EquivalenceFailed
+from conveyor.errors import EquivalenceFailed, NotFound
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.model import read_manifest, read_payload, sha256_of_file
 
@@ -84,7 +84,9 @@ def _take_from(place: Workplace, worker: Keeper, project: Project, release: Rele
         for facts in reversed(builds_of(release.evidence, sdist.sha256)):
             if {path for path, _ in facts.payload} != set(project.payload):
                 continue
-            with suppress(ConveyorError):  # what cannot be had is trained
+            # What is gone or not what its evidence says is trained. A store that does not answer is asked
+            # again: a training may have taken hours.
+            with suppress(NotFound, EquivalenceFailed):
                 archive = worker.client.files.download(sdist, place.fresh("earlier"))
                 unpack(archive, facts.payload, project.root)
                 return True

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.evidence import environment_of, facts_of_tests
-from conveyor.domain.releases.facts import faults_of
+from conveyor.domain.releases.facts import faults_of, results_of
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.sources import read_clone
@@ -151,7 +151,7 @@ class _Stage:
         facts = facts_of_tests(predicate | {"index": goal})
         if faults_of(facts):
             raise self._failure(predicate, faults_of(facts), name=name, on=on)
-        self.known.append(_result(facts, predicate, said="the same wheel"))
+        self.known.append(_result(facts, said="the same wheel"))
         return f"{facts.passed} passed, {facts.skipped} skipped on {on}"
 
     def _before(self, goal: str, interpreter: Interpreter, name: str) -> KnownResult | None:
@@ -186,23 +186,14 @@ class _Stage:
 
 def _results_of(worker: Keeper, project: str, candidate: Candidate) -> list[KnownResult]:
     """The newest result of the candidate's wheel in each environment, where it is good."""
-    newest: dict[tuple[str, str, str], tuple[FactsOfTests, dict[str, Any]]] = {}
-    for one in worker.client.releases.get(project, candidate.version).evidence:
-        if one.kind == "tests" and one.sha256 == candidate.wheel_sha256 and one.is_signer_valid:
-            facts = facts_of_tests(one.predicate)
-            newest[facts.environment] = (facts, one.predicate)
-    return [
-        _result(facts, predicate, said=candidate.version)
-        for facts, predicate in newest.values()
-        if not faults_of(facts)
-    ]
+    evidence = worker.client.releases.get(project, candidate.version).evidence
+    newest = results_of(evidence, candidate.wheel_sha256).newest
+    return [_result(facts, said=candidate.version) for facts in newest.values() if not faults_of(facts)]
 
 
-def _result(facts: FactsOfTests, predicate: dict[str, Any], *, said: str) -> KnownResult:
-    """A result as it is looked up; its packages are in the predicate, but not among its facts."""
-    packages: dict[str, str] = {
-        canonicalize_name(one["name"]): one["version"] for one in predicate["environment"].get("packages", ())
-    }
+def _result(facts: FactsOfTests, *, said: str) -> KnownResult:
+    """A result as it is looked up."""
+    packages: dict[str, str] = {canonicalize_name(one.name): one.version for one in facts.on.packages}
     packages.pop(canonicalize_name(facts.project), None)
     _, python, platform = facts.environment
     return KnownResult((python, platform), packages, said)
