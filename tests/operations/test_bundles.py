@@ -79,7 +79,7 @@ def states(bundle: Bundle, *, pins: frozenset[tuple[str, str, str]] | None = Non
 
 def said(bundle: Bundle, link: str, *, pins: frozenset[tuple[str, str, str]] | None = None) -> str:
     chain = next(one for one in verify_release(bundle, pins=pins) if one.filename.endswith(".whl"))
-    return next(one.said for one in chain.links if one.name == link)
+    return next(one.detail for one in chain.links if one.name == link)
 
 
 WHOLE = {"file": "verified", "tested": "verified", "built": "verified", "signed": "verified"}
@@ -207,7 +207,7 @@ def test_openpgp_signature_is_verified_from_the_bundle_after_its_key_has_expired
     bundle = replace(world.bundle, signers=(until,), evidence=evidence)
     assert states(bundle) == WHOLE
     late = tuple(replace(one, received_at="2026-03-01T00:00:00.000000Z") for one in evidence)
-    assert "expired before its tag came" in said(replace(bundle, evidence=late), "signed")
+    assert "expired at" in said(replace(bundle, evidence=late), "signed")
 
 
 def test_command_exports_and_verifies_offline(

@@ -129,7 +129,7 @@ def _show(bundle: Bundle, chains: tuple[Chain, ...], *, is_pinned: bool, as_json
     for chain in chains:
         click.echo(chain.filename)
         for link in chain.links:
-            click.echo(f"  {link.state:<9} {link.name:<7} {link.said}")
+            click.echo(f"  {link.state:<9} {link.name:<7} {link.detail}")
     if not is_pinned:
         click.echo(
             "the keys are those that the bundle names; compare them, or pin them with --trust:", err=True

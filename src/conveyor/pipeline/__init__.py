@@ -1,7 +1,7 @@
 """The worker's side: jobs that package, test and promote, and the engine that carries them over crashes.
 
-A worker reaches the store over HTTP only. Jobs are plain functions (``packaging``, ``testing``,
-``promotion``) that a CI host may call one by one; ``runs`` tells the whole story of one commit or tag;
-``engine`` is the only module that knows the durable-execution library. Importing it takes more than a second,
-so nothing outside this room imports ``engine``, ``runs`` or ``worker`` before it needs them.
+A worker reaches the store over HTTP only. Jobs are plain functions (``jobs.packaging``, ``jobs.testing``,
+``jobs.promotion``) that a CI host may call one by one; ``carrying.runs`` tells the whole story of one commit
+or tag; ``engine.engine`` is the only module that knows the durable-execution library. Importing it takes more
+than a second, so nothing imports it, or ``carrying``, before it is needed.
 """

@@ -2,9 +2,8 @@
 
 Build backends, training, documentation, tests, services, and the question which version a backend gives:
 each is started by ``run_foreign``, or a service by ``started_foreign``, with a ``Sight``, which says what it
-may see and change. Variables are
-held to that now; files and the network are described, and kept out by the worker's isolation where it has
-one (``pipeline.engine.isolation``).
+may see and change. Variables are held to that now; files and the network are described, and kept out by the
+worker's isolation where it has one (``pipeline.engine.isolation``).
 
 The output is read line by line while the program runs.
 """

@@ -1,12 +1,12 @@
-"""Releases a project: decides the version and says why, writes the changelog, makes and pushes the tag.
+"""Plans a release: its version and why, what the changelog will say, the tag, and every fault at once.
 
 A release is made in two steps. ``rc``, ``patch``, ``minor`` and ``major`` make a candidate: the changelog is
 committed, and the tag stands on that commit. ``final`` makes no commit: it tags that of the newest candidate,
 so that what was tested and what is released are one tree. No number is written into any other file.
 
-Everything is checked before anything is written: ``plan_release`` only reads, here and on the remote, and
-names every fault at once; ``carry_out`` does what the plan says. If pushing fails, the commit and the tag
-remain, and the same command finds them and pushes them.
+Everything is checked before anything is written: ``plan_release`` only reads, here and on the remote. How
+the version follows from the difference of two public APIs is said in ``proposals``; ``tagging.carry_out``
+does what the plan says.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from conveyor.catalog.database.connection import is_sqlite
 from conveyor.catalog.database.schema import read_fact
 from conveyor.catalog.database.tables import (
     SCHEMA_VERSION,
+    bytes_of_files,
     claims,
     distributions,
     events,
@@ -32,7 +33,6 @@ from conveyor.catalog.database.tables import (
     retired_filenames,
     serial,
 )
-from conveyor.catalog.releases.projects import bytes_of_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,6 +6,8 @@ A distribution's bytes are stored once (``blobs``), the distribution is describe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,8 +20,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    select,
     text,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 SCHEMA_VERSION = 11
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
@@ -438,3 +445,13 @@ run_steps = Table(
     Column("finished_at", Text),
     Column("detail", Text, nullable=False, comment="JSON: what the step found or made"),
 )
+
+
+def bytes_of_files() -> ColumnElement[int]:
+    """The bytes of a project's distributions and documentation, within a statement about projects."""
+    files, docs = distributions.c, docs_archives.c
+    summed = [
+        select(func.coalesce(func.sum(size), 0)).where(project == projects.c.name).scalar_subquery()
+        for size, project in ((files.size_bytes, files.project), (docs.size_bytes, docs.project))
+    ]
+    return summed[0] + summed[1]

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, exists, insert, select, update
 
 from conveyor.catalog.database.statements import Statement, insert_missing
-from conveyor.catalog.database.tables import claims, distributions, docs_archives, projects, releases
+from conveyor.catalog.database.tables import bytes_of_files, claims, distributions, projects, releases
 from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, status_from
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from conveyor.domain.indexes.projects import ProjectStatus
 
@@ -187,16 +187,6 @@ def take_stored_bytes(connection: Connection, name: str, size_bytes: int) -> Non
 def recount_stored_bytes(connection: Connection, name: str) -> None:
     """Count the bytes of all of a project's files again."""
     connection.execute(update(projects).where(projects.c.name == name).values(stored_bytes=bytes_of_files()))
-
-
-def bytes_of_files() -> ColumnElement[int]:
-    """The bytes of a project's distributions and documentation, within a statement about projects."""
-    files, docs = distributions.c, docs_archives.c
-    summed = [
-        select(func.coalesce(func.sum(size), 0)).where(project == projects.c.name).scalar_subquery()
-        for size, project in ((files.size_bytes, files.project), (docs.size_bytes, docs.project))
-    ]
-    return summed[0] + summed[1]
 
 
 def set_size_limit(connection: Connection, name: str, limit_bytes: int | None) -> None:

@@ -253,6 +253,18 @@ class Signer(Record):
     certificate: Annotated[str | None, "The OpenPGP key with its subkeys, in base64.", NO_COLUMN] = None
 
 
+def signer_fault(signer: Signer, key: str, *, at: str) -> str | None:
+    """Why a signature does not count that came at a moment; ``None`` if it does. A revoked key never counts.
+
+    ``key`` is the fingerprint of the very key that signed, of the signer's or a subkey of it.
+    """
+    if signer.revoked_at is not None:
+        return f"the key {key} of {signer.principal} was revoked at {signer.revoked_at}"
+    if signer.valid_until is not None and signer.valid_until <= at:
+        return f"the key {key} of {signer.principal} expired at {signer.valid_until}"
+    return None
+
+
 @dataclass(frozen=True)
 class NewWorker(Record):
     """A worker to be registered."""

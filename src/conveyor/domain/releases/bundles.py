@@ -91,7 +91,7 @@ class Link:
 
     name: LinkName
     state: LinkState
-    said: str
+    detail: str
     """The evidence, or what is missing or wrong."""
 
 

@@ -2,10 +2,11 @@
 
 Facts travel as an in-toto Statement v1 inside a DSSE envelope, signed by a worker's Ed25519 key. The
 subject is the distribution, by its SHA-256; the predicate type says which kind of fact it is. A QA
-signature is the exception: its envelope is the raw git tag object, signed with SSH (``tags``).
+signature is the exception: its envelope is the raw git tag object, signed with SSH or OpenPGP (``tags``).
 
 In this room: how statements and envelopes are written and read, and the facts of each kind as values.
-Signatures are verified in ``operations.releases.evidence``, and facts are judged in ``gates``.
+Signatures are verified in ``operations.releases.evidence``; which facts count is said in ``facts``, and what
+they are good for in ``gates``.
 
 Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.
 """

@@ -63,6 +63,16 @@ class Release(Record):
     files: Annotated[tuple[ReleaseFile, ...], "Each file once."]
     evidence: Annotated[tuple[Evidence, ...], "On these files and on the release as a whole, oldest first."]
 
+    @property
+    def wheels(self) -> tuple[ReleaseFile, ...]:
+        """Its wheels."""
+        return tuple(file for file in self.files if file.packagetype == "bdist_wheel")
+
+    @property
+    def sdists(self) -> tuple[ReleaseFile, ...]:
+        """Its sdists."""
+        return tuple(file for file in self.files if file.packagetype == "sdist")
+
 
 def farthest(present: Collection[str], indexes: Mapping[str, Index]) -> str:
     """The index that most of the others lead to: the farthest that a release in all of them has come."""

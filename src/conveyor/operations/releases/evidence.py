@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
 from conveyor.domain.people.access import Identity, may_upload
-from conveyor.domain.people.keys import fingerprint
+from conveyor.domain.people.keys import fingerprint, signer_fault
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
 from conveyor.domain.releases.bundles import Bundle, BundledEvidence, BundledFile
 from conveyor.domain.releases.evidence import (
@@ -220,21 +220,19 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     """The registered signer of the tag's key, valid now; the tag's own date plays no part."""
     signer = find_signer(connection, tag.public_key) or _owner_of_subkey(connection, tag.public_key)
     key = fingerprint(tag.public_key)
-    registration = "an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub"
-    if signer is not None:  # no key is registered twice
-        registration = (
+    if signer is None:
+        problem = f"the key {key} that signed {tag.tag} is not registered"
+        hint = "an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub"
+    else:
+        fault = signer_fault(signer, key, at=now)
+        if fault is None:
+            return signer
+        problem = fault
+        hint = (  # no key is registered twice
             "sign the tag again with a new key, which an administrator registers first: "
             f"conveyor store signer add {signer.principal} --key FILE.pub"
         )
-    if signer is None:
-        problem = f"the key {key} that signed {tag.tag} is not registered"
-    elif signer.revoked_at is not None:
-        problem = f"the key {key} of {signer.principal} was revoked at {signer.revoked_at}"
-    elif signer.valid_until is not None and signer.valid_until <= now:
-        problem = f"the key {key} of {signer.principal} expired at {signer.valid_until}"
-    else:
-        return signer
-    raise InvalidInput(problem, faults=[problem], hint=registration)
+    raise InvalidInput(problem, faults=[problem], hint=hint)
 
 
 def _owner_of_subkey(connection: Connection, public_key: str) -> Signer | None:

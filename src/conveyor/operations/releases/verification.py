@@ -20,6 +20,7 @@ from conveyor.domain.people.keys import (
     key_id,
     parse_public_key,
     read_public_key,
+    signer_fault,
 )
 from conveyor.domain.people.openpgp import stored_certificate
 from conveyor.domain.releases.bundles import MAX_BUNDLE_BYTES, Bundle, Rejected, chain_of
@@ -181,15 +182,11 @@ def _of_signer(given: BundledEvidence, signers: tuple[Signer, ...], pins: Pins |
         problem = f"the key {fingerprint(tag.public_key)} that signed {tag.tag} is not in the bundle"
         return Rejected(given.kind, None, problem)
     key = fingerprint(signer.public_key)
-    problem = ""
+    fault = signer_fault(signer, key, at=given.received_at)
     if pins is not None and ("signer", signer.principal, key) not in pins:
-        problem = f"the key {key} of {signer.principal} is not trusted"
-    elif signer.revoked_at is not None:
-        problem = f"the key {key} of {signer.principal} was revoked at {signer.revoked_at}"
-    elif signer.valid_until is not None and signer.valid_until <= given.received_at:
-        problem = f"the key {key} of {signer.principal} expired before its tag came"
-    if problem:
-        return Rejected(given.kind, None, problem)
+        fault = f"the key {key} of {signer.principal} is not trusted"
+    if fault is not None:
+        return Rejected(given.kind, None, fault)
     certificate = None if signer.certificate is None else stored_certificate(signer.certificate)
     # It counted when the store received the tag; that it has expired since takes nothing back.
     verify_tag_signature(tag, principal=signer.principal, certificate=certificate, accepts_expired=True)

@@ -41,7 +41,7 @@ from conveyor.operations.indexes.claims import claim_for_upload
 from conveyor.operations.store.shared_commits import record_together
 from conveyor.operations.store.store import Prepared, ask, read
 from conveyor.operations.uploads.decisions import Decision, WantedFile, WantedUpload, decide, decide_or_ask
-from conveyor.operations.uploads.open_releases import add_open_file, describe_file
+from conveyor.operations.uploads.open_releases import add_open_file, describe_file, told_of_file
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
@@ -316,13 +316,8 @@ def _write_rows(
 def _show(change: Change, wanted: WantedUpload, distribution: Distribution) -> None:
     """Place the file into its index, by an event."""
     project, version, filename = distribution.project, distribution.version, distribution.filename
-    sha256, size_bytes = distribution.digests.sha256, distribution.size_bytes
-    detail: dict[str, object] = {
-        "filename": filename,
-        "packagetype": distribution.packagetype,
-        "sha256": sha256,
-        "size_bytes": size_bytes,
-    }
+    sha256 = distribution.digests.sha256
+    detail = told_of_file(distribution, sha256)
     if distribution.notes:  # the uploader may not have seen them: twine shows them with --verbose only
         detail["notes"] = list(distribution.notes)
     serial = change.event("upload", index=wanted.index, project=project, version=version, detail=detail)

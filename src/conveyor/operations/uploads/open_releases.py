@@ -104,14 +104,19 @@ def add_open_file(
             index=wanted.index,
             project=file.project,
             version=file.version,
-            detail={
-                "filename": file.filename,
-                "packagetype": distribution.packagetype,
-                "sha256": file.sha256,
-                "size_bytes": file.size_bytes,
-            },
+            detail=told_of_file(distribution, file.sha256),
         )
     return None
+
+
+def told_of_file(file: Distribution | OpenFile, sha256: str) -> dict[str, object]:
+    """What the audit log says of a file that comes in."""
+    return {
+        "filename": file.filename,
+        "packagetype": file.packagetype,
+        "sha256": sha256,
+        "size_bytes": file.size_bytes,
+    }
 
 
 def describe_file(change: Change, distribution: Distribution, *, provenance_sha256: str | None) -> None:
@@ -255,17 +260,7 @@ def _ask_if_new(
 
 def _show(change: Change, index: str, project: str, version: str, files: list[OpenFile]) -> None:
     connection = change.connection
-    detail = {
-        "files": [
-            {
-                "filename": file.filename,
-                "packagetype": file.packagetype,
-                "sha256": file.sha256,
-                "size_bytes": file.size_bytes,
-            }
-            for file in files
-        ]
-    }
+    detail = {"files": [told_of_file(file, file.sha256) for file in files]}
     for file in files:
         leave_open_releases(connection, file.filename, file.sha256, at=change.at, by=change.actor)
         remove_open_file(connection, file)

@@ -1,6 +1,6 @@
 """Isolation: children of a job are kept apart from the worker, and none outlives it.
 
-Each child runs in its own session (``project.environment``), with clean variables, its own home and temporary
+Each child runs in its own session (``project.foreign``), with clean variables, its own home and temporary
 folder, and limits. All children of one executor carry its id in their environment: when the executor dies, a
 *watchdog* finds the remaining ones by that mark and ends them. The watchdog is a tiny process that waits for
 the executor's end of a pipe to close; the kernel closes it on any death, ``kill -9`` included.

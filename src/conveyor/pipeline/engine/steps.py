@@ -1,7 +1,7 @@
 """Steps: the parts of a job, each done once, timed and reported, and failing with an error of ours.
 
-A job is written as calls of ``Steps``, so that the same job runs under the durable engine (``runs``) and on a
-CI host without it (``DirectSteps``). A step's function returns ``Done``: a value of plain data for the next
+A job is written as calls of ``Steps``, so that the same job runs under the durable engine (``engine``) and on
+a CI host without it (``DirectSteps``). A step's function returns ``Done``: a value of plain data for the next
 step, and a line for people.
 """
 

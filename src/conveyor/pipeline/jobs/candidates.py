@@ -183,13 +183,11 @@ _HINT_FOR_COMPILED = (
 
 def candidate_of(release: Release) -> Candidate | None:
     """The release as a candidate; ``None`` if it lacks a tested wheel or the sdist it was built from."""
-    wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
-    sdists = [file for file in release.files if file.packagetype == "sdist"]
-    for wheel in wheels:
+    for wheel in release.wheels:
         built = builds_of(release.evidence, wheel.sha256)
         if not built or not results_of(release.evidence, wheel.sha256).are_good:
             continue
-        for sdist in sdists:
+        for sdist in release.sdists:
             if built[-1].built_from == sdist.sha256:
                 return Candidate(
                     release.version,

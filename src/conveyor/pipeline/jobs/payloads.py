@@ -79,8 +79,7 @@ def _taken(project: Project, whence: str) -> Done[bool]:
 
 def _take_from(place: Workplace, worker: Keeper, project: Project, release: Release) -> bool:
     """Take the payload out of the sdist of a release, if its build evidence names one for these files."""
-    sdists = [file for file in release.files if file.packagetype == "sdist"]
-    for sdist in sdists:
+    for sdist in release.sdists:
         for facts in reversed(builds_of(release.evidence, sdist.sha256)):
             if {path for path, _ in facts.payload} != set(project.payload):
                 continue

@@ -93,10 +93,10 @@ def run_testing_job(
 
 def files_to_test(release: Release) -> list[ReleaseFile]:
     """The wheels, and each sdist that no wheel of the release is known to be built from."""
-    wheels = [file for file in release.files if file.packagetype == "bdist_wheel"]
-    sources = {facts.built_from for file in wheels for facts in builds_of(release.evidence, file.sha256)[-1:]}
-    sdists = [file for file in release.files if file.packagetype == "sdist" and file.sha256 not in sources]
-    return [*wheels, *sdists]
+    sources = {
+        facts.built_from for file in release.wheels for facts in builds_of(release.evidence, file.sha256)[-1:]
+    }
+    return [*release.wheels, *(file for file in release.sdists if file.sha256 not in sources)]
 
 
 def _refuse_bad(
@@ -166,7 +166,7 @@ def _subject(
         return replace(
             subject, commit=built[-1].commit, repository=where, tag=built[-1].tag, subfolder=built[-1].folder
         )
-    sdist = next((one for one in release.files if one.packagetype == "sdist"), None)
+    sdist = next(iter(release.sdists), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
         raise StepFailed(
             f"nothing says where the tests of {file.filename} are: it has no build evidence, and no sdist",
