@@ -74,6 +74,8 @@ def test_published_project_is_tested_as_its_authors_do(
     root = checkout_of(one, contents_of([one])[one.sdist.filename], tmp_path / "checkout")
     git(root, "tag", "-d", f"v{one.version}")
     passed = go_to_testing(station, one, root, "v")
+    if (root / "mkdocs.yml").is_file():
+        assert "index.html" in documentation_of(station, name, f"{one.version}rc1")
     figures(f"{name} {one.version}", tests_passed=passed)
 
 

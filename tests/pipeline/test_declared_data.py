@@ -104,8 +104,8 @@ def test_training_that_reads_an_ignored_file_stops_the_run_and_says_how_to_decla
 def test_data_of_a_bucket_comes_with_the_keys_of_the_worker(town: Town, tmp_path: Path) -> None:
     """The bucket is on a real S3 server, which answers nobody without its keys."""
     seaweedfs = shared_client("seaweedfs", shared=tmp_path, home=tmp_path)
-    with running_s3(seaweedfs, tmp_path / "s3", {"demo/rows.csv": BUCKETS}) as place:
-        declaration = declared("s3://demo/rows.csv", BUCKETS_DIGEST)
+    with running_s3(seaweedfs, tmp_path / "s3", {"bucket/rows.csv": BUCKETS}) as place:
+        declaration = declared("s3://bucket/rows.csv", BUCKETS_DIGEST)
         root = repository_of(town, tmp_path / "root", "lacerta", declaration)
         without = place | {"AWS_ACCESS_KEY_ID": ""}
         stranger = town.run(root, "v1.0.0rc1", expected=7, variables=without)

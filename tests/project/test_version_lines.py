@@ -67,6 +67,11 @@ STATED: dict[str, tuple[dict[str, str], str, int]] = {
         {"setup.py": 'import setuptools\nV = "1.0.0"\nsetuptools.setup(name="demo", version=V)\n'},
         "setup.py", 2,
     ),
+    "own backend around setuptools": (
+        {"pyproject.toml": system("own.hooks", "setuptools") + 'backend-path = ["."]\n',
+         "setup.cfg": "[metadata]\nname = demo\nversion = attr: demo.__version__\n", **MODULE},
+        "src/demo/__init__.py", 3,
+    ),
     "setup.py module": (
         {"setup.py": 'import setuptools, demo\nsetuptools.setup(name="demo", version=demo.__version__)\n',
          **MODULE},

@@ -76,6 +76,8 @@ def version_line(project: Project) -> VersionLine | None:
     if metadata and "version" not in (metadata.get("dynamic") or ()):
         return None
     find = _FINDERS.get(project.backend)
+    if find is None and table_in(document, "build-system").get("backend-path"):
+        find = _of_setuptools  # a backend of the project's own, which mostly stands around setuptools
     return find(project) if find is not None else None
 
 
