@@ -12,6 +12,7 @@ from conveyor.errors import MissingTool, ProjectError
 from conveyor.project.backend import ask_backend
 from conveyor.project.interpreters import (
     Interpreter,
+    InterpreterPlace,
     ask,
     judge_places,
     places,
@@ -211,3 +212,24 @@ def test_each_interpreter_that_is_passed_over_says_why(
         for reason in others
     ), others
     assert Path(sys.executable).resolve() in judged
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "may_be"),
+    [
+        ("python3.12", "3.12.4", True),
+        ("python3.12", "cpython-3.12", True),
+        ("python3.12", "3", True),
+        ("python3", "3.12", True),
+        ("python3.11", "3.12", False),
+        ("python3.1", "3.12", False),
+        ("pypy3.9", "pypy3.9.16", True),
+        ("pypy3.9", "3.9", False),
+        ("python3.9", "pypy3.9", False),
+    ],
+)
+def test_interpreter_is_not_asked_when_its_name_says_that_it_is_another(
+    name: str, wanted: str, may_be: bool
+) -> None:
+    """To ask all interpreters of a machine took most of a second of each run."""
+    assert InterpreterPlace(Path("/opt/bin", name), "PATH").may_be(wanted) is may_be

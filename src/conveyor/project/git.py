@@ -75,7 +75,8 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
                 f"there is no repository at {repository}", hint="give a folder of this machine or a URL"
             )
         return _resolve_remote(str(repository), ref)
-    for name in (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref):
+    names = (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref)
+    for name in (ref,) if ref == "HEAD" or _COMMIT.fullmatch(ref) else names:
         arguments = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
         try:
             return run_git(arguments, folder=local).decode().strip()

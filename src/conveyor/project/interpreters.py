@@ -104,6 +104,16 @@ class InterpreterPlace:
         minor = int(match[2]) if match is not None and match[2] else -1
         return (0 if self.path.name.startswith("python") else 1, -minor)
 
+    def may_be(self, wanted: str) -> bool:
+        """Whether its name leaves open that it is that Python; a ``pypy3.9`` is no 3.12."""
+        match, named = _WANTED.fullmatch(wanted), _NAME.fullmatch(self.path.name)
+        if match is None or named is None:
+            return match is not None
+        numbers = match[2].split(".")
+        return named[1] == {"cpython": "python"}.get(match[1] or "cpython", match[1]) and (
+            named[2] is None or numbers[1:2] in ([], [named[2]])
+        )
+
 
 def running_interpreter() -> Interpreter:
     """The one that runs now, without asking it: the worker's own."""
@@ -123,13 +133,13 @@ def places() -> list[InterpreterPlace]:
     found: dict[Path, InterpreterPlace] = {}
     for folder, found_in in _folders():
         try:
-            entries = sorted(folder.iterdir())
+            names = sorted(os.listdir(folder))  # noqa: PTH208 - folders of programs have thousands of names
         except OSError:
             continue
-        for entry in entries:
-            if _NAME.fullmatch(entry.name) is None or not os.access(entry, os.X_OK):
+        for name in names:
+            if _NAME.fullmatch(name) is None or not os.access(folder / name, os.X_OK):
                 continue
-            path = Path(os.path.realpath(entry))
+            path = Path(os.path.realpath(folder / name))
             if path.is_file():
                 found.setdefault(path, InterpreterPlace(path, found_in))
     return sorted(found.values(), key=lambda place: (place.order, str(place.path)))
@@ -178,9 +188,13 @@ def ask(path: Path) -> Interpreter | str:
         return f"it is no Python: it wrote {lines[-1][:200]}"
 
 
-def interpreters() -> Iterator[Interpreter]:
-    """The interpreters at ``places``, in that order, each asked when it is its turn."""
-    return (found for place in places() if isinstance(found := ask(place.path), Interpreter))
+def interpreters(wanted: str | None = None) -> Iterator[Interpreter]:
+    """The interpreters at ``places``, in that order, each asked when it is its turn.
+
+    With a ``wanted`` version only those that may be it: to ask all of a machine takes a second.
+    """
+    found = (place for place in places() if wanted is None or place.may_be(wanted))
+    return (one for place in found if isinstance(one := ask(place.path), Interpreter))
 
 
 def requires_python(project: Project) -> SpecifierSet:
@@ -286,7 +300,7 @@ def asked_by(index: str) -> str:
 
 def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter | None:
     """The newest interpreter of that version, ``None`` if there is none; ``where`` says who wants it."""
-    called = [one for one in interpreters() if one.is_called(wanted)]
+    called = [one for one in interpreters(wanted) if one.is_called(wanted)]
     for one in sorted(called, key=lambda one: _numbers(one.version), reverse=True):
         if allowed.contains(one.version, prereleases=True):
             return one

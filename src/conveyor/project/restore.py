@@ -128,9 +128,10 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
     here = running_interpreter()
     if wanted == here.name:  # the others need not be run to describe themselves
         return here
+    same = next((one for one in interpreters(wanted) if one.name == wanted), None)
+    if same is not None:
+        return same
     found = {one.name: one for one in interpreters()}
-    if wanted in found:
-        return found[wanted]
     if not wanted:
         raise ProjectError("the lock does not say which Python it was made with")
     alike = [name for name in found if _minor(name) == _minor(wanted)]

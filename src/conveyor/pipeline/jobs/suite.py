@@ -26,12 +26,13 @@ from xml.etree import ElementTree
 
 from packaging.utils import canonicalize_name
 
+from conveyor.domain.words.names import canonical_version
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
 from conveyor.pipeline.jobs.locks import install_lock, lock_requirements
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.backend import unpack_sdist
-from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in, run_uv
+from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in
 from conveyor.project.git import clone_commit, clone_tag, tracked_files
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.settings import Project, read_project
@@ -297,16 +298,20 @@ def _install(
 
 
 def _packages(environment: Environment, subject: Subject) -> list[dict[str, str]]:
-    """The packages that uv lists, among them the subject, by its own version."""
-    python = ("--python", str(environment.python))
-    listed = run_uv(["pip", "list", *python, "--format", "json", "--quiet"], is_clean=True)
-    packages = [{"name": one["name"], "version": one["version"]} for one in json.loads(listed.output)]
-    there = {canonicalize_name(one["name"]): one["version"] for one in packages}
+    """The installed packages by name, among them the subject, by its own version.
+
+    Read from the names of their metadata folders, as uv does (recording installed projects, PEP 376).
+    """
+    there: dict[str, str] = {}
+    for site in site_folders(environment):
+        for folder in site.glob("*.dist-info"):
+            name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+            there[canonicalize_name(name)] = canonical_version(version)
     if there.get(canonicalize_name(subject.project)) != subject.version:
         raise ProjectError(
             f"{subject.filename} installed as {there.get(canonicalize_name(subject.project), 'nothing')}"
         )
-    return packages
+    return [{"name": name, "version": version} for name, version in sorted(there.items())]
 
 
 def _requirements(subject: Subject, suite: Suite) -> list[str]:
