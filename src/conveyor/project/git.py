@@ -318,23 +318,20 @@ def ignored_files(checkout: Path, paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def misses_commits_since(checkout: Path, tag: str | None) -> bool:
-    """Whether commits after a tag, or any if there is none, may be missing because the clone is shallow."""
+def commits_since(checkout: Path, tag: str | None) -> tuple[int, bool]:
+    """How many commits lead from a tag to the checked-out one, and whether some of them may be missing.
+
+    Without a tag they are counted from the beginning. They may be missing because the clone is shallow.
+    """
+    found = run_git(
+        ["rev-list", "HEAD", *([f"^refs/tags/{tag}"] if tag is not None else []), "--"], folder=checkout
+    )
+    commits = set(found.decode().split())
     if run_git(["rev-parse", "--is-shallow-repository"], folder=checkout).strip() != b"true":
-        return False
+        return len(commits), False
     listed = run_git(["rev-parse", "--git-path", "shallow"], folder=checkout).decode().strip()
     cut = set((checkout / listed).read_text(encoding="ascii").split())
-    return bool(cut & set(_commits_since(checkout, tag)))
-
-
-def commits_since(checkout: Path, tag: str | None) -> int:
-    """How many commits lead from a tag, or from the beginning if there is none, to the checked-out one."""
-    return len(_commits_since(checkout, tag))
-
-
-def _commits_since(checkout: Path, tag: str | None) -> list[str]:
-    without = [f"^refs/tags/{tag}"] if tag is not None else []
-    return run_git(["rev-list", "HEAD", *without, "--"], folder=checkout).decode().split()
+    return len(commits), bool(cut & commits)
 
 
 def all_tags(repository: str | Path) -> tuple[str, ...]:

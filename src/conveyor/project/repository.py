@@ -20,9 +20,9 @@ from conveyor.project.git import (
     all_tags,
     below_top,
     changed_files,
+    commits_since,
     configured_identity,
     head_commit,
-    misses_commits_since,
     repository_top,
     run_git,
     tags_in_reach,
@@ -91,7 +91,7 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         faults.append(
             f"the tree differs from its commit: {named}; commit these files, or name them in .gitignore"
         )
-    if misses_commits_since(root, None):
+    if commits_since(root, None)[1]:
         faults.append(f"the history of this clone is cut off: {project.git()} fetch --unshallow --tags")
     if not configured_identity(root):
         faults.append(f'git knows no name for commits: {project.git()} config user.name "…", and user.email')

@@ -23,7 +23,6 @@ from conveyor.project.git import (
     files_changed,
     head_commit,
     look_at,
-    misses_commits_since,
     repository_top,
     tags_here,
     tags_in_reach,
@@ -91,12 +90,13 @@ def version_of_checkout(project: Project, *, out: Path | None = None) -> TreeVer
     releases = releases_among(reach, rules)
     highest = next(reversed(releases), None)
     line = version_line(project)
+    since, is_cut_off = commits_since(root, highest)
     history = History(
         commit=head_commit(root)[:COMMIT_DIGITS],
         tags_here=tags_here(root),
         tags_in_reach=reach,
-        commits_since=commits_since(root, highest),
-        is_cut_off=misses_commits_since(root, highest),
+        commits_since=since,
+        is_cut_off=is_cut_off,
         changed=changes(project, out if out is not None else root / "dist"),
     )
     return version_of_tree(history, rules, static=line.version if line else None, git=project.git())
