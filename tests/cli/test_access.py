@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor.cli.release import check_key
 from conveyor.client.credentials import load_credentials
 from conveyor.client.store import StoreClient, connect
 from conveyor.domain.indexes.definitions import NewIndex
+from conveyor.domain.people.keys import NewSigner, parse_public_key
+from conveyor.errors import ProjectError
 from distributions_made import make_wheel
-from releases_made import make_ssh_key
+from releases_made import make_ssh_key, public_key
 from running_stores import running_store, serve_environment
 
 if TYPE_CHECKING:
@@ -175,6 +178,27 @@ def test_signer_is_added_listed_and_revoked(shell: Shell, tmp_path: Path) -> Non
     shell.succeeds("store", "signer", "revoke", "qa@team.example")
     listed = json.loads(shell.succeeds("store", "signer", "list", "--json"))
     assert all(signer["revoked_at"] for signer in listed)
+
+
+def test_key_of_a_final_is_asked_of_the_store_where_that_is_allowed(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = public_key(make_ssh_key(tmp_path))
+    key = parse_public_key(public)
+    monkeypatch.delenv("CONVEYOR_URL", raising=False)
+    monkeypatch.delenv("CONVEYOR_TOKEN", raising=False)
+    assert "was not checked: CONVEYOR_URL names none" in check_key(key)
+    monkeypatch.setenv("CONVEYOR_URL", shell.url)
+    assert "was not checked (" in check_key(key)
+    monkeypatch.setenv("CONVEYOR_TOKEN", shell.token or shell.makes_token("--user", "admin"))
+    with pytest.raises(ProjectError, match=r"SHA256:\S+ that signed the tag is not registered at http"):
+        check_key(key)
+    admin = shell.admin()
+    admin.signers.add(NewSigner("final@localhost", public_key=public))
+    assert check_key(key).endswith(", of final@localhost")
+    admin.signers.revoke("final@localhost")
+    with pytest.raises(ProjectError, match=r"of final@localhost was revoked at http"):
+        check_key(key)
 
 
 def test_private_key_is_never_taken_for_a_signers(shell: Shell, tmp_path: Path) -> None:

@@ -172,6 +172,12 @@ def test_url_without_a_host_is_refused(url: str) -> None:
         connect(url)
 
 
+def test_address_of_an_index_is_told_from_that_of_its_store() -> None:
+    with pytest.raises(InvalidInput, match="is the address of an index") as caught:
+        connect("http://127.0.0.1:8080/conveyor/testing/simple/")
+    assert str(caught.value.hint).endswith(" http://127.0.0.1:8080/conveyor")
+
+
 @pytest.mark.parametrize(
     "url", ["http://ada:hunter2@127.0.0.1:9/", "ftp://hunter2@host", "http://u:hunter2@[bad/"]
 )

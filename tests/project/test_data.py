@@ -15,7 +15,7 @@ from conveyor.project.data import bring, cached_file, datasets, declare
 from conveyor.project.environment import Environment, make_environment
 from conveyor.project.settings import read_project
 from conveyor.project.train import train, watched
-from project.checkouts import commit, small_model
+from project.checkouts import commit, git, small_model
 from upstreams import Served, running_upstream
 
 if TYPE_CHECKING:
@@ -145,6 +145,12 @@ def test_commands_add_fetch_and_status(
     assert call("fetch") == (0, f"{DIGEST}  in/rows.csv\n")
     assert upstream.asked("/rows.csv") == 1
     assert cached_file(tmp_path / "xdg" / "conveyor" / "data", DIGEST).is_file()
+    git(project.root, "init", "-q")
+    (project.root / ".gitignore").write_text("*.secret\n")
+    (project.root / "own.secret").write_bytes(b"mine")
+    words = ["data", "add", "own", "--path", "own.secret", "--project", str(project.root)]
+    told = CliRunner().invoke(conveyor, words, standalone_mode=False)
+    assert "note: git ignores own.secret and it has no address" in told.stderr
 
 
 READS = """\

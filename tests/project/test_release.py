@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.cli import run
+from conveyor.domain.people.keys import fingerprint
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.git import tag_object
@@ -81,6 +82,35 @@ def test_candidate_and_final_stand_on_one_commit_and_are_pushed(checkout: Path, 
     assert parse_signed_tag(signed).version == "0.1.0"
     with pytest.raises(ProjectError, match=r"no candidate was tagged in this history since 0.1.0"):
         plan(checkout, Asked("final", sign_key=f"{key}.pub"))
+    git(checkout, "tag", "-f", "v0.1.0", "v0.1.0^{commit}")
+    git(checkout, "push", "-q", "-f", "origin", "v0.1.0")
+    with pytest.raises(ProjectError, match=r"0\.1\.0 is tagged already, as v0\.1\.0 on .*not signed") as told:
+        plan(checkout, Asked("final", sign_key=f"{key}.pub"))
+    steps = str(told.value.hint).partition(": ")[2].split(" && ")
+    assert steps[2] == f"conveyor release --project {checkout} final"
+    for step in steps[:2]:
+        git(checkout, *step.split()[3:])
+    again = release(checkout, Asked("final", sign_key=f"{key}.pub"))
+    assert (again.tag, again.commit) == (final.tag, final.commit)
+
+
+def test_key_that_the_store_does_not_count_makes_no_final(checkout: Path, key: Path) -> None:
+    def unknown(signer: str) -> str:
+        raise ProjectError(f"{fingerprint(signer)} is not registered")
+
+    release(checkout, Asked("rc"))
+    with pytest.raises(ProjectError, match=r"SHA256:\S+ is not registered"):
+        carry_out(plan(checkout, Asked("final", sign_key=f"{key}.pub")), tell=print, check_key=unknown)
+    assert git(checkout, "tag") == "v0.1.0rc1"
+
+
+def test_archives_in_dist_stop_no_release_and_are_never_to_be_committed(checkout: Path) -> None:
+    (checkout / "dist").mkdir()
+    (checkout / "dist" / "former_name-0.1.0-py3-none-any.whl").touch()
+    assert plan(checkout, Asked("rc")).tag == "v0.1.0rc1"
+    (checkout / "other-1.0.tar.gz").touch()
+    with pytest.raises(ProjectError, match=r"other-1\.0\.tar\.gz; remove these archives, or name their"):
+        plan(checkout, Asked("rc"))
 
 
 def test_version_follows_the_difference_of_the_public_api(checkout: Path) -> None:

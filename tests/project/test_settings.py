@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from conveyor.errors import ProjectError
 from conveyor.project.settings import find_project, read_project
-from project.checkouts import new_project
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from project.checkouts import commit, git, new_project
 
 
 def write(folder: Path, text: str) -> Path:
@@ -189,6 +186,48 @@ def test_folder_outside_every_project_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ProjectError) as caught:
         find_project(tmp_path)
     assert "conveyor new" in (caught.value.hint or "")
+
+
+def test_top_of_a_repository_names_the_projects_in_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "-q")
+    files = ("packages/one/pyproject.toml", "packages/one/tests/data/pyproject.toml", "b/setup.py")
+    commit(tmp_path, dict.fromkeys(files, ""))
+    with pytest.raises(
+        ProjectError, match="no project itself, but holds projects in b, packages/one"
+    ) as told:
+        find_project(tmp_path)
+    assert str(told.value.hint).endswith(f"--project {tmp_path / 'b'}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProjectError) as told:
+        find_project(Path())
+    assert str(told.value.hint).endswith("--project b")
+
+
+@pytest.mark.parametrize(
+    ("document", "is_refused"),
+    [
+        ('[project]\nname = "demo"\n[project.optional-dependencies]\nTest_all = []\n', True),
+        ('[project]\nname = "demo"\n', True),
+        ('[project]\nname = "demo"\ndynamic = ["optional-dependencies"]\n', False),
+        ('[project]\nname = "demo"\n[project.optional-dependencies]\ntst = []\n', False),
+    ],
+)
+def test_extra_of_the_tests_that_is_not_there_is_refused(
+    tmp_path: Path, document: str, is_refused: bool
+) -> None:
+    root = write(tmp_path, f'{document}[tool.conveyor.test]\nextra = "tst"\n')
+    if is_refused:
+        with pytest.raises(ProjectError, match=r'test\.extra names "tst", which the project does not have'):
+            read_project(root)
+    else:
+        assert read_project(root).declared.test.extra == "tst"
+
+
+def test_table_that_is_nearly_called_conveyor_is_noticed(tmp_path: Path) -> None:
+    text = '[project]\nname = "demo"\n[tool.conveyr]\n[tool.conveyor]\n[tool.coverage]\n[tool.ruff]\n'
+    assert read_project(write(tmp_path, text)).misspelled == ("conveyr",)
 
 
 def test_checkout_without_pyproject_asks_for_one_in_the_repository_it_was_cloned_from(tmp_path: Path) -> None:

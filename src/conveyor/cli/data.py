@@ -11,6 +11,7 @@ import click
 from conveyor.errors import ProjectError
 from conveyor.project.backend import ask_backend
 from conveyor.project.data import bring, data_cache, datasets, declare, path_of
+from conveyor.project.git import ignored_files
 from conveyor.project.settings import find_project
 
 if TYPE_CHECKING:
@@ -63,7 +64,14 @@ def add(name: str, path: str | None, url: str | None, licence: str | None, folde
     project = find_project(folder, ask=ask_backend)
     with _progress() as tell:
         declared = declare(project, name, data_cache(), path=path, url=url, licence=licence, on_progress=tell)
-    click.echo(f"{declared.sha256}  {path_of(name, declared)}")
+    where = path_of(name, declared)
+    click.echo(f"{declared.sha256}  {where}")
+    if declared.url is None and ignored_files(project.root, [where]):
+        click.echo(
+            f"note: git ignores {where} and it has no address, so no other machine can get it: "
+            f"conveyor data add {name} --url URL",
+            err=True,
+        )
 
 
 @command.command(short_help="Say which declared data is here.")

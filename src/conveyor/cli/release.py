@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
+from conveyor.domain.people.keys import fingerprint
+from conveyor.domain.people.openpgp import stored_certificate
+from conveyor.domain.words.names import is_final
+from conveyor.errors import ConveyorError, ProjectError
 from conveyor.project.backend import ask_backend
 from conveyor.project.release import Asked, Word, plan_release
 from conveyor.project.settings import find_project
 from conveyor.project.tagging import carry_out
 
 if TYPE_CHECKING:
+    from conveyor.domain.people.keys import Signer
     from conveyor.project.tagging import Plan
 
 _MOST = 20
@@ -54,8 +60,9 @@ def command(
     rc makes the next release candidate; its version is what the difference of the public API since the last
     release asks for. patch, minor and major make a candidate of that release, unless the API asks for more.
     The section of the changelog is committed first. final tags the commit of the newest candidate, unchanged
-    and signed. No version is written into any file but the changelog. Everything is checked first; after a
-    failed push the same command goes on.
+    and signed; the store that CONVEYOR_URL names is asked whether it counts the key. No version is written
+    into any file but the changelog. Everything is checked first; after a failed push the same command goes
+    on.
     """
     if although is not None and (word == "final" or (word == "rc" and named is None)):
         raise click.UsageError(
@@ -72,8 +79,48 @@ def command(
         for line in plan.commands:
             click.echo(f"would: {line}", err=True)
     else:
-        carry_out(plan, tell=lambda line: click.echo(line, err=True))
+        carry_out(
+            plan,
+            tell=lambda line: click.echo(line, err=True),
+            check_key=check_key if is_final(plan.version) else None,
+        )
     click.echo(plan.tag)
+
+
+def check_key(key: str) -> str:
+    """Ask the store of CONVEYOR_URL whether the key of a signature is registered there, if it may be asked.
+
+    Returns a line for people; raises ProjectError if the store does not count the key.
+    """
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.store import connect
+
+    url, named = os.environ.get("CONVEYOR_URL"), fingerprint(key)
+    register = "conveyor store signer add NAME --key FILE"
+    unknown = f"whether a store knows the key {named} was not checked"
+    if not url:
+        return f"{unknown}: CONVEYOR_URL names none; an administrator registers it by: {register}"
+    try:
+        with connect(url, token=given_token()) as client:
+            signers = client.signers.all()
+    except ConveyorError as error:
+        return f"{unknown} ({error.message}); an administrator registers it by: {register} --url {url}"
+    known = next((one for one in signers if _holds(one, key)), None)
+    if known is None or known.revoked_at is not None:
+        state = "is not registered" if known is None else f"of {known.principal} was revoked"
+        raise ProjectError(
+            f"the key {named} that signed the tag {state} at {url}, so its signature would not count; "
+            "the tag was removed again",
+            hint=f"name a registered key with --sign-key, or have it registered: {register} --url {url}",
+        )
+    return f"{url} knows the key {named}, of {known.principal}"
+
+
+def _holds(signer: Signer, key: str) -> bool:
+    """Whether a key is a signer's own, or a subkey of it."""
+    if signer.certificate is None:
+        return signer.public_key == key
+    return fingerprint(key) in stored_certificate(signer.certificate).keys
 
 
 def _explain(plan: Plan) -> None:

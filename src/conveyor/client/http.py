@@ -111,6 +111,13 @@ def _store_url(url: str) -> str:
         parsed = Url()
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidInput(f'"{url}" is not the URL of a store', hint="it begins with http:// or https://")
+    *above, index, last = ["", *(parsed.path or "").strip("/").split("/")]
+    if last in ("simple", "legacy") and index:
+        raise InvalidInput(
+            f"{url} is the address of an index, not of a store",
+            hint="give what stands before the index, such as "
+            f"{parsed.scheme}://{parsed.netloc}{'/'.join(['', *filter(None, above)])}",
+        )
     return url.rstrip("/")
 
 

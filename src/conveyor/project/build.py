@@ -140,6 +140,7 @@ def build_distributions(
             project, sdist, wheel, version=planned, is_of_tag=not planned.is_devrelease, strays=strays,
             previous=before.result(),
         )  # fmt: skip
+        notes = (*(_misspelled(name) for name in project.misspelled), *notes)
         sdist, wheel = (_put(file, out) for file in (sdist, wheel))
     if stated is not None and stated.path.endswith("Cargo.toml") and not planned.is_devrelease:
         notes += (_COMPILED_IN.format(stated.path),)
@@ -206,6 +207,10 @@ def build_tag(
             cloned.root, out, version=version, is_clone=True, index_url=index_url, repository=top,
             on_line=on_line,
         )  # fmt: skip
+
+
+def _misspelled(name: str) -> str:
+    return f"[tool.{name}] in pyproject.toml is read by nobody here; is [tool.conveyor] meant?"
 
 
 def _planned(project: Project, version: Version | None, out: Path) -> Version:

@@ -11,12 +11,15 @@ does what the plan says.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from conveyor.domain.releases.tags import is_signed
 from conveyor.domain.words.names import Version, final_of, is_final, version_or_none
 from conveyor.errors import ConveyorError, InvalidInput, ProjectError
 from conveyor.project.changelog import FILENAME, OTHER_NAMES, Written, with_release
+from conveyor.project.git import tag_object
 from conveyor.project.proposals import (
     FIRST,
     ApiChange,
@@ -123,6 +126,11 @@ def _only_push(project: Project, asked: Asked, found: RepositoryState, tag: str)
 # --- a final of a candidate ---------------------------------------------------------------------------------
 
 
+def _may_become_final(version: Version) -> bool:
+    """Whether a version is a candidate that a final may follow: ``1.2.0rc1``."""
+    return version.pre is not None and version.pre[0] == "rc" and version.post is None
+
+
 def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     last = found.last
     if asked.named is not None:
@@ -131,10 +139,10 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     open_ones = [
         version
         for version in reach.values()
-        if version.pre is not None and version.pre[0] == "rc" and version.post is None
-        and (last is None or version > last)
-    ]  # fmt: skip
+        if _may_become_final(version) and (last is None or version > last)
+    ]
     if not open_ones:
+        _refuse_unsigned(project, found, remote=asked.remote)
         since = "" if last is None else f" since {last}"
         raise ProjectError(
             f"no candidate was tagged in this history{since}, so nothing was tested that could become final",
@@ -168,6 +176,29 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     )  # fmt: skip
     rehearse_push(plan)
     return plan
+
+
+def _refuse_unsigned(project: Project, found: RepositoryState, *, remote: str) -> None:
+    """Say of a last final without a signature that it is there, and how to make it anew."""
+    if found.last is None:
+        return
+    tag = tag_of(found.last, found.reached)
+    raw = tag_object(project.root, tag)
+    if raw is not None and is_signed(raw):
+        return
+    git, word = project.git(), shlex.quote(tag)
+    is_pushed = tag in found.remote_tags
+    has_candidate = any(
+        _may_become_final(one) and final_of(one) == found.last for one in found.reached.values()
+    )
+    again = project.command("release") + " final" + ("" if has_candidate else " --without-candidate")
+    raise ProjectError(
+        f"{found.last} is tagged already, as {tag} on {found.tags[tag][:12]}, and not signed: its gate waits "
+        "for a signature",
+        hint=f"make the tag anew, signed: {git} tag -d {word} && "
+        + (f"{git} push {remote} :refs/tags/{word} && " if is_pushed else "")
+        + again,
+    )
 
 
 # --- a commit with its changelog: a candidate, or a final without one ---------------------------------------
@@ -303,7 +334,8 @@ def _taken(tag: str, version: Version, found: RepositoryState, *, remote: str) -
         commit = found.tags.get(named) or found.remote_tags[named]
         where = "on another branch" if named in found.tags else f"at {remote}"
         where = "in this history" if named in found.reached else where
-        return [f"{version} is taken: {named} stands on {commit[:12]}, {where}"]
+        remedy = "" if named in found.tags else f"; fetch it, and call this again: git fetch {remote} --tags"
+        return [f"{version} is taken: {named} stands on {commit[:12]}, {where}{remedy}"]
     series = [
         (one, other)
         for one, other in releases.items()

@@ -19,7 +19,6 @@ from conveyor.project.api import public_api
 from conveyor.project.git import (
     all_tags,
     below_top,
-    changed_files,
     commits_since,
     configured_identity,
     head_commit,
@@ -28,8 +27,8 @@ from conveyor.project.git import (
     tags_in_reach,
 )
 from conveyor.project.settings import read_project, table_in
-from conveyor.project.trees import rules_of
-from conveyor.project.versions import is_release_tag, releases_among
+from conveyor.project.trees import changes, rules_of
+from conveyor.project.versions import advice_on_changes, is_release_tag, releases_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
 _ENDS_IN_VERSION = re.compile(
     r"(?P<prefix>.*?)(?P<version>[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?)"
 )
+
+
+_BUILT = re.compile(r"dist/[^/]+(?:\.whl|\.tar\.gz)")
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,11 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         ) from error
     rules = rules_of(project)
     faults = []
-    changed = changed_files(root)
+    # Nothing is packed here, so archives in the usual folder of builds do no harm, whoever built them.
+    changed = [path for path in changes(project, root / "dist") if not _BUILT.fullmatch(path)]
     if changed and makes_commit:
         named = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        faults.append(
-            f"the tree differs from its commit: {named}; commit these files, or name them in .gitignore"
-        )
+        faults.append(f"the tree differs from its commit: {named}; {advice_on_changes(changed)}")
     if commits_since(root, None)[1]:
         faults.append(f"the history of this clone is cut off: {project.git()} fetch --unshallow --tags")
     if not configured_identity(root):

@@ -16,17 +16,20 @@ import tomllib
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
+from packaging.utils import canonicalize_name
+
 from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidName, ProjectError
 from conveyor.project.declarations import Declarations, ProjectKind, read_declarations
-from conveyor.project.git import differs_from_commit, head_commit, run_git
+from conveyor.project.git import differs_from_commit, head_commit, run_git, tracked_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from packaging.metadata import RawMetadata
 
@@ -89,6 +92,12 @@ class Project:
         return str(PurePosixPath(path).relative_to(self.import_root))
 
     @property
+    def misspelled(self) -> tuple[str, ...]:
+        """Tables below ``[tool]`` that are nearly called ``conveyor``, and therefore mean nothing to us."""
+        others = [name for name in table_in(self.document, "tool") if name != "conveyor"]
+        return tuple(get_close_matches("conveyor", others, cutoff=0.8))
+
+    @property
     def known(self) -> RawMetadata:
         """What was found out about it, for reading another checkout of it without asking the backend."""
         known: RawMetadata = {"name": self.display_name, "provides_extra": list(self.extras)}
@@ -145,6 +154,8 @@ def read_project(checkout: Path, *, known: RawMetadata | None = None, ask: Askin
     declared = read_declarations(tools.get("conveyor", {}), where=str(root / "pyproject.toml"))
     package = declared.package or _package(root, name, document)
     folder = _package_folder(root, package)
+    extras = _extras(root, document, asked)
+    _refuse_unknown_extra(declared.test.extra, extras, document, where=root / "pyproject.toml")
     outside = [path for path in declared.payload if not PurePosixPath(path).is_relative_to(folder)]
     if outside:
         listed = "".join(
@@ -158,7 +169,7 @@ def read_project(checkout: Path, *, known: RawMetadata | None = None, ask: Askin
         package=package,
         package_folder=folder,
         declared=declared,
-        extras=_extras(root, document, asked),
+        extras=extras,
         version_files=tuple(sorted({*_version_files(root, document), *declared.build.version_files})),
         backend=_backend(document.get("build-system")),
         asked_requires_python=asked.get("requires_python"),
@@ -222,10 +233,27 @@ def find_root(folder: Path) -> Path:
             return candidate
     if (start / "setup.cfg").is_file():
         return start  # reading it says what is missing
+    below = _folders_below(start)
+    if below:
+        named = below[0] if start == Path.cwd() else start / below[0]
+        raise ProjectError(
+            f"{start} is no project itself, but holds projects in {', '.join(below)}",
+            hint=f"say which is meant: --project {shlex.quote(str(named))}",
+        )
     raise ProjectError(
         f"{start} does not belong to a project: there is neither a pyproject.toml nor a setup.py",
         hint="go to a project's folder, name one with --project, or make one: conveyor new NAME",
     )
+
+
+def _folders_below(start: Path) -> list[str]:
+    """The folders of the projects that git tracks below a folder, without those inside another project."""
+    try:
+        tracked = [PurePosixPath(path) for path in tracked_files(start)]
+    except ProjectError:
+        return []
+    found = sorted({path.parent for path in tracked if path.name in PROJECT_FILES})
+    return [str(path) for path in found if not any(one in path.parents for one in found)]
 
 
 def table_in(document: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -384,6 +412,21 @@ def _read_document(root: Path) -> dict[str, Any]:
             f"[project] in {path} has no name, which it must have (PEP 621)", hint='add it: name = "…"'
         )
     return document
+
+
+def _refuse_unknown_extra(
+    extra: str | None, extras: Sequence[str], document: Mapping[str, Any], *, where: Path
+) -> None:
+    """Refuse a declared extra that the project does not have, if its extras are known without its backend."""
+    dynamic = table_in(document, "project").get("dynamic", ())
+    is_all = "project" in document and "optional-dependencies" not in (dynamic or ())
+    names = {canonicalize_name(name) for name in extras}
+    if extra is not None and (is_all or names) and canonicalize_name(extra) not in names:
+        raise ProjectError(
+            f'[tool.conveyor] in {where} is not valid:\n- test.extra names "{extra}", which the project does '
+            "not have",
+            hint=f"its extras are: {', '.join(sorted(extras))}" if extras else "it has no extra",
+        )
 
 
 def _extras(root: Path, document: Mapping[str, Any], asked: RawMetadata) -> tuple[str, ...]:

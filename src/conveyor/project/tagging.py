@@ -72,8 +72,13 @@ class Plan:
         return tuple(done)
 
 
-def carry_out(plan: Plan, *, tell: Callable[[str], None]) -> None:
+def carry_out(
+    plan: Plan, *, tell: Callable[[str], None], check_key: Callable[[str], str] | None = None
+) -> None:
     """Write the changelog, make the tag, push both; ``tell`` receives a line for each that is done.
+
+    ``check_key`` is given the key that signed, before anything is pushed: it returns a line about it, or
+    raises ProjectError, and the tag is removed again.
 
     Raises:
         ProjectError: git refuses; what was written before is named in the hint, and the same command goes on.
@@ -84,8 +89,10 @@ def carry_out(plan: Plan, *, tell: Callable[[str], None]) -> None:
         tell(f"committed {FILENAME}: {_subject(plan.version)}")
     if not plan.is_made:
         commit = head_commit(root) if plan.changelog is not None else plan.commit
-        _make_tag(plan, commit)
+        said = _make_tag(plan, commit, check_key)
         tell(f"tagged {commit[:12]} as {plan.tag}{'' if plan.signing is None else ', signed'}")
+        if said:
+            tell(said)
     if plan.remote is None:
         return
     also = [] if plan.branch is None else [f"HEAD:refs/heads/{plan.branch}"]
@@ -162,8 +169,11 @@ def _commit_changelog(plan: Plan, changelog: Written) -> None:
         raise
 
 
-def _make_tag(plan: Plan, commit: str) -> None:
-    """Make the annotated tag; a signed one is read as the store reads it, and removed if that fails."""
+def _make_tag(plan: Plan, commit: str, check_key: Callable[[str], str] | None) -> str:
+    """Make the annotated tag; a signed one is read as the store reads it, and removed if that fails.
+
+    Returns what there is to say about its key.
+    """
     root = plan.project.root
     flag = "--no-sign" if plan.signing is None else "-s"
     annotated = ["-a"] if plan.signing is None else []
@@ -180,12 +190,16 @@ def _make_tag(plan: Plan, commit: str) -> None:
             else f"try the key alone: {plan.project.git()} tag -s -m test test",
         ) from error
     if plan.signing is None:
-        return
+        return ""
     try:
-        parse_signed_tag(run_git(["cat-file", "tag", plan.tag], folder=root))
+        key = parse_signed_tag(run_git(["cat-file", "tag", plan.tag], folder=root)).public_key
+        return "" if check_key is None else check_key(key)
     except InvalidInput as error:
         run_git(["tag", "-d", plan.tag], folder=root)
         raise ProjectError(f"no store would accept the tag: {error.message}", hint=error.hint) from error
+    except ProjectError:
+        run_git(["tag", "-d", plan.tag], folder=root)
+        raise
 
 
 def rehearse_push(plan: Plan) -> None:

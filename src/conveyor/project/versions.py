@@ -290,8 +290,18 @@ def _change_fault(changed: Sequence[str]) -> VersionFault:
     more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
     return VersionFault(
         f"the tree differs from its commit, so no version would name this build:{listed}{more}",
-        "commit these files, or name those that do not belong to the project in .gitignore",
+        advice_on_changes(changed),
     )
+
+
+def advice_on_changes(changed: Sequence[str]) -> str:
+    """What to do with files that differ from the commit; nobody is told to commit what was built."""
+    if all(path.endswith(_ARCHIVES) for path in changed):
+        return "remove these archives, or name their folder in .gitignore"
+    return "commit these files, or name those that do not belong to the project in .gitignore"
+
+
+_ARCHIVES = (".whl", ".tar.gz", ".zip")
 
 
 def refuse_changes(changed: Sequence[str]) -> None:

@@ -98,6 +98,8 @@ def completed_hints(place: Place) -> Iterator[None]:
 def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
     """Add the options ``--data``, ``--url`` and ``--token`` to a command, which receives them as ``place``.
 
+    ``CONVEYOR_URL`` counts if neither of the first two is given.
+
     If the command has an option ``--json`` and it is given, an error is written as the one JSON document; the
     command must not have written a document before it raises.
     """
@@ -108,12 +110,18 @@ def on_a_store(function: Callable[..., Result]) -> Callable[..., Result]:
         metavar="DIR",
         help="Work on the store in this folder, as its administrator.",
     )
-    @click.option("--url", metavar="URL", help="Work on the store that a server serves at this URL.")
+    @click.option(
+        "--url",
+        metavar="URL",
+        help="Work on the store that a server serves at this URL.  [env: CONVEYOR_URL]",
+    )
     @click.option("--token", metavar="TOKEN", help="Token for --url; better in CONVEYOR_TOKEN.")
     @wraps(function)
     def wrapped(
         *arguments: object, data: Path | None, url: str | None, token: str | None, **options: object
     ) -> Result:
+        if data is None and url is None:
+            url = os.environ.get("CONVEYOR_URL") or None
         if (data is None) == (url is None):
             raise click.UsageError("give either --data DIR or --url URL")
         try:
