@@ -30,8 +30,9 @@ format: venv  ## let ruff mend and format the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-map: venv  ## write the module tables of docs/map.md anew, from the docstrings
+map: venv  ## write the module tables of docs/map.md and the tables of docs/reference anew, from the code
 	$(RUN) python docs/_ext/room_finder.py
+	$(RUN) python docs/_ext/command_reference.py
 
 torture: test-packages venv  ## the long rounds in full: kills, matrices, soak
 	$(RUN) python -m pytest -m torture --torture $(PYTEST_OPTIONS)

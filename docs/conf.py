@@ -5,19 +5,14 @@ There is no intersphinx on purpose: a build must give the same pages on a machin
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from conveyor import installed_version
-
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "Conveyor"
 author = "the Conveyor contributors"
 copyright = author  # noqa: A001 - Sphinx reads this name
 release = version = installed_version()
 
-extensions = ["myst_parser", "command_reference"]
+extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True

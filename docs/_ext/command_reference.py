@@ -1,16 +1,18 @@
-"""Puts the help of every command, and every endpoint with its records, into the reference while it is built.
+"""Writes the help of every command, and the tables of endpoints, records and settings, into the reference.
 
-The page `reference/commands.md` holds a marker line; here it becomes one heading and one block per command,
-exactly what `conveyor COMMAND --help` prints. The page `reference/http-api.md` holds another; it becomes the
-table of endpoints, and a table of the fields of each record. Any page may show the fields of one record by a
-marker that names it, and any page the keys of a table of `[tool.conveyor]`. So none can say what
-the program does not.
+    make map
+
+A page says by a comment what stands below it: the help of every command, every endpoint and its records, the
+fields of one record, the settings in one table of `[tool.conveyor]`. What is between that comment and the
+next `<!-- until here by make map -->` is written anew: it can be read in the repository as well, and a test
+keeps it equal to the program.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,12 +20,13 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sphinx.application import Sphinx
-
-MARKER = "<!-- the help of every command -->"
-API_MARKER = "<!-- every endpoint and its records -->"
-SETTINGS_MARKER = re.compile(r"<!-- the settings in (\w+) -->")
-FIELDS_MARKER = re.compile(r"<!-- the fields of (\w+) -->")
+PAGES = Path(__file__).resolve().parents[1] / "reference"
+END = "<!-- until here by make map -->"
+_PLACE = re.compile(
+    r"<!-- (?P<what>the help of every command|every endpoint and its records|the settings in|the fields of)"
+    rf"(?: (?P<name>\w+))? -->(?:\n\n(?:(?!<!-- ).)*?\n\n{END})?",
+    re.DOTALL,
+)
 WIDTH = 100
 
 
@@ -117,19 +120,32 @@ def _holds(schema: dict[str, Any]) -> str:
     return f"{schema.get('format', schema['type'])}"
 
 
-def insert_commands(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Replace the marker by the reference (Sphinx event ``source-read``)."""
-    del app, docname
-    if MARKER in source[0]:
-        source[0] = source[0].replace(MARKER, render_commands())
-    if API_MARKER in source[0]:
-        api = f"{render_endpoints()}\n\n## Records\n\n{render_records()}"
-        source[0] = source[0].replace(API_MARKER, api)
-    source[0] = SETTINGS_MARKER.sub(lambda found: render_settings(found[1]), source[0])
-    source[0] = FIELDS_MARKER.sub(lambda found: render_fields(found[1]), source[0])
+def filled(page: str) -> str:
+    """A page with everything written anew that stands below such a comment."""
+
+    def write(place: re.Match[str]) -> str:
+        what, name = place["what"], place["name"]
+        head = f"<!-- {what}{f' {name}' if name else ''} -->"
+        return f"{head}\n\n{_RENDERERS[what](name)}\n\n{END}"
+
+    return _PLACE.sub(write, page)
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the event with Sphinx."""
-    app.connect("source-read", insert_commands)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+_RENDERERS = {
+    "the help of every command": lambda _: render_commands(),
+    "every endpoint and its records": lambda _: f"{render_endpoints()}\n\n## Records\n\n{render_records()}",
+    "the settings in": render_settings,
+    "the fields of": render_fields,
+}
+
+
+def main() -> None:
+    """Rewrite the pages."""
+    for path in sorted(PAGES.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if (new := filled(text)) != text:
+            path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
