@@ -74,8 +74,6 @@ def test_published_project_is_tested_as_its_authors_do(
     root = checkout_of(one, contents_of([one])[one.sdist.filename], tmp_path / "checkout")
     git(root, "tag", "-d", f"v{one.version}")
     passed = go_to_testing(station, one, root, "v")
-    if (root / "mkdocs.yml").is_file():
-        assert "index.html" in documentation_of(station, name, f"{one.version}rc1")
     figures(f"{name} {one.version}", tests_passed=passed)
 
 
@@ -133,7 +131,6 @@ BROKEN_LINK = "Demo\n====\n\n.. toctree::\n\n   nowhere\n"
 
 @pytest.mark.torture
 def test_documentation_goes_with_the_release_and_a_warning_stops_it(station: Town, tmp_path: Path) -> None:
-    """By Sphinx; a published project of the table has MkDocs."""
     station.conveyor("store", "claim", "phoenix", "--data", station.data)
     groups = '[dependency-groups]\ndocs = ["sphinx"]\n[tool.conveyor.docs]\n'
     files = {"docs/conf.py": 'project = "demo"\n', "docs/index.rst": BROKEN_LINK}

@@ -362,9 +362,11 @@ def run_suite(
     if declared.command:
         return _report_of_command(place, suite, attended, done, name=name), done.seconds
     if not report.is_file():
+        last = next((f": {line.strip()}" for line in reversed(done.output.splitlines()) if line.strip()), "")
         raise StepFailed(
-            f"the tests ended with code {done.return_code} and reported nothing", log=done.output,
-            hint="look for a test that ends the interpreter: it ends the whole suite",
+            f"the tests ended with code {done.return_code} and reported nothing{last}", log=done.output,
+            hint="look for a test that ends the interpreter, or for requirements of the tests that ask for a "
+            "pytest which does not run on this Python (others: [tool.conveyor.test] pythons)",
         )  # fmt: skip
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     if found["exit_code"] in _USAGE_ERRORS:
