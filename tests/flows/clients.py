@@ -143,7 +143,7 @@ def _requirements(name: str) -> str:
 def _install(environment: Environment, name: str, requirements: str) -> None:
     file = environment.path / f"{name}.txt"
     file.write_text(requirements, encoding="utf-8")
-    environment.install("-r", str(file), options=("--require-hashes",))
+    environment.install(options=("--require-hashes", "-r", str(file)))
 
 
 @cache

@@ -110,7 +110,7 @@ def test_package_installs_editable_and_its_tests_and_docs_are_green(tmp_path: Pa
         installed = run_in(environment, words, folder=root)
         assert installed.return_code == 0, installed.output
     else:
-        make_environment(environment.path).install("-e", ".[test,docs]", folder=root)
+        make_environment(environment.path).install(options=("-e", ".[test,docs]"), folder=root)
     for words in (["pytest", "-q"], ["sphinx", "-W", "-q", "docs", "docs/_build/html"]):
         checked = run_in(environment, ["python", "-m", *words], folder=root)
         assert checked.return_code == 0, checked.output
@@ -118,7 +118,7 @@ def test_package_installs_editable_and_its_tests_and_docs_are_green(tmp_path: Pa
     assert git(root, "status", "--porcelain") == ""
     if tool == "uv":
         git(root, "tag", "v1.0.0")
-        environment.install("-e", ".", folder=root)
+        environment.install(options=("-e", "."), folder=root)
         shown = run_in(
             environment, ["python", "-c", "import importlib.metadata as m; print(m.version('demo'))"]
         )
@@ -138,7 +138,7 @@ def test_wrong_names_and_folders_are_one_clear_message(tmp_path: Path) -> None:
 def test_docs_of_a_model_build_without_a_warning(tmp_path: Path) -> None:
     root = new_project(tmp_path, "tumor", kind="model")
     environment = make_environment(tmp_path / "environment")
-    environment.install("-e", ".[docs]", folder=root)
+    environment.install(options=("-e", ".[docs]"), folder=root)
     checked = run_in(
         environment, ["python", "-m", "sphinx", "-W", "-q", "docs", "docs/_build/html"], folder=root
     )

@@ -85,6 +85,10 @@ def test_backend_that_is_missing_or_fails_is_told_with_what_it_said(tmp_path: Pa
             {"requires": ["set up tools"], "build-backend": 3, "backend-path": "tools"},
             ['requires holds "set up tools"', "build-backend is not", "backend-path is not"],
         ),
+        (
+            {"requires": [], "backend-path": ["tools", "../x", "/y"]},
+            ['backend-path holds "../x"', 'backend-path holds "/y"'],
+        ),
         ({}, ["requires is not a list"]),
     ],
 )
@@ -93,6 +97,19 @@ def test_all_faults_of_the_build_system_are_named(table: object, faults: list[st
         read_build_system({"build-system": table}, where="pyproject.toml")
     assert [fault for fault in faults if fault not in caught.value.message] == []
     assert caught.value.hint
+
+
+def test_option_that_a_backend_asks_for_never_reaches_the_installer(tmp_path: Path) -> None:
+    asked = tmp_path / "there"
+    (tmp_path / "own.py").write_text(
+        f"def get_requires_for_build_sdist(config_settings=None):\n    return ['--target={asked}', 'wheel']\n"
+    )
+    backend = make_backend(BuildSystem((), "own", (".",)), tmp_path / "environment")
+    with pytest.raises(ProjectError, match=r'asks for what is no requirement .*\n- "--target='):
+        backend.sdist(tmp_path, tmp_path)
+    with pytest.raises(ProjectError, match="Distribution not found"):
+        backend.environment.install(f"--target={asked}")
+    assert not asked.exists()
 
 
 def test_project_without_a_build_system_has_the_default_one() -> None:

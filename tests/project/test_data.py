@@ -94,6 +94,38 @@ def test_all_faults_of_data_are_told_at_once_and_no_file_is_replaced(tmp_path: P
         bring(project, tmp_path / "cache", names=["other"])
 
 
+def test_data_is_not_written_through_a_committed_link_out_of_the_project(tmp_path: Path) -> None:
+    """A link that is not committed is the user's own, as to a larger disk."""
+    cache, outside = tmp_path / "cache", tmp_path / "outside"
+    outside.mkdir()
+    cached_file(cache, DIGEST).parent.mkdir(parents=True)
+    cached_file(cache, DIGEST).write_bytes(ROWS)
+    project = project_with(tmp_path / "project", table("rows", path="data/sub/rows.csv"))
+    (project.root / "data").symlink_to(outside)
+    git(project.root, "init", "-q")
+    git(project.root, "add", "--all")
+    with pytest.raises(ProjectError, match=r"data/sub/rows\.csv leads out of the project"):
+        bring(project, cache)
+    with pytest.raises(ProjectError, match="leads out of the project"):
+        declare(project, "more", cache, path="data/more.csv", url="https://localhost/more.csv")
+    assert not list(outside.iterdir())
+    git(project.root, "rm", "-q", "--cached", "data")
+    bring(project, cache)
+    assert (outside / "sub/rows.csv").read_bytes() == ROWS
+
+
+def test_declaration_that_would_not_be_valid_writes_nothing(tmp_path: Path) -> None:
+    project = project_with(tmp_path / "project")
+    (project.root / "rows.csv").write_bytes(ROWS)
+    before = (project.root / "pyproject.toml").read_bytes()
+    with pytest.raises(InvalidInput, match="licence of rows cannot be written"):
+        declare(project, "rows", tmp_path / "cache", path="rows.csv", licence="a\nb")
+    with pytest.raises(ProjectError, match="not an address"):
+        declare(project, "rows", tmp_path / "cache", path="rows.csv", url="http://localhost/rows.csv")
+    assert (project.root / "pyproject.toml").read_bytes() == before
+    assert sorted(path.name for path in project.root.iterdir()) == ["pyproject.toml", "rows.csv"]
+
+
 def test_file_is_declared_and_declared_again_with_its_new_digest(tmp_path: Path) -> None:
     project = project_with(tmp_path / "project", "[tool.other]\nkey = 1  # kept\n")
     (project.root / "rows.csv").write_bytes(ROWS)

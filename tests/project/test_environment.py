@@ -55,7 +55,8 @@ def index() -> Iterator[tuple[str, list[str]]]:
 def test_new_environment_is_empty_and_runs_its_own_python(environment: Environment) -> None:
     done = run_in(environment, ["python", "-c", "import sys; print(sys.prefix)"])
     assert done.output.strip() == str(environment.path)
-    assert not environment.has("pytest")
+    asked = "import importlib.util as u, sys; sys.exit(u.find_spec('pytest') is not None)"
+    assert run_in(environment, ["python", "-c", asked]).return_code == 0
 
 
 def test_environment_replaces_an_environment_but_nothing_else(tmp_path: Path) -> None:

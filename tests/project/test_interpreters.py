@@ -15,6 +15,7 @@ from conveyor.project.interpreters import (
     InterpreterPlace,
     ask,
     judge_places,
+    newest_first,
     places,
     python_of,
     pythons_to_test_on,
@@ -68,6 +69,16 @@ def test_newest_python_that_is_allowed_is_taken_and_never_a_shim(tmp_path: Path)
     held = project_with(tmp_path / "held", f'requires-python = "=={MINOR}.*"\n')
     assert python_of(held).version.startswith(f"{MINOR}.")
     assert not [place for place in places() if "shims" in place.path.parts]
+
+
+def test_newest_is_what_interpreters_say_and_not_their_files() -> None:
+    def one(version: str, path: str) -> Interpreter:
+        return Interpreter(Path(path), "cpython", version, "linux-x86_64", ())
+
+    found = [one("3.12.1", "/a"), one("3.12.10", "/b"), one("3.12.9", "/c"), one("3.13.0rc0", "/d")]
+    found += [one("3.13.0", "/e"), one("3.12.10", "/f"), one("3.12.4+", "/g")]
+    assert "".join(str(one.path) for one in newest_first(found)) == "/e/d/b/f/c/g/a"
+    assert [one.order for one in newest_first(found)] == sorted(one.order for one in found)
 
 
 @pytest.mark.parametrize("written", [f"{MINOR}\n", f"# ours\ncpython-{MINOR}  # so\n3.8\n"])

@@ -140,6 +140,13 @@ def test_model_without_payload_is_refused(tmp_path: Path) -> None:
     [
         ("[project", "is not TOML"),
         ("", "does not name a project"),
+        (f"a = {'[' * 3000}", "nested too deeply"),
+        (
+            '[project]\nname = "a"\n[tool.conveyor.data.rows]\nsha256 = "'
+            + 64 * "0"
+            + '"\nurl = "https://[b"\n',
+            "not an address",
+        ),
         ('[project]\nname = "-a"\n', "project name"),
     ],
 )
@@ -154,6 +161,8 @@ def test_broken_file_is_a_clear_error(tmp_path: Path, text: str, reason: str) ->
         ('project = "a"\n', "project must be a table"),
         ("build-system = 1\ntool = []\n", "build-system and tool must be a table"),
         ("[project]\nversion = '1'\n", "has no name"),
+        ("[project]\nname = 'a'\ndynamic = 5\n", "dynamic under .* must be a list of names"),
+        ("tool = 1\n[project]\nname = 'a'\ndynamic = [5]\n", "tool must be a table .*; dynamic under"),
     ],
 )
 def test_tables_of_the_wrong_kind_are_a_clear_error(tmp_path: Path, text: str, reason: str) -> None:
@@ -171,6 +180,7 @@ def test_tables_of_the_wrong_kind_are_a_clear_error(tmp_path: Path, text: str, r
         "setuptools_scm = true",
         "pdm.version = '1'",
         "versioneer = 0",
+        "scikit-build = {generate = 5, metadata = 5}",
     ],
 )
 def test_settings_of_other_tools_that_are_no_tables_are_left_to_them(tmp_path: Path, table: str) -> None:

@@ -15,6 +15,7 @@ from conveyor.project.settings import read_project, specifier_of_poetry
 from conveyor.project.suites import (
     Requirements,
     command_to_install,
+    flatten_requirements,
     paths_of_tests,
     pytest_settings,
     read_requirements,
@@ -98,13 +99,17 @@ def test_requirements_file_of_a_usual_name_is_found_without_the_project_itself(t
     files = {
         "requirements-test.txt": "-e .\n-r requirements/base.txt  # more\npytest-cov==4.1 \\\n    --hash=x\n",
         "requirements/base.txt": "# comment\n.[all]\nhypothesis>=6 # why\n-c ../constraints.txt\n",
+        "constraints.txt": "hypothesis<7\n",
     }
     project = project_with(tmp_path, **files)
     assert requirements_in(project).files == ("requirements-test.txt",)
-    assert read_requirements(project.root, "requirements-test.txt") == [
-        "hypothesis>=6",
-        "pytest-cov==4.1      --hash=x",
-    ]
+    found = read_requirements(project.root, "requirements-test.txt")
+    assert found.lines == ("hypothesis>=6", "pytest-cov==4.1      --hash=x")
+    assert found.constraints == ("hypothesis<7",)
+    flat = flatten_requirements(project.root, ["requirements-test.txt"], tmp_path, ["pytest"])
+    assert flat is not None
+    assert flat.read_text().splitlines() == ["pytest", *found.lines, "-c constraints.txt"]
+    assert (tmp_path / "constraints.txt").read_text() == "hypothesis<7\n"
     assert command_to_install(project) == "pip install -e . pytest -r requirements-test.txt"
 
 
@@ -114,6 +119,56 @@ def test_requirements_file_that_is_not_sound_is_refused(tmp_path: Path, path: st
     (tmp_path / "outside.txt").write_text("x\n")
     with pytest.raises(ProjectError, match="does not exist, lies outside or includes itself"):
         read_requirements(project.root, path)
+
+
+def test_lines_that_no_index_supplies_are_refused_by_name(tmp_path: Path) -> None:
+    text = "-e ./libs/helper\n./libs/other\n-e git+https://git.test/a\nb @ git+https://git.test/b\n-e .[x]\n"
+    files = {"test.txt": text + "file:.\n--pre\nc @ https://files.test/c-1.0.tar.gz\nd d\n", "libs/x": ""}
+    with pytest.raises(ProjectError) as caught:
+        read_requirements(project_with(tmp_path, **files).root, "test.txt")
+    refused = [line.partition(": ")[2].rpartition(" (")[0] for line in caught.value.message.splitlines()[1:]]
+    assert refused[:4] == text.splitlines()[:4]
+    assert len(refused) == 5
+    assert "publish" in (caught.value.hint or "")
+
+
+def test_requirements_file_that_is_not_utf_8_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_bytes("# größer\n".encode("latin-1"))
+    with pytest.raises(ProjectError, match="not text in UTF-8"):
+        read_requirements(tmp_path, "test.txt")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"pyproject.toml": "[tool.pytest.ini_options]\ntestpaths = 5\n"}, "testpaths of pytest"),
+        ({"pyproject.toml": "[tool.pytest.ini_options]\npython_files = 5\n"}, "python_files of pytest"),
+        ({"pytest.ini": "[pytest]\ntestpaths = 'a\n"}, "No closing quotation"),
+        ({"pytest.ini": '[pytest]\nrequired_plugins = "a\n'}, "No closing quotation"),
+        ({"pytest.ini": "[pytest]\nrequired_plugins = --index-url=x\n"}, 'holds "--index-url=x"'),
+        ({"pytest.toml": "pytest = 5\n"}, "pytest must be a table"),
+        ({"pyproject.toml": "[dependency-groups]\ntest = 5\n"}, r'"test" is not a list \(PEP 735\)'),
+        ({"pyproject.toml": '[dependency-groups]\ntest = "pytest"\n'}, "is not a list"),
+        ({"pyproject.toml": "[dependency-groups]\ntest = [5]\n"}, '"test" holds "5"'),
+        ({"pyproject.toml": "[tool.pdm.dev-dependencies]\ntest = 5\n"}, "is not a list"),
+        ({"pyproject.toml": "[tool.pdm]\ndev-dependencies = 5\n"}, None),
+    ],
+)
+def test_settings_of_tests_of_the_wrong_kind_are_a_clear_error(
+    tmp_path: Path, files: dict[str, str], said: str | None
+) -> None:
+    project = project_with(tmp_path, files.pop("pyproject.toml", ""), **files)
+
+    def read() -> None:
+        settings = pytest_settings(project.root)
+        requirements_of_tests(project, settings)
+        paths_of_tests(project, settings, ("tests/test_a.py",))
+
+    if said is None:  # not a table, so not pdm's
+        read()
+        return
+    with pytest.raises(ProjectError, match=said):
+        read()
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_environment_of_the_project_is_made_and_found_again(
 def test_active_environment_with_the_project_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = read_project(small_model(tmp_path))
     active = make_environment(tmp_path / "active")
-    active.install("-e", str(project.root))
+    active.install(options=("-e", str(project.root)))
     monkeypatch.setenv("VIRTUAL_ENV", str(active.path))
     assert training_environment(project) == active
     assert not (project.root / ".venv").exists()

@@ -109,7 +109,7 @@ def _parsed(sources: Mapping[str, bytes]) -> dict[str, _Module]:
         try:
             with catch_warnings(action="ignore"):  # about old escapes in strings; not our business
                 tree = ast.parse(sources[path])
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None)
             faults.append(path if line is None else f"{path}, line {line}")
             continue

@@ -24,7 +24,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from packaging.metadata import RawMetadata, parse_email
@@ -90,6 +90,12 @@ def read_build_system(document: Mapping[str, Any], *, where: str) -> BuildSystem
     path = table.get("backend-path", [])
     if not _is_list_of_text(path):
         faults.append("backend-path is not a list of folders (PEP 517)")
+        path = []
+    faults += [
+        f'backend-path holds "{one}", which is not a folder of the project (PEP 517)'
+        for one in path
+        if one.startswith("/") or "\0" in one or ".." in PurePosixPath(one).parts
+    ]
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
         raise ProjectError(
@@ -293,11 +299,22 @@ def install(
     variables: Mapping[str, str],
     on_line: Callable[[str], None] | None,
 ) -> None:
-    """Install build requirements.
+    """Install build requirements, declared ones or those that a backend's hook returned.
 
     Raises:
-        ProjectError: they cannot be installed; the hint says where they are declared.
+        ProjectError: they are none, or cannot be installed; the hint says where they are declared.
     """
+    faults = []
+    for one in requires:
+        try:
+            Requirement(one)
+        except (InvalidRequirement, TypeError) as error:
+            faults.append(f'\n- "{one}": {str(error).splitlines()[0]}')
+    if faults:
+        raise ProjectError(
+            f"the build backend asks for what is no requirement (PEP 508):{''.join(faults)}",
+            hint="correct the project's own backend, or use another version of it",
+        )
     try:
         environment.install(*requires, index_url=index_url, variables=variables, on_line=on_line)
     except ProjectError as error:

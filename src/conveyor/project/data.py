@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from conveyor.client.downloads import download
 from conveyor.errors import InvalidInput, ProjectError, StorageFailed
 from conveyor.project.declarations import read_declarations
+from conveyor.project.git import tracked_files
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project, table_in
 
@@ -102,22 +104,48 @@ def bring(
         )
     found = [_dataset(project, name, cache) for name in (names or known)]
     faults = [_fault(one) for one in found if one.state == "changed"]
+    missing = [one for one in found if one.state == "missing"]
+    faults += [_way_out(one.path) for one in missing if _leads_out(project, one.path)]
     faults += [
         f"{one.path} is not here, and nothing says where it comes from"
-        for one in found
-        if one.state == "missing" and one.declared.url is None and not one.is_cached
+        for one in missing
+        if one.declared.url is None and not one.is_cached
     ]
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
         raise ProjectError(
             f"the data of {project.display_name} is not what it declares:{listed}",
-            hint="declare an address with url, commit the file, or, if the new content is right, declare it: "
-            "conveyor data add NAME",
+            hint="declare an address with url or another path, commit the file, or, if the new content is "
+            f"right, declare it: {_add(project, found)}",
         )
-    wanted = tuple(one for one in found if one.state == "missing")
-    for one in wanted:
+    for one in missing:
         _bring(project, one, cache, on_progress)
-    return wanted
+    return tuple(missing)
+
+
+def _add(project: Project, found: Sequence[Dataset]) -> str:
+    """The command that declares what is here; the name is known if one file alone is changed."""
+    changed = [one.name for one in found if one.state == "changed"]
+    return f"{project.command('data add')} {changed[0] if len(changed) == 1 else 'NAME'}"
+
+
+def _leads_out(project: Project, path: str) -> bool:
+    """Whether writing a file would follow a link of the repository out of the project's folder.
+
+    A link that git does not track is the user's own: data on a larger disk.
+    """
+    root = project.root.resolve()
+    if (root / path).parent.resolve().is_relative_to(root):
+        return False
+    links = {str(one) for one in PurePosixPath(path).parents if (root / one).is_symlink()}
+    try:
+        return bool(links & set(tracked_files(root)))
+    except ProjectError:  # outside git nobody can tell
+        return True
+
+
+def _way_out(path: str) -> str:
+    return f"{path} leads out of the project by a link that is committed"
 
 
 def _fault(one: Dataset) -> str:
@@ -129,11 +157,14 @@ def _bring(project: Project, one: Dataset, cache: Path, on_progress: Progress | 
     if not kept.is_file() or sha256_of_file(kept) != one.declared.sha256:
         url = one.declared.url
         assert url is not None  # noqa: S101 - else it was refused, or is cached
-        _download(url, kept, one.name, on_progress, expected=one.declared.sha256)
+        again = f"{project.command('data add')} {one.name} --url {shlex.quote(url)}"
+        _download(url, kept, one.name, on_progress, expected=one.declared.sha256, again=again)
     _copy(kept, project.root / one.path)
 
 
-def _download(url: str, kept: Path, name: str, on_progress: Progress | None, *, expected: str) -> None:
+def _download(
+    url: str, kept: Path, name: str, on_progress: Progress | None, *, expected: str, again: str
+) -> None:
     arriving = kept.with_name(f"{kept.name}.new")
 
     def tell(done: int, total: int | None) -> None:
@@ -145,7 +176,7 @@ def _download(url: str, kept: Path, name: str, on_progress: Progress | None, *, 
         arriving.unlink()
         raise ProjectError(
             f"{url} has SHA-256 {sha256}, but data.{name} declares {expected}",
-            hint="if the new content is right, declare it: conveyor data add NAME --url URL",
+            hint=f"if the new content is right, declare it: {again}",
         )
     arriving.replace(kept)
 
@@ -178,16 +209,26 @@ def declare(
     Without a file at its path it is downloaded from ``url``. What is declared already and not given stays.
 
     Raises:
-        InvalidInput: the name has other characters than letters, digits, "-" and "_".
+        InvalidInput: the name has other characters than letters, digits, "-" and "_", or another text has
+            some that cannot be printed, such as the end of a line.
         ProjectError: there is neither a file nor an address, or the declaration would not be valid.
     """
     if _NAME.fullmatch(name) is None:
         raise InvalidInput(f'"{name}" is not a name for data: letters, digits, "-" and "_" only')
+    given = {"path": path, "url": url, "licence": licence}
+    unprintable = [key for key, value in given.items() if value is not None and not value.isprintable()]
+    if unprintable:
+        raise InvalidInput(
+            f"{' and '.join(unprintable)} of {name} cannot be written into pyproject.toml: "
+            "only characters that can be printed stand there, on one line"
+        )
     before = project.declared.datasets.get(name)
     path = path or (before.path if before is not None else None)
     url = url or (before.url if before is not None else None)
     licence = licence or (before.licence if before is not None else None)
     place = path or f"data/{name}"
+    if _leads_out(project, place):
+        raise ProjectError(_way_out(place), hint="declare another path: --path")
     file = project.root / place
     if not file.is_file():
         if url is None:
@@ -230,13 +271,9 @@ def _write(project: Project, name: str, fields: dict[str, str]) -> None:
             f"data.{name} cannot be declared by itself: {file} declares it in another form",
             hint=f"write it there by hand: sha256 = {_quoted(fields['sha256'])}",
         )
+    read_declarations(table_in(tomllib.loads(new), "tool", "conveyor"), where=str(file))
     unfinished = file.with_name(f".pyproject.toml.{os.getpid()}")
     unfinished.write_text(new.rstrip() + "\n", encoding="utf-8")
-    try:
-        read_declarations(table_in(tomllib.loads(new), "tool", "conveyor"), where=str(file))
-    except ProjectError:
-        unfinished.unlink()
-        raise
     unfinished.replace(file)
 
 

@@ -181,7 +181,10 @@ def _data_faults(name: str, declared: DataDeclaration) -> list[str]:
     if declared.path is None and declared.url is None:
         faults.append(f"data.{name} has neither path nor url")
     if declared.url is not None:
-        parts = urlsplit(declared.url)
+        try:
+            parts = urlsplit(declared.url)
+        except ValueError:  # such as an address of IPv6 without its end
+            parts = urlsplit("")
         if parts.scheme not in ("https", "s3") or not parts.hostname:
             faults.append(f"data.{name}.url is not an address that begins with https:// or s3://")
         elif parts.username or parts.password:

@@ -57,12 +57,12 @@ class Environment:
         on_line: Callable[[str], None] | None = None,
         timeout_seconds: float | None = None,
     ) -> Completed:
-        """Install requirements, as ``uv pip install`` takes them (``-e`` and ``-r`` too).
+        """Install requirements, as ``uv pip install`` takes them.
 
         Args:
-            requirements: such as ``tumor[test]==0.1.0`` or ``-e .``, each word one string.
+            requirements: such as ``tumor[test]==0.1.0``, or the path of a wheel; none is ever an option.
             index_url: the only index to take from; ``None`` follows the user's configuration.
-            options: further options of ``uv pip install``, such as ``--only-binary=:all:``.
+            options: options of ``uv pip install``, such as ``--only-binary=:all:`` or ``-e .``, word by word.
             folder: where relative paths start; ``None`` means the current folder.
             variables: set for uv and for whatever it builds.
             on_line: called with each line that uv writes.
@@ -71,7 +71,8 @@ class Environment:
         Raises:
             ProjectError: the installation failed; the message is uv's last lines.
         """
-        words = ["pip", "install", "--python", str(self.python), *options, *requirements]
+        words = ["pip", "install", "--python", str(self.python), *options]
+        words += ["--", *requirements] if requirements else []
         return run_uv(
             words, index_url=index_url, folder=folder, variables=variables, on_line=on_line,
             timeout_seconds=timeout_seconds, holds=self.holds,
@@ -105,12 +106,6 @@ class Environment:
             words, index_url=index_url, is_clean=True, may_link=may_link, variables=variables,
             on_line=on_line, timeout_seconds=timeout_seconds, holds=self.holds,
         )  # fmt: skip
-
-    def has(self, project: str) -> bool:
-        """Whether a distribution of that name is installed here."""
-        code = "import importlib.metadata, sys; importlib.metadata.version(sys.argv[1])"
-        done = run_in(self, ["python", "-c", code, project])
-        return done.return_code == 0
 
     def variables(self) -> dict[str, str]:
         """The variables that a child of this environment runs with: clean, with its programs first."""

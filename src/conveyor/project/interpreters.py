@@ -4,7 +4,8 @@ They are found by path, never through a shim: on the ``PATH``, in the system's f
 pyenv and of uv. What an interpreter is, it is asked itself, once in each process. The choice:
 
 1. ``.python-version`` of the project, if it satisfies ``requires-python``; else that is an error
-2. without that file, the newest CPython that ``requires-python`` allows, no pre-release
+2. without that file, the newest CPython that ``requires-python`` allows, no pre-release; what is newest, the
+   interpreters say themselves, since 3.12.1 and 3.12.9 have files of one name
 3. ``[tool.conveyor.test] pythons`` adds versions to test on, and so do the settings of the index
 """
 
@@ -30,7 +31,7 @@ from conveyor.project.foreign import Sight, clean_environment_variables, run_for
 from conveyor.project.settings import written_requires_python
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conveyor.project.settings import Project
 
@@ -70,6 +71,11 @@ class Interpreter:
     """The tags of the wheels that it can install, the best first."""
 
     @property
+    def order(self) -> tuple[int, int]:
+        """Newest minor version first; CPython before others."""
+        return (0 if self.implementation == "cpython" else 1, -_numbers(self.version)[1])
+
+    @property
     def name(self) -> str:
         """The version as evidence states it: ``3.12.4``, ``pypy3.9.16``."""
         return self.version if self.implementation == "cpython" else f"{self.implementation}{self.version}"
@@ -99,7 +105,7 @@ class InterpreterPlace:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Newest first, by its name; CPython before others."""
+        """Newest minor version first, by its name; CPython before others; 1 if the name does not say it."""
         match = _NAME.fullmatch(self.path.name)
         minor = int(match[2]) if match is not None and match[2] else -1
         return (0 if self.path.name.startswith("python") else 1, -minor)
@@ -189,12 +195,27 @@ def ask(path: Path) -> Interpreter | str:
 
 
 def interpreters(wanted: str | None = None) -> Iterator[Interpreter]:
-    """The interpreters at ``places``, in that order, each asked when it is its turn.
+    """The interpreters at ``places``, newest first, CPython before others.
 
-    With a ``wanted`` version only those that may be it: to ask all of a machine takes a second.
+    Those of one name are asked when it is their turn, and those whose names have no number at once. With a
+    ``wanted`` version only those are asked that may be it: to ask all of a machine takes a second.
     """
-    found = (place for place in places() if wanted is None or place.may_be(wanted))
-    return (one for place in found if isinstance(one := ask(place.path), Interpreter))
+    waiting: dict[tuple[int, int], list[Interpreter | InterpreterPlace]] = {}
+    for place in places():
+        if wanted is not None and not place.may_be(wanted):
+            continue
+        if place.order[1] <= 0:
+            waiting.setdefault(place.order, []).append(place)
+        elif isinstance(found := ask(place.path), Interpreter):
+            waiting.setdefault(found.order, []).append(found)
+    for order in sorted(waiting):
+        asked = (one if isinstance(one, Interpreter) else ask(one.path) for one in waiting[order])
+        yield from newest_first(one for one in asked if isinstance(one, Interpreter))
+
+
+def newest_first(found: Iterable[Interpreter]) -> list[Interpreter]:
+    """Interpreters by their version, the highest first; of one version, in the order in which they came."""
+    return sorted(found, key=lambda one: (_numbers(one.version)[:3], "rc" not in one.version), reverse=True)
 
 
 def requires_python(project: Project) -> SpecifierSet:
@@ -301,7 +322,7 @@ def asked_by(index: str) -> str:
 def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter | None:
     """The newest interpreter of that version, ``None`` if there is none; ``where`` says who wants it."""
     called = [one for one in interpreters(wanted) if one.is_called(wanted)]
-    for one in sorted(called, key=lambda one: _numbers(one.version), reverse=True):
+    for one in newest_first(called):
         if allowed.contains(one.version, prereleases=True):
             return one
     match = _WANTED.fullmatch(wanted)
@@ -362,14 +383,16 @@ def judge_places(project: Project | None) -> list[JudgedPlace]:
     """Every place with its interpreter and, for a project, why it was passed over."""
     judged: list[JudgedPlace] = []
     chosen = python_of(project) if project is not None else None
+    allowed = requires_python(project) if project is not None else SpecifierSet()
+    declared = declared_python(project.root) if project is not None else None
     for place in places():
         found = ask(place.path)
         if isinstance(found, str):
             judged.append(JudgedPlace(place, None, found))
             continue
         reason = None
-        if project is not None and chosen is not None and found != chosen:
-            reason = _reason(found, chosen, requires_python(project), declared_python(project.root))
+        if chosen is not None and found != chosen:
+            reason = _reason(found, chosen, allowed, declared)
         judged.append(JudgedPlace(place, found, reason))
     return judged
 

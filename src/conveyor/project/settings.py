@@ -108,7 +108,7 @@ class Project:
     def command(self, name: str) -> str:
         """How to call ``conveyor NAME`` on this project from the current folder."""
         words = [] if self._is_around() else ["--project", str(self.root)]
-        return shlex.join(["conveyor", name, *words])
+        return shlex.join(["conveyor", *name.split(), *words])
 
     def git(self) -> str:
         """How to call git on this project from the current folder."""
@@ -355,9 +355,10 @@ def written_in_setup_py(root: Path, key: str) -> str | None:
     """The literal that ``setup.py`` hands to ``setup`` under a keyword; ``None`` if it computes it."""
     try:
         tree = ast.parse((root / "setup.py").read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        handed = handed_to_setup(tree, key)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    literals = (value for value in handed_to_setup(tree, key) if isinstance(value, ast.Constant))
+    literals = (value for value in handed if isinstance(value, ast.Constant))
     return next((str(value.value) for value in literals), None)
 
 
@@ -378,6 +379,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ProjectError(f"{path} cannot be read: its values are nested too deeply") from error
 
 
 def _read_document(root: Path) -> dict[str, Any]:
@@ -402,10 +405,14 @@ def _read_document(root: Path) -> dict[str, Any]:
         key for key in ("build-system", "project", "tool") if not isinstance(document.get(key, {}), dict)
     ]
     project = table_in(document, "project")
-    if wrong:
+    faults = [f"{' and '.join(wrong)} must be a table (PEP 518, PEP 621)"] if wrong else []
+    dynamic = project.get("dynamic", [])
+    if not isinstance(dynamic, list) or not all(isinstance(one, str) for one in dynamic):
+        faults.append('dynamic under [project] must be a list of names, such as ["version"] (PEP 621)')
+    if faults:
         raise ProjectError(
-            f"{path} is not valid: {' and '.join(wrong)} must be a table (PEP 518, PEP 621)",
-            hint=f"write [{wrong[0]}] on a line of its own, and its keys below",
+            f"{path} is not valid: {'; '.join(faults)}",
+            hint=f"write [{wrong[0]}] on a line of its own, and its keys below" if wrong else "correct it",
         )
     if "project" in document and "name" not in project and "name" not in table_in(document, "tool", "poetry"):
         raise ProjectError(
@@ -497,5 +504,6 @@ def _version_files(root: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
     found.append(table_in(document, "tool", "versioneer").get("versionfile_source"))
     found.append(_setup_cfg(root, "versioneer").get("versionfile_source"))
     generated = table_in(document, "tool", "scikit-build").get("generate")
-    found += [one.get("path") for one in generated or () if isinstance(one, dict)]
+    generated = generated if isinstance(generated, list) else []
+    found += [one.get("path") for one in generated if isinstance(one, dict)]
     return tuple(sorted({path.strip("/") for path in found if isinstance(path, str)}))

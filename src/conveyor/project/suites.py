@@ -69,9 +69,18 @@ class PytestSettings:
     """Whether its values are TOML's own (``[tool.pytest]``), not those of an ini file."""
 
     def words(self, name: str) -> list[str]:
-        """The value of an option that is a list of words."""
+        """The value of an option that is a list of words; raises ProjectError if it is something else."""
         value = self.options.get(name, [])
-        return shlex.split(value, comments=True) if isinstance(value, str) else [str(one) for one in value]
+        try:
+            if isinstance(value, str):
+                return shlex.split(value, comments=True)
+        except ValueError as error:
+            raise ProjectError(f"{name} of pytest in {self.file} cannot be read: {error}") from error
+        if not isinstance(value, list):
+            raise ProjectError(
+                f"{name} of pytest in {self.file} is {value!r}, which is neither text nor a list of texts"
+            )
+        return [str(one) for one in value]
 
     def as_toml(self, *, without: Iterable[str] = ()) -> str:
         """The settings as a document of the form of ``pyproject.toml``."""
@@ -104,6 +113,8 @@ def pytest_settings(root: Path) -> PytestSettings:
 def _toml_settings(path: Path) -> PytestSettings | None:
     document = read_toml(path)
     if path.name != "pyproject.toml":  # pytest 9: chosen even if it is empty
+        if not isinstance(document.get("pytest", {}), dict):
+            raise ProjectError(f"{path} is not valid: pytest must be a table", hint="write [pytest] above it")
         return PytestSettings(path.name, document.get("pytest", {}), is_native=True)
     table = table_in(document, "tool", "pytest")
     if isinstance(table.get("ini_options"), dict):
@@ -201,12 +212,24 @@ def requirements_of_tests(project: Project, settings: PytestSettings) -> Require
         ProjectError: what is declared does not exist, or a dependency group is not sound.
     """
     declared = project.declared.test
-    runner = () if declared.command else ("pytest", *settings.words("required_plugins"))
+    runner = () if declared.command else ("pytest", *_plugins(settings))
     found = requirements_of(
         project, extra=declared.extra, group=declared.group, files=declared.requirements,
         names=TEST_NAMES, usual_files=_REQUIREMENTS_FILES, where="[tool.conveyor.test]",
     )  # fmt: skip
     return Requirements(found.extra, tuple(dict.fromkeys((*runner, *found.lines))), found.files)
+
+
+def _plugins(settings: PytestSettings) -> list[str]:
+    plugins = settings.words("required_plugins")
+    for one in plugins:
+        try:
+            Requirement(one)
+        except InvalidRequirement as error:
+            raise ProjectError(
+                f'required_plugins of pytest in {settings.file} holds "{one}": {error}'
+            ) from error
+    return plugins
 
 
 def requirements_of(
@@ -258,7 +281,8 @@ def _groups(document: Mapping[str, Any]) -> dict[str, list[Any]]:
         older["dev"] = [(name, said) for name, said in table.items()]
     for name in table_in(document, "tool", "poetry", "group"):
         table = table_in(document, "tool", "poetry", "group", name)
-        included = [{"include-group": one} for one in table.get("include-groups") or ()]
+        names = table.get("include-groups")
+        included = [{"include-group": one} for one in (names if isinstance(names, list) else ())]
         older[name] = [*table_in(table, "dependencies").items(), *included]
     return {**older, **table_in(document, "dependency-groups")}
 
@@ -299,6 +323,10 @@ def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) ->
     if canonicalize_name(name) in seen or canonicalize_name(name) not in known:
         raise ProjectError(f'dependency group "{name}" includes itself or does not exist')
     found: list[str] = []
+    if not isinstance(known[canonicalize_name(name)], list):
+        raise ProjectError(
+            f'dependency group "{name}" is not a list (PEP 735)', hint=f'write it as one: {name} = ["…"]'
+        )
     for one in known[canonicalize_name(name)]:
         if isinstance(one, dict):
             found += _group(groups, str(one.get("include-group")), (*seen, canonicalize_name(name)))
@@ -308,48 +336,125 @@ def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) ->
         for entry in _of_poetry(one[0], one[1], name) if isinstance(one, tuple) else [one]:
             try:
                 found.append(str(Requirement(entry)))
-            except InvalidRequirement as error:
+            except (InvalidRequirement, TypeError) as error:
                 raise ProjectError(f'dependency group "{name}" holds "{entry}": {error}') from error
     return found
 
 
-def _is_readable(groups: Mapping[str, list[Any]], name: str) -> bool:
+def _is_readable(groups: Mapping[str, Any], name: str) -> bool:
     """Whether a group that nobody declared can be used: one of poetry may hold what no index supplies."""
     try:
         _group(groups, name, ())
     except ProjectError:
-        return not any(isinstance(one, tuple) for entries in groups.values() for one in entries)
+        lists = (entries for entries in groups.values() if isinstance(entries, list))
+        return not any(isinstance(one, tuple) for entries in lists for one in entries)
     return True
 
 
-_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
+_OPTION = re.compile(r"(-[rce]|--(?:requirement|constraint|editable))(?:[ =]\s*|(?<=-[rce]))(\S.*)")
+_NOT_FROM_AN_INDEX = (
+    "require by name and version what an index has, and publish there what it lacks; files of the repository "
+    "that the tests only read are declared: [tool.conveyor.test], files"
+)
 
 
-def read_requirements(root: Path, path: str, seen: tuple[str, ...] = ()) -> list[str]:
-    """The lines of a requirements file of a checkout, with those of the files that it includes.
+def flatten_requirements(
+    root: Path, paths: Sequence[str], folder: Path, more: Sequence[str] = ()
+) -> Path | None:
+    """Write the requirements files of a checkout into one, which needs the checkout no more.
 
-    The project itself is left out: the built file is installed instead. Constraints become requirements'
-    companions only where pip would read them, so they stay constraints and are not flattened.
+    Args:
+        root: the project's folder.
+        paths: the files, relative to it.
+        folder: where ``requirements.txt`` is written, and beside it ``constraints.txt`` if there are any.
+        more: further requirements, which come first.
+
+    Returns:
+        ``None`` if there is nothing to write.
 
     Raises:
-        ProjectError: a file does not exist, lies outside of the checkout or includes itself.
+        ProjectError: as for ``read_requirements``.
     """
+    found = [read_requirements(root, path) for path in paths]
+    lines = [*more, *(line for one in found for line in one.lines)]
+    constraints = [line for one in found for line in one.constraints]
+    if not lines and not constraints:
+        return None
+    flat = folder / "requirements.txt"
+    if constraints:
+        (folder / "constraints.txt").write_text("\n".join([*constraints, ""]), encoding="utf-8")
+        lines.append("-c constraints.txt")
+    flat.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return flat
+
+
+@dataclass(frozen=True)
+class RequirementLines:
+    """The content of a requirements file, with that of the files that it includes."""
+
+    lines: tuple[str, ...]
+    """Requirements, each with its own options, such as ``pytest==9.0.1 --hash=sha256:…``."""
+    constraints: tuple[str, ...]
+    """What ``-c`` names: they hold for what is installed, and install nothing."""
+
+
+def read_requirements(root: Path, path: str) -> RequirementLines:
+    """The lines of a requirements file of a checkout, with those of the files that it includes.
+
+    The project itself is left out, since the built file is installed instead, and so are options of pip:
+    which index is asked is not for the project to say.
+
+    Raises:
+        ProjectError: a file does not exist, lies outside of the checkout, includes itself or is not UTF-8; or
+            a line is no requirement, or one that no index supplies. All such lines are named.
+    """
+    faults: list[str] = []
+    found: dict[bool, list[str]] = {False: [], True: []}
+    _read_lines(root.resolve(), path, (), found, faults, is_constraint=False)
+    if faults:
+        raise ProjectError(
+            f"requirements of {root} cannot be installed:" + "".join(f"\n- {fault}" for fault in faults),
+            hint=_NOT_FROM_AN_INDEX,
+        )
+    return RequirementLines(tuple(found[False]), tuple(found[True]))
+
+
+def _read_lines(
+    root: Path, path: str, seen: tuple[str, ...], found: dict[bool, list[str]], faults: list[str], *,
+    is_constraint: bool,
+) -> None:  # fmt: skip
+    for line in _text_of_requirements(root, path, seen).replace("\\\n", " ").splitlines():
+        bare = re.sub(r"(^|\s)#.*$", "", line).strip()
+        option = _OPTION.fullmatch(bare)
+        if not bare or (option is None and bare.startswith("-")):
+            continue
+        if option is not None and option[1] not in ("-e", "--editable"):
+            inner = _plain_path(str(PurePosixPath(path).parent / option[2].strip("\"'")))
+            is_other = is_constraint or option[1] in ("-c", "--constraint")
+            _read_lines(root, inner, (*seen, path), found, faults, is_constraint=is_other)
+            continue
+        target = option[2] if option is not None else bare
+        if _is_the_project(root, path, target):
+            continue
+        why = "it is editable" if option is not None else _why_not(target)
+        if why is not None:
+            faults.append(f"{path}: {bare} ({why})")
+        else:
+            found[is_constraint].append(bare)
+
+
+def _text_of_requirements(root: Path, path: str, seen: tuple[str, ...]) -> str:
     file = (root / path).resolve()
-    if not file.is_relative_to(root.resolve()) or not file.is_file() or path in seen:
+    if not file.is_relative_to(root) or not file.is_file() or path in seen:
         raise ProjectError(
             f"requirements file {path} of {root} does not exist, lies outside or includes itself"
         )
-    found: list[str] = []
-    text = file.read_text(encoding="utf-8-sig").replace("\\\n", " ")
-    for line in text.splitlines():
-        bare = re.sub(r"(^|\s)#.*$", "", line).strip()
-        include = _INCLUDE.fullmatch(bare)
-        if include is not None and bare.startswith(("-r", "--requirement")):
-            inner = str(PurePosixPath(path).parent / include[1])
-            found += read_requirements(root, _plain_path(inner), (*seen, path))
-        elif bare and not _is_the_project(bare) and include is None and not bare.startswith("-"):
-            found.append(bare)
-    return found
+    try:
+        return file.read_text(encoding="utf-8-sig").replace("\0", "")
+    except UnicodeDecodeError as error:
+        raise ProjectError(
+            f"requirements file {path} of {root} is not text in UTF-8: {error}", hint="save it as UTF-8"
+        ) from error
 
 
 def _plain_path(path: str) -> str:
@@ -362,9 +467,30 @@ def _plain_path(path: str) -> str:
     return "/".join(parts)
 
 
-def _is_the_project(line: str) -> bool:
-    target = re.sub(r"^(-e|--editable)[ =]?\s*", "", line)
-    return target.startswith((".", "file:.")) or line.startswith(("-e", "--editable"))
+def _is_the_project(root: Path, path: str, target: str) -> bool:
+    """Whether a line names the project's own folder: from that folder, as pip reads it, or from the file."""
+    place = re.sub(r"^[\w.-]+(\[[^]]*\])?\s*@\s*(?=file:)", "", target)
+    place = place.removeprefix("file:").removeprefix("//")
+    place = re.sub(r"(\[[^]]*\])?\s*([;#].*)?$", "", place)
+    if not place.startswith((".", "/")):
+        return False
+    return root in ((root / place).resolve(), (root / path).parent.joinpath(place).resolve())
+
+
+def _why_not(line: str) -> str | None:
+    """Why a line is not installed; ``None`` if it is, and then it is a requirement (PEP 508) or a URL."""
+    text = re.split(r"\s+--", line, maxsplit=1)[0].strip()
+    if re.match(r"(git|hg|svn|bzr)\+", text) or re.search(r"@\s*(git|hg|svn|bzr)\+", text):
+        return "it comes from a repository of sources"
+    if re.match(r"https?://", text):
+        return None
+    if re.search(r"(^|@\s*)file:", text) or text.startswith((".", "/", "~")):
+        return "it is a folder or file of the checkout"
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def command_to_install(project: Project) -> str:

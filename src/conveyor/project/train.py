@@ -203,7 +203,7 @@ def training_environment(project: Project, *, on_line: Callable[[str], None] | N
     if not is_installed_from(project, own):
         if on_line is not None:
             on_line(f"installing {project.display_name} into {own.path}")
-        own.install("-e", ".", folder=project.root, on_line=on_line)
+        own.install(options=("-e", "."), folder=project.root, on_line=on_line)
     return own
 
 

@@ -305,7 +305,7 @@ def _variable(root: Path, paths: Iterable[str], name: str, depth: int = 0) -> Ve
 
     An import of it from a module beside is followed, as ``from ._version import __version__``.
     """
-    path = next((path for path in paths if (root / path).is_file()), None)
+    path = next((path for path in paths if "\0" not in path and (root / path).is_file()), None)
     text = _read(root, path) if path is not None else None
     tree = _parse(text)
     if path is None or text is None or tree is None:
@@ -375,20 +375,20 @@ def _files_of(module: str, folders: Iterable[str]) -> list[str]:
 
 
 def _read(root: Path, path: str) -> str | None:
-    """The text of a file of the project; ``None`` if it is missing, outside, or not UTF-8."""
-    file = (root / path).resolve()
-    if not file.is_relative_to(root) or not file.is_file():
-        return None
+    """The text of a file of the project; ``None`` if it is missing, outside, not UTF-8, or no path at all."""
     try:
+        file = (root / path).resolve()
+        if not file.is_relative_to(root) or not file.is_file():
+            return None
         return file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
+    except ValueError:  # a path with a null character, too
         return None
 
 
 def _parse(text: str | None) -> ast.Module | None:
     try:
         return ast.parse(text) if text is not None else None
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 

@@ -19,7 +19,7 @@ from conveyor.pipeline.jobs.sources import read_clone
 from conveyor.project.declarations import DocsDeclaration
 from conveyor.project.environment import make_environment, run_in, run_uv
 from conveyor.project.interpreters import python_of
-from conveyor.project.suites import Requirements, read_requirements, requirements_of
+from conveyor.project.suites import Requirements, flatten_requirements, requirements_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,12 +114,11 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
     environment = make_environment(folder / "environment", python=str(python_of(project).path))
     extra = f"[{plan.requirements.extra}]" if plan.requirements.extra else ""
     wheel = f"{built.project}{extra} @ {(place.folder / 'dist' / built.wheel).as_uri()}"
-    lines = [line for path in plan.requirements.files for line in read_requirements(checkout, path)]
-    requirements = folder / "requirements.txt"
-    requirements.write_text("\n".join([*plan.requirements.lines, *lines, ""]))
+    requirements = flatten_requirements(checkout, plan.requirements.files, folder, plan.requirements.lines)
+    files = [] if requirements is None else ["-r", str(requirements)]
     with place.log("docs install") as write:
         run_uv(
-            ["pip", "install", "--python", str(environment.python), wheel, "-r", str(requirements)],
+            ["pip", "install", "--python", str(environment.python), *files, "--", wheel],
             index_url=index_url, variables=place.variables(), on_line=write,
             timeout_seconds=INSTALL_SECONDS,
         )  # fmt: skip

@@ -279,10 +279,10 @@ def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
 def _fetch_ahead(place: Workplace, index_url: str, project: Project, environment: Environment) -> None:
     """Download the declared requirements into the cache only; a failure here shows up again later."""
     wanted = table_in(project.document, "project").get("dependencies", ())
-    if not wanted:
+    if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str) for one in wanted):
         return
     nowhere = place.fresh("ahead")
     words = ["pip", "install", "--quiet", "--python", str(environment.python), "--target", str(nowhere)]
     with suppress(ConveyorError):
-        run_uv([*words, *wanted], index_url=index_url, variables=place.variables())
+        run_uv([*words, "--", *wanted], index_url=index_url, variables=place.variables())
     shutil.rmtree(nowhere, ignore_errors=True)

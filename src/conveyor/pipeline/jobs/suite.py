@@ -39,9 +39,9 @@ from conveyor.project.settings import Project, read_project
 from conveyor.project.suites import (
     Requirements,
     below,
+    flatten_requirements,
     paths_of_tests,
     pytest_settings,
-    read_requirements,
     requirements_of_tests,
 )
 
@@ -277,12 +277,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _flat(found: Requirements, checkout: Path, folder: Path) -> Requirements:
-    lines = [line for path in found.files for line in read_requirements(checkout, path)]
-    if not lines:
-        return Requirements(found.extra, found.lines)
-    flat = folder / "requirements.txt"
-    flat.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    return Requirements(found.extra, found.lines, (str(flat),))
+    flat = flatten_requirements(checkout, found.files, folder)
+    return Requirements(found.extra, found.lines, () if flat is None else (str(flat),))
 
 
 def _install(
