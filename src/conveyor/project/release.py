@@ -32,6 +32,7 @@ from conveyor.project.proposals import (
     next_version,
 )
 from conveyor.project.repository import (
+    Hindrance,
     api_of_commit,
     read_repository,
     refuse,
@@ -157,9 +158,8 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
         tag = of.removesuffix(str(candidate)) + str(version)
     faults = _taken(tag, version, found, remote=asked.remote)
     if asked.pushes and of not in found.remote_tags:
-        faults.append(
-            f"the candidate {of} is not at {asked.remote}, so nobody tested it: conveyor release rc"
-        )
+        untested = f"the candidate {of} is not at {asked.remote}, so nobody tested it"
+        faults.append(Hindrance(untested, f"{project.command('release')} rc"))
     reasons = [f"{of} is the newest candidate in this history; {version} is its final, on the same commit"]
     later = said(project.root, "rev-list", "--count", f"{found.tags[of]}..HEAD")
     if later not in (None, "0"):
@@ -168,7 +168,7 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     try:
         signing = signing_options(project, asked.sign_key)
     except ProjectError as error:
-        faults.append(f"{error.message}; {error.hint}")
+        faults.append(Hindrance(error.message, error.hint or ""))
     refuse(faults)
     plan = Plan(
         project, version, tag, found.tags[of], tuple(reasons), (), None, _message(project, version, asked),
@@ -215,18 +215,17 @@ def _plan_commit(project: Project, asked: Asked, found: RepositoryState, *, date
     tag = tag_for(project, version, found)
     faults = _taken(tag, version, found, remote=asked.remote)
     if version != final and final in releases.values():
-        faults.append(f"{final} is released already, as {tag_of(final, releases)}")
+        faults.append(Hindrance(f"{final} is released already, as {tag_of(final, releases)}"))
     here = [one for one, commit in found.tags.items() if commit == found.head and one in releases]
     if version != final and any(final_of(releases[one]) == final for one in here):
-        faults.append(
-            f"this commit is {here[-1]} already; make it final, or commit what is to be tested next"
-        )
+        remedy = f"make it final ({project.command('release')} final), or commit what is to be tested next"
+        faults.append(Hindrance(f"this commit is {here[-1]} already", remedy))
     signing: tuple[str, ...] | None = None
     if version == final or asked.sign_key is not None:
         try:
             signing = signing_options(project, asked.sign_key)
         except ProjectError as error:
-            faults.append(f"{error.message}; {error.hint}")
+            faults.append(Hindrance(error.message, error.hint or ""))
     refuse(faults)
     final_tag = tag.removesuffix(str(version)) + str(final)
     changelog = _planned_changelog(project, asked, found, final, date=date, tags=(final_tag, last_tag))
@@ -325,7 +324,7 @@ def _wanted(
     return next_version(last, level)
 
 
-def _taken(tag: str, version: Version, found: RepositoryState, *, remote: str) -> list[str]:
+def _taken(tag: str, version: Version, found: RepositoryState, *, remote: str) -> list[Hindrance]:
     """Why the version cannot be given: it is given already, or a later one of its series is."""
     releases = found.releases
     same = [one for one, other in releases.items() if other == version]
@@ -334,14 +333,16 @@ def _taken(tag: str, version: Version, found: RepositoryState, *, remote: str) -
         commit = found.tags.get(named) or found.remote_tags[named]
         where = "on another branch" if named in found.tags else f"at {remote}"
         where = "in this history" if named in found.reached else where
-        remedy = "" if named in found.tags else f"; fetch it, and call this again: git fetch {remote} --tags"
-        return [f"{version} is taken: {named} stands on {commit[:12]}, {where}{remedy}"]
+        remedy = "" if named in found.tags else f"fetch it, and call this again: git fetch {remote} --tags"
+        return [Hindrance(f"{version} is taken: {named} stands on {commit[:12]}, {where}", remedy)]
     series = [
         (one, other)
         for one, other in releases.items()
         if other.release[:2] == version.release[:2] and is_final(other) and other > version
     ]
-    return [f"{version} would come after {series[-1][0]}, a later release of its series"] if series else []
+    if not series:
+        return []
+    return [Hindrance(f"{version} would come after {series[-1][0]}, a later release of its series")]
 
 
 def _planned_changelog(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from conveyor.project.trees import changes, rules_of
 from conveyor.project.versions import advice_on_changes, is_release_tag, releases_among
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from conveyor.project.api import Thing
     from conveyor.project.settings import Project
@@ -91,16 +92,17 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
     changed = [path for path in changes(project, root / "dist") if not _BUILT.fullmatch(path)]
     if changed and makes_commit:
         named = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        faults.append(f"the tree differs from its commit: {named}; {advice_on_changes(changed)}")
+        faults.append(Hindrance(f"the tree differs from its commit: {named}", advice_on_changes(changed)))
     if commits_since(root, None)[1]:
-        faults.append(f"the history of this clone is cut off: {project.git()} fetch --unshallow --tags")
+        fetch = f"{project.git()} fetch --unshallow --tags"
+        faults.append(Hindrance("the history of this clone is cut off", fetch))
     if not configured_identity(root):
-        faults.append(f'git knows no name for commits: {project.git()} config user.name "…", and user.email')
+        named = f'{project.git()} config user.name "…", and user.email'
+        faults.append(Hindrance("git knows no name for commits", named))
     branch = said(root, "symbolic-ref", "-q", "--short", "HEAD")
     if branch is None and makes_commit:
-        faults.append(
-            "no branch is checked out, so the changelog's commit would belong to none: git switch BRANCH"
-        )
+        said_so = "no branch is checked out, so the changelog's commit would belong to none"
+        faults.append(Hindrance(said_so, f"{project.git()} switch BRANCH"))
     remote_tags: dict[str, str] = {}
     remote_branch = None
     if remote is not None:
@@ -111,12 +113,18 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         remote_head = heads.get(remote_branch or "")
         if remote_head and makes_commit and not _is_ancestor(root, remote_head):
             pull = f"{project.git()} pull --rebase {remote} {remote_branch}"
-            faults.append(f"{branch} is behind {remote}: {pull}")
+            faults.append(Hindrance(f"{branch} is behind {remote}", pull))
     refuse(faults)
     tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if all_tags(root) else {}
     elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
     if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name, rules)]):
-        refuse([f"the tag {name} stands on another commit at {remote} than here" for name in twisted])
+        refuse(
+            Hindrance(
+                f"the tag {name} stands on another commit at {remote} than here",
+                f"to take that of {remote}: {project.git()} fetch --force {remote} tag {shlex.quote(name)}",
+            )
+            for name in twisted
+        )
     return RepositoryState(
         head=head,
         tags=tags,
@@ -127,15 +135,27 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
     )
 
 
-def refuse(faults: Sequence[str]) -> None:
-    """Raise ProjectError with all faults, if there are any."""
-    if len(faults) == 1:
-        raise ProjectError(f"nothing can be released: {faults[0]}")
-    if faults:
-        raise ProjectError("nothing can be released:" + "".join(f"\n- {fault}" for fault in faults))
+@dataclass(frozen=True)
+class Hindrance:
+    """Why nothing can be released."""
+
+    message: str
+    remedy: str = ""
+    """What to do, such as a command; empty if that goes without saying."""
 
 
-def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str], list[str]]:
+def refuse(hindrances: Iterable[Hindrance]) -> None:
+    """Raise ProjectError with all of them, if there are any; the hint holds every remedy."""
+    found = tuple(hindrances)
+    hint = "; ".join(one.remedy for one in found if one.remedy) or None
+    if len(found) == 1:
+        raise ProjectError(f"nothing can be released: {found[0].message}", hint=hint)
+    if found:
+        listed = "".join(f"\n- {one.message}" for one in found)
+        raise ProjectError(f"nothing can be released:{listed}", hint=hint)
+
+
+def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str], list[Hindrance]]:
     """(branches, tags) of the remote, each with its commit, and why it cannot be read."""
     problem, written = "that is not the name of a remote", b""
     if not remote.startswith("-"):
@@ -146,8 +166,8 @@ def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str
     if problem:
         known = (said(root, "remote") or "").split()
         other = f"; known are {', '.join(known)}" if known else ""
-        fault = f'the remote "{remote}" cannot be read ({problem}){other}; '
-        return {}, {}, [fault + "name one with --remote, or keep the release here with --no-push"]
+        remedy = "name a remote with --remote, or keep the release here with --no-push"
+        return {}, {}, [Hindrance(f'the remote "{remote}" cannot be read ({problem}){other}', remedy)]
     heads = {}
     for line in written.decode().splitlines():
         commit, _, name = line.partition("\t")
