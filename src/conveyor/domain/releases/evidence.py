@@ -176,6 +176,27 @@ class TrainedFile(Record):
 
 
 @dataclass(frozen=True)
+class SetLine(Record):
+    """The line of a file that was set to the version."""
+
+    is_open = True
+    path: Text
+    line: Annotated[Count, "Its number, from 1."]
+    was: Text
+    now: Annotated[Text, Named("is")]
+
+
+@dataclass(frozen=True)
+class BuiltOn(Record):
+    """The environment of a build."""
+
+    is_open = True
+    python: Text | None = None
+    platform: Text | None = None
+    backend: Text | None = None
+
+
+@dataclass(frozen=True)
 class FactsOfBuild(Record):
     """Which commit a distribution was built from."""
 
@@ -194,6 +215,9 @@ class FactsOfBuild(Record):
         Sha256 | None, "The wheel of the tested release candidate that a final was derived from."
     ] = None
     trained: Annotated[tuple[TrainedFile, ...], Named("payload"), "The trained files in it."] = ()
+    version_line: Annotated[SetLine | None, "The line of a file that was set to the version."] = None
+    source_date_epoch: Annotated[Count | None, "Time of the commit, in seconds."] = None
+    on: Annotated[BuiltOn | None, Named("environment")] = None
 
     @property
     def payload(self) -> tuple[tuple[str, str], ...]:
@@ -263,6 +287,7 @@ class FactsOfEquivalence(Record):
     derived_sha256: Sha256
     rebuilt_sha256: Sha256
     proof: Literal["identical", "members-identical"]
+    rc_filename: Text | None = None
 
 
 def _fault_of_subjects(subjects: list[Any]) -> str | None:

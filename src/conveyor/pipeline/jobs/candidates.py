@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conveyor.domain.distributions.equivalence import (
     COMPILED,
@@ -23,6 +23,7 @@ from conveyor.domain.distributions.equivalence import (
     compare_wheels,
     derive_wheel,
 )
+from conveyor.domain.releases.evidence import FactsOfEquivalence
 from conveyor.domain.releases.facts import builds_of, results_of
 from conveyor.domain.words.names import Version, parse_version
 from conveyor.errors import EquivalenceFailed
@@ -91,10 +92,10 @@ def take_payload(place: Workplace, source: Source, candidate: Candidate) -> Done
 
 def prove(
     place: Workplace, source: Source, candidate: Candidate, built: BuiltRelease
-) -> Done[tuple[BuiltRelease, dict[str, dict[str, Any]]]]:
+) -> Done[tuple[BuiltRelease, dict[str, FactsOfEquivalence]]]:
     """Derive the final wheel, compare it with the rebuilt one, and put it in that one's place.
 
-    Returns the files to publish and, by filename, the predicate of their equivalence evidence.
+    Returns the files to publish and, by filename, the facts of their equivalence evidence.
 
     Raises:
         EquivalenceFailed: the rebuilt files differ in more than the version; names every member.
@@ -120,23 +121,18 @@ def prove(
         (dist / built.sdist).open("rb") as new,
     ):
         _refuse(candidate.sdist, built.sdist, compare_sdists(old, new, versions))
-    facts = {
-        "project": built.project,
-        "version": built.version,
-        "rc_version": candidate.version,
-        "differences": [],
-    }
     sdist_sha256 = sha256_of_file(dist / built.sdist)
-    proofs: dict[str, dict[str, Any]] = {
-        built.wheel: facts | {
-            "rc_filename": candidate.wheel, "rc_sha256": candidate.wheel_sha256,
-            "derived_sha256": sha256_of_file(derived), "rebuilt_sha256": sha256_of_file(rebuilt),
-            "proof": proof,
-        },
-        built.sdist: facts | {
-            "rc_filename": candidate.sdist, "rc_sha256": candidate.sdist_sha256,
-            "derived_sha256": sdist_sha256, "rebuilt_sha256": sdist_sha256, "proof": "members-identical",
-        },
+    proofs = {
+        built.wheel: FactsOfEquivalence(
+            built.project, built.version, candidate.version, candidate.wheel_sha256,
+            derived_sha256=sha256_of_file(derived), rebuilt_sha256=sha256_of_file(rebuilt), proof=proof,
+            rc_filename=candidate.wheel,
+        ),
+        built.sdist: FactsOfEquivalence(
+            built.project, built.version, candidate.version, candidate.sdist_sha256,
+            derived_sha256=sdist_sha256, rebuilt_sha256=sdist_sha256, proof="members-identical",
+            rc_filename=candidate.sdist,
+        ),
     }  # fmt: skip
     derived.replace(dist / built.wheel)
     result = "the same bytes" if proof == "identical" else "the same members in another compression"

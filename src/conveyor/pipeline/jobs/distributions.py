@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.evidence import statement
+from conveyor.domain.releases.evidence import BuiltOn, FactsOfBuild, SetLine, TrainedFile, statement
+from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.documentation import ARCHIVE
@@ -22,6 +23,7 @@ from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload, sha256_of_file
 
 if TYPE_CHECKING:
+    from conveyor.domain.releases.evidence import FactsOfEquivalence
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.sources import Source
@@ -44,8 +46,8 @@ class BuiltRelease:
     platform: str
     derived_from: str | None = None
     """SHA-256 of the tested candidate's wheel."""
-    version_line: dict[str, Any] | None = None
-    """The line of a file that was set to the version: ``path``, ``line``, ``was`` and ``is``."""
+    version_line: SetLine | None = None
+    """The line of a file that was set to the version."""
 
 
 def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[BuiltRelease]:
@@ -90,7 +92,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
 
 def publish(
     place: Workplace, worker: Keeper, source: Source, entry: str, built: BuiltRelease,
-    proofs: dict[str, dict[str, Any]], *, has_docs: bool,
+    proofs: dict[str, FactsOfEquivalence], *, has_docs: bool,
 ) -> Done[str]:  # fmt: skip
     """Step 8 of the packaging job: files, evidence and documentation, and only then the release is visible.
 
@@ -104,36 +106,34 @@ def publish(
     backend = read_build_system(document, where="pyproject.toml").backend
     for name, sha256 in digests.items():
         is_wheel = name == built.wheel
-        predicate = {
-            "project": built.project,
-            "version": built.version,
-            "commit": source.commit,
-            "tag": source.tag,
-            "repository": source.repository,
-            "folder": source.folder,
-            "version_line": built.version_line,
-            "filename": name,
-            "built_from": digests[built.sdist] if is_wheel else None,
-            "payload": [{"path": path, "sha256": digest} for path, digest in built.payload],
-            "source_date_epoch": built.source_date_epoch,
-            "environment": {
-                "python": built.python,
-                "platform": built.platform,
-                "backend": backend,
-            },
-            "derived_from": built.derived_from if is_wheel else None,
-        }
-        worker.testify(statement("build", filename=name, sha256=sha256, predicate=predicate))
+        facts = FactsOfBuild(
+            project=built.project,
+            version=built.version,
+            commit=source.commit,
+            tag=source.tag,
+            repository=source.repository,
+            folder=source.folder,
+            version_line=built.version_line,
+            filename=name,
+            built_from=digests[built.sdist] if is_wheel else None,
+            trained=tuple(TrainedFile(path, digest) for path, digest in built.payload),
+            source_date_epoch=built.source_date_epoch,
+            on=BuiltOn(built.python, built.platform, backend),
+            derived_from=built.derived_from if is_wheel else None,
+        )
+        worker.testify(statement("build", filename=name, sha256=sha256, predicate=as_json(facts)))
     for name, proof in proofs.items():
-        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=proof))
+        worker.testify(
+            statement("equivalence", filename=name, sha256=digests[name], predicate=as_json(proof))
+        )
     if has_docs:
         worker.client.files.upload_docs(entry, built.project, built.version, place.folder / ARCHIVE)
     worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
 
 
-def _line_fact(files: BuiltFiles) -> dict[str, Any] | None:
+def _line_fact(files: BuiltFiles) -> SetLine | None:
     line = files.line
     if line is None:
         return None
-    return {"path": line.path, "line": line.number, "was": line.text, "is": line.stating(files.version)}
+    return SetLine(line.path, line.number, line.text, line.stating(files.version))

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.facts import builds_of
 from conveyor.domain.releases.tags import is_signed
@@ -54,6 +54,7 @@ from conveyor.project.versions import forced_version, named_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conveyor.domain.releases.evidence import FactsOfEquivalence
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
@@ -125,7 +126,7 @@ def make_release(
     else:
         steps("take payload", lambda: candidates.take_payload(place, source, candidate))
     built = steps("build", lambda: build(place, worker, source, entry))  # 5
-    proofs: dict[str, dict[str, Any]] = {}
+    proofs: dict[str, FactsOfEquivalence] = {}
     if candidate is not None:
         built, proofs = steps("prove", lambda: candidates.prove(place, source, candidate, built))  # 6
     docs = steps.begin("docs", lambda: build_docs(place, source, built, worker.index_url(entry)))  # 7
