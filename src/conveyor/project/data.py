@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from conveyor.client.downloads import download
 from conveyor.errors import InvalidInput, ProjectError, StorageFailed
 from conveyor.project.declarations import read_declarations
+from conveyor.project.downloads import download
 from conveyor.project.git import tracked_files
 from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project, table_in

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.client.downloads import download, signature
 from conveyor.errors import UpstreamFailed
+from conveyor.project.downloads import download, signature
 from upstreams import Served, running_upstream
 
 if TYPE_CHECKING:
