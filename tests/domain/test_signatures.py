@@ -24,6 +24,7 @@ from conveyor.domain.releases.tags import (
     parse_signed_tag,
     read_tag_name,
     tag_counts,
+    tag_for,
 )
 from conveyor.domain.words.names import Version
 from conveyor.errors import InvalidInput, InvalidVersion
@@ -236,11 +237,15 @@ def test_other_tags_name_no_version(text: str) -> None:
         ("demo-2-1.2", "demo-2-", "1.2"),
         ("release_2024.10.1", "release_", "2024.10.1"),
         ("v1.2.0-rc1", "v", "1.2.0rc1"),
+        ("demo-1.2.0-rc1", "demo-", "1.2.0rc1"),
+        ("demo/v1.2.0-rc1", "demo/v", "1.2.0rc1"),
+        ("demo/v1.2.0.RC1", "demo/v", "1.2.0rc1"),
         ("v01.2", "v", "1.2"),
     ],
 )
 def test_what_stands_before_the_version_is_told_apart(tag: str, stem: str, version: str) -> None:
     assert read_tag_name(tag) == TagName(stem, Version(version))
+    assert tag_for(Version("1.3.0"), like=tag) == f"{stem}1.3.0"
 
 
 @pytest.mark.parametrize(

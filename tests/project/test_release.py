@@ -13,10 +13,11 @@ from conveyor.cli import run
 from conveyor.domain.people.keys import fingerprint
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import InvalidVersion, ProjectError
-from conveyor.project.git import tag_object
+from conveyor.project.git import all_tags, leave_one_tag, tag_object
 from conveyor.project.release import Asked, plan_release
 from conveyor.project.settings import find_project
 from conveyor.project.tagging import Plan, carry_out
+from conveyor.project.trees import version_of_checkout
 from domain.test_gates import WHEEL, built, verdict
 from gpg_keys import gpg_home
 from project.checkouts import IDENTITY, commit, git
@@ -254,6 +255,22 @@ def test_two_tags_of_the_last_version_are_refused(checkout: Path) -> None:
     commit(checkout, {"a": "a"})
     with pytest.raises(InvalidVersion, match=r'"1\.0\.0" and "v1\.0\.0" both name the version 1\.0\.0'):
         plan(checkout, Asked("rc"))
+
+
+def test_tags_of_strange_letters_name_no_version_and_break_nothing(checkout: Path) -> None:
+    """Git lets a tag hold Unicode's spaces and ends of lines, and bytes that are not UTF-8."""
+    names = [f"x{space}v9.0.0".encode() for space in "\u2003\u2028\x85"] + ["v9.1.0\u2003".encode()]
+    for name in [*names, "v9.2.\u0661".encode(), b"a\xff", b"\xff-v9.3.0", b"v1.0.0.RC1"]:
+        subprocess.run([b"git", b"tag", name], cwd=checkout, check=True)
+    git(checkout, "push", "-q", "origin", "--tags")
+    version = version_of_checkout(find_project(checkout))
+    assert str(version.checked()) == "1.0.0rc1"
+    assert str(version.reasons).encode()
+    commit(checkout, {"src/demo/__init__.py": "def f(a, b=1): ...\n"})
+    assert plan(checkout, Asked("rc")).tag == "v1.0.0rc2"
+    assert len(all_tags(checkout)) == len(names) + 4
+    leave_one_tag(checkout, "v2.0.0")
+    assert all_tags(checkout) == ("v2.0.0",)
 
 
 def test_command_says_what_it_would_do_and_does_it_when_asked(

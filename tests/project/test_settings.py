@@ -141,6 +141,8 @@ def test_model_without_payload_is_refused(tmp_path: Path) -> None:
         ("[project", "is not TOML"),
         ("", "does not name a project"),
         (f"a = {'[' * 3000}", "nested too deeply"),
+        ('[project]\nname = "a"\n[tool.conveyor]\ntag_prefix = "r"\n', 'tag_prefix "r" cannot be told'),
+        ('[project]\nname = "a"\n[tool.conveyor]\ntag_prefix = "2."\n', 'tag_prefix "2." cannot be told'),
         (
             '[project]\nname = "a"\n[tool.conveyor.data.rows]\nsha256 = "'
             + 64 * "0"

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from conveyor.domain.releases.tags import read_tag_name
 from conveyor.domain.words.records import Between, Given, Judged, Matching, Record, Text, read_record
-from conveyor.errors import InvalidInput, ProjectError
+from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 
 ProjectKind = Literal["package", "model"]
 Warnings = Literal["error", "ignore"]
@@ -192,12 +193,25 @@ def _data_faults(name: str, declared: DataDeclaration) -> list[str]:
     return faults
 
 
+def _is_told_apart(prefix: str) -> bool:
+    """Whether a store finds the version in a tag that begins so, which does not know what is declared."""
+    try:
+        return str(read_tag_name(f"{prefix}1.2.0").version) == "1.2.0"
+    except InvalidVersion:
+        return False
+
+
 def _faults_of(declared: Declarations) -> list[str]:
     faults = []
     if declared.kind == "model" and not (declared.payload and declared.train.command):
         faults.append("a model needs its payload and its training command: payload = […], train = […]")
     if bool(declared.test.command) != (declared.test.junit is not None):
         faults.append("test.command and test.junit belong together: the counts are read from the JUnit file")
+    if declared.tag_prefix is not None and not _is_told_apart(declared.tag_prefix):
+        faults.append(
+            f'tag_prefix "{declared.tag_prefix}" cannot be told from the version that follows it: let it end '
+            'with a sign such as "-" or "/", or with one and a v, as in "release-" or "demo/v"'
+        )
     given = [name for name in ("extra", "group") if getattr(declared.test, name) is not None]
     if len(given) > 1:
         faults.append("test.extra and test.group exclude each other")

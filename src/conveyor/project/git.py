@@ -206,9 +206,9 @@ def begin_of_branch(repository: Path, commit: str, *, without: Collection[str]) 
 
 def leave_one_tag(clone: Path, tag: str) -> None:
     """Let a clone that was made for one build know only this tag, on the commit that is checked out."""
-    known = run_git(["tag", "--list"], folder=clone).decode().split()
+    known = run_git(["tag", "--list"], folder=clone).decode(errors="surrogateescape").split("\n")[:-1]
     if known:
-        run_git(["tag", "-d", *known], folder=clone)
+        run_git(["tag", "-d", "--", *known], folder=clone)
     run_git(["tag", "--no-sign", tag], folder=clone)
 
 
@@ -338,20 +338,29 @@ def all_tags(repository: str | Path) -> tuple[str, ...]:
     """Every tag of a repository, whether it names a release or not; ``repository`` is a path or a URL."""
     local = _local(repository)
     if local is not None:
-        return tuple(run_git(["tag", "--list"], folder=local).decode().split())
-    written = run_git(["ls-remote", "-q", "--refs", "--tags", "--", str(repository)]).decode()
-    return tuple(line.partition("\trefs/tags/")[2] for line in written.splitlines())
+        return lines_of(run_git(["tag", "--list"], folder=local))
+    written = run_git(["ls-remote", "-q", "--refs", "--tags", "--", str(repository)])
+    return tuple(line.partition("\trefs/tags/")[2] for line in lines_of(written))
 
 
 def tags_in_reach(checkout: Path) -> tuple[str, ...]:
     """All tags on the checked-out commit and its ancestors, oldest first, releases or not."""
     arguments = ["tag", "--list", "--merged", "HEAD", "--sort=creatordate"]
-    return tuple(run_git(arguments, folder=checkout).decode().split())
+    return lines_of(run_git(arguments, folder=checkout))
 
 
 def tags_here(checkout: Path) -> tuple[str, ...]:
     """All tags on the checked-out commit, whether they name releases or not."""
-    return tuple(run_git(["tag", "--list", "--points-at", "HEAD"], folder=checkout).decode().split())
+    return lines_of(run_git(["tag", "--list", "--points-at", "HEAD"], folder=checkout))
+
+
+def lines_of(written: bytes) -> tuple[str, ...]:
+    r"""The lines of names that git wrote, to be read and shown.
+
+    Names hold whatever Unicode calls a space or the end of a line, and bytes that are not UTF-8; those bytes
+    are shown as ``\xff``, which no name of git can be, since none holds a backslash.
+    """
+    return tuple(line for line in written.decode(errors="backslashreplace").split("\n") if line)
 
 
 def configured_identity(folder: Path) -> bool:
@@ -373,8 +382,8 @@ def configured_identity(folder: Path) -> bool:
 
 def _resolve_remote(repository: str, ref: str) -> str:
     names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
-    written = run_git(["ls-remote", "-q", "--", repository, f"{ref}^{{}}", ref]).decode()
-    found = {name: commit for commit, name in (line.split("\t", 1) for line in written.splitlines())}
+    written = run_git(["ls-remote", "-q", "--", repository, f"{ref}^{{}}", ref])
+    found = {name: commit for commit, name in (line.split("\t", 1) for line in lines_of(written))}
     for name in names:
         if name in found:
             return found[name]

@@ -15,7 +15,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from conveyor.domain.releases.tags import is_signed
+from conveyor.domain.releases.tags import is_signed, tag_for
 from conveyor.domain.words.names import Version, final_of, is_final, version_or_none
 from conveyor.errors import ConveyorError, InvalidInput, ProjectError
 from conveyor.project.changelog import FILENAME, OTHER_NAMES, Written, with_release
@@ -34,10 +34,10 @@ from conveyor.project.proposals import (
 from conveyor.project.repository import (
     Hindrance,
     api_of_commit,
+    next_tag,
     read_repository,
     refuse,
     said,
-    tag_for,
     tag_of,
 )
 from conveyor.project.tagging import SUBJECT, Plan, rehearse_push, signing_options
@@ -153,9 +153,7 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     candidate = max(open_ones)
     of = tag_of(candidate, reach)
     version = final_of(candidate)
-    tag = tag_for(project, version, found)
-    if of.endswith(str(candidate)):
-        tag = of.removesuffix(str(candidate)) + str(version)
+    tag = tag_for(version, like=of)
     faults = _taken(tag, version, found, remote=asked.remote)
     if asked.pushes and of not in found.remote_tags:
         untested = f"the candidate {of} is not at {asked.remote}, so nobody tested it"
@@ -212,7 +210,7 @@ def _plan_commit(project: Project, asked: Asked, found: RepositoryState, *, date
         raise ProjectError(f"nothing was committed since {last_tag}", hint="commit what is to be released")
     final = _target(project, asked, found, changes, reasons)
     version = final if asked.without_candidate else next_candidate(final, list(releases.values()))
-    tag = tag_for(project, version, found)
+    tag = next_tag(project, version, found)
     faults = _taken(tag, version, found, remote=asked.remote)
     if version != final and final in releases.values():
         faults.append(Hindrance(f"{final} is released already, as {tag_of(final, releases)}"))
@@ -227,7 +225,7 @@ def _plan_commit(project: Project, asked: Asked, found: RepositoryState, *, date
         except ProjectError as error:
             faults.append(Hindrance(error.message, error.hint or ""))
     refuse(faults)
-    final_tag = tag.removesuffix(str(version)) + str(final)
+    final_tag = tag_for(final, like=tag)
     changelog = _planned_changelog(project, asked, found, final, date=date, tags=(final_tag, last_tag))
     if changelog is not None and changelog.is_from_commits:
         reasons.append("the changelog has nothing unreleased, so its section is made from the commits")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conveyor.domain.words.names import Version, is_final, version_or_none
+from conveyor.domain.releases.tags import tag_for
+from conveyor.domain.words.names import Version, is_final
 from conveyor.errors import ProjectError
 from conveyor.project.api import public_api
 from conveyor.project.git import (
@@ -23,6 +24,7 @@ from conveyor.project.git import (
     commits_since,
     configured_identity,
     head_commit,
+    lines_of,
     repository_top,
     run_git,
     tags_in_reach,
@@ -36,11 +38,6 @@ if TYPE_CHECKING:
 
     from conveyor.project.api import Thing
     from conveyor.project.settings import Project
-
-_ENDS_IN_VERSION = re.compile(
-    r"(?P<prefix>.*?)(?P<version>[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?)"
-)
-
 
 _BUILT = re.compile(r"dist/[^/]+(?:\.whl|\.tar\.gz)")
 
@@ -169,7 +166,7 @@ def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str
         remedy = "name a remote with --remote, or keep the release here with --no-push"
         return {}, {}, [Hindrance(f'the remote "{remote}" cannot be read ({problem}){other}', remedy)]
     heads = {}
-    for line in written.decode().splitlines():
+    for line in lines_of(written):
         commit, _, name = line.partition("\t")
         if name.startswith("refs/heads/"):
             heads[name.removeprefix("refs/heads/")] = commit
@@ -179,7 +176,7 @@ def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str
 def _peeled(written: bytes) -> dict[str, str]:
     """Tag → commit, from lines of ``ID REF``; ``REF^{}`` is what an annotated tag leads to."""
     found: dict[str, str] = {}
-    for line in written.decode().splitlines():
+    for line in lines_of(written):
         commit, name = line.split(maxsplit=1)
         if name.startswith("refs/tags/"):
             tag = name.removeprefix("refs/tags/")
@@ -191,7 +188,7 @@ def _peeled(written: bytes) -> dict[str, str]:
 def said(root: Path, *arguments: str) -> str | None:
     """What git prints, stripped; ``None`` if it prints nothing or ends with an error."""
     try:
-        return run_git(arguments, folder=root).decode().strip() or None
+        return run_git(arguments, folder=root).decode(errors="replace").strip() or None
     except ProjectError:
         return None
 
@@ -204,12 +201,10 @@ def _is_ancestor(root: Path, commit: str) -> bool:
     return True
 
 
-def tag_for(project: Project, version: Version, found: RepositoryState) -> str:
+def next_tag(project: Project, version: Version, found: RepositoryState) -> str:
     """The tag of a version, spelled as the newest release in this history is."""
-    for tag, known in reversed(list(found.reached.items())):
-        match = _ENDS_IN_VERSION.fullmatch(tag)
-        if match is not None and version_or_none(match["version"]) == known:
-            return f"{match['prefix']}{version}"
+    if found.reached:
+        return tag_for(version, like=list(found.reached)[-1])
     prefix = project.declared.tag_prefix
     if prefix is None:
         prefix = f"{project.name}/v" if below_top(project.root) else "v"

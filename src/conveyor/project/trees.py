@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.releases.tags import read_tag_name
+from conveyor.domain.releases.tags import tag_for
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.contract import built_before, is_egg_info
 from conveyor.project.git import (
@@ -112,7 +112,7 @@ def tag_to_make(project: Project, planned: Version) -> str | None:
         return None
     releases = releases_among(tags_in_reach(project.root), rules_of(project))
     last = next(reversed(releases), None)
-    return f"{read_tag_name(last).stem if last is not None else ''}{planned}"
+    return tag_for(planned, like=last) if last is not None else str(planned)
 
 
 def changes(project: Project, out: Path) -> tuple[str, ...]:

@@ -60,7 +60,8 @@ def version_of_release_tag(tag: str, rules: TagRules) -> Version:
     """
     text = _without_prefix(tag, rules)
     bare = text if (rules.prefix or "").endswith("v") else text.removeprefix("v")
-    version = version_or_none(bare) if bare[:1].isdigit() else None
+    # Python's own readers of numbers and spaces take those of every script; git lets a tag hold them.
+    version = version_or_none(bare) if re.fullmatch(r"[0-9][!-~]*", bare) else None
     if version is None:
         raise InvalidVersion(f'tag "{tag}" is not a release: "{text}" is not a version (PEP 440)', hint=_HINT)
     if version.epoch or not 2 <= len(version.release) <= 4:

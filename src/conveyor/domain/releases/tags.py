@@ -66,6 +66,15 @@ def read_tag_name(tag: str) -> TagName:
     raise InvalidVersion(f'the tag "{tag[:100]}" names no version (PEP 440)', hint=_TAG_HINT)
 
 
+def tag_for(version: Version, *, like: str) -> str:
+    """The tag of a version, spelled as another tag of the project is; the version itself is canonical.
+
+    Raises:
+        InvalidVersion: that one names no version.
+    """
+    return f"{read_tag_name(like).stem}{version}"
+
+
 def could_be_release(tag: str) -> bool:
     """Whether a tag's name ends in a version that some project may release under it."""
     try:
