@@ -6,13 +6,20 @@ import platform
 import sysconfig
 from typing import TYPE_CHECKING
 
+import pytest
+
 from conveyor.domain.releases.standing import Release, ReleaseFile
+from conveyor.errors import ProjectError
 from conveyor.pipeline.jobs.candidates import candidate_of
+from conveyor.pipeline.jobs.locks import lock_requirements
 from conveyor.pipeline.jobs.testing import earlier_success, environment_on, files_to_test
 from conveyor.project.interpreters import running_interpreter
 from domain.test_gates import SDIST, WHEEL, built, with_tests
+from pipeline.projects import make_project
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conveyor.domain.releases.evidence import Evidence
 
 
@@ -64,6 +71,20 @@ def test_sdist_is_tested_itself_unless_a_wheel_is_known_to_be_built_from_it() ->
     assert [one.filename for one in files_to_test(released())] == [WHEEL.filename, SDIST.filename]
     known = released(built(WHEEL, source=SDIST))
     assert [one.filename for one in files_to_test(known)] == [WHEEL.filename]
+
+
+STATIC = '[project]\nname = "demo"\nversion = "1.0"\nrequires-python = ">=3.11"\ndependencies = []\n'
+
+
+def test_requirement_in_a_repository_cannot_be_locked_and_is_named(tmp_path: Path) -> None:
+    """It is no file that the store could keep: the environment could not be restored later."""
+    root = make_project(tmp_path / "repository", pyproject=STATIC)
+    with pytest.raises(ProjectError, match="demo comes from a repository") as refused:
+        lock_requirements(
+            tmp_path, running_interpreter(), [f"demo @ git+file://{root}"],
+            index_url="http://127.0.0.1:9/simple/", variables={"UV_CACHE_DIR": str(tmp_path / "cache")},
+        )  # fmt: skip
+    assert "publish demo to an index" in (refused.value.hint or "")
 
 
 def released(*evidence: Evidence) -> Release:

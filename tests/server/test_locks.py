@@ -214,6 +214,9 @@ async def test_newest_passing_test_of_the_most_mature_index_on_the_newest_python
     )
     with pytest.raises(NotFound):
         get(python="3.1")
+    # A later failure in the same environment takes back what passed there.
+    say_tested(mirror, worker, wheel, stable, index="stable", failed=1)
+    assert get() == new
 
 
 @pytest.mark.parametrize(
@@ -229,6 +232,10 @@ async def test_newest_passing_test_of_the_most_mature_index_on_the_newest_python
             "folder of one machine",
         ),
         (b'lock-version = "1.0"\npackages = [{name = "a"}]', "has 0 files"),
+        (
+            b'lock-version = "1.0"\npackages = [{name = "a", vcs = {type = "git", url = "https://h/a"}}]',
+            "comes from a repository",
+        ),
         (b'lock-version = "1.0"\npackages = [{name = "a", sdist = {url = "https://h/a"}}]', "no SHA-256"),
         (
             b'lock-version = "1.0"\npackages = [{name = "a", sdist = {url = "file:///a", hashes = {sha256 = "'

@@ -61,6 +61,16 @@ def results_of(evidence: Iterable[Evidence], sha256: str) -> Results:
     return Results(newest, frozenset(ignored))
 
 
+def passing_results(evidence: Iterable[Evidence]) -> list[tuple[Evidence, FactsOfTests]]:
+    """Of each distribution the result that counts in each environment, where it is good; order as above."""
+    newest: dict[tuple[str | None, TestedEnvironment], tuple[Evidence, FactsOfTests]] = {}
+    for one in evidence:
+        facts = _counting(one, facts_of_tests) if one.kind == "tests" else None
+        if facts is not None:
+            newest[one.sha256, facts.environment] = (one, facts)
+    return [(one, facts) for one, facts in newest.values() if not faults_of(facts)]
+
+
 def builds_of(evidence: Iterable[Evidence], sha256: str) -> list[FactsOfBuild]:
     """What the distribution with that digest was built from, oldest first; asked as ``results_of``."""
     builds = [one for one in evidence if one.kind == "build" and one.sha256 == sha256]

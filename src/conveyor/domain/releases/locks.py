@@ -18,8 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from conveyor.domain.indexes.definitions import resolution_order
-from conveyor.domain.releases.evidence import facts_of_tests
-from conveyor.domain.releases.facts import faults_of
+from conveyor.domain.releases.facts import passing_results
 from conveyor.domain.words.notation import Sha256, is_sha256
 from conveyor.domain.words.records import Count, Record
 from conveyor.errors import InvalidInput, NotFound
@@ -110,6 +109,7 @@ def _files(package: object, number: int, faults: list[str]) -> Iterator[LockedFi
         faults.append(f"{name} is a folder of one machine")
         return
     if "vcs" in package:
+        faults.append(f"{name} comes from a repository and not from a file, which could be kept")
         return
     wheels = package.get("wheels", [])
     named = [*(wheels if isinstance(wheels, list) else [])]
@@ -169,15 +169,15 @@ class TestedLock:
 def tested_locks(
     evidence: Collection[Evidence], *, stored: Collection[str], readable: Collection[str]
 ) -> list[TestedLock]:
-    """The locks of passing tests by valid workers against an index that the reader may see, oldest first."""
-    found = []
-    for one in evidence:
-        if one.kind != "tests" or not one.is_signer_valid:
-            continue
-        facts, digest = facts_of_tests(one.predicate), one.predicate["environment"].get("lock_sha256")
-        if digest in stored and facts.index in readable and not faults_of(facts):
-            found.append(TestedLock(digest, facts.index, facts.on.python, one.received_at))
-    return found
+    """The locks of the tests that count and pass, against an index that the reader may see.
+
+    A later failure in an environment takes back what passed there before.
+    """
+    return [
+        TestedLock(str(facts.on.lock_sha256), facts.index, facts.on.python, one.received_at)
+        for one, facts in passing_results(evidence)
+        if facts.on.lock_sha256 in stored and facts.index in readable
+    ]
 
 
 def choose_lock(

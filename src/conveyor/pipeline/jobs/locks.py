@@ -41,7 +41,7 @@ class LockedPackage:
     version: str | None
     """``None``: only the file knows, as for an archive that was named by its URL."""
     kind: str
-    """``wheels``, ``sdist``, ``archive`` or ``vcs``, as in the document."""
+    """``wheels``, ``sdist`` or ``archive``, as in the document."""
     file: dict[str, Any]
     """Its table in the document: url, size, hashes."""
 
@@ -109,7 +109,7 @@ def lock_requirements(
     """Resolve requirements, and files of requirements, against one index and nothing else.
 
     Raises:
-        ProjectError: they cannot be resolved, or one of them is a folder of this machine.
+        ProjectError: they cannot be resolved, or one of them is a repository or a folder of this machine.
     """
     asked, found = folder / "requirements.in", folder / "pylock.resolved.toml"
     asked.write_text("\n".join([*requirements, ""]), encoding="utf-8")
@@ -149,9 +149,14 @@ def install_lock(
 def _chosen(package: dict[str, Any], interpreter: Interpreter) -> LockedPackage:
     """The package with the file that uv would install on this interpreter."""
     name, version = str(package["name"]), package.get("version")
-    for kind in ("archive", "vcs"):
-        if kind in package:
-            return LockedPackage(name, version, kind, _kept(package[kind]))
+    if "archive" in package:
+        return LockedPackage(name, version, "archive", _kept(package["archive"]))
+    if "vcs" in package:
+        raise ProjectError(
+            f"{name} comes from a repository and not from a file that a lock names and the store keeps: "
+            "nobody could restore this environment once the repository has moved",
+            hint=f"publish {name} to an index of the store and require it by its version",
+        )
     ranks = {tag: rank for rank, tag in enumerate(interpreter.tags)}
     fitting = []
     for wheel in package.get("wheels", []):
@@ -172,7 +177,7 @@ def _chosen(package: dict[str, Any], interpreter: Interpreter) -> LockedPackage:
 
 def _kept(file: dict[str, Any]) -> dict[str, Any]:
     """The entries that are the same wherever the file comes from."""
-    names = ("url", "path", "size", "hashes", "subdirectory", "type", "commit-id", "requested-revision")
+    names = ("url", "path", "size", "hashes", "subdirectory")
     return {name: file[name] for name in names if name in file}
 
 
