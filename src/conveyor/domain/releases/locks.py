@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.releases.facts import passing_results
+from conveyor.domain.releases.standing import farthest
 from conveyor.domain.words.notation import Sha256, is_sha256
 from conveyor.domain.words.records import Count, Record
 from conveyor.errors import InvalidInput, NotFound
@@ -206,13 +206,10 @@ def choose_lock(
         there = sorted({f"?python={lock.minor}&index={lock.index}" for lock in locks})
         hint = f"there are {', '.join(there)}" if there else _NO_LOCK
         raise NotFound(f"{release} has no lock{asked}", hint=hint)
-    present = {lock.index for lock in matching}
-    led = {
-        name: sum(name in resolution_order(other, indexes) for other in present if other in indexes)
-        for name in present
-    }
+    index = farthest({lock.index for lock in matching}, indexes)
     return max(
-        matching, key=lambda lock: (led[lock.index], lock.index, _order(lock.python), lock.received_at)
+        (lock for lock in matching if lock.index == index),
+        key=lambda lock: (_order(lock.python), lock.received_at),
     )
 
 
