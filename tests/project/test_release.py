@@ -284,6 +284,14 @@ def test_command_says_what_it_would_do_and_does_it_when_asked(
         f"would: git -C {checkout} push --atomic origin HEAD:refs/heads/main refs/tags/v0.1.0rc1" in shown.err
     )
     assert not git(checkout, "tag", "--list")
+    (checkout / "CHANGELOG.md").write_text("# Changelog\n")
+    for line in shown.err.splitlines():  # what is shown works as it is typed
+        if line.startswith("would: "):
+            subprocess.run(line.removeprefix("would: "), shell=True, check=True)  # noqa: S602 - it is typed
+    assert on_remote(checkout, "v0.1.0rc1") == git(checkout, "rev-parse", "HEAD")
+    git(checkout, "push", "-q", "--force", "origin", ":refs/tags/v0.1.0rc1", "HEAD~1:refs/heads/main")
+    git(checkout, "reset", "-q", "--hard", "HEAD~1")
+    git(checkout, "tag", "-d", "v0.1.0rc1")
     assert run(words) == 0
     assert capsys.readouterr().err.endswith("pushed v0.1.0rc1 to origin\n")
     assert run(["release", "rc", "--although", "x", "--project", str(checkout)]) == 2

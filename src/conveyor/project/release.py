@@ -119,8 +119,9 @@ def _unpushed(found: RepositoryState, asked: Asked) -> str | None:
 def _only_push(project: Project, asked: Asked, found: RepositoryState, tag: str) -> Plan:
     reason = f"{tag} is made already, and not at {asked.remote} yet"
     return Plan(
-        project, found.releases[tag], tag, found.tags[tag], (reason,), (), None, "", None,
-        is_made=True, remote=asked.remote, branch=None if asked.is_of_candidate else found.remote_branch,
+        project=project, version=found.releases[tag], tag=tag, commit=found.tags[tag], reasons=(reason,),
+        changes=(), changelog=None, message="", signing=None, is_made=True, remote=asked.remote,
+        branch=None if asked.is_of_candidate else found.remote_branch,
     )  # fmt: skip
 
 
@@ -162,18 +163,24 @@ def _plan_final(project: Project, asked: Asked, found: RepositoryState) -> Plan:
     later = said(project.root, "rev-list", "--count", f"{found.tags[of]}..HEAD")
     if later not in (None, "0"):
         reasons.append(f"{later} later commits are not part of it")
-    signing: tuple[str, ...] | None = None
-    try:
-        signing = signing_options(project, asked.sign_key)
-    except ProjectError as error:
-        faults.append(Hindrance(error.message, error.hint or ""))
+    signing = _signing(project, asked, faults)
     refuse(faults)
     plan = Plan(
-        project, version, tag, found.tags[of], tuple(reasons), (), None, _message(project, version, asked),
-        signing, is_made=False, remote=asked.remote if asked.pushes else None, branch=None,
+        project=project, version=version, tag=tag, commit=found.tags[of], reasons=tuple(reasons), changes=(),
+        changelog=None, message=_message(project, version, asked), signing=signing, is_made=False,
+        remote=asked.remote if asked.pushes else None, branch=None,
     )  # fmt: skip
     rehearse_push(plan)
     return plan
+
+
+def _signing(project: Project, asked: Asked, faults: list[Hindrance]) -> tuple[str, ...] | None:
+    """The options of git that sign; adds to the faults if it cannot."""
+    try:
+        return signing_options(project, asked.sign_key)
+    except ProjectError as error:
+        faults.append(Hindrance(error.message, error.hint or ""))
+        return None
 
 
 def _refuse_unsigned(project: Project, found: RepositoryState, *, remote: str) -> None:
@@ -218,20 +225,16 @@ def _plan_commit(project: Project, asked: Asked, found: RepositoryState, *, date
     if version != final and any(final_of(releases[one]) == final for one in here):
         remedy = f"make it final ({project.command('release')} final), or commit what is to be tested next"
         faults.append(Hindrance(f"this commit is {here[-1]} already", remedy))
-    signing: tuple[str, ...] | None = None
-    if version == final or asked.sign_key is not None:
-        try:
-            signing = signing_options(project, asked.sign_key)
-        except ProjectError as error:
-            faults.append(Hindrance(error.message, error.hint or ""))
+    is_signed_tag = version == final or asked.sign_key is not None
+    signing = _signing(project, asked, faults) if is_signed_tag else None
     refuse(faults)
     final_tag = tag_for(final, like=tag)
     changelog = _planned_changelog(project, asked, found, final, date=date, tags=(final_tag, last_tag))
     if changelog is not None and changelog.is_from_commits:
         reasons.append("the changelog has nothing unreleased, so its section is made from the commits")
     plan = Plan(
-        project, version, tag, found.head, tuple(reasons), changes, changelog,
-        _message(project, version, asked), signing, is_made=False,
+        project=project, version=version, tag=tag, commit=found.head, reasons=tuple(reasons), changes=changes,
+        changelog=changelog, message=_message(project, version, asked), signing=signing, is_made=False,
         remote=asked.remote if asked.pushes else None, branch=found.remote_branch,
     )  # fmt: skip
     rehearse_push(plan)

@@ -6,9 +6,10 @@ them and pushes them.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import final_of
@@ -57,19 +58,39 @@ class Plan:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What ``carry_out`` does, as commands of git."""
+        """What ``carry_out`` does, as commands of git that can be typed."""
         git = self.project.git()
-        done = []
-        if self.changelog is not None:
-            done.append(f'{git} commit -m "{_subject(self.version)}" {FILENAME}')
-        if not self.is_made:
-            flag = "-a" if self.signing is None else "-s"
-            on = "HEAD" if self.changelog is not None else self.commit[:12]
-            done.append(f'{git} tag {flag} -m "{self.message.splitlines()[0]}" {self.tag} {on}')
-        if self.remote is not None:
-            also = "" if self.branch is None else f" HEAD:refs/heads/{self.branch}"
-            done.append(f"{git} push --atomic {self.remote}{also} refs/tags/{self.tag}")
-        return tuple(done)
+        return tuple(f"{git} {shlex.join(words)}" for step in steps(self) for words in step.calls)
+
+
+@dataclass(frozen=True)
+class ReleaseStep:
+    """One part of a release: calls of git, of which each is the words behind ``git``."""
+
+    name: Literal["changelog", "tag", "push"]
+    calls: tuple[tuple[str, ...], ...]
+
+
+def steps(plan: Plan) -> tuple[ReleaseStep, ...]:
+    """What a release does, in order: what is shown of it and what is done is the same."""
+    found = []
+    if plan.changelog is not None:
+        commit = ("commit", "-m", _subject(plan.version), "--", FILENAME)
+        found.append(ReleaseStep("changelog", (("add", "--", FILENAME), commit)))
+    if not plan.is_made:
+        how = ("-a", "--no-sign") if plan.signing is None else ("-s",)
+        message = [word for paragraph in plan.message.strip().split("\n\n") for word in ("-m", paragraph)]
+        on = "HEAD" if plan.changelog is not None else plan.commit
+        found.append(ReleaseStep("tag", ((*(plan.signing or ()), "tag", *how, *message, plan.tag, on),)))
+    if plan.remote is not None:
+        found.append(ReleaseStep("push", (("push", "--atomic", plan.remote, *_refspecs(plan)),)))
+    return tuple(found)
+
+
+def _refspecs(plan: Plan, *, tagged: str = "") -> list[str]:
+    """What is pushed; ``tagged`` is a commit in place of a tag that is not made yet."""
+    branch = [] if plan.branch is None else [f"HEAD:refs/heads/{plan.branch}"]
+    return [*branch, f"{tagged}:refs/tags/{plan.tag}" if tagged else f"refs/tags/{plan.tag}"]
 
 
 def carry_out(
@@ -83,21 +104,29 @@ def carry_out(
     Raises:
         ProjectError: git refuses; what was written before is named in the hint, and the same command goes on.
     """
-    root = plan.project.root
-    if plan.changelog is not None:
-        _commit_changelog(plan, plan.changelog)
-        tell(f"committed {FILENAME}: {_subject(plan.version)}")
-    if not plan.is_made:
-        commit = head_commit(root) if plan.changelog is not None else plan.commit
-        said = _make_tag(plan, commit, check_key)
-        tell(f"tagged {commit[:12]} as {plan.tag}{'' if plan.signing is None else ', signed'}")
-        if said:
-            tell(said)
-    if plan.remote is None:
-        return
-    also = [] if plan.branch is None else [f"HEAD:refs/heads/{plan.branch}"]
+    for step in steps(plan):
+        if step.name == "changelog" and plan.changelog is not None:
+            _commit_changelog(plan, plan.changelog, step)
+            tell(f"committed {FILENAME}: {_subject(plan.version)}")
+        elif step.name == "tag":
+            commit = head_commit(plan.project.root) if plan.changelog is not None else plan.commit
+            said = _make_tag(plan, step, check_key)
+            tell(f"tagged {commit[:12]} as {plan.tag}{'' if plan.signing is None else ', signed'}")
+            if said:
+                tell(said)
+        elif step.name == "push":
+            _push(plan, step)
+            tell(f"pushed {plan.tag} to {plan.remote}")
+
+
+def _call(plan: Plan, step: ReleaseStep) -> None:
+    for words in step.calls:
+        run_git(words, folder=plan.project.root)
+
+
+def _push(plan: Plan, step: ReleaseStep) -> None:
     try:
-        run_git(["push", "-q", "--atomic", plan.remote, *also, f"refs/tags/{plan.tag}"], folder=root)
+        _call(plan, step)
     except ProjectError as error:
         git = plan.project.git()
         raise ProjectError(
@@ -105,7 +134,6 @@ def carry_out(
             hint="call the same command again to push it; to take it back instead: "
             f"{git} tag -d {plan.tag}" + ("" if plan.changelog is None else f" && {git} reset --hard HEAD~1"),
         ) from error
-    tell(f"pushed {plan.tag} to {plan.remote}")
 
 
 def signing_options(project: Project, key: str | None) -> tuple[str, ...]:
@@ -118,12 +146,8 @@ def signing_options(project: Project, key: str | None) -> tuple[str, ...]:
     if key is not None:
         path = Path(key).expanduser()
         if path.exists() or key.startswith(("key::", "ssh-")):
-            return (
-                "-c",
-                "gpg.format=ssh",
-                "-c",
-                f"user.signingkey={path.resolve() if path.exists() else key}",
-            )
+            signing_key = path.resolve() if path.exists() else key
+            return ("-c", "gpg.format=ssh", "-c", f"user.signingkey={signing_key}")
         if "/" in key or key.endswith(".pub"):
             raise ProjectError(f"there is no key {key}", hint="name the file of a key, or an OpenPGP key")
         return ("-c", "gpg.format=openpgp", "-c", f"user.signingkey={key}")
@@ -152,14 +176,13 @@ def _subject(version: Version) -> str:
     return f"{SUBJECT}{final_of(version)}"
 
 
-def _commit_changelog(plan: Plan, changelog: Written) -> None:
+def _commit_changelog(plan: Plan, changelog: Written, step: ReleaseStep) -> None:
     path = plan.project.root / FILENAME
     before = path.read_bytes() if path.is_file() else None
     ending = "\r\n" if before is not None and b"\r\n" in before else "\n"
     path.write_text(changelog.text, encoding="utf-8", newline=ending)
     try:
-        run_git(["add", "--", FILENAME], folder=plan.project.root)
-        run_git(["commit", "-q", "-m", _subject(plan.version), "--", FILENAME], folder=plan.project.root)
+        _call(plan, step)
     except ProjectError:
         run_git(["reset", "-q", "--", FILENAME], folder=plan.project.root)
         if before is None:
@@ -169,25 +192,20 @@ def _commit_changelog(plan: Plan, changelog: Written) -> None:
         raise
 
 
-def _make_tag(plan: Plan, commit: str, check_key: Callable[[str], str] | None) -> str:
+def _make_tag(plan: Plan, step: ReleaseStep, check_key: Callable[[str], str] | None) -> str:
     """Make the annotated tag; a signed one is read as the store reads it, and removed if that fails.
 
     Returns what there is to say about its key.
     """
     root = plan.project.root
-    flag = "--no-sign" if plan.signing is None else "-s"
-    annotated = ["-a"] if plan.signing is None else []
     try:
-        run_git(
-            [*(plan.signing or ()), "tag", *annotated, flag, "-m", plan.message, plan.tag, commit],
-            folder=root,
-        )
+        _call(plan, step)
     except ProjectError as error:
+        git = plan.project.git()
+        alone = shlex.join([*(plan.signing or ()), "tag", "-s", "-m", "test", "test"])
         raise ProjectError(
             f"the tag {plan.tag} cannot be made: {error.message}",
-            hint=None
-            if plan.signing is None
-            else f"try the key alone: {plan.project.git()} tag -s -m test test",
+            hint=None if plan.signing is None else f"try the key alone: {git} {alone} && {git} tag -d test",
         ) from error
     if plan.signing is None:
         return ""
@@ -206,10 +224,9 @@ def rehearse_push(plan: Plan) -> None:
     """Ask the remote whether it would take the push, rights included, before anything is written."""
     if plan.remote is None:
         return
-    also = [] if plan.branch is None else [f"HEAD:refs/heads/{plan.branch}"]
-    arguments = ["push", "-q", "--dry-run", "--no-verify", "--atomic", plan.remote, *also]
+    arguments = ["push", "-q", "--dry-run", "--no-verify", "--atomic", plan.remote]
     try:
-        run_git([*arguments, f"{plan.commit}:refs/tags/{plan.tag}"], folder=plan.project.root)
+        run_git([*arguments, *_refspecs(plan, tagged=plan.commit)], folder=plan.project.root)
     except ProjectError as error:
         raise ProjectError(
             f"{plan.remote} would not take {plan.tag}: {error.message}",
