@@ -107,6 +107,10 @@ class Environment:
             on_line=on_line, timeout_seconds=timeout_seconds, holds=self.holds,
         )  # fmt: skip
 
+    def words(self, command: Sequence[str]) -> list[str]:
+        """A command as it is started here: ``python`` as its first word is this interpreter."""
+        return [str(self.python), *command[1:]] if command[0] == "python" else list(command)
+
     def variables(self) -> dict[str, str]:
         """The variables that a child of this environment runs with: clean, with its programs first."""
         clean = clean_environment_variables()
@@ -158,7 +162,7 @@ def run_in(
     Raises:
         MissingTool: there is no such program.
     """
-    words = [str(environment.python), *command[1:]] if command[0] == "python" else list(command)
+    words = environment.words(command)
     sight = Sight(
         variables=environment.variables() | dict(variables or {}),
         reads=(environment.path, *reads),

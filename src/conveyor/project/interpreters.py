@@ -330,7 +330,8 @@ def _named(wanted: str, allowed: SpecifierSet, where: str) -> Interpreter | None
     if called or not _may_satisfy(number, allowed):
         remedy = f"correct {where} or requires-python: they contradict each other"
         if where.startswith("index "):
-            remedy += "; an administrator corrects an index with: conveyor store index set NAME"
+            index = where.removeprefix('index "').removesuffix('"')
+            remedy += f"; an administrator corrects an index with: conveyor store index set {index}"
         raise ProjectError(
             f"{where} says {wanted}, which requires-python ({allowed}) does not allow", hint=remedy
         )

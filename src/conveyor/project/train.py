@@ -171,7 +171,7 @@ def _name_for(path: str) -> str:
 
 
 def _by_hand(project: Project, environment: Environment) -> str:
-    words = [str(environment.python), *project.train[1:]] if project.train[0] == "python" else project.train
+    words = environment.words(project.train)
     return shlex.join(words)
 
 

@@ -59,9 +59,7 @@ def running_services(
                     hint="end what listens there, or let the service and the tests use another one",
                 )
             write = stack.enter_context(place.log(f"{name} service {service.name}"))
-            words = list(service.command)
-            if words[0] == "python":
-                words[0] = str(environment.python)
+            words = environment.words(service.command)
             sight = Sight(
                 environment.variables() | dict(variables), reads=(environment.path,), writes=(folder,)
             )
