@@ -20,7 +20,7 @@ from conveyor.pipeline.engine.worker import open_worker
 from conveyor.pipeline.jobs.distributions import BuiltRelease
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source
-from conveyor.project.model import sha256_of_file
+from conveyor.project.archives import sha256_of_file
 from pipeline.projects import CORE, HATCHLING, build, clone_of_tag, git, make_project, second_python
 from releases_made import predicate_of_tests
 

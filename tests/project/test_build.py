@@ -202,7 +202,9 @@ def test_wheel_of_another_version_than_the_tag_is_refused(tmp_path: Path) -> Non
     git(root, "tag", "v1.0.0")
     built = build_distributions(root, tmp_path / "out")
     with pytest.raises(ProjectError, match=r"it has version 1\.0\.0, the tag is 1\.0\.1"):
-        check_archives(read_project(root), built.sdist, built.wheel, version=Version("1.0.1"))
+        check_archives(read_project(root), built.sdist, built.wheel, version=Version("1.0.1"), is_of_tag=True)
+    with pytest.raises(ProjectError, match=r"it has version 1\.0\.0, it was to be 1\.0\.1\.dev3"):
+        check_archives(read_project(root), built.sdist, built.wheel, version=Version("1.0.1.dev3"))
 
 
 def test_backend_that_ignores_the_version_is_caught(tmp_path: Path) -> None:

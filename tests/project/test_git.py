@@ -109,3 +109,61 @@ def test_variables_of_an_outer_git_do_not_turn_calls_elsewhere(
     git(tmp_path, "init", "-q", "other")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other/.git"))
     assert own.tracked_files(repository) == ("first.txt", "second.txt")
+
+
+def test_settings_and_hooks_of_a_user_change_nothing_in_a_clone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("post-checkout", "reference-transaction"):
+        (hooks / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/ran\n")
+        (hooks / name).chmod(0o755)
+    (tmp_path / "attributes").write_text("*.txt eol=crlf\n")
+    lines = {".gitattributes": "*.bat eol=crlf\n", "a.bat": "one\ntwo\n", "a.txt": "one\ntwo\n"}
+    head = commit(repository, lines)
+    git(repository, "tag", "v2.0.0")
+    assert not own.rewrites_files(repository)
+    settings = {
+        "autocrlf": "true",
+        "eol": "crlf",
+        "attributesFile": tmp_path / "attributes",
+        "hooksPath": hooks,
+    }
+    (tmp_path / "config").write_text(
+        "[core]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    assert own.rewrites_files(repository)
+    own.clone_tag(repository, "v2.0.0", tmp_path / "tag")
+    own.clone_commit(repository, head, tmp_path / "commit")
+    own.clone_head(repository, tmp_path / "head")
+    own.clone_for_a_look(repository, tmp_path / "look")
+    own.look_at(repository, head, tmp_path / "glance", {"a.txt", "a.bat"})
+    for name in ("tag", "commit", "head", "look", "glance"):
+        # What the repository itself says of its files holds; what its user says of all files does not.
+        assert (tmp_path / name / "a.txt").read_bytes() == b"one\ntwo\n"
+        assert (tmp_path / name / "a.bat").read_bytes() == b"one\r\ntwo\r\n"
+        assert not own.rewrites_files(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_at_which_git_does_not_look_are_told_and_kinds_are_known(repository: Path) -> None:
+    commit(repository, {"plain.txt": "", "Sub/kept.txt": "", "left/out.txt": ""})
+    (repository / "link").symlink_to("first.txt")
+    git(repository, "add", "link")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{own.head_commit(repository)},part")
+    git(repository, "update-index", "--assume-unchanged", "first.txt")
+    git(repository, "update-index", "--skip-worktree", "second.txt")
+    (repository / "first.txt").write_text("edited")
+    (repository / "second.txt").unlink()
+    found = {entry.path: (entry.kind, entry.is_hidden) for entry in own.tracked_entries(repository)}
+    hidden = {"first.txt": ("file", True), "second.txt": ("file", True)}
+    seen = dict.fromkeys(["plain.txt", "Sub/kept.txt", "left/out.txt"], ("file", False))
+    assert found == {**hidden, **seen, "link": ("link", False), "part": ("submodule", False)}
+    git(repository, "commit", "-q", "-m", "Add a part")
+    git(repository, "sparse-checkout", "set", "Sub")
+    assert [one.path for one in own.tracked_entries(repository) if one.is_hidden] == [
+        "first.txt",
+        "left/out.txt",
+    ]

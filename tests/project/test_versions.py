@@ -139,9 +139,10 @@ def test_tag_that_the_stated_version_contradicts_is_a_fault() -> None:
 
 
 def test_all_faults_are_named_at_once() -> None:
-    history = History("a1b2c3d4e", (), (), 3, is_cut_off=True, changed=("a.py",))
+    history = History("a1b2c3d4e", (), (), 3, is_cut_off=True, changed=("a.py",), hidden=("b.py",))
     with pytest.raises(
-        ProjectError, match=r"(?s)differs from its commit.*cut off before.*no tag in its history"
+        ProjectError,
+        match=r"(?s)differs from.*a\.py.*not to look.*b\.py.*cut off before.*no tag in its history",
     ):
         version_of_tree(history, FOLDER, static=None, git="git").checked()
     assert version_of_tree(history, FOLDER, static=None, git="git").reasons == (

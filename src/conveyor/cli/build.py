@@ -10,10 +10,10 @@ import click
 
 from conveyor.cli.output import counted
 from conveyor.errors import ProjectError
+from conveyor.project.archives import sha256_of_file
 from conveyor.project.backend import ask_backend
 from conveyor.project.build import build_distributions, build_tag
 from conveyor.project.git import repository_top
-from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import find_project, find_root
 
 
@@ -30,9 +30,12 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
     """Build the sdist, then the wheel from it, by the project's own backend, and open both.
 
     Every tracked file of the package and every file of the model must be inside with the same bytes, and
-    nothing else of the checkout; name and version must be right. Without --tag, the commit that is checked
-    out is built, as the release that its tag names or as a development version (conveyor version). In a
-    repository of several projects, the tag says which is built: demo/v1.2.0.
+    nothing else of the checkout; name and version must be right. Texts, templates and whole folders of tests
+    that are left out are named; sources of compiled modules are not.
+
+    Without --tag, the commit that is checked out is built, as the release that its tag names or as a
+    development version (conveyor version). In a repository of several projects, the tag says which is built:
+    demo/v1.2.0.
     """
 
     def show(line: str) -> None:
@@ -57,9 +60,9 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
         click.echo(f"{sha256_of_file(file)}  {file.stat().st_size:>9}  {file}")
     for note in built.notes:
         click.echo(f"note: {note}", err=True)
-    checked = "name, version and every tracked file of the package"
+    checked = "name, version, every file inside"
     if project.payload:
-        checked += f" and {counted(len(project.payload), 'file')} of the payload"
+        checked += f", {counted(len(project.payload), 'file')} of the payload"
     click.echo(
         f"built {project.display_name} {built.version} in {time.monotonic() - started:.1f} s; opened both: "
         f"{checked} are right",

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Literal
 from warnings import catch_warnings
 
 from conveyor.errors import ProjectError
+from conveyor.project.settings import TEST_FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_OF_TESTS = frozenset({"test", "tests", "testing_data", "conftest"})
+_OF_TESTS = frozenset({*TEST_FOLDERS, "testing_data", "conftest"})  # testing is public, as numpy's is
 ORDERED = ("positional-only", "positional")
 _MAKERS_OF_FIELDS = ("dataclass", "define", "frozen", "attrs")
 

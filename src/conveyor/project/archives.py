@@ -1,6 +1,6 @@
 """Built files, opened and read once: their members with digests, their metadata, and the secrets in them.
 
-Whether what they hold is right is decided in ``contract.py``.
+Whether what they hold is right is decided in ``archive_rules.py``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from packaging.utils import (
 from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import ProjectError
 from conveyor.project.contents import LARGEST_SEARCHED_BYTES, secrets_in
+from conveyor.project.settings import TEST_FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +32,17 @@ if TYPE_CHECKING:
     from conveyor.domain.words.names import Version
 
 _COMPILED = re.compile(r"\.(?:cpython-|cp3|abi3|pypy)[^/]*\.(?:so|pyd)$|\.(?:so|pyd)$")
-NO_PARTS_OF_A_PACKAGE = {
-    "test", "tests", "testing", "testdata", "doc", "docs", "example", "examples", "benchmark", "benchmarks",
-    "fixtures", "src",
-}  # fmt: skip
-"""Folders in a package that wheels often leave out."""
+BESIDE_A_PACKAGE = frozenset({
+    *TEST_FOLDERS, "testing", "testdata", "doc", "docs", "example", "examples", "benchmark", "benchmarks",
+    "fixtures",
+})  # fmt: skip
+"""Folders of tests, texts and examples: keys in them are public already, and wheels often leave them out."""
+
+_POINTER_OF_LFS = b"version https://git-lfs.github.com/spec/v1"
+_HINT_OF_LFS = (
+    "clones for builds fetch nothing from Git LFS: commit the files themselves (git lfs untrack PATTERN, "
+    "then git add --renormalize .)"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ class ArchiveFault:
     """The file it is about, by its path in the checkout or archive; empty: the archive, never allowed."""
     is_note: bool = False
     """Whether it is worth a line, but no error."""
+    hint: str = ""
+    """What to do about it; empty: name what belongs inside where the backend is told."""
+    group: str = ""
+    """What notes have in common that are one line, in which the text of each is a word."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ def open_sdist(sdist: Path) -> OpenedArchive:
     metadata = b""
     with tarfile.open(sdist) as archive:
         for member in archive:
-            path = str(PurePosixPath(*PurePosixPath(member.name).parts[1:]))
+            path = path_in_sdist(member.name)
             stream = archive.extractfile(member) if member.isfile() else None
             if stream is None:  # a folder or a link
                 continue
@@ -139,8 +150,11 @@ def _read(
         return b""
     content = stream.read()
     digests[path] = hashlib.sha256(content).hexdigest()
+    if content.startswith(_POINTER_OF_LFS):
+        text = f"{path} is a pointer of Git LFS, not the file that it stands for"
+        faults.append(ArchiveFault(text, path, hint=_HINT_OF_LFS))
     # Servers under test need keys, which are public with the tests; in a package none has a use.
-    is_note = bool(NO_PARTS_OF_A_PACKAGE & set(PurePosixPath(path).parts[:-1]))
+    is_note = bool(BESIDE_A_PACKAGE & set(PurePosixPath(path).parts[:-1]))
     faults += [
         ArchiveFault(f"{path} holds {kind} in line {line}", path, is_note)
         for kind, line in secrets_in(content)
@@ -151,6 +165,31 @@ def _read(
 def _is_metadata(member: str, name: str) -> bool:
     path = PurePosixPath(member)
     return path.name == name and len(path.parts) == 2 and path.parts[0].endswith(".dist-info")
+
+
+def path_in_sdist(member: str) -> str:
+    """Where a member of an sdist lies below its top folder; ``.`` for that folder itself."""
+    return str(PurePosixPath(*PurePosixPath(member).parts[1:]))
+
+
+def unpack_sdist(sdist: Path, into: Path) -> None:
+    """Unpack an sdist so that ``into`` is its top folder.
+
+    Raises:
+        ProjectError: it has not exactly one top folder, or holds a member that leads out of it.
+    """
+    parent = into.parent / f"{into.name}.part"
+    try:
+        with tarfile.open(sdist) as archive:
+            archive.extractall(parent, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise ProjectError(f"{sdist.name} cannot be unpacked: {error}") from error
+    tops = list(parent.iterdir())
+    if len(tops) != 1 or not tops[0].is_dir():
+        named = ", ".join(sorted(top.name for top in tops)[:5]) or "nothing"
+        raise ProjectError(f"{sdist.name} holds {named} at its top instead of one folder")
+    tops[0].rename(into)
+    parent.rmdir()
 
 
 def installed_path(member: str) -> str:
@@ -167,3 +206,9 @@ def lasting_path(member: str) -> str:
     if folder.endswith(".data"):
         member = f"data/{rest}"
     return _COMPILED.sub(".so", member)
+
+
+def sha256_of_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return sha256_of(stream)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tarfile
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ from pyproject_hooks import (
 from conveyor.errors import ProjectError
 from conveyor.project.environment import Environment, make_environment
 from conveyor.project.foreign import Sight, run_foreign
-from conveyor.project.git import changed_files, repository_top, run_git
+from conveyor.project.git import changed_files, clone_for_a_look, repository_top
 from conveyor.project.interpreters import python_to_ask_with
 from conveyor.project.settings import keep_answer, read_toml
 
@@ -358,7 +357,7 @@ def _copied(root: Path, into: Path) -> Path:
     """A copy of a checked-out project: some backends write into the tree that they are asked about."""
     try:
         top = repository_top(root)
-        run_git(["clone", "-q", "--shared", "--", str(top), str(into)])
+        clone_for_a_look(top, into)
     except ProjectError:  # no repository, or one without a commit
         shutil.copytree(root, into, symlinks=True)
         return into
@@ -369,26 +368,6 @@ def _copied(root: Path, into: Path) -> Path:
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / path, copy / path, follow_symlinks=False)
     return copy
-
-
-def unpack_sdist(sdist: Path, into: Path) -> None:
-    """Unpack an sdist so that ``into`` is its top folder.
-
-    Raises:
-        ProjectError: it has not exactly one top folder, or holds a member that leads out of it.
-    """
-    parent = into.parent / f"{into.name}.part"
-    try:
-        with tarfile.open(sdist) as archive:
-            archive.extractall(parent, filter="data")
-    except (tarfile.TarError, OSError) as error:
-        raise ProjectError(f"{sdist.name} cannot be unpacked: {error}") from error
-    tops = list(parent.iterdir())
-    if len(tops) != 1 or not tops[0].is_dir():
-        named = ", ".join(sorted(top.name for top in tops)[:5]) or "nothing"
-        raise ProjectError(f"{sdist.name} holds {named} at its top instead of one folder")
-    tops[0].rename(into)
-    parent.rmdir()
 
 
 def _last_line(error: Exception) -> str:

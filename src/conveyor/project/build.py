@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 from packaging.utils import parse_sdist_filename
 
 from conveyor.errors import ProjectError
-from conveyor.project.backend import ask_backend, build_room, make_backend, read_build_system, unpack_sdist
-from conveyor.project.contract import check_archives
+from conveyor.project.archives import unpack_sdist
+from conveyor.project.backend import ask_backend, build_room, make_backend, read_build_system
+from conveyor.project.contract import check_archives, refuse_links
 from conveyor.project.git import (
     all_tags,
     clone_head,
@@ -36,18 +37,24 @@ from conveyor.project.git import (
     leave_one_tag,
     repository_top,
     resolve_commit,
+    rewrites_files,
     untracked_files,
 )
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.previous import find_previous
 from conveyor.project.settings import Project, answer_of, read_project
-from conveyor.project.trees import changes, project_of_tag, rules_of, tag_to_make, version_of_checkout
+from conveyor.project.trees import (
+    project_of_tag,
+    refuse_differences,
+    rules_of,
+    tag_to_make,
+    version_of_checkout,
+)
 from conveyor.project.version_lines import VersionLine, set_version, version_line
 from conveyor.project.versions import (
     builds_static,
     forced_version,
-    refuse_changes,
     refuse_other_version,
     refuse_twins,
     releases_among,
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.words.names import Version
+    from conveyor.project.previous import PreviousRelease
     from conveyor.project.settings import Asking
 
 __all__ = ["BuiltFiles", "build_distributions", "build_tag"]
@@ -117,7 +125,8 @@ def build_distributions(
         room, built_files = held.path, held.path / "dist"
         built_files.mkdir()
         stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
-        if (stated is not None or tag is not None) and not is_clone:
+        is_own = stated is None and tag is None and not rewrites_files(project.root)
+        if not is_clone and not is_own:
             project = _clone_of(project, room / "clone")
         strays = frozenset(untracked_files(project.root))
         _state(project, planned, stated, tag)
@@ -130,17 +139,16 @@ def build_distributions(
         sdist = backend.sdist(project.root, built_files)
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
-            before = threads.submit(
-                find_previous, project, planned, index_url=index_url, repository=repository or checkout,
-                python=python, variables=variables,
-            )  # fmt: skip
+            where = repository or checkout
+            before = threads.submit(_previous, project, planned, index_url, where, python, variables)
             unpack_sdist(sdist, room / "source")
             wheel = backend.wheel(room / "source", built_files)
+        previous, unknown = before.result()
         built, notes = check_archives(
             project, sdist, wheel, version=planned, is_of_tag=not planned.is_devrelease, strays=strays,
-            previous=before.result(),
+            previous=previous,
         )  # fmt: skip
-        notes = (*(_misspelled(name) for name in project.misspelled), *notes)
+        notes = (*(_misspelled(name) for name in project.misspelled), *notes, *unknown)
         sdist, wheel = (_put(file, out) for file in (sdist, wheel))
     if stated is not None and stated.path.endswith("Cargo.toml") and not planned.is_devrelease:
         notes += (_COMPILED_IN.format(stated.path),)
@@ -218,7 +226,8 @@ def _planned(project: Project, version: Version | None, out: Path) -> Version:
     if version is None:
         version = version_of_checkout(project, out=out).checked()
     else:
-        refuse_changes(changes(project, out))
+        refuse_differences(project, out)
+    refuse_links(project)
     read_payload(project)
     read_manifest(project)
     return version
@@ -253,6 +262,25 @@ def _clone_of(project: Project, into: Path) -> Project:
     return cloned
 
 
+def _previous(
+    project: Project,
+    planned: Version,
+    index_url: str | None,
+    repository: str | Path,
+    python: str | None,
+    variables: Mapping[str, str] | None,
+) -> tuple[PreviousRelease | None, tuple[str, ...]]:
+    """The release before, and a note if nobody knows whether there is one."""
+    try:
+        found = find_previous(
+            project, planned, index_url=index_url, repository=repository, python=python, variables=variables
+        )
+    except ProjectError as error:
+        said = "; ".join(line.strip() for line in error.message.splitlines()[:3])
+        return None, (f"nothing was compared with the release before, which cannot be had: {said}",)
+    return found, ()
+
+
 def _asking(
     index_url: str | None,
     variables: Mapping[str, str] | None,
@@ -268,7 +296,7 @@ def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out:
             f"the model of {tag} cannot be taken from {project.root}: another commit is checked out there",
             hint=f"train it there: {project.git()} checkout {tag} && {project.command('train')}",
         )
-    refuse_changes(changes(project, out))
+    refuse_differences(project, out)
     _copy_payload(project, cloned)
 
 

@@ -8,70 +8,52 @@ seven backends build another wheel at a desk than from a clean clone). So every 
 3. every declared payload file is in both, with the digest of the working file;
 4. no file that lay in the checkout before the build is inside unless git tracks it or the payload names it;
 5. no raw data is in the sdist, and its tracked files have the bytes of the checkout;
-6. nothing inside is a private key or a token of a documented form, and neither file is over its size;
+6. nothing inside is a private key or a token of a documented form, or stands for a file that git does not
+   hold (a link out of the repository, a submodule, a pointer of Git LFS), and neither file is over its size;
 7. no file that the release before had is missing, unless it was deleted from git.
 
-What a backend makes is no fault: its metadata, compiled modules, generated files, rewritten settings. Nor is
-what belongs in no wheel: sources of compiled modules, tests, templates. ``[tool.conveyor.build] allow`` lets
-single files pass, each with a reason. All faults of both files are named at once.
+Here the facts are read, once; ``archive_rules`` judges them. ``[tool.conveyor.build] allow`` lets single
+files pass, each with a reason. All faults of both files are named at once.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
-    canonicalize_name,
     parse_sdist_filename,
     parse_wheel_filename,
 )
 
 from conveyor.errors import ProjectError
-from conveyor.project.archives import (
-    NO_PARTS_OF_A_PACKAGE,
-    ArchiveFault,
-    OpenedArchive,
-    installed_path,
-    lasting_path,
-    matches,
-    open_sdist,
-    open_wheel,
+from conveyor.project.archive_rules import (
+    Checkout,
+    identity_faults,
+    import_notes,
+    is_code,
+    joined,
+    link_fault,
+    loss_faults,
+    lost_members,
+    member_faults,
+    size_faults,
+    source_faults,
 )
-from conveyor.project.contents import undeclared_imports
-from conveyor.project.git import tracked_files, untracked_files
-from conveyor.project.model import read_payload, sha256_of_file
+from conveyor.project.archives import matches, open_sdist, open_wheel, sha256_of_file
+from conveyor.project.git import repository_top, tracked_entries, tracked_files, untracked_files
+from conveyor.project.model import read_payload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from conveyor.domain.words.names import Version
+    from conveyor.project.archives import ArchiveFault
     from conveyor.project.previous import PreviousRelease
     from conveyor.project.settings import Project
-
-RAW_DATA_FOLDERS = ("data", "models", "notebooks")
-"""Folders at the top of a checkout for data, trained models and experiments: never parts of a release."""
-
-
-@dataclass(frozen=True)
-class _Checkout:
-    """What the archives are compared with."""
-
-    project: Project
-    tracked: frozenset[str]
-    strays: frozenset[str]
-    """Files that lay there before the build and that git does not track."""
-    payload: Mapping[str, str]
-
-    def sha256(self, path: str) -> str | None:
-        """The digest of a file, or of what a link leads to; ``None`` if it is no file, as a submodule."""
-        file = self.project.root / path
-        return sha256_of_file(file) if file.is_file() else None
 
 
 def check_archives(
@@ -98,29 +80,58 @@ def check_archives(
     Raises:
         ProjectError: the contract is broken; all faults are named.
     """
-    checkout = _checkout(project, strays)
+    checkout = _read_checkout(project, strays)
     source, built = open_sdist(sdist), open_wheel(wheel)
+    whose = "the tag is" if is_of_tag else "it was to be"
     faults = {
         sdist: [
-            *_identity_faults(project, source, version),
-            *_source_faults(checkout, source, built.digests),
+            *identity_faults(project, source, version, whose),
+            *source_faults(checkout, source, built.digests),
         ],
         wheel: [
-            *_identity_faults(project, built, version or source.version),
-            *_member_faults(checkout, built, source.digests),
+            *identity_faults(project, built, version or source.version, whose if version else "the sdist is"),
+            *member_faults(checkout, built, source.digests),
         ],
     }
     if previous is not None:
-        faults[wheel] += _loss_faults(checkout, built.digests, previous)
-    faults[wheel] += _import_notes(built)
+        lost = lost_members(built.digests, previous.members)
+        tracked = previous.tracked() if not all(map(is_code, lost)) else frozenset[str]()
+        faults[wheel] += loss_faults(
+            checkout, built.digests, lost, version=previous.version, tracked=tracked,
+            is_certain=previous.is_certain,
+        )  # fmt: skip
+    faults[wheel] += import_notes(built)
     for file in faults:
-        faults[file] += _size_faults(project, file)
-    return built.version, _raise(project, faults, is_of_tag=is_of_tag)
+        faults[file] += size_faults(project, file.stat().st_size)
+    return built.version, _refuse(project, faults, is_of_tag=is_of_tag)
 
 
-def is_egg_info(path: str) -> bool:
-    """Whether a file is setuptools' metadata of a project: in every sdist, and left in the checkout."""
-    return any(part.endswith(".egg-info") for part in PurePosixPath(path).parts)
+def refuse_links(project: Project) -> None:
+    """Refuse links that git tracks and that lead to a file which no commit holds.
+
+    Before anything is built, since a backend reads through them whatever it is that they lead to.
+
+    Raises:
+        ProjectError: all are named.
+    """
+    links = [entry.path for entry in tracked_entries(project.root) if entry.kind == "link"]
+    if not links:
+        return
+    top = Path(os.path.realpath(repository_top(project.root)))
+    known = {*tracked_files(top), *(_below(top, project.root / path) or "" for path in project.payload)}
+    faults = [link_fault(path, _below(top, project.root / path), known) for path in links]
+    if any(faults):
+        listed = "".join(f"\n  - {fault}" for fault in faults if fault)
+        raise ProjectError(
+            f"these links would bring files into the release that no commit holds:{listed}",
+            hint="put the files themselves in the place of the links, or remove the links; then commit",
+        )
+
+
+def _below(top: Path, path: Path) -> str | None:
+    """Where a path leads, from the top of the repository; ``None`` if that is outside."""
+    target = Path(os.path.realpath(path))
+    return str(PurePosixPath(target.relative_to(top))) if target.is_relative_to(top) else None
 
 
 def built_before(project: Project, out: Path) -> frozenset[str]:
@@ -139,15 +150,26 @@ def built_before(project: Project, out: Path) -> frozenset[str]:
     return frozenset(found - set(tracked_files(project.root)))
 
 
-# --- reading the archives ----------------------------------------------------------------------------------
+# --- the facts ------------------------------------------------------------------------------------------
 
 
-def _checkout(project: Project, strays: frozenset[str] | None) -> _Checkout:
-    return _Checkout(
+def _read_checkout(project: Project, strays: frozenset[str] | None) -> Checkout:
+    """Everything that the archives are compared with; each file is read once."""
+    root, entries = project.root, tracked_entries(project.root)
+    return Checkout(
         project=project,
-        tracked=frozenset(tracked_files(project.root)),
-        strays=frozenset(untracked_files(project.root)) if strays is None else strays,
+        digests={
+            entry.path: sha256_of_file(root / entry.path) if (root / entry.path).is_file() else None
+            for entry in entries
+        },
+        strays=frozenset(untracked_files(root)) if strays is None else strays,
         payload={file.path: file.sha256 for file in read_payload(project)},
+        submodules={
+            entry.path: (root / entry.path).is_dir() and any((root / entry.path).iterdir())
+            for entry in entries
+            if entry.kind == "submodule"
+        },
+        is_single_module=not (root / project.package_folder).is_dir(),
     )
 
 
@@ -160,228 +182,7 @@ def _is_distribution_of(project: Project, filename: str) -> bool:
         return False
 
 
-# --- the rules ----------------------------------------------------------------------------------------------
-
-
-def _identity_faults(project: Project, opened: OpenedArchive, version: Version | None) -> list[ArchiveFault]:
-    """Compare the name and version in a file's filename and metadata with the project and the tag."""
-    raw, named = opened.metadata, opened.name
-    faults = []
-    if named != project.name:
-        faults.append(f"its filename names {named}, the project is {project.name}")
-    if canonicalize_name(raw.get("name", "")) != project.name:
-        faults.append(f"its metadata names {raw.get('name')!r}, the project is {project.name}")
-    if raw.get("version") != str(opened.version):
-        faults.append(f"its metadata has version {raw.get('version')!r}, its filename {opened.version}")
-    if version is not None and opened.version != version:
-        faults.append(f"it has version {opened.version}, the tag is {version}")
-    return [*(ArchiveFault(text) for text in faults), *opened.faults]
-
-
-def _member_faults(
-    checkout: _Checkout, built: OpenedArchive, source: Mapping[str, str]
-) -> list[ArchiveFault]:  # fmt: skip
-    """Compare a wheel with the checkout; ``source`` are the files of the sdist that it was built from."""
-    project, digests = checkout.project, built.digests
-    members = {
-        installed_path(member): sha256 for member, sha256 in digests.items() if ".dist-info/" not in member
-    }
-    roots = _import_roots(checkout, members)
-    folders = {_joined(root, top) for top, root in roots.items()} | {project.package_folder}
-    if not (project.root / project.package_folder).is_dir():  # a single module
-        folders |= {f"{project.package}.py", f"src/{project.package}.py"}
-    inside = {part for member in members for part in member.split("/")[:-1]}
-    expected = {
-        path: sha256
-        for path in sorted(checkout.tracked)
-        if any(path == folder or path.startswith(f"{folder}/") for folder in folders)
-        and not _belongs_in_no_wheel(path, checkout, members, inside)
-        and (sha256 := checkout.sha256(path)) is not None
-    }
-    faults = []
-    for path, sha256 in {**checkout.payload, **expected}.items():
-        what = "the model" if path in checkout.payload else "the tracked file"
-        member = _member_of(path, roots, project)
-        if member not in members:
-            faults.append(ArchiveFault(f"{what} {path} is not inside{_missing_hint(project, path)}", path))
-        elif members[member] != sha256 and path not in project.version_files:
-            faults.append(
-                ArchiveFault(f"{what} {path} is inside with other bytes than in the checkout", path)
-            )
-    for member in sorted(members):
-        origin = _joined(roots.get(member.partition("/")[0], project.import_root), member)
-        if _is_stray(checkout, origin) and origin in source:
-            faults.append(
-                ArchiveFault(
-                    f"{member} is inside, but git does not track it and payload does not declare it", origin
-                )
-            )
-    return faults
-
-
-def _source_faults(
-    checkout: _Checkout, source: OpenedArchive, wheel: Mapping[str, str]
-) -> list[ArchiveFault]:
-    """Compare an sdist with the checkout; ``wheel`` are the members of the wheel that was built from it."""
-    faults = [
-        ArchiveFault(f"the model {path} is not inside, or with other bytes than in the checkout", path)
-        for path, sha256 in checkout.payload.items()
-        if source.digests.get(path) != sha256
-    ]
-    packages = {member.partition("/")[0] for member in wheel}
-    for path, sha256 in sorted(source.digests.items()):
-        top = PurePosixPath(path).parts[0]
-        if path in checkout.payload or path in checkout.project.version_files:
-            continue
-        if top in RAW_DATA_FOLDERS and top != path and top not in packages:
-            faults.append(
-                ArchiveFault(f"{path} is inside: data, models and notebooks do not belong in a release", path)
-            )
-        elif _is_stray(checkout, path):
-            faults.append(ArchiveFault(f"{path} is inside, but git does not track it", path))
-        elif (
-            path in checkout.tracked
-            and PurePosixPath(path).name not in _REWRITTEN
-            and checkout.sha256(path) not in (None, sha256)
-        ):
-            faults.append(ArchiveFault(f"{path} is inside with other bytes than in the checkout", path))
-    return faults
-
-
-def _loss_faults(
-    checkout: _Checkout, digests: Mapping[str, str], previous: PreviousRelease
-) -> list[ArchiveFault]:
-    """The members of the release before that this one lacks.
-
-    A file that git tracked then and does not now was deleted on purpose. What git never tracked was made by
-    someone's hand or script before the build: a compiled catalogue, a bundled front end. In the folder of a
-    model's payload, the declaration says what belongs there.
-    """
-    there = {lasting_path(installed_path(member)) for member in digests}
-    lost = sorted(
-        member
-        for member in previous.members
-        if ".dist-info/" not in member and lasting_path(installed_path(member)) not in there
-    )
-    code = {member for member in lost if member.endswith((".py", ".pyi")) or lasting_path(member) != member}
-    tracked = previous.tracked() if set(lost) - code else frozenset[str]()
-    roots = _import_roots(checkout, dict.fromkeys(digests, ""))
-    trained = {PurePosixPath(path).parent for path in checkout.payload}
-    faults = []
-    for member in lost:
-        root = roots.get(member.partition("/")[0], checkout.project.import_root)
-        was_tracked = any(path == member or path.endswith(f"/{member}") for path in tracked)
-        text = f"{member} is not inside, but was in {previous.version}"
-        path = _joined(root, member)
-        is_of_payload = PurePosixPath(path).parent in trained
-        is_note = was_tracked or member in code or is_of_payload or not previous.is_certain
-        faults.append(ArchiveFault(text, path, is_note=is_note))
-    return faults
-
-
-def _import_notes(built: OpenedArchive) -> list[ArchiveFault]:
-    compiled = {PurePosixPath(member).name.partition(".")[0] for member in built.digests}
-    found = undeclared_imports(built.modules, built.metadata.get("requires_dist", []), compiled)
-    return [
-        ArchiveFault(
-            f"{path} imports {name}, which no declared requirement seems to bring", path, is_note=True
-        )
-        for name, path in found.items()
-    ]
-
-
-def _size_faults(project: Project, file: Path) -> list[ArchiveFault]:
-    size, most = file.stat().st_size, project.declared.build.size_mb
-    if size <= most * 1_000_000:
-        return []
-    return [
-        ArchiveFault(
-            f"it has {size / 1_000_000:.1f} MB, more than the {most} MB of size_mb "
-            "under [tool.conveyor.build]"
-        )
-    ]
-
-
-# --- what may differ ----------------------------------------------------------------------------------------
-
-_REWRITTEN = {"setup.cfg", "setup.py", "pyproject.toml", "Cargo.toml", "Cargo.lock", "PKG-INFO",
-              "pyproject.toml.orig", "Cargo.toml.orig"}  # fmt: skip
-"""Files that backends write anew in an sdist: setuptools, poetry and flit, pdm, maturin."""
-_SOURCES = {
-    ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx", ".cu", ".cuh", ".f", ".f90", ".f95", ".for",
-    ".s", ".asm", ".m", ".mm", ".rs", ".go", ".pyx", ".pxd", ".pxi", ".i", ".y", ".l", ".in", ".tmpl",
-    ".template", ".po", ".pot", ".cmake", ".build", ".orig", ".src", ".md", ".rst", ".ipynb",
-}  # fmt: skip
-"""Sources of compiled modules and catalogues, templates of generated files, and texts about them."""
-_BUILD_FILES = {
-    "CMakeLists.txt", "Makefile", "makefile", "meson.options", "meson_options.txt", "Cargo.toml",
-    "Cargo.lock", "setup.py", "conftest.py", "BUILD", "SConscript", "LICENSE", "LICENSE.txt", "README",
-    "README.txt",
-}  # fmt: skip
-
-
-def _belongs_in_no_wheel(
-    path: str, checkout: _Checkout, members: Mapping[str, str], folders: AbstractSet[str]
-) -> bool:
-    """Whether a tracked file of a package may be missing in a wheel that has folders of these names."""
-    pure = PurePosixPath(path)
-    if path in checkout.payload or path in checkout.project.version_files:
-        return False
-    if pure.suffix in _SOURCES or pure.name in _BUILD_FILES or pure.name.startswith("."):
-        return not any("/".join(pure.parts[start:]) in members for start in range(len(pure.parts)))
-    left_out = NO_PARTS_OF_A_PACKAGE - folders  # those that the project leaves out as a whole
-    return any(part in left_out for part in pure.parts[1:-1])
-
-
-def _is_stray(checkout: _Checkout, path: str) -> bool:
-    return (
-        path in checkout.strays
-        and path not in checkout.payload
-        and path not in checkout.project.version_files
-        and not is_egg_info(path)
-    )
-
-
-def _import_roots(checkout: _Checkout, members: Mapping[str, str]) -> dict[str, str]:
-    """Top folder or module of a wheel → the folder of the checkout that it lies in, such as ``src``.
-
-    It is the folder under which most of its files are tracked. A project may have several, and a wheel may
-    hold what the checkout has nowhere, such as a generated module.
-    """
-    by_name: dict[str, list[str]] = {}
-    for path in checkout.tracked:
-        by_name.setdefault(PurePosixPath(path).name, []).append(path)
-    votes: dict[str, Counter[str]] = {}
-    for member in members:
-        top = member.partition("/")[0]
-        for path in by_name.get(PurePosixPath(member).name, ()):
-            if path == member or path.endswith(f"/{member}"):
-                votes.setdefault(top, Counter())[path[: -len(member)].rstrip("/")] += 1
-    usual = [checkout.project.import_root.removeprefix("."), "src", ""]
-    return {
-        top: max(found, key=lambda root: (found[root], root in usual, -len(root)))
-        for top, found in votes.items()
-    }
-
-
-def _joined(root: str, path: str) -> str:
-    return path if root in ("", ".") else f"{root}/{path}"
-
-
-def _member_of(path: str, roots: Mapping[str, str], project: Project) -> str:
-    for root in sorted({*roots.values(), project.import_root}, key=len, reverse=True):
-        if root not in ("", ".") and path.startswith(f"{root}/"):
-            member = path[len(root) + 1 :]
-            if roots.get(member.partition("/")[0], root) == root:
-                return member
-    return path
-
-
-def _missing_hint(project: Project, path: str) -> str:
-    if path not in project.payload and project.backend == "hatchling":
-        return " (does a line of .gitignore without a leading slash match it?)"
-    return ""
-
+# --- what is said ---------------------------------------------------------------------------------------
 
 _WHERE_FILES_ARE_NAMED = {
     "hatchling": "artifacts and exclude under [tool.hatch.build] in pyproject.toml",
@@ -404,45 +205,65 @@ _IN_SETUP_CFG = (
 
 def _is_allowed(project: Project, pattern: str, path: str) -> bool:
     """Whether an exception names a file, by its path in the archive or in the checkout."""
-    return path != "" and (matches(pattern, path) or matches(pattern, _joined(project.import_root, path)))
+    return path != "" and (matches(pattern, path) or matches(pattern, joined(project.import_root, path)))
 
 
-def _raise(
+def _refuse(
     project: Project, faults: Mapping[Path, Sequence[ArchiveFault]], *, is_of_tag: bool
 ) -> tuple[str, ...]:
     """Refuse what no exception allows; gives the notes, those about unused exceptions last."""
     allowed = project.declared.build.allow
     used: set[str] = set()
-    notes: list[str] = []
-    refused: dict[Path, list[str]] = {}
+    notes: dict[Path, list[ArchiveFault]] = {}
+    refused: dict[Path, list[ArchiveFault]] = {}
     for file, some in faults.items():
         for fault in some:
             passing = [one.pattern for one in allowed if _is_allowed(project, one.pattern, fault.path)]
             used.update(passing)
-            if passing:
-                continue
-            if fault.is_note:
-                notes.append(f"{file.name}: {fault.text}")
-            else:
-                refused.setdefault(file, []).append(fault.text)
-    notes += [
-        f'"{one.pattern}" in allow under [tool.conveyor.build] excepts nothing; remove it'
-        for one in allowed
-        if one.pattern not in used
-    ]
+            if not passing:
+                (notes if fault.is_note else refused).setdefault(file, []).append(fault)
     if refused:
         listed = "\n".join(
             f"{file.name} does not keep the contract of the archives:"
-            + "".join(f"\n  - {text}" for text in dict.fromkeys(texts))
-            for file, texts in refused.items()
+            + "".join(f"\n  - {text}" for text in dict.fromkeys(fault.text for fault in some))
+            for file, some in refused.items()
         )
-        where = _WHERE_FILES_ARE_NAMED.get(project.backend, f"the documentation of {project.backend}")
-        if project.backend == "setuptools" and not project.document.get("project"):
-            where = _IN_SETUP_CFG
-        raise ProjectError(
-            listed,
-            hint=f"see {where}; what is right as it is goes into allow under [tool.conveyor.build], with a "
-            'reason: {pattern = "…", reason = "…"}; '
-            f"then commit{', tag that commit' if is_of_tag else ''}, and build again",
-        )
-    return tuple(dict.fromkeys(notes))
+        raise ProjectError(listed, hint=_hint(project, refused, is_of_tag=is_of_tag))
+    return (
+        *(f"{file.name}: {text}" for file, some in notes.items() for text in _grouped(some)),
+        *(
+            f'"{one.pattern}" in allow under [tool.conveyor.build] excepts nothing; remove it'
+            for one in allowed
+            if one.pattern not in used
+        ),
+    )
+
+
+_MOST_OF_A_GROUP = 20
+
+
+def _grouped(notes: Sequence[ArchiveFault]) -> list[str]:
+    """The texts of notes, those of one group as one, each once."""
+    groups: dict[str, dict[str, None]] = {}
+    for note in notes:
+        groups.setdefault(note.group or note.text, {}).setdefault(note.text)
+    texts = []
+    for group, members in groups.items():
+        named = ", ".join([*members][:_MOST_OF_A_GROUP])
+        more = f" and {len(members) - _MOST_OF_A_GROUP} more" if len(members) > _MOST_OF_A_GROUP else ""
+        texts.append(group if group in members else f"{group}: {named}{more}")
+    return texts
+
+
+def _hint(project: Project, refused: Mapping[Path, Sequence[ArchiveFault]], *, is_of_tag: bool) -> str:
+    """What to do: what each kind of fault asks for, else where the backend is told what belongs inside."""
+    hints = list(dict.fromkeys(fault.hint for some in refused.values() for fault in some))
+    where = _WHERE_FILES_ARE_NAMED.get(project.backend, f"the documentation of {project.backend}")
+    if project.backend == "setuptools" and not project.document.get("project"):
+        where = _IN_SETUP_CFG
+    said = [hint or f"see {where}" for hint in sorted(hints)]
+    return (
+        f"{'; '.join(said)}; what is right as it is goes into allow under [tool.conveyor.build], with a "
+        'reason: {pattern = "…", reason = "…"}; '
+        f"then commit{', tag that commit' if is_of_tag else ''}, and build again"
+    )

@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import InvalidInput, ProjectError, StorageFailed
+from conveyor.project.archives import sha256_of_file
 from conveyor.project.declarations import read_declarations
 from conveyor.project.downloads import download
 from conveyor.project.git import tracked_files
-from conveyor.project.model import sha256_of_file
 from conveyor.project.settings import read_project, table_in
 
 if TYPE_CHECKING:

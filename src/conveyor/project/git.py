@@ -13,8 +13,9 @@ import shlex
 import subprocess
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import MissingTool, ProjectError
 
@@ -27,6 +28,25 @@ _OTHER_REPOSITORY = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX",
     "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
 )  # fmt: skip
+# A clone for a job holds the bytes of its commit, whoever makes it: a user's own settings would change line
+# ends in it, or run hooks. The attributes that the repository itself tracks still apply.
+_OF_THE_COMMIT_ALONE = {
+    "core.autocrlf": "false",
+    "core.eol": "lf",
+    "core.attributesFile": os.devnull,
+    "core.hooksPath": os.devnull,
+    "submodule.recurse": "false",
+}
+
+
+@dataclass(frozen=True)
+class TrackedEntry:
+    """What git tracks at a path."""
+
+    path: str
+    kind: Literal["file", "link", "submodule"]
+    is_hidden: bool = False
+    """Whether git was told not to look at it: assumed unchanged, or left out of a sparse checkout."""
 
 
 def run_git(
@@ -154,6 +174,18 @@ def clone_head(checkout: Path, into: Path) -> None:
     run_git(["checkout", "-q", "--detach", "FETCH_HEAD"], folder=into)
 
 
+def clone_for_a_look(checkout: Path, into: Path) -> None:
+    """Make ``into`` a clone of the commit that is checked out, with all history and tags, made at once.
+
+    It needs the repository as long as it is used.
+
+    Raises:
+        ProjectError: ``checkout`` belongs to no repository, or to one without a commit.
+    """
+    _clone_shared(checkout, into, "--no-checkout")
+    run_git(["checkout", "-q", "--detach", head_commit(checkout)], folder=into)
+
+
 def look_at(repository: Path, commit: str, into: Path, names: Collection[str]) -> None:
     """Make ``into`` a repository whose index is that commit, with only the files of these names checked out.
 
@@ -163,7 +195,7 @@ def look_at(repository: Path, commit: str, into: Path, names: Collection[str]) -
     Raises:
         ProjectError: ``repository`` is none, or has no such commit.
     """
-    run_git(["clone", "-q", "--shared", "--no-checkout", "--no-tags", "--", _source(repository), str(into)])
+    _clone_shared(repository, into, "--no-checkout", "--no-tags")
     run_git(["read-tree", f"{commit}^{{commit}}"], folder=into)
     wanted = [path for path in tracked_files(into) if path.rpartition("/")[2] in names]
     run_git(["checkout-index", "-q", "--", *wanted], folder=into)
@@ -264,7 +296,8 @@ def changed_files(folder: Path) -> tuple[str, ...]:
 
     Edited, added, removed or untracked, not ignored.
     """
-    arguments = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", "."]
+    arguments = ["status", "--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=none",
+                 "--no-renames", "--", "."]  # fmt: skip
     written = run_git(arguments, folder=folder)
     if not written:
         return ()
@@ -286,6 +319,34 @@ def differs_from_commit(folder: Path, names: Sequence[str]) -> bool:
 def tracked_files(checkout: Path, folder: str = ".") -> tuple[str, ...]:
     """The files that git tracks at or below a folder, relative to the checkout, sorted."""
     return tuple(sorted(_split(run_git(["ls-files", "-z", "--", folder], folder=checkout))))
+
+
+def tracked_entries(checkout: Path) -> tuple[TrackedEntry, ...]:
+    """What git tracks at or below a folder, each path relative to the checkout and once, sorted."""
+    kinds: dict[str, Literal["link", "submodule"]] = {"120000": "link", "160000": "submodule"}
+    found = {}
+    for line in _split(run_git(["ls-files", "-v", "--stage", "-z", "--", "."], folder=checkout)):
+        facts, _, path = line.partition("\t")
+        letter, mode, *_ = facts.split(" ")
+        found[path] = TrackedEntry(path, kinds.get(mode, "file"), letter.islower() or letter == "S")
+    return tuple(found[path] for path in sorted(found))
+
+
+def rewrites_files(checkout: Path) -> bool:
+    """Whether settings of the user may give a checkout other bytes than its commit has."""
+    try:
+        written = run_git(
+            ["config", "-z", "--get-regexp", r"^core\.(autocrlf|eol|attributesfile)$"], folder=checkout
+        )
+    except ProjectError:  # it ends with 1 if there is none
+        return False
+    settings = [entry.partition("\n") for entry in _split(written)]  # the last of one name wins
+    known = {name: value if is_given else "true" for name, is_given, value in settings}
+    return (
+        known.get("core.autocrlf", "").lower() in ("true", "yes", "on", "1")
+        or known.get("core.eol", "").lower() == "crlf"
+        or known.get("core.attributesfile", "") not in ("", os.devnull)
+    )
 
 
 def files_of_tag(repository: str | Path, tag: str, clone: Path) -> tuple[str, ...]:
@@ -409,6 +470,16 @@ def _fresh_repository(into: Path) -> None:
     info = into / ".git" / "info"
     info.mkdir(exist_ok=True)
     (info / "exclude").write_text("*.egg-info/\n", encoding="ascii")
+    with (into / ".git" / "config").open("a", encoding="utf-8") as config:
+        for key, value in _OF_THE_COMMIT_ALONE.items():
+            section, _, name = key.partition(".")
+            config.write(f"[{section}]\n\t{name} = {value}\n")
+
+
+def _clone_shared(repository: str | Path, into: Path, *options: str) -> None:
+    settings = [word for key, value in _OF_THE_COMMIT_ALONE.items() for word in ("-c", f"{key}={value}")]
+    words = ["clone", "-q", "--shared", "--template=", *settings, *options]
+    run_git([*words, "--", _source(repository), str(into)])
 
 
 def _local(repository: str | Path) -> Path | None:

@@ -10,12 +10,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from conveyor.domain.distributions.models import MANIFEST_NAME, ModelManifest, parse_manifest
-from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import InvalidInput, ProjectError
+from conveyor.project.archives import sha256_of_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conveyor.project.settings import Project
 
 
@@ -92,9 +90,3 @@ def payload_stamps(project: Project) -> dict[str, tuple[int, int]]:
             status = (project.root / path).stat()
             stamps[path] = (status.st_ino, status.st_mtime_ns)
     return stamps
-
-
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return sha256_of(stream)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS = 300.0
 """How long the index may take for one wheel."""
+
+_NONE = re.compile(
+    r"was not found in the |\bonly .+ (?:is|are) available|there (?:is|are) no versions? of", re.DOTALL
+)
+_REFUSED = re.compile(r"could not be queried|403 Forbidden|no usable wheels|no wheels with")
 
 
 def _nothing() -> frozenset[str]:
@@ -73,6 +79,9 @@ def find_previous(
         repository: where its tag is looked for, to tell what git tracked.
         python: path or version of the interpreter whose wheel is read; ``None`` means the one that runs now.
         variables: set for uv.
+
+    Raises:
+        ProjectError: the index did not say which releases there are, or the wheel of that one cannot be had.
     """
     wanted = f"{project.name}<{version}"
     if index_url is None:
@@ -85,11 +94,13 @@ def find_previous(
         words += ["--python", python or sys.executable, wanted]
         try:
             run_uv(words, index_url=index_url, variables=variables, timeout_seconds=LONGEST_SECONDS)
-        except ProjectError:  # there is none; an index that does not answer has failed the build before
-            return None
+        except ProjectError as error:
+            if says_there_is_none(error.message):
+                return None
+            raise
         records = list(Path(scratch).glob("*.dist-info/RECORD"))
         if len(records) != 1:
-            return None
+            raise ProjectError("its wheel has no RECORD")
         text = records[0].read_text(encoding="utf-8", errors="replace")
         before = records[0].parent.name.removesuffix(".dist-info").rpartition("-")[2]
     paths = (line[0] for line in csv.reader(io.StringIO(text)) if line)
@@ -119,6 +130,14 @@ def _has_index(project: Project) -> bool:
         return bool({"index", "index-url"} & set(read_toml(home / "uv" / "uv.toml")))
     except (OSError, ProjectError):  # uv itself says what is wrong with it
         return False
+
+
+def says_there_is_none(message: str) -> bool:
+    """Whether uv failed because an index has no such release, not because the index or a wheel failed.
+
+    uv calls every unsatisfied requirement by one name, even if the index refused to answer.
+    """
+    return _NONE.search(message) is not None and _REFUSED.search(message) is None
 
 
 def tracked_at(project: Project, version: str, repository: str | Path) -> frozenset[str]:

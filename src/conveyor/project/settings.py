@@ -39,6 +39,8 @@ __all__ = ["Project", "ProjectKind", "find_project", "read_project", "written_na
 
 PROJECT_FILES = ("pyproject.toml", "setup.py")
 """A folder with one of these is a project (PEP 517)."""
+TEST_FOLDERS = ("tests", "test")
+"""What a folder of tests is called, whoever asks; each asks for more, which its own question adds."""
 
 
 @dataclass(frozen=True)
@@ -464,18 +466,7 @@ def _package(root: Path, name: NormalizedName, document: Mapping[str, Any]) -> s
     return found[0] if len(found) == 1 else package
 
 
-_NO_PACKAGES = {
-    "benchmarks",
-    "docs",
-    "doc",
-    "examples",
-    "scripts",
-    "src",
-    "test",
-    "testing",
-    "tests",
-    "tools",
-}
+_NO_PACKAGES = {*TEST_FOLDERS, "testing", "benchmarks", "docs", "doc", "examples", "scripts", "src", "tools"}
 
 
 def _package_folder(root: Path, package: str) -> str:

@@ -23,7 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError
-from conveyor.project.settings import read_toml, specifier_of_poetry, table_in
+from conveyor.project.settings import TEST_FOLDERS, read_toml, specifier_of_poetry, table_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ _REQUIREMENTS_FILES = (
     "requirements/test.txt", "requirements/tests.txt", "tests/requirements.txt", "test/requirements.txt",
     "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "requirements/dev.txt",
 )  # fmt: skip
-_TEST_FOLDERS = ("tests", "test", "testing", "t")
+_SUITE_FOLDERS = (*TEST_FOLDERS, "testing", "t")
 _PYTEST_FILES = (
     "pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg",
 )  # fmt: skip
@@ -159,7 +159,7 @@ def paths_of_tests(project: Project, settings: PytestSettings, tracked: Sequence
     if found:
         return found
     tests = [path for path in tracked if _is_test_file(path, settings)]
-    folders = tuple(folder for folder in _TEST_FOLDERS if below(tests, folder))
+    folders = tuple(folder for folder in _SUITE_FOLDERS if below(tests, folder))
     if folders:
         return folders
     top = tuple(path for path in tests if "/" not in path)
@@ -167,7 +167,7 @@ def paths_of_tests(project: Project, settings: PytestSettings, tracked: Sequence
         str(parent)
         for path in tests
         for parent in PurePosixPath(path).parents
-        if parent.name in _TEST_FOLDERS
+        if parent.name in _SUITE_FOLDERS
     }
     shallow = tuple(sorted(one for one in inside if not any(one.startswith(f"{other}/") for other in inside)))
     if top or shallow:

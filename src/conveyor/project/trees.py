@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.tags import tag_for
 from conveyor.errors import InvalidVersion, ProjectError
-from conveyor.project.contract import built_before, is_egg_info
+from conveyor.project.archive_rules import is_egg_info
+from conveyor.project.contract import built_before
 from conveyor.project.git import (
     changed_files,
     commits_since,
@@ -26,6 +27,7 @@ from conveyor.project.git import (
     repository_top,
     tags_here,
     tags_in_reach,
+    tracked_entries,
     tracked_files,
 )
 from conveyor.project.settings import PROJECT_FILES, read_project
@@ -36,6 +38,7 @@ from conveyor.project.versions import (
     TagRules,
     TreeVersion,
     is_release_tag,
+    refuse_changes,
     releases_among,
     version_of_release_tag,
     version_of_tree,
@@ -77,8 +80,8 @@ def version_of_checkout(project: Project, *, out: Path | None = None) -> TreeVer
     """
     rules = rules_of(project)
     root = project.root
-    tracked = tracked_files(root)
-    if not any(name in tracked for name in PROJECT_FILES):
+    entries = tracked_entries(root)
+    if not any(entry.path in PROJECT_FILES for entry in entries):
         raise ProjectError(
             f"git tracks no project in {root}: "
             + ("nothing is committed" if rules.is_alone else f"it only lies inside {repository_top(root)}"),
@@ -98,6 +101,7 @@ def version_of_checkout(project: Project, *, out: Path | None = None) -> TreeVer
         commits_since=since,
         is_cut_off=is_cut_off,
         changed=changes(project, out if out is not None else root / "dist"),
+        hidden=tuple(entry.path for entry in entries if entry.is_hidden),
     )
     return version_of_tree(history, rules, static=line.version if line else None, git=project.git())
 
@@ -123,6 +127,16 @@ def changes(project: Project, out: Path) -> tuple[str, ...]:
         tracked = set(tracked_files(project.root))
         changed = [path for path in changed if path in tracked or not is_egg_info(path)]
     return tuple(changed)
+
+
+def refuse_differences(project: Project, out: Path) -> None:
+    """Refuse a checkout that is not its commit, or in which git was told not to look; ``out`` as above.
+
+    Raises:
+        ProjectError: all such files are named.
+    """
+    hidden = [entry.path for entry in tracked_entries(project.root) if entry.is_hidden]
+    refuse_changes(changes(project, out), hidden, git=project.git())
 
 
 def project_of_tag(top: Path, tag: str, *, ask: Asking | None = None) -> tuple[Project, Version]:

@@ -146,6 +146,8 @@ class History:
     """Whether commits since the highest release may be missing, because the clone is shallow."""
     changed: tuple[str, ...] = ()
     """Files that differ from the commit."""
+    hidden: tuple[str, ...] = ()
+    """Tracked files at which git was told not to look."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,8 @@ def _faults(history: History, rules: TagRules, *, git: str) -> list[VersionFault
     faults = []
     if history.changed:
         faults.append(_change_fault(history.changed))
+    if history.hidden:
+        faults.append(_hidden_fault(history.hidden, git=git))
     if history.is_cut_off and not releases_among(history.tags_here, rules):
         faults.append(
             VersionFault(
@@ -287,10 +291,8 @@ def _faults(history: History, rules: TagRules, *, git: str) -> list[VersionFault
 
 
 def _change_fault(changed: Sequence[str]) -> VersionFault:
-    listed = "".join(f"\n  - {path}" for path in changed[:20])
-    more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
     return VersionFault(
-        f"the tree differs from its commit, so no version would name this build:{listed}{more}",
+        f"the tree differs from its commit, so no version would name this build:{_listed(changed)}",
         advice_on_changes(changed),
     )
 
@@ -305,11 +307,28 @@ def advice_on_changes(changed: Sequence[str]) -> str:
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
 
 
-def refuse_changes(changed: Sequence[str]) -> None:
-    """Raise ProjectError if files differ from the commit that a build is to name."""
-    if changed:
-        fault = _change_fault(changed)
-        raise ProjectError(fault.message, hint=fault.hint)
+def _hidden_fault(hidden: Sequence[str], *, git: str) -> VersionFault:
+    return VersionFault(
+        "git was told not to look at these files, so nobody knows whether they are as in the commit:"
+        + _listed(hidden),
+        f"have git look: {git} sparse-checkout disable; or, for single files, "
+        f"{git} update-index --no-assume-unchanged --no-skip-worktree FILE",
+    )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f"\n  and {len(paths) - 20} more" if len(paths) > 20 else ""
+    return "".join(f"\n  - {path}" for path in paths[:20]) + more
+
+
+def refuse_changes(changed: Sequence[str], hidden: Sequence[str], *, git: str = "git") -> None:
+    """Raise ProjectError if files differ from the commit that a build is to name, or if git cannot tell."""
+    faults = [_change_fault(changed)] if changed else []
+    faults += [_hidden_fault(hidden, git=git)] if hidden else []
+    if faults:
+        raise ProjectError(
+            "\n".join(fault.message for fault in faults), hint="; ".join(fault.hint for fault in faults)
+        )
 
 
 def _twin_faults(version: Version, releases: Mapping[str, Version]) -> list[VersionFault]:

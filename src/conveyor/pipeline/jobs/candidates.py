@@ -30,7 +30,7 @@ from conveyor.errors import EquivalenceFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.payloads import unpack
 from conveyor.pipeline.jobs.sources import read_clone
-from conveyor.project.model import sha256_of_file
+from conveyor.project.archives import sha256_of_file
 from conveyor.project.version_lines import version_line
 
 if TYPE_CHECKING:

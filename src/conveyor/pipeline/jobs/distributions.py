@@ -16,11 +16,12 @@ from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.documentation import ARCHIVE
 from conveyor.pipeline.jobs.sources import clone_into, read_clone
+from conveyor.project.archives import sha256_of_file
 from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time
 from conveyor.project.interpreters import python_of
-from conveyor.project.model import read_payload, sha256_of_file
+from conveyor.project.model import read_payload
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import FactsOfEquivalence

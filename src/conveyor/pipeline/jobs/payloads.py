@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from conveyor.domain.releases.facts import builds_of
 from conveyor.errors import EquivalenceFailed, NotFound
 from conveyor.pipeline.engine.steps import Done
-from conveyor.project.model import read_manifest, read_payload, sha256_of_file
+from conveyor.project.archives import path_in_sdist, sha256_of_file
+from conveyor.project.model import read_manifest, read_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,9 +100,7 @@ def unpack(sdist: Path, payload: Iterable[tuple[str, str]], checkout: Path) -> N
         EquivalenceFailed: the sdist lacks a file, or holds other bytes.
     """
     with tarfile.open(sdist) as archive:
-        members = {
-            str(PurePosixPath(*PurePosixPath(one.name).parts[1:])): one for one in archive.getmembers()
-        }
+        members = {path_in_sdist(one.name): one for one in archive.getmembers()}
         for path, sha256 in payload:
             content = archive.extractfile(members[path]) if path in members else None
             if content is None:

@@ -34,9 +34,9 @@ from conveyor.pipeline.jobs.suite import (
     run_suite,
     run_tests,
 )
+from conveyor.project.archives import sha256_of_file
 from conveyor.project.environment import Environment
 from conveyor.project.interpreters import asked_by, pythons_to_test_on
-from conveyor.project.model import sha256_of_file
 from conveyor.project.suites import below, command_to_install, command_to_test
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
 from conveyor.pipeline.jobs.locks import install_lock, lock_requirements
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
-from conveyor.project.backend import unpack_sdist
+from conveyor.project.archives import unpack_sdist
 from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in
 from conveyor.project.git import clone_commit, clone_tag, tracked_files
 from conveyor.project.interpreters import running_interpreter
