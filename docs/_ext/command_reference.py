@@ -32,7 +32,10 @@ WIDTH = 100
 
 def walk(command: click.Command, words: tuple[str, ...] = ("conveyor",)) -> Iterator[tuple[str, str]]:
     """Each command from ``command`` down as (its words, its help text), in the order of ``--help``."""
-    context = click.Context(command, info_name=" ".join(words), terminal_width=WIDTH, max_content_width=WIDTH)
+    from conveyor.cli.lazy import CONTEXT_SETTINGS
+
+    settings = CONTEXT_SETTINGS | {"terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, info_name=" ".join(words), **settings)
     yield " ".join(words), command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

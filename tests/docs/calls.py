@@ -39,7 +39,7 @@ def shell_commands(line: str) -> Iterator[list[str]]:
 def fault_of_call(arguments: list[str]) -> str | None:
     """Why ``conveyor ARGUMENTS`` is not a call the command line takes; ``None`` when it is one."""
     command: click.Command = conveyor
-    context = click.Context(command, info_name="conveyor")
+    context = click.Context(command, info_name="conveyor", help_option_names=["-h", "--help"])
     rest = list(arguments)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
