@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 DEFAULT_FILE_LIMIT_BYTES = 4 * 1024**3
+DEFAULT_DOCS_LIMIT_BYTES = 1024**3
 DEFAULT_CLIENT_PAUSE_SECONDS = 60
 DEFAULT_UPSTREAM_TIMEOUT_SECONDS = 15.0
 """pip's own default for its ``timeout``."""
@@ -82,6 +83,8 @@ class StoreSettings:
     """Password of ``admin`` when the store is initialised; ``None``: a random one, written to a file."""
     file_limit_bytes: int = DEFAULT_FILE_LIMIT_BYTES
     """How large an uploaded file may be."""
+    docs_limit_bytes: int = DEFAULT_DOCS_LIMIT_BYTES
+    """How large an uploaded archive of documentation may be."""
     page_limit_bytes: int = PAGE_LIMIT_BYTES
     """How large a project's page of the upstream may be, unpacked."""
     project_limit_bytes: int | None = None
@@ -124,6 +127,7 @@ def store_settings(
         public_url=_public_url(values.get("CONVEYOR_PUBLIC_URL", "")),
         admin_password=values.get("CONVEYOR_ADMIN_PASSWORD") or None,
         file_limit_bytes=_limit(values, "CONVEYOR_FILE_LIMIT_BYTES") or DEFAULT_FILE_LIMIT_BYTES,
+        docs_limit_bytes=_limit(values, "CONVEYOR_DOCS_LIMIT_BYTES") or DEFAULT_DOCS_LIMIT_BYTES,
         page_limit_bytes=_limit(values, "CONVEYOR_PAGE_LIMIT_BYTES") or PAGE_LIMIT_BYTES,
         project_limit_bytes=_limit(values, "CONVEYOR_PROJECT_LIMIT_BYTES"),
         archive_limits=ArchiveLimits(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,7 @@ from conveyor.domain.releases.publications import FileToPublish, NewPublication
 from conveyor.errors import Conflict, ConveyorError, DistributionExists, Forbidden, NotFound, TooLarge
 from conveyor.operations.care.garbage import collect_garbage
 from conveyor.operations.care.inspection import inspect_store
+from conveyor.operations.care.opening import open_store
 from conveyor.operations.indexes.files import find_file
 from conveyor.operations.indexes.pages import find_list, find_page
 from conveyor.operations.indexes.projects import set_project_size_limit
@@ -38,15 +41,19 @@ from conveyor.operations.uploads.acceptance import (
 )
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.operations.uploads.open_releases import check_publishing, publish_release
+from conveyor.server.app import CARETAKER, App
 from distributions_made import make_sdist, make_wheel, zip_of
-from makers import make_store
+from makers import make_settings, make_store
 from mirrors import Clock
 from operations.stores_damaged import DAY_SECONDS, blob_path
 from readers import ADMINISTRATOR, upload
 from releases_made import COMMIT, hand_in, make_worker, predicate_of_build
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
+
+    from starlette.types import Message
 
     from conveyor.domain.releases.publications import DocsArchive, Publication, PublishingCheck
     from conveyor.operations.store.store import Store
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
 DEMO = canonicalize_name("demo")
 SDIST, WHEEL = make_sdist(), make_wheel()
 OTHER_WHEEL = make_wheel(extra={"demo/more.py": b""})
+PROCESSES, DROPPED = 3, "drop-open"
 CLAIMER = Identity("cleo", frozenset({"read", "upload", "claim"}))
 
 
@@ -102,6 +110,14 @@ def publish(
 
 def check(store: Store, version: str = "1.0", *, by: Identity = ADMINISTRATOR) -> PublishingCheck:
     return check_publishing(store, by, "demo", version, index="unstable", upstream_has=lambda _: False)
+
+
+def actions(store: Store) -> list[str]:
+    return [event.action for event in list_events(store, ADMINISTRATOR)]
+
+
+async def ignore(message: Message) -> None:
+    del message
 
 
 def assert_unseen(store: Store) -> None:
@@ -212,6 +228,64 @@ def test_unfinished_release_is_dropped_after_a_day_and_not_before(store: Store, 
         assert connection.execute(select(claims)).all() == []
     assert faults_in(store) == []
     assert check(store).version == "1.0"
+
+
+async def test_servers_drop_unfinished_releases_by_themselves_once(
+    store: Store, clock: Clock, database_url: str
+) -> None:
+    settings = make_settings(store.data, database_url=database_url)
+    ended, ready = asyncio.Event(), asyncio.Event()
+    started = 0
+
+    def when_started() -> None:
+        nonlocal started
+        started += 1
+        if started == PROCESSES:
+            ready.set()
+
+    async def receive() -> dict[str, str]:
+        await ended.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def live(app: App) -> None:
+        first = iter([{"type": "lifespan.startup"}])
+
+        async def next_message() -> Message:
+            return next(first, None) or await receive()
+
+        await app({"type": "lifespan"}, next_message, ignore)
+
+    send(store, WHEEL)
+    looks = [0] * PROCESSES
+
+    def opened(number: int) -> Store:
+        def noting_clock() -> datetime:
+            looks[number] += 1
+            return clock()
+
+        return replace(open_store(settings), clock=noting_clock)
+
+    apps = [
+        App(settings, opener=partial(opened, number), when_started=when_started, care_seconds=0.02)
+        for number in range(PROCESSES)
+    ]
+    living = [asyncio.create_task(live(app)) for app in apps]
+    await ready.wait()
+    assert DROPPED not in actions(store)
+    clock.pass_by(timedelta(hours=25))
+    while DROPPED not in actions(store):
+        await asyncio.sleep(0.02)
+    before = list(looks)
+    while any(
+        now < then + 2 for now, then in zip(looks, before, strict=True)
+    ):  # each of them looks once more
+        await asyncio.sleep(0.02)
+    ended.set()
+    await asyncio.gather(*living)
+    assert actions(store).count(DROPPED) == 1
+    assert list_events(store, ADMINISTRATOR)[-1].actor == CARETAKER
+    with pytest.raises(Conflict):
+        publish(store, WHEEL)
 
 
 def test_upload_of_a_file_that_waits_shows_it_at_once(store: Store) -> None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
+from packaging.pylock import Pylock
 
-from conveyor.project.environment import clean_environment_variables
+from conveyor.operations.releases.locks import add_lock
+from conveyor.pipeline.jobs.locks import EnvironmentLock, LockedPackage
+from conveyor.project.environment import clean_environment_variables, find_uv
 from conveyor.project.git import clone_tag
-from distributions_made import core_metadata, make_wheel
+from conveyor.project.interpreters import interpreters, running_interpreter
+from distributions_made import BACKEND, core_metadata, make_sdist, make_wheel
 from flows import serve_later
+from makers import make_store
 from pipeline.conftest import Town, settled
 from pipeline.installed import offer_installed
 from pipeline.projects import HATCHLING, git, make_project
+from releases_made import ADMIN, hand_in, make_worker, predicate_of_tests, publish
 from running_stores import RunningStore, ServerProcess, ready_url, running_store, serve_environment, stop
 from upstreams import running_upstream
 
@@ -52,6 +60,13 @@ from pathlib import Path
 Path("html").mkdir()
 Path("html/index.html").write_text("the pages")
 """
+
+
+TESTED_AT = "2025-01-01T00:00:00Z"
+BUILDERS = (
+    ("1.0", BACKEND.format(name="source", version="1.0").encode()),
+    ("2.0", b"raise SystemExit('a builder that came after the test')"),
+)
 
 
 def dep(name: str, version: str) -> Made:
@@ -152,20 +167,115 @@ def test_release_is_restored_a_year_later(
     assert not [path for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
-def test_lock_is_complete_and_can_be_installed_by_uv_alone(
+def test_lock_is_complete_and_can_be_installed_by_uv_and_pip_alone(
     later: tuple[Town, RunningUpstream, Path], tmp_path: Path
 ) -> None:
     town, _, _ = later
     content = town.client.releases.lock("yearly", "1.0.0rc1").decode()
-    for word in ("requires-python", "[tool.conveyor]", town.url.rpartition(":")[0]):
-        assert word in content
-    assert content.count("[[packages]]") == content.count("sha256 = ") == content.count("size = ")
+    document = tomllib.loads(content)
+    lock = Pylock.from_dict(document)
+    for package in lock.packages:
+        file = package.archive or (package.wheels or ())[0]
+        assert file.size
+        assert set(file.hashes) == {"sha256"}
+        assert str(file.url).startswith(town.url.rpartition(":")[0])
+        assert package.archive or str(package.index).endswith("/testing/simple/")
     assert town.token not in content
+    # where it was made, uv and a new pip install it; the files are in a store that is a year older
+    python = next(one.path for one in interpreters() if one.name == document["tool"]["conveyor"]["python"])
+    path = tmp_path / "pylock.toml"
+    path.write_text(content.replace(made_at(document), town.url))
+    for done in (by_uv(path, python), by_pip(path, python)):
+        assert done.returncode == 0, done.stderr
+    # on another Python, and on another machine, both say clearly that it is not for that one
+    other = by_uv(path, Path("/usr/bin/pypy3"))
+    assert (other.returncode, "PyPy 3.9" in other.stderr) == (2, True), other.stderr
+    path.write_text(path.read_text().replace("platform_machine == '", "platform_machine == 'not-"))
+    assert "target environment is not supported by the lockfile" in by_uv(path, python).stderr
+    assert "does not satisfy any of the environments" in by_pip(path, python).stderr
+
+
+def test_docs_of_the_release_are_kept(later: tuple[Town, RunningUpstream, Path]) -> None:
+    town, _, _ = later
     with urllib3.PoolManager() as pool:
         kept = pool.request("GET", f"{town.url}/api/v1/projects/yearly/releases/1.0.0rc1/docs").json()
         archive = pool.request("GET", town.url + kept["url"]).data
     with zipfile.ZipFile(io.BytesIO(archive)) as docs:
         assert docs.read("index.html") == b"the pages"
+
+
+def made_at(document: dict[str, Any]) -> str:
+    """The address of the store when the lock was made."""
+    (archive,) = (one["archive"] for one in document["packages"] if one["name"] == "yearly")
+    return str(archive["url"]).partition("/packages/")[0]
+
+
+def by_uv(lock: Path, python: Path) -> subprocess.CompletedProcess[str]:
+    words = [
+        *("--preview-features", "pylock", "pip", "install", "--dry-run", "--target", str(lock.parent / "t")),
+        *("--python", str(python), "-r", str(lock)),
+    ]
+    return run_clean([find_uv(), "--no-config", *words])
+
+
+def by_pip(lock: Path, python: Path) -> subprocess.CompletedProcess[str]:
+    words = ["install", "--dry-run", "--no-deps", "--ignore-installed", "-r", str(lock)]
+    return run_clean([sys.executable, "-m", "pip", "--python", str(python), *words])
+
+
+def run_clean(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=clean_environment_variables(), capture_output=True, text=True)
+
+
+def test_source_is_built_again_with_what_there_was_at_the_time_of_the_test(
+    later: tuple[Town, RunningUpstream, Path], tmp_path: Path
+) -> None:
+    """PEP 751 has no place for the requirements of a build; what came after the test must not build."""
+    town, upstream, _ = later
+    old, new = (make_wheel("builder", version, extra={"making.py": code}) for version, code in BUILDERS)
+    offered = [offered_file(upstream, old, 2024), offered_file(upstream, new, 2026)]
+    upstream.add_json("builder", offered)
+    wheel = make_wheel("built", extra={"built/data": b""})
+    needs = b'[build-system]\nrequires = ["builder"]\nbuild-backend = "making"\n'
+    source = make_sdist("source", extra={"pyproject.toml": needs})
+    here = running_interpreter()
+    locked = tuple(
+        LockedPackage(name, "1.0", kind, {"url": url_in(town, made), "hashes": {"sha256": made.sha256}})
+        for name, kind, made in (("built", "wheels", wheel), ("source", "sdist", source))
+    )
+    environment = EnvironmentLock(
+        locked, f">={here.version}", here.name, here.platform, f"{town.url}/unstable/simple/", TESTED_AT
+    )
+    content = environment.document().encode()
+    store = make_store(town.data)
+    worker = make_worker(store, "worker-2")
+    publish(store, wheel)
+    publish(store, source)
+    add_lock(store, ADMIN, "built", "1.0", content, keep=lambda _: None)
+    facts = predicate_of_tests(name="built", index="unstable")
+    facts["environment"] |= {"lock_sha256": hashlib.sha256(content).hexdigest(), "python": here.name}
+    hand_in(store, worker, "tests", wheel, facts)
+    words = ("restore", "built==1.0", tmp_path / "again", "--store", town.url)
+    cache = str(tmp_path / "cache")
+    old_pip = town.conveyor(*words, "--tool", "pip", expected=8, XDG_CACHE_HOME=cache)
+    assert "cannot leave out what came after the test" in old_pip.stderr
+    town.conveyor(*words, XDG_CACHE_HOME=cache)
+    found = installed(tmp_path / "again" / "bin" / "python")
+    assert found == {"built": "1.0", "source": "1.0"}
+
+
+def offered_file(upstream: RunningUpstream, made: Made, year: int) -> dict[str, Any]:
+    """An entry of a page, uploaded in that year."""
+    return {
+        "filename": made.filename,
+        "url": f"../..{upstream.add_file(made)}",
+        "hashes": {"sha256": made.sha256},
+        "upload-time": f"{year}-01-01T00:00:00Z",
+    }
+
+
+def url_in(town: Town, made: Made) -> str:
+    return f"{town.url}/packages/{made.sha256}/{made.filename}"
 
 
 def test_restore_says_clearly_what_is_missing(

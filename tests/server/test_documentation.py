@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import tarfile
 import zipfile
@@ -18,8 +19,9 @@ from conveyor.domain.distributions.documentation import check_documentation
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.errors import Conflict, InvalidDistribution, NotFound
 from distributions_made import make_wheel
-from makers import ADMIN_PASSWORD
-from running_stores import running_store
+from makers import ADMIN_PASSWORD, copy_prepared_store
+from running_stores import running_store, serve_environment
+from server.test_large_uploads import GROWTH_BYTES, peaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
     from running_stores import RunningStore
 
 ADMIN = {"authorization": "Basic " + base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()}
+MEBIBYTE = 1024 * 1024
+LIMIT_BYTES = 36 * MEBIBYTE
 PAGES = {"index.html": b"<h1>demo</h1>", "api/core.html": b"core"}
 
 
-def packed(files: dict[str, bytes]) -> bytes:
+def packed(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return stream.getvalue()
@@ -90,7 +94,10 @@ def test_archives_that_are_dangerous_or_useless_are_refused(content: bytes, faul
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("docs") / "store") as served:
+    data = tmp_path_factory.mktemp("docs") / "store"
+    copy_prepared_store(data)
+    environment = serve_environment(CONVEYOR_DOCS_LIMIT_BYTES=str(LIMIT_BYTES))
+    with running_store(data, environment=environment) as served:
         yield served
 
 
@@ -151,6 +158,49 @@ def test_documentation_comes_by_the_api(store: RunningStore, admin: StoreClient,
     answer = store.request("POST", f"{path}?index=entry", body=packed(PAGES), headers=ADMIN)
     assert (answer.status, answer.json()["version"]) == (201, "1.0")
     assert store.get(f"{path}/archive").data == packed(PAGES)
+
+
+def test_large_documentation_is_taken_and_given_in_constant_memory(
+    store: RunningStore, admin: StoreClient, tmp_path: Path
+) -> None:
+    released(admin, tmp_path, "large")
+    content = packed({**PAGES, "zeros": bytes(LIMIT_BYTES - MEBIBYTE)}, zipfile.ZIP_STORED)
+    path = "/api/v1/projects/large/releases/1.0/docs"
+    before = peaks(store, is_reset=True)
+    answer = store.request("POST", f"{path}?index=entry", body=content, headers=ADMIN)
+    assert (answer.status, answer.json()["size"]) == (201, len(content))
+    assert hashlib.sha256(store.get(f"{path}/archive").data).hexdigest() == answer.json()["sha256"]
+    head = store.request("HEAD", f"{path}/archive")
+    assert (head.status, head.headers["content-length"], head.data) == (200, str(len(content)), b"")
+    now = peaks(store)
+    assert max(now[pid] - before[pid] for pid in now) < GROWTH_BYTES
+
+
+def test_documentation_over_the_limit_is_refused_at_every_door(
+    store: RunningStore, admin: StoreClient, tmp_path: Path
+) -> None:
+    released(admin, tmp_path, "toolarge")
+    content = packed({**PAGES, "zeros": bytes(LIMIT_BYTES)}, zipfile.ZIP_STORED)
+    path = "/api/v1/projects/toolarge/releases/1.0/docs?index=entry"
+    announced = store.request("POST", path, body=content, headers=ADMIN)
+    pieces = (content[start : start + MEBIBYTE] for start in range(0, len(content), MEBIBYTE))
+    counted = store.request("POST", path, body=pieces, headers=ADMIN, chunked=True)
+    by_form = send(store, content, name="toolarge", version="1.0")
+    for answer in (announced, counted, by_form):
+        assert (answer.status, b"CONVEYOR_DOCS_LIMIT_BYTES" in answer.data) == (413, True)
+    assert store.get(path.partition("?")[0]).status == 404
+
+
+def test_documentation_of_strangers_is_not_read(store: RunningStore, admin: StoreClient) -> None:
+    wanted = {"user": "admin", "scopes": ["upload"], "projects": ["other"]}
+    token = store.request("POST", "/api/v1/tokens", json=wanted, headers=ADMIN).json()
+    refused = store.request(
+        "POST",
+        "/api/v1/projects/demo/releases/1.0/docs?index=entry",
+        body=bytes(LIMIT_BYTES + MEBIBYTE),
+        headers={"authorization": f"Bearer {token['token']}"},
+    )
+    assert refused.status == 403, "the right is asked before the size"
 
 
 def test_refusals_of_documentation_say_why(store: RunningStore, admin: StoreClient, tmp_path: Path) -> None:

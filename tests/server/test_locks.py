@@ -11,11 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.markers import Marker
 
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.mirror import FRESH_FOR
 from conveyor.domain.people.access import ANONYMOUS, Identity
-from conveyor.domain.releases.locks import read_lock
+from conveyor.domain.releases.locks import check_lock, marker_of, read_lock
 from conveyor.errors import Forbidden, Gone, InvalidInput, NotFound, Unauthorized
 from conveyor.operations.care.garbage import collect_garbage
 from conveyor.operations.care.inspection import inspect_store
@@ -25,6 +26,7 @@ from conveyor.operations.people.signers import revoke_worker
 from conveyor.operations.releases.locks import add_lock, get_lock
 from conveyor.operations.releases.withdrawals import delete_files
 from conveyor.operations.store.facts import list_events
+from conveyor.project.interpreters import running_interpreter
 from distributions_made import make_wheel
 from mirrors import packages_path
 from operations.stores_damaged import DAY_SECONDS, blob_path
@@ -219,6 +221,70 @@ async def test_newest_passing_test_of_the_most_mature_index_on_the_newest_python
     assert get() == new
 
 
+async def test_lock_is_that_of_the_most_mature_index_that_the_reader_may_see(
+    mirror: Reader, worker: WorkerCredentials, wheel: Made
+) -> None:
+    store = mirror.store
+    create_index(store, ADMINISTRATOR, NewIndex("secret", mode="promotion-only", is_private=True))
+    create_index(
+        store, ADMINISTRATOR, NewIndex("secret-entry", mode="uploads", bases=("secret",), is_private=True)
+    )
+    seen, unseen = lock_of(wheel), lock_of(wheel, OTHER)
+    for lock, index in ((seen, "testing"), (unseen, "secret"), (seen, "secret-entry")):
+        await send_lock(mirror, lock)
+        say_tested(mirror, worker, wheel, lock, index=index)
+    assert get_lock(store, ADMINISTRATOR, "demo", "1.0") == unseen
+    assert get_lock(store, ANONYMOUS, "demo", "1.0") == seen
+    for index in ("secret", "secret-entry", "unknown"):
+        with pytest.raises(NotFound) as nothing:
+            get_lock(store, ANONYMOUS, "demo", "1.0", index=index)
+        assert nothing.value.hint == "there are ?python=3.11&index=testing"
+
+
+@pytest.mark.parametrize(
+    ("python", "platform", "marker"),
+    [
+        (
+            "3.12.4",
+            "linux-x86_64",
+            (
+                "implementation_name == 'cpython' and python_full_version == '3.12.4' "
+                "and sys_platform == 'linux' and platform_machine == 'x86_64'"
+            ),
+        ),
+        (
+            "pypy3.9.16",
+            "linux-aarch64",
+            (
+                "implementation_name == 'pypy' and python_full_version == '3.9.16' "
+                "and sys_platform == 'linux' and platform_machine == 'aarch64'"
+            ),
+        ),
+        (
+            "3.15.0rc0",
+            "macosx-11.0-universal2",
+            "implementation_name == 'cpython' and python_version == '3.15' and sys_platform == 'darwin'",
+        ),
+        (
+            "3.13.1",
+            "win-amd64",
+            (
+                "implementation_name == 'cpython' and python_full_version == '3.13.1' "
+                "and sys_platform == 'win32' and platform_machine == 'AMD64'"
+            ),
+        ),
+    ],
+)
+def test_marker_is_that_of_one_interpreter(python: str, platform: str, marker: str) -> None:
+    assert marker_of(python, platform) == marker
+    Marker(marker)
+
+
+def test_own_marker_is_satisfied_here() -> None:
+    here = running_interpreter()
+    assert Marker(marker_of(here.name, here.platform)).evaluate()
+
+
 @pytest.mark.parametrize(
     ("document", "fault"),
     [
@@ -248,11 +314,21 @@ async def test_newest_passing_test_of_the_most_mature_index_on_the_newest_python
             b'{sha256 = "' + b"0" * 64 + b'"}}}]',
             "holds a user or a password",
         ),
+        (
+            b'lock-version = "1.0"\npackages = [{name = "a", index = "https://u:p@h/simple/", '
+            b'sdist = {url = "https://h/a", hashes = {sha256 = "' + b"0" * 64 + b'"}}}]',
+            "the index of a has a URL that holds a user or a password",
+        ),
+        (
+            b'lock-version = "1.0"\ncreated-by = "x"\nenvironments = ["nonsense"]\npackages = [{name = "a", '
+            b'sdist = {url = "https://h/a", hashes = {sha256 = "' + b"0" * 64 + b'"}}}]',
+            "it is not a pylock.toml",
+        ),
     ],
 )
 def test_lock_that_nobody_could_use_is_refused(document: bytes, fault: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        read_lock(document)
+        check_lock(document)
     assert any(fault in one for one in refused.value.faults)
 
 

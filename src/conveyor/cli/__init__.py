@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
-from conveyor.cli.output import verdict_lines
 from conveyor.errors import ConveyorError, MissingTool, PromotionRefused, StorageFailed
 
 if TYPE_CHECKING:
@@ -139,6 +138,8 @@ def render_error(error: ConveyorError) -> None:
     if len(faults) > 1:
         lines += [f"  - {fault}" for fault in faults]
     if isinstance(error, PromotionRefused):
+        from conveyor.cli.output import verdict_lines
+
         lines += verdict_lines(error.verdicts)
     if error.hint:
         lines.append(f"hint: {error.hint}")

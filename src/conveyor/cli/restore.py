@@ -45,8 +45,7 @@ def command(
     upstream has removed since. DIR is NAME-VERSION unless it is given; it must be new or empty. The Python
     must be exactly the one of the test; if this machine does not have it, the error names those that it has.
     """
-    from conveyor.client.store import connect
-    from conveyor.project.restore import restore_release, token_in_netrc
+    from conveyor.project.restore import restore_release
 
     name, separator, version = release.partition("==")
     if not (name.strip() and separator and version.strip()):
@@ -57,20 +56,18 @@ def command(
         click.echo(f"  {line}", err=True)
 
     started = time.monotonic()
-    token = given_token(token)
-    with connect(url, token=token or token_in_netrc(url)) as client:
-        done = restore_release(
-            client,
-            name,
-            version,
-            folder or Path(f"{name}-{version}"),
-            index=index,
-            python=python,
-            tool=cast("Tool", tool),
-            is_other_patch_allowed=other_patch,
-            token=token,
-            on_line=show if verbose else None,
-        )
+    done = restore_release(
+        url,
+        name,
+        version,
+        folder or Path(f"{name}-{version}"),
+        index=index,
+        python=python,
+        tool=cast("Tool", tool),
+        is_other_patch_allowed=other_patch,
+        token=given_token(token),
+        on_line=show if verbose else None,
+    )
     seconds = time.monotonic() - started
     if as_json:
         facts = {"folder": str(done.folder), "python": done.python, "packages": done.packages}

@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conveyor.client.people import checked_token
+from conveyor.client.connection import checked_token
 from conveyor.domain.people.keys import key_id, write_public_key
 from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.errors import Conflict, InvalidInput, MissingTool, StorageFailed

@@ -11,22 +11,26 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError
-from urllib3.util import Retry, Timeout, Url, parse_url
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry, Timeout
 
-from conveyor.client.connection import Request, StoreAnswer
-from conveyor.client.people import checked_token
-from conveyor.client.problems import error_of
-from conveyor.errors import InvalidInput, StoreUnreachable, Unauthorized
+from conveyor.client.connection import (
+    CONNECT_SECONDS,
+    RETRIES,
+    SILENCE_SECONDS,
+    Request,
+    StoreAnswer,
+    no_answer,
+    refusal,
+    request_headers,
+    store_url,
+)
+from conveyor.errors import StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RETRIES = 3
 BACKOFF_SECONDS = 0.2
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 60.0
-"""How long a store may stay silent."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -34,10 +38,8 @@ class HttpConnection:
     """Sends requests to a server; may be shared by threads. See ``Connection``."""
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
-        self.url = _store_url(url)
-        self._headers = {"User-Agent": "conveyor-client", "Accept": "application/json"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {checked_token(token, source='the token')}"
+        self.url = store_url(url)
+        self._headers = request_headers(token)
         self._pool = urllib3.PoolManager(
             timeout=Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS), maxsize=8
         )
@@ -82,43 +84,9 @@ class HttpConnection:
                 return answer
             data = answer.data
         except HTTPError as error:
-            raise StoreUnreachable(
-                f"{self.url} does not answer: {_cause(error)}",
-                hint="is the store running, and is the URL right?",
-            ) from error
-        refusal = error_of(answer.status, answer.headers.get("Content-Type", ""), data)
-        if isinstance(refusal, Unauthorized) and "Authorization" not in self._headers:
-            refusal.hint = (
-                "put a token into CONVEYOR_TOKEN; an administrator makes one on the store's machine: "
-                "conveyor store token create --user NAME --data DIR"
-            )
-        raise refusal
-
-
-def _store_url(url: str) -> str:
-    """The URL without the slash at its end.
-
-    Raises:
-        InvalidInput: it is not an HTTP URL, or holds a password: errors and logs show the URL as it is.
-    """
-    if "@" in url.partition("//")[2].partition("/")[0]:
-        raise InvalidInput(
-            "the URL of a store must not hold a user or a password", hint="put a token into CONVEYOR_TOKEN"
-        )
-    try:
-        parsed = parse_url(url)
-    except LocationParseError:
-        parsed = Url()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidInput(f'"{url}" is not the URL of a store', hint="it begins with http:// or https://")
-    *above, index, last = ["", *(parsed.path or "").strip("/").split("/")]
-    if last in ("simple", "legacy") and index:
-        raise InvalidInput(
-            f"{url} is the address of an index, not of a store",
-            hint="give what stands before the index, such as "
-            f"{parsed.scheme}://{parsed.netloc}{'/'.join(['', *filter(None, above)])}",
-        )
-    return url.rstrip("/")
+            raise no_answer(self.url, _cause(error)) from error
+        kind = answer.headers.get("Content-Type", "")
+        raise refusal(answer.status, kind, data, is_anonymous="Authorization" not in self._headers)
 
 
 def _retries(*, is_repeatable: bool) -> Retry:

@@ -9,7 +9,6 @@ from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.people.access import IssuedToken, NewToken, Token
 from conveyor.domain.people.keys import IssuedWorker, NewSigner, NewWorker, Signer, Worker
 from conveyor.domain.people.passwords import MadeUser, NewPassword, PasswordChange
-from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Connection
@@ -55,26 +54,6 @@ class Tokens:
     def revoke(self, token_id: int) -> None:
         """Revoke a token."""
         self.connection.send(Request("DELETE", api_path("tokens", token_id)))
-
-
-def checked_token(text: str, *, source: str) -> str:
-    """Return the token in a text, without the white space that shells and editors leave at its ends.
-
-    ``source`` says where it was read. Errors name the source and never the text: libraries for HTTP would
-    repeat a header that they refuse, and so write the secret into logs.
-
-    Raises:
-        InvalidInput: it is empty, or holds a character that no header can carry.
-    """
-    token = text.strip()
-    if not token:
-        raise InvalidInput(f"{source} is empty", hint="put a token there, or omit it to be anonymous")
-    if not (token.isascii() and token.isprintable()):
-        raise InvalidInput(
-            f"{source} is not a token: it holds a line break, or another character that no token has",
-            hint="copy the token again, all of it and nothing else",
-        )
-    return token
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
+from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, lock_request
 from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject, StatusOfProject
 from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
 from conveyor.domain.releases.bundles import Bundle
@@ -82,8 +82,7 @@ class Releases:
         self, project: str, version: str, *, python: str | None = None, index: str | None = None
     ) -> bytes:
         """The lock of a release; without ``python`` and ``index``, that of its most mature, newest test."""
-        path = api_path("projects", project, "releases", version, "pylock.toml", python=python, index=index)
-        return self.connection.send(Request("GET", path)).body
+        return self.connection.send(lock_request(project, version, python=python, index=index)).body
 
     def yank(
         self,

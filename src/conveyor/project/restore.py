@@ -7,14 +7,21 @@
 
 Credentials go into a file that only this user can read, outside of the environment, for the time of the
 installation.
+
+With warm caches uv needs a tenth of a second, so what is imported here is paid for: other interpreters are
+looked for, and tags of wheels computed, only when the running Python is not the one of the lock, or something
+has failed.
 """
 
 from __future__ import annotations
 
 import json
-import netrc
 import os
+import platform
+import re
 import shutil
+import sys
+import sysconfig
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,31 +29,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from packaging.utils import canonicalize_name
-
+from conveyor.client.connection import fetch, lock_request
 from conveyor.domain.releases.locks import read_lock
 from conveyor.errors import Conflict, MissingTool, ProjectError
-from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in
+from conveyor.project.environment import PYLOCK, Completed, Environment, make_environment, run_in
 from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
-from conveyor.project.interpreters import interpreters, running_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from conveyor.client.store import StoreClient
-    from conveyor.domain.releases.locks import Lock, LockedFile
+    from conveyor.domain.releases.locks import Lock
     from conveyor.project.interpreters import Interpreter
 
 Tool = Literal["uv", "pip"]
 UNFINISHED = ".unfinished-restore"
 INSTALL_SECONDS = 3600.0
-_SEEDS = ("pip", "setuptools", "wheel")
+_SEEDS = frozenset({"pip", "setuptools", "wheel"})
 """What ``python -m venv`` puts into an environment, depending on its version."""
-_LISTING = """\
-import importlib.metadata, json
-found = importlib.metadata.distributions()
-print(json.dumps([[one.metadata["Name"], one.version] for one in found]))
-"""
+_NO_PIP = re.compile(r"No module named pip\b|no such option: --python")
+"""What a Python says that cannot install into an environment without pip: pip is missing, or before 22.3."""
+_ENVIRONMENTS = re.compile(r"^environments = \[.*\]$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Restored:
 
 
 def restore_release(
-    client: StoreClient,
+    store_url: str,
     project: str,
     version: str,
     folder: Path,
@@ -74,7 +76,7 @@ def restore_release(
     """Rebuild the environment in which a release passed its tests, in a folder that is new or empty.
 
     Args:
-        client: the store; the files come from it too, whatever address the lock names.
+        store_url: the store; the files come from it too, whatever address the lock names.
         project: the release's project.
         version: its version.
         folder: where the environment will be.
@@ -92,22 +94,26 @@ def restore_release(
         ProjectError: a file does not fit this machine, has other bytes, or could not be installed.
     """
     # 1. the lock, its Python
-    content = client.releases.lock(project, version, python=python, index=index)
+    request = lock_request(project, version, python=python, index=index)
+    content = fetch(store_url, request, token=token or token_in_netrc(store_url))
+    store_url = store_url.rstrip("/")
     lock = read_lock(content)
-    interpreter = find_interpreter(lock, is_other_patch_allowed=is_other_patch_allowed)
-    _refuse_unfitting(lock, interpreter)
+    here = find_python(lock, is_other_patch_allowed=is_other_patch_allowed)
     # 2. an environment
     _prepare(folder)
     try:
-        with _secrets(client.url, token) as secrets:
+        with _secrets(store_url, token) as secrets:
             # 3. its files
-            order = _Order(
-                folder, interpreter, lock, client.url, secrets | _index(client.url, index), on_line
-            )
-            if tool == "uv":
-                _by_uv(order, content)
-            else:
-                _by_pip(order)
+            variables = secrets | _sources(store_url, index, lock)
+            order = _Order(folder, here, lock, store_url, variables, on_line)
+            try:
+                if tool == "uv":
+                    _by_uv(order, content)
+                else:
+                    _by_pip(order)
+            except ProjectError:
+                _refuse_unfitting(lock, here)  # says more clearly what the installer has met
+                raise
         # 4. the comparison
         _compare(folder, lock)
         (folder / PYLOCK).write_bytes(content)
@@ -115,7 +121,34 @@ def restore_release(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Restored(folder, interpreter.name, len(lock.files))
+    return Restored(folder, here.name, len(lock.files))
+
+
+@dataclass(frozen=True)
+class _Python:
+    """The interpreter of an environment."""
+
+    path: Path
+    name: str
+    """As evidence states it."""
+
+
+def find_python(lock: Lock, *, is_other_patch_allowed: bool = False) -> _Python:
+    """The interpreter of this machine that a lock was made with.
+
+    Raises:
+        MissingTool: there is none; the message names those that were looked at.
+        ProjectError: a file of the lock is for another platform.
+    """
+    if sys.implementation.name == "cpython" and (lock.python, lock.platform) == (
+        platform.python_version(),
+        sysconfig.get_platform(),
+    ):
+        return _Python(Path(os.path.realpath(sys.executable)), platform.python_version())
+    found = find_interpreter(lock, is_other_patch_allowed=is_other_patch_allowed)
+    here = _Python(found.path, found.name)
+    _refuse_unfitting(lock, here)
+    return here
 
 
 def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Interpreter:
@@ -124,6 +157,8 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
     Raises:
         MissingTool: there is none; the message names those that were looked at.
     """
+    from conveyor.project.interpreters import interpreters, running_interpreter
+
     wanted = lock.python or ""
     here = running_interpreter()
     if wanted == here.name:  # the others need not be run to describe themselves
@@ -151,8 +186,13 @@ def _minor(name: str) -> str:
     return ".".join(name.split(".")[:2])
 
 
-def _refuse_unfitting(lock: Lock, interpreter: Interpreter) -> None:
+def _refuse_unfitting(lock: Lock, here: _Python) -> None:
     """Raise ProjectError when wheels of the lock are for another platform."""
+    from conveyor.project.interpreters import ask
+
+    interpreter = ask(here.path)
+    if isinstance(interpreter, str):
+        raise ProjectError(f"{here.path} is no Python: {interpreter}")
     wheels = [file.filename for file in lock.files if file.filename.endswith(".whl")]
     strange = [name for name in wheels if not interpreter.fits(name)]
     if strange:
@@ -191,6 +231,10 @@ def _secrets(store_url: str, token: str | None) -> Iterator[dict[str, str]]:
 def token_in_netrc(store_url: str) -> str | None:
     """The token for a store in the user's netrc file; ``None`` if it has none."""
     path = os.environ.get("NETRC") or str(Path.home() / ".netrc")
+    if not Path(path).is_file():
+        return None
+    import netrc
+
     with suppress(OSError, netrc.NetrcParseError):
         found = netrc.netrc(path).authenticators(urlsplit(store_url).hostname or "")
         if found is not None and found[0] == "__token__":
@@ -198,10 +242,13 @@ def token_in_netrc(store_url: str) -> str | None:
     return None
 
 
-def _index(store_url: str, index: str | None) -> dict[str, str]:
-    """Where requirements to build an sdist come from."""
+def _sources(store_url: str, index: str | None, lock: Lock) -> dict[str, str]:
+    """Where requirements to build an sdist come from: what was there at the time of the test."""
     url = f"{store_url}/{index or 'stable'}/simple/"
-    return {"UV_DEFAULT_INDEX": url, "PIP_INDEX_URL": url}
+    found = {"UV_DEFAULT_INDEX": url, "PIP_INDEX_URL": url}
+    if lock.has_sources and lock.tested_at is not None:
+        found["UV_EXCLUDE_NEWER"] = lock.tested_at
+    return found
 
 
 @dataclass(frozen=True)
@@ -209,7 +256,7 @@ class _Order:
     """What is to be installed, and where."""
 
     folder: Path
-    interpreter: Interpreter
+    python: _Python
     lock: Lock
     store_url: str
     variables: Mapping[str, str]
@@ -219,14 +266,11 @@ class _Order:
 def _by_uv(order: _Order, content: bytes) -> None:
     folder = order.folder
     (folder / UNFINISHED).unlink()
-    environment = make_environment(folder, python=str(order.interpreter.path))
+    environment = make_environment(folder, python=str(order.python.path))
     (folder / UNFINISHED).touch()
-    text = content.decode()
-    for file in order.lock.files:
-        text = text.replace(json.dumps(file.url), json.dumps(_url_here(file, order.store_url)))
     with tempfile.TemporaryDirectory(prefix="conveyor-restore-") as scratch:
         path = Path(scratch) / PYLOCK
-        path.write_text(text, encoding="utf-8")
+        path.write_text(_lock_here(order, content.decode()), encoding="utf-8")
         environment.install_lock(
             path,
             may_link=True,  # nothing here changes installed files
@@ -236,72 +280,121 @@ def _by_uv(order: _Order, content: bytes) -> None:
         )
 
 
+def _lock_here(order: _Order, text: str) -> str:
+    """The lock with the addresses of the store that was named, and for the patch release that was allowed."""
+    lock = order.lock
+    for url in {*(file.url for file in lock.files), *lock.indexes}:
+        text = text.replace(json.dumps(url), json.dumps(_url_here(url, order)))
+    return text if order.python.name == lock.python else _ENVIRONMENTS.sub("", text, count=1)
+
+
 def _by_pip(order: _Order) -> None:
-    """Any pip installs requirements with hashes; only the newest ones read a lock."""
+    """Any pip installs requirements with hashes; only the newest ones read a lock.
+
+    The pip of the interpreter installs from outside. Where it is missing or too old, the environment gets one
+    for the time of the installation.
+    """
     environment = Environment(order.folder.absolute())
-    python = order.interpreter.path
+    python = str(order.python.path)
+    lines = [
+        f"{one.project} @ {_url_here(one.url, order)} --hash=sha256:{one.sha256}" for one in order.lock.files
+    ]
+    with tempfile.TemporaryDirectory(prefix="conveyor-restore-") as scratch:
+        path = Path(scratch) / "requirements.txt"
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        # Like uv, it leaves compiling to the first import.
+        words = ["install", "--no-input", "--no-compile", "--no-deps", "--require-hashes", "-r", str(path)]
+        if order.lock.has_sources and order.lock.tested_at is not None:
+            words += ["--uploaded-prior-to", order.lock.tested_at]
+        _make_by_venv(order, "--without-pip")
+        done = _run_pip(order, [python, "-I", "-m", "pip", "--python", str(environment.python), *words])
+        if not done.return_code:
+            return
+        if _NO_PIP.search(done.output) is None:
+            raise _pip_failed(done)
+        _make_by_venv(order, "--clear")
+        own_pip = [str(environment.python), "-I", "-m", "pip"]
+        done = _run_pip(order, [*own_pip, *words])
+        if done.return_code:
+            raise _pip_failed(done)
+    seeds = _SEEDS & (_installed(order.folder).keys() - {one.project for one in order.lock.files})
+    if seeds:
+        done = _run_pip(order, [*own_pip, "uninstall", "--yes", *sorted(seeds)])
+        if done.return_code:
+            raise _pip_failed(done)
+
+
+def _make_by_venv(order: _Order, option: str) -> None:
+    python, folder = order.python.path, order.folder.absolute()
     sight = Sight(
         clean_environment_variables() | dict(order.variables), reads=(python,), writes=(order.folder,)
     )
-    made = run_foreign([str(python), "-I", "-m", "venv", str(environment.path)], sight, on_line=order.on_line)
+    made = run_foreign([str(python), "-I", "-m", "venv", option, str(folder)], sight, on_line=order.on_line)
     if made.return_code:
         raise MissingTool(
             f"{python} cannot make an environment with pip: {made.output.strip()[-500:]}",
             hint="install its venv module (python3-venv), or use --tool uv",
         )
-    lines = [
-        f"{one.project} @ {_url_here(one, order.store_url)} --hash=sha256:{one.sha256}"
-        for one in order.lock.files
-    ]
-    with tempfile.TemporaryDirectory(prefix="conveyor-restore-") as scratch:
-        path = Path(scratch) / "requirements.txt"
-        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-        words = ["install", "--no-input", "--no-deps", "--require-hashes", "--requirement", str(path)]
-        _pip(environment, words, order)
-    there, locked = set(_installed(environment)), {one.project for one in order.lock.files}
-    seeds = [name for name in _SEEDS if name in there - locked]
-    if seeds:
-        _pip(environment, ["uninstall", "--yes", *seeds], order)
+    (folder / UNFINISHED).touch()
 
 
-def _pip(environment: Environment, words: list[str], order: _Order) -> None:
-    done = run_in(
-        environment,
-        ["python", "-I", "-m", "pip", *words],
+def _run_pip(order: _Order, command: list[str]) -> Completed:
+    return run_in(
+        Environment(order.folder.absolute()),
+        command,
         variables=order.variables,
-        writes=(environment.path,),
+        writes=(order.folder,),
         on_line=order.on_line,
         timeout_seconds=INSTALL_SECONDS,
     )
-    if done.return_code:
-        raise ProjectError(f"pip failed:\n{done.output.strip()[-4000:]}")
 
 
-def _url_here(file: LockedFile, store_url: str) -> str:
-    """The file's address on the store that was named; a file from elsewhere stays there."""
-    path = urlsplit(file.url).path
-    _, packages, rest = path.rpartition("/packages/")
-    return f"{store_url}{packages}{rest}" if packages and file.sha256 in rest else file.url
+def _pip_failed(done: Completed) -> ProjectError:
+    if "no such option: --uploaded-prior-to" in done.output:
+        return ProjectError(
+            "a file of the lock must be built, and this pip cannot leave out what came after the test",
+            hint="use --tool uv, or a Python that has pip 26 or newer",
+        )
+    return ProjectError(f"pip failed:\n{done.output.strip()[-4000:]}")
 
 
-def _installed(environment: Environment) -> dict[str, str]:
-    done = run_in(environment, ["python", "-I", "-c", _LISTING])
-    try:
-        listed = json.loads(done.output.strip().splitlines()[-1])
-    except (ValueError, IndexError) as error:
-        raise ProjectError(f"the environment does not run: {done.output.strip()[-500:]}") from error
-    return {canonicalize_name(name): version for name, version in listed}
+def _url_here(url: str, order: _Order) -> str:
+    """An address of the store that made the lock, on the store that was named; any other as it is."""
+    for file in order.lock.files:
+        base, packages, rest = file.url.rpartition("/packages/")
+        if packages and file.sha256 in rest and url.startswith(f"{base}/"):
+            return order.store_url + url.removeprefix(base)
+    return url
+
+
+def _installed(folder: Path) -> dict[str, str]:
+    """Version by normalized name, as the folders of metadata say it; no interpreter is started for it."""
+    found = {}
+    for path in folder.glob("lib/*/site-packages/*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        found[re.sub(r"[-_.]+", "-", name).lower()] = version  # PEP 503
+    return found
 
 
 def _compare(folder: Path, lock: Lock) -> None:
     """Raise ProjectError unless exactly the packages of the lock are installed."""
-    there = _installed(Environment(folder.absolute()))
+    there = _installed(folder)
     wanted = {file.project: file.version for file in lock.files}
     wrong = [
         f"{name} is {there.get(name, 'missing')}, not {version or 'installed'}"
         for name, version in wanted.items()
-        if name not in there or version not in (None, there[name])
+        if name not in there or (version is not None and not _are_equal(version, there[name]))
     ]
     wrong += [f"{name} {there[name]} is there too" for name in sorted(there.keys() - wanted.keys())]
     if wrong:
         raise ProjectError(f"the environment is not what the lock says: {'; '.join(wrong)}")
+
+
+def _are_equal(version: str, other: str) -> bool:
+    if version == other:
+        return True
+    from packaging.version import InvalidVersion, Version
+
+    with suppress(InvalidVersion):
+        return Version(version) == Version(other.replace("_", "-"))
+    return False

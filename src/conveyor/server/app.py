@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from conveyor.errors import NotFound
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import visible_indexes
 from conveyor.operations.store.facts import reachable, store_upstream
+from conveyor.operations.uploads.open_releases import drop_outdated_files
 from conveyor.server.api import make_api
 from conveyor.server.files.packages import Files
 from conveyor.server.http.auth import Authenticator
@@ -66,6 +67,10 @@ if TYPE_CHECKING:
 
 INDEX_WORDS = ("simple", "legacy", "pypi")
 """Words that follow the name of an index in a path."""
+CARE_SECONDS = 600.0
+"""How often each process looks for files that have waited too long to be published."""
+CARETAKER = "store"
+"""The actor of what the store does by itself, in the audit log."""
 
 
 def make_app(
@@ -92,8 +97,10 @@ class App:
         *,
         opener: Callable[[], Store] | None = None,
         when_started: Callable[[], None] | None = None,
+        care_seconds: float = CARE_SECONDS,
     ) -> None:
         self._settings = settings
+        self._care_seconds = care_seconds
         self._open_store = opener or partial(open_store, settings)
         self._when_started = when_started
         self._ending = AsyncExitStack()
@@ -184,6 +191,12 @@ class App:
         self._ending.push_async_callback(mirroring.close)
         freshness = Freshness(store, newest)
         pages = PageFinder(store, mirroring)
+        limits = UploadLimits(
+            file_bytes=self._settings.file_limit_bytes,
+            docs_bytes=self._settings.docs_limit_bytes,
+            project_bytes=self._settings.project_limit_bytes,
+            archive=self._settings.archive_limits,
+        )
         # 3. the handlers
         simple_api = SimpleApi(
             store,
@@ -201,11 +214,7 @@ class App:
                 store,
                 authenticator,
                 upstream_has_project=mirroring.has_project,
-                limits=UploadLimits(
-                    file_bytes=self._settings.file_limit_bytes,
-                    project_bytes=self._settings.project_limit_bytes,
-                    archive=self._settings.archive_limits,
-                ),
+                limits=limits,
             ),
             "pypi": JsonApi(
                 store,
@@ -214,11 +223,39 @@ class App:
                 authenticator=authenticator,
                 public_url=self._settings.public_url,
             ),
-            "api": make_api(store, authenticator, ask_upstream=mirroring.has_project, keep=mirroring.keep),
+            "api": make_api(
+                store, authenticator, limits, ask_upstream=mirroring.has_project, keep=mirroring.keep
+            ),
             "healthz": _healthz,
             "readyz": Readiness(newest),
             "front": FrontPage(store),
         }
+        # 4. what happens without a request
+        ended = asyncio.Event()
+        caring = asyncio.create_task(_care_for(store, ended, every_seconds=self._care_seconds))
+        self._ending.push_async_callback(_stop, caring, ended)
+
+
+async def _care_for(store: Store, ended: asyncio.Event, *, every_seconds: float) -> None:
+    """Drop the files of open releases that nobody published in time, now and whenever some time has passed.
+
+    Every process of every node does it: whoever comes first has dropped a file, in one change, and the others
+    find nothing.
+    """
+    while not ended.is_set():
+        try:
+            await asyncio.to_thread(drop_outdated_files, store, actor=CARETAKER)
+        except Exception as error:  # noqa: BLE001 - requests are answered all the same
+            reason = str(as_error(error, path="open releases"))
+            structlog.get_logger("conveyor.server").warning("open releases wait on", reason=reason)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), every_seconds)
+
+
+async def _stop(caring: asyncio.Task[None], ended: asyncio.Event) -> None:
+    """Let a look that is under way end, for the store is closed after it."""
+    ended.set()
+    await caring
 
 
 def _route(scope: Scope) -> str:

@@ -21,7 +21,6 @@ import click
 from conveyor.domain.words.notation import with_store
 from conveyor.domain.words.records import as_json
 from conveyor.errors import ConveyorError
-from conveyor.settings import store_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +51,7 @@ class Place:
         from conveyor.operations.care.opening import opened_store
         from conveyor.operations.store.store import ADMIN
         from conveyor.server.api.direct import DirectConnection
+        from conveyor.settings import store_settings
 
         assert self.data is not None  # noqa: S101 - one of the two is set
         identity = Identity(ADMIN, frozenset({"admin"}))
@@ -77,7 +77,7 @@ def given_token(option: str | None = None) -> str | None:
     Raises:
         InvalidInput: it is empty or cannot be a token; the error names its source, not the token.
     """
-    from conveyor.client.people import checked_token
+    from conveyor.client.connection import checked_token
 
     if option is not None:
         return checked_token(option, source="--token")

@@ -34,6 +34,8 @@ class UploadLimits:
     """How large an upload may be."""
 
     file_bytes: int = 4 * GIBIBYTE
+    docs_bytes: int = GIBIBYTE
+    """The same for an archive of documentation."""
     project_bytes: int | None = None
     """Size of all files of a project without a limit of its own; ``None``: unlimited."""
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
@@ -256,5 +258,15 @@ def check_file_size(size_bytes: int, limits: UploadLimits) -> None:
         raise TooLarge(
             f"the file has more than {limits.file_bytes:,} bytes, the limit of this store",
             hint="make the file smaller, or ask an administrator to raise CONVEYOR_FILE_LIMIT_BYTES",
+            rule="file-size",
+        )
+
+
+def check_docs_size(size_bytes: int, limits: UploadLimits) -> None:
+    """Raise TooLarge when an archive of documentation is over the limit; called while it arrives."""
+    if size_bytes > limits.docs_bytes:
+        raise TooLarge(
+            f"the documentation has more than {limits.docs_bytes:,} bytes, the limit of this store",
+            hint="make the archive smaller, or ask an administrator to raise CONVEYOR_DOCS_LIMIT_BYTES",
             rule="file-size",
         )

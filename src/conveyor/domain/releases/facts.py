@@ -4,24 +4,30 @@ The gates, the packaging and the testing job and the search for candidates ask h
 calls built or tested no other calls unbuilt or untested. Evidence counts when a registered, unrevoked worker
 signed it and its facts can be read. Of test results the newest in each environment (index, Python without its
 patch number, platform) counts, and a distribution is tested when there is a result and every environment
-passes (decision 0006).
+passes (decision 0006). The lock of a test is given to readers for as long as the test passes.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from packaging.version import InvalidVersion, Version
+
 from conveyor.domain.releases.evidence import facts_of_build, facts_of_tests
-from conveyor.errors import InvalidInput
+from conveyor.domain.releases.standing import farthest
+from conveyor.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.releases.evidence import Evidence, FactsOfBuild, FactsOfTests
 
 Facts = TypeVar("Facts")
 
+_RELEASED = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 TestedEnvironment = tuple[str, str, str]
 """(index resolved against, Python without its patch number, platform)."""
 
@@ -98,3 +104,76 @@ def faults_of(facts: FactsOfTests) -> tuple[str, ...]:
         listed = ", ".join(facts.origin.outside[:3])
         faults.append(f"the tests did not test the installed file: {listed} came from elsewhere")
     return tuple(faults)
+
+
+@dataclass(frozen=True)
+class TestedLock:
+    """A lock in which tests passed."""
+
+    sha256: str
+    index: str
+    """The index that its environment was resolved against."""
+    python: str
+    received_at: str
+
+    @property
+    def minor(self) -> str:
+        """The Python without its patch number."""
+        return ".".join(self.python.split(".")[:2])
+
+
+def tested_locks(
+    evidence: Collection[Evidence], *, stored: Collection[str], readable: Collection[str]
+) -> list[TestedLock]:
+    """The locks of the tests that count and pass, against an index that the reader may see.
+
+    A later failure in an environment takes back what passed there before.
+    """
+    return [
+        TestedLock(str(facts.on.lock_sha256), facts.index, facts.on.python, one.received_at)
+        for one, facts in passing_results(evidence)
+        if facts.on.lock_sha256 in stored and facts.index in readable
+    ]
+
+
+def choose_lock(
+    locks: Collection[TestedLock],
+    indexes: Mapping[str, Index],
+    *,
+    release: str,
+    python: str | None,
+    index: str | None,
+) -> TestedLock:
+    """The newest lock on the newest Python, in the most mature index; or on this Python, in this index.
+
+    The most mature index is the one that most of the others lead to. ``python`` may leave out the patch
+    number.
+
+    Raises:
+        NotFound: there is no such lock; the hint names those that there are.
+    """
+    matching = [
+        lock
+        for lock in locks
+        if index in (None, lock.index) and (python is None or f"{lock.python}.".startswith(f"{python}."))
+    ]
+    if not matching:
+        asked = "".join((f" on Python {python}" if python else "", f' in "{index}"' if index else ""))
+        there = sorted({f"?python={lock.minor}&index={lock.index}" for lock in locks})
+        hint = f"there are {', '.join(there)}" if there else "its next testing job leaves one"
+        raise NotFound(f"{release} has no lock{asked}", hint=hint)
+    index = farthest({lock.index for lock in matching}, indexes)
+    return max(
+        (lock for lock in matching if lock.index == index),
+        key=lambda lock: (_order(lock.python), lock.received_at),
+    )
+
+
+def _order(python: str) -> tuple[int, Version]:
+    """CPython before others, then by version."""
+    number = _RELEASED.search(python)
+    try:
+        version = Version(number[0] if number else "0")
+    except InvalidVersion:
+        version = Version("0")
+    return (1 if python[:1].isdigit() else 0, version)

@@ -1,7 +1,8 @@
-"""Locks: the environment of a test as ``pylock.toml``, what one must hold, and which one a reader is given.
+"""Locks: the environment of a test as ``pylock.toml``, and what one must hold.
 
-A lock names one file for each package, by digest, as it was installed: on another platform it says clearly
-that it does not fit. It is given for the tests that passed in it.
+A lock describes one environment. It names one file for each package, by digest, as it was installed, and its
+``environments`` has the one marker of that interpreter, so that uv and pip refuse any other. A command reads
+this module to restore a release, so it imports little.
 
 Source: PEP 751.
 """
@@ -11,28 +12,25 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
-from conveyor.domain.releases.facts import passing_results
-from conveyor.domain.releases.standing import farthest
 from conveyor.domain.words.notation import Sha256, is_sha256
 from conveyor.domain.words.records import Count, Record
-from conveyor.errors import InvalidInput, NotFound
+from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
-    from conveyor.domain.indexes.definitions import Index
-    from conveyor.domain.releases.evidence import Evidence
+    from collections.abc import Iterator
 
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 MOST_PACKAGES = 10_000
-_NO_LOCK = "its next testing job leaves one"
-_RELEASED = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_SYSTEMS, _MACHINES = {"macosx": "darwin", "win": "win32"}, {"amd64": "AMD64"}
+"""The words of markers where those of ``sysconfig.get_platform`` differ."""
+_UNREACHABLE = "has no URL that others can reach"
+_CREDENTIALS = "has a URL that holds a user or a password"
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,27 @@ class TakenLock(Record):
 
     sha256: Annotated[Sha256, "Its digest, as tests evidence names it (`lock_sha256`)."]
     pinned: Annotated[Count, "Files of mirrors that are kept for it."]
+
+
+def marker_of(python: str, platform: str) -> str:
+    """The marker that only this interpreter on this platform satisfies, for ``environments``.
+
+    Args:
+        python: as evidence states it: ``3.12.4``, ``pypy3.9.16``. A pre-release is told by its minor version.
+        platform: as ``sysconfig.get_platform`` says it: ``linux-x86_64``, ``macosx-11.0-arm64``.
+    """
+    implementation = "cpython" if python[:1].isdigit() else python.rstrip("0123456789.abrc")
+    version = python.removeprefix(implementation)
+    parts = [f"implementation_name == '{implementation}'"]
+    if _VERSION.fullmatch(version):
+        parts.append(f"python_full_version == '{version}'")
+    else:
+        parts.append(f"python_version == '{'.'.join(version.split('.')[:2])}'")
+    system, *_, machine = platform.split("-")
+    parts.append(f"sys_platform == '{_SYSTEMS.get(system, system)}'")
+    if machine not in (system, "universal2"):
+        parts.append(f"platform_machine == '{_MACHINES.get(machine, machine)}'")
+    return " and ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,15 @@ class Lock:
     """The interpreter that it was made with, as evidence states it: ``3.12.4``, ``pypy3.9.16``."""
     platform: str | None
     """As ``sysconfig.get_platform`` says it."""
+    tested_at: str | None
+    """When the test was over, in UTC; what has built its sdists was older."""
+    indexes: frozenset[str]
+    """The simple APIs that its files were found in."""
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether something must be built to install it."""
+        return not all(file.filename.endswith(".whl") for file in self.files)
 
     def holds(self, project: str, version: str) -> bool:
         """Whether a package of that normalized name and version is in it."""
@@ -76,10 +104,30 @@ def read_lock(content: bytes) -> Lock:
     Raises:
         InvalidInput: it is not a lock that can be given to anybody; every fault is named.
     """
+    return _lock(_document(content))
+
+
+def check_lock(content: bytes) -> Lock:
+    """The lock in a document that keeps every rule of PEP 751; raises as ``read_lock``."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    document = _document(content)
+    lock = _lock(document)
     try:
-        document = tomllib.loads(content.decode())
+        Pylock.from_dict(document)
+    except PylockValidationError as error:
+        raise _invalid([f"it is not a pylock.toml: {error}"]) from error
+    return lock
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise _invalid([f"it is not TOML: {error}"]) from error
+
+
+def _lock(document: dict[str, Any]) -> Lock:
     faults: list[str] = []
     if not str(document.get("lock-version", "")).startswith("1."):
         faults.append("lock-version is not 1.0")
@@ -92,11 +140,16 @@ def read_lock(content: bytes) -> Lock:
     tool = document.get("tool")
     ours = tool.get("conveyor") if isinstance(tool, dict) else None
     told = ours if isinstance(ours, dict) else {}
-    python, platform = told.get("python"), told.get("platform")
+    python, platform, tested_at = (
+        value if isinstance(value := told.get(name), str) else None
+        for name in ("python", "platform", "tested-at")
+    )
     return Lock(
         tuple(files),
-        python if isinstance(python, str) else None,
-        platform if isinstance(platform, str) else None,
+        python,
+        platform,
+        tested_at,
+        frozenset(package["index"] for package in packages if "index" in package),
     )
 
 
@@ -108,6 +161,8 @@ def _files(package: object, number: int, faults: list[str]) -> Iterator[LockedFi
     if "directory" in package:
         faults.append(f"{name} is a folder of one machine")
         return
+    if "index" in package and _fault_of_url(package["index"]):
+        faults.append(f"the index of {name} {_fault_of_url(package['index'])}")
     if "vcs" in package:
         faults.append(f"{name} comes from a repository and not from a file, which could be kept")
         return
@@ -130,15 +185,18 @@ def _file(name: str, version: str | None, file: object, faults: list[str]) -> Lo
     if not isinstance(sha256, str) or not is_sha256(sha256):
         faults.append(f"{name} has no SHA-256")
         return None
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if not isinstance(url, str) or parts is None or parts.scheme not in ("http", "https"):
-        faults.append(f"{name} has no URL that others can reach")
+    if not isinstance(url, str) or (fault := _fault_of_url(url)):
+        faults.append(f"the file of {name} {_UNREACHABLE if not isinstance(url, str) else fault}")
         return None
-    if "@" in parts.netloc:
-        faults.append(f"the URL of {name} holds a user or a password")
-        return None
-    filename = unquote(parts.path.rpartition("/")[2])
+    filename = unquote(urlsplit(url).path.rpartition("/")[2])
     return LockedFile(name, version, filename, url, sha256, size if isinstance(size, int) else None)
+
+
+def _fault_of_url(url: object) -> str | None:
+    """What is wrong with an address that is given to others."""
+    if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
+        return _UNREACHABLE
+    return _CREDENTIALS if "@" in urlsplit(url).netloc else None
 
 
 def _invalid(faults: list[str]) -> InvalidInput:
@@ -148,76 +206,3 @@ def _invalid(faults: list[str]) -> InvalidInput:
         faults=shown,
         hint="a lock is made by a testing job, and sent as it is",
     )
-
-
-@dataclass(frozen=True)
-class TestedLock:
-    """A lock in which tests passed."""
-
-    sha256: str
-    index: str
-    """The index that its environment was resolved against."""
-    python: str
-    received_at: str
-
-    @property
-    def minor(self) -> str:
-        """The Python without its patch number."""
-        return ".".join(self.python.split(".")[:2])
-
-
-def tested_locks(
-    evidence: Collection[Evidence], *, stored: Collection[str], readable: Collection[str]
-) -> list[TestedLock]:
-    """The locks of the tests that count and pass, against an index that the reader may see.
-
-    A later failure in an environment takes back what passed there before.
-    """
-    return [
-        TestedLock(str(facts.on.lock_sha256), facts.index, facts.on.python, one.received_at)
-        for one, facts in passing_results(evidence)
-        if facts.on.lock_sha256 in stored and facts.index in readable
-    ]
-
-
-def choose_lock(
-    locks: Collection[TestedLock],
-    indexes: Mapping[str, Index],
-    *,
-    release: str,
-    python: str | None,
-    index: str | None,
-) -> TestedLock:
-    """The newest lock on the newest Python, in the most mature index; or on this Python, in this index.
-
-    The most mature index is the one that most of the others lead to. ``python`` may leave out the patch
-    number.
-
-    Raises:
-        NotFound: there is no such lock; the hint names those that there are.
-    """
-    matching = [
-        lock
-        for lock in locks
-        if index in (None, lock.index) and (python is None or f"{lock.python}.".startswith(f"{python}."))
-    ]
-    if not matching:
-        asked = "".join((f" on Python {python}" if python else "", f' in "{index}"' if index else ""))
-        there = sorted({f"?python={lock.minor}&index={lock.index}" for lock in locks})
-        hint = f"there are {', '.join(there)}" if there else _NO_LOCK
-        raise NotFound(f"{release} has no lock{asked}", hint=hint)
-    index = farthest({lock.index for lock in matching}, indexes)
-    return max(
-        (lock for lock in matching if lock.index == index),
-        key=lambda lock: (_order(lock.python), lock.received_at),
-    )
-
-
-def _order(python: str) -> tuple[int, Version]:
-    """CPython before others, then by version."""
-    number = _RELEASED.search(python)
-    try:
-        version = Version(number[0] if number else "0")
-    except InvalidVersion:
-        version = Version("0")
-    return (1 if python[:1].isdigit() else 0, version)

@@ -15,7 +15,7 @@ from conveyor.catalog.releases.distributions import distributions_of
 from conveyor.catalog.releases.docs_archives import find_docs, put_docs, url_of_docs
 from conveyor.catalog.releases.projects import find_release, lock_project, project_size, status_of
 from conveyor.domain.distributions.documentation import check_documentation
-from conveyor.domain.indexes.policy import accepting_index
+from conveyor.domain.indexes.policy import accepting_index, check_docs_size
 from conveyor.domain.indexes.projects import check_project_size, must_accept_uploads
 from conveyor.domain.people.access import may_upload
 from conveyor.domain.releases.publications import DocsArchive
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from conveyor.domain.distributions.documentation import ArrivedArchive
     from conveyor.domain.indexes.policy import UploadLimits
     from conveyor.domain.people.access import Identity
+    from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
 
 
@@ -48,20 +49,14 @@ def add_docs(
         NotFound: there is no such index, or no file of the release is here.
         Unauthorized, Forbidden: the caller may not upload the project into the index.
         InvalidName, InvalidVersion, InvalidInput: the project's name or the version is missing or not valid.
+        TooLarge: the archive is over its limit, or with it the project would be.
         InvalidDistribution: the archive has faults; all are named.
-        TooLarge: with it the project would be over its limit.
         Conflict: the release was promoted.
     """
     # 1. the caller's right
-    if not version:
-        raise InvalidInput(
-            "the form does not say which version is documented", hint="send a field version", rule="form"
-        )
-    name, number = project_name(project), canonical_version(version)
-    may_upload(identity, index, name)
-    with ask(store) as connection:
-        accepting_index(index, indexes_now(connection, since=0).indexes, identity)
+    name, number = check_docs_upload(store, identity, project, version, index=index)
     # 2. the archive
+    check_docs_size(archive.size_bytes, limits)
     archive_format = check_documentation(archive.stream, size_bytes=archive.size_bytes, limits=limits.archive)
     # 3. bytes, then the row
     with store.blobs.adding():
@@ -83,6 +78,21 @@ def add_docs(
             )  # fmt: skip
             _put(change, docs, before, index=index, limits=limits)
             return docs
+
+
+def check_docs_upload(
+    store: Store, identity: Identity, project: str, version: str, *, index: str
+) -> tuple[NormalizedName, str]:
+    """The project and version to document; raises as ``add_docs`` unless the caller may upload them."""
+    if not version:
+        raise InvalidInput(
+            "the form does not say which version is documented", hint="send a field version", rule="form"
+        )
+    name, number = project_name(project), canonical_version(version)
+    may_upload(identity, index, name)
+    with ask(store) as connection:
+        accepting_index(index, indexes_now(connection, since=0).indexes, identity)
+    return name, number
 
 
 def _put(
@@ -117,10 +127,3 @@ def get_docs(store: Store, identity: Identity, project: str, version: str) -> Do
     if found is None:
         raise NotFound(f"{name} {number} has no documentation")
     return found
-
-
-def read_docs(store: Store, identity: Identity, project: str, version: str) -> tuple[DocsArchive, bytes]:
-    """The documentation with its bytes; raises as ``get_docs``."""
-    found = get_docs(store, identity, project, version)
-    with store.blobs.open(found.sha256) as stream:
-        return found, stream.read()

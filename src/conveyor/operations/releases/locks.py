@@ -23,13 +23,8 @@ from conveyor.catalog.releases.projects import status_of
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.indexes.projects import must_offer_files, shown_status
 from conveyor.domain.people.access import may_upload
-from conveyor.domain.releases.locks import (
-    MAX_LOCK_BYTES,
-    TakenLock,
-    choose_lock,
-    read_lock,
-    tested_locks,
-)
+from conveyor.domain.releases.facts import choose_lock, tested_locks
+from conveyor.domain.releases.locks import MAX_LOCK_BYTES, TakenLock, check_lock
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Forbidden, InvalidInput, StorageFailed, TooLarge
 from conveyor.operations.indexes.files import FoundFile
@@ -67,7 +62,7 @@ def add_lock(
     may_upload(identity, project=name)
     if len(content) > MAX_LOCK_BYTES:
         raise TooLarge(f"a lock of {len(content)} bytes is over the limit of {MAX_LOCK_BYTES}")
-    lock = read_lock(content)
+    lock = check_lock(content)
     if not lock.holds(name, number):
         raise InvalidInput(
             f"the lock is refused: {name} {number} is not in it", faults=[f"it does not hold {name} {number}"]

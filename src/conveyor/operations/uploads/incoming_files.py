@@ -19,7 +19,7 @@ from conveyor.domain.distributions.forms import Digests
 from conveyor.domain.indexes.policy import UploadLimits, check_file_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from conveyor.blobs import BlobStore, Temporary
 
@@ -44,8 +44,16 @@ class IncomingFile:
     It must not be used by two threads at a time.
     """
 
-    def __init__(self, blobs: BlobStore, *, limits: UploadLimits) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        *,
+        limits: UploadLimits,
+        check_size: Callable[[int, UploadLimits], None] = check_file_size,
+    ) -> None:
+        """``check_size`` raises TooLarge when there are more bytes than this kind of file may have."""
         self._blobs = blobs
+        self._check_size = check_size
         self._limits = limits
         self._ending = ExitStack()
         self._memory = BytesIO()
@@ -75,7 +83,7 @@ class IncomingFile:
         """
         content = b"".join(chunks)
         self.size_bytes += len(content)
-        check_file_size(self.size_bytes, self._limits)
+        self._check_size(self.size_bytes, self._limits)
         if self._disk is None and self.size_bytes <= MOST_IN_MEMORY_BYTES:
             self._memory.write(content)
             for digest in self._digests():

@@ -5,8 +5,8 @@ page, list, search or installer sees it. Evidence about it is accepted. ``publis
 by its digest, decides again and places all of them under one serial. Whoever was interrupted begins again:
 the same file is recognised, and another one under its name takes its place.
 
-A file that has waited for a day is dropped, by the next change of its project's open releases or by garbage
-collection, whichever comes first; it cannot be published from then on.
+A file that has waited for a day is dropped, by the next change of its project's open releases, by a server
+within ten minutes, or by garbage collection, whichever comes first; it cannot be published from then on.
 """
 
 from __future__ import annotations

@@ -19,11 +19,14 @@ from urllib.parse import unquote
 
 from packaging.utils import BuildTag, canonicalize_name, parse_wheel_filename
 
+from conveyor.domain.releases.locks import marker_of
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import ProjectError
 from conveyor.project.environment import PYLOCK, run_uv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from conveyor.project.environment import Environment
@@ -56,22 +59,29 @@ class EnvironmentLock:
     """As evidence states it: ``3.12.4``, ``pypy3.9.16``."""
     platform: str
     """As ``sysconfig.get_platform`` says it."""
+    index: str
+    """The simple API that it was resolved against. uv keeps what it has downloaded by
+    index: what this machine has installed from there before is not downloaded again."""
+    tested_at: str | None = None
+    """When the test was over, in UTC."""
 
     def at(self, private: str, public: str) -> EnvironmentLock:
         """The same, with the files of the store named by its public address; both without a last slash."""
 
-        def told(package: LockedPackage) -> LockedPackage:
-            url = str(package.file.get("url", ""))
-            if not url.startswith(f"{private}/"):
-                return package
-            return replace(package, file=package.file | {"url": public + url.removeprefix(private)})
+        def told(url: str) -> str:
+            return public + url.removeprefix(private) if url.startswith(f"{private}/") else url
 
-        return replace(self, packages=tuple(map(told, self.packages)))
+        packages = [
+            replace(one, file=one.file | {"url": told(str(one.file["url"]))}) if "url" in one.file else one
+            for one in self.packages
+        ]
+        return replace(self, packages=tuple(packages), index=told(self.index))
 
-    def sized(self, name: str, version: str, size_bytes: int) -> EnvironmentLock:
-        """The same, with the version and size of a package that was named by its URL."""
+    def tested(self, name: str, version: str, size_bytes: int, *, at: datetime) -> EnvironmentLock:
+        """The same after the test: with the version and size of the package that was named by its URL."""
         return replace(
             self,
+            tested_at=utc_text(at),
             packages=tuple(
                 replace(one, version=version, file=one.file | {"size": size_bytes})
                 if one.name == canonicalize_name(name)
@@ -84,15 +94,18 @@ class EnvironmentLock:
         """The text of ``pylock.toml``."""
         lines = [
             'lock-version = "1.0"',
+            f"environments = [{json.dumps(marker_of(self.python, self.platform))}]",
             f"requires-python = {json.dumps(self.requires_python)}",
             'created-by = "conveyor"',
         ]
         for package in self.packages:
             lines += ["", "[[packages]]", f"name = {json.dumps(package.name)}"]
             lines += [f"version = {json.dumps(package.version)}"] if package.version else []
+            lines += [f"index = {json.dumps(self.index)}"] if package.kind in ("wheels", "sdist") else []
             table = _inline(package.file)
             lines.append(f"{package.kind} = {f'[{table}]' if package.kind == 'wheels' else table}")
         told = [f"python = {json.dumps(self.python)}", f"platform = {json.dumps(self.platform)}"]
+        told += [f"tested-at = {json.dumps(self.tested_at)}"] if self.tested_at else []
         return "\n".join([*lines, "", "[tool.conveyor]", *told, ""])
 
 
@@ -122,6 +135,7 @@ def lock_requirements(
         requires_python=str(document.get("requires-python", f">={interpreter.version}")),
         python=interpreter.name,
         platform=interpreter.platform,
+        index=index_url,
     )
 
 

@@ -20,6 +20,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -137,7 +138,7 @@ def run_tests(
     packages = _packages(environment, subject)
     report, seconds = run_suite(place, environment, subject, suite, name=name)
     counts = report["counts"]
-    lock = lock.sized(subject.project, subject.version, subject.size_bytes)
+    lock = lock.tested(subject.project, subject.version, subject.size_bytes, at=datetime.now(UTC))
     document = (lock.at(*subject.store) if subject.store is not None else lock).document()
     place.report(f"{name} {PYLOCK}").write_text(document, encoding="utf-8")
     return {

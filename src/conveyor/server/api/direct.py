@@ -15,7 +15,7 @@ from starlette.routing import compile_path
 from conveyor.client.connection import StoreAnswer
 from conveyor.domain.people.access import must_have
 from conveyor.errors import NotFound
-from conveyor.server.api.endpoints import Call, Document
+from conveyor.server.api.endpoints import Call, Document, StoredDocument
 from conveyor.server.api.routes import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class DirectConnection:
         if endpoint.right is not None:
             must_have(self._identity, endpoint.right)
         content = request.content or b""
+        if endpoint.takes_file is not None:  # none of the commands on a folder sends one
+            raise _not_here(request.path)
         answered = endpoint.handler(
             Call(
                 store=self._store,
@@ -55,6 +57,8 @@ class DirectConnection:
         )
         if isinstance(answered.value, Document):
             return StoreAnswer(answered.status, answered.value.content)
+        if isinstance(answered.value, StoredDocument):
+            return StoreAnswer(answered.status, b"".join(answered.value.pieces(self._store.blobs)))
         rendered = b"" if answered.value is None else json.dumps(answered.json).encode()
         return StoreAnswer(answered.status, rendered)
 

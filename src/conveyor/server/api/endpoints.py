@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.words.notation import read_json
 from conveyor.domain.words.records import Record, as_json, read_record, reference_to
 from conveyor.errors import InvalidInput, UpstreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from conveyor.blobs import BlobStore
     from conveyor.domain.indexes.mirror import MirroredFile
     from conveyor.domain.people.access import Identity, Scope
     from conveyor.domain.words.names import NormalizedName
     from conveyor.domain.words.records import Schema
     from conveyor.operations.store.store import Store
+    from conveyor.operations.uploads.incoming_files import IncomingFile
 
 R = TypeVar("R", bound=Record)
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
+PIECE_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 1024 * 1024
 """The limit of a request's body, unless the endpoint has its own."""
 
@@ -50,6 +54,10 @@ class Call:
     """Parameters in the path, decoded."""
     query: Mapping[str, str]
     body: bytes
+    """Empty if the endpoint takes a file."""
+    limits: UploadLimits = field(default_factory=UploadLimits)
+    file: IncomingFile | None = None
+    """The body of an endpoint that takes a file; whoever made it closes it."""
     upstream_has: Callable[[NormalizedName], bool] = nobody_to_ask
     """Whether upstream has a project of that name; raises UpstreamFailed."""
     keep: Callable[[MirroredFile], None] = nobody_to_fetch
@@ -77,7 +85,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer: a record, one list of records under its name, or a ``Document``; ``None``: no body."""
+    """The answer: a record, a list of records under its name, or a (stored) document; ``None``: no body."""
 
     value: object
     status: int = 200
@@ -94,6 +102,21 @@ class Document:
 
     content: bytes
     media_type: str
+
+
+@dataclass(frozen=True)
+class StoredDocument:
+    """A blob as the body of an answer, read piece by piece while it is sent."""
+
+    sha256: str
+    size_bytes: int
+    media_type: str
+
+    def pieces(self, blobs: BlobStore) -> Iterator[bytes]:
+        """Its bytes; raises StorageFailed."""
+        with blobs.open(self.sha256) as stream:
+            while piece := stream.read(PIECE_BYTES):
+                yield piece
 
 
 @dataclass(frozen=True)
@@ -143,6 +166,9 @@ class Endpoint:
     max_body_bytes: int = MAX_BODY_BYTES
     document: DocumentOf | None = None
     """The body, if it is not JSON."""
+    takes_file: Callable[[Call], None] | None = None
+    """For a body that is a file, has a limit of its own and is not held in memory: raises unless the caller
+    may send it; called before it is read."""
 
     @property
     def operation_id(self) -> str:

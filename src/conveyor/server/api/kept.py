@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import IndexName
-from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.releases.locks import MAX_LOCK_BYTES, TakenLock
 from conveyor.domain.releases.publications import DocsArchive
 from conveyor.domain.words.records import Text
-from conveyor.operations.releases.documentation import add_docs, get_docs, read_docs
+from conveyor.operations.releases.documentation import add_docs, check_docs_upload, get_docs
 from conveyor.operations.releases.locks import add_lock, get_lock
-from conveyor.operations.uploads.incoming_files import IncomingFile
-from conveyor.server.api.endpoints import Answer, Document, DocumentOf, Endpoint
+from conveyor.server.api.endpoints import Answer, Document, DocumentOf, Endpoint, StoredDocument
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
 
 TOML, ZIP = "application/toml", "application/zip"
-MAX_DOCS_BYTES = 64 * 1024 * 1024
-"""A body of the API is held in memory."""
 
 
 def post_lock(call: Call) -> Answer:
@@ -46,23 +42,24 @@ def get_pylock(call: Call) -> Answer:
     return Answer(Document(content, TOML))
 
 
+def _may_send_docs(call: Call) -> None:
+    check_docs_upload(
+        call.store, call.identity, call.path["project"], call.path["version"], index=call.query_text("index")
+    )
+
+
 def post_docs(call: Call) -> Answer:
-    """Give a release its documentation, a zip or tar.gz of at most 64 MiB (more by upload form)."""
-    limits = UploadLimits()
-    file = IncomingFile(call.store.blobs, limits=limits)
-    try:
-        file.write([call.body])
-        kept = add_docs(
-            call.store,
-            call.identity,
-            call.path["project"],
-            call.path["version"],
-            file.archive(),
-            index=call.query_text("index"),
-            limits=limits,
-        )
-    finally:
-        file.close()
+    """Give a release its documentation, a zip or tar.gz."""
+    assert call.file is not None  # noqa: S101 - the endpoint takes a file
+    kept = add_docs(
+        call.store,
+        call.identity,
+        call.path["project"],
+        call.path["version"],
+        call.file.archive(),
+        index=call.query_text("index"),
+        limits=call.limits,
+    )
     return Answer(kept, 201)
 
 
@@ -73,8 +70,9 @@ def get_docs_of_release(call: Call) -> Answer:
 
 def get_docs_archive(call: Call) -> Answer:
     """The documentation of a release, as it was uploaded."""
-    kept, content = read_docs(call.store, call.identity, call.path["project"], call.path["version"])
-    return Answer(Document(content, ZIP if kept.format == "zip" else "application/gzip"))
+    kept = get_docs(call.store, call.identity, call.path["project"], call.path["version"])
+    media_type = ZIP if kept.format == "zip" else "application/gzip"
+    return Answer(StoredDocument(kept.sha256, kept.size_bytes, media_type))
 
 
 _RELEASE = "/projects/{project}/releases/{version}"
@@ -106,7 +104,7 @@ ENDPOINTS = (
         required_query=("index",),
         answers={201: DocsArchive},
         document=DocumentOf(ZIP),
-        max_body_bytes=MAX_DOCS_BYTES,
+        takes_file=_may_send_docs,
     ),
     Endpoint("GET", f"{_RELEASE}/docs", get_docs_of_release, right="read", answers={200: DocsArchive}),
     Endpoint(

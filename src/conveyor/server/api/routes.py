@@ -1,7 +1,7 @@
 """Routes of the API: a Starlette application around the table of endpoints.
 
 1. the caller is authenticated and must have the endpoint's right; this is checked first;
-2. the body is read up to the endpoint's limit, so that nobody can fill the memory;
+2. the body is read up to the endpoint's limit, so that nobody can fill the memory; a file goes to the disk;
 3. the handler runs in a thread: everything below is plain synchronous code;
 4. its value becomes JSON, its error problem+json.
 
@@ -12,19 +12,23 @@ credentials of basic authentication automatically.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, request_response
 
 from conveyor import installed_version
+from conveyor.domain.indexes.policy import check_docs_size
 from conveyor.domain.people.access import must_have
 from conveyor.domain.words.records import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
+from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.api import (
     evidence,
     indexes,
@@ -39,22 +43,23 @@ from conveyor.server.api import (
     users,
     withdrawals,
 )
-from conveyor.server.api.endpoints import Call, Document
+from conveyor.server.api.endpoints import PIECE_BYTES, Call, Document, StoredDocument
 from conveyor.server.api.openapi import openapi_document
 from conveyor.server.http.auth import refuse_other_sites
 from conveyor.server.http.problems import as_error, method_not_allowed, nearest_shape, problem, store_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
     from typing import Any
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from conveyor.domain.indexes.mirror import MirroredFile
+    from conveyor.domain.indexes.policy import UploadLimits
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
-    from conveyor.server.api.endpoints import Endpoint
+    from conveyor.server.api.endpoints import Answer, Endpoint
     from conveyor.server.http.auth import Authenticator
 
     AskUpstream = Callable[[NormalizedName], Coroutine[Any, Any, bool]]
@@ -80,7 +85,14 @@ _PREFIX = "/api/v1"
 _SHAPES = frozenset(endpoint.path for endpoint in ENDPOINTS)
 
 
-def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUpstream, keep: Keep) -> ASGIApp:
+def make_api(
+    store: Store,
+    authenticator: Authenticator,
+    limits: UploadLimits,
+    *,
+    ask_upstream: AskUpstream,
+    keep: Keep,
+) -> ASGIApp:
     """The application that answers every path below ``/api/``.
 
     A parameter ``name`` at the end of a path takes the rest of it: steps are named after indexes, whose names
@@ -99,7 +111,7 @@ def make_api(store: Store, authenticator: Authenticator, *, ask_upstream: AskUps
     routes += [
         Route(
             path.replace("{name}", "{name:path}"),
-            _EveryMethod(_answering(store, authenticator, methods, ask_upstream, keep)),
+            _EveryMethod(_answering(store, authenticator, limits, methods, ask_upstream, keep)),
         )
         for path, methods in by_path.items()
     ]
@@ -123,6 +135,7 @@ class _EveryMethod:
 def _answering(
     store: Store,
     authenticator: Authenticator,
+    limits: UploadLimits,
     methods: Mapping[str, Endpoint],
     ask_upstream: AskUpstream,
     keep: Keep,
@@ -146,17 +159,14 @@ def _answering(
                 identity=identity,
                 path=request.path_params,
                 query=_query(request),
-                body=await _body(request, endpoint.max_body_bytes),
+                body=b"",
+                limits=limits,
                 upstream_has=partial(_ask, asyncio.get_running_loop(), ask_upstream),
                 keep=partial(_keep, asyncio.get_running_loop(), keep),
             )
-            answered = await asyncio.to_thread(endpoint.handler, call)
-            if answered.value is None:
-                return Response(status_code=answered.status, headers=_HEADERS)
-            if isinstance(answered.value, Document):
-                kind = answered.value.media_type
-                return Response(answered.value.content, answered.status, _HEADERS, media_type=kind)
-            return JSONResponse(answered.json, status_code=answered.status, headers=_HEADERS)
+            async with _with_body(request, endpoint, call) as whole:
+                answered = await asyncio.to_thread(endpoint.handler, whole)
+            return _response(answered, store, is_head=request.method == "HEAD")
         except Exception as error:  # noqa: BLE001 - Starlette would log and re-raise what was answered
             return _problem(as_error(error, path=request.url.path), request)
 
@@ -182,21 +192,66 @@ def _query(request: Request) -> Mapping[str, str]:
     return request.query_params
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The body; raises TooLarge as soon as it exceeds the limit."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isascii() and announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
-    parts, size = [], 0
+@asynccontextmanager
+async def _with_body(request: Request, endpoint: Endpoint, call: Call) -> AsyncIterator[Call]:
+    """The call with its body, in memory or as a file; raises TooLarge as soon as it exceeds its limit."""
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
+        if endpoint.takes_file is None:
+            yield replace(call, body=await _body(request, endpoint.max_body_bytes))
+            return
+        await asyncio.to_thread(endpoint.takes_file, call)
+        check_docs_size(_announced(request), call.limits)
+        file = IncomingFile(call.store.blobs, limits=call.limits, check_size=check_docs_size)
+        try:
+            async for pieces in _pieces(request):
+                await asyncio.to_thread(file.write, pieces)
+            yield replace(call, file=file)
+        finally:
+            file.close()
     except ClientDisconnect as error:
         raise InvalidInput("the request was broken off by its client") from error
+
+
+async def _pieces(request: Request) -> AsyncIterator[list[bytes]]:
+    """The body, about a mebibyte at a time."""
+    pieces: list[bytes] = []
+    async for part in request.stream():
+        pieces.append(part)
+        if sum(map(len, pieces)) >= PIECE_BYTES:
+            yield pieces
+            pieces = []
+    yield pieces
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    if _announced(request) > limit:
+        raise _too_large(limit)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
     return b"".join(parts)
+
+
+def _announced(request: Request) -> int:
+    """The size of the body as its headers say it; 0 if they do not."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isascii() and announced.isdecimal() else 0
+
+
+def _response(answered: Answer, store: Store, *, is_head: bool) -> Response:
+    value, status = answered.value, answered.status
+    if value is None:
+        return Response(status_code=status, headers=_HEADERS)
+    if isinstance(value, Document):
+        return Response(value.content, status, _HEADERS, media_type=value.media_type)
+    if isinstance(value, StoredDocument):
+        headers = {**_HEADERS, "content-length": str(value.size_bytes)}
+        pieces = iter(()) if is_head else value.pieces(store.blobs)
+        return StreamingResponse(pieces, status, headers, media_type=value.media_type)
+    return JSONResponse(answered.json, status_code=status, headers=_HEADERS)
 
 
 def _too_large(limit: int) -> TooLarge:
