@@ -87,6 +87,7 @@ system-packages:
 	command -v git >/dev/null || missing="$$missing git"; \
 	command -v ssh-keygen >/dev/null || missing="$$missing openssh-client"; \
 	command -v gpgv >/dev/null || missing="$$missing gpgv"; \
+	command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL_MISSING)
 

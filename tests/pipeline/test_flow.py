@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +32,9 @@ from pipeline.projects import (
     STATED_IN_A_MODULE,
     TRAINING,
     git,
+    let_go_on,
     make_project,
+    wait_until_tested,
 )
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ import demo.core
 
 
 def test_that_waits():
-    gate = Path({gate!r})
-    (gate / "reached").touch()
-    while not (gate / "open").exists():
+    Path("reached").touch()
+    while not Path("open").exists():
         time.sleep(0.05)
 """
 
@@ -74,13 +74,6 @@ def test_that_waits():
 def claimed(town: Town, name: str) -> str:
     town.conveyor("store", "claim", name, "--data", town.data)
     return name
-
-
-def wait_for_file(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.05)
 
 
 def facts_of(release: Release, kind: str) -> list[dict[str, object]]:
@@ -315,12 +308,10 @@ def test_file_missing_from_the_wheel_is_found_before_anything_is_published(
 
 
 def test_killed_run_goes_on_where_it_stood(town: Town, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
     files = {
         "src/demo/training.py": TRAINING,
         "tests/test_model.py": MODEL_TESTS,
-        "tests/test_wait.py": WAIT.format(gate=str(gate)),
+        "tests/test_wait.py": WAIT,
     }
     repository = make_project(
         tmp_path / "repository", name=claimed(town, "eta"), pyproject=HATCHLING + MODEL, files=files
@@ -334,11 +325,11 @@ def test_killed_run_goes_on_where_it_stood(town: Town, tmp_path: Path) -> None:
     with subprocess.Popen(
         command, env=town.variables(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as first:
-        wait_for_file(gate / "reached")
+        wait_until_tested(town.state)
         os.kill(first.pid, signal.SIGKILL)
-    (gate / "open").touch()
 
-    outcome = town.run(repository, "v1.0.0rc1")
+    with let_go_on(town.state):
+        outcome = town.run(repository, "v1.0.0rc1")
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
     runs = [run for run in town.client.runs.newest() if run.project == "eta"]
     assert len(runs) == 1
@@ -476,9 +467,7 @@ def test_push_of_a_branch_carries_each_project_that_it_changes(town: Town, tmp_p
 
 
 def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
-    files = {"tests/test_wait.py": WAIT.format(gate=str(gate))}
+    files = {"tests/test_wait.py": WAIT}
     repository = make_project(tmp_path / "repository", name=claimed(town, "kappa"), files=files)
     git(repository, "tag", "v1.0.0rc1")
     town.client.repositories.add(NewRepository("kappa", str(repository), is_local=True))
@@ -488,11 +477,11 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
         [sys.executable, "-m", "conveyor", "pipeline", "worker", *words],
         env=town.variables(), stderr=subprocess.PIPE, text=True,
     ) as worker:  # fmt: skip
-        wait_for_file(gate / "reached")
+        wait_until_tested(town.state)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=30) == 0
-    (gate / "open").touch()
-    said = town.conveyor("pipeline", "worker", "--once", *words).stderr
+    with let_go_on(town.state):
+        said = town.conveyor("pipeline", "worker", "--once", *words).stderr
     assert "continuing" in said
     assert town.client.runs.get(asked.id).state == "succeeded"
     assert town.client.releases.get("kappa", "1.0.0rc1").index == "testing"

@@ -19,6 +19,7 @@ from pipeline.projects import (
     build,
     clone_of_tag,
     git,
+    let_go_on,
     make_project,
     second_python,
 )
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
 
+PATIENT = """\
+import time
+from pathlib import Path
+
+import demo
+
+
+def test_gate():
+    Path("reached").touch()
+    deadline = time.monotonic() + 3
+    while not Path("open").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+"""
 RUN = """\
 import pathlib
 import unittest
@@ -164,10 +179,7 @@ def test_version_of_a_model_reaches_no_requirement_that_is_built_for_its_trainin
 
 
 def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    checks = "import pathlib\n\nimport demo\n\n\ndef test_gate():\n    assert "
-    checks += f"pathlib.Path({str(gate)!r}).exists()\n"
-    files = {"src/demo/training.py": TRAINING, "tests/test_core.py": checks}
+    files = {"src/demo/training.py": TRAINING, "tests/test_core.py": PATIENT}
     repository = make_project(
         tmp_path / "repository", name=claimed(town, "phi"), pyproject=HATCHLING + MODEL, files=files
     )
@@ -175,8 +187,8 @@ def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path)
     failed = town.run(repository, "v1.0.0rc1", expected=9)
     assert "1 tests failed" in failed["error"]["detail"]
     steps = {step.name: step for step in town.client.runs.newest()[0].steps}
-    gate.touch()
-    assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
+    with let_go_on(town.state):
+        assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
     again = {step.name: step for step in town.client.runs.newest()[0].steps}
     assert "train" not in again
     trained = steps["train"].detail["payload"]
@@ -187,6 +199,7 @@ def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path)
 
     # Another tag of the commit: its files come from the release.
     git(repository, "tag", "v1.0.0rc2")
-    town.run(repository, "v1.0.0rc2")
+    with let_go_on(town.state):
+        town.run(repository, "v1.0.0rc2")
     release = town.client.releases.get("phi", "1.0.0rc2")
     assert {one["payload"][0]["sha256"] for one in facts_of(release, "build")} == {payload}  # type: ignore[index]

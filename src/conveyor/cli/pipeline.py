@@ -118,7 +118,7 @@ def package(
     from conveyor.pipeline.jobs.packaging import package as package_ref
 
     worker = open_worker(credentials, store_url=store_url)
-    with _workplace(_state(state), "package") as place:
+    with _workplace(_state(state), "package", credentials) as place:
         steps = DirectSteps(Reporter(None, None, say_to_stderr))
         way = steps("way", lambda: find_way(worker, index))
         packaged = package_ref(
@@ -166,7 +166,7 @@ def test(
     worker = open_worker(credentials, store_url=store_url)
     goal = to or next_index(worker, project, version)
     steps = DirectSteps(Reporter(None, None, say_to_stderr))
-    with _workplace(_state(state), "test") as place:
+    with _workplace(_state(state), "test", credentials) as place:
         try:
             steps(
                 f"test for {goal}",
@@ -355,15 +355,16 @@ def _repository(given: str) -> str:
 
 
 @contextmanager
-def _workplace(state: Path, job: str) -> Iterator[Workplace]:
+def _workplace(state: Path, job: str, credentials: Path) -> Iterator[Workplace]:
     """A workplace for one job without an engine; it is removed if the job succeeds."""
-    from conveyor.pipeline.engine.isolation import Workplace, watched
+    from conveyor.pipeline.engine.isolation import Workplace, isolated, watched
+    from conveyor.pipeline.engine.steps import say_to_stderr
 
     mark = f"{job}-{uuid.uuid4().hex[:12]}"
     place = Workplace(state / "work" / mark, cache=state / "cache", executor=mark)
     place.folder.mkdir(parents=True)
-    with watched(mark):
-        yield place
+    with watched(mark), isolated(place, [credentials.absolute()], say_to_stderr) as walled:
+        yield walled
     shutil.rmtree(place.folder, ignore_errors=True)
 
 

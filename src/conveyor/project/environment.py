@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from conveyor.project.foreign import Wall
+
 PYLOCK = "pylock.toml"
 """The only name under which both uv and pip take a file for a lock (PEP 751)."""
 
@@ -146,6 +148,7 @@ def run_in(
     writes: Sequence[Path] = (),
     on_line: Callable[[str], None] | None = None,
     timeout_seconds: float | None = None,
+    wall: Wall | None = None,
 ) -> Completed:
     """Run a command in an environment; ``python`` as its first word is the environment's interpreter.
 
@@ -158,6 +161,7 @@ def run_in(
         writes: files and folders that it may change, besides its folder.
         on_line: called with each line of output, standard output and error together.
         timeout_seconds: the time after which it is killed with its children; ``None`` means never.
+        wall: what keeps it apart; ``None``: nothing does.
 
     Raises:
         MissingTool: there is no such program.
@@ -168,6 +172,7 @@ def run_in(
         reads=(environment.path, *reads),
         writes=(*((folder,) if folder is not None else ()), *writes),
         holds=environment.holds,
+        wall=wall,
     )
     return run_foreign(words, sight, folder=folder, on_line=on_line, timeout_seconds=timeout_seconds)
 

@@ -20,7 +20,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from conveyor.errors import MissingTool
 
@@ -57,6 +57,8 @@ class Sight:
     holds: tuple[int, ...] = ()
     """Descriptors that it keeps open. A lock on one of them ends with the last program that holds it, also
     when this process is killed before it."""
+    wall: Wall | None = None
+    """What keeps it apart; ``None``: nothing does."""
 
 
 def clean_environment_variables() -> dict[str, str]:
@@ -72,6 +74,49 @@ def clean_environment_variables() -> dict[str, str]:
 
 
 _KEPT_LINES = 400  # enough for a traceback and the lines before it; a runaway child must not fill memory
+_LEFT_SECONDS = 2.0
+LONGEST_LINE = 64 * 1024
+"""Characters; a longer line of output is passed on in pieces."""
+LONGEST_OUTPUT = 256 * 2**20
+"""Characters; a program that writes more is ended."""
+
+
+class Child(Protocol):
+    """A program that has been started, whatever keeps it apart."""
+
+    output: IO[str]
+    """What it writes, standard output and error in order."""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative when a signal ended it; ``None`` while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended.
+
+        Raises:
+            TimeoutError: it still runs after that many seconds.
+        """
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def end(self) -> str | None:
+        """End it with whatever it has started; when this returns, none of that lives.
+
+        Returns:
+            The limit that ended it before, as a sentence; ``None`` if none did.
+        """
+
+
+class Wall(Protocol):
+    """What keeps foreign programs apart from this process; without one they are only its children."""
+
+    def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
+        """Start a program behind the wall, where it sees what its ``Sight`` names and nothing else.
+
+        Raises:
+            MissingTool: there is no such program.
+        """
 
 
 @dataclass(frozen=True)
@@ -84,50 +129,20 @@ class Completed:
     """The last lines it wrote, standard output and error in order."""
     seconds: float
     is_timed_out: bool = False
-
-
-def run_foreign(
-    command: Sequence[str],
-    sight: Sight,
-    *,
-    folder: Path | None = None,
-    on_line: Callable[[str], None] | None = None,
-    timeout_seconds: float | None = None,
-) -> Completed:
-    """Run a command to its end and pass each line of its output to ``on_line``; exit codes are not judged.
-
-    Limits stop accidents: no core files, no file over 64 GB, 8192 open files. The child runs in its own
-    session, and any process left in it is killed when this returns or raises.
-
-    Raises:
-        MissingTool: there is no such program.
-    """
-    started = time.monotonic()
-    child = _start(command, sight, folder)
-    kept: deque[str] = deque(maxlen=_KEPT_LINES)
-    expired = threading.Event()
-    alarm = threading.Timer(timeout_seconds or 0, _expire, (child, expired))
-    if timeout_seconds is not None:
-        alarm.start()
-    try:
-        _follow(child, kept, on_line)
-        return_code = child.wait()
-    finally:
-        alarm.cancel()
-        _kill_session(child)
-        child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
-    return Completed(return_code, "".join(kept), time.monotonic() - started, expired.is_set())
+    spent: str | None = None
+    """The limit that ended it, as a sentence; ``None`` if none did."""
 
 
 class Running:
     """A foreign program that runs beside others, such as a service of tests."""
 
-    def __init__(self, child: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> None:
+    def __init__(self, child: Child, on_line: Callable[[str], None] | None) -> None:
         self._child = child
+        self._on_line = on_line
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._reader = threading.Thread(target=_follow, args=(child, self._kept, on_line), daemon=True)
+        self._broken: BaseException | None = None
+        self._spent: str | None = None
+        self._reader = threading.Thread(target=self._follow, daemon=True)
         self._reader.start()
 
     @property
@@ -142,17 +157,75 @@ class Running:
             self._reader.join(timeout=1)
         return "".join(self._kept)
 
-    def stop(self, *, patience_seconds: float = 5.0) -> None:
-        """Ask it to end, then kill it with every process of its session."""
-        if self._child.poll() is None:
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended; TimeoutError if it still runs after that many seconds."""
+        return self._child.wait(timeout)
+
+    def stop(self, *, patience_seconds: float = 5.0) -> str | None:
+        """Ask it to end, then end it with everything that it has started.
+
+        Returns:
+            The limit that ended it before, as a sentence; ``None`` if none did.
+        """
+        if self._child.poll() is None and patience_seconds:
             self._child.terminate()
-            with suppress(subprocess.TimeoutExpired):
+            with suppress(TimeoutError):
                 self._child.wait(patience_seconds)
-        _kill_session(self._child)
-        self._child.wait()
-        self._reader.join(timeout=1)
-        if self._child.stdout is not None and not self._reader.is_alive():
-            self._child.stdout.close()
+        spent = self._child.end()
+        # Without a wall, a daemon that has left the session may still hold the output.
+        self._reader.join(timeout=_LEFT_SECONDS)
+        if not self._reader.is_alive():
+            self._child.output.close()
+        if self._broken is not None:
+            raise self._broken
+        return self._spent or spent
+
+    def _follow(self) -> None:
+        """Pass on what the child writes, line by line, until nothing that it started can write any more."""
+        written = 0
+        try:
+            while line := self._child.output.readline(LONGEST_LINE):
+                written += len(line)
+                if written > LONGEST_OUTPUT:
+                    self._spent = f"it wrote more than {LONGEST_OUTPUT // 2**20} MB of output"
+                    break
+                self._kept.append(line)
+                if self._on_line is not None:
+                    self._on_line(line.rstrip("\n"))
+        except Exception as error:  # noqa: BLE001 - raised to whoever started the program
+            self._broken = error
+        if self._spent is not None or self._broken is not None:
+            self._child.end()
+
+
+def run_foreign(
+    command: Sequence[str],
+    sight: Sight,
+    *,
+    folder: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    timeout_seconds: float | None = None,
+) -> Completed:
+    """Run a command to its end and pass each line of its output to ``on_line``; exit codes are not judged.
+
+    Whatever it has started ends with it. Without a wall, limits stop accidents: no core files, no file over
+    64 GB, 8192 open files; and only what is left in the child's own session is ended.
+
+    Raises:
+        MissingTool: there is no such program.
+    """
+    started = time.monotonic()
+    is_timed_out = False
+    running = Running(_start(command, sight, folder), on_line)
+    try:
+        return_code = running.wait(timeout_seconds)
+    except TimeoutError:
+        is_timed_out = True
+    finally:
+        spent = running.stop(patience_seconds=0)
+    if is_timed_out:
+        return_code = running.wait()
+    return Completed(return_code, running.output, time.monotonic() - started, is_timed_out, spent)
 
 
 @contextmanager
@@ -175,27 +248,49 @@ def started_foreign(
         running.stop()
 
 
-def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> subprocess.Popen[str]:
-    program = str(folder / command[0]) if folder is not None and "/" in command[0] else command[0]
-    if shutil.which(program, path=sight.variables.get("PATH", os.defpath)) is None:
-        raise MissingTool(f"{command[0]} cannot be run: there is no such program, or it is not executable")
-    try:
-        return subprocess.Popen(
-            _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            start_new_session=True, umask=0o022, pass_fds=sight.holds,
-        )  # fmt: skip
-    except (FileNotFoundError, PermissionError) as error:
-        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
+def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
+    if sight.wall is not None:
+        return sight.wall.start(command, sight, folder)
+    return _Session(command, sight, folder)
 
 
-def _follow(child: subprocess.Popen[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:
-    """Pass on what a child writes, line by line, until it closes its output."""
-    assert child.stdout is not None  # noqa: S101 - a pipe was asked for
-    for line in child.stdout:
-        kept.append(line)
-        if on_line is not None:
-            on_line(line.rstrip("\n"))
+class _Session:
+    """A child in a session of its own; see ``Child``."""
+
+    def __init__(self, command: Sequence[str], sight: Sight, folder: Path | None) -> None:
+        program = str(folder / command[0]) if folder is not None and "/" in command[0] else command[0]
+        if shutil.which(program, path=sight.variables.get("PATH", os.defpath)) is None:
+            raise MissingTool(
+                f"{command[0]} cannot be run: there is no such program, or it is not executable"
+            )
+        try:
+            self._process = subprocess.Popen(
+                _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                start_new_session=True, umask=0o022, pass_fds=sight.holds,
+            )  # fmt: skip
+        except (FileNotFoundError, PermissionError) as error:
+            raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        self.output: IO[str] = self._process.stdout
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def end(self) -> str | None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        return None
 
 
 def _limited(command: Sequence[str]) -> list[str]:
@@ -204,15 +299,3 @@ def _limited(command: Sequence[str]) -> list[str]:
         return list(command)
     limits = ["--core=0", f"--fsize={LARGEST_FILE_BYTES}", f"--nofile={OPEN_FILES}"]
     return [prlimit, *limits, "--", *command]
-
-
-def _expire(child: subprocess.Popen[str], expired: threading.Event) -> None:
-    expired.set()
-    _kill_session(child)
-
-
-def _kill_session(child: subprocess.Popen[str]) -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return

@@ -19,7 +19,7 @@ from conveyor.pipeline.carrying.runs import Outcome, carry, failed
 from conveyor.pipeline.carrying.settled import remember, run_key
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine.engine import Engine
-from conveyor.pipeline.engine.isolation import Workplace, watched
+from conveyor.pipeline.engine.isolation import Workplace, isolated, watched
 from conveyor.pipeline.engine.steps import (
     Done,
     Reporter,
@@ -100,7 +100,11 @@ def carry_run(job: Job) -> Outcome:
         return failed(error)
     place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
     place.folder.mkdir(parents=True, exist_ok=True)
-    with closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps:
+    secrets = (Path(job.credentials), state / "engine")
+    with (
+        isolated(place, secrets, say_to_stderr) as place,
+        closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps,
+    ):
         return carry(
             steps, place, worker, repository=job.repository, ref=job.ref, index=job.index, project=job.project
         )  # fmt: skip

@@ -1,12 +1,14 @@
 """Isolation: children of a job are kept apart from the worker, and none outlives it.
 
-Each child runs in its own session (``project.foreign``), with clean variables, its own home and temporary
-folder, and limits. All children of one executor carry its id in their environment: when the executor dies, a
-*watchdog* finds the remaining ones by that mark and ends them. The watchdog is a tiny process that waits for
-the executor's end of a pipe to close; the kernel closes it on any death, ``kill -9`` included.
+Tests and their services run in a *jail* (``jails``), where they see neither the worker nor another run. What
+else a project brings (its build backend, training, documentation) runs as the worker's user in a session of
+its own (``project.foreign``), with clean variables, its own home and temporary folder, and limits; and so do
+tests on a machine that cannot isolate.
 
-Namespaces and control groups are not used yet. A child that clears its environment escapes the mark, and it
-runs as the worker's user.
+Children that are not in a jail carry their executor's id in their environment: when the executor dies, a
+*watchdog* finds the remaining ones by that mark and ends them. The watchdog is a tiny process that waits for
+the executor's end of a pipe to close; the kernel closes it on any death, ``kill -9`` included. A child that
+clears its environment escapes the mark.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.pipeline.engine import watchdog
+from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+USERS = Path("/run/conveyor/users")
+"""Where a root's workers on this machine note which users their runs have taken."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Workplace:
     """The worker's caches, shared by its runs so that a file is fetched once."""
     executor: str | None = None
     """The executor whose mark the children carry; ``None`` if no engine takes work over."""
+    wall: Bubblewrap | None = None
+    """The wall around tests; ``None``: this machine cannot isolate, or the run is not to be."""
 
     def fresh(self, name: str) -> Path:
         """Make an empty folder of that name; anything that an interrupted attempt left in it is removed."""
@@ -75,6 +83,25 @@ class Workplace:
         """Yield a function that writes each line to ``logs/NAME.log`` at once; each attempt empties it."""
         with self.report(f"{name}.log").open("w", encoding="utf-8", buffering=1) as file:
             yield lambda line: print(line, file=file)
+
+
+@contextmanager
+def isolated(place: Workplace, secrets: Sequence[Path], say: Callable[[str], None]) -> Iterator[Workplace]:
+    """The workplace with a wall until the end of the block; without one where this machine cannot isolate.
+
+    Args:
+        place: where the jobs of one run work.
+        secrets: the worker's own files, which no jail may show; its caches are among them anyway.
+        say: told why there is no wall.
+    """
+    reason = why_not()
+    if reason is not None:
+        say(f"tests run without isolation: {reason}")
+        yield place
+        return
+    with run_user(USERS) as user:
+        wall = Bubblewrap(place.folder / "jails", user=user, secrets=(place.cache, *secrets))
+        yield replace(place, wall=wall)
 
 
 @contextmanager

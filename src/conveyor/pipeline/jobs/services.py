@@ -6,13 +6,12 @@ with its log: tests that pass without the service they ask for prove nothing.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from conveyor.errors import MissingTool, StepFailed
+from conveyor.pipeline.jails.inside import answers
 from conveyor.project.foreign import Sight, started_foreign
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.jails.wall import Shared
     from conveyor.project.declarations import Service
     from conveyor.project.environment import Environment
     from conveyor.project.foreign import Running
@@ -36,6 +36,7 @@ def running_services(
     folder: Path,
     variables: Mapping[str, str],
     name: str,
+    wall: Shared | None = None,
 ) -> Iterator[dict[str, Running]]:
     """Start services one after the other, each when the one before it is ready; yield them by name.
 
@@ -46,6 +47,7 @@ def running_services(
         folder: their working folder, which is that of the tests.
         variables: set on top of the clean ones.
         name: the step's name, for the logs.
+        wall: the jail that they share with the tests; ``None``: they run without one.
 
     Raises:
         StepFailed: a service does not start, dies or does not become ready in time; carries its log.
@@ -53,7 +55,7 @@ def running_services(
     with ExitStack() as stack:
         running: dict[str, Running] = {}
         for service in services:
-            if _answers(service, folder):
+            if _answers(service, folder, wall):
                 raise StepFailed(
                     f"service {service.name} cannot be started: {_where(service)} answers already",
                     hint="end what listens there, or let the service and the tests use another one",
@@ -61,8 +63,9 @@ def running_services(
             write = stack.enter_context(place.log(f"{name} service {service.name}"))
             words = environment.words(service.command)
             sight = Sight(
-                environment.variables() | dict(variables), reads=(environment.path,), writes=(folder,)
-            )
+                environment.variables() | dict(variables), reads=(environment.path,), writes=(folder,),
+                wall=wall,
+            )  # fmt: skip
             try:
                 one = stack.enter_context(started_foreign(words, sight, folder=folder, on_line=write))
             except MissingTool as error:
@@ -70,7 +73,7 @@ def running_services(
                     f"service {service.name} cannot be started: {error.message}",
                     hint="install it on the worker, or name its path in command",
                 ) from error
-            _await(service, one, folder)
+            _await(service, one, folder, wall)
             running[service.name] = one
         yield running
 
@@ -88,9 +91,9 @@ def refuse_dead(services: Mapping[str, Running]) -> None:
             )
 
 
-def _await(service: Service, one: Running, folder: Path) -> None:
+def _await(service: Service, one: Running, folder: Path, wall: Shared | None) -> None:
     deadline = time.monotonic() + service.ready_seconds
-    while not _answers(service, folder):
+    while not _answers(service, folder, wall):
         if one.return_code is not None:
             raise StepFailed(
                 f"service {service.name} ended with code {one.return_code} before {_where(service)} answered",
@@ -110,20 +113,8 @@ def _where(service: Service) -> str:
     return f"port {service.port}" if service.port is not None else f"socket {service.socket}"
 
 
-def _answers(service: Service, folder: Path) -> bool:
-    with suppress(OSError):
-        if service.port is not None:
-            with socket.create_connection(("127.0.0.1", service.port), timeout=1):
-                return True
-        assert service.socket is not None  # noqa: S101 - the declarations hold one of the two
-        path = folder / service.socket
-        # A socket's address holds 107 bytes at most, and the folder of a run may be longer.
-        at = os.open(path.parent, os.O_PATH)
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(1)
-                connection.connect(f"/proc/self/fd/{at}/{path.name}")
-                return True
-        finally:
-            os.close(at)
-    return False
+def _answers(service: Service, folder: Path, wall: Shared | None) -> bool:
+    path = folder / service.socket if service.socket is not None else None
+    if wall is not None:
+        return wall.answers(service.port, path)
+    return answers(service.port, str(path))

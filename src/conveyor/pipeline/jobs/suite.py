@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -29,11 +29,13 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.words.names import canonical_version
 from conveyor.errors import ProjectError, StepFailed
+from conveyor.pipeline.jails.taking import opened_plainly, take_file
 from conveyor.pipeline.jobs import origin
 from conveyor.pipeline.jobs.locks import install_lock, lock_requirements
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.archives import unpack_sdist
 from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in
+from conveyor.project.foreign import Sight
 from conveyor.project.git import clone_commit, clone_tag, tracked_files
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.settings import Project, read_project
@@ -48,15 +50,19 @@ from conveyor.project.suites import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from packaging.metadata import RawMetadata
 
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.jails.wall import Shared
     from conveyor.pipeline.jobs.locks import EnvironmentLock
     from conveyor.project.foreign import Completed
     from conveyor.project.interpreters import Interpreter
 
 LARGEST_REPORT_BYTES = 256 * 2**20
+REPORT, JUNIT, ATTENDED = "report.json", "junit.xml", "attended"
+"""What the tests leave in the folder of their results."""
 _USAGE_ERRORS = (3, 4)  # pytest's own failure, and words or settings that it does not know
 
 
@@ -329,27 +335,34 @@ def run_suite(
     """
     declared = suite.project.declared.test
     variables = place.variables()
-    report = suite.folder.parent / "report.json"
-    report.unlink(missing_ok=True)
+    results = suite.folder.parent / "results"
+    shutil.rmtree(results, ignore_errors=True)
+    results.mkdir()
+    if declared.command:
+        _attend(environment, subject, results)
+        (suite.folder / str(declared.junit)).parent.mkdir(parents=True, exist_ok=True)
+        command = list(declared.command)
+    else:
+        command = _pytest_command(environment, subject, suite, results, watch=watch)
+    reads = (environment.path, suite.settings, Path(origin.__file__))
+    writes = (suite.folder, results)
     with (
+        _shared_wall(place, Sight({}, reads, writes), suite.folder) as wall,
         running_services(
-            declared.services, place, environment, folder=suite.folder, variables=variables, name=name
+            declared.services, place, environment, folder=suite.folder, variables=variables, name=name,
+            wall=wall,
         ) as services,
         place.log(name) as write,
-    ):
-        if declared.command:
-            attended = _attend(environment, subject, suite)
-            (suite.folder / str(declared.junit)).parent.mkdir(parents=True, exist_ok=True)
-            command = list(declared.command)
-        else:
-            command = _pytest_command(
-                place, environment, subject, suite, report=report, name=name, watch=watch
-            )
+    ):  # fmt: skip
         done = run_in(
-            environment, command, folder=suite.folder, variables=variables, reads=(suite.folder.parent,),
-            writes=(suite.folder.parent,), on_line=write, timeout_seconds=float(declared.timeout_seconds),
+            environment, command, folder=suite.folder, variables=variables, reads=reads, writes=writes,
+            on_line=write, timeout_seconds=float(declared.timeout_seconds), wall=wall,
         )  # fmt: skip
         refuse_dead(services)
+    # Read from here on: nothing of the suite lives any more.
+    spent = done.spent or (wall.jail.spent if wall is not None else None)
+    if spent is not None and done.return_code:
+        raise StepFailed(f"the tests were ended: {spent}", log=done.output)
     if done.is_timed_out:
         raise StepFailed(
             f"the tests were ended after {declared.timeout_seconds} s",
@@ -357,15 +370,10 @@ def run_suite(
             hint="make them faster, or give them more time: [tool.conveyor.test], timeout_seconds",
         )
     if declared.command:
-        return _report_of_command(place, suite, attended, done, name=name), done.seconds
-    if not report.is_file():
-        last = next((f": {line.strip()}" for line in reversed(done.output.splitlines()) if line.strip()), "")
-        raise StepFailed(
-            f"the tests ended with code {done.return_code} and reported nothing{last}", log=done.output,
-            hint="look for a test that ends the interpreter, or for requirements of the tests that ask for a "
-            "pytest which does not run on this Python (others: [tool.conveyor.test] pythons)",
-        )  # fmt: skip
-    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return _report_of_command(place, suite, results, done, name=name), done.seconds
+    found = _read_report(results, done)
+    with suppress(FileNotFoundError):
+        take_file(results, JUNIT, place.report(f"{name} junit.xml"), largest=LARGEST_REPORT_BYTES)
     if found["exit_code"] in _USAGE_ERRORS:
         lines = [line for line in done.output.splitlines() if line.strip()] or [""]
         told = [line for sign in (": error: ", "ERROR: ") for line in lines if sign in line] or lines[-1:]
@@ -379,18 +387,41 @@ def run_suite(
     return found, done.seconds
 
 
+def _read_report(results: Path, done: Completed) -> dict[str, Any]:
+    """What ``origin.py`` wrote; it shared its process with the tests, which may have written anything."""
+    try:
+        with opened_plainly(results, REPORT, largest=LARGEST_REPORT_BYTES) as file:
+            found = json.load(file)
+        if found.keys() >= {"exit_code", "counts", "origin"}:
+            return dict(found)
+    except FileNotFoundError:
+        last = next((f": {line.strip()}" for line in reversed(done.output.splitlines()) if line.strip()), "")
+        raise StepFailed(
+            f"the tests ended with code {done.return_code} and reported nothing{last}", log=done.output,
+            hint="look for a test that ends the interpreter, or for requirements of the tests that ask for a "
+            "pytest which does not run on this Python (others: [tool.conveyor.test] pythons)",
+        ) from None  # fmt: skip
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise StepFailed("the report of the tests is not one that conveyor wrote", log=done.output)
+
+
+def _shared_wall(place: Workplace, sight: Sight, folder: Path) -> AbstractContextManager[Shared | None]:
+    """The jail of a suite and its services; ``None`` where there is no wall."""
+    return place.wall.shared(sight, folder) if place.wall is not None else nullcontext()
+
+
 def _pytest_command(
-    place: Workplace, environment: Environment, subject: Subject, suite: Suite, *, report: Path, name: str,
-    watch: Path | None,
-) -> list[str]:  # fmt: skip
+    environment: Environment, subject: Subject, suite: Suite, results: Path, *, watch: Path | None
+) -> list[str]:
     settings = {
         "distribution": subject.project,
-        "report": str(report),
+        "report": str(results / REPORT),
         "watch": str(watch) if watch is not None else None,
         "arguments": [
             *("-c", str(suite.settings), "--rootdir", str(suite.folder)),
-            *("-o", f"cache_dir={suite.folder.parent / 'pytest-cache'}"),
-            *("--junitxml", str(place.report(f"{name} junit.xml"))),
+            *("-o", f"cache_dir={results / 'pytest-cache'}"),
+            *("--junitxml", str(results / JUNIT)),
             *(place for path in suite.paths for place in _places(environment, suite, path)),
         ],
     }
@@ -418,38 +449,37 @@ def site_folders(environment: Environment) -> list[Path]:
     return sorted(environment.path.glob("lib/*/site-packages"))
 
 
-def _attend(environment: Environment, subject: Subject, suite: Suite) -> Path:
+def _attend(environment: Environment, subject: Subject, results: Path) -> None:
     """Have every Python process of the environment prove where it imported the subject from."""
-    folder = suite.folder.parent / "attended"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = results / ATTENDED
     folder.mkdir()
     for site in site_folders(environment):
         shutil.copyfile(origin.__file__, site / "_conveyor_origin.py")
         line = f"import _conveyor_origin; _conveyor_origin.attend({subject.project!r}, {str(folder)!r})\n"
         (site / "_conveyor_origin.pth").write_text(line, encoding="utf-8")
-    return folder
 
 
 def _report_of_command(
-    place: Workplace, suite: Suite, attended: Path, done: Completed, *, name: str
+    place: Workplace, suite: Suite, results: Path, done: Completed, *, name: str
 ) -> dict[str, Any]:
     """The report of another command than pytest: counts from its JUnit file, the proofs of its processes."""
-    junit = suite.folder / str(suite.project.declared.test.junit)
-    if not junit.is_file():
+    junit = place.report(f"{name} junit.xml")
+    try:
+        take_file(suite.folder, str(suite.project.declared.test.junit), junit, largest=LARGEST_REPORT_BYTES)
+    except FileNotFoundError:
         raise StepFailed(
             f"the tests ended with code {done.return_code} and wrote no "
             f"{suite.project.declared.test.junit}, which [tool.conveyor.test] junit names",
             log=done.output,
             hint="correct junit in pyproject.toml, or let the command write it",
-        )
-    shutil.copyfile(junit, place.report(f"{name} junit.xml"))
+        ) from None
     counts = read_junit(junit)
     if done.return_code and not (counts["failed"] or counts["errors"]):
         raise StepFailed(
             f"the tests ended with code {done.return_code}, though their JUnit file tells of no failure",
             log=done.output,
         )
-    proofs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(attended.glob("*.json"))]
+    proofs = list(_proofs(results))
     return {
         "exit_code": done.return_code,
         "counts": counts,
@@ -459,6 +489,12 @@ def _report_of_command(
             "outside": list(dict.fromkeys(line for proof in proofs for line in proof["outside"])),
         },
     }
+
+
+def _proofs(results: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted((results / ATTENDED).glob("*.json")):
+        with opened_plainly(results, f"{ATTENDED}/{path.name}", largest=LARGEST_REPORT_BYTES) as file:
+            yield json.load(file)
 
 
 def read_junit(path: Path) -> dict[str, int]:

@@ -1,0 +1,173 @@
+"""The door to the store: the only way out of a jail, held by the keeper.
+
+A Unix socket that speaks HTTP. It passes on reads of the simple pages of the indexes that it was opened for,
+and of files; it adds the token, which never enters the jail, and refuses all else. What a page lists decides
+the store: the token is the run's own.
+
+The jail's agent carries connections of its loopback here, so that pip and uv find an ordinary index at
+``http://127.0.0.1:47301/INDEX/simple/``: neither speaks HTTP over a Unix socket.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+CHUNK_BYTES = 256 * 1024
+SILENCE_SECONDS = 60.0
+_ASKED = (
+    "Accept", "Accept-Encoding", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "Range",
+    "User-Agent",
+)  # fmt: skip
+_ANSWERED = (
+    "Accept-Ranges", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type",
+    "ETag", "Last-Modified", "Vary",
+)  # fmt: skip
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")
+
+
+def is_open_to(target: str, indexes: Sequence[str]) -> bool:
+    """Whether the door passes on a read of this path: simple pages of these indexes, and files.
+
+    A path that could mean another one to the store (dot segments, encoded slashes) is none of them.
+    """
+    path, _, query = target.partition("?")
+    segments = path.split("/")[1:]
+    if query or not _PLAIN_PATH.fullmatch(path) or any(one in {".", ".."} for one in segments):
+        return False
+    if re.search(r"%(2e|2f|5c|00)", path, re.IGNORECASE):
+        return False
+    if segments[0] == "packages":
+        return len(segments) > 1
+    return any(path.startswith(f"/{index}/simple/") for index in indexes)
+
+
+class Door:
+    """An open door. Use ``with``; ``path`` is its socket."""
+
+    def __init__(self, folder: Path, store_url: str, *, token: str | None, indexes: Sequence[str]) -> None:
+        self.path = folder / "store.sock"
+        self._store = store_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._indexes = tuple(indexes)
+        self._pool = urllib3.PoolManager(
+            timeout=Timeout(connect=10.0, read=SILENCE_SECONDS), maxsize=64, retries=False
+        )
+
+    def __enter__(self) -> Self:
+        self._server = _Server(str(self.path), _Handler)
+        self._server.door = self
+        self.path.chmod(0o666)  # whoever sees the socket may use it; only the jail does
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._pool.clear()
+        self.path.unlink(missing_ok=True)
+
+    def ask(self, method: str, target: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse | None:
+        """The store's answer; ``None`` if the door is not open to that path."""
+        if not is_open_to(target, self._indexes):
+            return None
+        return self._pool.request(
+            method, self._store + target, headers=headers | self._headers, preload_content=False,
+            decode_content=False, redirect=False,
+        )  # fmt: skip
+
+
+class _Server(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 256
+    door: Door
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
+        """A jail that hangs up is no fault of the keeper's."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "conveyor-door"
+    sys_version = ""
+    wbufsize = CHUNK_BYTES
+
+    def do_GET(self) -> None:
+        self._pass_on()
+
+    def do_HEAD(self) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
+            self.close_connection = True
+            self._say(400, "a read has no content")
+            return
+        asked = {name: self.headers[name] for name in _ASKED if name in self.headers}
+        try:
+            answer = cast("_Server", self.server).door.ask(self.command, self.path, asked)
+        except HTTPError:
+            self._say(502, "the store cannot be reached")
+            return
+        if answer is None:
+            self._say(403, "a job reaches the simple pages of its indexes and their files, and nothing else")
+            return
+        with suppress(HTTPError):
+            self._answer(answer)
+            return
+        self.close_connection = True  # the content breaks off: the reader must see that
+
+    def _answer(self, answer: urllib3.BaseHTTPResponse) -> None:
+        self.send_response(answer.status)
+        for name in _ANSWERED:
+            if name in answer.headers:
+                self.send_header(name, answer.headers[name])
+        if "Location" in answer.headers:  # within the store: its host has another name in here
+            where = urlsplit(answer.headers["Location"])
+            self.send_header("Location", where.path + (f"?{where.query}" if where.query else ""))
+        has_content = self.command != "HEAD" and answer.status not in {204, 304}
+        is_chunked = has_content and "Content-Length" not in answer.headers
+        if is_chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if has_content:
+            for piece in answer.stream(CHUNK_BYTES, decode_content=False):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
+            if is_chunked:
+                self.wfile.write(b"0\r\n\r\n")
+        answer.release_conn()
+
+    def _say(self, status: int, line: str) -> None:
+        content = f"{line}\n".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def address_string(self) -> str:
+        """A Unix socket has no address."""
+        return "the jail"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base class
+        """Nothing: the store keeps its own log."""

@@ -1,0 +1,341 @@
+"""A jail, opened: programs started in it run apart from this process, and none outlives the jail.
+
+The keeper starts bubblewrap with the *agent* (``inside``) as its only program, and starts the others through
+the agent's socket. So nothing foreign runs before the jail is whole and tied to the keeper's life; and
+several programs, a service and the tests that talk to it, can share one.
+
+The jail has ended when its first process has, which the kernel lets happen only when no other one is left in
+it. That, and not the return of ``bwrap``, is what ``close`` waits for: what a program has written is read
+after that. If the keeper is killed, the kernel ends the jail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from conveyor.errors import MissingTool, StepFailed
+from conveyor.pipeline.jails import inside
+from conveyor.pipeline.jails.limits import Group, Limits, control_group, measured
+from conveyor.pipeline.jails.view import (
+    DOOR,
+    DOOR_PORT,
+    HOME,
+    USER,
+    View,
+    arguments_of,
+    folders_of_interpreter,
+    identity_of,
+    read_host,
+    refuse_secrets,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+UP_SECONDS = 30.0
+_LENGTH = struct.Struct(">I")
+_NOT_INSIDE = {"TEMP", "TMP", "UV_CACHE_DIR", "XDG_CACHE_HOME"}
+"""Variables that name folders of the keeper's; without them, programs use their home and temporary folder."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The folders of a jail on this machine's disk, which end with it."""
+
+    scratch: Path
+
+    def view(
+        self, *, reads: Sequence[Path], writes: Sequence[Path], door: Path | None, user: int | None
+    ) -> View:
+        """A view that shows these folders as home, temporary folder and identity; makes them."""
+        number = USER if user is None else user
+        for name in ("home", "tmp", "etc"):
+            (self.scratch / name).mkdir()
+        for name, content in identity_of(number).items():
+            (self.scratch / "etc" / name).write_text(content, encoding="utf-8")
+        for name in ("home", "tmp"):
+            if user is not None:
+                os.chown(self.scratch / name, user, user)
+        agent = Path(inside.__file__)
+        ours = (agent, *folders_of_interpreter(Path(sys.executable)))
+        return View(
+            reads=(*dict.fromkeys((*reads, *ours)),), writes=tuple(writes), temporary=self.scratch / "tmp",
+            home=self.scratch / "home", identity=self.scratch / "etc", door=door, user=user,
+        )  # fmt: skip
+
+
+class Jail:
+    """A place for foreign programs. Use ``with``, in the thread that opens it: it ends with that thread."""
+
+    def __init__(
+        self, scratch: Path, *, reads: Sequence[Path] = (), writes: Sequence[Path] = (),
+        door: Path | None = None, user: int | None = None, limits: Limits | None = None,
+        secrets: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
+        self._asked = (tuple(reads), tuple(writes), door, user)
+        self._scratch = scratch
+        self._limits = limits or Limits()
+        self._secrets = tuple(secrets)
+        self._spent: str | None = None
+        self._stack = ExitStack()
+        self._told: dict[int, SimpleQueue[dict[str, Any]]] = {}
+        self._number = 0
+        self._sending = threading.Lock()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jail-", dir=self._scratch)))
+            reads, writes, door, user = self._asked
+            view = Rooms(folder).view(reads=reads, writes=writes, door=door, user=user)
+            refuse_secrets(view, self._secrets)
+            group = stack.enter_context(control_group(f"conveyor-{folder.name}", self._limits))
+            stack.callback(self._note_spent, group)
+            self._open(view, group, stack)
+            watched = (*view.writes, view.home, view.temporary)
+            stack.enter_context(measured(watched, self._limits.disk_bytes, self._stop))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def start(
+        self,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        folder: Path,
+        *,
+        further: Sequence[int] = (),
+    ) -> Program:
+        """Start a program; ``further`` are descriptors that it inherits as 3, 4, ...
+
+        Raises:
+            MissingTool: there is no such program in the jail.
+        """
+        self._number += 1
+        number = self._number
+        told = self._told[number] = SimpleQueue()
+        reading, writing = os.pipe()
+        try:
+            self._send(
+                {
+                    "start": number, "command": list(command), "folder": str(folder),
+                    "variables": {one: value for one, value in variables.items() if one not in _NOT_INSIDE}
+                    | {"HOME": HOME, "TMPDIR": "/tmp"},  # noqa: S108 - of the jail
+                },
+                (writing, *further),
+            )  # fmt: skip
+        finally:
+            os.close(writing)
+        first = told.get()
+        if "started" not in first:
+            os.close(reading)
+            raise MissingTool(f"{command[0]} cannot be run: {first.get('error', 'the jail has ended')}")
+        return Program(self, number, told, os.fdopen(reading, encoding="utf-8", errors="replace"))
+
+    def answers(self, *, port: int | None = None, path: Path | None = None) -> bool:
+        """Whether something in the jail listens on a port of its loopback, or on a Unix socket."""
+        self._number += 1
+        number = self._number
+        told = self._told[number] = SimpleQueue()
+        self._send({"ask": number, **({"port": port} if port is not None else {"socket": str(path)})})
+        return bool(told.get().get("answers"))
+
+    def signal(self, number: int, which: int) -> None:
+        """Send a signal to a program's session."""
+        with suppress(OSError):
+            self._send({"signal": number, "number": which})
+
+    @property
+    def spent(self) -> str | None:
+        """The limit that ended programs of the jail, as a sentence; ``None``: none did. Final once closed."""
+        return self._spent
+
+    def _stop(self, why: str) -> None:
+        self._spent = why
+        self._kill()
+
+    def _note_spent(self, group: Group | None) -> None:
+        if group is None or self._spent is not None:
+            return
+        if group.memory_kills():
+            self._spent = f"it used up its memory, {self._limits.memory_bytes // 2**20} MB"
+        elif group.refused_processes():
+            self._spent = f"it used up its processes, {self._limits.processes}"
+
+    def _open(self, view: View, group: Group | None, stack: ExitStack) -> None:
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        words = arguments_of(view, read_host())
+        listing = os.memfd_create("arguments")
+        os.write(listing, b"".join(word.encode() + b"\0" for word in words))
+        os.lseek(listing, 0, os.SEEK_SET)
+        telling, told = os.pipe()
+        errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115
+        python = os.path.realpath(sys.executable)
+        command = [python, "-I", "-S", inside.__file__, str(theirs.fileno())]
+        command += [str(DOOR_PORT), DOOR] if view.door is not None else []
+        command = [*_become(view.user), *command]
+        try:
+            child = subprocess.Popen(
+                ["bwrap", "--args", str(listing), "--info-fd", str(told), "--", *command],
+                env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd="/",
+                pass_fds=(listing, told, theirs.fileno()), start_new_session=True,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            os.close(telling)
+            raise MissingTool("bwrap is not installed", hint="install bubblewrap") from error
+        finally:
+            theirs.close()
+            os.close(listing)
+            os.close(told)
+        number, first = _first_process(telling)
+        self._kill = partial(_kill, first)
+        stack.callback(_end, child, first)
+        ours.settimeout(UP_SECONDS)
+        self._keeper = ours
+        if self._hear() is None:
+            child.wait(UP_SECONDS)
+            errors.seek(0)
+            raise StepFailed(
+                f"no jail can be opened on this machine: {errors.read().strip()[-500:] or 'it ended at once'}"
+            )
+        ours.settimeout(None)
+        if group is not None and number is not None:  # all there is of the jail: none of it is foreign yet
+            group.add((child.pid, number, *_children(number)))
+        self._send({"limits": self._limits.of_each_process(has_group=group is not None)})
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """Pass each message on to whoever waits for it; at the end, tell all that the jail has ended."""
+        with suppress(OSError):
+            while (message := self._hear()) is not None:
+                for key in ("started", "failed", "ended", "told"):
+                    if key in message and message[key] in self._told:
+                        self._told[message[key]].put(message)
+        for told in list(self._told.values()):
+            told.put({})
+
+    def _hear(self) -> dict[str, Any] | None:
+        head = _exactly(self._keeper, _LENGTH.size)
+        body = _exactly(self._keeper, *_LENGTH.unpack(head)) if head is not None else None
+        return json.loads(body) if body is not None else None
+
+    def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        line = json.dumps(message).encode()
+        with self._sending:
+            socket.send_fds(self._keeper, [_LENGTH.pack(len(line))], list(descriptors))
+            self._keeper.sendall(line)
+
+
+class Program:
+    """A program that was started in a jail; see ``project.foreign.Child``."""
+
+    def __init__(self, jail: Jail, number: int, told: SimpleQueue[dict[str, Any]], output: IO[str]) -> None:
+        self._jail, self._number, self._told = jail, number, told
+        self.output = output
+        self._code: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended; negative when a signal ended it, or its jail."""
+        if self._code is None:
+            try:
+                self._code = int(self._told.get(timeout=timeout).get("code", -signal.SIGKILL))
+            except Empty:
+                raise TimeoutError from None
+        return self._code
+
+    def poll(self) -> int | None:
+        """Its exit code; ``None`` while it runs."""
+        with suppress(TimeoutError):
+            return self.wait(0)
+        return None
+
+    def terminate(self) -> None:
+        """Ask it, and whatever it started in its session, to end."""
+        self._jail.signal(self._number, signal.SIGTERM)
+
+    def end(self) -> str | None:
+        """End its session; what has left it ends with the jail."""
+        self._jail.signal(self._number, signal.SIGKILL)
+        self.wait()
+        return self._jail.spent
+
+
+def _become(user: int | None) -> list[str]:
+    """The words that make a program run as a user without any right of root's."""
+    if user is None:
+        return []
+    setpriv = shutil.which("setpriv") or "/usr/bin/setpriv"
+    return [
+        setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", "--bounding-set=-all",
+        "--inh-caps=-all", "--no-new-privs", "--",
+    ]  # fmt: skip
+
+
+def _first_process(telling: int) -> tuple[int | None, int | None]:
+    """Number and descriptor of the first process of the jail; bubblewrap tells the number, in pieces."""
+    said = b""
+    with os.fdopen(telling, "rb", buffering=0) as told:
+        while not said.rstrip().endswith(b"}"):
+            piece = told.read(4096)
+            if not piece:
+                return None, None
+            said += piece
+    number = int(json.loads(said)["child-pid"])
+    return number, os.pidfd_open(number)
+
+
+def _children(process: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    return [one for child in map(int, listed) for one in (child, *_children(child))]
+
+
+def _kill(first: int | None) -> None:
+    if first is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(first, signal.SIGKILL)
+
+
+def _end(child: subprocess.Popen[bytes], first: int | None) -> None:
+    """End a jail and return when nothing lives in it."""
+    if first is not None:
+        _kill(first)
+        select.select([first], [], [])
+        os.close(first)
+    child.kill()
+    child.wait()
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    parts = []
+    while size:
+        try:
+            part = connection.recv(size)
+        except ConnectionResetError:
+            return None
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

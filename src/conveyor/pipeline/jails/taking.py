@@ -1,0 +1,116 @@
+"""Taking out what a program in a jail has written: the keeper reads plain files there, and nothing else.
+
+A program can leave anything under the name that the keeper will open: a link to the worker's key, whose
+content would then be published; a pipe, on which the keeper would wait for ever; a sparse file of a terabyte.
+Each part of a path is opened by itself and never through a link, and what is found there must be a plain file
+of bounded size with no other name. All this happens when the jail has ended, so that nothing changes between
+the look and the reading.
+
+Sources: ``openat(2)`` (``O_NOFOLLOW``), ``path_resolution(7)``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from conveyor.errors import StepFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_BYTES = 64 * 2**30
+
+
+@contextmanager
+def opened_plainly(root: Path, path: str, *, largest: int = LARGEST_BYTES) -> Iterator[IO[bytes]]:
+    """Open a file below a folder that a jail could write in.
+
+    Args:
+        root: the folder; its own path is the keeper's, and trusted.
+        path: relative to ``root``.
+        largest: the most bytes that the file may have.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StepFailed: it is no plain file, lies behind a link, has another name as well, or is too large.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or PurePosixPath(path).is_absolute() or ".." in parts:
+        raise StepFailed(f"{path} leads out of the job's folder")
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            inner = _open(part, os.O_DIRECTORY, at, path)
+            os.close(at)
+            at = inner
+        found = _open(parts[-1], os.O_NONBLOCK, at, path)  # a pipe without a writer must not block
+    finally:
+        os.close(at)
+    facts = os.fstat(found)
+    fault = _fault_of(facts, path, largest)
+    if fault is not None:
+        os.close(found)
+        raise StepFailed(fault)
+    with os.fdopen(found, "rb") as file:
+        yield file
+
+
+def take_file(root: Path, path: str, target: Path, *, largest: int = LARGEST_BYTES) -> None:
+    """Copy such a file to a place of the keeper's; raises as ``opened_plainly`` does."""
+    with opened_plainly(root, path, largest=largest) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1024 * 1024)
+
+
+def take_tree(
+    root: Path, target: Path, *, largest: int = LARGEST_BYTES, most_files: int = 100_000
+) -> list[str]:
+    """Copy the plain files below a folder that a jail could write in; links and devices are left behind.
+
+    Returns:
+        The paths of what was left behind, relative to ``root``.
+
+    Raises:
+        StepFailed: there are too many files, or they are too large together.
+    """
+    left_behind: list[str] = []
+    size = number = 0
+    for folder, names, files in os.walk(root, followlinks=False):
+        below = Path(folder).relative_to(root)
+        left_behind += [str(below / name) for name in names if Path(folder, name).is_symlink()]
+        names[:] = [name for name in names if not Path(folder, name).is_symlink()]
+        (target / below).mkdir(parents=True, exist_ok=True)
+        for name in files:
+            path = str(below / name)
+            facts = Path(folder, name).lstat()
+            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+                left_behind.append(path)
+                continue
+            number, size = number + 1, size + facts.st_size
+            if number > most_files or size > largest:
+                raise StepFailed(
+                    f"the job wrote more than {most_files} files, or more than {largest // 2**20} MB"
+                )
+            take_file(root, path, target / path, largest=largest)
+    return sorted(left_behind)
+
+
+def _fault_of(facts: os.stat_result, path: str, largest: int) -> str | None:
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        return f"{path}, which the job wrote, is not a plain file"
+    if facts.st_size > largest:
+        return f"{path}, which the job wrote, is larger than {largest // 2**20} MB"
+    return None
+
+
+def _open(name: str, flags: int, folder: int, path: str) -> int:
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=folder)
+    except FileNotFoundError:
+        raise FileNotFoundError(2, os.strerror(2), path) from None
+    except OSError as error:  # a link, a file in place of a folder, a socket
+        raise StepFailed(f"{path}, which the job wrote, is not a plain file") from error

@@ -1,0 +1,180 @@
+"""The wall around what a run starts: a jail for each program, or one for several that must meet.
+
+What is behind it is decided per program, by its ``Sight``: the interpreter it is started with, what it reads
+and what it writes. The worker's own files are refused as any of these.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from conveyor.errors import MissingTool, StepFailed, StorageFailed
+from conveyor.pipeline.jails.jail import Jail, Program
+from conveyor.pipeline.jails.limits import Limits
+from conveyor.pipeline.jails.view import folders_of_interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from conveyor.project.foreign import Child, Sight
+
+FIRST_USER = 0x43_00_00_00
+"""The first of the numbers that jails of a root's worker run as; no system hands out numbers there."""
+USERS = 4096
+
+
+@dataclass(frozen=True)
+class Bubblewrap:
+    """A wall: every program gets a jail of its own; see ``project.foreign.Wall``."""
+
+    scratch: Path
+    """Where the folders of jails are made."""
+    user: int | None = None
+    """The user that jails run as, of a worker that is root; see ``run_user``."""
+    door: Path | None = field(default=None, repr=False)
+    """The socket of the door to the store."""
+    limits: Limits = field(default_factory=Limits)
+    secrets: tuple[Path, ...] = ()
+    """Files and folders of the worker's own, which no jail may show."""
+
+    def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
+        """Start a program in a jail of its own, which ends with it."""
+        jail = self.opened(sight, folder, command[0])
+        try:
+            program = jail.start(command, sight.variables, folder or Path("/tmp"))  # noqa: S108 - of the jail
+        except BaseException:
+            jail.__exit__(None, None, None)
+            raise
+        return _Alone(jail, program)
+
+    def opened(self, sight: Sight, folder: Path | None, program: str = "") -> Jail:
+        """Open a jail that shows what a program may see; to be closed by the same thread."""
+        reads = [path.absolute() for path in sight.reads]
+        for python in (Path(program), *(path / "bin" / "python" for path in reads)):
+            if python.is_absolute():
+                reads += folders_of_interpreter(python)
+        writes = [path.absolute() for path in (*sight.writes, *((folder,) if folder is not None else ()))]
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        if self.user is not None:
+            for path in writes:
+                hand_over(path, self.user)
+        jail = Jail(
+            self.scratch, reads=[*dict.fromkeys(reads)], writes=[*dict.fromkeys(writes)], door=self.door,
+            user=self.user, limits=self.limits, secrets=self.secrets,
+        )  # fmt: skip
+        return jail.__enter__()
+
+    @contextmanager
+    def shared(self, sight: Sight, folder: Path) -> Iterator[Shared]:
+        """A jail for several programs, until the end of the block; it shows what ``sight`` names."""
+        jail = self.opened(sight, folder)
+        try:
+            yield Shared(jail)
+        finally:
+            jail.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A jail that is open, as a wall: what is started behind it meets there."""
+
+    jail: Jail
+
+    def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
+        """Start a program in the jail, whatever else its ``Sight`` names."""
+        return self.jail.start(command, sight.variables, folder or Path("/tmp"))  # noqa: S108 - of the jail
+
+    def answers(self, port: int | None, path: Path | None) -> bool:
+        """Whether something in the jail listens on a port of its loopback, or on a Unix socket."""
+        return self.jail.answers(port=port, path=path)
+
+
+class _Alone:
+    """The only program of a jail, which ends with it."""
+
+    def __init__(self, jail: Jail, program: Program) -> None:
+        self._jail, self._program = jail, program
+        self.output: IO[str] = program.output
+
+    def poll(self) -> int | None:
+        return self._program.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self._program.wait(timeout)
+
+    def terminate(self) -> None:
+        self._program.terminate()
+
+    def end(self) -> str | None:
+        self._jail.__exit__(None, None, None)
+        return self._jail.spent
+
+
+@lru_cache
+def why_not() -> str | None:
+    """Why this machine cannot isolate, as a sentence; ``None`` if it can."""
+    user = FIRST_USER + USERS if os.geteuid() == 0 else None
+    try:
+        with tempfile.TemporaryDirectory(prefix="conveyor-probe-") as scratch, Jail(Path(scratch), user=user):
+            return None
+    except (MissingTool, StepFailed) as error:
+        return error.message
+
+
+@contextmanager
+def run_user(locks: Path) -> Iterator[int | None]:
+    """A user for the jails of one run that no other run of this machine's worker has meanwhile.
+
+    Yields ``None`` unless this process is root.
+
+    Args:
+        locks: a folder for the files that say which numbers are taken.
+
+    Raises:
+        StorageFailed: all are.
+    """
+    if os.geteuid() != 0:
+        yield None
+        return
+    locks.mkdir(parents=True, exist_ok=True)
+    for number in range(FIRST_USER, FIRST_USER + USERS):
+        held = os.open(locks / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            continue
+        try:
+            yield number
+        finally:
+            os.close(held)
+        return
+    raise StorageFailed(f"{USERS} runs are under way on this machine", hint="wait until one has ended")
+
+
+def hand_over(path: Path, user: int) -> None:
+    """Make a user the owner of a file or folder and of all that is in it; links are not followed.
+
+    A file that has other names elsewhere (git links the objects of a clone) becomes a copy of its own first.
+    """
+    left = [path]
+    while left:
+        at = left.pop()
+        found = at.lstat()
+        if stat.S_ISDIR(found.st_mode):
+            left += at.iterdir()
+        elif stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_uid != user:
+            own = at.with_name(f"{at.name}.own")
+            shutil.copy2(at, own)
+            own.replace(at)
+        if found.st_uid != user:
+            os.chown(at, user, user, follow_symlinks=False)

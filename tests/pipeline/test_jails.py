@@ -1,0 +1,404 @@
+"""Jails: what a program in one sees, reaches and uses up, and that nothing of it outlives the keeper."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from conveyor.errors import MissingTool, ProjectError, StepFailed
+from conveyor.pipeline.jails.door import Door, is_open_to
+from conveyor.pipeline.jails.jail import Jail
+from conveyor.pipeline.jails.limits import Limits, own_groups
+from conveyor.pipeline.jails.taking import take_file, take_tree
+from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
+from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
+from conveyor.project.foreign import Sight, run_foreign
+
+PYTHON = os.path.realpath(sys.executable)
+VARIABLES = {"PATH": os.defpath}
+USER = FIRST_USER + 4000 if os.geteuid() == 0 else None
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    if USER is not None:
+        hand_over(folder, USER)
+    return folder
+
+
+def in_jail(work: Path, code: str, **options: object) -> tuple[int, str, Jail]:
+    """Run Python code in a jail that may write in ``work`` alone."""
+    with Jail(work.parent, writes=[work], user=USER, **options) as jail:  # type: ignore[arg-type]
+        program = jail.start([PYTHON, "-c", code], VARIABLES, work)
+        output = program.output.read()
+        code_ = program.wait()
+        program.output.close()
+    return code_, output, jail
+
+
+def test_a_program_sees_the_system_and_its_own_folders(work: Path) -> None:
+    (work.parent / "secret").write_text("key")
+    hidden = [str(work.parent / "secret"), str(Path.home()), "/etc/shadow", "/proc/1/environ", "/sys/kernel"]
+    code, output, _ = in_jail(
+        work,
+        "import getpass, os, pathlib, socket\n"
+        f"for one in {hidden!r}:\n"
+        "    try: print('SEEN', one, os.listdir(one) if os.path.isdir(one) else open(one, 'rb').read())\n"
+        "    except OSError: pass\n"
+        "pathlib.Path('mine').write_text('x'); pathlib.Path('/tmp/y').write_text('y')\n"
+        "print(getpass.getuser(), os.environ['HOME'], socket.gethostname(), len(os.environ))\n"
+        "print(sorted(os.listdir('/proc/self/fd')))\n",
+    )
+    assert code == 0, output
+    assert output.splitlines()[-2:] == ["job /job job 4", "['0', '1', '2', '3']"]
+    seen = [line for line in output.splitlines() if line.startswith("SEEN")]
+    assert [line for line in seen if str(Path.home()) not in line] == []
+    assert (work / "mine").read_text() == "x"
+    assert list(work.parent.glob("jail-*")) == []
+
+
+def test_a_program_has_no_right_of_its_keeper(work: Path) -> None:
+    code, output, _ = in_jail(
+        work,
+        "import os\n"
+        "for line in open('/proc/self/status'):\n"
+        "    if line.startswith(('CapEff', 'CapBnd', 'NoNewPrivs')): print(line.split()[1])\n"
+        "for name in ('/proc/sys/kernel/core_pattern', '/usr/x', '/etc/passwd'):\n"
+        "    try: open(name, 'a'); print('OPENED', name)\n"
+        "    except OSError: pass\n",
+    )
+    assert (code, output.split()) == (0, ["0000000000000000", "0000000000000000", "1"])
+
+
+def test_a_program_reaches_its_own_loopback_alone(work: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        port = outside.getsockname()[1]
+        code, output, _ = in_jail(
+            work,
+            "import socket\n"
+            f"for where in (('127.0.0.1', {port}), ('192.0.2.1', 80)):\n"
+            "    try: socket.create_connection(where, timeout=2); print('REACHED', where)\n"
+            "    except OSError as error: print(type(error).__name__)\n"
+            "here = socket.create_server(('127.0.0.1', 0))\n"
+            "socket.create_connection(here.getsockname()); print('own')\n",
+        )
+    assert (code, output.split()) == (0, ["ConnectionRefusedError", "OSError", "own"])
+
+
+SERVICE = """
+import socket, time
+ready = socket.socket(socket.AF_UNIX)
+ready.bind("s")
+ready.listen()
+server = socket.create_server(("127.0.0.1", 8123))
+connection, _ = server.accept()
+connection.sendall(b"hello")
+time.sleep(60)
+"""
+CLIENT = """
+import socket, time
+while True:
+    try:
+        print(socket.create_connection(("127.0.0.1", 8123)).recv(9))
+        break
+    except OSError:
+        time.sleep(0.02)
+"""
+
+
+def test_programs_of_one_jail_meet(work: Path) -> None:
+    with Jail(work.parent, writes=[work], user=USER) as jail:
+        assert not jail.answers(port=8124)
+        service = jail.start([PYTHON, "-c", SERVICE], VARIABLES, work)
+        deadline = time.monotonic() + 20
+        while not jail.answers(path=work / "s") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        client = jail.start([PYTHON, "-c", CLIENT], VARIABLES, work)
+        assert client.output.read() == "b'hello'\n"
+        assert client.wait() == 0
+        assert service.poll() is None
+        with pytest.raises(MissingTool, match="no-such-program"):
+            jail.start(["no-such-program"], VARIABLES, work)
+    assert service.wait() == -signal.SIGKILL
+    for one in (service, client):
+        one.output.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "spent"),
+    [
+        ("x = []\nwhile True: x.append(bytearray(10**7))", "it used up its memory, 200 MB"),
+        ("f = open('/dev/shm/x', 'wb')\nwhile True: f.write(b'x' * 10**7)", "it used up its memory, 200 MB"),
+        ("import itertools\nfor i in itertools.count(): open(f'f{i}', 'wb').write(b'x' * 10**6)", "it wrote"),
+        (
+            "import os, time\nfor _ in range(2000):\n  if not os.fork(): time.sleep(60)",
+            "it used up its processes, 50",
+        ),
+    ],
+    ids=["memory", "shared memory", "disk", "processes"],
+)
+def test_a_jail_is_bounded(work: Path, code: str, spent: str) -> None:
+    limits = Limits(memory_bytes=200 * 2**20, processes=50, disk_bytes=100 * 2**20)
+    wall = Bubblewrap(work.parent, user=USER, limits=limits)
+    done = run_foreign([PYTHON, "-c", code], Sight(VARIABLES, wall=wall), folder=work)
+    assert done.return_code
+    if own_groups(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()) and USER:
+        assert done.spent is not None
+        assert done.spent.startswith(spent)
+
+
+def test_what_leaves_its_session_ends_with_the_jail(work: Path) -> None:
+    token = f"leaves-{random.getrandbits(64):x}"
+    wall = Bubblewrap(work.parent, user=USER)
+    command = ["sh", "-c", f"env -i setsid sh -c 'sleep 300; : {token}' >/dev/null 2>&1 & echo started"]
+    done = run_foreign(command, Sight(VARIABLES, wall=wall), folder=work)
+    assert (done.return_code, done.output) == (0, "started\n")
+    assert processes_with(token) == []
+
+
+KEEPER = """
+import sys
+from pathlib import Path
+from conveyor.pipeline.jails.jail import Jail
+with Jail(Path(sys.argv[1]).parent, writes=[Path(sys.argv[1])], user=eval(sys.argv[3])) as jail:
+    waiting = f"sleep 300; : {sys.argv[2]}"
+    one = jail.start(["sh", "-c", f"env -i setsid sh -c '{waiting}' & {waiting}"],
+                     {"PATH": "/usr/bin:/bin"}, Path(sys.argv[1]))
+    print("started", flush=True)
+    one.wait()
+"""
+
+
+def keeper_killed_after(work: Path, milliseconds: float) -> None:
+    token = f"killed-{random.getrandbits(64):x}"
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", KEEPER, str(work), token, repr(USER)], stdout=subprocess.PIPE
+    )
+    assert keeper.stdout is not None
+    if milliseconds < 0:
+        keeper.stdout.readline()
+        milliseconds = -milliseconds
+    time.sleep(milliseconds / 1000)
+    keeper.kill()
+    keeper.wait()
+    keeper.stdout.close()
+    deadline = time.monotonic() + 5
+    while (left := processes_with(token)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert left == []
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 120, 180])
+def test_nothing_outlives_a_killed_keeper(work: Path, milliseconds: float) -> None:
+    keeper_killed_after(work, milliseconds)
+
+
+@pytest.mark.torture
+def test_nothing_outlives_a_keeper_killed_at_any_moment(work: Path) -> None:
+    chance = random.Random(7)  # noqa: S311 - moments
+    for _ in range(60):
+        keeper_killed_after(work, chance.uniform(-20, 400))
+
+
+def processes_with(token: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if token.encode() in words and int(path.parent.name) != os.getpid():
+            found.append(int(path.parent.name))
+    return found
+
+
+# The door to the store
+
+
+@pytest.mark.parametrize(
+    ("target", "is_open"),
+    [
+        ("/team/testing/simple/six/", True),
+        ("/team/testing/simple/", True),
+        ("/packages/0123abcd/six-1.17.0-py3-none-any.whl", True),
+        ("/packages/0123abcd/six-1.17.0-py3-none-any.whl.metadata", True),
+        ("/team/testing/simple/../../../api/v1/status", False),
+        ("/team/testing/simple/%2e%2e/api", False),
+        ("/team/testing/simple/%2E%2E%2Fapi", False),
+        ("/team/testing/simple/a?x=1", False),
+        ("/other/simple/six/", False),
+        ("/team/testing/", False),
+        ("/team/testing", False),
+        ("/packages", False),
+        ("/api/v1/status", False),
+        ("//packages/x", False),
+        ("http://elsewhere.example/packages/x", False),
+        ("/team/testing/simple/six/ HTTP/1.1", False),
+        ("", False),
+        ("*", False),
+    ],
+)
+def test_the_door_is_open_to_simple_pages_and_files(target: str, is_open: bool) -> None:
+    assert is_open_to(target, ["team/testing", "pypi"]) is is_open
+
+
+class _Store(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        content = f"{self.path} {self.headers['Authorization']} {self.headers['X-Other']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Set-Cookie", "secret=1")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+@contextmanager
+def store() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Store) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_jail_reaches_the_store_through_its_door_and_never_sees_the_token(work: Path) -> None:
+    asks = """
+import urllib.error, urllib.request
+for path in ("/pypi/simple/six/", "/packages/0/x.whl", "/api/v1/status", "/team/simple/"):
+    ask = urllib.request.Request("http://127.0.0.1:47301" + path)
+    ask.add_header("X-Other", "o")
+    ask.add_header("Authorization", "Basic eA==")
+    try:
+        answer = urllib.request.urlopen(ask)
+        print(answer.status, answer.read().decode(), answer.headers["Set-Cookie"])
+    except urllib.error.HTTPError as error:
+        print(error.code, error.read().decode().strip())
+"""
+    refused = "403 a job reaches the simple pages of its indexes and their files, and nothing else"
+    with store() as url, Door(work.parent, url, token="t0k3n", indexes=["pypi"]) as door:
+        code, output, _ = in_jail(work, asks, door=door.path)
+    assert code == 0, output
+    assert output.splitlines() == [
+        "200 /pypi/simple/six/ Bearer t0k3n None None",
+        "200 /packages/0/x.whl Bearer t0k3n None None",
+        refused,
+        refused,
+    ]
+
+
+# Plans
+
+
+def view_of(**changes: object) -> View:
+    paths = {"temporary": Path("/s/tmp"), "home": Path("/s/home"), "identity": Path("/s/etc")}
+    return View(**({"reads": (), "writes": ()} | paths | changes))  # type: ignore[arg-type]
+
+
+def test_folders_are_shown_from_the_outermost_with_plain_parents() -> None:
+    view = view_of(reads=(Path("/r/a/b"), Path("/r/a")), writes=(Path("/r/a/b/c"),), user=7)
+    words = arguments_of(view, Host({"/bin": "usr/bin"}, ("/usr",)))
+    binds = [
+        words[at + 1]
+        for at, word in enumerate(words)
+        if word in {"--bind", "--ro-bind"} and words[at + 1].startswith("/r")
+    ]
+    assert binds == ["/r/a", "/r/a/b", "/r/a/b/c"]
+    assert words[words.index("/r") - 3 : words.index("/r") + 1] == ["--perms", "0755", "--dir", "/r"]
+    assert "--unshare-user" not in words
+    assert "--unshare-user" in arguments_of(view_of(), Host())
+
+
+def test_a_view_never_shows_the_workers_own_files() -> None:
+    view = view_of(reads=(Path("/opt/python"), Path("/srv/w")), writes=(Path("/srv/state"),))
+    with pytest.raises(ProjectError) as caught:
+        refuse_secrets(view, [Path("/srv/w/.config/worker.json"), Path("/srv/state"), Path("/etc/x")])
+    assert caught.value.message.endswith(
+        "/srv/state holds /srv/state; /srv/w holds /srv/w/.config/worker.json"
+    )
+
+
+def test_a_linked_file_is_copied_before_it_is_handed_over(tmp_path: Path) -> None:
+    if USER is None:
+        pytest.skip("only root can hand files over")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "object").write_text("x")
+    os.link(tmp_path / "ours" / "object", tmp_path / "theirs" / "object")
+    (tmp_path / "theirs" / "link").symlink_to(tmp_path / "ours")
+    hand_over(tmp_path / "theirs", USER)
+    assert (tmp_path / "ours" / "object").stat().st_uid == os.geteuid()
+    assert (tmp_path / "theirs" / "object").stat().st_uid == USER
+    assert (tmp_path / "theirs" / "object").read_text() == "x"
+
+
+def test_runs_at_one_time_have_users_of_their_own(tmp_path: Path) -> None:
+    with run_user(tmp_path) as one, run_user(tmp_path) as other:
+        assert (one is None) == (other is None) == (os.geteuid() != 0)
+        assert one is None or (one, other) == (FIRST_USER, FIRST_USER + 1)
+
+
+# What the keeper takes out
+
+
+def test_the_keeper_takes_plain_files_alone(tmp_path: Path) -> None:
+    job, secret = tmp_path / "job", tmp_path / "secret"
+    (job / "deep").mkdir(parents=True)
+    secret.write_text("key")
+    (job / "deep" / "good").write_text("content")
+    (job / "link").symlink_to(secret)
+    (job / "folder").symlink_to(tmp_path)
+    os.link(secret, job / "twin")
+    os.mkfifo(job / "pipe")
+    (job / "large").write_bytes(b"x" * 100)
+    take_file(job, "deep/good", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "content"
+    for path in (
+        "link",
+        "folder/secret",
+        "twin",
+        "pipe",
+        "deep",
+        "deep/../link",
+        "/etc/passwd",
+        "good/x",
+        "",
+    ):
+        with pytest.raises((StepFailed, FileNotFoundError)):
+            take_file(job, path, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+    with pytest.raises(StepFailed, match="larger than"):
+        take_file(job, "large", tmp_path / "other", largest=99)
+    with pytest.raises(FileNotFoundError):
+        take_file(job, "deep/none", tmp_path / "other")
+
+
+def test_the_keeper_takes_a_tree_without_its_links(tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    (job / "deep").mkdir(parents=True)
+    (job / "deep" / "page").write_text("p")
+    (job / "deep" / "key").symlink_to("/etc/passwd")
+    (job / "up").symlink_to("..")
+    os.mkfifo(job / "pipe")
+    assert take_tree(job, tmp_path / "taken") == ["deep/key", "pipe", "up"]
+    found = sorted(
+        path.relative_to(tmp_path / "taken").as_posix() for path in (tmp_path / "taken").rglob("*")
+    )
+    assert found == ["deep", "deep/page"]
+    with pytest.raises(StepFailed, match="more than 0 files"):
+        take_tree(job, tmp_path / "again", most_files=0)
