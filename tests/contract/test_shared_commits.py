@@ -95,9 +95,10 @@ def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
     """The writer has the project and wants a serial; the leader has taken a serial and wants the project."""
     store = make_store(tmp_path, database_url=postgres.new_database())
     add_project(store, "demo")
-    may_begin, has_serial, has_project = threading.Event(), threading.Event(), threading.Event()
+    is_leading, may_begin, has_serial, has_project = (threading.Event() for _ in range(4))
 
     def hold_the_others(_: Change) -> Prepared[int]:
+        is_leading.set()
         assert may_begin.wait(WAIT_SECONDS)
         return Prepared(0)
 
@@ -121,10 +122,10 @@ def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
     with ThreadPoolExecutor(4) as pool:
         lead = partial(record_together, store, key=None)
         calls = [pool.submit(lead, actor="holder", work=hold_the_others)]
+        assert is_leading.wait(WAIT_SECONDS)
         for work in (take_a_serial, lambda change: Prepared(write(change))):
-            wait_until(lambda: len(store.waiting._waiters) == len(calls) - 1)
             calls.append(pool.submit(lead, actor="leader", work=work))
-        wait_until(lambda: len(store.waiting._waiters) == 2)
+            wait_until(lambda: len(store.waiting._waiters) == len(calls) - 1)
         may_begin.set()
         assert has_serial.wait(WAIT_SECONDS)
         alone = pool.submit(write_alone).result(WAIT_SECONDS)
@@ -134,7 +135,9 @@ def test_leader_and_a_writer_that_wait_for_each_other_both_succeed(
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
     while not is_so():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
