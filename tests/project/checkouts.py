@@ -8,12 +8,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from conveyor.project.environment import clean_environment_variables
 from conveyor.project.scaffold import NewProject, create_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from _pytest.mark import ParameterSet
 
     from conveyor.project.settings import ProjectKind
 
@@ -25,6 +29,12 @@ IDENTITY = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
 }
+
+
+def long_rounds(*values: str) -> list[ParameterSet]:
+    """Parameters of a test that only ``make torture`` goes through; others of their kind always run."""
+    return [pytest.param(value, marks=pytest.mark.torture) for value in values]
+
 
 _NUMBERS = itertools.count(1)  # of commits: equal ones made in one second would be one commit
 
