@@ -90,6 +90,7 @@ def test_release_goes_along_the_chain_of_its_team(team: Town, tmp_path: Path) ->
     assert 'no index that the release is in leads to "unstable"' in refused_by
 
 
+@pytest.mark.torture
 def test_worker_of_a_team_carries_the_runs_that_enter_its_chain(team: Town, tmp_path: Path) -> None:
     repository = make_project(tmp_path / "repository", name="beta")
     git(repository, "tag", "v1.0.0rc1")
@@ -121,6 +122,7 @@ def test_worker_of_a_team_carries_the_runs_that_enter_its_chain(team: Town, tmp_
     assert 'is in "risk/testing" already, which is not on the way unstable' in (left.detail or "")
 
 
+@pytest.mark.torture
 def test_ci_host_packages_into_a_named_index_and_tests_into_the_one_that_follows(
     team: Town, tmp_path: Path
 ) -> None:

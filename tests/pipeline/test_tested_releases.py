@@ -65,6 +65,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.torture
 def test_release_tested_on_two_pythons_carries_evidence_of_each(town: Town, tmp_path: Path) -> None:
     """With a plain runner: the pytest of this environment is too new for PyPy."""
     second = second_python()
@@ -178,6 +179,7 @@ def test_version_of_a_model_reaches_no_requirement_that_is_built_for_its_trainin
     assert done.output.split() == ["1.0.0rc1", "1.0", str(place.folder / "checkout/src/chi/__init__.py")]
 
 
+@pytest.mark.torture
 def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path) -> None:
     files = {"src/demo/training.py": TRAINING, "tests/test_core.py": PATIENT}
     repository = make_project(

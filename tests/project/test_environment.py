@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -187,3 +189,21 @@ def test_missing_program_is_named(environment: Environment) -> None:
 def test_failure_of_uv_carries_what_it_said() -> None:
     with pytest.raises(ProjectError, match="unexpected argument"):
         run_uv(["--no-such-option"])
+
+
+FIND_AT_ONCE = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from conveyor.project.environment import find_uv
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+with ThreadPoolExecutor(8) as threads:
+    print(len(set(threads.map(lambda _: (together.wait(), find_uv())[1], range(8)))))
+"""
+
+
+def test_uv_is_found_by_threads_at_once() -> None:
+    """Uv itself asks sysconfig, which tells a thread nothing while another fills its table."""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", FIND_AT_ONCE], capture_output=True, text=True)
+        assert done.stdout == "1\n", done.stderr

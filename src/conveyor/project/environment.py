@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from conveyor.project.foreign import Wall
 
+_FINDING = threading.Lock()
 PYLOCK = "pylock.toml"
 """The only name under which both uv and pip take a file for a lock (PEP 751)."""
 
@@ -234,6 +236,8 @@ def find_uv() -> str:
     try:
         from uv import find_uv_bin
 
-        return str(find_uv_bin())
+        # It asks sysconfig, which answers None to a thread while another fills its table (CPython 3.11).
+        with _FINDING:
+            return str(find_uv_bin())
     except (ImportError, FileNotFoundError) as error:
         raise MissingTool("uv is not installed", hint="pip install uv") from error
