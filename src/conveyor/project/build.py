@@ -148,17 +148,20 @@ def build_distributions(
             project, sdist, wheel, version=planned, is_of_tag=not planned.is_devrelease, strays=strays,
             previous=previous,
         )  # fmt: skip
-        notes = (*(_misspelled(name) for name in project.misspelled), *notes, *unknown)
         sdist, wheel = (_put(file, out) for file in (sdist, wheel))
-    if stated is not None and stated.path.endswith("Cargo.toml") and not planned.is_devrelease:
-        notes += (_COMPILED_IN.format(stated.path),)
-    return BuiltFiles(sdist, wheel, built, project, stated, notes)
+    notes = (*(_misspelled(name) for name in project.misspelled), *notes, *unknown)
+    return BuiltFiles(sdist, wheel, built, project, stated, (*notes, *_compiled_in(stated, planned)))
 
 
-_COMPILED_IN = (
-    "the version in {} is compiled in, so the final will not be this candidate: state it under [project] in "
-    "pyproject.toml instead, which leaves that of the crate alone"
-)
+def _compiled_in(stated: VersionLine | None, planned: Version) -> tuple[str, ...]:
+    """What to say of a version that a compiler writes into the module."""
+    if stated is None or not stated.path.endswith("Cargo.toml") or planned.is_devrelease:
+        return ()
+    text = (
+        f"the version in {stated.path} is compiled in, so the final will not be this candidate: state it "
+        "under [project] in pyproject.toml instead, which leaves that of the crate alone"
+    )
+    return (text,)
 
 
 def _put(file: Path, out: Path) -> Path:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from conveyor.project.api import Thing
     from conveyor.project.settings import Project
+    from conveyor.project.versions import TagRules
 
 _BUILT = re.compile(r"dist/[^/]+(?:\.whl|\.tar\.gz)")
 
@@ -113,15 +114,7 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
             faults.append(Hindrance(f"{branch} is behind {remote}", pull))
     refuse(faults)
     tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if all_tags(root) else {}
-    elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
-    if elsewhere and (twisted := [name for name in elsewhere if is_release_tag(name, rules)]):
-        refuse(
-            Hindrance(
-                f"the tag {name} stands on another commit at {remote} than here",
-                f"to take that of {remote}: {project.git()} fetch --force {remote} tag {shlex.quote(name)}",
-            )
-            for name in twisted
-        )
+    _refuse_twisted_tags(project, rules, tags, remote_tags, remote=remote)
     return RepositoryState(
         head=head,
         tags=tags,
@@ -129,6 +122,22 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         remote_branch=remote_branch,
         releases=releases_among({*tags, *remote_tags}, rules),
         reached=releases_among(tags_in_reach(root), rules),
+    )
+
+
+def _refuse_twisted_tags(
+    project: Project, rules: TagRules, tags: Mapping[str, str], remote_tags: Mapping[str, str], *,
+    remote: str | None,
+) -> None:  # fmt: skip
+    """Raise ProjectError if a release tag stands on another commit at the remote than here."""
+    elsewhere = [name for name, commit in remote_tags.items() if tags.get(name, commit) != commit]
+    refuse(
+        Hindrance(
+            f"the tag {name} stands on another commit at {remote} than here",
+            f"to take that of {remote}: {project.git()} fetch --force {remote} tag {shlex.quote(name)}",
+        )
+        for name in elsewhere
+        if is_release_tag(name, rules)
     )
 
 

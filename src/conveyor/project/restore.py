@@ -106,14 +106,7 @@ def restore_release(
             # 3. its files
             variables = secrets | _sources(store_url, index, lock)
             order = _Order(folder, here, lock, store_url, variables, on_line)
-            try:
-                if tool == "uv":
-                    _by_uv(order, content)
-                else:
-                    _by_pip(order)
-            except ProjectError:
-                _refuse_unfitting(lock, here)  # says more clearly what the installer has met
-                raise
+            _install(order, content, tool)
         # 4. the comparison
         _compare(folder, lock)
         (folder / PYLOCK).write_bytes(content)
@@ -261,6 +254,17 @@ class _Order:
     store_url: str
     variables: Mapping[str, str]
     on_line: Callable[[str], None] | None
+
+
+def _install(order: _Order, content: bytes, tool: Tool) -> None:
+    try:
+        if tool == "uv":
+            _by_uv(order, content)
+        else:
+            _by_pip(order)
+    except ProjectError:
+        _refuse_unfitting(order.lock, order.python)  # says more clearly what the installer has met
+        raise
 
 
 def _by_uv(order: _Order, content: bytes) -> None:

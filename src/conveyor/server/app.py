@@ -169,6 +169,17 @@ class App:
         await self._ending.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def _upstream(self, store: Store) -> Upstream:
+        """What the mirrors of the store read from."""
+        read_from = store_upstream(store)
+        return Upstream(
+            read_from.url,
+            cert=read_from.cert,
+            proxy=read_from.proxy,
+            timeout_seconds=read_from.timeout_seconds,
+            page_limit_bytes=self._settings.page_limit_bytes,
+        )
+
     async def _start(self) -> None:
         """Open the store and compose the handlers; parts are closed in reverse order."""
         # 1. the store
@@ -179,14 +190,7 @@ class App:
         self._ending.callback(newest.close)
         authenticator = Authenticator(store, newest, trusted_proxies=self._settings.trusted_proxies)
         self._ending.push_async_callback(authenticator.close)
-        read_from = store_upstream(store)
-        upstream = Upstream(
-            read_from.url,
-            cert=read_from.cert,
-            proxy=read_from.proxy,
-            timeout_seconds=read_from.timeout_seconds,
-            page_limit_bytes=self._settings.page_limit_bytes,
-        )
+        upstream = self._upstream(store)
         mirroring = Mirroring(store, upstream, file_limit_bytes=self._settings.file_limit_bytes)
         self._ending.push_async_callback(mirroring.close)
         freshness = Freshness(store, newest)

@@ -30,7 +30,7 @@ import sys
 import threading
 from typing import Any
 
-_LENGTH = struct.Struct(">I")
+LENGTH = struct.Struct(">I")
 _MOST_DESCRIPTORS = 8
 _ABOVE = 64
 _CHUNK_BYTES = 256 * 1024
@@ -106,18 +106,19 @@ class Agent:
         line = json.dumps(message).encode()
         with self._telling:
             try:
-                self._keeper.sendall(_LENGTH.pack(len(line)) + line)
+                self._keeper.sendall(LENGTH.pack(len(line)) + line)
             except BrokenPipeError:
                 os._exit(0)
 
     def _hear(self) -> tuple[dict[str, Any], list[int]] | None:
-        head, descriptors, _, _ = socket.recv_fds(self._keeper, _LENGTH.size, _MOST_DESCRIPTORS)
+        head, descriptors, _, _ = socket.recv_fds(self._keeper, LENGTH.size, _MOST_DESCRIPTORS)
         for one in descriptors:
             os.set_inheritable(one, False)
-        if not head:
+        rest = exactly(self._keeper, LENGTH.size - len(head)) if head else None
+        if rest is None:
             return None
-        head += _exactly(self._keeper, _LENGTH.size - len(head))
-        return json.loads(_exactly(self._keeper, *_LENGTH.unpack(head))), list(descriptors)
+        body = exactly(self._keeper, *LENGTH.unpack(head + rest))
+        return None if body is None else (json.loads(body), list(descriptors))
 
 
 def _program(word: str, variables: dict[str, str]) -> str:
@@ -131,12 +132,16 @@ def _program(word: str, variables: dict[str, str]) -> str:
     raise FileNotFoundError(2, os.strerror(2))
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def exactly(connection: socket.socket, size: int) -> bytes | None:
+    """So many bytes of a connection; ``None`` if it ends before."""
     parts = []
     while size:
-        part = connection.recv(size)
+        try:
+            part = connection.recv(size)
+        except ConnectionResetError:
+            return None
         if not part:
-            os._exit(0)
+            return None
         parts.append(part)
         size -= len(part)
     return b"".join(parts)

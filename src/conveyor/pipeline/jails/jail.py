@@ -17,13 +17,11 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -31,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from conveyor.errors import MissingTool, StepFailed
 from conveyor.pipeline.jails import inside
+from conveyor.pipeline.jails.inside import LENGTH, exactly
 from conveyor.pipeline.jails.limits import Group, Limits, control_group, measured
 from conveyor.pipeline.jails.view import (
     DOOR,
@@ -50,35 +49,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 UP_SECONDS = 30.0
-_LENGTH = struct.Struct(">I")
 _NOT_INSIDE = {"TEMP", "TMP", "UV_CACHE_DIR", "XDG_CACHE_HOME"}
 """Variables that name folders of the keeper's; without them, programs use their home and temporary folder."""
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """The folders of a jail on this machine's disk, which end with it."""
-
-    scratch: Path
-
-    def view(
-        self, *, reads: Sequence[Path], writes: Sequence[Path], door: Path | None, user: int | None
-    ) -> View:
-        """A view that shows these folders as home, temporary folder and identity; makes them."""
-        number = USER if user is None else user
-        for name in ("home", "tmp", "etc"):
-            (self.scratch / name).mkdir()
-        for name, content in identity_of(number).items():
-            (self.scratch / "etc" / name).write_text(content, encoding="utf-8")
-        for name in ("home", "tmp"):
-            if user is not None:
-                os.chown(self.scratch / name, user, user)
-        agent = Path(inside.__file__)
-        ours = (agent, *folders_of_interpreter(Path(sys.executable)))
-        return View(
-            reads=(*dict.fromkeys((*reads, *ours)),), writes=tuple(writes), temporary=self.scratch / "tmp",
-            home=self.scratch / "home", identity=self.scratch / "etc", door=door, user=user,
-        )  # fmt: skip
 
 
 class Jail:
@@ -103,7 +75,7 @@ class Jail:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jail-", dir=self._scratch)))
             reads, writes, door, user = self._asked
-            view = Rooms(folder).view(reads=reads, writes=writes, door=door, user=user)
+            view = _view(folder, reads, writes, door=door, user=user)
             refuse_secrets(view, self._secrets)
             group = stack.enter_context(control_group(f"conveyor-{folder.name}", self._limits))
             stack.callback(self._note_spent, group)
@@ -236,14 +208,14 @@ class Jail:
             told.put({})
 
     def _hear(self) -> dict[str, Any] | None:
-        head = _exactly(self._keeper, _LENGTH.size)
-        body = _exactly(self._keeper, *_LENGTH.unpack(head)) if head is not None else None
+        head = exactly(self._keeper, LENGTH.size)
+        body = exactly(self._keeper, *LENGTH.unpack(head)) if head is not None else None
         return json.loads(body) if body is not None else None
 
     def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         line = json.dumps(message).encode()
         with self._sending:
-            socket.send_fds(self._keeper, [_LENGTH.pack(len(line))], list(descriptors))
+            socket.send_fds(self._keeper, [LENGTH.pack(len(line))], list(descriptors))
             self._keeper.sendall(line)
 
 
@@ -279,6 +251,24 @@ class Program:
         self._jail.signal(self._number, signal.SIGKILL)
         self.wait()
         return self._jail.spent
+
+
+def _view(
+    scratch: Path, reads: Sequence[Path], writes: Sequence[Path], *, door: Path | None, user: int | None
+) -> View:
+    """What was asked for, the agent, and a home, a temporary folder and an identity that are made here."""
+    for name in ("home", "tmp", "etc"):
+        (scratch / name).mkdir()
+    for name, content in identity_of(USER if user is None else user).items():
+        (scratch / "etc" / name).write_text(content, encoding="utf-8")
+    if user is not None:
+        for name in ("home", "tmp"):
+            os.chown(scratch / name, user, user)
+    ours = (Path(inside.__file__), *folders_of_interpreter(Path(sys.executable)))
+    return View(
+        reads=(*dict.fromkeys((*reads, *ours)),), writes=tuple(writes), temporary=scratch / "tmp",
+        home=scratch / "home", identity=scratch / "etc", door=door, user=user,
+    )  # fmt: skip
 
 
 def _become(user: int | None) -> list[str]:
@@ -325,17 +315,3 @@ def _end(child: subprocess.Popen[bytes], first: int | None) -> None:
         os.close(first)
     child.kill()
     child.wait()
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes | None:
-    parts = []
-    while size:
-        try:
-            part = connection.recv(size)
-        except ConnectionResetError:
-            return None
-        if not part:
-            return None
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

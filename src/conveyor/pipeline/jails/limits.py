@@ -2,7 +2,7 @@
 
 A control group bounds a jail as a whole, rlimits bound each of its processes, and disk and log are measured
 by the keeper. As root, and below a delegated group of version 2 (``Delegate=yes`` in a systemd unit), there
-is a group; else memory is bounded for each process alone, and the evidence of a run says so.
+is a group; else memory is bounded for each process alone.
 
 Sources: ``cgroups(7)``, the kernel's ``cgroup-v1/memory`` and ``cgroup-v2`` documents, ``getrlimit(2)``.
 """

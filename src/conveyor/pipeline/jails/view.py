@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ class Host:
     """Paths that exist."""
 
 
+@lru_cache
 def read_host() -> Host:
-    """Look at this machine."""
+    """Look at this machine, once for all jails of a process."""
     links = {one: str(Path(one).readlink()) for one in _ROOTS if Path(one).is_symlink()}
     wanted = ("/usr", *_ROOTS, *(f"/etc/{one}" for one in _SETTINGS), *_PROCESSORS)
     return Host(links, tuple(one for one in wanted if one not in links and Path(one).exists()))

@@ -361,30 +361,40 @@ def run_suite(
         refuse_dead(services)
     # Read from here on: nothing of the suite lives any more.
     spent = done.spent or (wall.jail.spent if wall is not None else None)
-    if spent is not None and done.return_code:
-        raise StepFailed(f"the tests were ended: {spent}", log=done.output)
-    if done.is_timed_out:
-        raise StepFailed(
-            f"the tests were ended after {declared.timeout_seconds} s",
-            log=done.output,
-            hint="make them faster, or give them more time: [tool.conveyor.test], timeout_seconds",
-        )
+    _refuse_ended(done, spent, declared.timeout_seconds)
     if declared.command:
         return _report_of_command(place, suite, results, done, name=name), done.seconds
     found = _read_report(results, done)
     with suppress(FileNotFoundError):
         take_file(results, JUNIT, place.report(f"{name} junit.xml"), largest=LARGEST_REPORT_BYTES)
     if found["exit_code"] in _USAGE_ERRORS:
-        lines = [line for line in done.output.splitlines() if line.strip()] or [""]
-        told = [line for sign in (": error: ", "ERROR: ") for line in lines if sign in line] or lines[-1:]
-        said = re.sub(r"^.*?(: error|ERROR): ", "", told[0])
-        raise StepFailed(
-            f"pytest could not begin: {said.strip()}",
-            log=done.output,
-            hint="plugins that the settings of pytest name are installed when the requirements of the tests "
-            "hold them: an extra, a dependency group or a file, declared under [tool.conveyor.test]",
-        )
+        raise _unbegun(done)
     return found, done.seconds
+
+
+def _refuse_ended(done: Completed, spent: str | None, timeout_seconds: int) -> None:
+    """Raise StepFailed if a limit ended the tests, or their time was over."""
+    if spent is not None and done.return_code:
+        raise StepFailed(f"the tests were ended: {spent}", log=done.output)
+    if done.is_timed_out:
+        raise StepFailed(
+            f"the tests were ended after {timeout_seconds} s",
+            log=done.output,
+            hint="make them faster, or give them more time: [tool.conveyor.test], timeout_seconds",
+        )
+
+
+def _unbegun(done: Completed) -> StepFailed:
+    """What pytest said when it could not begin."""
+    lines = [line for line in done.output.splitlines() if line.strip()] or [""]
+    told = [line for sign in (": error: ", "ERROR: ") for line in lines if sign in line] or lines[-1:]
+    said = re.sub(r"^.*?(: error|ERROR): ", "", told[0])
+    return StepFailed(
+        f"pytest could not begin: {said.strip()}",
+        log=done.output,
+        hint="plugins that the settings of pytest name are installed when the requirements of the tests "
+        "hold them: an extra, a dependency group or a file, declared under [tool.conveyor.test]",
+    )
 
 
 def _read_report(results: Path, done: Completed) -> dict[str, Any]:
