@@ -33,6 +33,7 @@ REPOSITORY = "/srv/demo.git"
 ADMIN = Identity("admin", frozenset({"admin"}))
 TEAM_CHAIN = ("risk/unstable", "risk/testing", "risk/stable")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MADE: dict[str, Any] = {"at": "2020-01-01T00:00:00.000000Z", "isolation": "jail", "run": None}
 
 
 def publish(store: Store, made: Made, *, index: str = "unstable") -> AcceptedUpload:
@@ -89,6 +90,7 @@ def predicate_of_build(
         "source_date_epoch": 0,
         "environment": {"python": "3.11.7", "platform": "linux-x86_64", "backend": "flit_core"},
         "derived_from": None,
+        "made": MADE,
         **changed,
     }
 
@@ -112,6 +114,7 @@ def predicate_of_tests(*, name: str = "demo", version: str = "1.0", **changed: A
             "packages": [],
             "lock_sha256": "0" * 64,
         },
+        "made": MADE,
         **changed,
     }
 

@@ -28,7 +28,7 @@ def test_list_shows_each_index_with_its_bases_and_gates(
 ) -> None:
     assert run(["store", "index", "list", "--data", data]) == 0
     headings, *lines = capsys.readouterr().out.splitlines()
-    assert headings.split() == ["NAME", "KIND", "MODE", "BASES", "GATES", "PRIVATE", "PYTHONS"]
+    assert headings.split() == ["NAME", "KIND", "MODE", "BASES", "GATES", "PRIVATE", "PYTHONS", "ISOLATION"]
     assert [line.split()[0] for line in lines] == ["pypi", "stable", "testing", "unstable"]
     assert lines[1].split()[1:] == [
         "local",
@@ -37,6 +37,7 @@ def test_list_shows_each_index_with_its_bases_and_gates(
         "tests,qa-signature,final-version",
         "no",
         "-",
+        "required",
     ]
 
 
@@ -70,7 +71,12 @@ def test_pythons_of_an_index_are_set_and_taken_back(data: str, capsys: pytest.Ca
     assert run([*change, "--python", "3.12", "--python", "pypy3.9"]) == 0
     assert capsys.readouterr().out == 'what enters "testing" is tested on Python 3.12, pypy3.9 too\n'
     assert run(["store", "index", "list", "--data", data]) == 0
-    assert capsys.readouterr().out.splitlines()[3].split()[-1] == "3.12,pypy3.9"
+    assert capsys.readouterr().out.splitlines()[3].split()[-2:] == ["3.12,pypy3.9", "any"]
+    assert run([*change, "--isolation", "required"]) == 0
+    told = 'what enters "testing" is tested on Python 3.12, pypy3.9 too, in a jail\n'
+    assert capsys.readouterr().out == told
+    assert run([*change, "--isolation", "any"]) == 0
+    capsys.readouterr()
     assert run([*change, "--python", "3.x", "--python", "cpython-3.12"]) == 2
     said = capsys.readouterr().err
     assert said.count("is not a Python such as 3.12, 3.12.4 or pypy3.9") == 2

@@ -23,7 +23,7 @@ from conveyor.catalog.database.events import events_since, insert_event
 from conveyor.catalog.database.schema import prepare_schema, read_fact, write_fact
 from conveyor.catalog.database.serials import newest_serial, next_serial
 from conveyor.catalog.database.tables import SCHEMA_VERSION, index_bases, indexes, metadata
-from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_pythons
+from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_settings
 from conveyor.catalog.indexes.mirrored import (
     first_digest,
     first_digests_of,
@@ -31,7 +31,8 @@ from conveyor.catalog.indexes.mirrored import (
     put_first_digest,
 )
 from conveyor.catalog.migrations import migrate, versions
-from conveyor.catalog.releases.distributions import metadata_of
+from conveyor.catalog.releases.distributions import metadata_of, placements_of_release
+from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.catalog.runs.queue import newest_runs
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
 from conveyor.domain.indexes.mirror import is_due
@@ -213,8 +214,36 @@ def test_index_of_before_adds_no_python_and_can_be_set(database_url: str) -> Non
         assert migrate(connection, since=10) == SCHEMA_VERSION
         (index,) = all_indexes(connection).values()
         assert index.pythons == ()
-        update_pythons(connection, replace(index, pythons=("3.12", "pypy3.9")))
+        update_settings(connection, replace(index, pythons=("3.12", "pypy3.9")))
         assert all_indexes(connection)["mine"].pythons == ("3.12", "pypy3.9")
+
+
+def test_evidence_of_before_was_made_when_it_came_and_stable_asks_for_isolation(database_url: str) -> None:
+    """What is in "stable" stays there, though its evidence would no longer open it."""
+    with opened(database_url) as engine, writing(engine) as connection:
+        names = sorted(one.name for one in pkgutil.iter_modules(versions.__path__))
+        upgrade_to(connection, *names[:11])
+        for statement in (
+            """insert into indexes (name, kind, mode, is_private, gates, created_at) values
+            ('stable', 'local', 'promotion-only', false, '["tests"]', :at),
+            ('team/stable', 'local', 'promotion-only', false, '["tests"]', :at)""",
+            "insert into projects (name, display_name, created_at) values ('demo', 'demo', :at)",
+            """insert into distributions (id, filename, project, version, packagetype, sha256, blake2b_256,
+            size_bytes, metadata_sha256, uploaded_at, uploaded_by) values
+            (1, 'demo-1.0.tar.gz', 'demo', '1.0', 'sdist', 'abc', '', 1, '', :at, '')""",
+            """insert into placements (index_name, project, filename, distribution_id, added_serial,
+            is_yanked) values ('stable', 'demo', 'demo-1.0.tar.gz', 1, 1, false)""",
+            """insert into evidence (kind, project, version, sha256, predicate, envelope, envelope_sha256,
+            signed_by, key_id, received_at, received_from) values
+            ('tests', 'demo', '1.0', 'abc', '{}', '{}', 'def', 'worker-1', 'key', :at, 'admin')""",
+        ):
+            connection.execute(text(statement), {"at": AT})
+        assert migrate(connection, since=11) == SCHEMA_VERSION
+        (found,) = evidence_of_release(connection, "demo", "1.0")
+        assert found.made_at == found.received_at == AT
+        kept = all_indexes(connection)
+        assert (kept["stable"].isolation, kept["team/stable"].isolation) == ("required", "any")
+        assert [file.index for file in placements_of_release(connection, "demo", "1.0")] == ["stable"]
 
 
 def test_pages_that_lack_files_without_a_digest_are_asked_for_anew_after_the_migration(

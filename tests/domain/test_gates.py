@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.domain.releases import gates
-from conveyor.domain.releases.evidence import Evidence, EvidenceKind
+from conveyor.domain.releases.evidence import Evidence, EvidenceKind, Isolation
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def evidence(
     )
 
 
+def made(isolation: Isolation | None) -> dict[str, Any] | None:
+    """When and how isolated; ``None``: as evidence of before, which does not say."""
+    return None if isolation is None else {"at": "2026-11-21T08:00:00.000000Z", "isolation": isolation}
+
+
 def with_tests(
     file: JudgedFile,
     *,
@@ -53,8 +58,10 @@ def with_tests(
     python: str = "3.11.7",
     index: str = "testing",
     is_valid: bool = True,
+    isolation: Isolation | None = None,
 ) -> Evidence:
     predicate = {
+        "made": made(isolation),
         "project": "demo",
         "version": "1.0",
         "index": index,
@@ -76,8 +83,11 @@ def built(
     tag: str | None = None,
     folder: str = ".",
     is_valid: bool = True,
+    isolation: Isolation | None = None,
+    by: str = "worker-1",
 ) -> Evidence:
     predicate = {
+        "made": made(isolation),
         "tag": tag,
         "folder": folder,
         "project": "demo",
@@ -86,7 +96,7 @@ def built(
         "filename": file.filename,
         "built_from": source.sha256 if source else None,
     }
-    return evidence("build", file.sha256, predicate, commit=commit, is_valid=is_valid)
+    return evidence("build", file.sha256, predicate, commit=commit, is_valid=is_valid, by=by)
 
 
 def signed(*, commit: str = COMMIT, tag: str = "v1.0", is_valid: bool = True) -> Evidence:
@@ -463,3 +473,69 @@ def test_there_is_one_verdict_per_gate_in_the_order_asked() -> None:
     found = judge(release, asked)
     assert [one.gate for one in found] == asked
     assert "upgrade conveyor" in (found[-1].next_step or "")  # no command changes the gates of an index
+
+
+# --- isolation, and builds that contradict each other -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "outcome", "told"),
+    [
+        ((built(WHEEL, isolation="jail"), with_tests(WHEEL, isolation="jail")), "pass", "3 passed"),
+        ((built(WHEEL, isolation="jail"), with_tests(WHEEL)), "waiting", "was tested without isolation"),
+        (
+            (built(WHEEL, isolation="jail"), with_tests(WHEEL, isolation="degraded")),
+            "waiting",
+            "was tested without isolation",
+        ),
+        ((built(WHEEL), with_tests(WHEEL, isolation="jail")), "waiting", "was built without isolation"),
+        (  # a later success in a jail counts, whatever came before it
+            (
+                built(WHEEL, isolation="jail"),
+                with_tests(WHEEL, isolation="degraded"),
+                with_tests(WHEEL, isolation="jail"),
+            ),
+            "pass",
+            "3 passed",
+        ),
+        (  # a success without isolation does not outvote a failure
+            (
+                built(WHEEL, isolation="jail"),
+                with_tests(WHEEL, isolation="jail", failed=1),
+                with_tests(WHEEL, isolation="degraded"),
+            ),
+            "fail",
+            "1 tests failed",
+        ),
+        (
+            (built(WHEEL, isolation="jail"), with_tests(WHEEL, isolation="degraded", failed=1)),
+            "fail",
+            "1 tests failed",
+        ),
+    ],
+)
+def test_index_that_requires_isolation_sets_aside_what_was_found_without_it(
+    facts: tuple[Evidence, ...], outcome: str, told: str
+) -> None:
+    release = JudgedRelease("demo", "1.0", (WHEEL,), facts, isolating=("stable",))
+    (found,) = judge(release, ["tests"])
+    assert found.outcome == outcome
+    assert told in found.reason
+    if outcome == "waiting":
+        assert 'which "stable" does not accept' in found.reason
+        assert (found.next_step or "").endswith(": conveyor store index set stable --isolation any")
+
+
+def test_two_builds_of_one_file_that_name_two_commits_fail_every_gate_that_asks_and_name_both() -> None:
+    other = built(WHEEL, commit=OTHER_COMMIT, by="worker-2")
+    for gate in ("tests", "qa-signature"):
+        found = verdict(gate, [WHEEL], built(WHEEL), other, with_tests(WHEEL), signed())
+        assert found.outcome == "fail"
+        assert f"{COMMIT} (says worker-1) and from {OTHER_COMMIT} (says worker-2)" in found.reason
+        again = verdict(gate, [WHEEL], built(WHEEL), built(WHEEL, by="worker-2"), with_tests(WHEEL), signed())
+        assert again.outcome == "pass"
+
+
+def test_wheel_and_the_sdist_that_it_is_built_from_name_one_commit() -> None:
+    facts = (built(SDIST), built(WHEEL, commit=OTHER_COMMIT, source=SDIST), signed(commit=OTHER_COMMIT))
+    assert verdict("qa-signature", [WHEEL, SDIST], *facts).outcome == "fail"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +17,12 @@ from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_s
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.people.keys import key_id, read_public_key
 from conveyor.domain.releases.evidence import MAX_ENVELOPE_BYTES, statement
+from conveyor.domain.releases.facts import results_of
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized
 from conveyor.operations.people.signers import add_worker, list_workers, revoke_worker
 from conveyor.operations.releases.evidence import add_evidence
+from conveyor.operations.runs.queue import claim_run, update_run
 from conveyor.operations.store.store import read
 from distributions_made import make_sdist, make_wheel
 from makers import make_store
@@ -31,6 +35,7 @@ from releases_made import (
     predicate_of_build,
     predicate_of_tests,
     publish,
+    request_run,
 )
 
 if TYPE_CHECKING:
@@ -251,3 +256,56 @@ def test_evidence_on_each_file_of_a_release_is_kept_apart(tmp_path: Path) -> Non
     with read(store) as connection:
         found = evidence_of_release(connection, "demo", "1.0")
     assert [one.sha256 for one in found] == [WHEEL.sha256, sdist.sha256]
+
+
+# --- when, and in which run --------------------------------------------------------------------------------
+
+
+def made_at(moment: str, *, run: int | None = None) -> dict[str, object]:
+    return {"at": moment, "isolation": "jail", "run": run}
+
+
+def test_newest_is_what_was_made_last_whenever_it_came(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker = make_worker(store)
+    publish(store, WHEEL)
+    late, early = "2021-05-01T08:00:00.000000Z", "2021-05-01T07:59:59.999999Z"
+    hand_in(store, worker, "tests", WHEEL, predicate_of_tests(failed=1, made=made_at(late)))
+    hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=made_at(early)))
+    with read(store) as connection:
+        found = evidence_of_release(connection, "demo", "1.0")
+    assert [one.made_at for one in found] == [early, late]
+    assert results_of(found, WHEEL.sha256).failing, "the success was made before the failure"
+
+
+def test_evidence_from_the_future_is_refused_and_a_clock_slightly_ahead_is_not(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker = make_worker(store)
+    publish(store, WHEEL)
+    ahead = utc_text(store.clock() + timedelta(hours=1))
+    with pytest.raises(InvalidInput, match="which is in the future: this store's clock says") as caught:
+        hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=made_at(ahead)))
+    assert "NTP" in (caught.value.hint or "")
+    slightly = utc_text(store.clock() + timedelta(minutes=1))
+    assert hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=made_at(slightly))).is_new
+    with pytest.raises(InvalidInput, match="is not a time such as"):
+        hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=made_at("2021-05-01T08:00Z")))
+
+
+def test_evidence_names_no_run_but_one_that_its_worker_carries_for_that_project(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker, other = make_worker(store), make_worker(store, "worker-2")
+    publish(store, WHEEL)
+    asked = request_run(store)
+    holder = Identity("worker-1", frozenset({"read", "upload", "run"}), worker="worker-1")
+    claim_run(store, holder, "worker-1", run_id=asked.id)
+    in_run = predicate_of_tests(made=made_at("2021-05-01T08:00:00.000000Z", run=asked.id))
+    with pytest.raises(InvalidInput, match=f"run {asked.id} is not carried by worker-2"):
+        hand_in(store, other, "tests", WHEEL, in_run)
+    unknown = made_at("2021-05-01T08:00:00.000000Z", run=99)
+    with pytest.raises(InvalidInput, match="run 99 is not carried by worker-1"):
+        hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=unknown))
+    assert hand_in(store, worker, "tests", WHEEL, in_run).is_new
+    update_run(store, holder, asked.id, project="my-demo")
+    with pytest.raises(InvalidInput, match=f"run {asked.id} is of my-demo, not of demo"):
+        hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=in_run["made"], passed=4))

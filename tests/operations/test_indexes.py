@@ -103,8 +103,8 @@ def test_pythons_of_an_index_are_set_listed_and_recorded_once(tmp_path: Path) ->
     with read(store) as connection:
         events = events_since(connection, before)
     assert [(one.action, one.index, one.detail) for one in events] == [
-        ("set-index", "stable", {"pythons": ["3.12", "pypy3.9"]}),
-        ("set-index", "stable", {"pythons": []}),
+        ("set-index", "stable", {"pythons": ["3.12", "pypy3.9"], "isolation": "required"}),
+        ("set-index", "stable", {"pythons": [], "isolation": "required"}),
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from conveyor.catalog.database.events import events_since
 from conveyor.catalog.releases.projects import find_release
-from conveyor.domain.indexes.definitions import NewIndex
+from conveyor.domain.indexes.definitions import IndexSettings, NewIndex
 from conveyor.domain.people.access import ANONYMOUS, Identity
 from conveyor.domain.people.keys import NewSigner
 from conveyor.domain.releases.gates import GATES
@@ -20,7 +20,7 @@ from conveyor.errors import (
     PromotionRefused,
     Unauthorized,
 )
-from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.indexes.definitions import create_index, set_index
 from conveyor.operations.people.signers import add_signer, revoke_signer, revoke_worker
 from conveyor.operations.releases.evidence import add_tag
 from conveyor.operations.releases.promotions import judge_release, promote_release
@@ -145,6 +145,26 @@ def test_signed_final_goes_to_stable(tmp_path: Path) -> None:
     promotion = promote_release(store, ADMIN, "demo", "1.0", to="stable")
     assert promotion.source == "testing"
     assert all(verdict.lets_pass for verdict in promotion.verdicts)
+    assert where(store) == "stable"
+
+
+def test_stable_takes_no_tests_without_isolation_until_an_administrator_accepts_them(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    key, repository = make_ssh_key(tmp_path), make_repository(tmp_path)
+    worker = make_worker(store)
+    _, wheel = make_release(store, worker, commit=head(repository))
+    degraded = {"at": "2020-01-01T00:00:00.000000Z", "isolation": "degraded"}
+    hand_in(store, worker, "tests", wheel, predicate_of_tests(made=degraded))
+    add_signer(store, ADMIN, NewSigner("qa@team.example", public_key(key)))
+    add_tag(store, ADMIN, "demo", sign_tag(repository, key, "v1.0"))
+    promote_release(store, ADMIN, "demo", "1.0", to="testing")
+    with pytest.raises(PromotionRefused) as caught:
+        promote_release(store, ADMIN, "demo", "1.0", to="stable")
+    assert outcomes(caught.value) == {"tests": "waiting", "qa-signature": "pass", "final-version": "pass"}
+    assert (caught.value.verdicts[0].next_step or "").endswith("store index set stable --isolation any")
+    set_index(store, ADMIN, IndexSettings("stable", isolation="any"))
+    promote_release(store, ADMIN, "demo", "1.0", to="stable")
+    set_index(store, ADMIN, IndexSettings("stable", isolation="required"))
     assert where(store) == "stable"
 
 

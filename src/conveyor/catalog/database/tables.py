@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -98,6 +98,13 @@ indexes = Table(
         nullable=False,
         server_default=text("'[]'"),
         comment="JSON list of the Pythons that releases are tested on, besides those of their projects",
+    ),
+    Column(
+        "isolation",
+        Text,
+        nullable=False,
+        server_default=text("'any'"),
+        comment="required: only builds and tests in a jail count for promotions into it; or any",
     ),
 )
 
@@ -351,6 +358,7 @@ evidence = Table(
     Column("key_id", Text, nullable=False),
     Column("received_at", Text, nullable=False),
     Column("received_from", Text, nullable=False, comment="the user who handed it in"),
+    Column("made_at", Text, nullable=False, comment="by its worker's clock; received_at if it does not say"),
     UniqueConstraint("project", "version", "envelope_sha256"),
     Index(None, "sha256"),
     Index(None, "project", "commit_id"),

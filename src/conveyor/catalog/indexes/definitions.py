@@ -77,11 +77,10 @@ def insert_index(connection: Connection, index: Index, *, created_at: str) -> No
         )
 
 
-def update_pythons(connection: Connection, index: Index) -> None:
-    """Write the Pythons of an index that exists."""
-    connection.execute(
-        update(indexes).where(indexes.c.name == index.name).values(pythons=values_of(index)["pythons"])
-    )
+def update_settings(connection: Connection, index: Index) -> None:
+    """Write what can be changed of an index that exists."""
+    values = {name: value for name, value in values_of(index).items() if name in ("pythons", "isolation")}
+    connection.execute(update(indexes).where(indexes.c.name == index.name).values(values))
 
 
 _ALL_COLUMNS = (

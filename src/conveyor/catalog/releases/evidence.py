@@ -57,6 +57,7 @@ def insert_evidence(
     key_id: str,
     received_at: str,
     received_from: str,
+    made_at: str,
 ) -> int | None:
     """Write one piece of evidence and return its id; ``None`` if the same envelope is stored already."""
     written = insert_missing(
@@ -75,6 +76,7 @@ def insert_evidence(
             "key_id": key_id,
             "received_at": received_at,
             "received_from": received_from,
+            "made_at": made_at,
         },
     )
     return None if written is None else int(written[0])
@@ -104,7 +106,7 @@ def signed_evidence_of_release(connection: Connection, project: str, version: st
 
 
 def evidence_of_release(connection: Connection, project: str, version: str) -> tuple[Evidence, ...]:
-    """All evidence on a release, oldest first.
+    """All evidence on a release, the earliest made first; of equal times, the earliest received.
 
     Whether a signer counts is decided by the *key* that signed: registering the name again with another key
     does not make the old key valid again.
@@ -125,7 +127,7 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
             (signers.c.public_key == evidence.c.key_id) & (signers.c.principal == evidence.c.signed_by),
         )
         .where(evidence.c.project == project, evidence.c.version == version)
-        .order_by(evidence.c.id)
+        .order_by(evidence.c.made_at, evidence.c.id)
     )
     return tuple(
         Evidence(
@@ -135,6 +137,7 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
             predicate=json.loads(row.predicate),
             signed_by=row.signed_by,
             received_at=row.received_at,
+            made_at=row.made_at,
             is_signer_valid=(
                 row.signer is not None and row.signer_revoked_at is None
                 if row.kind == "qa-signature"

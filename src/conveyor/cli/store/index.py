@@ -44,12 +44,16 @@ def create(asked: Filled[NewIndex], place: Place) -> None:
 @filling(IndexSettings, arguments=("name",))
 @on_a_store
 def change(asked: Filled[IndexSettings], place: Place) -> None:
-    """Change the Pythons of the index NAME: a release is tested on each before it enters.
+    """Change what the index NAME asks of a release before it enters: Pythons, isolation.
 
-    They are added to those of the release's project, and the gate "tests" of the index asks for evidence on
-    each. Without --python only those of the project count, as at first.
+    Each --python is added to those of the release's project, and the gate "tests" of the index asks for
+    evidence on each. Without any option only those of the project count, as at first.
+
+    With --isolation required, only builds and tests count that ran in a jail, as a new store asks for
+    "stable". With --isolation any, they may have run as the worker's own user, who can read its key.
     """
     with place.client() as client:
         found = client.indexes.set(asked())
     said = f"on Python {', '.join(found.pythons)} too" if found.pythons else "on the Pythons of its project"
-    click.echo(f'what enters "{found.name}" is tested {said}')
+    how = ", in a jail" if found.isolation == "required" else ""
+    click.echo(f'what enters "{found.name}" is tested {said}{how}')

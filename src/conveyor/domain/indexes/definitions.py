@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 IndexKind = Literal["local", "mirror"]
 IndexMode = Literal["uploads", "promotion-only"]
+RequiredIsolation = Literal["required", "any"]
 
 RESERVED_NAMES = frozenset(
     {"api", "docs", "healthz", "indexes", "legacy", "login", "logout", "metrics", "packages", "projects"}
@@ -64,6 +65,9 @@ class Index(Record):
     pythons: Annotated[
         tuple[str, ...], "Pythons that a release must be tested on to be promoted into it, besides its own."
     ] = ()
+    isolation: Annotated[
+        RequiredIsolation, "Whether builds and tests of what enters it must have run in a jail."
+    ] = "any"
 
 
 AskedPythons = Annotated[
@@ -72,6 +76,11 @@ AskedPythons = Annotated[
     Option("python", "VERSION"),
 ]
 """The Pythons of an index as a caller names them; ``None`` or none at all: only those of each project."""
+
+AskedIsolation = Annotated[
+    RequiredIsolation | None,
+    "Whether builds and tests of what enters it must have run in a jail (required), or not (any).",
+]
 
 
 @dataclass(frozen=True)
@@ -86,14 +95,16 @@ class NewIndex(Record):
     gates: Annotated[tuple[Text, ...] | None, "Require this gate of promotions.", Option("gate")] = None
     is_private: Annotated[bool, "Only users who sign in may read it."] = False
     pythons: AskedPythons = None
+    isolation: AskedIsolation = None
 
 
 @dataclass(frozen=True)
 class IndexSettings(Record):
-    """What can be changed of an index that exists."""
+    """What can be changed of an index that exists; with nothing named, its Pythons are emptied."""
 
     name: IndexName
     pythons: AskedPythons = None
+    isolation: AskedIsolation = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,12 @@ class MadeClaim(Record):
 DEFAULT_INDEXES = (
     Index("pypi", "mirror", "promotion-only"),
     Index(
-        "stable", "local", "promotion-only", bases=("pypi",), gates=("tests", "qa-signature", "final-version")
+        "stable",
+        "local",
+        "promotion-only",
+        bases=("pypi",),
+        gates=("tests", "qa-signature", "final-version"),
+        isolation="required",
     ),
     Index("testing", "local", "promotion-only", bases=("stable", "pypi"), gates=("tests",)),
     Index("unstable", "local", "uploads", bases=("testing", "stable", "pypi")),
@@ -205,6 +221,7 @@ def check_new_index(index: Index, existing: Mapping[str, Index], *, known_gates:
         faults.append("a mirror shows one other index and has no bases")
     if index.mode == "uploads" and index.gates:
         faults.append("gates guard promotions; an index that accepts uploads cannot have gates")
+    faults += _faults_of_isolation(index)
     if faults:
         raise InvalidInput(
             f'index "{index.name}" cannot be made: {faults[0]}',
@@ -219,7 +236,7 @@ def check_settings(index: Index) -> None:
     Raises:
         InvalidInput: a Python is named twice, or nothing is promoted into the index.
     """
-    faults = _faults_of_pythons(index)
+    faults = [*_faults_of_pythons(index), *_faults_of_isolation(index)]
     if faults:
         raise InvalidInput(
             f'index "{index.name}" cannot be set so: {faults[0]}',
@@ -233,6 +250,12 @@ def _faults_of_pythons(index: Index) -> list[str]:
     if index.pythons and (index.kind == "mirror" or index.mode == "uploads"):
         faults.append("Pythons are for tests before a promotion, and nothing is promoted into it")
     return faults
+
+
+def _faults_of_isolation(index: Index) -> list[str]:
+    if index.isolation == "required" and (index.kind == "mirror" or index.mode == "uploads"):
+        return ["isolation is asked of evidence before a promotion, and nothing is promoted into it"]
+    return []
 
 
 def is_any_private(name: str, indexes: Mapping[str, Index]) -> bool:

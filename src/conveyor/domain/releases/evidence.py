@@ -16,7 +16,8 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from conveyor.domain.runs.states import holds_password
 from conveyor.domain.words.names import ProjectName
@@ -27,7 +28,9 @@ from conveyor.domain.words.notation import (
     Moment,
     Sha256,
     StatementSubject,
+    from_utc_text,
     read_json,
+    utc_text,
 )
 from conveyor.domain.words.records import (
     Count,
@@ -42,7 +45,12 @@ from conveyor.domain.words.records import (
     readable_by,
 )
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
+Isolation = Literal["jail", "degraded"]
+"""How the programs of a project were kept from their worker: by a jail, or by little more than good will."""
 
 PREDICATE_TYPES: dict[str, EvidenceKind] = {
     "urn:conveyor:evidence:build:1": "build",
@@ -53,6 +61,8 @@ MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """A tests statement names every package of its environment and every module outside; 4 MiB hold 20,000."""
 MAX_SIGNATURES = 8
 """One worker signs one statement; each further signature costs a check."""
+MOST_AHEAD = timedelta(minutes=2)
+"""How far a worker's clock may be ahead of the store's; clocks set by the network differ by less."""
 
 
 _TO_STANDARD = str.maketrans("-_", "+/")
@@ -92,6 +102,9 @@ class Evidence(Record):
     received_at: Moment
     is_signer_valid: Annotated[bool, "Whether the worker or signer is registered and not revoked now."]
     predicate: dict[str, Any]
+    made_at: Annotated[
+        Moment | None, "When it was made; if it does not say so, when it came. The newest by this counts."
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +173,28 @@ class Envelope:
     """(key id, signature) in the order of the envelope."""
 
 
+def _read_time(text: str) -> None:
+    """Accept one spelling only: texts are compared, and a digit less would change their order."""
+    if utc_text(from_utc_text(text)) != text:
+        raise ValueError(text)
+
+
+@dataclass(frozen=True)
+class Making(Record):
+    """When, in which run and how isolated a worker found out a fact; older evidence does not say."""
+
+    is_open = True
+    at: Annotated[
+        str,
+        Given(40),
+        readable_by(_read_time, "is not a time such as 2026-11-21T08:00:00.000000Z"),
+        Described(format="date-time"),
+        "By the worker's clock.",
+    ]
+    isolation: Annotated[Isolation, "Whether a jail held the programs of the project."]
+    run: Annotated[Count | None, "The run's number in the store; null: none was asked for."] = None
+
+
 def _fault_of_repository(repository: str) -> str | None:
     if holds_password(repository):
         return "holds a password, which everybody who sees the release would see"
@@ -218,6 +253,7 @@ class FactsOfBuild(Record):
     version_line: Annotated[SetLine | None, "The line of a file that was set to the version."] = None
     source_date_epoch: Annotated[Count | None, "Time of the commit, in seconds."] = None
     on: Annotated[BuiltOn | None, Named("environment")] = None
+    made: Making | None = None
 
     @property
     def payload(self) -> tuple[tuple[str, str], ...]:
@@ -268,6 +304,7 @@ class FactsOfTests(Record):
     skipped: Count
     origin: TestedOrigin
     on: Annotated[TestedOn, Named("environment")]
+    made: Making | None = None
 
     @property
     def environment(self) -> tuple[str, str, str]:
@@ -288,6 +325,7 @@ class FactsOfEquivalence(Record):
     rebuilt_sha256: Sha256
     proof: Literal["identical", "members-identical"]
     rc_filename: Text | None = None
+    made: Making | None = None
 
 
 def _fault_of_subjects(subjects: list[Any]) -> str | None:
@@ -337,6 +375,22 @@ _STATEMENTS: dict[str, type[EvidenceStatement]] = {
     "urn:conveyor:evidence:tests:1": TestsStatement,
     "urn:conveyor:evidence:equivalence:1": EquivalenceStatement,
 }
+
+
+def made_at(predicate: dict[str, Any], *, received_at: str) -> str:
+    """When the fact of a checked predicate was made; if it does not say so, when it was received."""
+    return str((predicate.get("made") or {}).get("at") or received_at)
+
+
+def fault_of_time(predicate: dict[str, Any], now: datetime) -> str | None:
+    """Why the time of a checked predicate is refused; ``None`` if it is not.
+
+    The newest result counts, so one from the future would outvote every result until then.
+    """
+    at = made_at(predicate, received_at=utc_text(now))
+    if from_utc_text(at) <= now + MOST_AHEAD:
+        return None
+    return f"it was made at {at}, which is in the future: this store's clock says {utc_text(now)}"
 
 
 def environment_of(*, index: str, python: str, platform: str) -> tuple[str, str, str]:

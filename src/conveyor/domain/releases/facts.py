@@ -4,7 +4,11 @@ The gates, the packaging and the testing job and the search for candidates ask h
 calls built or tested no other calls unbuilt or untested. Evidence counts when a registered, unrevoked worker
 signed it and its facts can be read. Of test results the newest in each environment (index, Python without its
 patch number, platform) counts, and a distribution is tested when there is a result and every environment
-passes (decision 0006). The lock of a test is given to readers for as long as the test passes.
+passes (decision 0006). The newest is the one that was made last, whenever it came. The lock of a test is
+given to readers for as long as the test passes.
+
+Where isolation is required, a success that was found without it is set aside: the project's own programs
+could have written it. A failure counts however it was found, until the tests pass in a jail.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ class Results:
     """The result that counts in each environment, in the order in which environments first appeared."""
     ignored_signers: frozenset[str]
     """Signers of results that do not count."""
+    degraded: tuple[FactsOfTests, ...] = ()
+    """Successes that were set aside, because they were found without isolation."""
 
     @property
     def failing(self) -> tuple[FactsOfTests, ...]:
@@ -52,19 +58,30 @@ class Results:
         return bool(self.newest) and not self.failing
 
 
-def results_of(evidence: Iterable[Evidence], sha256: str) -> Results:
-    """The results of the distribution with that digest; ``evidence`` is that of its release, oldest first."""
+def results_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool = False) -> Results:
+    """The results of the distribution with that digest; ``evidence`` is that of its release, oldest first.
+
+    ``is_isolated``: only those count that were found in a jail, and failures.
+    """
     newest: dict[TestedEnvironment, FactsOfTests] = {}
     ignored: set[str] = set()
+    degraded: list[FactsOfTests] = []
     for one in evidence:
         if one.kind != "tests" or one.sha256 != sha256:
             continue
         facts = _counting(one, facts_of_tests)
         if facts is None:
             ignored.add(one.signed_by)
+        elif is_isolated and is_degraded(facts) and not faults_of(facts):
+            degraded.append(facts)
         else:
             newest[facts.environment] = facts
-    return Results(newest, frozenset(ignored))
+    return Results(newest, frozenset(ignored), tuple(degraded))
+
+
+def is_degraded(facts: FactsOfTests | FactsOfBuild) -> bool:
+    """Whether the programs of the project were not in a jail; what does not say so counts as degraded."""
+    return facts.made is None or facts.made.isolation == "degraded"
 
 
 def passing_results(evidence: Iterable[Evidence]) -> list[tuple[Evidence, FactsOfTests]]:
@@ -77,10 +94,11 @@ def passing_results(evidence: Iterable[Evidence]) -> list[tuple[Evidence, FactsO
     return [(one, facts) for one, facts in newest.values() if not faults_of(facts)]
 
 
-def builds_of(evidence: Iterable[Evidence], sha256: str) -> list[FactsOfBuild]:
+def builds_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool = False) -> list[FactsOfBuild]:
     """What the distribution with that digest was built from, oldest first; asked as ``results_of``."""
     builds = [one for one in evidence if one.kind == "build" and one.sha256 == sha256]
-    return [facts for one in builds if (facts := _counting(one, facts_of_build)) is not None]
+    counting = [facts for one in builds if (facts := _counting(one, facts_of_build)) is not None]
+    return [facts for facts in counting if not (is_isolated and is_degraded(facts))]
 
 
 def _counting(one: Evidence, read: Callable[[dict[str, Any]], Facts]) -> Facts | None:

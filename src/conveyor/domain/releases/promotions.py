@@ -28,7 +28,7 @@ from conveyor.domain.words.records import Named, Record
 from conveyor.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
@@ -90,6 +90,8 @@ class Way:
     """Every gate on the way, each once, in the order it is met."""
     pythons: tuple[tuple[str, str], ...] = ()
     """(index, Python) of the tests that its indexes ask for, besides those on the project's own Pythons."""
+    isolating: tuple[str, ...] = ()
+    """Those of its indexes that require isolation."""
 
     @property
     def target(self) -> str:
@@ -126,7 +128,13 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
         )
     gates = dict.fromkeys(gate for station in stations for gate in indexes[station].gates)
     asked = tuple(one for station in stations for one in asked_pythons(indexes[station]))
-    return Way(source=source, stations=stations, gates=tuple(gates), pythons=asked)
+    isolating = isolating_among(stations, indexes)
+    return Way(source=source, stations=stations, gates=tuple(gates), pythons=asked, isolating=isolating)
+
+
+def isolating_among(names: Iterable[str], indexes: Mapping[str, Index]) -> tuple[str, ...]:
+    """Those of the indexes that take no evidence that was found without isolation."""
+    return tuple(name for name in names if indexes[name].isolation == "required")
 
 
 def asked_pythons(index: Index) -> tuple[tuple[str, str], ...]:

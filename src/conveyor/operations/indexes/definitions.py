@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_pythons
+from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_settings
 from conveyor.domain.indexes.definitions import Index, check_new_index, check_settings
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.people.access import may_administer
@@ -58,7 +58,7 @@ def create_index(store: Store, identity: Identity, asked: NewIndex) -> Index:
     may_administer(identity)
     wanted = Index(
         asked.name, "local", asked.mode, asked.bases or (), asked.gates or (), asked.is_private,
-        asked.pythons or (),
+        asked.pythons or (), asked.isolation or "any",
     )  # fmt: skip
     with record_change(store, actor=identity.name) as change:
         # 2. the existing indexes
@@ -72,13 +72,16 @@ def create_index(store: Store, identity: Identity, asked: NewIndex) -> Index:
         change.event(
             "create-index",
             index=wanted.name,
-            detail={name: detail[name] for name in ("mode", "bases", "gates", "is_private", "pythons")},
+            detail={
+                name: detail[name]
+                for name in ("mode", "bases", "gates", "is_private", "pythons", "isolation")
+            },
         )
     return wanted
 
 
 def set_index(store: Store, identity: Identity, asked: IndexSettings) -> Index:
-    """Change what can be changed of an index, and return it; all that is not named is emptied.
+    """Change what is named of an index, and return it; if nothing is named, its Pythons are emptied.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
@@ -92,10 +95,13 @@ def set_index(store: Store, identity: Identity, asked: IndexSettings) -> Index:
         existing = all_indexes(change.connection)
         if asked.name not in existing:
             raise NotFound(f'there is no index "{asked.name}"', hint="see conveyor store index list")
-        wanted = replace(existing[asked.name], pythons=asked.pythons or ())
+        before = existing[asked.name]
+        pythons = before.pythons if asked.pythons is None and asked.isolation else asked.pythons or ()
+        wanted = replace(before, pythons=pythons, isolation=asked.isolation or before.isolation)
         check_settings(wanted)
         # 3. the row and the event, unless nothing changes
-        if wanted != existing[asked.name]:
-            update_pythons(change.connection, wanted)
-            change.event("set-index", index=wanted.name, detail={"pythons": list(wanted.pythons)})
+        if wanted != before:
+            update_settings(change.connection, wanted)
+            detail = {"pythons": list(wanted.pythons), "isolation": wanted.isolation}
+            change.event("set-index", index=wanted.name, detail=detail)
     return wanted

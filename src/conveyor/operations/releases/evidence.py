@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
+from conveyor.catalog.runs.queue import find_run
 from conveyor.domain.people.access import Identity, may_upload
 from conveyor.domain.people.keys import fingerprint, signer_fault
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
@@ -24,6 +25,8 @@ from conveyor.domain.releases.bundles import Bundle, BundledEvidence, BundledFil
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     canonical_envelope,
+    fault_of_time,
+    made_at,
     read_envelope,
     read_statement,
 )
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.releases.evidence import EvidenceSubject
-    from conveyor.domain.people.keys import Signer
+    from conveyor.domain.people.keys import Signer, Worker
     from conveyor.domain.releases.evidence import EvidenceKind, WorkerStatement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store.store import Store
@@ -79,8 +82,9 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     Raises:
         Unauthorized, Forbidden: the caller may not upload for that project.
         TooLarge: the envelope is over its limit.
-        InvalidInput: it is not well-formed, no valid worker signed it, or it does not agree with a
-            distribution here; names every fault, but faults of the subject to workers only.
+        InvalidInput: it is not well-formed, no valid worker signed it, it does not agree with a
+            distribution here, or it was made in the future or in a run that is not of this worker and
+            project; names every fault, but faults of the subject to workers only.
     """
     # 1. may the caller hand something in
     may_upload(identity)
@@ -100,6 +104,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     if worker is None or subject is None:
         raise InvalidInput(f"the evidence is refused: {faults[0]}", faults=faults, hint=_HINT)
     may_upload(identity, project=subject.project)
+    _check_making(store, said, subject, worker)
     # 5. write it
     kept = canonical_envelope(parsed, worker.key_id)
     row = _EvidenceRow(
@@ -216,6 +221,25 @@ def _subject(
     return (None if faults else subject), faults
 
 
+def _check_making(store: Store, said: WorkerStatement, subject: EvidenceSubject, worker: Worker) -> None:
+    """Raise InvalidInput when it was made in the future, or in a run of another worker or project."""
+    fault = fault_of_time(said.predicate, store.clock())
+    if fault is not None:
+        raise InvalidInput(f"the evidence is refused: {fault}", faults=[fault], hint=_HINT_OF_TIME)
+    number = (said.predicate.get("made") or {}).get("run")
+    if number is None:
+        return
+    with read(store) as connection:
+        run = find_run(connection, number)
+    if run is None or run.worker != worker.name:
+        fault = f"run {number} is not carried by {worker.name}"
+    elif run.project not in (None, subject.project):
+        fault = f"run {number} is of {run.project}, not of {subject.project}"
+    if fault is not None:
+        hint = f"see conveyor pipeline log {number}"
+        raise InvalidInput(f"the evidence is refused: {fault}", faults=[fault], hint=hint)
+
+
 def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
     """The registered signer of the tag's key, valid now; the tag's own date plays no part."""
     signer = find_signer(connection, tag.public_key) or _owner_of_subkey(connection, tag.public_key)
@@ -253,8 +277,9 @@ def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
         connection = change.connection
         _still_valid(connection, row)
         written = rows.insert_evidence(
-            connection, **vars(row), received_at=change.at, received_from=identity.name
-        )
+            connection, **vars(row), received_at=change.at, received_from=identity.name,
+            made_at=made_at(row.predicate, received_at=change.at),
+        )  # fmt: skip
         if written is None:
             known = rows.find_evidence(
                 connection, project=row.project, version=row.version, envelope_sha256=row.envelope_sha256
@@ -285,3 +310,4 @@ def _still_valid(connection: Connection, row: _EvidenceRow) -> None:
 
 
 _HINT = "evidence counts from registered workers, about files the store holds: publish first, then sign"
+_HINT_OF_TIME = "set the clock of the worker's machine by the network (NTP), then do the job again"

@@ -26,6 +26,7 @@ from conveyor.domain.releases.promotions import (
     asked_pythons,
     choose_source,
     entry_to_name,
+    isolating_among,
     next_station,
     plan_way,
     way_of_run,
@@ -168,6 +169,7 @@ def _plan(
         evidence=evidence_of_release(connection, name, number),
         entry=entry_to_name(left or to, identity, indexes),
         pythons=asked_pythons(indexes[to]) if way is None else way.pythons,
+        isolating=isolating_among([to], indexes) if way is None else way.isolating,
     )
     gates = indexes[to].gates if way is None else way.gates
     verdicts = judge(release, gates)

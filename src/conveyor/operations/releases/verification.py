@@ -24,7 +24,7 @@ from conveyor.domain.people.keys import (
 )
 from conveyor.domain.people.openpgp import stored_certificate
 from conveyor.domain.releases.bundles import MAX_BUNDLE_BYTES, Bundle, Rejected, chain_of
-from conveyor.domain.releases.evidence import Evidence, read_envelope, read_statement
+from conveyor.domain.releases.evidence import Evidence, made_at, read_envelope, read_statement
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.notation import read_json, sha256_of
 from conveyor.domain.words.records import as_json, read_record
@@ -96,7 +96,7 @@ def verify_file(bundle: Bundle, path: Path, *, pins: Pins | None = None) -> Chai
 
 
 def genuine_evidence(bundle: Bundle, *, pins: Pins | None) -> tuple[tuple[Evidence, ...], list[Rejected]]:
-    """(what is genuine, in the order of receipt; what is not, and why)."""
+    """(what is genuine, the earliest made first; what is not, and why)."""
     # 1. the keys
     check_keys(bundle)
     genuine: list[Evidence] = []
@@ -114,7 +114,8 @@ def genuine_evidence(bundle: Bundle, *, pins: Pins | None) -> tuple[tuple[Eviden
             genuine.append(found)
         else:
             rejected.append(found)
-    return tuple(genuine), rejected
+    # The sort is stable: of equal times, the order of receipt stays.
+    return tuple(sorted(genuine, key=lambda one: one.made_at or one.received_at)), rejected
 
 
 def check_keys(bundle: Bundle) -> None:
@@ -172,6 +173,7 @@ def _of_worker(bundle: Bundle, given: BundledEvidence, pins: Pins | None) -> Evi
     return Evidence(
         kind=said.kind, sha256=said.sha256, commit_id=commit, signed_by=worker.name,
         received_at=given.received_at, is_signer_valid=True, predicate=said.predicate,
+        made_at=made_at(said.predicate, received_at=given.received_at),
     )  # fmt: skip
 
 

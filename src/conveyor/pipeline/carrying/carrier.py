@@ -98,7 +98,9 @@ def carry_run(job: Job) -> Outcome:
             run_id = engine.step("request", partial(with_patience, partial(request_run, worker, job)))
     except ConveyorError as error:
         return failed(error)
-    place = Workplace(work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor())
+    place = Workplace(
+        work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor(), run=run_id
+    )
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (Path(job.credentials), state / "engine")
     with (

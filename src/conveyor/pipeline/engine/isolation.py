@@ -19,14 +19,19 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.evidence import Making
+from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
 from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from conveyor.domain.releases.evidence import Isolation
 
 USERS = Path("/run/conveyor/users")
 """Where a root's workers on this machine note which users their runs have taken."""
@@ -44,6 +49,13 @@ class Workplace:
     """The executor whose mark the children carry; ``None`` if no engine takes work over."""
     wall: Bubblewrap | None = None
     """The wall around tests; ``None``: this machine cannot isolate, or the run is not to be."""
+    run: int | None = None
+    """The run's number in the store; ``None`` if the store has none, as for a job on a CI host."""
+
+    def making(self) -> Making:
+        """When, in which run and how isolated a fact is found out here and now."""
+        isolation: Isolation = "degraded" if self.wall is None else "jail"
+        return Making(utc_text(datetime.now(UTC)), isolation, self.run)
 
     def fresh(self, name: str) -> Path:
         """Make an empty folder of that name; anything that an interrupted attempt left in it is removed."""

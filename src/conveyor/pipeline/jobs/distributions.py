@@ -7,7 +7,7 @@ the same fact again.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.evidence import BuiltOn, FactsOfBuild, SetLine, TrainedFile, statement
@@ -24,7 +24,7 @@ from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload
 
 if TYPE_CHECKING:
-    from conveyor.domain.releases.evidence import FactsOfEquivalence
+    from conveyor.domain.releases.evidence import FactsOfEquivalence, Making
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.sources import Source
@@ -49,6 +49,8 @@ class BuiltRelease:
     """SHA-256 of the tested candidate's wheel."""
     version_line: SetLine | None = None
     """The line of a file that was set to the version."""
+    made: Making | None = None
+    """When and how isolated they were built: kept with the step, and so said again in the same words."""
 
 
 def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[BuiltRelease]:
@@ -85,6 +87,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         python=python.name,
         platform=python.platform,
         version_line=_line_fact(files),
+        made=place.making(),
     )
     more = f"; {len(files.notes)} notes in build.log" if files.notes else ""
     summary = f"{built.sdist}, {built.wheel}{more}"
@@ -121,12 +124,12 @@ def publish(
             source_date_epoch=built.source_date_epoch,
             on=BuiltOn(built.python, built.platform, backend),
             derived_from=built.derived_from if is_wheel else None,
+            made=built.made,
         )
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=as_json(facts)))
     for name, proof in proofs.items():
-        worker.testify(
-            statement("equivalence", filename=name, sha256=digests[name], predicate=as_json(proof))
-        )
+        predicate = as_json(replace(proof, made=built.made))
+        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=predicate))
     if has_docs:
         worker.client.files.upload_docs(entry, built.project, built.version, place.folder / ARCHIVE)
     worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)

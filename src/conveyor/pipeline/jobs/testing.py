@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.evidence import environment_of, facts_of_tests, statement
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
+from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.suite import Subject, Suite, checked_out, fresh_folder, run_tests, take_suite
@@ -60,7 +61,10 @@ def run_testing_job(
     for file, subject in subjects:
         fitting = [python for python in found if file.packagetype == "sdist" or python.fits(file.filename)]
         for python in fitting:
-            facts = earlier_success(release.evidence, file.sha256, environment_on(index, python))
+            environment = environment_on(index, python)
+            facts = earlier_success(
+                release.evidence, file.sha256, environment, is_isolated=place.wall is not None
+            )
             if facts is None:
                 is_first = (file, python) == (files[0], found[0])
                 name = first if is_first else f"{first} {file.filename} {python.name}"
@@ -68,7 +72,7 @@ def run_testing_job(
                     place, subject, index_url=worker.index_url(index), name=name, interpreter=python,
                     suite=suite if is_first else None,
                 )  # fmt: skip
-                predicate["index"] = index
+                predicate |= {"index": index, "made": as_json(place.making())}
                 lock = place.report(f"{name} {PYLOCK}").read_bytes()
                 worker.client.releases.add_lock(project, version, lock)
                 worker.testify(
@@ -122,10 +126,13 @@ def _arrange(
 
 
 def earlier_success(
-    evidence: Iterable[Evidence], sha256: str, environment: TestedEnvironment
+    evidence: Iterable[Evidence], sha256: str, environment: TestedEnvironment, *, is_isolated: bool = False
 ) -> FactsOfTests | None:
-    """The result that counts for these bytes in this environment; ``None`` if it is missing or bad."""
-    facts = results_of(evidence, sha256).newest.get(environment)
+    """The result that counts for these bytes in this environment; ``None`` if it is missing or bad.
+
+    ``is_isolated``: a success without isolation is none, because tests made here would be worth more.
+    """
+    facts = results_of(evidence, sha256, is_isolated=is_isolated).newest.get(environment)
     return facts if facts is not None and not faults_of(facts) else None
 
 

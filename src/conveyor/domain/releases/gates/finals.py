@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from conveyor.domain.releases.gates.judged import (
     Verdict,
     commits_of,
+    faults_of_builds,
     job_command,
     short,
     signing_step,
     tags_of,
+    worst,
 )
 from conveyor.domain.releases.tags import tag_counts
 from conveyor.domain.words.names import is_final, parse_version
@@ -33,6 +35,9 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
     A wheel needs build evidence of its own; an sdist may be known through a wheel that was built from it.
     """
     gate = "qa-signature"
+    faults = list(faults_of_builds(release))
+    if faults:
+        return worst(gate, faults)
     missing = [file.filename for file in release.files if not commits_of(release, file)]
     if missing:
         return Verdict(
@@ -42,8 +47,8 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
             "let the packaging job build it, in its repository, under a new version unless that builds the "
             "same bytes: " + job_command(release, "conveyor pipeline package"),
         )
-    commits = frozenset.intersection(*(commits_of(release, file) for file in release.files))
-    if not commits:
+    commits = frozenset.union(*(commits_of(release, file) for file in release.files))
+    if len(commits) > 1:
         return Verdict(
             gate,
             "fail",

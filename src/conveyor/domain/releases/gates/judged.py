@@ -10,15 +10,16 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from conveyor.domain.releases.facts import builds_of
+from conveyor.domain.releases.facts import builds_of, results_of
 from conveyor.domain.releases.tags import could_be_release, read_tag_name
 from conveyor.domain.words.names import final_of, parse_version
 from conveyor.domain.words.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from conveyor.domain.releases.evidence import Evidence
+    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild
+    from conveyor.domain.releases.facts import Results
     from conveyor.domain.words.names import Version
 
 
@@ -34,7 +35,7 @@ class JudgedFile:
 
 @dataclass(frozen=True)
 class JudgedRelease:
-    """A release as gates see it: every distribution and all evidence on it, oldest first."""
+    """A release as gates see it: every distribution and all evidence on it, the earliest made first."""
 
     project: str
     version: str
@@ -44,6 +45,16 @@ class JudgedRelease:
     """The index that a run must enter to carry it; ``None``: the only such index, which needs no name."""
     pythons: tuple[tuple[str, str], ...] = ()
     """(index, Python) of the tests that indexes ask for, besides those on the project's own Pythons."""
+    isolating: tuple[str, ...] = ()
+    """The indexes that take no build and no success that was found without isolation; empty: all do."""
+
+    def results(self, file: JudgedFile) -> Results:
+        """The test results of a file, as far as they count here."""
+        return results_of(self.evidence, file.sha256, is_isolated=bool(self.isolating))
+
+    def builds(self, file: JudgedFile) -> list[FactsOfBuild]:
+        """What a file was built from, as far as builds count here, the earliest first."""
+        return builds_of(self.evidence, file.sha256, is_isolated=bool(self.isolating))
 
     @property
     def wheels(self) -> tuple[JudgedFile, ...]:
@@ -78,18 +89,60 @@ def worst(gate: str, findings: Iterable[Finding]) -> Verdict:
 
 def commits_of(release: JudgedRelease, file: JudgedFile) -> frozenset[str]:
     """The commits that the file was built from; of an sdist also through the wheels built from it."""
-    commits = {facts.commit for facts in builds_of(release.evidence, file.sha256)}
+    commits = {facts.commit for facts in release.builds(file)}
     if file in release.sources:
         for wheel in release.wheels:
-            built = builds_of(release.evidence, wheel.sha256)
+            built = release.builds(wheel)
             commits |= {facts.commit for facts in built if facts.built_from == file.sha256}
     return frozenset(commits)
 
 
+def faults_of_builds(release: JudgedRelease) -> Iterator[Finding]:
+    """A finding for each file whose builds contradict each other, or were made without isolation only."""
+    for file in release.files:
+        commits = frozenset(facts.commit for facts in release.builds(file))
+        if len(commits) > 1:
+            said = {
+                f"{one.commit_id} (says {one.signed_by})": one.signed_by
+                for one in release.evidence
+                if one.kind == "build" and one.sha256 == file.sha256 and one.commit_id in commits
+            }
+            yield Finding(
+                "fail",
+                f"{file.filename} was built from {' and from '.join(sorted(said))}",
+                "release it under a new version; or, if a worker was wrong, take back all that it ever said: "
+                f"conveyor store worker revoke {max(said.values())}",
+            )
+        elif not commits and builds_of(release.evidence, file.sha256):
+            yield Finding(
+                "waiting",
+                f"{file.filename} was built without isolation, which {_quoted(release.isolating)} not accept",
+                f"release it under a new version from a worker that isolates; {_accepting(release)}",
+            )
+
+
+def degraded_tests(release: JudgedRelease, file: JudgedFile, command: str) -> Finding:
+    """The finding about a file whose tests passed without isolation only."""
+    return Finding(
+        "waiting",
+        f"{file.filename} was tested without isolation, which {_quoted(release.isolating)} not accept",
+        f"run the testing job on a worker that isolates: {command} --to {release.isolating[-1]}; "
+        + _accepting(release),
+    )
+
+
+def _quoted(indexes: tuple[str, ...]) -> str:
+    return " and ".join(f'"{name}"' for name in indexes) + (" does" if len(indexes) == 1 else " do")
+
+
+def _accepting(release: JudgedRelease) -> str:
+    index = release.isolating[-1]
+    return f"or let an administrator accept it: conveyor store index set {index} --isolation any"
+
+
 def tags_of(release: JudgedRelease) -> frozenset[str | None]:
     """The tags that its files were built from, as the build evidence names them; ``None`` for a commit."""
-    builds = [facts for file in release.files for facts in builds_of(release.evidence, file.sha256)]
-    return frozenset(facts.tag for facts in builds)
+    return frozenset(facts.tag for file in release.files for facts in release.builds(file))
 
 
 def short(commits: frozenset[str]) -> str:

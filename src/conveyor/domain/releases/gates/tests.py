@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.facts import builds_of, faults_of, results_of
-from conveyor.domain.releases.gates.judged import CREDENTIALS, Finding, worst
+from conveyor.domain.releases.facts import builds_of, faults_of
+from conveyor.domain.releases.gates.judged import (
+    CREDENTIALS,
+    Finding,
+    degraded_tests,
+    faults_of_builds,
+    worst,
+)
 from conveyor.domain.words.names import is_python
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ def judge_tests(release: JudgedRelease) -> Verdict:
         if own.outcome == "waiting":
             own = _tests_of_wheels_from(release, file, findings)
         findings[file] = own
-    return worst("tests", [*findings.values(), *_missing_pythons(release)])
+    return worst("tests", [*findings.values(), *_missing_pythons(release), *faults_of_builds(release)])
 
 
 def _missing_pythons(release: JudgedRelease) -> Iterator[Finding]:
@@ -36,7 +42,7 @@ def _missing_pythons(release: JudgedRelease) -> Iterator[Finding]:
     good = [
         facts
         for file in release.files
-        for facts in results_of(release.evidence, file.sha256).newest.values()
+        for facts in release.results(file).newest.values()
         if not faults_of(facts)
     ]
     missing: dict[str, list[str]] = {}
@@ -54,8 +60,10 @@ def _missing_pythons(release: JudgedRelease) -> Iterator[Finding]:
 
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
-    results = results_of(release.evidence, file.sha256)
+    results = release.results(file)
     command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
+    if not results.newest and results.degraded:
+        return degraded_tests(release, file, command)
     if not results.newest:
         ignored = ", ".join(sorted(results.ignored_signers))
         because = f" that counts (only by {ignored})" if ignored else ""
@@ -80,7 +88,7 @@ def _tests_of_wheels_from(
 ) -> Finding:
     for wheel, finding in findings.items():
         if finding.outcome == "pass" and any(
-            facts.built_from == source.sha256 for facts in builds_of(release.evidence, wheel.sha256)
+            facts.built_from == source.sha256 for facts in release.builds(wheel)
         ):
             return Finding("pass", f"{source.filename}: {wheel.filename} was built from it and tested")
     command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
