@@ -20,6 +20,7 @@ from conveyor.operations.runs.queue import (
     get_run,
     list_runs,
     report_step,
+    take_over_run,
     update_run,
 )
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
@@ -111,6 +112,25 @@ def test_only_a_registered_worker_claims_and_only_for_itself(tmp_path: Path) -> 
     revoke_worker(store, ADMIN, "worker-1")
     with pytest.raises(Forbidden, match="revoked"):
         claim_run(store, WORKER, "worker-1")
+
+
+def test_run_of_a_worker_that_has_ended_is_taken_over_once(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    for name in ("worker-2", "worker-3"):
+        make_worker(store, name)
+    third = Identity("worker-3", WORKER_SCOPES, worker="worker-3", indexes=frozenset({"testing"}))
+    with pytest.raises(Forbidden, match="is not the worker"):
+        take_over_run(store, ADMIN, "worker-2", run.id, held_by="worker-1")
+    with pytest.raises(Forbidden, match="may not take over"):
+        take_over_run(store, third, "worker-3", run.id, held_by="worker-1")
+    taken = take_over_run(store, OTHER, "worker-2", run.id, held_by="worker-1")
+    assert taken is not None
+    assert (taken.state, taken.worker) == ("running", "worker-2")
+    with pytest.raises(Forbidden, match="held by worker-2, not by worker-1"):
+        report_step(store, WORKER, run.id, "build", state="succeeded")
+    assert take_over_run(store, WORKER, "worker-1", run.id, held_by="worker-1") is None
+    update_run(store, OTHER, run.id, state="succeeded")
+    assert take_over_run(store, WORKER, "worker-1", run.id, held_by="worker-2") is None
 
 
 def test_worker_notes_what_it_found_out(tmp_path: Path) -> None:

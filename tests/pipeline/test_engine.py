@@ -10,10 +10,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+
+from conveyor.pipeline.engine.liveness import LockedNames
+from postgres_server import running_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Start = Callable[..., subprocess.Popen[str]]
 
 PROGRAM = """
 import os, sys, time
@@ -25,7 +31,7 @@ from conveyor.pipeline.engine.isolation import Workplace, watched
 from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.project.foreign import Sight, run_foreign
 
-folder = Path(sys.argv[1])
+folder, state, database_url = Path(sys.argv[1]), Path(sys.argv[2]), (sys.argv[3:] or [None])[0]
 threads = ThreadPoolExecutor(2)
 
 def mark(name):
@@ -49,26 +55,34 @@ def story(word):
     third = engine.step("slow", slow, place.variables())
     return [word, first, *both, third, engine.step("last", mark, "last")]
 
-with engine.Engine(folder / "engine") as running, watched(running.executor):
+def begin_anew(work_id):
+    with running.claimed(work_id) as is_ours:
+        assert is_ours
+        result = running.run("story-2", story, "again")
+        running.cancel(work_id)
+        return result
+
+with engine.Engine(state, database_url=database_url) as running, watched(running.executor):
     print("ready", running.executor, flush=True)
-    known = running.find("story-")
+    known = running.unfinished("story-")
     if known:
-        print("result", running.follow(known[0].id, end_children), flush=True)
+        result = running.follow(known[0].id, end_children)
+        print("result", begin_anew(known[0].id) if result is None else result, flush=True)
     else:
         print("result", running.run("story-1", story, "word"), flush=True)
-    print("state", running.find("story-")[0].state, flush=True)
+    print("state", *(one.state for one in running.find("story-")), flush=True)
 """
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     started: list[subprocess.Popen[str]] = []
 
-    def begin() -> subprocess.Popen[str]:
+    def begin(machine: str = "engine", *database: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(program), str(tmp_path)],
+            [sys.executable, str(program), str(tmp_path), str(tmp_path / machine), *database],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -111,9 +125,7 @@ def marked(executor: str) -> list[int]:
     return found
 
 
-def test_killed_workflow_goes_on_at_the_step_it_was_in(
-    tmp_path: Path, start: Callable[[], subprocess.Popen[str]]
-) -> None:
+def test_killed_workflow_goes_on_at_the_step_it_was_in(tmp_path: Path, start: Start) -> None:
     first = start()
     assert first.stdout is not None
     executor = first.stdout.readline().split()[1]
@@ -131,9 +143,7 @@ def test_killed_workflow_goes_on_at_the_step_it_was_in(
     assert not list((tmp_path / "engine" / "executors").iterdir())
 
 
-def test_work_of_a_living_executor_is_not_taken_over(
-    tmp_path: Path, start: Callable[[], subprocess.Popen[str]]
-) -> None:
+def test_work_of_a_living_executor_is_not_taken_over(tmp_path: Path, start: Start) -> None:
     first = start()
     wait_until(lambda: "slow" in lines_of(tmp_path))
     second = start()
@@ -148,6 +158,59 @@ def test_work_of_a_living_executor_is_not_taken_over(
     output, _ = second.communicate(timeout=60)  # whoever follows takes over when the executor dies
     assert "'slow', 'last']" in output
     assert lines_of(tmp_path).count("last") == 1
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Callable[[], str]]:
+    with running_postgres() as postgres:
+        yield postgres.new_database
+
+
+def test_work_of_a_machine_that_is_gone_is_begun_anew_elsewhere(
+    tmp_path: Path, start: Start, database: Callable[[], str]
+) -> None:
+    url = database()
+    first = start("here", url)
+    wait_until(lambda: "slow" in lines_of(tmp_path))
+    elsewhere = start("elsewhere", url)
+    assert elsewhere.stdout is not None
+    assert elsewhere.stdout.readline().startswith("ready")
+    at_home = start("here", url)
+    assert at_home.stdout is not None
+    assert at_home.stdout.readline().startswith("ready")
+    os.kill(first.pid, signal.SIGKILL)  # an executor lives at its place: the step is done again there, alone
+    wait_until(lambda: lines_of(tmp_path).count("slow") == 2)
+    assert lines_of(tmp_path).count("first") == 1
+
+    os.kill(at_home.pid, signal.SIGKILL)  # nobody is left there
+    wait_until(lambda: lines_of(tmp_path).count("first") == 2)
+    (tmp_path / "let-pass").touch()
+    output, _ = elsewhere.communicate(timeout=60)
+    assert output == (
+        "result ['again', 'first', 'left', 'right', 'slow', 'last']\nstate cancelled succeeded\n"
+    )
+    assert lines_of(tmp_path).count("last") == 1
+
+
+def test_executor_that_loses_its_database_session_keeps_its_lock(database: Callable[[], str]) -> None:
+    url = database().replace("+psycopg", "")
+    mine, other = LockedNames(url, "mine", "a"), LockedNames(url, "other", "b")
+    mine.enter()
+    other.enter()
+    try:
+        assert other.is_alive("mine")
+        assert other.is_inhabited("a")
+        with psycopg.connect(url, autocommit=True) as admin:
+            sessions = "from pg_stat_activity where application_name = 'conveyor mine'"
+            admin.execute(f"select pg_terminate_backend(pid) {sessions}".encode())
+        wait_until(lambda: other.is_alive("mine"))
+        with other.claimed("work") as is_ours, mine.claimed("work") as is_theirs:
+            assert (is_ours, is_theirs) == (True, False)
+    finally:
+        mine.leave()
+    wait_until(lambda: not other.is_alive("mine"))  # the server needs a moment to end the session
+    assert not other.is_inhabited("a")
+    other.leave()
 
 
 def test_state_that_finds_no_room_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs that are killed again and again end with everything done once: the long rounds (``make torture``)."""
+"""Runs whose workers are killed again and again end with everything done once: the long rounds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
 
+from conveyor.cli.pipeline import run_line, step_lines
+from conveyor.domain.runs.repositories import NewRepository
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
+from postgres_server import running_postgres
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
+    from conveyor.domain.runs.states import Run
     from pipeline.conftest import Town
 
 pytestmark = [pytest.mark.torture, pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(1800)]
@@ -82,3 +89,151 @@ def test_run_killed_at_any_time_does_everything_once(town: Town, tmp_path: Path,
     assert len(payloads) == 1
     marked = f"--state {town.state}"
     assert marked not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+
+
+WORKERS = 3
+AT_A_TIME = 4
+"""Runs that are requested together; with ``KILLING_ROUNDS`` rounds this makes a hundred."""
+KILLING_ROUNDS = 25
+TAKE_OVER_SECONDS = 2.0
+
+
+@dataclass
+class Crew:
+    """Three workers, each of its own name; one is killed now and then, and its like begins again."""
+
+    town: Town
+    name: str
+    folder: Path
+    commands: list[list[str]]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def begin(self, number: int) -> subprocess.Popen[bytes]:
+        with (self.folder / f"worker-{number}.log").open("ab") as log:
+            return subprocess.Popen(
+                self.commands[number], env=self.town.variables(), stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def kill(self, number: int, *, is_replaced: bool = True) -> None:
+        process = self.processes[number]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if is_replaced:
+            self.processes[number] = self.begin(number)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def crew(
+    request: pytest.FixtureRequest, town: Town, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Crew]:
+    """On SQLite they share a state folder, on PostgreSQL each is as on a machine of its own."""
+    folder = tmp_path_factory.mktemp(f"crew-{request.param}")
+    with ExitStack() as stack:
+        engine: tuple[str, ...] = ()
+        if request.param == "postgresql":
+            engine = ("--engine", stack.enter_context(running_postgres(is_durable=True)).new_database())
+        commands = []
+        for number in range(WORKERS):
+            name, credentials = f"{request.param}-{number}", folder / f"worker-{number}.toml"
+            town.conveyor("store", "worker", "add", name, "--credentials", credentials, "--data", town.data)
+            state = folder / (f"state-{number}" if engine else "state")
+            commands.append(
+                [*(sys.executable, "-m", "conveyor", "pipeline", "worker", "--store", town.url),
+                 *("--credentials", str(credentials), "--state", str(state), "--runs", "2", *engine)]
+            )  # fmt: skip
+        crew = Crew(town, request.param, folder, commands)
+        crew.processes = [crew.begin(number) for number in range(WORKERS)]
+        try:
+            yield crew
+        finally:
+            for process in crew.processes:
+                process.kill()
+                process.wait()
+        assert orphans(folder) == []
+
+
+@pytest.mark.parametrize("number", range(KILLING_ROUNDS))
+def test_killed_workers_leave_every_run_as_if_undisturbed(crew: Crew, tmp_path: Path, number: int) -> None:
+    chance, town = random.Random(number), crew.town  # noqa: S311 - repeatable, not secret
+    began = town.client.status().serial
+    asked = {}
+    for one in range(AT_A_TIME):
+        name = f"{crew.name}{number}x{one}"
+        town.conveyor("store", "claim", name, "--data", town.data)
+        repository = make_project(tmp_path / name, name=name)
+        git(repository, "tag", "v1.0.0rc1")
+        town.client.repositories.add(NewRepository(name, str(repository), is_local=True))
+        asked[name] = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1", project=name).id
+    deadline = time.monotonic() + 600
+    kills = 0
+    while left := [one for one in asked.values() if not town.client.runs.get(one).has_ended]:
+        assert time.monotonic() < deadline, [town.client.runs.get(one) for one in left]
+        time.sleep(chance.uniform(0.5, 4.0))
+        if kills < MOST_KILLS:
+            crew.kill(chance.randrange(WORKERS))
+            kills += 1
+    for name, run_id in asked.items():
+        run = town.client.runs.get(run_id)
+        assert (run.state, run.version) == ("succeeded", "1.0.0rc1"), told(run)
+        mine = [action for action, _ in actions_on(town, name, began)]
+        assert (mine.count("publish"), mine.count("promote")) == (1, 1)
+        assert town.client.releases.get(name, "1.0.0rc1").index == "testing"
+    assert orphans(crew.folder, but=crew.processes) == []
+
+
+def told(run: Run) -> str:
+    """What a run says of itself, for the message of a test that fails."""
+    return "\n".join([run_line(run), *(line for step in run.steps for line in step_lines(step))])
+
+
+def orphans(folder: Path, but: Sequence[subprocess.Popen[bytes]] = ()) -> list[str]:
+    """Processes that have to do with a folder and were not started, at any remove, by one of these.
+
+    What a worker has left is looked for until it is gone: its watchdog needs a moment.
+    """
+    for _ in range(100):
+        left = [one for one in with_children(folder) if not one[1] & {process.pid for process in but}]
+        if not left:
+            break
+        time.sleep(0.1)
+    return [line for line, _ in left]
+
+
+def with_children(folder: Path) -> list[tuple[str, set[int]]]:
+    """The command line of each process that names the folder, there or in its variables; its ancestors."""
+    found, parents = {}, {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit():
+                said = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+                status = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(status[1])
+                if bytes(folder) in said and status[0] != "Z":
+                    found[int(entry.name)] = said.decode(errors="replace").replace("\0", " ")[:200]
+    seen = []
+    for pid, line in found.items():
+        ancestors, at = {pid}, pid
+        while at := parents.get(at, 0):
+            ancestors.add(at)
+        if os.getpid() != pid:
+            seen.append((line, ancestors))
+    return seen
+
+
+def test_run_of_a_killed_worker_goes_on_within_two_seconds(crew: Crew, tmp_path: Path) -> None:
+    town, name = crew.town, f"{crew.name}waits"
+    town.conveyor("store", "claim", name, "--data", town.data)
+    repository = make_project(tmp_path / name, name=name)
+    git(repository, "tag", "v1.0.0rc1")
+    town.client.repositories.add(NewRepository(name, str(repository), is_local=True))
+    asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1", project=name).id
+    while not (steps := town.client.runs.get(asked).steps) or steps[-1].name != "build":
+        time.sleep(0.05)
+    holder = town.client.runs.get(asked).worker
+    number = next(at for at in range(WORKERS) if holder == f"{crew.name}-{at}")
+    crew.kill(number)
+    killed = time.monotonic()
+    while town.client.runs.get(asked).worker == holder:
+        time.sleep(0.02)
+    assert time.monotonic() - killed < TAKE_OVER_SECONDS

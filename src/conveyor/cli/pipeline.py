@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from conveyor.cli.output import verdict_lines
 from conveyor.domain.words.records import as_json as json_of
@@ -31,6 +33,22 @@ if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
 
 WAITING = PromotionRefused.exit_code
+
+
+def _engine_url(context: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    """A URL of PostgreSQL; a password on the command line is refused: every user of the machine sees it."""
+    if not given:
+        return None
+    scheme, _, rest = given.partition("://")
+    if scheme.partition("+")[0] not in ("postgresql", "postgres") or not rest:
+        raise InvalidInput("the engine's database is not PostgreSQL", hint="postgresql://USER@HOST/DATABASE")
+    is_typed = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    if is_typed and urlsplit(given).password is not None:
+        raise InvalidInput(
+            "a password on the command line is seen by everybody on this machine",
+            hint="put the URL into CONVEYOR_ENGINE_URL, or the password into a file that PGPASSFILE names",
+        )
+    return given
 
 
 def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -59,6 +77,12 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             "--state", type=click.Path(path_type=Path, file_okay=False), envvar="CONVEYOR_STATE",
             help="Folder for the engine's state, logs, caches.  [default: ~/.local/state/conveyor]",
         ),
+        "engine": click.option(
+            "--engine", "engine_url", metavar="URL", envvar="CONVEYOR_ENGINE_URL", callback=_engine_url,
+            help="PostgreSQL database for the engine's state, which workers on several machines share; "
+            "a password comes by the variable or a password file.  [default: a file in the state folder] "
+            " [env: CONVEYOR_ENGINE_URL]",
+        ),
         "json": click.option("--json", "as_json", is_flag=True, help="Write the outcome as a line of JSON."),
     }  # fmt: skip
 
@@ -76,10 +100,10 @@ def command() -> None:
 
 
 @command.command(short_help="Carry a commit or a tag as far as its evidence allows.")
-@_options("repo", "ref", "project", "index", "credentials", "store", "state", "json")
+@_options("repo", "ref", "project", "index", "credentials", "store", "state", "engine", "json")
 def run(
     repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
-    store_url: str | None, state: Path | None, as_json: bool,
+    store_url: str | None, state: Path | None, engine_url: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Carry a commit or a tag as far as its evidence allows, on this machine, now.
 
@@ -96,11 +120,11 @@ def run(
         folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index, project=project
     )
     if outcome is None:
-        from conveyor.pipeline.carrying.carrier import run_here  # with the engine: it takes a second
+        from conveyor.pipeline.carrying.carrier import Bench, run_here  # with the engine: it takes a second
 
         outcome = run_here(
-            folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index,
-            project=project,
+            Bench(folder, credentials, engine_url), store_url=store_url, repository=repository, ref=ref,
+            index=index, project=project,
         )  # fmt: skip
     return _render(outcome, as_json=as_json)
 
@@ -187,16 +211,30 @@ def test(
 
 
 @command.command(short_help="Claim the requested runs and carry them.")
-@_options("credentials", "store", "state")
+@_options("credentials", "store", "state", "engine")
+@click.option(
+    "--runs", "most", type=click.IntRange(1, 16), default=1, show_default=True,
+    help="How many runs it carries at a time.",
+)  # fmt: skip
 @click.option("--once", is_flag=True, help="End when no run is waiting.")
-def worker(credentials: Path, store_url: str | None, state: Path | None, once: bool) -> None:
-    """Claim the runs that pushes and people request, and carry them one after the other.
+def worker(
+    credentials: Path,
+    store_url: str | None,
+    state: Path | None,
+    engine_url: str | None,
+    most: int,
+    once: bool,
+) -> None:
+    """Claim the runs that pushes and people request, and carry them.
 
     It may be stopped or killed at any time: the next worker on the same state folder continues from there.
+    With --engine any number of workers, on any number of machines, continue each other's runs.
     """
+    from conveyor.pipeline.carrying.carrier import Bench
     from conveyor.pipeline.carrying.claims import work
 
-    carried = work(_state(state), credentials.absolute(), store_url=store_url, once=once)
+    bench = Bench(_state(state), credentials.absolute(), engine_url)
+    carried = work(bench, store_url=store_url, most=most, once=once)
     click.echo(f"runs carried: {carried}", err=True)
 
 

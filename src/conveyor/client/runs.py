@@ -47,9 +47,12 @@ class Runs:
         body = NewRun(repository, ref, index, project)
         return ask_for(self.connection, Request("POST", api_path("runs"), json_body=body), Run)
 
-    def claim(self, worker: str, *, run_id: int | None = None) -> Run | None:
-        """Claim the oldest requested run, or this one; ``None`` if no run waits."""
-        body = RunClaim(worker, run_id)
+    def claim(self, worker: str, *, run_id: int | None = None, held_by: str | None = None) -> Run | None:
+        """Claim the next requested run, or this one; ``None`` if no run waits.
+
+        ``held_by`` is the worker that holds it and has ended; ``None``: nobody holds it yet.
+        """
+        body = RunClaim(worker, run_id, held_by)
         request = Request("POST", api_path("runs", "claim"), json_body=body)
         return ask_for_any(self.connection, request, Run)
 

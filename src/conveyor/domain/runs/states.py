@@ -7,7 +7,8 @@ reports twice.
     run    requested → running → succeeded | failed | cancelled
     step   running → succeeded | failed | skipped, and → running again when a killed worker's run is resumed
 
-A run whose worker dies stays ``running`` until that worker comes back and goes on with it.
+A run whose worker dies stays ``running`` until that worker comes back and goes on with it, or another worker
+takes it over.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ class RunClaim(Record):
     """A worker's request for a run."""
 
     worker: Annotated[ShortText, "Its name."]
-    run: Annotated[Count | None, "Only this run; null: the oldest that waits."] = None
+    run: Annotated[Count | None, "Only this run; null: the first that waits."] = None
+    held_by: Annotated[
+        ShortText | None, "The worker that holds the run and has ended; null: nobody holds it yet."
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -89,19 +89,12 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
     Raises:
         Unauthorized, Forbidden: the caller is not that worker, or the worker was revoked.
     """
-    may_upload(identity)
-    if identity.worker != worker:
-        raise Forbidden(
-            f"{identity.name} is not the worker {worker}",
-            hint="claim with the token in the credentials file of that worker",
-        )
+    _must_be(identity, worker)
     with read(store) as connection:  # workers poll: when none is theirs, it must not cost a write transaction
         if not rows.has_claimable_run(connection, worker=worker, indexes=identity.indexes, run_id=run_id):
             return None
     with record_change(store, actor=identity.name) as change:
-        registered = find_worker(change.connection, worker)
-        if registered is None or registered.revoked_at is not None:
-            raise Forbidden(f"the worker {worker} was revoked")
+        _must_be_trusted(change.connection, worker)
         claimed = rows.claim_oldest_run(
             change.connection, worker=worker, claimed_at=change.at, indexes=identity.indexes, run_id=run_id
         )
@@ -109,6 +102,45 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
             return None
         change.event("claim-run", detail={"run": claimed, "worker": worker})
         return _get(change.connection, claimed)
+
+
+def take_over_run(store: Store, identity: Identity, worker: str, run_id: int, *, held_by: str) -> Run | None:
+    """Give a run that goes on to another worker; returns ``None`` if ``held_by`` does not hold it any more.
+
+    Workers that share an engine see that one of them has ended (``pipeline.engine.liveness``); the store sees
+    only that a registered worker says so. The former holder's reports are refused from then on.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is not that worker, the worker was revoked, or its token does not
+            reach the index that the run enters.
+        NotFound: there is no such run.
+    """
+    _must_be(identity, worker)
+    with record_change(store, actor=identity.name) as change:
+        _must_be_trusted(change.connection, worker)
+        run = _get(change.connection, run_id)
+        if identity.indexes is not None and run.index not in identity.indexes:
+            raise Forbidden(f'{worker} may not take over runs that enter "{run.index}"')
+        if run.state != "running" or run.worker != held_by:
+            return None
+        rows.update_run(change.connection, run_id, {"worker": worker, "claimed_at": change.at})
+        change.event("take-over-run", detail={"run": run_id, "worker": worker, "from": held_by})
+        return _get(change.connection, run_id)
+
+
+def _must_be(identity: Identity, worker: str) -> None:
+    may_upload(identity)
+    if identity.worker != worker:
+        raise Forbidden(
+            f"{identity.name} is not the worker {worker}",
+            hint="claim with the token in the credentials file of that worker",
+        )
+
+
+def _must_be_trusted(connection: Connection, worker: str) -> None:
+    registered = find_worker(connection, worker)
+    if registered is None or registered.revoked_at is not None:
+        raise Forbidden(f"the worker {worker} was revoked")
 
 
 def get_run(store: Store, identity: Identity, run_id: int) -> Run:

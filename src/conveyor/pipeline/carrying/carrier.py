@@ -2,19 +2,19 @@
 
 ``run_here`` carries one commit or tag now and waits for it; called again with the same arguments after a
 crash, it continues where it stopped. ``claims`` carries the runs that people and hooks requested. Both call
-``carry_run``, the only workflow; its arguments hold the path of the credentials, never their content.
+``carry_run``, the only workflow. Its argument says what to carry; state folder and credentials are those of
+the process that carries it, which may be on another machine than the one where the run was begun.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.carrying.runs import Outcome, carry, failed
 from conveyor.pipeline.carrying.settled import remember, run_key
 from conveyor.pipeline.engine import engine
@@ -34,12 +34,14 @@ from conveyor.pipeline.jobs.sources import resolve
 from conveyor.project.git import object_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conveyor.domain.runs.states import RunReport
 
 R = TypeVar("R")
 MOST_AT_A_TIME = 4
+REQUEST = "request"
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,6 @@ class Job:
     """A run as plain data; the argument of the workflow, kept in the engine's state."""
 
     work_id: str
-    state: str
-    """The worker's state folder."""
-    credentials: str
-    """Path of the credentials file."""
     store_url: str
     repository: str
     ref: str
@@ -60,6 +58,33 @@ class Job:
     """The run's id in the store; ``None`` means that it is requested and claimed first."""
     project: str | None = None
     """Which of the commit's projects is meant; ``None`` if nobody said."""
+    begun_by: str | None = None
+    """The worker that began the run on another machine and has ended; ``None``: the run begins here."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a process brings to every run that it carries."""
+
+    state: Path
+    """The worker's state folder."""
+    credentials: Path
+    """The worker's credentials file."""
+    engine_url: str | None = field(default=None, repr=False)
+    """The PostgreSQL database of the engine's state; ``None``: a file in the state folder."""
+
+    @contextmanager
+    def working(self) -> Iterator[Engine]:
+        """The engine at work, until the end of the block, in which ``carry_run`` finds this bench."""
+        global _bench  # noqa: PLW0603 - workflows get plain data alone; the engine is one per process too
+        _bench = self
+        engine = Engine(self.state / "engine", database_url=self.engine_url)
+        with engine as running, watched(running.executor):
+            yield running
+        _bench = None
+
+
+_bench: Bench | None = None
 
 
 class DurableSteps:
@@ -90,19 +115,27 @@ class DurableSteps:
 @engine.workflow
 def carry_run(job: Job) -> Outcome:
     """Carry a run to its end; errors of ours become an outcome, so that the engine keeps only data."""
-    state = Path(job.state)
+    assert _bench is not None  # noqa: S101 - the engine works inside ``Bench.working`` alone
+    state, credentials = _bench.state, _bench.credentials
     try:
-        worker = open_worker(Path(job.credentials), store_url=job.store_url)
+        worker = open_worker(credentials, store_url=job.store_url)
         run_id = job.run_id
         if run_id is None:
-            run_id = engine.step("request", partial(with_patience, partial(request_run, worker, job)))
+            run_id = engine.step(REQUEST, partial(with_patience, partial(request_run, worker, job)))
+        if run_id is not None:
+            with_patience(partial(take_hold, worker, run_id))
     except ConveyorError as error:
         return failed(error)
+    if job.begun_by is not None:
+        say_to_stderr(
+            f"begun by {job.begun_by}, whose files are not on this machine: "
+            "what it had not published is built, and trained, once more"
+        )
     place = Workplace(
         work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor(), run=run_id
     )
     place.folder.mkdir(parents=True, exist_ok=True)
-    secrets = (Path(job.credentials), state / "engine")
+    secrets = (credentials, state / "engine")
     with (
         isolated(place, secrets, say_to_stderr) as place,
         closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps,
@@ -119,15 +152,21 @@ def request_run(worker: Keeper, job: Job) -> int | None:
     return claimed.id if claimed is not None else None
 
 
+def take_hold(worker: Keeper, run_id: int) -> None:
+    """Become the holder of a run that goes on, if the worker that this one continues held it."""
+    held_by = worker.client.runs.get(run_id).worker
+    if held_by is not None and held_by != worker.name:
+        worker.client.runs.claim(worker.name, run_id=run_id, held_by=held_by)
+
+
 def run_here(
-    state: Path, credentials: Path, *, store_url: str | None, repository: str, ref: str, index: str | None,
+    bench: Bench, *, store_url: str | None, repository: str, ref: str, index: str | None,
     project: str | None = None,
 ) -> Outcome:  # fmt: skip
     """Carry a commit or tag through now, or continue where a killed call with the same arguments stopped.
 
     Args:
-        state: the worker's state folder; created if it does not exist.
-        credentials: the worker's credentials file.
+        bench: the state folder, created if it does not exist, the credentials and the engine's database.
         store_url: overrides the URL in the credentials.
         repository: path or URL.
         ref: tag, branch, commit or full ref name.
@@ -136,28 +175,33 @@ def run_here(
 
     Raises:
         ConveyorError: the run could not begin: no credentials, no such ref.
-        StepFailed: the job killed its worker too often to be tried again.
+        StepFailed: the job killed its worker too often to be tried again, or was cancelled.
     """
-    worker = open_worker(credentials, store_url=store_url)
+    worker = open_worker(bench.credentials, store_url=store_url)
     source = resolve(repository, ref).value
     key = run_key(worker.store_url, repository, ref, source.commit, index, project)
     # A tag that is signed later names the same commit, and is another object.
     settled_key = run_key(worker.store_url, repository, ref, object_of(repository, ref), index, project)
-    with Engine(state / "engine") as running, watched(running.executor):
-        before = running.find(f"here-{key}-")
-        unfinished = [work for work in before if work.state == "active"]
+    stem = f"here-{key}-"
+    with bench.working() as running:
+        outcome, unfinished = None, running.unfinished(stem)
         if unfinished:
             say_to_stderr("continuing the run that was begun before")
-            outcome = cast("Outcome", running.follow(unfinished[-1].id, end_children))
-        else:
-            work_id = f"here-{key}-{len(before) + 1}"
-            job = Job(
-                work_id, str(state), str(credentials), worker.store_url, repository, ref, index, None, project
-            )
-            outcome = running.run(work_id, carry_run, job)
-    if outcome.state == "succeeded":
-        remember(state, settled_key, outcome)
-    return outcome
+            outcome = running.follow(unfinished[-1].id, end_children)
+        if outcome is None:
+            before = running.find(stem)
+            job = Job(f"{stem}{len(before) + 1}", worker.store_url, repository, ref, index, None, project)
+            if any(one.state == "active" for one in before):  # stranded: its machine is gone
+                job = replace(job, begun_by="another machine")
+                for one in before:
+                    running.cancel(one.id)
+            outcome = running.run(job.work_id, carry_run, job)
+    if outcome is None:
+        raise StepFailed("the run was cancelled")
+    done = cast("Outcome", outcome)
+    if done.state == "succeeded":
+        remember(bench.state, settled_key, done)
+    return done
 
 
 def work_folder(state: Path, work_id: str) -> Path:

@@ -1,8 +1,12 @@
 """A worker at work: claims the runs that people and hooks requested, and carries each to its end.
 
-When it starts, and then from time to time, it takes over the runs that dead executors of the same state
-folder left unfinished. It may be killed at any line: to stop it *is* to end the process (the watchdog ends
-its children), and the next worker continues.
+It carries several at a time if it is told to. All the while it looks for runs that dead executors left
+unfinished: those of its own state folder it resumes at the step they were in, those of a machine where no
+worker lives any more it begins anew, in the name of the worker that had them. Both come before new runs, and
+on top of them: nothing that was begun waits.
+
+It may be killed at any line: to stop it *is* to end the process (the watchdog ends its children), and another
+worker continues.
 """
 
 from __future__ import annotations
@@ -12,132 +16,192 @@ import os
 import re
 import signal
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, cast
 
 from conveyor.client.runs import log_command
 from conveyor.domain.runs.states import RunReport
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.carrying.carrier import Job, carry_run
-from conveyor.pipeline.engine.engine import Engine
-from conveyor.pipeline.engine.isolation import watched
 from conveyor.pipeline.engine.steps import say_to_stderr
 from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
     from types import FrameType
 
     from conveyor.domain.runs.states import Run
+    from conveyor.pipeline.carrying.carrier import Bench
     from conveyor.pipeline.carrying.runs import Outcome
+    from conveyor.pipeline.engine.engine import Engine
 
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 2.0
 """Pause after a failure to reach the store."""
-TAKE_OVER_SECONDS = 5.0
+TAKE_OVER_SECONDS = 0.5
+MOST_RUNS = 16
+"""Runs at a time; a worker that is to do more needs more machines, not more threads."""
+MOST_THREADS = 4 * MOST_RUNS
 MOST_TESTS_NAMED = 10
 
 
-def work(state: Path, credentials: Path, *, store_url: str | None, once: bool) -> int:
-    """Claim and carry runs until the process is stopped (``once``: until none waits); return their number."""
-    worker = open_worker(credentials, store_url=store_url)
+def work(bench: Bench, *, store_url: str | None, most: int, once: bool) -> int:
+    """Claim and carry runs until the process is stopped (``once``: until none waits); return their number.
+
+    ``most`` is the number of runs that are carried at a time.
+    """
+    worker = open_worker(bench.credentials, store_url=store_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    with Engine(state / "engine") as engine, watched(engine.executor):
-        desk = _Desk(engine, worker, state, credentials)
-        desk.take_over()
+    with bench.working() as engine, ThreadPoolExecutor(MOST_THREADS) as threads:
+        desk = _Desk(engine, worker, threads)
+        desk.rescue()
         desk.adopt()
-        is_unsure = False
         say_to_stderr(f"worker {worker.name} is ready for {worker.store_url}")
-        carried = 0
-        looked_at = time.monotonic()
         while True:
             try:
-                run = worker.client.runs.claim(worker.name)
+                has_claimed = desk.has_room(most) and desk.claim()
             except ConveyorError as error:
                 if once or error.http_status in (401, 403):
                     raise
                 say_to_stderr(f"{type(error).__name__}: {error.message}")
                 time.sleep(AWAY_SECONDS)
-                is_unsure = True
                 continue
-            if is_unsure:  # the answer to a claim may have been lost with the connection
-                is_unsure = False
-                desk.adopt()
-            if run is not None:
-                desk.carry(run)
-                carried += 1
-            elif once:
-                return carried
-            else:
-                time.sleep(POLL_SECONDS)
-            if time.monotonic() - looked_at > TAKE_OVER_SECONDS:
-                desk.take_over()
-                looked_at = time.monotonic()
+            desk.rescue()
+            if not has_claimed:
+                if once and not desk.is_busy:
+                    return desk.carried
+                desk.pause()
 
 
 class _Desk:
-    """Turns claimed runs into workflows."""
+    """Turns claimed runs into workflows, and knows which of them go on here."""
 
-    def __init__(self, engine: Engine, worker: Keeper, state: Path, credentials: Path) -> None:
+    def __init__(self, engine: Engine, worker: Keeper, threads: ThreadPoolExecutor) -> None:
         self.engine = engine
         self.worker = worker
-        self.state = state
-        self.credentials = credentials
-        self._prefix = hashlib.sha256(worker.store_url.encode()).hexdigest()[:8]
+        self.carried = 0
+        self._threads = threads
+        self._busy: dict[str, Future[None]] = {}
+        self._prefix = f"store-{hashlib.sha256(worker.store_url.encode()).hexdigest()[:8]}-"
+        self._is_unsure = False
+        self._looked_at = 0.0
 
-    def carry(self, run: Run) -> None:
-        """Carry a claimed run to its end."""
-        say_to_stderr(f'run {run.id}: {run.ref} of {run.repository}, into "{run.index}"')
-        work_id = self._work_id(run)
-        job = Job(
-            work_id,
-            str(self.state),
-            str(self.credentials),
-            self.worker.store_url,
-            run.repository,
-            run.ref,
-            run.index,
-            run.id,
-            run.project,
-        )
-        try:
-            outcome = self.engine.run(work_id, carry_run, job)
-        except Exception as error:  # noqa: BLE001 - one broken run must not end the worker
-            self._give_up(run, f"{type(error).__name__}: {error}")
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run goes on here."""
+        self._busy = {work_id: future for work_id, future in self._busy.items() if not future.done()}
+        return bool(self._busy)
+
+    def has_room(self, most: int) -> bool:
+        """Whether fewer runs than that go on here."""
+        return not self.is_busy or len(self._busy) < most
+
+    def pause(self) -> None:
+        """Wait a moment, or until a run ends here."""
+        if not self._busy:
+            time.sleep(POLL_SECONDS)
         else:
-            say_to_stderr(f"run {run.id} {outcome.state}: {outcome.detail}")
-            for line in end_lines(outcome, log_command(run.id, self.worker.store_url)):
-                say_to_stderr(f"  {line}")
+            wait(self._busy.values(), timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
 
-    def take_over(self) -> None:
-        """Carry to their end the runs that dead executors of this state folder left unfinished."""
-        for work_id in self.engine.take_over(f"store-{self._prefix}-", end_children):
-            say_to_stderr(f"continuing {work_id}, whose worker has ended")
+    def claim(self) -> bool:
+        """Claim the next run that waits, and begin to carry it; whether there was one."""
+        try:
+            if self._is_unsure:  # the answer to a claim may have been lost with the connection
+                self.adopt()
+                self._is_unsure = False
+            run = self.worker.client.runs.claim(self.worker.name)
+        except ConveyorError:
+            self._is_unsure = True
+            raise
+        if run is None:
+            return False
+        self.carry(run, f"{self._stem(run.id)}1")
+        return True
+
+    def carry(self, run: Run, work_id: str, *, begun_by: str | None = None) -> None:
+        """Begin to carry a run that this worker holds."""
+        say_to_stderr(f'run {run.id}: {run.ref} of {run.repository}, into "{run.index}"')
+        url = self.worker.store_url
+        job = Job(work_id, url, run.repository, run.ref, run.index, run.id, run.project, begun_by)
+        self.carried += 1
+        self._attend(work_id, lambda: self.engine.run(work_id, carry_run, job))
+
+    def rescue(self) -> None:
+        """Carry on with the runs that dead executors left unfinished; looks now and then."""
+        if time.monotonic() - self._looked_at < TAKE_OVER_SECONDS:
+            return
+        found = self.engine.take_over(self._prefix, end_children)
+        for work_id in found.here:
+            if work_id not in self._busy:
+                say_to_stderr(f"continuing run {self._run_id(work_id)}, whose worker has ended")
+                self._attend(work_id, lambda one=work_id: self.engine.wait(one))  # type: ignore[misc] # bound now
+        for work_id in found.stranded:
             try:
-                self.engine.follow(work_id, end_children)
-            except StepFailed as error:
-                say_to_stderr(error.message)
+                self._begin_anew(work_id)
+            except ConveyorError as error:  # tried again at the next look
+                say_to_stderr(f"{type(error).__name__}: {error.message}")
+        self._looked_at = time.monotonic()
+
+    def _begin_anew(self, work_id: str) -> None:
+        """Carry a run whose files lie where no worker lives; the store knows what of it is done."""
+        with self.engine.claimed(work_id) as is_ours:
+            if not is_ours:
+                return
+            run = self.worker.client.runs.get(self._run_id(work_id))
+            if run.state == "running":
+                number = len(self.engine.find(self._stem(run.id))) + 1
+                self.carry(run, f"{self._stem(run.id)}{number}", begun_by=run.worker)
+                self._await_begin(f"{self._stem(run.id)}{number}")
+            self.engine.cancel(work_id)
+
+    def _await_begin(self, work_id: str) -> None:
+        """Wait until the engine has the workflow: only then may the one before be given up."""
+        while not self.engine.find(work_id) and not self._busy[work_id].done():
+            time.sleep(0.02)
 
     def adopt(self) -> None:
         """Carry runs that this worker claimed but never began, and end broken ones."""
-        known = {one.id: one for one in self.engine.find(f"store-{self._prefix}-")}
         for run in self.worker.client.runs.newest():
             if run.state != "running" or run.worker != self.worker.name:
                 continue
-            found = known.get(self._work_id(run))
-            if found is None:
-                self.carry(run)
-            elif found.state == "failed":
-                self._give_up(run, "the job ended its worker too often to be tried again")
+            found = self.engine.find(self._stem(run.id))
+            if not found:
+                self.carry(run, f"{self._stem(run.id)}1")
+            elif found[-1].state == "failed":
+                self._give_up(run.id, "the job ended its worker too often to be tried again")
+            elif found[-1].state == "cancelled":
+                self.carry(run, f"{self._stem(run.id)}{len(found) + 1}")
 
-    def _work_id(self, run: Run) -> str:
-        return f"store-{self._prefix}-{run.id}"
+    def _attend(self, work_id: str, carrying: Callable[[], object]) -> None:
+        self._busy[work_id] = self._threads.submit(self._see_through, work_id, carrying)
 
-    def _give_up(self, run: Run, reason: str) -> None:
-        say_to_stderr(f"run {run.id} failed: {reason}")
+    def _see_through(self, work_id: str, carrying: Callable[[], object]) -> None:
+        run_id = self._run_id(work_id)
         try:
-            self.worker.client.runs.update(run.id, RunReport(state="failed", detail=reason))
+            outcome = cast("Outcome | None", carrying())
+        except Exception as error:  # noqa: BLE001 - one broken run must not end the worker
+            reason = error.message if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
+            self._give_up(run_id, reason)
+            return
+        if outcome is None:
+            say_to_stderr(f"run {run_id} goes on elsewhere, or was cancelled")
+            return
+        say_to_stderr(f"run {run_id} {outcome.state}: {outcome.detail}")
+        for line in end_lines(outcome, log_command(run_id, self.worker.store_url)):
+            say_to_stderr(f"  {line}")
+
+    def _stem(self, run_id: int) -> str:
+        return f"{self._prefix}{run_id}-"
+
+    def _run_id(self, work_id: str) -> int:
+        return int(work_id.removeprefix(self._prefix).partition("-")[0])
+
+    def _give_up(self, run_id: int, reason: str) -> None:
+        say_to_stderr(f"run {run_id} failed: {reason}")
+        try:
+            self.worker.client.runs.update(run_id, RunReport(state="failed", detail=reason))
         except ConveyorError as error:
             say_to_stderr(f"{type(error).__name__}: {error.message}")
 

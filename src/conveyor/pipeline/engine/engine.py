@@ -9,17 +9,19 @@ Rules here:
 - A step may run twice (a crash between its effect and its record), so effects must be idempotent.
 - Arguments and results are plain data; they are pickled into the engine's state. No secret is ever one.
 - A workflow calls its steps in the same order each time, with names that do not change.
-- Executors are unique per process; each holds a lock on a file while it lives. An executor that can take the
-  lock of another knows that the other is dead, and takes over its workflows. A false alarm is harmless: the
-  library fences the former owner out at its next step.
+- Executors are unique per process; each holds a lock while it lives (``liveness``). One that can take the
+  lock of another knows that the other is dead, and takes over its workflows.
+- A workflow belongs to a *place*, the state folder where its files lie. Executors of that place resume it at
+  the step it was in. When none lives there any more, it is *stranded*: it is begun anew elsewhere, and what
+  the store has by then is not done again.
 
-The state is one SQLite file, so all executors of one state folder are on one machine.
+The state is one SQLite file, for the executors of one state folder; or a PostgreSQL database, for executors
+on any number of machines.
 """
 
 from __future__ import annotations
 
 import contextvars
-import fcntl
 import logging
 import os
 import time
@@ -31,17 +33,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos._error import DBOSAwaitedWorkflowCancelledError
 
 from conveyor.errors import ConveyorError, StepFailed, StorageFailed
+from conveyor.pipeline.engine.liveness import LockedFiles, LockedNames, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor, Future
     from types import TracebackType
 
-SCHEMA = "6"
+    from dbos import WorkflowHandle, WorkflowStatus
+
+    from conveyor.pipeline.engine.liveness import Liveness
+
+SCHEMA = "7"
 """Version of the shape of our workflows; add one whenever steps or their results change. The engine resumes
 only workflows of its own version; by default the library would treat every edit as a new version."""
+POOL = 8
+"""Connections to PostgreSQL, at most; the steps of a run use one for a moment each."""
 MAX_RECOVERY_ATTEMPTS = 3
 """A job that kills its worker this often is not tried again."""
 POLL_SECONDS = 0.1
@@ -49,7 +59,7 @@ FOLLOW_SECONDS = 0.25
 
 P = ParamSpec("P")
 R = TypeVar("R")
-State = Literal["unknown", "active", "succeeded", "failed"]
+State = Literal["unknown", "active", "succeeded", "failed", "cancelled"]
 
 
 def workflow(function: Callable[P, R]) -> Callable[P, R]:
@@ -72,33 +82,53 @@ def begin(name: str, function: Callable[[], R], threads: Executor) -> Future[R]:
 
 
 @dataclass(frozen=True)
+class Rescue:
+    """The ids of unfinished work after a look at its executors."""
+
+    here: list[str]
+    """Work of this executor, taken over or begun by itself."""
+    stranded: list[str]
+    """Work that nobody alive can resume: it is begun anew by whoever ``claimed`` it."""
+
+
+@dataclass(frozen=True)
 class Work:
     """A workflow as the engine knows it."""
 
     id: str
     state: State
     executor: str | None
+    version: str | None = None
+    """The schema and the place that it belongs to."""
 
 
 class Engine:
-    """Runs workflows on the state in one folder, as one executor. One at a time per process; use ``with``."""
+    """Runs workflows on the state in one folder, as one executor. One at a time per process; use ``with``.
 
-    def __init__(self, folder: Path) -> None:
+    ``folder`` holds the state and is its place; with the URL of a PostgreSQL database, the state is there.
+    """
+
+    def __init__(self, folder: Path, *, database_url: str | None = None) -> None:
         self.folder = folder
         self.executor = f"{_boot_id()[:8]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        self._locks = folder / "executors"
+        self._database_url = database_url
 
     def __enter__(self) -> Self:
         global _running  # noqa: PLW0603 - the library itself is one per process
-        self._locks.mkdir(parents=True, exist_ok=True)
-        self._sweep_locks()
-        self._lock = self._lock_of(f".{self.executor}")  # under another name until it is locked
-        (self._locks / f".{self.executor}").rename(self._locks / self.executor)
+        place = place_of(self.folder)
+        self._version = f"{SCHEMA}-{place}"
+        self._liveness: Liveness = (
+            LockedFiles(self.folder / "executors", self.executor)
+            if self._database_url is None
+            else LockedNames(_plain(self._database_url), self.executor, place)
+        )
+        self._liveness.enter()
         config: DBOSConfig = {
             "name": "conveyor-pipeline",
-            "system_database_url": f"sqlite:///{self.folder / 'engine.sqlite'}",
+            "system_database_url": _plain(self._database_url or f"sqlite:///{self.folder / 'engine.sqlite'}"),
+            "sys_db_pool_size": POOL,
             "executor_id": self.executor,
-            "application_version": SCHEMA,
+            "application_version": self._version,
             "log_level": "WARNING",
             "notification_listener_polling_interval_sec": POLL_SECONDS,
         }
@@ -108,10 +138,13 @@ class Engine:
             DBOS.launch()
         except Exception as error:
             self._leave()
+            where = f"in {self.folder}" if self._database_url is None else "in its database"
             reason = str(error).partition("\n")[0]
             raise StorageFailed(
-                f"the engine's state in {self.folder} cannot be opened: {reason}",
-                hint="check the folder's permissions and its disk, then try again",
+                f"the engine's state {where} cannot be opened: {reason}",
+                hint="check the folder's permissions and its disk, then try again"
+                if self._database_url is None
+                else "check that its user may create tables there, then try again",
             ) from error
         _running = self
         return self
@@ -125,89 +158,102 @@ class Engine:
 
     def _leave(self) -> None:
         DBOS.destroy()
-        os.close(self._lock)
-        (self._locks / self.executor).unlink(missing_ok=True)
+        self._liveness.leave()
 
-    def run(self, work_id: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self, work_id: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Start a workflow under an id and wait for its result; a known id is not started again.
+
+        Returns ``None`` if the workflow was cancelled.
 
         Raises:
             StepFailed: the workflow ended with an error that is not one of its results.
         """
         with SetWorkflowID(work_id):
             handle = DBOS.start_workflow(function, *args, **kwargs)
-        with _broken(work_id):
-            return handle.get_result(polling_interval_sec=POLL_SECONDS)
+        return _result(handle)
 
-    def wait(self, work_id: str) -> object:
-        """Wait for the result of a workflow that this or another executor runs; raises as ``run`` does."""
-        with _broken(work_id):
-            return DBOS.retrieve_workflow(work_id).get_result(polling_interval_sec=POLL_SECONDS)
+    def wait(self, work_id: str) -> object | None:
+        """Wait for the result of a workflow that this or another executor runs; as ``run``."""
+        return _result(DBOS.retrieve_workflow(work_id))
 
-    def follow(self, work_id: str, bury: Callable[[str], object]) -> object:
-        """Like ``wait``, and takes the workflow over whenever its executor turns out to be dead."""
+    def follow(self, work_id: str, bury: Callable[[str], object]) -> object | None:
+        """Like ``wait``, and takes the workflow over whenever its executor turns out to be dead.
+
+        Returns ``None`` also if it is stranded.
+        """
         while any(one.state == "active" for one in self.find(work_id)):
-            self.take_over(work_id, bury)
+            if work_id in self.take_over(work_id, bury).stranded:
+                return None
             time.sleep(FOLLOW_SECONDS)
         return self.wait(work_id)
 
     def find(self, prefix: str) -> list[Work]:
         """The workflows whose id begins with ``prefix``, oldest first."""
-        found = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
-        return [Work(one.workflow_id, _STATES.get(one.status, "failed"), one.executor_id) for one in found]
+        return _listed(DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False))
 
-    def take_over(self, prefix: str, bury: Callable[[str], object]) -> list[str]:
-        """Put unfinished workflows of dead executors back to work, here or on a living peer.
+    def unfinished(self, prefix: str) -> list[Work]:
+        """Those that are active."""
+        return _listed(
+            DBOS.list_workflows(
+                workflow_id_prefix=prefix, status=[*_ACTIVE], load_input=False, load_output=False
+            )
+        )
+
+    def take_over(self, prefix: str, bury: Callable[[str], object]) -> Rescue:
+        """Put unfinished workflows of dead executors back to work, if an executor lives at their place.
 
         Args:
-            prefix: the prefix of the ids to look for; all other work of their executors is taken as well.
+            prefix: the prefix of the ids to look for; other work of their executors is taken as well.
             bury: called with each dead executor before its work is taken, to end its remaining children.
-
-        Returns:
-            The unfinished ids with ``prefix`` that do not belong to another living executor.
         """
-        left = [one for one in self.find(prefix) if one.state == "active"]
-        dead = {one.executor for one in left if not self._is_alive_elsewhere(one.executor)}
-        for owner in sorted(str(one) for one in dead - {None, self.executor}):
-            try:
-                lock = self._lock_of(owner)
-            except BlockingIOError:  # a peer is burying it right now
+        left = self.unfinished(prefix)
+        here = [one for one in left if one.version == self._version]
+        owners = {one.executor for one in here} - {None, self.executor}
+        for owner in sorted(map(str, owners)):
+            if self._liveness.is_alive(owner):
                 continue
-            try:
-                bury(owner)
-                # The guarded call: it touches only rows that the dead executor still owns. There is no public
-                # one with that guard (`resume_workflow` has none).
-                DBOS._recover_pending_workflows([owner])
-            finally:
-                (self._locks / owner).unlink(missing_ok=True)
-                os.close(lock)
-        return [one.id for one in left if one.executor in dead]
+            with self._liveness.claimed(owner) as is_ours:
+                if is_ours:  # else a peer is burying it right now
+                    bury(owner)
+                    # The guarded call: it touches only rows that the dead executor still owns. There is no
+                    # public one with that guard (`resume_workflow` has none).
+                    DBOS._recover_pending_workflows([owner])
+        stranded = [one.id for one in left if self._is_stranded(one)]
+        taken = self.unfinished(prefix) if owners else here
+        return Rescue([one.id for one in taken if one.executor == self.executor], stranded)
 
-    def _sweep_locks(self) -> None:
-        """Remove the files of executors that ended without removing them."""
-        for path in self._locks.iterdir():
-            if not path.name.startswith(".") and not self._is_alive_elsewhere(path.name):
-                path.unlink(missing_ok=True)
-
-    def _is_alive_elsewhere(self, executor: str | None) -> bool:
-        """Whether another process of this state folder is that executor."""
-        if executor in (None, self.executor) or not (self._locks / str(executor)).exists():
+    def _is_stranded(self, work: Work) -> bool:
+        """Whether no executor lives that could resume it: none at its place, or none of its schema."""
+        if work.version in (None, self._version):
             return False
-        try:
-            os.close(self._lock_of(str(executor)))
-        except BlockingIOError:
-            return True
-        return False
+        schema, _, place = str(work.version).partition("-")
+        if work.executor is not None and self._liveness.is_alive(work.executor):
+            return False
+        return schema != SCHEMA or not self._liveness.is_inhabited(place)
 
-    def _lock_of(self, executor: str) -> int:
-        """Take the lock that the executor holds while it lives; raises BlockingIOError if it lives."""
-        descriptor = os.open(self._locks / Path(executor).name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise
-        return descriptor
+    @contextmanager
+    def claimed(self, work_id: str) -> Iterator[bool]:
+        """Deal with stranded work alone; yields false if another executor does, or has done so."""
+        with self._liveness.claimed(f"work {work_id}") as is_ours:
+            yield is_ours and any(one.id == work_id for one in self.unfinished(work_id))
+
+    def cancel(self, work_id: str) -> None:
+        """Let no further step of a workflow begin."""
+        DBOS.cancel_workflow(work_id)
+
+    def forget(self, before: float, keep: Callable[[str], bool]) -> list[str]:
+        """Delete the records of workflows that ended before a time (seconds since 1970); return their ids."""
+        ended = DBOS.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
+            load_input=False, load_output=False,
+        )  # fmt: skip
+        old = [
+            one.workflow_id
+            for one in ended
+            if (one.updated_at or 0) < before * 1000 and not keep(one.workflow_id)
+        ]
+        DBOS.delete_workflows(old)
+        return old
 
     def _log_to_file(self) -> None:
         """Send the library's warnings to a file next to its state, not into the middle of our output."""
@@ -232,27 +278,41 @@ def executor() -> str | None:
     return _running.executor if _running is not None else None
 
 
-@contextmanager
-def _broken(work_id: str) -> Iterator[None]:
-    """Turn the library's errors into ours."""
+def _result(handle: WorkflowHandle[R]) -> R | None:
+    """The result of a workflow, or ``None`` if it was cancelled; the library's errors become ours."""
     try:
-        yield
+        return handle.get_result(polling_interval_sec=POLL_SECONDS)
     except ConveyorError:
         raise
+    except DBOSAwaitedWorkflowCancelledError:
+        return None
     except Exception as error:
         raise StepFailed(
-            f"{work_id} broke: {type(error).__name__}: {error}",
+            f"{handle.get_workflow_id()} broke: {type(error).__name__}: {error}",
             hint="see engine.log in the worker's state folder",
         ) from error
 
 
 _running: Engine | None = None
+_ACTIVE = ("PENDING", "ENQUEUED", "DELAYED")
 _STATES: dict[str, State] = {
-    "PENDING": "active",
-    "ENQUEUED": "active",
-    "DELAYED": "active",
+    **dict.fromkeys(_ACTIVE, "active"),
     "SUCCESS": "succeeded",
+    "CANCELLED": "cancelled",
 }
+
+
+def _listed(found: Iterable[WorkflowStatus]) -> list[Work]:
+    return [
+        Work(one.workflow_id, _STATES.get(one.status, "failed"), one.executor_id, one.app_version)
+        for one in found
+    ]
+
+
+def _plain(url: str) -> str:
+    """The URL of a database as its driver wants it: without the driver's name."""
+    scheme, separator, rest = url.partition("://")
+    return scheme.partition("+")[0] + separator + rest
 
 
 def _boot_id() -> str:

@@ -12,6 +12,7 @@ from conveyor.operations.runs.queue import (
     get_run,
     list_runs,
     report_step,
+    take_over_run,
     update_run,
 )
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
@@ -33,9 +34,12 @@ def post_run(call: Call) -> Answer:
 
 
 def post_run_claim(call: Call) -> Answer:
-    """Take the oldest requested run (or the one named) as a registered worker; 204 when none waits."""
+    """Take the first requested run (or the one named) as a registered worker; 204 when none waits."""
     asked = call.read(RunClaim, what="the claim")
-    run = claim_run(call.store, call.identity, asked.worker, run_id=asked.run)
+    if asked.run is not None and asked.held_by is not None:
+        run = take_over_run(call.store, call.identity, asked.worker, asked.run, held_by=asked.held_by)
+    else:
+        run = claim_run(call.store, call.identity, asked.worker, run_id=asked.run)
     return Answer(run, 204 if run is None else 200)
 
 
