@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 PAGES = Path(__file__).resolve().parents[1] / "reference"
 END = "<!-- until here by make map -->"
 _PLACE = re.compile(
-    r"<!-- (?P<what>the help of every command|every endpoint and its records|the settings in|the fields of)"
+    r"<!-- (?P<what>the help of every command|every endpoint and its records|every gate|the settings in|"
+    r"the fields of)"
     rf"(?: (?P<name>\w+))? -->(?:\n\n(?:(?!<!-- ).)*?\n\n{END})?",
     re.DOTALL,
 )
@@ -101,6 +102,18 @@ def render_settings(record: str) -> str:
     return "\n".join(rows)
 
 
+def render_gates() -> str:
+    """Every gate as a Markdown table: name, when it passes, the settings of a policy that it reads."""
+    from conveyor.domain.releases.gates import GATES
+
+    rows = ["| gate | passes when | settings |", "|---|---|---|"]
+    for name, gate in GATES.items():
+        rows.append(
+            f"| `{name}` | {gate.passes_when} | {', '.join(f'`{one}`' for one in gate.reads) or '-'} |"
+        )
+    return "\n".join(rows)
+
+
 @cache
 def _schemas() -> dict[str, Any]:
     from conveyor.server.api.openapi import openapi_document
@@ -139,6 +152,7 @@ _RENDERERS = {
     "every endpoint and its records": lambda _: f"{render_endpoints()}\n\n## Records\n\n{render_records()}",
     "the settings in": render_settings,
     "the fields of": render_fields,
+    "every gate": lambda _: render_gates(),
 }
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from conveyor.domain.releases import gates
 from conveyor.domain.releases.evidence import Evidence, EvidenceKind, Isolation
-from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
+from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge, judge_on_way
+from conveyor.domain.releases.gates.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,11 +120,16 @@ def verdict(gate: str, files: Iterable[JudgedFile], *facts: Evidence, version: s
     return found
 
 
-def asked(pythons: tuple[tuple[str, str], ...], *facts: Evidence) -> Verdict:
-    release = JudgedRelease(
-        "demo", "1.0", (WHEEL, SDIST), (built(WHEEL, source=SDIST), *facts), pythons=pythons
-    )
-    (found,) = judge(release, ["tests"])
+def asked(pythons: tuple[tuple[str, str], ...], *facts: Evidence, **rules: Any) -> Verdict:
+    """The verdict of ``tests`` where each index of ``pythons`` asks for the Pythons that stand beside it."""
+    release = JudgedRelease("demo", "1.0", (WHEEL, SDIST), (built(WHEEL, source=SDIST), *facts))
+    way = [
+        JudgingIndex(
+            index, Rules(("tests",), pythons=tuple(one for name, one in pythons if name == index), **rules)
+        )
+        for index in dict.fromkeys(index for index, _ in pythons)
+    ]
+    (found,) = judge_on_way(release, way)
     return found
 
 
@@ -166,6 +172,41 @@ def test_missing_pythons_of_an_index_are_named_with_the_command() -> None:
     assert found.reason == 'no tests evidence on Python 3.12, pypy3.9, which "stable" asks for'
     command = "conveyor pipeline test demo 1.0 --credentials worker.toml --to stable"
     assert (found.next_step or "").endswith(f": {command}")
+
+
+def test_environment_that_a_policy_does_not_name_is_shown_and_does_not_block() -> None:
+    facts = (with_tests(WHEEL), with_tests(WHEEL, python="3.13.1", failed=2))
+    found = asked((("testing", "3.11"),), *facts, other_environments="shown")
+    assert found.outcome == "pass"
+    assert "2 tests failed and 0 broke (Python 3.13.1" in found.reason
+    assert "resolved against testing), which is not asked for; " in found.reason
+    assert asked((("testing", "3.11"),), *facts).outcome == "fail"
+
+
+def test_platform_of_a_policy_needs_a_result_on_it() -> None:
+    for platform, outcome in (("linux-x86_64", "pass"), ("macosx-14.0-arm64", "waiting")):
+        found = asked((("testing", "3.11"),), with_tests(WHEEL), platforms=(platform,))
+        assert found.outcome == outcome
+    assert "on a worker of that platform: conveyor pipeline test" in (found.next_step or "")
+
+
+def test_evidence_of_workers_that_a_policy_does_not_name_does_not_count() -> None:
+    found = asked((("testing", "3.11"),), with_tests(WHEEL), workers=("worker-2",))
+    assert found.outcome == "waiting"
+    assert "no tests evidence that counts (only by worker-1)" in found.reason
+    assert asked((("testing", "3.11"),), with_tests(WHEEL), workers=("worker-1",)).outcome == "pass"
+
+
+def test_one_verdict_per_gate_on_a_way_is_that_of_the_strictest_index() -> None:
+    release = JudgedRelease("demo", "1.0", (WHEEL,), (with_tests(WHEEL),))
+    way = [
+        JudgingIndex("testing", Rules(("tests",))),
+        JudgingIndex("stable", Rules(("tests", "final-version"), ("x",))),
+    ]
+    assert [(one.gate, one.outcome) for one in judge_on_way(release, way)] == [
+        ("tests", "waiting"),
+        ("final-version", "pass"),
+    ]
 
 
 def test_failure_on_a_python_of_an_index_is_no_result_and_fails() -> None:
@@ -461,7 +502,7 @@ def test_gate_that_breaks_stays_shut_and_says_so(monkeypatch: pytest.MonkeyPatch
     def broken(release: JudgedRelease) -> Verdict:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(gates.GATES, "broken", broken)
+    monkeypatch.setitem(gates.GATES, "broken", gates.Gate(broken, "it never does"))
     found = verdict("broken", [WHEEL])
     assert found.outcome == "fail"
     assert "ZeroDivisionError" in found.reason
@@ -517,7 +558,7 @@ def test_there_is_one_verdict_per_gate_in_the_order_asked() -> None:
 def test_index_that_requires_isolation_sets_aside_what_was_found_without_it(
     facts: tuple[Evidence, ...], outcome: str, told: str
 ) -> None:
-    release = JudgedRelease("demo", "1.0", (WHEEL,), facts, isolating=("stable",))
+    release = JudgedRelease("demo", "1.0", (WHEEL,), facts, index="stable", rules=Rules(isolation="required"))
     (found,) = judge(release, ["tests"])
     assert found.outcome == outcome
     assert told in found.reason

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,17 +220,17 @@ def test_worker_that_is_revoked_while_its_release_is_judged_promotes_nothing(
     """The gates are asked again inside the transaction: here the worker is revoked after the first asking."""
     store = make_store(tmp_path)
     make_tested_release(store)
-    judge_tests = GATES["tests"]
+    gate = GATES["tests"]
     said: list[str] = []
 
     def judge_then_revoke(release: JudgedRelease) -> Verdict:
-        verdict = judge_tests(release)
+        verdict = gate.judge(release)
         if not said:
             revoke_worker(store, ADMIN, "worker-1")
         said.append(verdict.outcome)
         return verdict
 
-    monkeypatch.setitem(GATES, "tests", judge_then_revoke)
+    monkeypatch.setitem(GATES, "tests", replace(gate, judge=judge_then_revoke))
     with pytest.raises(PromotionRefused):
         promote_release(store, ADMIN, "demo", "1.0", to="testing")
     assert said == ["pass", "waiting"]

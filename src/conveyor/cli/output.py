@@ -116,13 +116,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line for each verdict, followed by a line with the next step, if there is one."""
+def verdict_lines(
+    verdicts: Iterable[Verdict], *, complete: Callable[[str | None], str | None] = lambda step: step
+) -> list[str]:
+    """A line for each verdict, followed by a line with the next step, if there is one.
+
+    ``complete`` names the store in the commands of next steps.
+    """
     lines = []
     for verdict in verdicts:
         lines.append(f"  {verdict.outcome:<10} {verdict.gate}: {verdict.reason}")
         if verdict.next_step:
-            lines.append(f"             → {verdict.next_step}")
+            lines.append(f"             → {complete(verdict.next_step)}")
     return lines
 
 

@@ -10,6 +10,7 @@ import click
 
 from conveyor.cli.output import verdict_lines
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.words import records
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 
 @click.command("why")
 @click.argument("name")
-@click.argument("version")
+@click.argument("version", required=False)
 @click.option("--to", metavar="INDEX", help="The index it is to enter. Default: the one that follows.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @on_a_store
-def command(name: str, version: str, to: str | None, as_json: bool, place: Place) -> None:
-    """Say why release VERSION of project NAME is, or is not yet, in an index."""
+def command(name: str, version: str | None, to: str | None, as_json: bool, place: Place) -> None:
+    """Say why release VERSION of project NAME, or its newest one, is or is not yet in an index.
+
+    One verdict for each gate, and what to do now; then what people decided about the release, for ever.
+    """
     with place.client() as client:
+        if version is None:
+            version = client.projects.get(name).releases[0].version
         where = client.releases.get(name, version).index
         judgement = client.releases.judgement(name, version, to=to)
     target, verdicts = judgement.target, judgement.verdicts
@@ -34,11 +40,14 @@ def command(name: str, version: str, to: str | None, as_json: bool, place: Place
             "index": where,
             "to": target,
             "verdicts": [asdict(verdict) for verdict in verdicts],
+            "decisions": records.as_json(judgement.decisions),
         }
         click.echo(json.dumps(fields, indent=2))
         return
     click.echo(f'{name} {version} is in "{where}"' + ("" if where == target else f'; to enter "{target}":'))
-    for line in verdict_lines(verdicts):
+    for line in verdict_lines(verdicts, complete=place.completed):
         click.echo(line)
     if not verdicts:
         click.echo(f'  "{target}" has no gates')
+    for decision in judgement.decisions:
+        click.echo(f"  {decision.told}")

@@ -14,7 +14,7 @@ from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
 from conveyor.domain.releases.locks import TakenLock
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
 from conveyor.domain.releases.publications import FileToPublish, NewPublication, Publication, PublishingCheck
-from conveyor.domain.releases.standing import Release
+from conveyor.domain.releases.standing import ProjectReleases, Release
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class Projects:
     """The projects of a store."""
 
     connection: Connection
+
+    def get(self, project: str) -> ProjectReleases:
+        """A project and its releases, newest first; raises NotFound."""
+        return ask_for(self.connection, Request("GET", api_path("projects", project)), ProjectReleases)
 
     def status(self, project: str) -> StatusOfProject:
         """The status that readers of a project's pages see."""

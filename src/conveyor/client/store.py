@@ -9,6 +9,7 @@ from conveyor.client.files import StoreFiles
 from conveyor.client.http import HttpConnection
 from conveyor.client.indexes import Claims, Indexes
 from conveyor.client.people import Signers, Tokens, Users, Workers
+from conveyor.client.policies import Advisories, Decisions, Policies
 from conveyor.client.releases import Projects, Releases, StoreEvidence
 from conveyor.client.runs import Repositories, Runs
 from conveyor.domain.words.notation import StoreStatus
@@ -36,10 +37,13 @@ class StoreClient:
     def __init__(self, connection: Connection) -> None:
         """``connection`` is closed with the client."""
         self._connection = connection
+        self.advisories = Advisories(connection)
         self.claims = Claims(connection)
+        self.decisions = Decisions(connection)
         self.evidence = StoreEvidence(connection)
         self.files = StoreFiles(connection)
         self.indexes = Indexes(connection)
+        self.policies = Policies(connection)
         self.projects = Projects(connection)
         self.releases = Releases(connection)
         self.repositories = Repositories(connection)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -402,6 +402,56 @@ docs_archives = Table(
     Column("uploaded_at", Text, nullable=False),
     Column("uploaded_by", Text, nullable=False),
     comment="built documentation of releases, one archive each",
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("applied_at", Text, nullable=False),
+    Column("applied_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("content", Text, nullable=False, comment="TOML, as it was applied"),
+    comment="which rules hold in which indexes; the newest version holds",
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("kind", Text, nullable=False, comment="approval or override"),
+    Column("project", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("index_name", Text, ForeignKey("indexes.name"), nullable=False),
+    Column("gate", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("reason", Text),
+    Column("made_at", Text, nullable=False),
+    Column("until", Text, comment="end of an override; null: an approval"),
+    Index(None, "project", "version"),
+    comment="approvals of releases and overrides of gates, shown for ever",
+)
+
+advisories = Table(
+    "advisories",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("modified", Text, nullable=False, comment="as the advisory says: the newer state holds"),
+    Column("withdrawn", Text, comment="null: it holds"),
+    Column("summary", Text, nullable=False),
+    Column("aliases", Text, nullable=False, comment="JSON list of other names of it"),
+    comment="known vulnerabilities of packages, as OSV describes them",
+)
+
+advisory_projects = Table(
+    "advisory_projects",
+    metadata,
+    Column("id", Text, ForeignKey("advisories.id"), primary_key=True),
+    Column("project", Text, primary_key=True, comment="normalized"),
+    Column("ranges", Text, nullable=False, comment="JSON, as OSV spells them"),
+    Column("versions", Text, nullable=False, comment="JSON list"),
+    Index(None, "project"),
+    comment="which projects an advisory affects",
 )
 
 runs = Table(

@@ -216,6 +216,17 @@ def releases_of_project(connection: Connection, project: str) -> list[tuple[str,
     return [(row.version, row.index_name, row.files) for row in rows]
 
 
+def all_releases(connection: Connection) -> list[tuple[str, str, str]]:
+    """(project, version, index) of every release in every index it is in."""
+    rows = connection.execute(
+        select(placements.c.project, distributions.c.version, placements.c.index_name)
+        .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+        .distinct()
+        .order_by(placements.c.project, distributions.c.version, placements.c.index_name)
+    )
+    return [(row.project, row.version, row.index_name) for row in rows]
+
+
 def move_placement(
     connection: Connection, *, source: str, target: str, project: str, filename: str, added_serial: int
 ) -> bool:

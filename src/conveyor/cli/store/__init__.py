@@ -14,6 +14,7 @@ COMMANDS = {
     "signer": ("conveyor.cli.store.signer", "Register, list and revoke the keys of QA signers."),
     "worker": ("conveyor.cli.store.worker", "Register, list and revoke pipeline workers."),
     "repository": ("conveyor.cli.store.repository", "Register the repositories of pipeline runs."),
+    "policy": ("conveyor.cli.store.policy", "Check, compare, apply and show the rules of promotion."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
     "fsck": ("conveyor.cli.store.fsck", "Check that catalogue and blobs agree; repair what can be repaired."),
     "gc": ("conveyor.cli.store.gc", "Remove blobs that no row names."),
@@ -23,6 +24,10 @@ COMMANDS = {
     "delete": ("conveyor.cli.store.delete", "Delete a file, a release or a project, for good."),
     "status": ("conveyor.cli.store.status", "Show, archive, deprecate or quarantine a project."),
     "limit": ("conveyor.cli.store.limit", "Show how large a project is, or limit it."),
+    "approve": ("conveyor.cli.store.approve", "Approve a release for an index whose gate waits for people."),
+    "override": ("conveyor.cli.store.override", "Have a gate let a release pass for a while."),
+    "advisories": ("conveyor.cli.store.advisories", "Import advisories about vulnerable packages."),
+    "docs": ("conveyor.cli.store.docs", "Hand in the documentation of a release."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates allow it."),
 }
 """Command name → (module holding ``command``, one line of help)."""

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Annotated
 from conveyor.domain.indexes.definitions import IndexName, team_of
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import reaches_index
+from conveyor.domain.releases.decisions import PersonalDecision
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.words.names import ProjectName, VersionNumber
 from conveyor.domain.words.records import Named, Record
 from conveyor.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
@@ -70,6 +71,10 @@ class Judgement(Record):
     version: str
     target: Annotated[str, Named("to")]
     verdicts: Annotated[tuple[Verdict, ...], "One for each gate."]
+    decisions: Annotated[
+        tuple[PersonalDecision, ...],
+        "What people decided about it, oldest first; overrides that have ended too.",
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,6 @@ class Way:
     source: str
     stations: tuple[str, ...]
     """The indexes passed, nearest to the source first, the target last."""
-    gates: tuple[str, ...]
-    """Every gate on the way, each once, in the order it is met."""
-    pythons: tuple[tuple[str, str], ...] = ()
-    """(index, Python) of the tests that its indexes ask for, besides those on the project's own Pythons."""
-    isolating: tuple[str, ...] = ()
-    """Those of its indexes that require isolation."""
 
     @property
     def target(self) -> str:
@@ -126,20 +125,7 @@ def plan_way(source: str, target: str, indexes: Mapping[str, Index]) -> Way:
             hint=f'what can be installed through "{source}" must stay installable: its bases are '
             + (", ".join(indexes[source].bases) or "none"),
         )
-    gates = dict.fromkeys(gate for station in stations for gate in indexes[station].gates)
-    asked = tuple(one for station in stations for one in asked_pythons(indexes[station]))
-    isolating = isolating_among(stations, indexes)
-    return Way(source=source, stations=stations, gates=tuple(gates), pythons=asked, isolating=isolating)
-
-
-def isolating_among(names: Iterable[str], indexes: Mapping[str, Index]) -> tuple[str, ...]:
-    """Those of the indexes that take no evidence that was found without isolation."""
-    return tuple(name for name in names if indexes[name].isolation == "required")
-
-
-def asked_pythons(index: Index) -> tuple[tuple[str, str], ...]:
-    """(index, Python) of each test that an index asks for, if it has the gate that looks at tests."""
-    return tuple((index.name, python) for python in index.pythons) if "tests" in index.gates else ()
+    return Way(source=source, stations=stations)
 
 
 def choose_source(

@@ -62,6 +62,15 @@ def from_utc_text(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
+def future_text(text: str, now: datetime) -> str | None:
+    """The time in the store's form; ``None`` if it is not a time with a zone, or has passed."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return utc_text(moment) if moment.tzinfo is not None and moment > now else None
+    except (ValueError, OverflowError):  # OverflowError: a year 10000 in UTC
+        return None
+
+
 def checked_reason(text: str | None) -> str | None:
     """The reason without surrounding blanks; ``None`` if it is empty.
 

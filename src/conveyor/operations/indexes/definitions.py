@@ -15,6 +15,8 @@ from conveyor.errors import Conflict, NotFound
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from conveyor.domain.indexes.definitions import IndexSettings, NewIndex
     from conveyor.domain.people.access import Identity
     from conveyor.operations.store.store import Store
@@ -39,7 +41,13 @@ def get_index(store: Store, identity: Identity, name: str) -> Index:
         NotFound: there is no such index, or the caller may not see it.
         Unauthorized: in the same cases, for anonymous callers of a store that has a private index.
     """
-    indexes = list_indexes(store)
+    with read(store) as connection:
+        return index_in(connection, identity, name)
+
+
+def index_in(connection: Connection, identity: Identity, name: str) -> Index:
+    """One index, as this transaction sees it; raises as ``get_index``."""
+    indexes = all_indexes(connection)
     if name not in readable_indexes(indexes, identity):
         error = NotFound(f'there is no index "{name}"', hint="see conveyor store index list")
         raise not_here(error, identity, indexes)

@@ -29,10 +29,10 @@ from conveyor.domain.people.keys import (
     write_public_key,
 )
 from conveyor.domain.people.openpgp import is_openpgp, read_certificate, write_certificate
-from conveyor.domain.words.notation import utc_text
+from conveyor.domain.words.notation import future_text, utc_text
 from conveyor.domain.words.records import as_json
 from conveyor.errors import Conflict, InvalidInput, NotFound
-from conveyor.operations.people.tokens import future_text, insert_new_token
+from conveyor.operations.people.tokens import insert_new_token
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:

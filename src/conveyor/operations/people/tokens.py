@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.database.connection import writing
@@ -27,7 +26,7 @@ from conveyor.domain.people.access import (
     unknown_user,
 )
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.notation import utc_text
+from conveyor.domain.words.notation import future_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidName, NotFound
 from conveyor.operations.store.store import database_errors, read, record_change
 
@@ -185,12 +184,3 @@ def _check_indexes(change: Change, names: Collection[str]) -> None:
         raise NotFound(
             f"there is no index {', '.join(missing)}", hint=f"the indexes are {', '.join(sorted(known))}"
         )
-
-
-def future_text(text: str, now: datetime) -> str | None:
-    """The time in the store's form; ``None`` if it is not a time with a zone, or has passed."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return utc_text(moment) if moment.tzinfo is not None and moment > now else None
-    except (ValueError, OverflowError):  # OverflowError: a year 10000 in UTC
-        return None

@@ -12,33 +12,30 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.releases import distributions as rows
-from conveyor.catalog.releases.evidence import evidence_of_release
+from conveyor.catalog.releases.policies import decisions_of_release
 from conveyor.catalog.releases.projects import close_release, lock_project, status_of
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import may_promote
-from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, judge
 from conveyor.domain.releases.promotions import (
     SEE_INDEXES,
     Judgement,
     Promotion,
-    asked_pythons,
     choose_source,
     entry_to_name,
-    isolating_among,
     next_station,
     plan_way,
     way_of_run,
 )
 from conveyor.domain.words.names import canonical_version, project_name
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, DistributionExists, NotFound, PromotionRefused
+from conveyor.operations.releases.judging import judge_files, stations_to
 from conveyor.operations.releases.standing import no_release, release_in
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sqlalchemy import Connection
 
     from conveyor.catalog.database.events import Change
@@ -93,12 +90,14 @@ def judge_release(
         NotFound: there is no such index or release that the caller may see.
         Conflict: no way leads from the release's index to that one, or several indexes follow.
     """
+    at = utc_text(store.clock())
     with read(store) as connection:
         if to is None:
             release = release_in(connection, identity, project, version)
             to = next_station(release.index, all_indexes(connection))
-        plan = _plan(connection, identity, project, version, to=to, source=None)
-    return Judgement(plan.project, plan.version, to, plan.verdicts)
+        plan = _plan(connection, identity, project, version, to=to, source=None, at=at)
+        decided = decisions_of_release(connection, plan.project, plan.version)
+    return Judgement(plan.project, plan.version, to, plan.verdicts, tuple(decided))
 
 
 def promote_release(
@@ -121,7 +120,7 @@ def promote_release(
     may_promote(identity, to, project_name(project))
     # 2. the plan, and the verdicts of the gates
     with read(store) as connection:
-        plan = _plan(connection, identity, project, version, to=to, source=source)
+        plan = _plan(connection, identity, project, version, to=to, source=source, at=utc_text(store.clock()))
     _refuse_unless_open(plan)
     if plan.way is None:
         store.newest.settle()
@@ -129,7 +128,7 @@ def promote_release(
     with record_change(store, actor=identity.name) as change:
         # 3. the same again, now that nobody else can change anything
         lock_project(change.connection, plan.project)
-        plan = _plan(change.connection, identity, project, version, to=to, source=source)
+        plan = _plan(change.connection, identity, project, version, to=to, source=source, at=change.at)
         _refuse_unless_open(plan)
         if plan.way is not None:
             # 4. rows, closing and event
@@ -145,6 +144,7 @@ def _plan(
     *,
     to: str,
     source: str | None,
+    at: str,
 ) -> _Plan:
     """The plan of a promotion, from the rows that this transaction sees."""
     name, number = project_name(project), canonical_version(version)
@@ -162,17 +162,13 @@ def _plan(
     files = tuple(file for file in placed if file.index in (left, to))
     moving = tuple(file for file in files if file.index == left)
     _check_filenames(connection, name, moving, resolution_order(to, indexes))
-    release = JudgedRelease(
-        project=name,
-        version=number,
-        files=_judged(files),
-        evidence=evidence_of_release(connection, name, number),
+    verdicts = judge_files(
+        connection,
+        files,
+        stations_to(connection, name, (to,) if way is None else way.stations, indexes),
+        at=at,
         entry=entry_to_name(left or to, identity, indexes),
-        pythons=asked_pythons(indexes[to]) if way is None else way.pythons,
-        isolating=isolating_among([to], indexes) if way is None else way.isolating,
     )
-    gates = indexes[to].gates if way is None else way.gates
-    verdicts = judge(release, gates)
     return _Plan(name, number, to, way, moving, files, verdicts, status_of(connection, name))
 
 
@@ -246,9 +242,3 @@ def _done(plan: _Plan) -> Promotion:
         files=tuple(sorted({file.filename for file in plan.files})),
         verdicts=plan.verdicts,
     )
-
-
-def _judged(files: Iterable[PlacedFile]) -> tuple[JudgedFile, ...]:
-    """Each file once, even if it is in source and target."""
-    judged = (JudgedFile(file.filename, file.packagetype, file.sha256) for file in files)
-    return tuple(dict.fromkeys(judged))

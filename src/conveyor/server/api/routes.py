@@ -30,9 +30,11 @@ from conveyor.domain.words.records import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.api import (
+    decisions,
     evidence,
     indexes,
     kept,
+    policies,
     projects,
     promotions,
     releases,
@@ -75,6 +77,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *kept.ENDPOINTS,
     *evidence.ENDPOINTS,
     *promotions.ENDPOINTS,
+    *policies.ENDPOINTS,
+    *decisions.ENDPOINTS,
     *runs.ENDPOINTS,
     *repositories.ENDPOINTS,
     *users.ENDPOINTS,

@@ -4,30 +4,99 @@ A gate is a pure function of a release and its evidence, in a module of its own.
 that it cannot judge (an unknown gate, an unreadable predicate) does not pass. Its reason says what was found,
 with values; its next step says what the reader can do now.
 
-    tests           every wheel was tested as published, by a registered worker, and nothing failed
-    qa-signature    a registered signer signed the commit that every wheel was built from
-    final-version   the version is a final one: no pre-release, development or local version
+A person may override a gate for a while (``releases.decisions``): then its verdict is ``overridden``, and
+says who and why, and what the gate would have said.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.gates.contents import judge_docs, judge_licences
 from conveyor.domain.releases.gates.finals import judge_final_version, judge_qa_signature
-from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, Verdict
+from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, JudgingIndex, Verdict, worst_of
 from conveyor.domain.releases.gates.tests import judge_tests
+from conveyor.domain.releases.gates.vulnerabilities import judge_advisories
+from conveyor.domain.releases.gates.waiting import judge_age, judge_approval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["GATES", "JudgedFile", "JudgedRelease", "judge"]
+__all__ = ["GATES", "Gate", "JudgedFile", "JudgedRelease", "JudgingIndex", "judge", "judge_on_way"]
 
-GATES: dict[str, Callable[[JudgedRelease], Verdict]] = {
-    "tests": judge_tests,
-    "qa-signature": judge_qa_signature,
-    "final-version": judge_final_version,
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: its rule, and what people are told about it."""
+
+    judge: Callable[[JudgedRelease], Verdict]
+    passes_when: str
+    """A sentence for the reference."""
+    reads: tuple[str, ...] = ()
+    """The settings of a policy that it reads, besides whose evidence counts."""
+
+
+GATES: dict[str, Gate] = {
+    "tests": Gate(
+        judge_tests,
+        "Every wheel has tests evidence: at least one test passed, none failed or ended with an error, no "
+        "module came from outside. In each environment (index, Python without its patch number, platform) "
+        "the newest result counts, and all environments must pass. An sdist passes if it has passed tests of "
+        "its own, or if a tested wheel of the release was built from it. On each Python and platform that "
+        "the index asks for, at least one file passed its tests, resolved against that index.",
+        reads=("pythons", "platforms", "other_environments"),
+    ),
+    "qa-signature": Gate(
+        judge_qa_signature,
+        "A valid signer signed a tag of this release on the commit that every file of it was built from, by "
+        "the workers' build evidence: the very tag that it names, or a plain tag of this version if the "
+        "build was from no tag with a prefix.",
+        reads=("signers", "not_author"),
+    ),
+    "final-version": Gate(
+        judge_final_version, "The version is not a pre-release, development or local version."
+    ),
+    "docs": Gate(judge_docs, "The release has documentation in the store."),
+    "age": Gate(
+        judge_age,
+        "The newest file of the release has been in the store for the hours that the policy asks.",
+        reads=("minimum_age_hours",),
+    ),
+    "approval": Gate(
+        judge_approval,
+        "As many people approved the release for this index (`conveyor store approve`) as the policy asks, "
+        "or its version changes less than the policy asks people about. Compared is the newest final release "
+        "below it in the index: another first number or epoch is a major change, another second one minor, "
+        "anything else a patch; a first release is major.",
+        reads=("approval", "approvals"),
+    ),
+    "licences": Gate(
+        judge_licences,
+        "Every file declares a licence that the policy allows: by `License-Expression`, of which one side of "
+        "every `OR` must be allowed; without it by its licence classifiers. A licence that cannot be told "
+        "does not pass.",
+        reads=("licences",),
+    ),
+    "advisories": Gate(
+        judge_advisories,
+        "No advisory that was imported and not withdrawn affects the release, or any package in an "
+        "environment in which its tests passed.",
+    ),
 }
 """Every gate this store knows."""
+
+
+def judge_on_way(release: JudgedRelease, way: Iterable[JudgingIndex]) -> tuple[Verdict, ...]:
+    """One verdict per gate of the indexes on a way, in the order in which the gates are met; never raises.
+
+    Where several indexes have the same gate, each asks in its own way and the worst verdict holds.
+    """
+    found: dict[str, list[Verdict]] = {}
+    for station in way:
+        for verdict in judge(release.asked_by(station), station.rules.gates):
+            found.setdefault(verdict.gate, []).append(verdict)
+    return tuple(worst_of(verdicts) for verdicts in found.values())
 
 
 def judge(release: JudgedRelease, gates: Iterable[str]) -> tuple[Verdict, ...]:
@@ -36,8 +105,8 @@ def judge(release: JudgedRelease, gates: Iterable[str]) -> tuple[Verdict, ...]:
 
 
 def _judge_one(release: JudgedRelease, gate: str) -> Verdict:
-    judged_by = GATES.get(gate)
-    if judged_by is None:
+    known_gate = GATES.get(gate)
+    if known_gate is None:
         known = ", ".join(GATES)
         return Verdict(
             gate,
@@ -48,8 +117,12 @@ def _judge_one(release: JudgedRelease, gate: str) -> Verdict:
     if not release.files:
         return Verdict(gate, "fail", f"{release.project} {release.version} has no files", "upload its files")
     try:
-        return judged_by(release)
+        verdict = known_gate.judge(release)
     except Exception as error:  # noqa: BLE001 - a gate that breaks must stay shut, and say so
-        return Verdict(
+        verdict = Verdict(
             gate, "fail", f"the gate could not judge this release ({error!r:.300})", "report this to the team"
         )
+    if verdict.outcome == "pass":
+        return verdict
+    opened = [one for one in release.decisions if one.overrides(gate, release.index, release.at)]
+    return Verdict(gate, "overridden", f"{opened[-1].told} ({verdict.reason})") if opened else verdict

@@ -7,20 +7,33 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from conveyor.domain.releases.facts import builds_of, results_of
+from conveyor.domain.releases.gates.rules import NO_RULES, Rules
 from conveyor.domain.releases.tags import could_be_release, read_tag_name
 from conveyor.domain.words.names import final_of, parse_version
+from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from conveyor.domain.releases.advisories import AdvisoryOfProject
+    from conveyor.domain.releases.decisions import PersonalDecision
     from conveyor.domain.releases.evidence import Evidence, FactsOfBuild
     from conveyor.domain.releases.facts import Results
+    from conveyor.domain.releases.licences import DeclaredLicence
     from conveyor.domain.words.names import Version
+
+
+@dataclass(frozen=True)
+class JudgingIndex:
+    """An index on the way of a release, and what it asks."""
+
+    index: str
+    rules: Rules
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,17 @@ class JudgedFile:
     packagetype: str
     """``bdist_wheel`` or ``sdist``."""
     sha256: str
+    uploaded_at: str = ""
+    licence: DeclaredLicence | None = None
+    """``None``: it was not asked for, or there is no metadata."""
 
 
 @dataclass(frozen=True)
 class JudgedRelease:
-    """A release as gates see it: every distribution and all evidence on it, the earliest made first."""
+    """A release as gates see it: every distribution and all evidence on it, the earliest made first.
+
+    What only some gates look at is left out where no index on the way has them.
+    """
 
     project: str
     version: str
@@ -43,18 +62,50 @@ class JudgedRelease:
     evidence: tuple[Evidence, ...]
     entry: str | None = None
     """The index that a run must enter to carry it; ``None``: the only such index, which needs no name."""
-    pythons: tuple[tuple[str, str], ...] = ()
-    """(index, Python) of the tests that indexes ask for, besides those on the project's own Pythons."""
-    isolating: tuple[str, ...] = ()
-    """The indexes that take no build and no success that was found without isolation; empty: all do."""
+    index: str = ""
+    """The index whose rules are asked."""
+    rules: Rules = NO_RULES
+    """What that index asks of the project."""
+    at: str = ""
+    """When it is judged, in the store's form."""
+    is_closed: bool = False
+    """Whether it was promoted, and takes no more files."""
+    has_docs: bool = False
+    others: tuple[tuple[str, str], ...] = ()
+    """(version, index) of the releases of the project."""
+    decisions: tuple[PersonalDecision, ...] = ()
+    """What people decided about it, oldest first."""
+    advisories: tuple[AdvisoryOfProject, ...] | None = None
+    """Those about it and what it was tested with; ``None``: the store has none at all."""
+
+    def versions_in(self, index: str) -> tuple[str, ...]:
+        """The other versions of the project in an index."""
+        return tuple(version for version, name in self.others if name == index and version != self.version)
+
+    def asked_by(self, station: JudgingIndex) -> JudgedRelease:
+        """As one index judges it: evidence of workers that its rules do not name does not count."""
+        evidence = self.evidence
+        if station.rules.workers:
+            evidence = tuple(
+                one
+                if one.kind == "qa-signature" or one.signed_by in station.rules.workers
+                else replace(one, is_signer_valid=False)
+                for one in evidence
+            )
+        return replace(self, index=station.index, rules=station.rules, evidence=evidence)
+
+    @property
+    def is_isolating(self) -> bool:
+        """Whether the index takes no build and no success that was found without isolation."""
+        return self.rules.isolation == "required"
 
     def results(self, file: JudgedFile) -> Results:
         """The test results of a file, as far as they count here."""
-        return results_of(self.evidence, file.sha256, is_isolated=bool(self.isolating))
+        return results_of(self.evidence, file.sha256, is_isolated=self.is_isolating)
 
     def builds(self, file: JudgedFile) -> list[FactsOfBuild]:
         """What a file was built from, as far as builds count here, the earliest first."""
-        return builds_of(self.evidence, file.sha256, is_isolated=bool(self.isolating))
+        return builds_of(self.evidence, file.sha256, is_isolated=self.is_isolating)
 
     @property
     def wheels(self) -> tuple[JudgedFile, ...]:
@@ -116,7 +167,7 @@ def faults_of_builds(release: JudgedRelease) -> Iterator[Finding]:
         elif not commits and builds_of(release.evidence, file.sha256):
             yield Finding(
                 "waiting",
-                f"{file.filename} was built without isolation, which {_quoted(release.isolating)} not accept",
+                f'{file.filename} was built without isolation, which "{release.index}" does not accept',
                 f"release it under a new version from a worker that isolates; {_accepting(release)}",
             )
 
@@ -125,19 +176,14 @@ def degraded_tests(release: JudgedRelease, file: JudgedFile, command: str) -> Fi
     """The finding about a file whose tests passed without isolation only."""
     return Finding(
         "waiting",
-        f"{file.filename} was tested without isolation, which {_quoted(release.isolating)} not accept",
-        f"run the testing job on a worker that isolates: {command} --to {release.isolating[-1]}; "
+        f'{file.filename} was tested without isolation, which "{release.index}" does not accept',
+        f"run the testing job on a worker that isolates: {command} --to {release.index}; "
         + _accepting(release),
     )
 
 
-def _quoted(indexes: tuple[str, ...]) -> str:
-    return " and ".join(f'"{name}"' for name in indexes) + (" does" if len(indexes) == 1 else " do")
-
-
 def _accepting(release: JudgedRelease) -> str:
-    index = release.isolating[-1]
-    return f"or let an administrator accept it: conveyor store index set {index} --isolation any"
+    return f"or let an administrator accept it: conveyor store index set {release.index} --isolation any"
 
 
 def tags_of(release: JudgedRelease) -> frozenset[str | None]:
@@ -161,6 +207,12 @@ def job_command(release: JudgedRelease, command: str) -> str:
     ref = local.partition(".")[0] or f"{_stem(release)}{release.version}"
     index = f" --index {release.entry}" if release.entry is not None else ""
     return f"{command} --ref {shlex.quote(ref)}{index} {CREDENTIALS}"
+
+
+def release_step(release: JudgedRelease) -> str:
+    """The command that makes the next release of the project, in a clone of its repository."""
+    kind = "rc" if parse_version(release.version).is_prerelease else "patch"
+    return f"conveyor release {kind}{_option(release)}"
 
 
 def signing_step(release: JudgedRelease, commit: str | None) -> str:
@@ -259,8 +311,20 @@ class Verdict(Record):
     outcome: Outcome
     reason: Annotated[str, "One sentence: what was found, with values."]
     next_step: Annotated[str | None, "What to do now; null if there is nothing to do."] = None
+    opens_at: Annotated[Moment | None, "When time alone will have it pass; null: time does not help."] = None
 
     @property
     def lets_pass(self) -> bool:
         """Whether the gate passes."""
         return self.outcome in ("pass", "overridden")
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of several indexes on one gate: that of the strictest; its reason names each once."""
+    order = ("fail", "waiting", "overridden", "pass")
+    worst_outcome = min((one.outcome for one in verdicts), key=order.index)
+    chosen = [one for one in verdicts if one.outcome == worst_outcome]
+    reasons = "; ".join(dict.fromkeys(one.reason for one in chosen))
+    moments = [one.opens_at for one in chosen]
+    opens_at = None if None in moments else max(filter(None, moments))
+    return replace(chosen[0], reason=reasons, opens_at=opens_at)

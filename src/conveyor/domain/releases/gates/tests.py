@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def judge_tests(release: JudgedRelease) -> Verdict:
     """Every wheel has passing tests; an sdist too, or there is a tested wheel that was built from it.
 
-    Each Python that an index asks for has a passing result against that index, of at least one file: an
-    installer takes one. Which results count is told in ``facts``: a later failure is not outvoted by an
-    earlier success, and a result for another platform is not hidden.
+    Each Python and platform that the index asks for has a passing result against that index, of at least one
+    file: an installer takes one. Which results count is told in ``facts``: a later failure is not outvoted
+    by an earlier success, and a result for another platform is not hidden.
     """
     findings = {file: _tests_of(release, file) for file in release.wheels}
     for file in release.sources:
@@ -34,29 +34,43 @@ def judge_tests(release: JudgedRelease) -> Verdict:
         if own.outcome == "waiting":
             own = _tests_of_wheels_from(release, file, findings)
         findings[file] = own
-    return worst("tests", [*findings.values(), *_missing_pythons(release), *faults_of_builds(release)])
+    return worst("tests", [*findings.values(), *_missing_environments(release), *faults_of_builds(release)])
 
 
-def _missing_pythons(release: JudgedRelease) -> Iterator[Finding]:
-    """A finding for each index that asks for Pythons on which no file has passed its tests there."""
+def _missing_environments(release: JudgedRelease) -> Iterator[Finding]:
+    """A finding for Pythons, and one for platforms, on which no file has passed its tests for the index."""
     good = [
         facts
         for file in release.files
         for facts in release.results(file).newest.values()
-        if not faults_of(facts)
+        if facts.index == release.index and not faults_of(facts)
     ]
-    missing: dict[str, list[str]] = {}
-    for index, python in release.pythons:
-        if not any(facts.index == index and is_python(facts.on.python, python) for facts in good):
-            missing.setdefault(index, []).append(python)
-    for index, pythons in missing.items():
-        command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
-        where = _where_tests_are(release, release.files[0])
+    rules = release.rules
+    pythons = [one for one in rules.pythons if not any(is_python(facts.on.python, one) for facts in good)]
+    platforms = [one for one in rules.platforms if not any(facts.on.platform == one for facts in good)]
+    command = f"conveyor pipeline test {release.project} {release.version} {CREDENTIALS}"
+    step = f"{command} --to {release.index}{_where_tests_are(release, release.files[0])}"
+    if pythons:
         yield Finding(
             "waiting",
-            f'no tests evidence on Python {", ".join(pythons)}, which "{index}" asks for',
-            f"run the testing job where that Python is installed: {command} --to {index}{where}",
+            f'no tests evidence on Python {", ".join(pythons)}, which "{release.index}" asks for',
+            f"run the testing job where that Python is installed: {step}",
         )
+    if platforms:
+        yield Finding(
+            "waiting",
+            f'no tests evidence on {", ".join(platforms)}, which "{release.index}" asks for',
+            f"run the testing job on a worker of that platform: {step}",
+        )
+
+
+def _blocks(release: JudgedRelease, facts: FactsOfTests) -> bool:
+    """Whether a failure in that environment blocks: not if the rules name others and only show this one."""
+    rules = release.rules
+    if rules.other_environments == "block":
+        return True
+    is_named = not rules.pythons or any(is_python(facts.on.python, one) for one in rules.pythons)
+    return is_named and (not rules.platforms or facts.on.platform in rules.platforms)
 
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
@@ -72,14 +86,18 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
             f"no tests evidence{because} for {file.filename}",
             f"run the testing job: {command}{_where_tests_are(release, file)}",
         )
-    for facts in results.failing:
+    for facts in (one for one in results.failing if _blocks(release, one)):
         return Finding(
             "fail",
             f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
             f"fix it and make a new release, or run the testing job again on {facts.on.platform}: "
             f"{command} --to {facts.index} --python {'.'.join(facts.on.python.split('.')[:2])}",
         )
-    said = "; ".join(f"{facts.passed} passed ({_place(facts)})" for facts in results.newest.values())
+    said = "; ".join(
+        f"{'; '.join(faults_of(facts)) or f'{facts.passed} passed'} ({_place(facts)})"
+        + (", which is not asked for" if not _blocks(release, facts) else "")
+        for facts in results.newest.values()
+    )
     return Finding("pass", f"{file.filename}: {said}")
 
 

@@ -1,0 +1,79 @@
+"""The policy: its versions, what it asks of a project, and what another one would change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.domain.releases.gates.rules import Rules
+from conveyor.domain.releases.policy import JudgedOtherwise, NewPolicy, PolicyVersion, ProposedPolicy
+from conveyor.operations.releases.policies import (
+    apply_policy,
+    compare_policy,
+    get_policy,
+    list_policies,
+    rules_for,
+)
+from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
+
+if TYPE_CHECKING:
+    from conveyor.server.api.endpoints import Call
+
+
+def get_newest_policy(call: Call) -> Answer:
+    """The policy that holds."""
+    return Answer(get_policy(call.store, call.identity))
+
+
+def get_policy_versions(call: Call) -> Answer:
+    """Every version of the policy, newest first."""
+    return Answer({"versions": list_policies(call.store, call.identity)})
+
+
+def get_policy_version(call: Call) -> Answer:
+    """One version of the policy."""
+    return Answer(get_policy(call.store, call.identity, call.number("version")))
+
+
+def post_policy(call: Call) -> Answer:
+    """Make a policy hold, as a new version; the content that holds already changes nothing."""
+    return Answer(apply_policy(call.store, call.identity, call.read(NewPolicy, what="the policy")))
+
+
+def post_policy_comparison(call: Call) -> Answer:
+    """The releases that another policy would judge otherwise; changes nothing."""
+    asked = call.read(ProposedPolicy, what="the policy")
+    return Answer({"releases": compare_policy(call.store, call.identity, asked.content)})
+
+
+def get_rules(call: Call) -> Answer:
+    """What an index asks of the releases of a project now."""
+    return Answer(rules_for(call.store, call.identity, call.path["project"], call.path["name"]))
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/policy", get_newest_policy, right="admin", answers={200: PolicyVersion}),
+    Endpoint("POST", "/policy", post_policy, right="admin", body=NewPolicy, answers={200: PolicyVersion}),
+    Endpoint(
+        "POST",
+        "/policy/comparison",
+        post_policy_comparison,
+        right="admin",
+        body=ProposedPolicy,
+        answers={200: ListOf("releases", JudgedOtherwise)},
+    ),
+    Endpoint(
+        "GET",
+        "/policy/versions",
+        get_policy_versions,
+        right="admin",
+        answers={200: ListOf("versions", PolicyVersion)},
+    ),
+    Endpoint(
+        "GET",
+        "/policy/versions/{version}",
+        get_policy_version,
+        right="admin",
+        answers={200: PolicyVersion},
+    ),
+    Endpoint("GET", "/projects/{project}/rules/{name}", get_rules, right="read", answers={200: Rules}),
+)
