@@ -74,7 +74,7 @@ def test_make_help_lists_every_target() -> None:
         "conveyor store",
         "conveyor store serve --nonsense",
         "conveyor store serve",
-        "conveyor why tumor",
+        "conveyor why",
         "conveyor why tumor 1.0 2.0",
     ],
 )

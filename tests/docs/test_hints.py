@@ -83,7 +83,7 @@ def test_commands_of_gates_can_be_called(version: str) -> None:
         JudgedFile("demo-py3-none-any.whl", "bdist_wheel", "0" * 64),
         JudgedFile("demo.tar.gz", "sdist", "1" * 64),
     )
-    verdicts = judge(JudgedRelease("demo", version, files, ()), GATES)
+    verdicts = judge(JudgedRelease("demo", version, files, (), index="stable"), GATES)
     steps = [verdict.next_step or "" for verdict in verdicts]
     calls = [called.group(1) for step in steps if (called := CALL.search(step))]
     assert calls

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from urllib3.filepost import encode_multipart_formdata
 
+from conveyor.cli import run
 from conveyor.client.store import connect
 from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.distributions.documentation import check_documentation
@@ -145,6 +146,9 @@ def test_documentation_may_be_replaced_until_the_first_promotion(
         path.write_bytes(content)
         admin.files.upload_docs("entry", "replaced", "1.0", path)
     assert store.get("/api/v1/projects/replaced/releases/1.0/docs").json()["format"] == "tar.gz"
+    token = store.request("POST", "/api/v1/tokens", json={"user": "admin"}, headers=ADMIN).json()["token"]
+    again = ["store", "docs", "replaced", "1.0", str(tmp_path / "1"), "--url", store.url, "--token", token]
+    assert run(again) == 0
     admin.releases.promote("replaced", "1.0", to="released")
     admin.files.upload_docs("entry", "replaced", "1.0", tmp_path / "1")
     with pytest.raises(Conflict, match="its documentation stays"):

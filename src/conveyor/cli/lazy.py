@@ -31,11 +31,12 @@ class LazyGroup(click.Group):
         return list(self._lazy_commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module and return its ``command``; ``None`` if there is no such command."""
+        """Import the command's module and return the command; ``None`` if there is no such command."""
         del ctx
         if cmd_name not in self._lazy_commands:
             return None
-        command = importlib.import_module(self._lazy_commands[cmd_name][0]).command
+        module, _, name = self._lazy_commands[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name or "command")
         assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a bug of ours
         return command
 

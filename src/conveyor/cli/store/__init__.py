@@ -24,13 +24,16 @@ COMMANDS = {
     "delete": ("conveyor.cli.store.delete", "Delete a file, a release or a project, for good."),
     "status": ("conveyor.cli.store.status", "Show, archive, deprecate or quarantine a project."),
     "limit": ("conveyor.cli.store.limit", "Show how large a project is, or limit it."),
-    "approve": ("conveyor.cli.store.approve", "Approve a release for an index whose gate waits for people."),
-    "override": ("conveyor.cli.store.override", "Have a gate let a release pass for a while."),
+    "approve": (
+        "conveyor.cli.store.decisions:approve",
+        "Approve a release for an index whose gate waits for people.",
+    ),
+    "override": ("conveyor.cli.store.decisions:override", "Have a gate let a release pass for a while."),
     "advisories": ("conveyor.cli.store.advisories", "Import advisories about vulnerable packages."),
     "docs": ("conveyor.cli.store.docs", "Hand in the documentation of a release."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates allow it."),
 }
-"""Command name → (module holding ``command``, one line of help)."""
+"""Command name → (module holding ``command``, or ``module:name``; one line of help)."""
 
 
 @click.group("store", cls=LazyGroup, lazy_commands=COMMANDS, context_settings=CONTEXT_SETTINGS)

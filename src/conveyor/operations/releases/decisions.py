@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.people.signers import is_worker
-from conveyor.catalog.releases.policies import decisions_of_release, insert_decision
+from conveyor.catalog.releases.judging import decisions_of_release, insert_decision
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.releases.decisions import (
     PersonalDecision,

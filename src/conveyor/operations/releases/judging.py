@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.catalog.releases.advisories import advisories_about, has_advisories
 from conveyor.catalog.releases.distributions import metadata_of, releases_of_project
 from conveyor.catalog.releases.docs_archives import find_docs
 from conveyor.catalog.releases.evidence import evidence_of_release
-from conveyor.catalog.releases.policies import decisions_of_release, newest_policy
+from conveyor.catalog.releases.judging import (
+    advisories_about,
+    decisions_of_release,
+    has_advisories,
+    newest_policy,
+)
 from conveyor.catalog.releases.projects import find_release
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge_on_way
-from conveyor.domain.releases.gates.vulnerabilities import packages_tested_with
+from conveyor.domain.releases.gates.contents import packages_tested_with
 from conveyor.domain.releases.licences import read_licence
 from conveyor.domain.releases.policy import Policy, read_policy
 

@@ -1,4 +1,4 @@
-"""The policy: apply a new version, look at it, and see which releases another one would judge otherwise.
+"""What gates judge by: the policy, its versions and what another one would change; advisories about packages.
 
 Nothing of a version ever changes; an earlier one is restored by applying its content again, as a new version.
 """
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import list_workers
-from conveyor.catalog.releases import policies as rows
+from conveyor.catalog.releases import judging as rows
 from conveyor.catalog.releases.distributions import all_releases, placements_of_release
 from conveyor.domain.people.access import may_administer
+from conveyor.domain.releases.advisories import TakenAdvisories, about_projects
 from conveyor.domain.releases.gates import JudgingIndex
 from conveyor.domain.releases.policy import (
     JudgedOtherwise,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
+    from conveyor.domain.releases.advisories import NewAdvisories
     from conveyor.domain.releases.gates.rules import Rules
     from conveyor.domain.releases.policy import NewPolicy, Policy
     from conveyor.operations.store.store import Store
@@ -156,3 +158,34 @@ def _places(connection: Connection, indexes: dict[str, Index]) -> Iterator[tuple
 
 def _check(connection: Connection, policy: Policy) -> None:
     check_policy(policy, all_indexes(connection), {one.name for one in list_workers(connection)})
+
+
+def import_advisories(store: Store, identity: Identity, asked: NewAdvisories) -> TakenAdvisories:
+    """Keep advisories, each in its newest state; a withdrawn one stays, and holds no longer.
+
+    Raises:
+        Unauthorized, Forbidden: the caller does not administer the store.
+    """
+    # 1. the caller's right
+    may_administer(identity)
+    newest = {}
+    for one in sorted(asked.advisories, key=lambda one: one.modified_at):
+        newest[one.id] = one
+    with record_change(store, actor=identity.name) as change:
+        # 2. what is news
+        known = rows.states_of_advisories(change.connection, newest)
+        news = [one for one in newest.values() if one.modified_at > known.get(one.id, "")]
+        # 3. rows and event
+        for one in news:
+            rows.put_advisory(
+                change.connection, one, about_projects(one).values(), is_new=one.id not in known
+            )
+        new = sum(one.id not in known for one in news)
+        taken = TakenAdvisories(new, len(news) - new, len(newest) - len(news))
+        if news:
+            change.event(
+                "import-advisories", detail={"new": taken.new, "changed": taken.changed, "withdrawn": [
+                    one.id for one in news if one.withdrawn
+                ][:100]},
+            )  # fmt: skip
+    return taken

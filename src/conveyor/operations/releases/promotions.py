@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.releases import distributions as rows
-from conveyor.catalog.releases.policies import decisions_of_release
+from conveyor.catalog.releases.judging import decisions_of_release
 from conveyor.catalog.releases.projects import close_release, lock_project, status_of
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import not_here, readable_indexes

@@ -1,15 +1,19 @@
-"""The policy: its versions, what it asks of a project, and what another one would change."""
+"""What gates judge by: the policy and its versions, what people decide, advisories about packages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.advisories import MAX_BATCH_BYTES, NewAdvisories, TakenAdvisories
+from conveyor.domain.releases.decisions import NewApproval, NewOverride, PersonalDecision
 from conveyor.domain.releases.gates.rules import Rules
 from conveyor.domain.releases.policy import JudgedOtherwise, NewPolicy, PolicyVersion, ProposedPolicy
+from conveyor.operations.releases.decisions import approve_release, override_gate
 from conveyor.operations.releases.policies import (
     apply_policy,
     compare_policy,
     get_policy,
+    import_advisories,
     list_policies,
     rules_for,
 )
@@ -50,6 +54,28 @@ def get_rules(call: Call) -> Answer:
     return Answer(rules_for(call.store, call.identity, call.path["project"], call.path["name"]))
 
 
+def post_approval(call: Call) -> Answer:
+    """Approve a release for an index; approving it again changes nothing."""
+    asked = call.read(NewApproval, what="the approval")
+    decision = approve_release(call.store, call.identity, call.path["project"], call.path["version"], asked)
+    return Answer(decision, 201)
+
+
+def post_override(call: Call) -> Answer:
+    """Have a gate of an index let a release pass until a time; shown for ever."""
+    asked = call.read(NewOverride, what="the override")
+    decision = override_gate(call.store, call.identity, call.path["project"], call.path["version"], asked)
+    return Answer(decision, 201)
+
+
+def post_advisories(call: Call) -> Answer:
+    """Keep advisories in the form of OSV, each in its newest state."""
+    asked = call.read(NewAdvisories, what="the request")
+    return Answer(import_advisories(call.store, call.identity, asked))
+
+
+_RELEASE = "/projects/{project}/releases/{version}"
+
 ENDPOINTS = (
     Endpoint("GET", "/policy", get_newest_policy, right="admin", answers={200: PolicyVersion}),
     Endpoint("POST", "/policy", post_policy, right="admin", body=NewPolicy, answers={200: PolicyVersion}),
@@ -76,4 +102,29 @@ ENDPOINTS = (
         answers={200: PolicyVersion},
     ),
     Endpoint("GET", "/projects/{project}/rules/{name}", get_rules, right="read", answers={200: Rules}),
+    Endpoint(
+        "POST",
+        f"{_RELEASE}/approvals",
+        post_approval,
+        right="promote",
+        body=NewApproval,
+        answers={201: PersonalDecision},
+    ),
+    Endpoint(
+        "POST",
+        f"{_RELEASE}/overrides",
+        post_override,
+        right="promote",
+        body=NewOverride,
+        answers={201: PersonalDecision},
+    ),
+    Endpoint(
+        "POST",
+        "/advisories",
+        post_advisories,
+        right="admin",
+        body=NewAdvisories,
+        max_body_bytes=MAX_BATCH_BYTES,
+        answers={200: TakenAdvisories},
+    ),
 )

@@ -30,7 +30,6 @@ from conveyor.domain.words.records import MAX_TEXT_LENGTH
 from conveyor.errors import ConveyorError, InvalidInput, NotFound, TooLarge
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.server.api import (
-    decisions,
     evidence,
     indexes,
     kept,
@@ -78,7 +77,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *evidence.ENDPOINTS,
     *promotions.ENDPOINTS,
     *policies.ENDPOINTS,
-    *decisions.ENDPOINTS,
     *runs.ENDPOINTS,
     *repositories.ENDPOINTS,
     *users.ENDPOINTS,

@@ -13,11 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.gates.contents import judge_docs, judge_licences
+from conveyor.domain.releases.gates.contents import judge_advisories, judge_docs, judge_licences
 from conveyor.domain.releases.gates.finals import judge_final_version, judge_qa_signature
 from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, JudgingIndex, Verdict, worst_of
 from conveyor.domain.releases.gates.tests import judge_tests
-from conveyor.domain.releases.gates.vulnerabilities import judge_advisories
 from conveyor.domain.releases.gates.waiting import judge_age, judge_approval
 
 if TYPE_CHECKING:
