@@ -99,6 +99,7 @@ test-packages: system-packages
 	command -v pypy3 >/dev/null || missing="$$missing pypy3"; \
 	command -v gpg >/dev/null || missing="$$missing gpg"; \
 	command -v gpg-agent >/dev/null || missing="$$missing gpg-agent"; \
+	PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || missing="$$missing openssh-server"; \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 >/dev/null || missing="$$missing e2fsprogs"; \
 	$(INSTALL_MISSING)
 

@@ -349,7 +349,7 @@ def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(
     run = create_run(store, starter, NewRun(REPOSITORY, "main", project="Demo"))
     assert run.project == "demo"
     assert claim_run(store, WORKER, "worker-1") is not None
-    with pytest.raises(Forbidden, match="not registered for third"):
+    with pytest.raises(Conflict, match="touches no other project"):
         update_run(store, WORKER, run.id, project="third")
     assert update_run(store, WORKER, run.id, project="demo").project == "demo"
     remove_repository(store, ADMIN, "demo", REPOSITORY)

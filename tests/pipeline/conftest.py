@@ -14,6 +14,7 @@ import pytest
 
 from conveyor.client.store import StoreClient, connect
 from conveyor.domain.indexes.definitions import IndexSettings
+from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.project.environment import clean_environment_variables
 from pipeline.installed import offer_installed
 from pipeline.projects import git
@@ -90,6 +91,12 @@ class Town:
         )
         outcome: dict[str, Any] = json.loads(done.stdout)
         return outcome
+
+    def in_a_run(self, project: str) -> Keeper:
+        """The worker as it carries a run of the project, which has no end."""
+        worker = open_worker(self.credentials, store_url=self.url)
+        run = worker.client.runs.create("/srv/demo.git", "v1.0.0rc1", project=project, claim=True)
+        return worker.for_run(run.id)
 
     @contextmanager
     def pythons(self, index: str, *pythons: str) -> Iterator[None]:

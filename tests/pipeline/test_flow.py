@@ -490,7 +490,8 @@ def test_stopped_worker_leaves_its_run_to_the_next(town: Town, tmp_path: Path) -
 def test_run_that_was_claimed_but_never_begun_is_carried(town: Town, tmp_path: Path) -> None:
     repository = make_project(tmp_path / "repository", name=claimed(town, "mu"))
     worker = open_worker(town.credentials, store_url=town.url)
-    asked = worker.client.runs.create(str(repository), git(repository, "rev-parse", "HEAD"))
+    town.conveyor("store", "repository", "add", "mu", repository, "--local", "--data", town.data)
+    asked = town.client.runs.create(str(repository), git(repository, "rev-parse", "HEAD"))
     assert worker.client.runs.claim(worker.name, run_id=asked.id) is not None
     words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     town.conveyor("pipeline", "worker", "--once", *words)

@@ -11,7 +11,6 @@ from conveyor.domain.releases.evidence import statement
 from conveyor.errors import Conflict, StoreUnreachable
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.pipeline.jobs import payloads
 from conveyor.pipeline.jobs.packaging import unless_known
 from conveyor.pipeline.jobs.sources import Source
@@ -23,6 +22,7 @@ from releases_made import COMMIT, predicate_of_build
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conveyor.pipeline.engine.worker import Keeper
     from pipeline.conftest import Town
 
 pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
@@ -43,7 +43,7 @@ def published(
     town: Town, folder: Path, name: str, *, payload: tuple[tuple[str, str], ...] = (),
     members: dict[str, bytes] | None = None,
 ) -> Published:  # fmt: skip
-    worker = open_worker(town.credentials, store_url=town.url)
+    worker = town.in_a_run(name)
     town.conveyor("store", "claim", name, "--data", town.data)
     sdist, wheel = make_sdist(name, "1.0.0rc1", extra=members), make_wheel(name, "1.0.0rc1")
     trained = [{"path": path, "sha256": sha256} for path, sha256 in payload]

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.client.store import StoreClient
 from conveyor.domain.indexes.definitions import NewIndex
-from conveyor.domain.people.access import WORKER_SCOPES, Identity
+from conveyor.domain.people.access import RUN_SCOPES, Identity
 from conveyor.errors import Conflict, NotFound
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.pipeline.carrying.runs import find_way, next_index
@@ -37,10 +37,10 @@ WHOLE = ("unstable", "testing", "stable")
 
 
 def worker_of(store: Store) -> Keeper:
-    """A worker that asks the store without a network."""
-    identity = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
+    """A worker that asks the store without a network, with the rights that it has in a run."""
+    identity = Identity("worker-1", RUN_SCOPES, worker="worker-1")
     client = StoreClient(DirectConnection(store, identity, name="here"))
-    return Keeper(client, make_worker(store), "http://here")
+    return Keeper(client, make_worker(store), "http://here", "")
 
 
 def test_way_is_the_one_that_the_store_gives(tmp_path: Path) -> None:

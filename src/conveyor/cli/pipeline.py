@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from conveyor.domain.runs.states import Run, Step
     from conveyor.pipeline.carrying.runs import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Keeper
 
 WAITING = PromotionRefused.exit_code
 
@@ -136,18 +137,19 @@ def package(
     store_url: str | None, state: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """The packaging job alone, for a CI host: build, check and publish to an index, with evidence."""
-    from conveyor.pipeline.carrying.runs import find_way
-    from conveyor.pipeline.engine.steps import DirectSteps, Reporter, say_to_stderr
+    from conveyor.pipeline.carrying.runs import begun, find_way
     from conveyor.pipeline.engine.worker import open_worker
     from conveyor.pipeline.jobs.packaging import package as package_ref
 
-    worker = open_worker(credentials, store_url=store_url)
-    with _workplace(_state(state), "package", credentials) as place:
-        steps = DirectSteps(Reporter(None, None, say_to_stderr))
+    known, where = open_worker(credentials, store_url=store_url), _repository(repository)
+    with (
+        begun(known, repository=where, ref=ref, index=index, project=project) as (steps, worker),
+        _workplace(_state(state), "package", credentials, worker) as place,
+    ):
         way = steps("way", lambda: find_way(worker, index))
         packaged = package_ref(
-            steps, place, worker, repository=_repository(repository), ref=ref, way=way, project=project
-        )
+            steps, place, worker, repository=where, ref=ref, way=way, project=project
+        )  # fmt: skip
         if packaged is None:
             click.echo("nothing to do: the commit carries a release tag", err=True)
             return
@@ -181,23 +183,27 @@ def test(
 
     Exit code 4: it was tested, and the index's gates ask for more.
     """
-    from conveyor.pipeline.carrying.runs import next_index
-    from conveyor.pipeline.engine.steps import DirectSteps, Reporter, say_to_stderr
+    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, next_index
     from conveyor.pipeline.engine.worker import open_worker
     from conveyor.pipeline.jobs.promotion import promote
     from conveyor.pipeline.jobs.testing import run_testing_job
 
-    worker = open_worker(credentials, store_url=store_url)
-    goal = to or next_index(worker, project, version)
-    steps = DirectSteps(Reporter(None, None, say_to_stderr))
-    with _workplace(_state(state), "test", credentials) as place:
+    known = open_worker(credentials, store_url=store_url)
+    where_tests_are = _repository(repository) if repository else None
+    with (
+        begun(
+            known, repository=where_tests_are or AS_BUILT, ref=ref or version, project=project,
+            version=version, index=known.client.releases.get(project, version).index,
+        ) as (steps, worker),
+        _workplace(_state(state), "test", credentials, worker) as place,
+    ):  # fmt: skip
+        goal = to or next_index(worker, project, version)
         try:
             steps(
                 f"test for {goal}",
                 lambda: run_testing_job(
                     place, worker, project=project, version=version, index=goal,
-                    repository=_repository(repository) if repository else None, ref=ref,
-                    pythons=pythons,
+                    repository=where_tests_are, ref=ref, pythons=pythons,
                 ),
             )  # fmt: skip
         finally:
@@ -279,6 +285,69 @@ def trigger(
         which = f" of {asked.project}" if asked.project is not None else ""
         see = log_command(asked.id, store_url)
         click.echo(f"run {asked.id} is requested: {push.wanted}{which}; to see it: {see}")
+
+
+@command.group(short_help="The worker's credentials of private repositories.")
+def credentials() -> None:
+    """Keep, list and forget the worker's credentials of private repositories: a key or a token for each.
+
+    They lie in the worker's state folder, mode 0600; the store, the jobs and the logs have none of them.
+    """
+
+
+def _keyring(state: Path | None) -> Path:
+    from conveyor.pipeline.engine.keyring import FOLDER
+
+    return _state(state) / FOLDER
+
+
+@credentials.command("add", short_help="Keep a deploy key or a token of the repository URL.")
+@click.argument("url")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="A private SSH key.")
+@click.option(
+    "--known-hosts", type=click.Path(path_type=Path, dir_okay=False),
+    help="The keys of its host, as ssh-keyscan writes them.  [default: those that the user knows]",
+)  # fmt: skip
+@click.option(
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with a token, for https."
+)
+@click.option("--user", default="git", show_default=True, help="The name that goes with the token.")
+@_options("state")
+def add_credentials(
+    url: str, key: Path | None, known_hosts: Path | None, token_file: Path | None, user: str,
+    state: Path | None,
+) -> None:  # fmt: skip
+    """Keep a copy of a deploy key or of a token, with which the worker reads the repository URL and no other.
+
+    The file must be its owner's alone (mode 0600); remove it afterwards.
+    """
+    from conveyor.pipeline.engine import keyring
+
+    keyring.add_credentials(
+        _keyring(state), url, key=key, known_hosts=known_hosts, token_file=token_file, user=user
+    )
+    click.echo(f"the worker reads {url} with {'this key' if key is not None else 'this token'}")
+
+
+@credentials.command("list")
+@_options("state")
+def list_credentials(state: Path | None) -> None:
+    """List the repositories that the worker has credentials of; no secret is shown."""
+    from conveyor.pipeline.engine import keyring
+
+    for one in keyring.list_credentials(_keyring(state)):
+        click.echo(f"{one.url}  {'key' if one.key is not None else f'token of {one.user}'}")
+
+
+@credentials.command("remove")
+@click.argument("url")
+@_options("state")
+def remove_credentials(url: str, state: Path | None) -> None:
+    """Forget the credentials of the repository URL."""
+    from conveyor.pipeline.engine import keyring
+
+    keyring.remove_credentials(_keyring(state), url)
+    click.echo(f"the worker has no credentials of {url} any more")
 
 
 def _of_runs(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -393,15 +462,19 @@ def _repository(given: str) -> str:
 
 
 @contextmanager
-def _workplace(state: Path, job: str, credentials: Path) -> Iterator[Workplace]:
+def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iterator[Workplace]:
     """A workplace for one job without an engine; it is removed if the job succeeds."""
+    from conveyor.pipeline.engine import keyring
     from conveyor.pipeline.engine.isolation import Workplace, isolated, watched
     from conveyor.pipeline.engine.steps import say_to_stderr
 
-    mark = f"{job}-{uuid.uuid4().hex[:12]}"
-    place = Workplace(state / "work" / mark, cache=state / "cache", executor=mark)
+    mark, keys = f"{job}-{uuid.uuid4().hex[:12]}", state / keyring.FOLDER
+    place = Workplace(
+        state / "work" / mark, cache=state / "cache", executor=mark, run=worker.run, reach=worker.reach,
+        keyring=keys,
+    )  # fmt: skip
     place.folder.mkdir(parents=True)
-    with watched(mark), isolated(place, [credentials.absolute()], say_to_stderr) as walled:
+    with watched(mark), isolated(place, [credentials.absolute(), keys], say_to_stderr) as walled:
         yield walled
     shutil.rmtree(place.folder, ignore_errors=True)
 

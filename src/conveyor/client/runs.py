@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, ask_for_any
 from conveyor.domain.runs.repositories import Repository, RepositoryRemoval
-from conveyor.domain.runs.states import NewRun, Run, RunClaim, StepReport
+from conveyor.domain.runs.states import NewRun, Run, RunClaim, RunToken, StepReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,13 +38,22 @@ class Runs:
         return ask_for(self.connection, Request("GET", api_path("runs", run_id)), Run)
 
     def create(
-        self, repository: str, ref: str, *, index: str | None = None, project: str | None = None
+        self,
+        repository: str,
+        ref: str,
+        *,
+        index: str | None = None,
+        project: str | None = None,
+        claim: bool = False,
+        version: str | None = None,
     ) -> Run:
         """Request a run of a commit or tag; ``index`` is where its release enters.
 
         ``None`` means the only index where runs of this caller can enter, and the only project of the commit.
+        With ``claim`` the caller, who is a worker, holds it at once; with ``version`` it only tests the
+        release that is in the index.
         """
-        body = NewRun(repository, ref, index, project)
+        body = NewRun(repository, ref, index, project, claim, version)
         return ask_for(self.connection, Request("POST", api_path("runs"), json_body=body), Run)
 
     def claim(self, worker: str, *, run_id: int | None = None, held_by: str | None = None) -> Run | None:
@@ -55,6 +64,11 @@ class Runs:
         body = RunClaim(worker, run_id, held_by)
         request = Request("POST", api_path("runs", "claim"), json_body=body)
         return ask_for_any(self.connection, request, Run)
+
+    def token(self, run_id: int) -> RunToken:
+        """A token for a run that this worker holds; raises Conflict if the run has ended."""
+        request = Request("POST", api_path("runs", run_id, "token"), may_repeat=True)
+        return ask_for(self.connection, request, RunToken)
 
     def report_step(
         self, run_id: int, name: str, state: StepState, detail: Mapping[str, Any] | str | None = None

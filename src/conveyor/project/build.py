@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.words.names import Version
+    from conveyor.project.git import Repository
     from conveyor.project.previous import PreviousRelease
     from conveyor.project.settings import Asking
 
@@ -95,7 +96,7 @@ def build_distributions(
     is_clone: bool = False,
     variables: Mapping[str, str] | None = None,
     index_url: str | None = None,
-    repository: str | Path | None = None,
+    repository: Repository | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> BuiltFiles:
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
@@ -269,7 +270,7 @@ def _previous(
     project: Project,
     planned: Version,
     index_url: str | None,
-    repository: str | Path,
+    repository: Repository,
     python: str | None,
     variables: Mapping[str, str] | None,
 ) -> tuple[PreviousRelease | None, tuple[str, ...]]:

@@ -13,9 +13,9 @@ import shlex
 import subprocess
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from conveyor.errors import MissingTool, ProjectError
 
@@ -37,6 +37,22 @@ _OF_THE_COMMIT_ALONE = {
     "core.hooksPath": os.devnull,
     "submodule.recurse": "false",
 }
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository elsewhere, and the variables with which git reaches it: they may hold secrets."""
+
+    url: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        """The URL, which holds no credentials."""
+        return self.url
+
+
+Repository: TypeAlias = "str | Path | Remote"
+"""A path, bare or not, or a URL; or either with what git is told about it."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +91,31 @@ def run_git(
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
         said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])
-        raise ProjectError(f"git {arguments[0]}: {re.sub(r'^(fatal|error): ', '', said)}")
+        message = re.sub(r"^(fatal|error): ", "", said)
+        raise ProjectError(f"git {arguments[0]}: {message}", hint=_hint_about(lines))
     return done.stdout
 
 
-def resolve_commit(repository: str | Path, ref: str) -> str:
+def _hint_about(lines: Sequence[str]) -> str | None:
+    """The next step after git could not reach a repository, from what it said; ``None`` for other errors."""
+    said = "\n".join(lines)
+    return next((hint for pattern, hint in _UNREACHED.items() if re.search(pattern, said)), None)
+
+
+_UNREACHED = {
+    "error: 30[1278]": "the host sends git elsewhere: register the repository under the address it has now",
+    "Host key verification failed": "say which key the host has: "
+    "conveyor pipeline credentials add URL --key FILE --known-hosts FILE",
+    r"Permission denied|could not read (Username|Password)|error: 40[13]|Authentication failed": "give the "
+    "worker a token, or a key for ssh (--key FILE): conveyor pipeline credentials add URL --token-file FILE",
+    "transport '.*' not allowed": "git reads repositories elsewhere by https and ssh",
+}
+
+
+def resolve_commit(repository: Repository, ref: str) -> str:
     """The full id of the commit that a tag, a branch, ``HEAD`` or a commit id names; tags win over branches.
 
-    A tag object is followed to its commit (``T^{commit}``). ``repository`` is a path, bare or not, or a URL.
+    A tag object is followed to its commit (``T^{commit}``).
 
     Raises:
         ProjectError: there is no such commit in the repository.
@@ -94,7 +127,7 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
             raise ProjectError(
                 f"there is no repository at {repository}", hint="give a folder of this machine or a URL"
             )
-        return _resolve_remote(str(repository), ref)
+        return _resolve_remote(repository, ref)
     names = (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref)
     for name in (ref,) if ref == "HEAD" or _COMMIT.fullmatch(ref) else names:
         arguments = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
@@ -105,7 +138,7 @@ def resolve_commit(repository: str | Path, ref: str) -> str:
     raise _unknown(repository, ref)
 
 
-def object_of(repository: str | Path, ref: str) -> str:
+def object_of(repository: Repository, ref: str) -> str:
     """The id of what a tag, a branch or a commit id names: of a tag object itself, not of its commit.
 
     Raises:
@@ -115,7 +148,8 @@ def object_of(repository: str | Path, ref: str) -> str:
     short = ref.removeprefix("refs/tags/").removeprefix("refs/heads/")
     local = _local(repository)
     if local is None:
-        written = run_git(["ls-remote", "-q", "--", str(repository), f"refs/tags/{short}"]).decode()
+        asked = ["ls-remote", "-q", "--", str(repository), f"refs/tags/{short}"]
+        written = run_git(asked, variables=_told(repository)).decode()
         return written.partition("\t")[0] or resolve_commit(repository, ref)
     try:
         return (
@@ -125,7 +159,7 @@ def object_of(repository: str | Path, ref: str) -> str:
         return resolve_commit(repository, ref)
 
 
-def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
+def clone_tag(repository: Repository, tag: str, into: Path) -> None:
     """Make ``into`` a fresh repository with only this tag and its commit, checked out; no other tags.
 
     Raises:
@@ -136,13 +170,15 @@ def clone_tag(repository: str | Path, tag: str, into: Path) -> None:
     refspec = f"+refs/tags/{tag}:refs/tags/{tag}"
     try:
         # --no-tags: git would bring the other tags of the same commit along.
-        run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), refspec], folder=into)
+        wanted = ["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), refspec]
+        run_git(wanted, folder=into, variables=_told(repository))
     except ProjectError as error:
-        raise ProjectError(f'tag "{tag}" cannot be fetched from {repository}: {error.message}') from error
+        message = f'tag "{tag}" cannot be fetched from {repository}: {error.message}'
+        raise ProjectError(message, hint=error.hint) from error
     run_git(["checkout", "-q", "--detach", f"refs/tags/{tag}"], folder=into)
 
 
-def clone_commit(repository: str | Path, commit_or_branch: str, into: Path) -> None:
+def clone_commit(repository: Repository, commit_or_branch: str, into: Path) -> None:
     """Make ``into`` a fresh repository with the whole history and all tags, at that commit, detached.
 
     Development versions count commits since the last release, so nothing may be missing.
@@ -155,11 +191,12 @@ def clone_commit(repository: str | Path, commit_or_branch: str, into: Path) -> N
     _fresh_repository(into)
     source = _source(repository)
     heads = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-    run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into)
+    told = _told(repository)
+    run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into, variables=told)
     try:
         run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=into)
     except ProjectError:  # on no branch and under no tag: fetch the commit itself
-        run_git(["fetch", "-q", "--no-tags", "--", source, commit], folder=into)
+        run_git(["fetch", "-q", "--no-tags", "--", source, commit], folder=into, variables=told)
     run_git(["checkout", "-q", "--detach", commit], folder=into)
 
 
@@ -255,7 +292,7 @@ def head_commit(checkout: Path) -> str:
     return run_git(["rev-parse", "--verify", "HEAD^{commit}"], folder=checkout).decode().strip()
 
 
-def tag_object(repository: str | Path, tag: str) -> bytes | None:
+def tag_object(repository: Repository, tag: str) -> bytes | None:
     """The raw tag object (``git cat-file tag``), with its signature; ``None`` for a lightweight tag.
 
     Raises:
@@ -349,7 +386,7 @@ def rewrites_files(checkout: Path) -> bool:
     )
 
 
-def files_of_tag(repository: str | Path, tag: str, clone: Path) -> tuple[str, ...]:
+def files_of_tag(repository: Repository, tag: str, clone: Path) -> tuple[str, ...]:
     """The files of a tag's commit, from the top of the repository; ``clone`` may lack the commit.
 
     A clone for one tag does not have the others: the commit alone is fetched into it.
@@ -359,7 +396,7 @@ def files_of_tag(repository: str | Path, tag: str, clone: Path) -> tuple[str, ..
         run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=clone)
     except ProjectError:
         fetched = ["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), f"refs/tags/{tag}"]
-        run_git(fetched, folder=clone)
+        run_git(fetched, folder=clone, variables=_told(repository))
     return tuple(_split(run_git(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit], folder=clone)))
 
 
@@ -395,12 +432,13 @@ def commits_since(checkout: Path, tag: str | None) -> tuple[int, bool]:
     return len(commits), bool(cut & commits)
 
 
-def all_tags(repository: str | Path) -> tuple[str, ...]:
-    """Every tag of a repository, whether it names a release or not; ``repository`` is a path or a URL."""
+def all_tags(repository: Repository) -> tuple[str, ...]:
+    """Every tag of a repository, whether it names a release or not."""
     local = _local(repository)
     if local is not None:
         return lines_of(run_git(["tag", "--list"], folder=local))
-    written = run_git(["ls-remote", "-q", "--refs", "--tags", "--", str(repository)])
+    asked = ["ls-remote", "-q", "--refs", "--tags", "--", str(repository)]
+    written = run_git(asked, variables=_told(repository))
     return tuple(line.partition("\trefs/tags/")[2] for line in lines_of(written))
 
 
@@ -441,9 +479,10 @@ def configured_identity(folder: Path) -> bool:
     )
 
 
-def _resolve_remote(repository: str, ref: str) -> str:
+def _resolve_remote(repository: Repository, ref: str) -> str:
     names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
-    written = run_git(["ls-remote", "-q", "--", repository, f"{ref}^{{}}", ref])
+    asked = ["ls-remote", "-q", "--", str(repository), f"{ref}^{{}}", ref]
+    written = run_git(asked, variables=_told(repository))
     found = {name: commit for commit, name in (line.split("\t", 1) for line in lines_of(written))}
     for name in names:
         if name in found:
@@ -453,7 +492,7 @@ def _resolve_remote(repository: str, ref: str) -> str:
     raise _unknown(repository, ref)
 
 
-def _unknown(repository: str | Path, ref: str) -> ProjectError:
+def _unknown(repository: Repository, ref: str) -> ProjectError:
     return ProjectError(
         f'there is no tag, branch or commit "{ref}" in {repository}',
         hint=f"list those that exist: git ls-remote {shlex.quote(str(repository))}",
@@ -476,19 +515,23 @@ def _fresh_repository(into: Path) -> None:
             config.write(f"[{section}]\n\t{name} = {value}\n")
 
 
-def _clone_shared(repository: str | Path, into: Path, *options: str) -> None:
+def _clone_shared(repository: Repository, into: Path, *options: str) -> None:
     settings = [word for key, value in _OF_THE_COMMIT_ALONE.items() for word in ("-c", f"{key}={value}")]
     words = ["clone", "-q", "--shared", "--template=", *settings, *options]
     run_git([*words, "--", _source(repository), str(into)])
 
 
-def _local(repository: str | Path) -> Path | None:
+def _told(repository: Repository) -> Mapping[str, str]:
+    return repository.variables if isinstance(repository, Remote) else {}
+
+
+def _local(repository: Repository) -> Path | None:
     """The path of a repository on this machine; ``None`` for a URL."""
     text = str(repository).removeprefix("file://")
     return Path(text) if Path(text).is_dir() else None
 
 
-def _source(repository: str | Path) -> str:
+def _source(repository: Repository) -> str:
     local = _local(repository)
     return str(local.resolve()) if local is not None else str(repository)
 

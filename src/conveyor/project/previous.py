@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.domain.words.names import Version
+    from conveyor.project.git import Repository
     from conveyor.project.settings import Project
 
 LONGEST_SECONDS = 300.0
@@ -66,7 +67,7 @@ def find_previous(
     version: Version,
     *,
     index_url: str | None,
-    repository: str | Path,
+    repository: Repository,
     python: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> PreviousRelease | None:
@@ -112,7 +113,7 @@ def find_previous(
     )
 
 
-def _released_before(project: Project, version: Version, repository: str | Path) -> Version | None:
+def _released_before(project: Project, version: Version, repository: Repository) -> Version | None:
     """The newest release below a version that has a tag; a final, if there is one."""
     below = [one for one in releases_among(all_tags(repository), rules_of(project)).values() if one < version]
     return max(below, key=lambda one: (is_final(one), one), default=None)
@@ -140,7 +141,7 @@ def says_there_is_none(message: str) -> bool:
     return _NONE.search(message) is not None and _REFUSED.search(message) is None
 
 
-def tracked_at(project: Project, version: str, repository: str | Path) -> frozenset[str]:
+def tracked_at(project: Project, version: str, repository: Repository) -> frozenset[str]:
     """The files that git tracked at a release; none if no tag of the repository names it."""
     try:
         released = releases_among(all_tags(repository), rules_of(project))

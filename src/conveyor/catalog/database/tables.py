@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -307,6 +307,8 @@ tokens = Table(
     Column("expires_at", Text),
     Column("revoked_at", Text),
     Column("last_used_at", Text),
+    Column("run_id", RowId, comment="the run it was made for, with which it ends; null: none"),
+    Index(None, "run_id"),
 )
 
 workers = Table(

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from conveyor.catalog.database.statements import Statement, columns_of, record_of, values_of
 from conveyor.catalog.database.tables import tokens, users, workers
@@ -93,12 +93,21 @@ class KnownToken:
     expires_at: str | None
     worker: str | None
     """The registered worker whose user this is."""
+    run: int | None = None
+    """The run it was made for."""
 
 
-def insert_token(connection: Connection, token: NewToken, *, secret_sha256: str, created_at: str) -> int:
-    """Write a new token, whose scopes have been checked, and return its id."""
+def insert_token(
+    connection: Connection,
+    token: NewToken,
+    *,
+    secret_sha256: str,
+    created_at: str,
+    run_id: int | None = None,
+) -> int:
+    """Write a new token, whose scopes have been checked, and return its id; ``run_id``: its run, if any."""
     values = {"description": "", **values_of(token, user="user_name")}
-    values |= {"secret_sha256": secret_sha256, "created_at": created_at}
+    values |= {"secret_sha256": secret_sha256, "created_at": created_at, "run_id": run_id}
     statement = insert(tokens).values(values).returning(tokens.c.id)
     return int(connection.execute(statement).scalar_one())
 
@@ -113,6 +122,7 @@ _FIND_TOKEN = Statement(
         tokens.c.expires_at,
         users.c.scopes.label("user_scopes"),
         workers.c.name.label("worker"),
+        tokens.c.run_id,
     )
     .join_from(tokens, users, users.c.name == tokens.c.user_name)
     .outerjoin(workers, (workers.c.user_name == users.c.name) & workers.c.revoked_at.is_(None))
@@ -129,7 +139,7 @@ def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
     row = _FIND_TOKEN.first(connection, {"secret_sha256": secret_sha256})
     if row is None:
         return None
-    token_id, user, scopes, indexes, projects, expires_at, user_scopes, worker = row
+    token_id, user, scopes, indexes, projects, expires_at, user_scopes, worker, run = row
     return KnownToken(
         id=token_id,
         user=user,
@@ -139,11 +149,22 @@ def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
         projects=None if projects is None else frozenset(json.loads(projects)),
         expires_at=expires_at,
         worker=worker,
+        run=run,
     )
 
 
+def narrow_tokens_of_run(connection: Connection, run_id: int, project: str) -> None:
+    """Let the tokens of a run reach this project alone."""
+    connection.execute(update(tokens).where(tokens.c.run_id == run_id).values(projects=json.dumps([project])))
+
+
+def delete_tokens_of_run(connection: Connection, run_id: int) -> None:
+    """Remove the tokens of a run, which has ended; the audit log still says that there were some."""
+    connection.execute(delete(tokens).where(tokens.c.run_id == run_id))
+
+
 def list_tokens(connection: Connection, user: str | None = None) -> list[Token]:
-    """Every token, or those of one user, oldest first, including revoked ones."""
+    """Every token, or those of one user, oldest first, including revoked ones and those of running runs."""
     statement = select(*columns_of(Token, tokens, user="user_name")).order_by(tokens.c.id)
     if user is not None:
         statement = statement.where(tokens.c.user_name == user)

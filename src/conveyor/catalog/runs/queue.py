@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def insert_run(connection: Connection, run: NewRun, *, requested_by: str, requested_at: str) -> int:
     """Write a new run, requested, whose index is decided, and return its id."""
-    values = {**values_of(run, index="index_name"), "state": "requested"}
+    values = {**values_of(run, index="index_name", without=("claim",)), "state": "requested"}
     values |= {"requested_by": requested_by, "requested_at": requested_at}
     return int(connection.execute(insert(runs).values(values).returning(runs.c.id)).scalar_one())
 
@@ -139,7 +139,7 @@ def all_repositories(connection: Connection) -> list[Repository]:
     return [record_of(Repository, row) for row in rows]
 
 
-def projects_of(connection: Connection, url: str) -> frozenset[str]:
-    """The projects that a repository is registered for."""
-    asked = select(repositories.c.project).where(repositories.c.url == url)
-    return frozenset(connection.execute(asked).scalars())
+def projects_of(connection: Connection, url: str) -> dict[str, bool]:
+    """The projects that a repository is registered for, each with whether it may be local there."""
+    asked = select(repositories.c.project, repositories.c.is_local).where(repositories.c.url == url)
+    return {project: bool(is_local) for project, is_local in connection.execute(asked)}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.distributions.archives import GIBIBYTE, ArchiveLimits
 from conveyor.domain.indexes.definitions import is_any_private, is_claimed, resolution_order
-from conveyor.domain.people.access import can_read, may_claim, unknown_caller
+from conveyor.domain.people.access import can_read, may_claim, read_projects, unknown_caller
 from conveyor.domain.words.names import is_standard_library, next_post_release, parse_version
 from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound, TooLarge, Unauthorized
 
@@ -110,7 +110,7 @@ def reads_whole_page(index: Index, identity: Identity, project: str | None) -> b
 
     Through a private index, a token narrowed to other projects sees only what it sees elsewhere too.
     """
-    if index.is_private and project is None and identity.projects is not None:
+    if index.is_private and project is None and read_projects(identity) is not None:
         return False
     return bool(readable_indexes({index.name: index}, identity, project=project))
 

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 Scope = Literal["read", "upload", "claim", "promote", "run", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote", "run"})
-"""Scopes of a pipeline worker's token; it cannot claim names, which people decide."""
+WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "run"})
+"""Scopes of a pipeline worker: it asks for runs, gets a token for each, and changes nothing by itself."""
+RUN_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote", "run"})
+"""Scopes of the token of one run, ``run`` for that run alone; it cannot claim names, which people decide."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Identity:
     """Normalized names."""
     worker: str | None = None
     """The registered worker this identity speaks for, if any."""
+    run: int | None = None
+    """The run that this token was made for: it changes nothing but that run and its project."""
     user_scopes: frozenset[Scope] | None = field(default=None, compare=False)
     """Scopes of this token's user, to say which token would help; ``None``: no more than the token's."""
 
@@ -89,7 +93,12 @@ def can_read(identity: Identity, index: str, *, is_private: bool, project: str |
         return True
     if identity.is_anonymous or not identity.has_scope("read"):
         return False
-    return _covers(identity.indexes, index) and (project is None or _covers(identity.projects, project))
+    return _covers(identity.indexes, index) and (project is None or _covers(read_projects(identity), project))
+
+
+def read_projects(identity: Identity) -> frozenset[str] | None:
+    """The projects that the caller may read, ``None``: all; a run installs more than it releases."""
+    return identity.projects if identity.run is None else None
 
 
 def unknown_caller(action: str) -> Unauthorized:
@@ -121,6 +130,31 @@ def may_upload(identity: Identity, index: str | None = None, project: str | None
         Forbidden: the scope ``upload`` is missing, or does not reach this index or project.
     """
     _may(identity, "upload", index=index, project=project)
+
+
+def may_testify(identity: Identity, project: str | None = None) -> None:
+    """Allow handing in evidence, which counts by its signature; raises Unauthorized or Forbidden.
+
+    A worker may hand in what it signed by the token in its credentials as well.
+    """
+    if identity.worker is None or identity.run is not None or not identity.has_scope("run"):
+        may_upload(identity, project=project)
+
+
+def may_work_on(identity: Identity, run: int | None) -> None:
+    """Allow claiming a run (``None``) or reporting on it, as far as the token goes.
+
+    Raises:
+        Unauthorized: the caller is anonymous.
+        Forbidden: the scope ``run`` is missing, or the token was made for another run.
+    """
+    if identity.run is None:
+        must_have(identity, "run")
+    elif identity.run != run:
+        raise Forbidden(
+            f"this token was made for run {identity.run} alone",
+            hint="use the token in the credentials file of the worker",
+        )
 
 
 def may_claim(identity: Identity, project: str | None = None) -> None:

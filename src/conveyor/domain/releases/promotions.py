@@ -276,13 +276,13 @@ def entry_to_name(index: str, identity: Identity, indexes: Mapping[str, Index]) 
 
     That is the nearest index where it can enter; ``None`` if there is only one choice, or no way leads there.
     """
-    choices = _entries(identity, indexes)
-    leading = [name for name in choices if index in _way_from(name, indexes)]
-    return (
-        min(leading, key=lambda name: _way_from(name, indexes).index(index))
-        if len(choices) > 1 and leading
-        else None
-    )
+    return entry_of(index, identity, indexes) if len(_entries(identity, indexes)) > 1 else None
+
+
+def entry_of(index: str, identity: Identity, indexes: Mapping[str, Index]) -> str | None:
+    """The nearest index from which a run of this caller leads to ``index``; ``None`` if none does."""
+    leading = [name for name in _entries(identity, indexes) if index in _way_from(name, indexes)]
+    return min(leading, key=lambda name: _way_from(name, indexes).index(index), default=None)
 
 
 def _entries(identity: Identity, indexes: Mapping[str, Index]) -> list[str]:

@@ -1,13 +1,14 @@
 """Repositories of runs: their allowed URLs, and the rights to start a run and to see it.
 
-The tests of a run are programs of its repository, on the worker's machine. So administrators say which
-repository belongs to which project; a holder of a worker's credentials does not need that.
+What a run builds and tests are programs of its repository, on the worker's machine. So administrators say
+which repository belongs to which project. A folder of the worker's own machine needs no registration when the
+worker itself asks for the run: whoever holds its credentials there vouches for it.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -19,12 +20,15 @@ from conveyor.domain.words.records import NO_COLUMN, Record, Text
 from conveyor.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from conveyor.domain.people.access import Identity
     from conveyor.domain.runs.states import Run
 
-SCHEMES = ("https", "http", "ssh", "git", "file")
+SCHEMES = ("https", "ssh")
+"""What git speaks to repositories elsewhere: both encrypted, both know whom they talk to."""
+LOCAL_SCHEMES = (*SCHEMES, "http", "file")
+"""What it speaks to a repository that is registered with ``--local``, besides plain paths."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,19 @@ def canonical_url(url: str) -> str:
 def check_repository(url: str, *, is_local: bool) -> None:
     """Accept the URL or path of a repository; raises InvalidInput with every fault."""
     faults = []
+    scheme = scheme_of(url)
     if url.startswith("-") or not url.isprintable() or "::" in url.partition("[")[0]:
         faults.append("it is neither a URL nor a path")
     elif _is_relative(url):
         faults.append("it is a relative path, which means another place in each folder")
     elif _holds_credentials(url):
         faults.append("it holds credentials, which everybody who may see runs would see")
+    elif scheme not in LOCAL_SCHEMES:
+        faults.append(f"git reads repositories by https and ssh, not by {scheme}")
     elif not is_local and _is_local(url):
         faults.append("it is a path, or at a loopback or private address")
+    elif not is_local and scheme not in SCHEMES:
+        faults.append(f"{scheme} is not encrypted: others could put their code into its answers")
     if faults:
         hint = (
             "if a worker is to read it there, register it with --local"
@@ -99,7 +108,7 @@ def may_start_run(
             is not registered for the project, or for any that the token reaches.
     """
     must_have(identity, "run", index=index)
-    if identity.worker is not None:
+    if identity.worker is not None and is_path(repository) and not registered:
         return
     if not registered:
         raise Forbidden(
@@ -180,11 +189,65 @@ def _is_relative(url: str) -> bool:
     return "://" not in url and not url.startswith("/") and _host_of(url) is None
 
 
-def _host_of(url: str) -> str | None:
-    """The host that a URL, or ``user@host:path``, names; ``None`` for a path or an unknown scheme."""
+@dataclass(frozen=True)
+class Reach:
+    """The repositories that the keeper of one run may read."""
+
+    registered: Mapping[str, bool] = field(default_factory=dict)
+    """Canonical URL → whether it may be local; those registered for the run's project."""
+    folders: bool = True
+    """Whether it may read folders of its machine that are not registered: a person there named one."""
+    is_typed: bool = False
+    """Whether a person at the worker named the URL just now, before there is a run."""
+
+    def allows_local(self, url: str) -> bool:
+        """Whether this repository may be at a private address; raises Forbidden if it may not be read."""
+        known = canonical_url(url)
+        if known in self.registered:
+            return self.registered[known]
+        if self.is_typed or (self.folders and is_path(url)):
+            return True
+        raise Forbidden(
+            f"no administrator has registered the repository {url[:200]} for this project",
+            hint=f"ask an administrator: {command_to_register(url)}",
+        )
+
+
+def check_protocol(url: str, *, is_local: bool) -> str:
+    """The one protocol by which git may read a repository; raises InvalidInput if it may not by this one."""
+    scheme = scheme_of(url)
+    if scheme not in (LOCAL_SCHEMES if is_local else SCHEMES):
+        raise InvalidInput(
+            f"{url[:200]} cannot be read by {scheme}",
+            hint="repositories elsewhere are read by https and ssh: register that address",
+        )
+    return scheme
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port (``None``: the usual one) of a URL or ``user@host:path``; no path has any."""
+    if "://" not in url:
+        return "ssh", str(_host_of(url)).lower(), None
+    parts = urlsplit(url)
+    return parts.scheme.lower(), str(parts.hostname), parts.port
+
+
+def is_path(repository: str) -> bool:
+    """Whether it is a folder of the machine that reads it, as a path or a ``file`` URL."""
+    return scheme_of(repository) == "file"
+
+
+def scheme_of(url: str) -> str:
+    """The scheme by which git reaches a repository: ``ssh`` for ``user@host:path``, ``file`` for a path."""
     if "://" in url:
-        parts = urlsplit(url)
-        return parts.hostname if parts.scheme in SCHEMES and parts.scheme != "file" else None
+        return url.partition("://")[0].lower()
+    return "file" if _host_of(url) is None else "ssh"
+
+
+def _host_of(url: str) -> str | None:
+    """The host that a URL, or ``user@host:path``, names; ``None`` for a path or a ``file`` URL."""
+    if "://" in url:
+        return None if url.lower().startswith("file:") else urlsplit(url).hostname
     place, colon, _ = url.partition(":")
     if not colon or "/" in place:
         return None

@@ -14,13 +14,14 @@ takes it over.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from conveyor.domain.runs.repositories import Repository
 from conveyor.domain.words.names import ProjectName, VersionNumber
 from conveyor.domain.words.notation import Commit, Moment, from_utc_text
-from conveyor.domain.words.records import Count, Given, Record, ShortText, Text
+from conveyor.domain.words.records import Count, Given, Named, Record, ShortText, Text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
 
 RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
@@ -105,6 +106,22 @@ class NewRun(Record):
     ref: Annotated[str, Given(300), "Tag, branch or commit."]
     index: Annotated[ShortText | None, "Where its release enters; null: the only index where it can."] = None
     project: Annotated[ProjectName | None, "Which of the commit's projects; null: the only one."] = None
+    claim: Annotated[bool, "Claim it at once, as the worker that asks."] = False
+    version: Annotated[
+        VersionNumber | None, "Only test this release, which is in the index already; null: build one."
+    ] = None
+
+
+@dataclass(frozen=True)
+class RunToken(Record):
+    """The token of one run: it reaches the project and the indexes of that run, and ends with it."""
+
+    secret: Annotated[str, Named("token"), "The text that the worker sends."] = field(repr=False)
+    expires_at: Annotated[Moment, "When it ends in any case; then the worker asks for another."]
+    repositories: Annotated[
+        tuple[Repository, ...], "Those of its project, which the worker may read; others it may not."
+    ] = ()
+    folders: Annotated[bool, "Whether it may read folders of its machine, as it asked for the run."] = False
 
 
 @dataclass(frozen=True)

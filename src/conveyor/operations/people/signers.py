@@ -138,7 +138,8 @@ def list_signers(store: Store, identity: Identity) -> list[Signer]:
 def add_worker(store: Store, identity: Identity, name: str, public_key: str) -> IssuedWorker:
     """Register a worker with its public key (PEM, Ed25519), a user of the same name and a token.
 
-    The token may read, upload and promote, but not claim names: claims are decisions of people.
+    The token may read, ask for runs, get the token of each run that the worker holds, and hand in what the
+    worker signed.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.

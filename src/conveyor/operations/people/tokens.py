@@ -86,7 +86,7 @@ def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
             hint="choose fewer scopes, or another user",
         )
     _check_indexes(change, asked.indexes or ())
-    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    secret = new_secret()
     indexes = None if asked.indexes is None else tuple(sorted(asked.indexes))
     token = replace(asked, scopes=tuple(sorted(wanted)), indexes=indexes)
     token_id = rows.insert_token(
@@ -127,13 +127,15 @@ def find_token(store: Store, secret_sha256: str) -> TokenBearer | None:
         row = rows.find_token(connection, secret_sha256)
     if row is None:
         return None
+    # The token of a run may do more than the worker's own: what the store decided for that run.
     identity = Identity(
         name=row.user,
-        scopes=narrowed(row.scopes, row.user_scopes),
+        scopes=narrowed(row.scopes, row.user_scopes) if row.run is None else row.scopes,
         indexes=row.indexes,
         projects=row.projects,
         worker=row.worker,
-        user_scopes=row.user_scopes,
+        user_scopes=row.user_scopes if row.run is None else None,
+        run=row.run,
     )
     return TokenBearer(id=row.id, identity=identity, expires_at=row.expires_at)
 
@@ -142,6 +144,11 @@ def note_last_uses(store: Store, last_uses: Mapping[int, str]) -> None:
     """Write when tokens were last used (id → UTC text); not a change of the store: no event, no serial."""
     with database_errors("the last use of tokens was not stored"), writing(store.catalog) as connection:
         rows.write_last_uses(connection, last_uses)
+
+
+def new_secret() -> str:
+    """The text of a new token."""
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def digest_of(secret: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
 from conveyor.catalog.runs.queue import find_run
-from conveyor.domain.people.access import Identity, may_upload
+from conveyor.domain.people.access import Identity, may_testify, may_upload
 from conveyor.domain.people.keys import fingerprint, signer_fault
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
 from conveyor.domain.releases.bundles import Bundle, BundledEvidence, BundledFile
@@ -87,7 +87,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
             project; names every fault, but faults of the subject to workers only.
     """
     # 1. may the caller hand something in
-    may_upload(identity)
+    may_testify(identity)
     if len(envelope) > MAX_ENVELOPE_BYTES:
         raise TooLarge(f"an envelope of {len(envelope)} bytes is over the limit of {MAX_ENVELOPE_BYTES}")
     # 2. is it well-formed
@@ -103,7 +103,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     subject, faults = _subject(said, subjects) if worker is not None else (None, problems)
     if worker is None or subject is None:
         raise InvalidInput(f"the evidence is refused: {faults[0]}", faults=faults, hint=_HINT)
-    may_upload(identity, project=subject.project)
+    may_testify(identity, project=subject.project)
     _check_making(store, said, subject, worker)
     # 5. write it
     kept = canonical_envelope(parsed, worker.key_id)
@@ -236,7 +236,7 @@ def _check_making(store: Store, said: WorkerStatement, subject: EvidenceSubject,
     elif run.project not in (None, subject.project):
         fault = f"run {number} is of {run.project}, not of {subject.project}"
     if fault is not None:
-        hint = f"see conveyor pipeline log {number}"
+        hint = f"see conveyor pipeline log {number} --store URL"
         raise InvalidInput(f"the evidence is refused: {fault}", faults=[fault], hint=hint)
 
 

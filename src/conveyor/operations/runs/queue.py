@@ -4,8 +4,8 @@ A run is a row, and people look it up in the store: which worker has it, which s
 Carrying it through, and resuming it after being killed, is up to the worker. Reports may come twice:
 repeating a known fact changes nothing, not even a time.
 
-Asking for a run, claiming it and its end are events of the audit log; facts found out on the way and the
-steps are progress, shown but not logged.
+Asking for a run, claiming it, its project, which its tokens reach, and its end are events of the audit log;
+other facts found out on the way and the steps are progress, shown but not logged.
 """
 
 from __future__ import annotations
@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import find_worker
+from conveyor.catalog.people.users import delete_tokens_of_run, narrow_tokens_of_run
 from conveyor.catalog.releases.distributions import releases_of_project
 from conveyor.catalog.runs import queue as rows
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.people.access import Identity, may_upload, must_be_known, must_have
-from conveyor.domain.releases.promotions import way_of_run
-from conveyor.domain.runs.repositories import canonical_url, command_to_register, may_see_run, may_start_run
+from conveyor.domain.people.access import Identity, may_work_on, must_be_known
+from conveyor.domain.releases.promotions import entry_of, way_of_run
+from conveyor.domain.runs.repositories import (
+    canonical_url,
+    command_to_register,
+    is_path,
+    may_see_run,
+    may_start_run,
+)
 from conveyor.domain.runs.states import (
     Run,
     RunState,
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from conveyor.catalog.database.events import Change
     from conveyor.domain.runs.states import NewRun
     from conveyor.operations.store.store import Store
 
@@ -54,27 +62,37 @@ def create_run(store: Store, identity: Identity, asked: NewRun) -> Run:
 
     Raises:
         Unauthorized, Forbidden: the caller may not start runs, or no administrator has registered the
-            repository for the project; workers, which ask by themselves, need no registration.
+            repository for the project (``may_start_run``), or the run is to be claimed and the caller is
+            not a worker.
         InvalidInput: the repository or the ref is not allowed.
-        InvalidName: the project's name is not valid.
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
         NotFound, Conflict: no run can enter there (``way_of_run``).
     """
-    must_have(identity, "run")
+    may_work_on(identity, None)
+    if asked.claim and identity.worker is None:
+        raise Forbidden(f"{identity.name} is not a worker, so it cannot claim the run that it asks for")
     check_request(asked.repository, asked.ref)
     project = None if asked.project is None else project_name(asked.project)
+    version = None if asked.version is None else canonical_version(asked.version)
     with record_change(store, actor=identity.name) as change:
-        entry = way_of_run(identity, asked.index, all_indexes(change.connection))[0]
+        indexes = all_indexes(change.connection)
+        entry = asked.index
+        if asked.version is not None and entry is not None:  # the release may be on its way already
+            entry = entry_of(entry, identity, indexes) or entry
+        entry = way_of_run(identity, entry, indexes)[0]
         registered = rows.projects_of(change.connection, canonical_url(asked.repository))
         may_start_run(identity, asked.repository, registered, index=entry, project=project)
         run_id = rows.insert_run(
             change.connection,
-            replace(asked, index=entry, project=project),
+            replace(asked, index=entry, project=project, version=version),
             requested_by=identity.name,
             requested_at=change.at,
         )
         detail = {"run": run_id, "repository": asked.repository, "ref": asked.ref}
         detail |= {} if project is None else {"project": project}
         change.event("request-run", index=entry, detail=detail)
+        if asked.claim and identity.worker is not None:
+            _claim(change, identity.worker, run_id=run_id)
         return _get(change.connection, run_id)
 
 
@@ -94,21 +112,29 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
         if not rows.has_claimable_run(connection, worker=worker, indexes=identity.indexes, run_id=run_id):
             return None
     with record_change(store, actor=identity.name) as change:
-        _must_be_trusted(change.connection, worker)
-        claimed = rows.claim_oldest_run(
-            change.connection, worker=worker, claimed_at=change.at, indexes=identity.indexes, run_id=run_id
-        )
-        if claimed is None:
-            return None
+        claimed = _claim(change, worker, indexes=identity.indexes, run_id=run_id)
+        return None if claimed is None else _get(change.connection, claimed)
+
+
+def _claim(
+    change: Change, worker: str, *, indexes: Collection[str] | None = None, run_id: int | None = None
+) -> int | None:
+    """Give the worker the oldest run that waits for it, or this one; its id, ``None`` if none waits."""
+    _must_be_trusted(change.connection, worker)
+    claimed = rows.claim_oldest_run(
+        change.connection, worker=worker, claimed_at=change.at, indexes=indexes, run_id=run_id
+    )
+    if claimed is not None:
         change.event("claim-run", detail={"run": claimed, "worker": worker})
-        return _get(change.connection, claimed)
+    return claimed
 
 
 def take_over_run(store: Store, identity: Identity, worker: str, run_id: int, *, held_by: str) -> Run | None:
     """Give a run that goes on to another worker; returns ``None`` if ``held_by`` does not hold it any more.
 
     Workers that share an engine see that one of them has ended (``pipeline.engine.liveness``); the store sees
-    only that a registered worker says so. The former holder's reports are refused from then on.
+    only that a registered worker says so. The former holder's reports are refused from then on, and its
+    tokens of this run are gone.
 
     Raises:
         Unauthorized, Forbidden: the caller is not that worker, the worker was revoked, or its token does not
@@ -124,12 +150,13 @@ def take_over_run(store: Store, identity: Identity, worker: str, run_id: int, *,
         if run.state != "running" or run.worker != held_by:
             return None
         rows.update_run(change.connection, run_id, {"worker": worker, "claimed_at": change.at})
+        delete_tokens_of_run(change.connection, run_id)
         change.event("take-over-run", detail={"run": run_id, "worker": worker, "from": held_by})
         return _get(change.connection, run_id)
 
 
 def _must_be(identity: Identity, worker: str) -> None:
-    may_upload(identity)
+    may_work_on(identity, None)
     if identity.worker != worker:
         raise Forbidden(
             f"{identity.name} is not the worker {worker}",
@@ -231,12 +258,14 @@ def update_run(
     """Write facts that the worker holding a run has found out; ``None`` leaves a fact as it is.
 
     Raises:
-        Unauthorized, Forbidden: the caller is not the worker that holds the run.
+        Unauthorized, Forbidden: the caller is not the worker that holds the run, or the repository is not
+            registered for that project.
         InvalidName, InvalidVersion: the project's name or the version is not valid.
         NotFound: there is no such run.
-        Conflict: the run is not in a state from which it may move to the new one, or has ended.
+        Conflict: the run is not in a state from which it may move to the new one, has ended, or is of
+            another project: a run touches one.
     """
-    may_upload(identity)
+    may_work_on(identity, run_id)
     wanted: dict[str, str | None] = {
         "commit_id": commit,
         "project": None if project is None else project_name(project),
@@ -246,7 +275,7 @@ def update_run(
     with record_change(store, actor=identity.name) as change:
         run = _get(change.connection, run_id)
         check_holder(run, identity.worker)
-        _must_be_registered(change.connection, run, wanted["project"])
+        _may_release(change.connection, identity, run, wanted["project"])
         known = {
             "commit_id": run.commit, "project": run.project, "version": run.version, "detail": run.detail,
         }  # fmt: skip
@@ -258,7 +287,12 @@ def update_run(
             raise Conflict(f"run {run_id} has {run.state} already, nothing more is written to it")
         if changes:
             rows.update_run(change.connection, run_id, changes)
+        if changes.get("project"):
+            narrow_tokens_of_run(change.connection, run_id, changes["project"])
+            # Not an event of the project: what is remembered of tokens is read again after any other.
+            change.event("bind-run", detail={"run": run_id, "project": changes["project"]})
         if "state" in changes:
+            delete_tokens_of_run(change.connection, run_id)
             change.event("end-run", detail={"run": run_id, "state": changes["state"]})
         return _get(change.connection, run_id)
 
@@ -281,7 +315,7 @@ def report_step(
         NotFound: there is no such run.
         Conflict: the run has ended, or the step may not move to that state.
     """
-    may_upload(identity)
+    may_work_on(identity, run_id)
     with record_change(store, actor=identity.name) as change:
         connection = change.connection
         run = _get(connection, run_id)
@@ -310,12 +344,22 @@ def report_step(
         return _get(connection, run_id)
 
 
-def _must_be_registered(connection: Connection, run: Run, project: str | None) -> None:
-    """Refuse a project that the repository was not registered for, unless a worker asked for the run."""
-    if project is None or find_worker(connection, run.requested_by) is not None:
+def _may_release(connection: Connection, identity: Identity, run: Run, project: str | None) -> None:
+    """Refuse a second project, and one that the repository is not registered for.
+
+    A folder that the worker itself named needs no registration, unless it has one for other projects.
+    """
+    if project is None or project == run.project:
         return
+    if run.project is not None:
+        raise Conflict(
+            f"run {run.id} is of {run.project}, and touches no other project",
+            hint=f"start another: conveyor pipeline trigger --store URL --ref {run.ref} --project {project}",
+        )
     registered = rows.projects_of(connection, canonical_url(run.repository))
-    if project not in registered:
+    is_vouched = is_path(run.repository) and find_worker(connection, run.requested_by) is not None
+    is_free = is_vouched and not registered and not identity.projects
+    if project not in (identity.projects or registered) and not is_free:
         raise Forbidden(
             f"run {run.id} is of a repository that is not registered for {project}",
             hint=f"ask an administrator: {command_to_register(run.repository, project)}",

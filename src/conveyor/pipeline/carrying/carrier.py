@@ -9,17 +9,20 @@ the process that carries it, which may be on another machine than the one where 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from conveyor.errors import ConveyorError, StepFailed
+from conveyor.domain.runs.repositories import Reach
+from conveyor.errors import Conflict, ConveyorError, StepFailed
 from conveyor.pipeline.carrying.runs import Outcome, carry, failed
 from conveyor.pipeline.carrying.settled import remember, run_key
 from conveyor.pipeline.engine import engine
+from conveyor.pipeline.engine import keyring as keyrings
 from conveyor.pipeline.engine.engine import Engine
 from conveyor.pipeline.engine.isolation import Workplace, isolated, watched
+from conveyor.pipeline.engine.remotes import remote
 from conveyor.pipeline.engine.steps import (
     Done,
     Reporter,
@@ -122,8 +125,9 @@ def carry_run(job: Job) -> Outcome:
         run_id = job.run_id
         if run_id is None:
             run_id = engine.step(REQUEST, partial(with_patience, partial(request_run, worker, job)))
-        if run_id is not None:
-            with_patience(partial(take_hold, worker, run_id))
+        with_patience(partial(take_hold, worker, run_id))
+        with suppress(Conflict):  # it has ended: what is left is to say so again
+            worker = with_patience(partial(worker.for_run, run_id))
     except ConveyorError as error:
         return failed(error)
     if job.begun_by is not None:
@@ -131,11 +135,13 @@ def carry_run(job: Job) -> Outcome:
             f"begun by {job.begun_by}, whose files are not on this machine: "
             "what it had not published is built, and trained, once more"
         )
+    keyring = state / keyrings.FOLDER
     place = Workplace(
-        work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor(), run=run_id
-    )
+        work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor(), run=run_id,
+        reach=worker.reach, keyring=keyring,
+    )  # fmt: skip
     place.folder.mkdir(parents=True, exist_ok=True)
-    secrets = (credentials, state / "engine")
+    secrets = (credentials, state / "engine", keyring)
     with (
         isolated(place, secrets, say_to_stderr) as place,
         closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps,
@@ -145,11 +151,12 @@ def carry_run(job: Job) -> Outcome:
         )  # fmt: skip
 
 
-def request_run(worker: Keeper, job: Job) -> int | None:
-    """Request a run and claim it; return its id, or ``None`` if another worker was faster (not reported)."""
-    run = worker.client.runs.create(job.repository, job.ref, index=job.index, project=job.project)
-    claimed = worker.client.runs.claim(worker.name, run_id=run.id)
-    return claimed.id if claimed is not None else None
+def request_run(worker: Keeper, job: Job) -> int:
+    """Request a run, which this worker holds at once, and return its id."""
+    asked = worker.client.runs.create(
+        job.repository, job.ref, index=job.index, project=job.project, claim=True
+    )
+    return asked.id
 
 
 def take_hold(worker: Keeper, run_id: int) -> None:
@@ -178,10 +185,11 @@ def run_here(
         StepFailed: the job killed its worker too often to be tried again, or was cancelled.
     """
     worker = open_worker(bench.credentials, store_url=store_url)
-    source = resolve(repository, ref).value
+    where = remote(repository, Reach(is_typed=True), bench.state / keyrings.FOLDER)
+    source = resolve(where, ref).value
     key = run_key(worker.store_url, repository, ref, source.commit, index, project)
     # A tag that is signed later names the same commit, and is another object.
-    settled_key = run_key(worker.store_url, repository, ref, object_of(repository, ref), index, project)
+    settled_key = run_key(worker.store_url, repository, ref, object_of(where, ref), index, project)
     stem = f"here-{key}-"
     with bench.working() as running:
         outcome, unfinished = None, running.unfinished(stem)

@@ -162,9 +162,13 @@ class _Desk:
             time.sleep(0.02)
 
     def adopt(self) -> None:
-        """Carry runs that this worker claimed but never began, and end broken ones."""
+        """Carry runs that this worker claimed but never began, and end broken ones.
+
+        A run that it asked for itself belongs to the command that asked, which continues it when called
+        again.
+        """
         for run in self.worker.client.runs.newest():
-            if run.state != "running" or run.worker != self.worker.name:
+            if run.state != "running" or run.worker != self.worker.name or run.requested_by == run.worker:
                 continue
             found = self.engine.find(self._stem(run.id))
             if not found:

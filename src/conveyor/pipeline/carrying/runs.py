@@ -13,7 +13,7 @@ and a file that was tested against an index is not tested against it again.
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,13 +23,13 @@ from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.runs.states import RunReport, RunState
 from conveyor.domain.words.records import Record
 from conveyor.errors import Conflict, ConveyorError, Forbidden
-from conveyor.pipeline.engine.steps import Done
+from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, say_to_stderr
 from conveyor.pipeline.jobs.packaging import Packaged, package
 from conveyor.pipeline.jobs.promotion import Standing, goals_of, index_on, promote
 from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
@@ -86,6 +86,33 @@ def carry(
     if outcome.state == "succeeded":
         sweep(place)
     return outcome
+
+
+@contextmanager
+def begun(
+    worker: Keeper, *, repository: str, ref: str, index: str | None = None, project: str | None = None,
+    version: str | None = None,
+) -> Iterator[tuple[Steps, Keeper]]:  # fmt: skip
+    """Steps of one job without an engine, and the worker with the token of their run.
+
+    Raises:
+        ConveyorError: the store refuses the run; errors of the block end it as failed.
+    """
+    run = worker.client.runs.create(
+        repository, ref, index=index, project=project, claim=True, version=version
+    )
+    own = worker.for_run(run.id)
+    steps = DirectSteps(Reporter(own.client, run.id, say_to_stderr))
+    ended = RunReport(state="cancelled", detail="interrupted")
+    try:
+        yield steps, own
+        ended = RunReport(state="succeeded")
+    except ConveyorError as error:
+        ended = RunReport(state="failed", detail=failed(error).detail)
+        raise
+    finally:
+        with suppress(Forbidden, Conflict):
+            steps.note(ended)
 
 
 def find_way(worker: Keeper, index: str | None) -> Done[tuple[str, ...]]:
@@ -162,6 +189,10 @@ def failed(error: ConveyorError, packaged: Packaged | None = None) -> Outcome:
         f"{type(error).__name__}: {error.message}",
         error=problem_of(error),
     )
+
+
+AS_BUILT = "as-built"
+"""The repository of a run that tests a release: the one that its build evidence names, or its sdist."""
 
 
 def next_index(worker: Keeper, project: str, version: str) -> str:

@@ -16,9 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conveyor.domain.runs.repositories import Reach
 from conveyor.domain.words.records import as_json, read_record
 from conveyor.errors import ConveyorError, InvalidInput
 from conveyor.pipeline.carrying.runs import Outcome, arrived
+from conveyor.pipeline.engine import keyring
+from conveyor.pipeline.engine.remotes import remote
 from conveyor.pipeline.engine.worker import open_worker
 from conveyor.pipeline.jobs.promotion import Standing
 from conveyor.project.git import object_of
@@ -60,7 +63,7 @@ def recall(
         return None
     try:
         worker = open_worker(credentials, store_url=store_url)
-        found = object_of(repository, ref)
+        found = object_of(remote(repository, Reach(is_typed=True), state / keyring.FOLDER), ref)
         before = _read(state, run_key(worker.store_url, repository, ref, found, index, project))
         return _confirmed(worker, before) if before is not None else None
     except ConveyorError:

@@ -18,20 +18,23 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.evidence import Making
+from conveyor.domain.runs.repositories import Reach
 from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
+from conveyor.pipeline.engine.remotes import remote
 from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from conveyor.domain.releases.evidence import Isolation
+    from conveyor.project.git import Remote
 
 USERS = Path("/run/conveyor/users")
 """Where a root's workers on this machine note which users their runs have taken."""
@@ -56,6 +59,15 @@ class Workplace:
         """When, in which run and how isolated a fact is found out here and now."""
         isolation: Isolation = "degraded" if self.wall is None else "jail"
         return Making(utc_text(datetime.now(UTC)), isolation, self.run)
+
+    reach: Reach = field(default_factory=Reach)
+    """The repositories that the run may read."""
+    keyring: Path | None = None
+    """The folder of the credentials of repositories, if the worker has any."""
+
+    def remote(self, repository: str) -> Remote:
+        """A repository as the keeper's git reaches it; raises as ``remotes.remote``."""
+        return remote(repository, self.reach, self.keyring)
 
     def fresh(self, name: str) -> Path:
         """Make an empty folder of that name; anything that an interrupted attempt left in it is removed."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conveyor.client.credentials import WorkerCredentials, load_credentials, sign_statement
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.runs.repositories import Reach
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -20,11 +21,30 @@ class Keeper:
     client: StoreClient
     credentials: WorkerCredentials
     store_url: str
+    token: str = field(repr=False)
+    """What the client sends: the worker's own token, or that of one run."""
+    run: int | None = None
+    """The run that it carries; ``None``: none yet."""
+    reach: Reach = field(default_factory=Reach)
+    """The repositories that the run may read."""
 
     @property
     def name(self) -> str:
         """The name under which the store registered it."""
         return self.credentials.name
+
+    def for_run(self, run_id: int) -> Keeper:
+        """The worker as it carries one run: with a token for its project and indexes, which ends with it.
+
+        Raises:
+            Conflict: the run has ended.
+            ConveyorError: the store refuses it, or cannot be reached.
+        """
+        made = self.client.runs.token(run_id)
+        client = connect(self.store_url, token=made.secret)
+        registered = {one.url: one.is_local for one in made.repositories}
+        reach = Reach(registered, made.folders)
+        return replace(self, client=client, token=made.secret, run=run_id, reach=reach)
 
     def index_url(self, index: str) -> str:
         """The simple API of an index, for installers."""
@@ -49,4 +69,4 @@ def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:
     url = (store_url or found.store_url or "").rstrip("/")
     if not url:
         raise InvalidInput(f"{credentials} does not name a store", hint="name it with --store URL")
-    return Keeper(connect(url, token=found.token), found, url)
+    return Keeper(connect(url, token=found.token), found, url, found.token)

@@ -72,7 +72,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
     with place.log("build") as write:
         files: BuiltFiles = build_distributions(
             clean, place.fresh("dist"), version=source.version, python=str(python.path),
-            is_clone=True, variables=place.variables(), repository=source.repository,
+            is_clone=True, variables=place.variables(), repository=place.remote(source.repository),
             index_url=worker.index_url(entry), on_line=write,
         )  # fmt: skip
         for note in files.notes:

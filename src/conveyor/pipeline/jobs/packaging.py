@@ -88,7 +88,7 @@ def package(
         StepFailed: training, the proof or the rehearsal failed.
         Conflict: the store has other files under that version, or the release is in an index elsewhere.
     """
-    asked = steps("resolve", lambda: resolve(repository, ref, project))  # 1
+    asked = steps("resolve", lambda: resolve(place.remote(repository), ref, project))  # 1
     steps.note(RunReport(commit=asked.commit))
     cloned = steps("clone", lambda: clone(place, asked, asking(place, worker, way[0])))  # 2
     name, source = cloned.project, cloned.source
@@ -100,7 +100,7 @@ def package(
         version = make_release(steps, place, worker, name, source, way)
     steps.note(RunReport(version=version))
     if source.tag is not None:
-        steps("tag", lambda: hand_over_tag(worker, source, name))  # 9
+        steps("tag", lambda: hand_over_tag(place, worker, source, name))  # 9
     return Packaged(name, version, source)
 
 
@@ -261,9 +261,9 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
     return Done(None, listed, {"payload": {file.path: file.sha256 for file in result.payload}})
 
 
-def hand_over_tag(worker: Keeper, source: Source, project: str) -> Done[None]:
+def hand_over_tag(place: Workplace, worker: Keeper, source: Source, project: str) -> Done[None]:
     """Step 9. A tag that is unsigned, or signed by a stranger, is not a failure: the gate reports it."""
-    raw = tag_object(source.repository, source.tag) if source.tag is not None else None
+    raw = tag_object(place.remote(source.repository), source.tag) if source.tag is not None else None
     if raw is None or not is_signed(raw):
         told = "" if is_final(source.version) else "; a candidate needs no signature"
         kind = "a lightweight tag, so nobody signed it" if raw is None else "not signed"

@@ -96,7 +96,8 @@ def rehearse(
     subject = Subject(
         built.project, built.version, built.wheel, sha256_of_file(wheel), wheel.as_uri(),
         wheel.stat().st_size,
-        commit=source.commit, repository=source.repository, tag=source.tag, subfolder=source.folder,
+        commit=source.commit, repository=place.remote(source.repository), tag=source.tag,
+        subfolder=source.folder,
     )  # fmt: skip
     asked = [
         (goal, interpreter)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
+    from conveyor.project.git import Repository
     from conveyor.project.settings import Asking, Project
 
 
@@ -67,7 +68,7 @@ class Cloned:
     """The release tags on the commit that were cloned."""
 
 
-def resolve(repository: str, ref: str, project: str | None = None) -> Done[Source]:
+def resolve(repository: Repository, ref: str, project: str | None = None) -> Done[Source]:
     """The commit, and the tag if ``ref`` names one: a full ref name, a tag, a branch or a commit.
 
     ``project`` is the name of the project that is meant, if the caller knows it.
@@ -128,7 +129,7 @@ def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[C
                 hint="leave out --project",
             )
         rules = rules_of(project)
-        refuse_twins(version, releases_among(all_tags(source.repository), rules))
+        refuse_twins(version, releases_among(all_tags(place.remote(source.repository)), rules))
     else:
         project = project_of_commit(checkout, name=source.project, ask=ask)
         rules = rules_of(project)
@@ -161,9 +162,9 @@ def clone_into(place: Workplace, source: Source, name: str) -> Path:
     """
     folder = place.fresh(name)
     if source.tag is not None:
-        clone_tag(source.repository, source.tag, folder)
+        clone_tag(place.remote(source.repository), source.tag, folder)
     else:
-        clone_commit(source.repository, source.commit, folder)
+        clone_commit(place.remote(source.repository), source.commit, folder)
     found = resolve_commit(folder, "HEAD")
     if found != source.commit:
         raise ProjectError(

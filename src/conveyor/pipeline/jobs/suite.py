@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from conveyor.pipeline.jails.wall import Shared
     from conveyor.pipeline.jobs.locks import EnvironmentLock
     from conveyor.project.foreign import Completed
+    from conveyor.project.git import Repository
     from conveyor.project.interpreters import Interpreter
 
 LARGEST_REPORT_BYTES = 256 * 2**20
@@ -78,7 +79,7 @@ class Subject:
     """Its absolute URL: on the store, or of a file of this machine."""
     size_bytes: int
     commit: str | None = None
-    repository: str | None = None
+    repository: Repository | None = None
     tag: str | None = None
     subfolder: str = "."
     """The project's folder in the repository."""

@@ -162,7 +162,8 @@ def _subject(
         if where is None:
             raise StepFailed(f"nothing says in which repository {ref} is", hint="name it: --repo URL")
         below = built[-1].folder if built else "."
-        return replace(subject, commit=resolve_commit(where, ref), repository=where, subfolder=below)
+        found = place.remote(where)
+        return replace(subject, commit=resolve_commit(found, ref), repository=found, subfolder=below)
     if built:
         where = repository or built[-1].repository
         if where is None:
@@ -171,8 +172,9 @@ def _subject(
                 hint="name it: --repo URL",
             )
         return replace(
-            subject, commit=built[-1].commit, repository=where, tag=built[-1].tag, subfolder=built[-1].folder
-        )
+            subject, commit=built[-1].commit, repository=place.remote(where), tag=built[-1].tag,
+            subfolder=built[-1].folder,
+        )  # fmt: skip
     sdist = next(iter(release.sdists), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
         raise StepFailed(

@@ -36,7 +36,7 @@ ENDPOINTS = (
         "POST",
         "/evidence",
         post_evidence,
-        right="upload",
+        right=None,
         body=DsseEnvelope,
         answers={201: TakenEvidence, 200: TakenEvidence},
         # One byte more, so that the operation itself refuses an envelope that is too large.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.runs.states import NewRun, Run, RunClaim, RunReport, StepReport
+from conveyor.domain.runs.states import NewRun, Run, RunClaim, RunReport, RunToken, StepReport
 from conveyor.domain.words.records import Count
 from conveyor.operations.runs.queue import (
     claim_run,
@@ -15,6 +15,7 @@ from conveyor.operations.runs.queue import (
     take_over_run,
     update_run,
 )
+from conveyor.operations.runs.tokens import issue_run_token
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def post_run_claim(call: Call) -> Answer:
     else:
         run = claim_run(call.store, call.identity, asked.worker, run_id=asked.run)
     return Answer(run, 204 if run is None else 200)
+
+
+def post_run_token(call: Call) -> Answer:
+    """Make a token for the run, as the worker that holds it; it ends with the run."""
+    return Answer(issue_run_token(call.store, call.identity, call.number("run")), 201)
 
 
 def get_one_run(call: Call) -> Answer:
@@ -79,16 +85,24 @@ ENDPOINTS = (
         "POST",
         "/runs/claim",
         post_run_claim,
-        right="upload",
+        right="run",
         body=RunClaim,
         answers={200: Run, 204: None},
+    ),
+    Endpoint(
+        "POST",
+        "/runs/{run}/token",
+        post_run_token,
+        right="run",
+        in_path=_RUN_NUMBER,
+        answers={201: RunToken},
     ),
     Endpoint("GET", "/runs/{run}", get_one_run, right="read", in_path=_RUN_NUMBER, answers={200: Run}),
     Endpoint(
         "PATCH",
         "/runs/{run}",
         patch_run,
-        right="upload",
+        right="run",
         in_path=_RUN_NUMBER,
         body=RunReport,
         answers={200: Run},
@@ -97,7 +111,7 @@ ENDPOINTS = (
         "PUT",
         "/runs/{run}/steps/{name}",
         put_step,
-        right="upload",
+        right="run",
         in_path=_RUN_NUMBER,
         body=StepReport,
         answers={200: Run},

@@ -1,0 +1,130 @@
+"""Tokens of runs: what each reaches, and when it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.client.credentials import sign_statement
+from conveyor.domain.distributions.reading import UploadForm
+from conveyor.domain.indexes.policy import UploadLimits
+from conveyor.domain.releases.evidence import statement
+from conveyor.domain.runs.states import NewRun
+from conveyor.errors import Conflict, Forbidden
+from conveyor.operations.people.tokens import digest_of, find_token
+from conveyor.operations.releases.evidence import add_evidence
+from conveyor.operations.releases.promotions import promote_release
+from conveyor.operations.runs.queue import claim_run, create_run, report_step, update_run
+from conveyor.operations.runs.repositories import add_repository
+from conveyor.operations.runs.tokens import issue_run_token
+from conveyor.operations.uploads.acceptance import ReceivedUpload, accept_upload
+from conveyor.operations.uploads.incoming_files import IncomingFile
+from distributions_made import make_wheel
+from makers import make_store
+from releases_made import ADMIN, REPOSITORY, make_worker, predicate_of_tests, publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.client.credentials import WorkerCredentials
+    from conveyor.domain.people.access import Identity
+    from conveyor.domain.runs.states import Run
+    from conveyor.operations.store.store import Store
+    from distributions_made import Made
+
+URL = "https://git.example.org/team/demo.git"
+
+
+def identity_of(store: Store, token: str) -> Identity:
+    bearer = find_token(store, digest_of(token))
+    assert bearer is not None
+    return bearer.identity
+
+
+def upload(store: Store, made: Made, identity: Identity, *, index: str = "unstable") -> None:
+    file = IncomingFile(store.blobs, limits=UploadLimits())
+    try:
+        file.write([made.content])
+        wanted = ReceivedUpload(index, made.filename, UploadForm(made.form), file)
+        accept_upload(store, wanted, identity=identity, limits=UploadLimits())
+    finally:
+        file.close()
+
+
+def begun(store: Store, worker: WorkerCredentials, repository: str) -> tuple[Run, Identity]:
+    """A run that the worker asked for and holds, and who its token stands for."""
+    known = identity_of(store, worker.token)
+    run = create_run(store, known, NewRun(repository, "v1.0", claim=True))
+    return run, identity_of(store, issue_run_token(store, known, run.id).secret)
+
+
+def test_token_of_a_run_reaches_its_project_and_its_way_and_ends_with_it(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker = make_worker(store)
+    for name in ("demo", "other"):
+        publish(store, make_wheel(name))
+    run, early = begun(store, worker, "/srv/checkout")
+    # 1. Until the run has a project it reaches none, and neither does the worker's own token.
+    for identity in (early, identity_of(store, worker.token)):
+        with pytest.raises(Forbidden):
+            upload(store, make_wheel("demo", "1.1"), identity)
+    assert update_run(store, early, run.id, project="demo").project == "demo"
+    token = issue_run_token(store, identity_of(store, worker.token), run.id).secret
+    own = identity_of(store, token)
+    assert own.projects == frozenset({"demo"})
+    assert own.indexes == frozenset({"unstable", "testing", "stable"})
+    # 2. Its own project, and no other: neither files nor evidence nor promotions.
+    upload(store, make_wheel("demo", "1.1"), own)
+    with pytest.raises(Forbidden, match="may not upload other with this token"):
+        upload(store, make_wheel("other", "1.1"), own)
+    with pytest.raises(Forbidden, match="may not promote other"):
+        promote_release(store, own, "other", "1.0", to="testing")
+    foreign, facts = make_wheel("other"), predicate_of_tests(name="other")
+    said = statement("tests", filename=foreign.filename, sha256=foreign.sha256, predicate=facts)
+    with pytest.raises(Forbidden, match="may not upload other with this token"):
+        add_evidence(store, own, sign_statement(said, worker))
+    # 3. Neither a second project nor another run; and no run can be started with it.
+    with pytest.raises(Conflict, match="touches no other project"):
+        update_run(store, own, run.id, project="other")
+    again, _ = begun(store, worker, "/srv/checkout")
+    for refused in (
+        lambda: report_step(store, own, again.id, "build", state="running"),
+        lambda: update_run(store, own, again.id, state="failed"),
+        lambda: create_run(store, own, NewRun("/srv/checkout", "v2.0")),
+        lambda: claim_run(store, own, "worker-1"),
+        lambda: issue_run_token(store, own, again.id),
+        lambda: issue_run_token(store, ADMIN, again.id),
+    ):
+        with pytest.raises(Forbidden):
+            refused()
+    # 4. The end of the run ends every token of it.
+    update_run(store, own, run.id, state="succeeded")
+    assert find_token(store, digest_of(token)) is None
+    with pytest.raises(Conflict, match="has succeeded already"):
+        issue_run_token(store, identity_of(store, worker.token), run.id)
+
+
+def test_worker_vouches_for_folders_and_administrators_for_everything_else(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker = make_worker(store)
+    known = identity_of(store, worker.token)
+    with pytest.raises(Forbidden, match="no administrator has registered") as refused:
+        create_run(store, known, NewRun(URL, "v1.0", claim=True))
+    assert refused.value.hint == f"ask an administrator: conveyor store repository add PROJECT {URL}"
+    with pytest.raises(Forbidden, match="is not a worker"):
+        create_run(store, ADMIN, NewRun(REPOSITORY, "v1.0", claim=True))
+    add_repository(store, ADMIN, "demo", URL)
+    run, own = begun(store, worker, URL)
+    assert own.projects == frozenset({"demo"})
+    told = issue_run_token(store, known, run.id)
+    assert ([(one.url, one.is_local) for one in told.repositories], told.folders) == ([(URL, False)], False)
+    with pytest.raises(Forbidden, match="not registered for other"):
+        update_run(store, own, run.id, project="other")
+    # A folder that is registered for some project is for that project, whoever asks.
+    add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
+    run, own = begun(store, worker, REPOSITORY)
+    assert own.projects == frozenset({"demo"})
+    assert not issue_run_token(store, known, run.id).folders
+    with pytest.raises(Forbidden, match="not registered for other"):
+        update_run(store, own, run.id, project="other")
