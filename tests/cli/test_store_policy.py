@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.cli import run
+from conveyor.client.store import StoreClient
 from conveyor.errors import PromotionRefused
 from conveyor.operations.releases.promotions import promote_release
 from conveyor.operations.store.facts import list_events
+from conveyor.server.api.direct import DirectConnection
 from makers import make_store
 from releases_made import ADMIN, hand_in, make_release, make_worker, predicate_of_tests
 
@@ -83,6 +85,15 @@ def test_policy_is_compared_applied_shown_and_taken_back(
     ]
     events = [one for one in list_events(store, ADMIN, since=0) if one.action == "apply-policy"]
     assert [(one.actor, one.detail["version"]) for one in events] == [("admin", n) for n in (1, 2, 3)]
+
+
+def test_pythons_of_a_policy_are_those_that_jobs_test_on(store: Store, file: Path) -> None:
+    file.write_text('schema = 1\n[index.stable.project."d*"]\npythons = ["3.12"]\n', encoding="utf-8")
+    assert run(["store", "policy", "apply", str(file), "--reason", "x", "--data", str(store.data)]) == 0
+    with StoreClient(DirectConnection(store, ADMIN, name="here")) as client:
+        assert client.policies.pythons("demo", ["testing", "stable"]) == {"stable": ("3.12",)}
+        assert client.policies.pythons("other", ["testing", "stable"]) == {}
+        assert client.policies.rules("Demo")["stable"].gates == ("tests", "qa-signature", "final-version")
 
 
 def test_bad_file_names_every_fault_with_its_line_and_changes_nothing(

@@ -33,9 +33,24 @@ from conveyor.catalog.indexes.mirrored import (
 from conveyor.catalog.migrations import migrate, versions
 from conveyor.catalog.releases.distributions import metadata_of, placements_of_release
 from conveyor.catalog.releases.evidence import evidence_of_release
+from conveyor.catalog.releases.judging import (
+    advisories_about,
+    decisions_of_release,
+    find_policy,
+    has_advisories,
+    insert_decision,
+    insert_policy,
+    newest_policy,
+    policy_versions,
+    put_advisory,
+    states_of_advisories,
+)
 from conveyor.catalog.runs.queue import newest_runs
 from conveyor.domain.indexes.definitions import DEFAULT_INDEXES, Index
 from conveyor.domain.indexes.mirror import is_due
+from conveyor.domain.releases.advisories import OsvAdvisory, OsvAffected, OsvPackage, about_projects
+from conveyor.domain.releases.decisions import PersonalDecision
+from conveyor.domain.releases.policy import PolicyVersion
 from conveyor.domain.words.notation import Event, from_utc_text
 from conveyor.errors import Conflict, InvalidInput
 
@@ -172,6 +187,44 @@ def test_workers_that_are_known_may_only_read_and_start_runs_after_the_migration
                 "worker-1": ["read", "run"],
                 "ann": ["read", "upload"],
             }
+
+
+def test_what_gates_judge_by_is_kept_in_a_store_of_before(database_url: str) -> None:
+    names = sorted(one.name for one in pkgutil.iter_modules(versions.__path__))
+    with opened(database_url) as engine, writing(engine) as connection:
+        upgrade_to(connection, *(name for name in names if name < "0013"))
+        assert migrate(connection, since=12) == SCHEMA_VERSION
+        for index in DEFAULT_INDEXES[:2]:
+            insert_index(connection, index, created_at=AT)
+        # the policy
+        assert newest_policy(connection) is None
+        kept = [PolicyVersion(number, AT, "ada", "why", f"schema = {number}\n") for number in (1, 2)]
+        for one in kept:
+            insert_policy(connection, one)
+        assert newest_policy(connection) == find_policy(connection, 2) == kept[1]
+        assert policy_versions(connection) == kept[::-1]
+        # what people decide
+        until = "2026-12-01T00:00:00.000000Z"
+        decided = [
+            PersonalDecision("approval", "demo", "1.0", "stable", "approval", "ada", None, AT, None),
+            PersonalDecision("override", "demo", "1.0", "stable", "docs", "bea", "late", AT, until),
+        ]
+        for decision in decided:
+            insert_decision(connection, decision)
+        assert decisions_of_release(connection, "demo", "1.0") == decided
+        # advisories, each in its newest state
+        affected = OsvAffected(OsvPackage("PyPI", "Demo"), versions=("1.0",))
+        advisory = OsvAdvisory("PYSEC-1", "2026-01-01T00:00:00Z", affected=(affected,))
+        assert not has_advisories(connection)
+        put_advisory(connection, advisory, about_projects(advisory).values(), is_new=True)
+        assert has_advisories(connection)
+        assert [one.versions for one in advisories_about(connection, ["demo", "other"])] == [("1.0",)]
+        gone = replace(advisory, modified="2026-01-02T00:00:00Z", withdrawn="2026-01-02T00:00:00Z")
+        put_advisory(connection, gone, about_projects(gone).values(), is_new=False)
+        assert states_of_advisories(connection, ["PYSEC-1", "x"]) == {
+            "PYSEC-1": "2026-01-02T00:00:00.000000Z"
+        }
+        assert advisories_about(connection, ["demo"]) == []
 
 
 def test_metadata_that_is_a_blob_stays_one_after_the_migration(database_url: str) -> None:

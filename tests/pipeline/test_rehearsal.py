@@ -47,7 +47,7 @@ class Stage:
 
     def rehearse(self, *goals: str) -> str:
         worker = open_worker(self.town.credentials, store_url=self.town.url)
-        asked = worker.client.indexes.pythons(goals)
+        asked = worker.client.policies.pythons(self.built.project, goals)
         wanted = {goal: asked.get(goal, ()) for goal in goals or ("testing",)}
         return rehearse(self.place, worker, self.source, wanted, self.built).summary
 

@@ -10,8 +10,6 @@ from conveyor.domain.indexes.definitions import Index
 from conveyor.domain.releases.promotions import RunWay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from conveyor.client.connection import Connection
     from conveyor.domain.indexes.definitions import IndexSettings, NewClaim, NewIndex
 
@@ -41,11 +39,6 @@ class Indexes:
         """Change the settings of an index; those that are left out are emptied."""
         request = Request("PUT", api_path("indexes", "settings"), json_body=asked)
         return ask_for(self.connection, request, Index)
-
-    def pythons(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The Pythons that these indexes add to those of a project; no entry for an index that adds none."""
-        added = {index.name: index.pythons for index in self.all()}
-        return {name: added[name] for name in names if added.get(name)}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.releases.advisories import NewAdvisories, TakenAdvisories
 from conveyor.domain.releases.decisions import PersonalDecision
-from conveyor.domain.releases.gates.rules import Rules
-from conveyor.domain.releases.policy import JudgedOtherwise, NewPolicy, PolicyVersion, ProposedPolicy
+from conveyor.domain.releases.policy import (
+    JudgedOtherwise,
+    NewPolicy,
+    PolicyVersion,
+    ProposedPolicy,
+    RulesOfIndex,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conveyor.client.connection import Connection
     from conveyor.domain.releases.advisories import OsvAdvisory
     from conveyor.domain.releases.decisions import NewApproval, NewOverride
+    from conveyor.domain.releases.gates.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,15 @@ class Policies:
         )
         return ask_for_all(self.connection, request, "releases", JudgedOtherwise)
 
-    def rules(self, project: str, index: str) -> Rules:
-        """What an index asks of the releases of a project."""
-        request = Request("GET", api_path("projects", project, "rules", index))
-        return ask_for(self.connection, request, Rules)
+    def rules(self, project: str) -> dict[str, Rules]:
+        """What each index into which releases are promoted asks of those of a project."""
+        request = Request("GET", api_path("projects", project, "rules"))
+        return {one.index: one.rules for one in ask_for_all(self.connection, request, "rules", RulesOfIndex)}
+
+    def pythons(self, project: str, indexes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The Pythons that these indexes add to those of a project; no entry for one that adds none."""
+        rules = self.rules(project)
+        return {name: rules[name].pythons for name in indexes if name in rules and rules[name].pythons}
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,14 @@ class PolicyVersion(Record):
 
 
 @dataclass(frozen=True)
+class RulesOfIndex(Record):
+    """What an index asks of the releases of a project."""
+
+    index: str
+    rules: Rules
+
+
+@dataclass(frozen=True)
 class JudgedOtherwise(Record):
     """A release that another policy would judge otherwise, and the gates whose verdicts would differ."""
 

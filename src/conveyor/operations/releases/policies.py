@@ -12,12 +12,14 @@ from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import list_workers
 from conveyor.catalog.releases import judging as rows
 from conveyor.catalog.releases.distributions import all_releases, placements_of_release
+from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.releases.advisories import TakenAdvisories, about_projects
 from conveyor.domain.releases.gates import JudgingIndex
 from conveyor.domain.releases.policy import (
     JudgedOtherwise,
     PolicyVersion,
+    RulesOfIndex,
     check_policy,
     differing_gates,
     read_policy,
@@ -26,7 +28,6 @@ from conveyor.domain.releases.promotions import next_station
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, NotFound
-from conveyor.operations.indexes.definitions import index_in
 from conveyor.operations.releases.judging import judge_files, policy_now
 from conveyor.operations.store.store import read, record_change
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
     from conveyor.domain.releases.advisories import NewAdvisories
-    from conveyor.domain.releases.gates.rules import Rules
     from conveyor.domain.releases.policy import NewPolicy, Policy
     from conveyor.operations.store.store import Store
 
@@ -97,17 +97,23 @@ def list_policies(store: Store, identity: Identity) -> list[PolicyVersion]:
         return rows.policy_versions(connection)
 
 
-def rules_for(store: Store, identity: Identity, project: str, index: str) -> Rules:
-    """What an index asks of a project now.
+def rules_for(store: Store, identity: Identity, project: str) -> list[RulesOfIndex]:
+    """What each promotion-only index that the caller may read asks of a project now, by index.
 
     Raises:
         InvalidName: the project's name is not valid.
-        NotFound: there is no such index that the caller may see.
     """
     name = project_name(project)
     with read(store) as connection:
-        found = index_in(connection, identity, index)
-        return policy_now(connection).rules(found, name)
+        indexes = all_indexes(connection)
+        policy = policy_now(connection)
+        seen = sorted(readable_indexes(indexes, identity, project=name))
+    found = (indexes[one] for one in seen)
+    return [
+        RulesOfIndex(index.name, policy.rules(index, name))
+        for index in found
+        if index.kind == "local" and index.mode == "promotion-only"
+    ]
 
 
 def compare_policy(store: Store, identity: Identity, content: str) -> list[JudgedOtherwise]:

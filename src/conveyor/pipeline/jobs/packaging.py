@@ -228,7 +228,7 @@ def find_pythons(
     """
     project = read_clone(place, source)
     goals = goals_of(way, str(source.version))
-    added = worker.client.indexes.pythons(goals)
+    added = worker.client.policies.pythons(project.name, goals)
     asking = {asked_by(goal): versions for goal, versions in added.items()}
     found = ", ".join(one.name for one in pythons_to_test_on(project, asking))
     return Done({goal: added.get(goal, ()) for goal in goals}, f"Python {found}", {"pythons": found})

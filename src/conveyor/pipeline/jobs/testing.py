@@ -55,7 +55,7 @@ def run_testing_job(
     subjects = [(file, _subject(place, worker, release, file, repository, ref, public_url)) for file in files]
     lines: list[str] = []
     first = f"test for {index}"
-    asked = {asked_by(one): found for one, found in worker.client.indexes.pythons([index]).items()}
+    asked = {asked_by(one): found for one, found in worker.client.policies.pythons(project, [index]).items()}
     asked["--python"] = tuple(pythons)
     suite, found = _arrange(place, subjects[0][1], first, asked) if subjects else (None, ())
     for file, subject in subjects:

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.advisories import MAX_BATCH_BYTES, NewAdvisories, TakenAdvisories
 from conveyor.domain.releases.decisions import NewApproval, NewOverride, PersonalDecision
-from conveyor.domain.releases.gates.rules import Rules
-from conveyor.domain.releases.policy import JudgedOtherwise, NewPolicy, PolicyVersion, ProposedPolicy
+from conveyor.domain.releases.policy import (
+    JudgedOtherwise,
+    NewPolicy,
+    PolicyVersion,
+    ProposedPolicy,
+    RulesOfIndex,
+)
 from conveyor.operations.releases.decisions import approve_release, override_gate
 from conveyor.operations.releases.policies import (
     apply_policy,
@@ -50,8 +55,8 @@ def post_policy_comparison(call: Call) -> Answer:
 
 
 def get_rules(call: Call) -> Answer:
-    """What an index asks of the releases of a project now."""
-    return Answer(rules_for(call.store, call.identity, call.path["project"], call.path["name"]))
+    """What each index into which releases are promoted asks of those of a project now."""
+    return Answer({"rules": rules_for(call.store, call.identity, call.path["project"])})
 
 
 def post_approval(call: Call) -> Answer:
@@ -101,7 +106,13 @@ ENDPOINTS = (
         right="admin",
         answers={200: PolicyVersion},
     ),
-    Endpoint("GET", "/projects/{project}/rules/{name}", get_rules, right="read", answers={200: Rules}),
+    Endpoint(
+        "GET",
+        "/projects/{project}/rules",
+        get_rules,
+        right="read",
+        answers={200: ListOf("rules", RulesOfIndex)},
+    ),
     Endpoint(
         "POST",
         f"{_RELEASE}/approvals",

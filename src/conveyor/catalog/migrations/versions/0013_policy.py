@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
         comment="approvals of releases and overrides of gates, shown for ever",
     )
-    op.create_index(op.f("ix_decisions_project"), "decisions", ["project", "version"], unique=False)
+    op.create_index(op.f("ix_decisions_project_version"), "decisions", ["project", "version"], unique=False)
     op.create_table(
         "advisories",
         sa.Column("id", sa.Text(), nullable=False),
