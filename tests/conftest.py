@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from figures import noted, noting
 
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked ``torture`` are long rounds: outside ``make torture`` they are not collected at all."""
+    if getattr(config.option, "loadgroup", False):  # set by xdist in its processes
+        _name_groups(items)
     if config.getoption("--torture"):
         return
     kept = [item for item in items if item.get_closest_marker("torture") is None]
@@ -31,6 +34,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
+
+
+def _name_groups(items: list[pytest.Item]) -> None:
+    """Let xdist send the tests of a group to one process, so that what they share is made once.
+
+    xdist 3.8 writes the group behind a test's name in a way that pytest 9.2 no longer reads
+    (``findings/xdist-spreads-the-tests-of-a-group.sh``).
+    """
+    for item in items:
+        groups = {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
+        if groups and "@" not in item.nodeid.rpartition("]")[2]:
+            item._id = NodeId.parse(f"{item.nodeid}@{'_'.join(sorted(groups))}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -107,7 +107,7 @@ def _rest(town: Town) -> tuple[Path, Path, Path, str, Path]:
 
 def released(town: Town, folder: Path) -> Path:
     """Yearly 1.0.0rc1 is in "testing"; its repository."""
-    town.conveyor("store", "claim", "yearly", "--data", town.data)
+    town.claim("yearly")
     wanted = HATCHLING.replace("[project]\n", f"[project]\ndependencies = {json.dumps(NAMES)}\n", 1)
     wanted += '\n[tool.conveyor.docs]\ncommand = ["python", "docs/build.py"]\noutput = "html"\n'
     files = {"tests/test_year.py": TESTS, "docs/build.py": DOCS}

@@ -108,7 +108,7 @@ def go_to_testing(station: Town, one: BuiltProject, root: Path, prefix: str) -> 
     What the table declares is declared only when the pipeline has asked for it.
     """
     tag = f"{prefix}{one.version}rc1"
-    station.conveyor("store", "claim", one.project, "--data", station.data)
+    station.claim(one.project)
     git(root, "tag", tag)
     if one.declared:
         refused = station.run(root, tag, expected=9)
@@ -131,7 +131,7 @@ BROKEN_LINK = "Demo\n====\n\n.. toctree::\n\n   nowhere\n"
 
 @pytest.mark.torture
 def test_documentation_goes_with_the_release_and_a_warning_stops_it(station: Town, tmp_path: Path) -> None:
-    station.conveyor("store", "claim", "phoenix", "--data", station.data)
+    station.claim("phoenix")
     groups = '[dependency-groups]\ndocs = ["sphinx"]\n[tool.conveyor.docs]\n'
     files = {"docs/conf.py": 'project = "demo"\n', "docs/index.rst": BROKEN_LINK}
     root = make_project(tmp_path / "root", name="phoenix", pyproject=HATCHLING + groups, files=files)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.client.store import StoreClient, connect
-from conveyor.domain.indexes.definitions import IndexSettings
+from conveyor.domain.indexes.definitions import IndexSettings, NewClaim
 from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.project.environment import clean_environment_variables
 from pipeline.installed import offer_installed
@@ -97,6 +97,10 @@ class Town:
         worker = open_worker(self.credentials, store_url=self.url)
         run = worker.client.runs.create("/srv/demo.git", "v1.0.0rc1", project=project, claim=True)
         return worker.for_run(run.id)
+
+    def claim(self, name: str) -> None:
+        """Claim a name for the store, as an administrator."""
+        self.client.claims.add(NewClaim(name))
 
     @contextmanager
     def pythons(self, index: str, *pythons: str) -> Iterator[None]:

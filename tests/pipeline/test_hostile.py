@@ -95,7 +95,7 @@ def test_leaves_a_daemon():
 def test_a_hostile_suite_gets_nothing(town: Town, tmp_path: Path) -> None:
     if why_not() is not None:
         pytest.fail(f"this machine cannot isolate: {why_not()}")
-    town.conveyor("store", "claim", "hostile", "--data", town.data)
+    town.claim("hostile")
     token = f"hostile-{random.getrandbits(64):x}"
     host, _, port = town.url.removeprefix("http://").partition(":")
     secrets = (town.credentials, town.data, town.state / "cache", town.state / "engine")

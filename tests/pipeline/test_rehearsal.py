@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import sys
 from contextlib import closing
@@ -64,11 +63,22 @@ def staged(
     git(repository, "tag", "v1.0.0")
     place = Workplace(folder / "place", cache=town.state / "cache")
     checkout = clone_of_tag(repository, "v1.0.0", place.folder / "checkout")
-    sdist, wheel = build(clone_of_tag(repository, "v1.0.0", place.folder / "source"))
-    shutil.copytree(wheel.parent, place.folder / "dist")
     source = Source(str(repository), git(checkout, "rev-parse", "HEAD"), "v1.0.0")
-    built = BuiltRelease("demo", "1.0.0", sdist.name, wheel.name, 0, (), "3.11.0", "linux-x86_64")
+    # Tests and what the pipeline is told do not reach the wheel: one build serves all that agree in the rest.
+    inside = {path: text for path, text in (files or {}).items() if not path.startswith("tests/")}
+    made_of = repr((base, pyproject if "[tool.hatch" in pyproject else "", sorted(inside.items())))
+    if made_of not in _BUILT:
+        _, wheel = build(clone_of_tag(repository, "v1.0.0", place.folder / "source"))
+        _BUILT[made_of] = wheel.name, wheel.read_bytes()
+    name, content = _BUILT[made_of]
+    (place.folder / "dist").mkdir()
+    (place.folder / "dist" / name).write_bytes(content)
+    built = BuiltRelease("demo", "1.0.0", "demo-1.0.0.tar.gz", name, 0, (), "3.11.0", "linux-x86_64")
     return Stage(town, place, source, built)
+
+
+_BUILT: dict[str, tuple[str, bytes]] = {}
+"""What is inside → the wheel's filename and bytes."""
 
 
 def free_port() -> int:
@@ -91,7 +101,7 @@ def test_package_that_only_testing_has_is_missed_before_anything_is_published(
 ) -> None:
     """The test for "stable" of a final would find that out when its version is used up."""
     own = make_project(tmp_path / "own", name="omega")
-    town.conveyor("store", "claim", "omega", "--data", town.data)
+    town.claim("omega")
     git(own, "tag", "v1.0.0")
     _, wheel = build(clone_of_tag(own, "v1.0.0", tmp_path / "clone"))
     town.client.files.upload("unstable", wheel)
@@ -242,6 +252,21 @@ def test_tests_inside_the_package_run_where_they_are_installed(town: Town, tmp_p
     }
     stage = staged(town, tmp_path, '[tool.conveyor.test]\npaths = ["src/demo/tests"]\n', files)
     assert stage.rehearse().startswith("1 passed")
+
+
+SHADOW = "import sys\nfrom pathlib import Path\n\nsys.path.insert(0, str(Path(__file__).parent / 'other'))\n"
+
+
+def test_tests_that_import_something_else_than_the_installed_code_prove_nothing(
+    town: Town, tmp_path: Path
+) -> None:
+    files = {
+        "tests/conftest.py": SHADOW,
+        "tests/other/demo/__init__.py": "",
+        "tests/other/demo/core.py": "def answer() -> int:\n    return 42\n",
+    }
+    with pytest.raises(StepFailed, match="did not test the installed file: demo"):
+        staged(town, tmp_path, files=files).rehearse()
 
 
 UNITTESTS = """\

@@ -43,7 +43,7 @@ def team(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]
             made.conveyor(*create, MIDDLE, *tested, "--base", END, *house)
             made.conveyor(*create, ENTRY, "--mode", "uploads", "--base", MIDDLE, "--base", END, *house)
             for name in ("alpha", "beta", "gamma"):
-                made.conveyor("store", "claim", name, "--data", made.data)
+                made.claim(name)
             yield made
 
 

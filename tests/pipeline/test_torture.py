@@ -65,7 +65,7 @@ def test_run_killed_at_any_time_does_everything_once(town: Town, tmp_path: Path,
     chance = random.Random(number)  # noqa: S311 - repeatable, not secret
     name = f"torture{number}"
     began = town.client.status().serial
-    town.conveyor("store", "claim", name, "--data", town.data)
+    town.claim(name)
     files = {"src/demo/training.py": TRAINING, "tests/test_model.py": MODEL_TESTS}
     repository = make_project(tmp_path / "repository", name=name, pyproject=HATCHLING + MODEL, files=files)
     git(repository, "tag", "v1.0.0rc1")

@@ -13,10 +13,13 @@ from conveyor.errors import ProjectError
 from conveyor.project.backend import BuildSystem, build_room, make_backend, read_build_system
 from conveyor.project.build import build_tag
 from project.backends_made import COMPILED, MATURIN, PURE, project_of
-from project.checkouts import git
+from project.checkouts import git, long_rounds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from _pytest.mark import ParameterSet
 
 
 def members(wheel: Path) -> set[str]:
@@ -28,7 +31,20 @@ def members(wheel: Path) -> set[str]:
         }
 
 
-@pytest.mark.parametrize("backend", PURE)
+PUBLISHED = {
+    "setuptools", "setup.py", "setuptools-scm", "hatchling", "flit", "poetry-core", "pdm",
+    "meson-python", "scikit-build-core",
+}  # fmt: skip
+"""Backends of the published projects that ``make test`` builds (``flows/built_projects.csv``)."""
+
+
+def in_turn(backends: Iterable[str]) -> list[str | ParameterSet]:
+    """Those that no published project shows in every round, and then the others, in the long ones."""
+    names = set(backends)
+    return [*sorted(names - PUBLISHED), *long_rounds(*sorted(names & PUBLISHED))]
+
+
+@pytest.mark.parametrize("backend", in_turn(PURE))
 def test_project_of_any_backend_builds(tmp_path: Path, backend: str) -> None:
     root = project_of(tmp_path / "demo", PURE[backend])
     built = build_tag(root, "v1.0.0", tmp_path / "out")
@@ -36,7 +52,7 @@ def test_project_of_any_backend_builds(tmp_path: Path, backend: str) -> None:
     assert members(built.wheel) - {"demo/_version.py"} == {"demo/__init__.py", "demo/data.json"}
 
 
-@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("backend", ["setuptools", *long_rounds(*sorted(COMPILED.keys() - {"setuptools"}))])
 def test_compiled_modules_of_one_commit_are_the_same_bytes(tmp_path: Path, backend: str) -> None:
     root = project_of(tmp_path / "demo", COMPILED[backend], is_compiled=True)
     first = build_tag(root, "v1.0.0", tmp_path / "first")

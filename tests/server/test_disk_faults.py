@@ -73,7 +73,9 @@ def test_full_disk_of_blobs_refuses_uploads_and_serves_on(tmp_path: Path) -> Non
         assert faults_of(tmp_path / "store", environment) == []
 
 
-@pytest.mark.parametrize("leaving_bytes", [0, 4096, 20_480])
+@pytest.mark.parametrize(
+    "leaving_bytes", [4096, *(pytest.param(one, marks=pytest.mark.torture) for one in (0, 20_480))]
+)
 def test_full_disk_of_the_catalogue_refuses_uploads_and_serves_on(tmp_path: Path, leaving_bytes: int) -> None:
     """The bytes have been stored, on another disk, when the row cannot be written."""
     with small_disk(tmp_path / "disk", size="8m") as disk:
