@@ -105,8 +105,6 @@ def predicate_of_tests(*, name: str = "demo", version: str = "1.0", **changed: A
         "failed": 0,
         "errors": 0,
         "skipped": 0,
-        "total": 3,
-        "duration_seconds": 0.5,
         "origin": {"modules_checked": 1, "outside": []},
         "environment": {
             "python": "3.11.7",
@@ -114,6 +112,7 @@ def predicate_of_tests(*, name: str = "demo", version: str = "1.0", **changed: A
             "packages": [],
             "lock_sha256": "0" * 64,
         },
+        "duration_milliseconds": 500,
         "made": MADE,
         **changed,
     }

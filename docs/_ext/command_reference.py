@@ -3,9 +3,9 @@
     make map
 
 A page says by a comment what stands below it: the help of every command, every endpoint and its records, the
-fields of one record, the settings in one table of `[tool.conveyor]`. What is between that comment and the
-next `<!-- until here by make map -->` is written anew: it can be read in the repository as well, and a test
-keeps it equal to the program.
+fields of one record, the settings in one table of `[tool.conveyor]`, the facts of one kind of evidence. What
+is between that comment and the next `<!-- until here by make map -->` is written anew: it can be read in the
+repository as well, and a test keeps it equal to the program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGES = Path(__file__).resolve().parents[1] / "reference"
 END = "<!-- until here by make map -->"
 _PLACE = re.compile(
     r"<!-- (?P<what>the help of every command|every endpoint and its records|every gate|the settings in|"
-    r"the fields of)"
+    r"the fields of|the facts in)"
     rf"(?: (?P<name>\w+))? -->(?:\n\n(?:(?!<!-- ).)*?\n\n{END})?",
     re.DOTALL,
 )
@@ -114,6 +114,29 @@ def render_gates() -> str:
     return "\n".join(rows)
 
 
+def render_facts(record: str) -> str:
+    """The fields of a predicate of evidence as a Markdown table; in those of an object there are dots."""
+    from conveyor.domain.releases import evidence
+    from conveyor.domain.words.records import records_in, schema_of
+
+    schemas = {one.__name__: schema_of(one) for one in records_in(getattr(evidence, record))}
+    rows = ["| field | holds | meaning |", "|---|---|---|"]
+
+    def add(name: str, before: str) -> None:
+        required = schemas[name].get("required", ())
+        for field, inner in schemas[name]["properties"].items():
+            holds, inside = _holds(inner), set(re.findall(r"`(\w+)`", _holds(inner))) & schemas.keys()
+            for one in inside:
+                holds = holds.replace(f"`{one}`", "objects" if holds.startswith("list") else "object")
+            left_out = "" if field in required else ", may be left out"
+            rows.append(f"| `{before}{field}` | {holds}{left_out} | {inner.get('description', '')} |")
+            for one in inside:
+                add(one, f"{before}{field}.")
+
+    add(record, "")
+    return "\n".join(rows)
+
+
 @cache
 def _schemas() -> dict[str, Any]:
     from conveyor.server.api.openapi import openapi_document
@@ -153,6 +176,7 @@ _RENDERERS = {
     "the settings in": render_settings,
     "the fields of": render_fields,
     "every gate": lambda _: render_gates(),
+    "the facts in": render_facts,
 }
 
 

@@ -150,6 +150,7 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
     Raises:
         MissingTool: there is none; the message names those that were looked at.
     """
+    from conveyor.domain.words.names import minor_of
     from conveyor.project.interpreters import interpreters, running_interpreter
 
     wanted = lock.python or ""
@@ -162,7 +163,7 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
     found = {one.name: one for one in interpreters()}
     if not wanted:
         raise ProjectError("the lock does not say which Python it was made with")
-    alike = [name for name in found if _minor(name) == _minor(wanted)]
+    alike = [name for name in found if minor_of(name) == minor_of(wanted)]
     if alike and is_other_patch_allowed:
         return found[alike[0]]
     looked = ", ".join(sorted(found)) or "none"
@@ -173,10 +174,6 @@ def find_interpreter(lock: Lock, *, is_other_patch_allowed: bool = False) -> Int
         f"the release was tested on Python {wanted}, which this machine does not have; it has {looked}",
         hint=hint,
     )
-
-
-def _minor(name: str) -> str:
-    return ".".join(name.split(".")[:2])
 
 
 def _refuse_unfitting(lock: Lock, here: _Python) -> None:

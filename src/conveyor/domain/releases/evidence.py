@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from conveyor.domain.runs.states import holds_password
-from conveyor.domain.words.names import ProjectName
+from conveyor.domain.words.names import ProjectName, minor_of
 from conveyor.domain.words.notation import (
     PAYLOAD_TYPE,
     STATEMENT_TYPE,
@@ -236,18 +236,18 @@ class FactsOfBuild(Record):
     """Which commit a distribution was built from."""
 
     is_open = True
-    project: Text
+    project: Annotated[Text, "Of the distribution, as are its version and filename."]
     version: Text
-    commit: Commit
+    commit: Annotated[Commit, "The full id of the commit."]
     filename: Text
     repository: Annotated[
         Text | None, Given(), Judged(_fault_of_repository), "Where the commit is, as the worker clones it."
     ] = None
-    tag: Text | None = None
-    folder: Annotated[Text, "Where the project lies in its repository."] = "."
-    built_from: Annotated[Sha256 | None, "The sdist that a wheel was built from."] = None
+    tag: Annotated[Text | None, "The tag that the build was for."] = None
+    folder: Annotated[Text, "Where the project lies in its repository; `.` is the top."] = "."
+    built_from: Annotated[Sha256 | None, "SHA-256 of the sdist that a wheel was built from."] = None
     derived_from: Annotated[
-        Sha256 | None, "The wheel of the tested release candidate that a final was derived from."
+        Sha256 | None, "SHA-256 of the wheel of the tested candidate that a final was derived from."
     ] = None
     trained: Annotated[tuple[TrainedFile, ...], Named("payload"), "The trained files in it."] = ()
     version_line: Annotated[SetLine | None, "The line of a file that was set to the version."] = None
@@ -288,6 +288,7 @@ class TestedOrigin(Record):
     is_open = True
     modules_checked: Annotated[Count, "Modules imported; with none of them the tests prove nothing."]
     outside: Annotated[tuple[Text, ...], "Those that did not come from the installed distribution."]
+    files_checked: Annotated[Count | None, "Installed files compared with its RECORD."] = None
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ class FactsOfTests(Record):
     """What the tests of one installed distribution gave, in one environment."""
 
     is_open = True
-    project: Text
+    project: Annotated[Text, "Of the distribution, as is its version."]
     version: Text
     index: Annotated[Text, "The index that the environment was resolved against."]
     passed: Count
@@ -304,6 +305,7 @@ class FactsOfTests(Record):
     skipped: Count
     origin: TestedOrigin
     on: Annotated[TestedOn, Named("environment")]
+    duration_milliseconds: Annotated[Count | None, "How long they ran."] = None
     made: Making | None = None
 
     @property
@@ -317,13 +319,18 @@ class FactsOfEquivalence(Record):
     """That a rebuilt final is what was derived from its candidate. People read it; no gate asks for it."""
 
     is_open = True
-    project: Text
+    project: Annotated[Text, "Of the final, as is its version."]
     version: Text
-    rc_version: Text
+    rc_version: Annotated[Text, "Of the candidate, as are its SHA-256 and filename."]
     rc_sha256: Sha256
-    derived_sha256: Sha256
-    rebuilt_sha256: Sha256
-    proof: Literal["identical", "members-identical"]
+    derived_sha256: Annotated[
+        Sha256, "The file that is published; an sdist is not derived, so the rebuilt one is published."
+    ]
+    rebuilt_sha256: Annotated[Sha256, "The file built again from the commit."]
+    proof: Annotated[
+        Literal["identical", "members-identical"],
+        "Whether both have the same bytes, or the same members in another framing.",
+    ]
     rc_filename: Text | None = None
     made: Making | None = None
 
@@ -395,7 +402,7 @@ def fault_of_time(predicate: dict[str, Any], now: datetime) -> str | None:
 
 def environment_of(*, index: str, python: str, platform: str) -> tuple[str, str, str]:
     """The environment of a test: (index, Python without its patch number, platform)."""
-    return (index, ".".join(python.split(".")[:2]), platform)
+    return (index, minor_of(python), platform)
 
 
 def statement(kind: EvidenceKind, *, filename: str, sha256: str, predicate: dict[str, Any]) -> bytes:

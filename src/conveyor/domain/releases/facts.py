@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from conveyor.domain.releases.evidence import facts_of_build, facts_of_tests
 from conveyor.domain.releases.standing import farthest
+from conveyor.domain.words.names import minor_of
 from conveyor.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class TestedLock:
     @property
     def minor(self) -> str:
         """The Python without its patch number."""
-        return ".".join(self.python.split(".")[:2])
+        return minor_of(self.python)
 
 
 def tested_locks(

@@ -25,6 +25,7 @@ __all__ = [
     "is_final",
     "is_python",
     "is_standard_library",
+    "minor_of",
     "parse_version",
     "project_name",
     "skeleton",
@@ -138,6 +139,11 @@ def equal_spellings(version: Version) -> tuple[str, ...]:
 def is_final(version: Version) -> bool:
     """Whether this is a release for everybody: not a pre-release, development release or local version."""
     return not version.is_prerelease and version.local is None
+
+
+def minor_of(python: str) -> str:
+    """The Python without its patch number: 3.12 of 3.12.4, pypy3.9 of pypy3.9.16."""
+    return ".".join(python.split(".")[:2])
 
 
 def is_python(name: str, wanted: str) -> bool:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from conveyor.domain.releases.evidence import environment_of, facts_of_tests
+from conveyor.domain.releases.evidence import environment_of
 from conveyor.domain.releases.facts import faults_of, results_of
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.engine.steps import Done
@@ -142,16 +142,16 @@ class _Stage:
         before = self._before(goal, interpreter, name)
         if before is not None:
             return f"{before.said} passed with the same packages on {on}"
-        predicate = run_tests(
+        facts = run_tests(
             self.place,
             self.subject,
+            index=goal,
             index_url=self.worker.index_url(goal),
             name=name,
             interpreter=interpreter,
         )
-        facts = facts_of_tests(predicate | {"index": goal})
         if faults_of(facts):
-            raise self._failure(predicate, faults_of(facts), name=name, on=on)
+            raise self._failure(facts, name=name, on=on)
         self.known.append(_result(facts, said="the same wheel"))
         return f"{facts.passed} passed, {facts.skipped} skipped on {on}"
 
@@ -171,13 +171,13 @@ class _Stage:
         now.pop(canonicalize_name(self.subject.project), None)
         return next((one for one in alike if one.packages == now), None)
 
-    def _failure(self, predicate: dict[str, Any], faults: Sequence[str], *, name: str, on: str) -> StepFailed:
+    def _failure(self, facts: FactsOfTests, *, name: str, on: str) -> StepFailed:
         """The failure with its log, which names what the tests lack outside of a checkout."""
-        log = self.place.read_log(name)
-        missing = missing_files(self.place, self.subject, predicate, name=name)
+        faults, log = "; ".join(faults_of(facts)), self.place.read_log(name)
+        missing = missing_files(self.place, self.subject, facts, name=name)
         project = self.project
         return StepFailed(
-            f"{self.subject.filename} fails its tests on {on}: {'; '.join(faults)}{_said_of(missing)}",
+            f"{self.subject.filename} fails its tests on {on}: {faults}{_said_of(missing)}",
             log=log,
             hint=declaration_of(project.declared.test.files, missing)
             if missing is not None
@@ -217,7 +217,7 @@ def declaration_of(declared: Sequence[str], missing: Sequence[str]) -> str:
 
 
 def missing_files(
-    place: Workplace, subject: Subject, before: dict[str, Any], *, name: str
+    place: Workplace, subject: Subject, before: FactsOfTests, *, name: str
 ) -> tuple[str, ...] | None:
     """What the tests read in a whole checkout and lack without it; ``None`` if they fail there as well.
 
@@ -241,7 +241,7 @@ def missing_files(
     except ConveyorError:  # the first failure is the one to tell
         return None
     counts = report["counts"]
-    if counts["failed"] + counts["errors"] >= before["failed"] + before["errors"]:
+    if counts["failed"] + counts["errors"] >= before.failed + before.errors:
         return None
     return files_to_declare(report["opened"], report["started"], suite)
 

@@ -27,6 +27,7 @@ from xml.etree import ElementTree
 
 from packaging.utils import canonicalize_name
 
+from conveyor.domain.releases.evidence import FactsOfTests, TestedOn, TestedOrigin, TestedPackage
 from conveyor.domain.words.names import canonical_version
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jails.taking import opened_plainly, take_file
@@ -117,15 +118,16 @@ class Suite:
 
 
 def run_tests(
-    place: Workplace, subject: Subject, *, index_url: str, name: str, interpreter: Interpreter | None = None,
-    suite: Suite | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """The facts of one test run: the predicate of ``tests`` evidence, without ``index``.
+    place: Workplace, subject: Subject, *, index: str, index_url: str, name: str,
+    interpreter: Interpreter | None = None, suite: Suite | None = None,
+) -> FactsOfTests:  # fmt: skip
+    """The facts of one test run, as ``tests`` evidence states them.
 
     Args:
         place: where to work.
         subject: what to test.
-        index_url: the simple API of the index that its requirements are resolved against.
+        index: the index that its requirements are resolved against.
+        index_url: its simple API.
         name: the step's name, for its folder and logs; the folder is emptied first.
         interpreter: the Python to test on; ``None`` means the one that runs now.
         suite: the suite if it has been exported already, into that folder, which is not emptied then.
@@ -144,24 +146,19 @@ def run_tests(
     _install(place, environment, lock, suite, index_url=index_url, name=name)
     packages = _packages(environment, subject)
     report, seconds = run_suite(place, environment, subject, suite, name=name)
-    counts = report["counts"]
     lock = lock.tested(subject.project, subject.version, subject.size_bytes, at=datetime.now(UTC))
     document = (lock.at(*subject.store) if subject.store is not None else lock).document()
     place.report(f"{name} {PYLOCK}").write_text(document, encoding="utf-8")
-    return {
-        "project": subject.project,
-        "version": subject.version,
-        **counts,
-        "total": sum(counts.values()),
-        "duration_seconds": round(seconds, 3),
-        "origin": report["origin"],
-        "environment": {
-            "python": python.name,
-            "platform": python.platform,
-            "packages": packages,
-            "lock_sha256": hashlib.sha256(document.encode()).hexdigest(),
-        },
-    }
+    counts, proof = report["counts"], report["origin"]
+    return FactsOfTests(
+        subject.project,
+        subject.version,
+        index,
+        **{how: counts[how] for how in ("passed", "failed", "errors", "skipped")},
+        origin=TestedOrigin(proof["modules_checked"], tuple(proof["outside"]), proof["files_checked"]),
+        on=TestedOn(python.name, python.platform, packages, hashlib.sha256(document.encode()).hexdigest()),
+        duration_milliseconds=round(seconds * 1000),
+    )
 
 
 def fresh_folder(place: Workplace, name: str) -> Path:
@@ -301,7 +298,7 @@ def _install(
         )  # fmt: skip
 
 
-def _packages(environment: Environment, subject: Subject) -> list[dict[str, str]]:
+def _packages(environment: Environment, subject: Subject) -> tuple[TestedPackage, ...]:
     """The installed packages by name, among them the subject, by its own version.
 
     Read from the names of their metadata folders, as uv does (recording installed projects, PEP 376).
@@ -315,7 +312,7 @@ def _packages(environment: Environment, subject: Subject) -> list[dict[str, str]
         raise ProjectError(
             f"{subject.filename} installed as {there.get(canonicalize_name(subject.project), 'nothing')}"
         )
-    return [{"name": name, "version": version} for name, version in sorted(there.items())]
+    return tuple(TestedPackage(name, version) for name, version in sorted(there.items()))
 
 
 def _requirements(subject: Subject, suite: Suite) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.evidence import environment_of, facts_of_tests, statement
+from conveyor.domain.releases.evidence import environment_of, statement
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
@@ -68,17 +68,16 @@ def run_testing_job(
             if facts is None:
                 is_first = (file, python) == (files[0], found[0])
                 name = first if is_first else f"{first} {file.filename} {python.name}"
-                predicate = run_tests(
-                    place, subject, index_url=worker.index_url(index), name=name, interpreter=python,
-                    suite=suite if is_first else None,
+                facts = run_tests(
+                    place, subject, index=index, index_url=worker.index_url(index), name=name,
+                    interpreter=python, suite=suite if is_first else None,
                 )  # fmt: skip
-                predicate |= {"index": index, "made": as_json(place.making())}
+                facts = replace(facts, made=place.making())
                 lock = place.report(f"{name} {PYLOCK}").read_bytes()
                 worker.client.releases.add_lock(project, version, lock)
                 worker.testify(
-                    statement("tests", filename=file.filename, sha256=file.sha256, predicate=predicate)
+                    statement("tests", filename=file.filename, sha256=file.sha256, predicate=as_json(facts))
                 )
-                facts = facts_of_tests(predicate)
                 _refuse_bad(place, file, python, facts, name)
             checked = facts.origin.modules_checked
             modules = "1 imported module is" if checked == 1 else f"{checked} imported modules are"

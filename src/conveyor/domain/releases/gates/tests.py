@@ -12,7 +12,7 @@ from conveyor.domain.releases.gates.judged import (
     faults_of_builds,
     worst,
 )
-from conveyor.domain.words.names import is_python
+from conveyor.domain.words.names import is_python, minor_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
             "fail",
             f"{file.filename}: {'; '.join(faults_of(facts))} ({_place(facts)})",
             f"fix it and make a new release, or run the testing job again on {facts.on.platform}: "
-            f"{command} --to {facts.index} --python {'.'.join(facts.on.python.split('.')[:2])}",
+            f"{command} --to {facts.index} --python {minor_of(facts.on.python)}",
         )
     said = "; ".join(
         f"{'; '.join(faults_of(facts)) or f'{facts.passed} passed'} ({_place(facts)})"
