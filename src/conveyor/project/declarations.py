@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -137,7 +138,7 @@ class Declarations(Record):
     build: Annotated[BuildDeclaration, "What the built files hold."] = BuildDeclaration()
     data: Annotated[Mapping[str, Any], "Files that training reads, by name."] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def datasets(self) -> dict[str, DataDeclaration]:
         """The declared data by name; read_declarations has checked it."""
         return {name: _dataset(name, table) for name, table in self.data.items()}

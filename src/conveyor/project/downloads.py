@@ -25,6 +25,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
 
+from conveyor.client.connection import CHUNK_BYTES, cause_of
 from conveyor.errors import StorageFailed, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int | None], None]
     """Called with (bytes that are here, all bytes or ``None`` where the server does not say)."""
 
-CHUNK_BYTES = 1024 * 1024
 ATTEMPTS = 4
 _NOTHING = hashlib.sha256(b"").hexdigest()
 
@@ -70,11 +70,11 @@ def download(
                 if attempt == ATTEMPTS:
                     if not (part.is_file() and part.stat().st_size):
                         raise UpstreamFailed(
-                            f"{url} cannot be downloaded: {_cause(error)}",
+                            f"{url} cannot be downloaded: {cause_of(error)}",
                             hint="is the address right, and can this machine reach it?",
                         ) from error
                     raise UpstreamFailed(
-                        f"the download of {url} broke off: {_cause(error)}",
+                        f"the download of {url} broke off: {cause_of(error)}",
                         hint="try again: it continues where it stopped",
                     ) from error
         with part.open("rb") as file:
@@ -174,8 +174,3 @@ def signature(path: str, headers: Mapping[str, str], *, key: str, secret: str, r
         derived = hmac.digest(derived, part.encode(), "sha256")
     signed = hmac.new(derived, text.encode(), "sha256").hexdigest()
     return f"AWS4-HMAC-SHA256 Credential={key}/{scope},SignedHeaders={names},Signature={signed}"
-
-
-def _cause(error: HTTPError) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason).rpartition("): ")[2] or type(reason).__name__

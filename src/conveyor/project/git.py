@@ -453,6 +453,90 @@ def tags_here(checkout: Path) -> tuple[str, ...]:
     return lines_of(run_git(["tag", "--list", "--points-at", "HEAD"], folder=checkout))
 
 
+def tags_with_commits(checkout: Path) -> dict[str, str]:
+    """Every tag → its commit."""
+    return _peeled(run_git(["show-ref", "--tags", "-d"], folder=checkout)) if all_tags(checkout) else {}
+
+
+def read_remote(checkout: Path, remote: str) -> tuple[dict[str, str], dict[str, str]]:
+    """(branches, tags) of a remote, each with its commit.
+
+    Raises:
+        ProjectError: there is no such remote, or it cannot be read.
+    """
+    if remote.startswith("-"):
+        raise ProjectError("that is not the name of a remote")
+    written = run_git(["ls-remote", "-q", "--", remote], folder=checkout)
+    entries = (line.split("\t", 1) for line in lines_of(written))
+    heads = "refs/heads/"
+    branches = {name.removeprefix(heads): commit for commit, name in entries if name.startswith(heads)}
+    return branches, _peeled(written)
+
+
+def _peeled(written: bytes) -> dict[str, str]:
+    """Tag → commit, from lines of ``ID REF``; ``REF^{}`` is what an annotated tag leads to."""
+    found: dict[str, str] = {}
+    for line in lines_of(written):
+        commit, name = line.split(maxsplit=1)
+        if name.startswith("refs/tags/"):
+            tag = name.removeprefix("refs/tags/")
+            if tag.endswith("^{}") or tag not in found:
+                found[tag.removesuffix("^{}")] = commit
+    return found
+
+
+def is_in_history(checkout: Path, commit: str) -> bool:
+    """Whether the checked-out commit is that commit or comes after it; not if it is unknown here."""
+    try:
+        run_git(["merge-base", "--is-ancestor", commit, "HEAD"], folder=checkout)
+    except ProjectError:
+        return False
+    return True
+
+
+def packed_tree(checkout: Path, commit: str) -> bytes:
+    """A tar archive of a folder of a repository at a commit."""
+    # From the top: below it, git would look for the folder in the tree of the folder.
+    tree = f"{commit}:{below_top(checkout)}"
+    return run_git(["archive", "--format=tar", tree], folder=repository_top(checkout))
+
+
+def own_folder(checkout: Path, name: str) -> Path:
+    """A folder of that name where git keeps what belongs to a checkout."""
+    return checkout / run_git(["rev-parse", "--git-path", name], folder=checkout).decode().strip()
+
+
+def said(checkout: Path, *arguments: str) -> str | None:
+    """What a question to git prints, stripped; ``None`` if it prints nothing or ends with an error."""
+    try:
+        return run_git(arguments, folder=checkout).decode(errors="replace").strip() or None
+    except ProjectError:
+        return None
+
+
+def make_repository(folder: Path, message: str, *, variables: Mapping[str, str] | None = None) -> None:
+    """Make a folder a repository, with one commit of all that is in it."""
+    run_git(["init", "-q", "--initial-branch=main"], folder=folder)
+    run_git(["add", "--all"], folder=folder)
+    # --no-verify: hooks of the user's git templates were not written for these files.
+    run_git(["commit", "-q", "--no-verify", "-m", message], folder=folder, variables=variables)
+
+
+def unstage(checkout: Path, path: str) -> None:
+    """Take a file out of the next commit; the file itself stays."""
+    run_git(["reset", "-q", "--", path], folder=checkout)
+
+
+def delete_tag(checkout: Path, tag: str) -> None:
+    """Remove a tag of this repository."""
+    run_git(["tag", "-d", "--", tag], folder=checkout)
+
+
+def try_push(checkout: Path, remote: str, refspecs: Sequence[str]) -> None:
+    """Ask a remote whether it would take a push of all of these; raises ProjectError with its answer."""
+    run_git(["push", "-q", "--dry-run", "--no-verify", "--atomic", remote, *refspecs], folder=checkout)
+
+
 def lines_of(written: bytes) -> tuple[str, ...]:
     r"""The lines of names that git wrote, to be read and shown.
 

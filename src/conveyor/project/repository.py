@@ -19,15 +19,16 @@ from conveyor.domain.words.names import Version, is_final
 from conveyor.errors import ProjectError
 from conveyor.project.api import public_api
 from conveyor.project.git import (
-    all_tags,
     below_top,
     commits_since,
     configured_identity,
     head_commit,
-    lines_of,
-    repository_top,
-    run_git,
+    is_in_history,
+    packed_tree,
+    read_remote,
+    said,
     tags_in_reach,
+    tags_with_commits,
 )
 from conveyor.project.settings import read_project, table_in
 from conveyor.project.trees import changes, rules_of
@@ -109,11 +110,11 @@ def read_repository(project: Project, *, remote: str | None, makes_commit: bool)
         heads, remote_tags, unreadable = _read_remote(root, remote)
         faults += unreadable
         remote_head = heads.get(remote_branch or "")
-        if remote_head and makes_commit and not _is_ancestor(root, remote_head):
+        if remote_head and makes_commit and not is_in_history(root, remote_head):
             pull = f"{project.git()} pull --rebase {remote} {remote_branch}"
             faults.append(Hindrance(f"{branch} is behind {remote}", pull))
     refuse(faults)
-    tags = _peeled(run_git(["show-ref", "--tags", "-d"], folder=root)) if all_tags(root) else {}
+    tags = tags_with_commits(root)
     _refuse_twisted_tags(project, rules, tags, remote_tags, remote=remote)
     return RepositoryState(
         head=head,
@@ -163,51 +164,14 @@ def refuse(hindrances: Iterable[Hindrance]) -> None:
 
 def _read_remote(root: Path, remote: str) -> tuple[dict[str, str], dict[str, str], list[Hindrance]]:
     """(branches, tags) of the remote, each with its commit, and why it cannot be read."""
-    problem, written = "that is not the name of a remote", b""
-    if not remote.startswith("-"):
-        try:
-            problem, written = "", run_git(["ls-remote", "-q", "--", remote], folder=root)
-        except ProjectError as error:
-            problem = error.message
-    if problem:
+    try:
+        return (*read_remote(root, remote), [])
+    except ProjectError as error:
         known = (said(root, "remote") or "").split()
         other = f"; known are {', '.join(known)}" if known else ""
         remedy = "name a remote with --remote, or keep the release here with --no-push"
-        return {}, {}, [Hindrance(f'the remote "{remote}" cannot be read ({problem}){other}', remedy)]
-    heads = {}
-    for line in lines_of(written):
-        commit, _, name = line.partition("\t")
-        if name.startswith("refs/heads/"):
-            heads[name.removeprefix("refs/heads/")] = commit
-    return heads, _peeled(written), []
-
-
-def _peeled(written: bytes) -> dict[str, str]:
-    """Tag → commit, from lines of ``ID REF``; ``REF^{}`` is what an annotated tag leads to."""
-    found: dict[str, str] = {}
-    for line in lines_of(written):
-        commit, name = line.split(maxsplit=1)
-        if name.startswith("refs/tags/"):
-            tag = name.removeprefix("refs/tags/")
-            if tag.endswith("^{}") or tag not in found:
-                found[tag.removesuffix("^{}")] = commit
-    return found
-
-
-def said(root: Path, *arguments: str) -> str | None:
-    """What git prints, stripped; ``None`` if it prints nothing or ends with an error."""
-    try:
-        return run_git(arguments, folder=root).decode(errors="replace").strip() or None
-    except ProjectError:
-        return None
-
-
-def _is_ancestor(root: Path, commit: str) -> bool:
-    try:
-        run_git(["merge-base", "--is-ancestor", commit, "HEAD"], folder=root)
-    except ProjectError:
-        return False
-    return True
+        problem = f'the remote "{remote}" cannot be read ({error.message}){other}'
+        return {}, {}, [Hindrance(problem, remedy)]
 
 
 def next_tag(project: Project, version: Version, found: RepositoryState) -> str:
@@ -231,9 +195,7 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
     Raises:
         ProjectError: it was no project there, or a module cannot be read.
     """
-    # From the top: below it, git would look for the folder in the tree of the folder.
-    tree, top_folder = f"{commit}:{below_top(project.root)}", repository_top(project.root)
-    packed = run_git(["archive", "--format=tar", tree], folder=top_folder)
+    packed = packed_tree(project.root, commit)
     with tempfile.TemporaryDirectory(prefix="conveyor-api-") as scratch:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(scratch, filter="data")

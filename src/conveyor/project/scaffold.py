@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidInput, InvalidName, ProjectError
-from conveyor.project.git import configured_identity, head_commit, run_git
+from conveyor.project.git import configured_identity, head_commit, make_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,8 +179,6 @@ def _package_faults(name: NormalizedName, package: str, kind: ProjectKind) -> li
 
 def _commit(work: Path, new: NewProject) -> str | None:
     """Make the repository and its first commit; return the borrowed identity if git has none configured."""
-    run_git(["init", "-q", "--initial-branch=main"], folder=work)
-    run_git(["add", "--all"], folder=work)
     variables: dict[str, str] = {}
     borrowed = None
     if not configured_identity(work):
@@ -189,8 +187,7 @@ def _commit(work: Path, new: NewProject) -> str | None:
         borrowed = f"{name} <{email}>"
         for role in ("AUTHOR", "COMMITTER"):
             variables |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": email}
-    # --no-verify: hooks of the user's git templates were not written for these files.
-    run_git(["commit", "-q", "--no-verify", "-m", "Start the project"], folder=work, variables=variables)
+    make_repository(work, "Start the project", variables=variables)
     return borrowed
 
 

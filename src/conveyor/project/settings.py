@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidName, ProjectError
 from conveyor.project.declarations import Declarations, ProjectKind, read_declarations
-from conveyor.project.git import differs_from_commit, head_commit, run_git, tracked_files
+from conveyor.project.git import differs_from_commit, head_commit, own_folder, tracked_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,11 +209,11 @@ def _answer_file(root: Path) -> Path | None:
     try:
         if differs_from_commit(root, (*PROJECT_FILES, "setup.cfg")):
             return None
-        path = run_git(["rev-parse", "--git-path", "conveyor"], folder=root).decode().strip()
+        folder = own_folder(root, "conveyor")
         named = sha256(f"{head_commit(root)} {root}".encode()).hexdigest()[:16]
     except ProjectError:
         return None
-    return root / path / f"answer-{named}.json"
+    return folder / f"answer-{named}.json"
 
 
 def find_project(folder: Path, *, ask: Asking | None = None) -> Project:

@@ -15,8 +15,7 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import final_of
 from conveyor.errors import InvalidInput, ProjectError
 from conveyor.project.changelog import FILENAME
-from conveyor.project.git import head_commit, run_git
-from conveyor.project.repository import said
+from conveyor.project.git import delete_tag, head_commit, run_git, said, tag_object, try_push, unstage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +183,7 @@ def _commit_changelog(plan: Plan, changelog: Written, step: ReleaseStep) -> None
     try:
         _call(plan, step)
     except ProjectError:
-        run_git(["reset", "-q", "--", FILENAME], folder=plan.project.root)
+        unstage(plan.project.root, FILENAME)
         if before is None:
             path.unlink()
         else:
@@ -210,13 +209,13 @@ def _make_tag(plan: Plan, step: ReleaseStep, check_key: Callable[[str], str] | N
     if plan.signing is None:
         return ""
     try:
-        key = parse_signed_tag(run_git(["cat-file", "tag", plan.tag], folder=root)).public_key
+        key = parse_signed_tag(tag_object(root, plan.tag) or b"").public_key
         return "" if check_key is None else check_key(key)
     except InvalidInput as error:
-        run_git(["tag", "-d", plan.tag], folder=root)
+        delete_tag(root, plan.tag)
         raise ProjectError(f"no store would accept the tag: {error.message}", hint=error.hint) from error
     except ProjectError:
-        run_git(["tag", "-d", plan.tag], folder=root)
+        delete_tag(root, plan.tag)
         raise
 
 
@@ -224,9 +223,8 @@ def rehearse_push(plan: Plan) -> None:
     """Ask the remote whether it would take the push, rights included, before anything is written."""
     if plan.remote is None:
         return
-    arguments = ["push", "-q", "--dry-run", "--no-verify", "--atomic", plan.remote]
     try:
-        run_git([*arguments, *_refspecs(plan, tagged=plan.commit)], folder=plan.project.root)
+        try_push(plan.project.root, plan.remote, _refspecs(plan, tagged=plan.commit))
     except ProjectError as error:
         raise ProjectError(
             f"{plan.remote} would not take {plan.tag}: {error.message}",
