@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from conveyor.cli.output import counted
+from conveyor.cli.output import counted, of_project, tell_line
 from conveyor.errors import ProjectError
 from conveyor.project.archives import sha256_of_file
 from conveyor.project.backend import ask_backend
@@ -18,10 +18,7 @@ from conveyor.project.settings import find_project, find_root
 
 
 @click.command(short_help="Build the sdist and the wheel of this project and check them.")
-@click.option(
-    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
-    help="The project's folder, or one in it.  [default: the current one]",
-)  # fmt: skip
+@of_project
 @click.option("--tag", help="The release to build, from a fresh clone that knows only this tag.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: dist/]")
 @click.option("--index-url", help="The only index to take build requirements from.")
@@ -37,12 +34,8 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
     development version (conveyor version). In a repository of several projects, the tag says which is built:
     demo/v1.2.0.
     """
-
-    def show(line: str) -> None:
-        click.echo(f"  {line}", err=True)
-
     started = time.monotonic()
-    on_line = show if verbose else None
+    on_line = tell_line if verbose else None
     if tag is None:
         root = find_project(folder, ask=partial(ask_backend, index_url=index_url, on_line=on_line)).root
         built = build_distributions(root, out or root / "dist", index_url=index_url, on_line=on_line)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from conveyor.cli.output import of_project
 from conveyor.errors import ProjectError
 from conveyor.project.backend import ask_backend
 from conveyor.project.data import bring, data_cache, datasets, declare, path_of
@@ -16,14 +16,7 @@ from conveyor.project.settings import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-def _of_project(function: Callable[..., Any]) -> Callable[..., Any]:
-    option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-        "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
-        help="The project's folder, or one in it.  [default: the current one]",
-    )  # fmt: skip
-    return option(function)
+    from pathlib import Path
 
 
 @click.group(short_help="Fetch, declare and check the data that training reads.")
@@ -33,7 +26,7 @@ def command() -> None:
 
 @command.command(short_help="Bring declared data into the checkout.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@_of_project
+@of_project
 def fetch(names: tuple[str, ...], folder: Path) -> None:
     """Bring declared data into the checkout: all of it, or the named.
 
@@ -55,7 +48,7 @@ def fetch(names: tuple[str, ...], folder: Path) -> None:
 @click.option("--path", help="Where it lies in the project.  [default: as declared, else data/NAME]")
 @click.option("--url", help="Where it comes from: https:// or s3://.")
 @click.option("--licence", help="Its licence, as SPDX names it.")
-@_of_project
+@of_project
 def add(name: str, path: str | None, url: str | None, licence: str | None, folder: Path) -> None:
     """Declare a file in pyproject.toml under its SHA-256, or give a declared one its new digest.
 
@@ -75,7 +68,7 @@ def add(name: str, path: str | None, url: str | None, licence: str | None, folde
 
 
 @command.command(short_help="Say which declared data is here.")
-@_of_project
+@of_project
 def status(folder: Path) -> int:
     """Say which declared data is here, missing or changed. Exit code 8: some of it is missing or changed."""
     project = find_project(folder, ask=ask_backend)

@@ -1,10 +1,11 @@
-"""Records on the command line: options to fill them, tables and JSON to show them; verdicts and notes."""
+"""What commands share: options that fill records or name a project, tables and JSON, verdicts and notes."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 R = TypeVar("R", bound=Record)
+
+
+def of_project(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Add the option ``--project`` to a command, which receives the folder as ``folder``."""
+    return click.option(
+        "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
+        help="The project's folder, or one in it.  [default: the current one]",
+    )(command)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,11 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def tell_line(line: str) -> None:
+    """Show a line of what another program says, indented, on standard error."""
+    click.echo(f"  {line}", err=True)
 
 
 def counted(number: int, noun: str) -> str:

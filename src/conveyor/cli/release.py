@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
+from conveyor.cli.output import of_project
 from conveyor.domain.people.keys import fingerprint
 from conveyor.domain.people.openpgp import stored_certificate
 from conveyor.domain.words.names import is_final
@@ -19,6 +19,8 @@ from conveyor.project.settings import find_project
 from conveyor.project.tagging import carry_out
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conveyor.domain.people.keys import Signer
     from conveyor.project.tagging import Plan
 
@@ -27,10 +29,7 @@ _MOST = 20
 
 @click.command(short_help="Decide the next version, write the changelog, tag and push.")
 @click.argument("word", metavar="rc|patch|minor|major|final", type=click.Choice(get_args(Word)))
-@click.option(
-    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
-    help="The project's folder, or one in it.  [default: the current one]",
-)  # fmt: skip
+@of_project
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
 @click.option(
     "--push/--no-push", "pushes", default=True, help="Push the tag and the branch, or keep them here."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from conveyor.cli.output import tell_line
 from conveyor.cli.store.place import given_token
 from conveyor.errors import InvalidInput
 
@@ -52,9 +53,6 @@ def command(
         raise InvalidInput(f'"{release}" is not NAME==VERSION', hint="such as demo==1.2.0")
     name, version = name.strip(), version.strip()
 
-    def show(line: str) -> None:
-        click.echo(f"  {line}", err=True)
-
     started = time.monotonic()
     done = restore_release(
         url,
@@ -66,7 +64,7 @@ def command(
         tool=cast("Tool", tool),
         is_other_patch_allowed=other_patch,
         token=given_token(token),
-        on_line=show if verbose else None,
+        on_line=tell_line if verbose else None,
     )
     seconds = time.monotonic() - started
     if as_json:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.output import of_project, tell_line
 from conveyor.project.backend import ask_backend
 from conveyor.project.settings import find_project
 from conveyor.project.train import train, training_environment
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command(short_help="Train the model of this project and write its payload.")
-@click.option(
-    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
-    help="The project's folder, or one in it.  [default: the current one]",
-)  # fmt: skip
+@of_project
 def command(folder: Path) -> None:
     """Run the training command that pyproject.toml declares, and list the files that it wrote.
 
     It runs in the project's .venv; else in the active environment, if this checkout is installed there; else
     in a new .venv.
     """
-
-    def show(line: str) -> None:
-        click.echo(f"  {line}", err=True)
-
     project = find_project(folder, ask=ask_backend)
-    environment = training_environment(project, on_line=show)
+    environment = training_environment(project, on_line=tell_line)
     click.echo(f"training {project.display_name} in {environment.path}: {' '.join(project.train)}", err=True)
-    result = train(project, environment, on_line=show)
+    result = train(project, environment, on_line=tell_line)
     for file in result.payload:
         click.echo(f"{file.sha256}  {file.size_bytes:>9}  {file.path}")
     if result.manifest is not None:

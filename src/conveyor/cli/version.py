@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.output import of_project
 from conveyor.project.backend import ask_backend
 from conveyor.project.settings import find_project
 from conveyor.project.trees import version_of_checkout
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command(short_help="Say what this tree would be called, and why.")
 @click.option("--explain", is_flag=True, help="Give the reasons, on standard error.")
-@click.option(
-    "--project", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
-    help="The project's folder, or one in it.  [default: the current one]",
-)  # fmt: skip
+@of_project
 def command(explain: bool, folder: Path) -> None:
     """Print the version of this tree: that of its release tag, or a development version.
 

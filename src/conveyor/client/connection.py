@@ -26,6 +26,8 @@ RETRIES = 3
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 """How long a store may stay silent."""
+CHUNK_BYTES = 1024 * 1024
+"""Files are sent and received in pieces of this size."""
 
 R = TypeVar("R", bound=Record)
 
@@ -173,6 +175,12 @@ def request_headers(token: str | None) -> dict[str, str]:
     if token is not None:
         headers["Authorization"] = f"Bearer {checked_token(token, source='the token')}"
     return headers
+
+
+def cause_of(error: Exception) -> str:
+    """The innermost reason of an error of urllib3, in a few words."""
+    reason = getattr(error, "reason", None) or error
+    return str(reason).rpartition("): ")[2] or type(reason).__name__
 
 
 def no_answer(url: str, cause: str) -> StoreUnreachable:

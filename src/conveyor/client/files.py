@@ -19,7 +19,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from conveyor.client.connection import Request
+from conveyor.client.connection import CHUNK_BYTES, Request
 from conveyor.domain.distributions.documentation import DOC_UPLOAD
 from conveyor.domain.distributions.forms import FILE_OPEN
 from conveyor.errors import InvalidDistribution, InvalidInput, StorageFailed, StoreUnreachable
@@ -103,9 +103,6 @@ class StoreFiles:
                 f"{file.filename} came with other bytes than {file.sha256}",
                 hint="is there a proxy in between?",
             )
-
-
-CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
 
 from conveyor.client.connection import (
+    CHUNK_BYTES,
     CONNECT_SECONDS,
     RETRIES,
     SILENCE_SECONDS,
     Request,
     StoreAnswer,
+    cause_of,
     no_answer,
     refusal,
     request_headers,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BACKOFF_SECONDS = 0.2
-CHUNK_BYTES = 1024 * 1024
 
 
 class HttpConnection:
@@ -84,7 +85,7 @@ class HttpConnection:
                 return answer
             data = answer.data
         except HTTPError as error:
-            raise no_answer(self.url, _cause(error)) from error
+            raise no_answer(self.url, cause_of(error)) from error
         kind = answer.headers.get("Content-Type", "")
         raise refusal(answer.status, kind, data, is_anonymous="Authorization" not in self._headers)
 
@@ -102,9 +103,3 @@ def _retries(*, is_repeatable: bool) -> Retry:
         raise_on_status=False,
         respect_retry_after_header=False,
     )
-
-
-def _cause(error: HTTPError) -> str:
-    """The innermost reason, in a few words."""
-    reason = getattr(error, "reason", None) or error
-    return str(reason).rpartition("): ")[2] or type(reason).__name__

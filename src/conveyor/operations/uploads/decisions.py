@@ -49,6 +49,11 @@ class WantedFile:
     size_bytes: int
     """What it adds to the size of its project."""
 
+    @classmethod
+    def not_made_yet(cls, project: NormalizedName, version: str) -> WantedFile:
+        """Some file of a release, before there is one: without a name, so that only its release counts."""
+        return cls("", project, version, "", 0)
+
 
 @dataclass(frozen=True)
 class WantedUpload:

@@ -60,8 +60,6 @@ OPEN_FOR = timedelta(days=1)
 """How long a file waits for its release to be published."""
 LONGEST_VERSION = 100
 """Characters, as the API describes versions; a run asks before it builds one that is longer."""
-_NO_DIGEST = "0" * 64
-"""Equals no digest of a file here."""
 
 
 def add_open_file(
@@ -207,10 +205,8 @@ def check_publishing(
     name, number = project_name(project), canonical_version(version)
     may_upload(identity, index, name)
     answer = _ask_if_new(store, identity, name, upstream_has)
-    filename = f"{name.replace('-', '_')}-{number}.tar.gz"
-    wanted = WantedUpload(
-        index, WantedFile(filename, name, number, _NO_DIGEST, 0), identity, UploadLimits(), answer
-    )
+    file = WantedFile.not_made_yet(name, number)
+    wanted = WantedUpload(index, file, identity, UploadLimits(), answer)
     with read(store) as connection:
         decision = decide(connection, wanted)
         indexes = all_indexes(connection)
