@@ -191,7 +191,9 @@ class Making(Record):
         Described(format="date-time"),
         "By the worker's clock.",
     ]
-    isolation: Annotated[Isolation, "Whether a jail held the programs of the project."]
+    isolation: Annotated[
+        Isolation, "Whether a jail held the programs of the project, or they ran as the worker's own user."
+    ]
     run: Annotated[Count | None, "The run's number in the store; null: none was asked for."] = None
 
 
