@@ -310,18 +310,18 @@ train = ["python", "-m", "demo"]
 @pytest.mark.parametrize(
     ("requires", "backend", "place", "lines"),
     [
-        pytest.param(
+        (
             "hatchling",
             "hatchling.build",
             "artifacts and exclude under [tool.hatch.build] in pyproject.toml",
             '[tool.hatch.build]\nartifacts = ["/src/demo/model.bin"]\nexclude = ["/data"]\n',
-            marks=pytest.mark.torture,
         ),
-        (
+        pytest.param(
             "setuptools",
             "setuptools.build_meta",
             "include, exclude and prune in MANIFEST.in, beside pyproject.toml",
             "include src/demo/model.bin\n",
+            marks=pytest.mark.torture,
         ),
     ],
 )
