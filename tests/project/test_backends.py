@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import ProjectError
-from conveyor.project.backend import BuildSystem, build_room, make_backend, read_build_system
+from conveyor.project.backend import BuildSystem, make_backend, read_build_system
 from conveyor.project.build import build_tag
+from conveyor.project.rooms import build_room
 from project.backends_made import COMPILED, MATURIN, PURE, project_of
 from project.checkouts import git, long_rounds
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.build import build_distributions, build_tag
 from conveyor.project.contract import check_archives
 from conveyor.project.git import clone_tag
+from conveyor.project.rooms import build_room
 from conveyor.project.settings import read_project
 from project.checkouts import annotated_tag, commit, git, long_rounds, new_project, small_model
 
@@ -392,7 +394,9 @@ def build_sdist(*arguments):
 """
 
 
-def test_what_a_killed_build_left_running_keeps_its_room_until_it_ends(tmp_path: Path) -> None:
+def test_what_a_killed_build_left_running_keeps_its_room_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, done, temporary = (tmp_path / name for name in ("begun", "done", "tmp"))
     temporary.mkdir()
     root = new_project(tmp_path)
@@ -411,9 +415,16 @@ def test_what_a_killed_build_left_running_keeps_its_room_until_it_ends(tmp_path:
     with pytest.raises(BlockingIOError):
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert not (root / "dist").exists() or list((root / "dist").iterdir()) == []
-    done.touch()
     os.close(held)
-    again = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    key = f"demo {git(root, 'rev-parse', 'HEAD')}"
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(ProjectError, match=rf"have kept {room} for 0 s: process \d+ \(python") as kept:
+        build_room(key, wait_seconds=0).__enter__()
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as again:
+        assert again.stderr is not None
+        assert "  waiting for another build of the same: process " in again.stderr.readline()
+        done.touch()
+        assert again.wait() == 0, again.stderr.read()
+    assert str(kept.value.hint).endswith(tuple("0123456789"))
     assert len(list((root / "dist").iterdir())) == 2
-    assert not room.exists()
+    assert list(temporary.glob("conveyor-build-*")) == []

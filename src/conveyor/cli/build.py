@@ -38,9 +38,11 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
     on_line = tell_line if verbose else None
     if tag is None:
         root = find_project(folder, ask=partial(ask_backend, index_url=index_url, on_line=on_line)).root
-        built = build_distributions(root, out or root / "dist", index_url=index_url, on_line=on_line)
+        built = build_distributions(
+            root, out or root / "dist", index_url=index_url, on_line=on_line, on_wait=tell_line
+        )
     else:
-        built = build_tag(_start(folder), tag, out, index_url=index_url, on_line=on_line)
+        built = build_tag(_start(folder), tag, out, index_url=index_url, on_line=on_line, on_wait=tell_line)
     project = built.project
     if tag is not None and not tag.endswith(str(built.version)):
         click.echo(f"{tag} is built as {built.version}, the canonical spelling", err=True)

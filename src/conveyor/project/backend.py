@@ -9,20 +9,15 @@ Two rules hold here, and no build frontend keeps both (``docs/decisions/0031``):
 - A variable that forces the project's version reaches the hooks and nothing else. Set for a whole build, the
   plain ``SETUPTOOLS_SCM_PRETEND_VERSION`` gives the same number to each build requirement that is itself
   built from source.
-- The path of environment and unpacked sdist depends on project and commit alone. Compilers write it into what
-  they compile, so that a folder of random name makes two builds of one commit differ.
+- The path of environment and unpacked sdist depends on project and commit alone (``rooms``).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +39,7 @@ from conveyor.project.interpreters import python_to_ask_with
 from conveyor.project.settings import keep_answer, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 LEGACY = "setuptools.build_meta:__legacy__"
 """The backend of a project that declares none (PEP 517)."""
@@ -107,60 +102,6 @@ def read_build_system(document: Mapping[str, Any], *, where: str) -> BuildSystem
 
 def _is_list_of_text(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-@dataclass(frozen=True)
-class BuildRoom:
-    """A folder for one build."""
-
-    path: Path
-    lock: int
-    """The descriptor that holds it. The programs of the build inherit it: what a killed build has left
-    running keeps the room until it has ended."""
-
-
-@contextmanager
-def build_room(key: str) -> Iterator[BuildRoom]:
-    """An empty folder whose path depends on ``key`` alone, held until the block ends; others wait for it.
-
-    It lies in the machine's temporary folder. One that a killed build left behind is emptied, as soon as the
-    programs of that build have ended.
-
-    Raises:
-        ProjectError: another user of this machine has a folder of that name.
-    """
-    room = Path(tempfile.gettempdir(), f"conveyor-build-{sha256(key.encode()).hexdigest()[:16]}")
-    lock = _hold(room)
-    try:
-        for left in room.iterdir():
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-        yield BuildRoom(room, lock)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-        fcntl.flock(lock, fcntl.LOCK_UN)  # for every process that has inherited it
-        os.close(lock)
-
-
-def _hold(room: Path) -> int:
-    """Make the folder if it is not there and lock it; gives the descriptor that holds the lock."""
-    while True:
-        room.mkdir(mode=0o700, exist_ok=True)
-        try:
-            lock = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except FileNotFoundError:  # whoever held it has just removed it
-            continue
-        except OSError as error:
-            raise ProjectError(f"{room} cannot be used for a build: {error.strerror}") from error
-        if os.fstat(lock).st_uid != os.geteuid():  # its owner could change what is built there
-            os.close(lock)
-            raise ProjectError(f"{room} belongs to another user", hint="let that user remove it")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            if os.fstat(lock).st_ino == room.stat().st_ino:
-                return lock
-        except FileNotFoundError:
-            pass
-        os.close(lock)  # it was removed while this process waited for it
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,16 @@ A development version is computed (``versions``) and handed to the backend in th
 from __future__ import annotations
 
 import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import parse_sdist_filename
 
 from conveyor.errors import ProjectError
 from conveyor.project.archives import unpack_sdist
-from conveyor.project.backend import ask_backend, build_room, make_backend, read_build_system
+from conveyor.project.backend import ask_backend, make_backend, read_build_system
 from conveyor.project.contract import check_archives, refuse_links
 from conveyor.project.git import (
     all_tags,
@@ -43,6 +41,7 @@ from conveyor.project.git import (
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.previous import find_previous
+from conveyor.project.rooms import build_room
 from conveyor.project.settings import Project, answer_of, read_project
 from conveyor.project.trees import (
     project_of_tag,
@@ -63,6 +62,7 @@ from conveyor.project.versions import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from conveyor.domain.words.names import Version
     from conveyor.project.git import Repository
@@ -98,6 +98,8 @@ def build_distributions(
     index_url: str | None = None,
     repository: Repository | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_wait: Callable[[str], None] | None = None,
+    holds: tuple[int, ...] = (),
 ) -> BuiltFiles:
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
 
@@ -112,6 +114,8 @@ def build_distributions(
             configuration.
         repository: where the tags of earlier releases are; ``None`` means the checkout.
         on_line: called with each line that the build writes.
+        on_wait: told who is waited for if another build of the commit takes long; ``None`` means ``on_line``.
+        holds: descriptors that the programs of the build keep open.
 
     Raises:
         ProjectError: an uncommitted change, a history that is cut off, a missing model, a failing backend, or
@@ -122,7 +126,7 @@ def build_distributions(
     planned = _planned(project, version, out)
     system = read_build_system(project.document, where=str(project.root / "pyproject.toml"))
     out.mkdir(parents=True, exist_ok=True)
-    with build_room(f"{project.name} {head_commit(project.root)}") as held:
+    with build_room(f"{project.name} {head_commit(project.root)}", on_wait=on_wait or on_line) as held:
         room, built_files = held.path, held.path / "dist"
         built_files.mkdir()
         stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
@@ -135,7 +139,7 @@ def build_distributions(
             system, room / "environment", python=python,
             variables={"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})},
             hook_variables=forced_version(project, planned), index_url=index_url, on_line=on_line,
-            build_folder=room / "build", holds=(held.lock,),
+            build_folder=room / "build", holds=(held.lock, *holds),
         )  # fmt: skip
         sdist = backend.sdist(project.root, built_files)
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
@@ -179,6 +183,7 @@ def build_tag(
     *,
     index_url: str | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> BuiltFiles:
     """Build the release that a tag of a checkout names, from a fresh clone that knows only that tag.
 
@@ -191,6 +196,7 @@ def build_tag(
         out: the folder for the files; ``None`` means ``dist`` in the project's folder.
         index_url: the only index for the build requirements; ``None`` means the user's configuration.
         on_line: called with each line that the build writes.
+        on_wait: as for ``build_distributions``.
 
     Raises:
         InvalidVersion: the tag is not a release, or another tag spells the same version.
@@ -208,8 +214,8 @@ def build_tag(
     refuse_twins(version, releases_among(tags, rules_of(project)))
     commit = resolve_commit(top, tag)
     out = out if out is not None else project.root / "dist"
-    with tempfile.TemporaryDirectory(prefix="conveyor-build-") as scratch:
-        clone = Path(scratch) / project.name
+    with build_room(f"clone {top} {tag}", on_wait=on_wait or on_line) as held:
+        clone = held.path / project.name
         clone_tag(top, tag, clone)
         answer = answer_of(project.root) if head_commit(top) == commit else {}
         cloned, version = project_of_tag(clone, tag, ask=(lambda _root: answer) if answer else asking)
@@ -217,7 +223,7 @@ def build_tag(
             _take_payload(project, cloned, tag, commit, out)
         return build_distributions(
             cloned.root, out, version=version, is_clone=True, index_url=index_url, repository=top,
-            on_line=on_line,
+            on_line=on_line, on_wait=on_wait, holds=(held.lock,),
         )  # fmt: skip
 
 
