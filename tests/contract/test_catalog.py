@@ -256,7 +256,8 @@ def test_runs_of_before_the_choice_entered_unstable(database_url: str) -> None:
             )
         )
         assert migrate(connection, since=3) == SCHEMA_VERSION
-        assert [run.index for run in newest_runs(connection, limit=5)] == ["unstable"]
+        (run,) = newest_runs(connection, limit=5)
+        assert (run.index, run.priority, run.retry_of, run.reason) == ("unstable", 0, None, None)
 
 
 def test_index_of_before_adds_no_python_and_can_be_set(database_url: str) -> None:

@@ -244,8 +244,8 @@ MAPPING = ("catalog", "client", "cli", "server/api")
         (Index, "is_private", set()),
         (MadeClaim, "claimed_by", {"catalog/releases/projects.py"}),
         (Repository, "registered_by", set()),
-        (Run, "requested_at", {"catalog/runs/queue.py", "cli/pipeline.py"}),
-        (Step, "started_at", {"cli/pipeline.py"}),
+        (Run, "requested_at", {"catalog/runs/queue.py", "cli/pipeline/requests.py"}),
+        (Step, "started_at", {"cli/pipeline/requests.py"}),
     ],
 )
 def test_field_of_a_stored_record_is_named_in_few_files(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,22 +11,25 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
-from conveyor.domain.runs.states import NewRun
+from conveyor.domain.runs.states import NewRun, RunSettings
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import revoke_worker
 from conveyor.operations.runs.queue import (
     MAX_RUNS_LISTED,
+    cancel_run,
     claim_run,
     create_run,
     get_run,
     list_runs,
     report_step,
+    retry_run,
     take_over_run,
     update_run,
 )
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
-from conveyor.operations.store.store import read, record_change
+from conveyor.operations.runs.settings import get_run_settings, set_run_settings
+from conveyor.operations.store.store import now, read, record_change
 from distributions_made import make_wheel
 from makers import make_store
 from releases_made import (
@@ -112,6 +117,64 @@ def test_only_a_registered_worker_claims_and_only_for_itself(tmp_path: Path) -> 
     revoke_worker(store, ADMIN, "worker-1")
     with pytest.raises(Forbidden, match="revoked"):
         claim_run(store, WORKER, "worker-1")
+
+
+def test_tags_are_claimed_before_branches_and_an_event_told_twice_is_one_run(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    branch, tag, plain = (request_run(store, ref=ref) for ref in (COMMIT, "refs/tags/v1.0", "v1.1"))
+    assert [run.priority for run in (branch, tag, plain)] == [0, 1, 1]
+    assert request_run(store, ref="refs/tags/v1.0") == tag
+    claimed = [claim_run(store, WORKER, "worker-1") for _ in range(3)]
+    assert [run.id if run else None for run in claimed] == [tag.id, plain.id, branch.id]
+    # A commit stays the same while it is carried; a tag may have become another object meanwhile.
+    assert request_run(store, ref=COMMIT).id == branch.id
+    assert request_run(store, ref="refs/tags/v1.0").id not in {branch.id, tag.id, plain.id}
+    own = create_run(store, WORKER, NewRun(REPOSITORY, COMMIT))
+    assert own.id != branch.id
+
+
+def test_no_more_runs_than_the_store_allows_are_under_way(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    with pytest.raises(Forbidden):
+        set_run_settings(store, READER, RunSettings(1, None))
+    set_run_settings(store, ADMIN, RunSettings(2, kept_days=7))
+    assert get_run_settings(store, ADMIN) == RunSettings(2, 7)
+    for ref in ("a", "b", "c"):
+        request_run(store, ref=ref)
+    first, second, third = (claim_run(store, WORKER, "worker-1") for _ in range(3))
+    assert first is not None
+    assert second is not None
+    assert third is None
+    update_run(store, WORKER, first.id, state="succeeded")
+    assert claim_run(store, WORKER, "worker-1") is not None
+    later = replace(store, clock=lambda: now() + timedelta(days=8))
+    update_run(later, WORKER, second.id, state="failed")  # whatever is old goes when a run ends
+    assert first.id not in {run.id for run in list_runs(later, ADMIN)}
+    assert second.id in {run.id for run in list_runs(later, ADMIN)}
+    set_run_settings(store, ADMIN, RunSettings(None, None))
+    assert get_run_settings(store, ADMIN) == RunSettings(None, None)
+
+
+def test_run_is_cancelled_and_requested_again_with_a_reason(tmp_path: Path) -> None:
+    store, run = make_claimed_run(tmp_path)
+    with pytest.raises(Forbidden):
+        cancel_run(store, READER, run.id)
+    with pytest.raises(Conflict, match="is running"):
+        retry_run(store, ADMIN, run.id)
+    ended = cancel_run(store, ADMIN, run.id, "the wrong tag")
+    assert (ended.state, ended.detail) == ("cancelled", "cancelled by admin: the wrong tag")
+    assert cancel_run(store, ADMIN, run.id) == ended
+    with pytest.raises(Conflict, match="has cancelled already"):
+        report_step(store, WORKER, run.id, "build", state="succeeded")
+    again = retry_run(store, ADMIN, run.id, "it was right")
+    assert (again.state, again.retry_of, again.reason) == ("requested", run.id, "it was right")
+    assert (again.ref, again.index, again.repository) == (run.ref, run.index, run.repository)
+    cancel_run(store, ADMIN, again.id)
+    assert claim_run(store, WORKER, "worker-1") is None
+    with pytest.raises(NotFound):
+        cancel_run(store, ADMIN, 99)
 
 
 def test_run_of_a_worker_that_has_ended_is_taken_over_once(tmp_path: Path) -> None:

@@ -446,6 +446,36 @@ def test_push_of_a_branch_carries_each_project_that_it_changes(town: Town, tmp_p
     assert '"project": "psi"' in town.conveyor("pipeline", "run", *named, *words).stdout
 
 
+@pytest.mark.torture
+def test_cancelled_run_ends_with_all_that_it_started(
+    town: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"tests/test_wait.py": WAIT}
+    repository = make_project(tmp_path / "repository", name=claimed(town, "upsilon"), files=files)
+    git(repository, "tag", "v1.0.0rc1")
+    town.client.repositories.add(NewRepository("upsilon", str(repository), is_local=True))
+    asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1")
+    state = tmp_path / "state"
+    words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(state))
+    monkeypatch.setenv("CONVEYOR_TOKEN", town.token)
+    with subprocess.Popen(
+        [sys.executable, "-m", "conveyor", "pipeline", "worker", "--once", *words],
+        env=town.variables(), stderr=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
+        wait_until_tested(state)
+        assert run(["pipeline", "cancel", str(asked.id), "--reason", "wrong", "--store", town.url]) == 0
+        assert "cancelled by admin: wrong" in capsys.readouterr().out
+        said = worker.communicate(timeout=60)[1]
+    assert f"run {asked.id} was cancelled" in said
+    assert worker.returncode == 0
+    assert run(["pipeline", "log", str(asked.id), "--follow", "--store", town.url]) == StepFailed.exit_code
+    assert "cancelled" in capsys.readouterr().out.splitlines()[-1]
+    assert run(["pipeline", "retry", str(asked.id), "--store", town.url]) == 0
+    again = town.client.runs.newest()[0]
+    assert again.retry_of == asked.id
+    town.client.runs.cancel(again.id)
+
+
 def test_run_that_was_claimed_but_never_begun_is_carried(town: Town, tmp_path: Path) -> None:
     """Of a commit without a tag, so that it goes to "testing" as a development version."""
     repository = make_project(tmp_path / "repository", name=claimed(town, "mu"))

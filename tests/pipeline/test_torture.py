@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 
-from conveyor.cli.pipeline import run_line, step_lines
+from conveyor.cli.pipeline.requests import run_line, step_lines
 from conveyor.domain.runs.repositories import NewRepository
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
 from postgres_server import running_postgres

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, ask_for_any
 from conveyor.domain.runs.repositories import Repository, RepositoryRemoval
-from conveyor.domain.runs.states import NewRun, Run, RunClaim, RunToken, StepReport
+from conveyor.domain.runs.states import (
+    NewRun,
+    Run,
+    RunClaim,
+    RunReason,
+    RunSettings,
+    RunToken,
+    StepReport,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +85,27 @@ class Runs:
         body = StepReport(state, detail)
         request = Request("PUT", api_path("runs", run_id, "steps", name), json_body=body)
         return ask_for(self.connection, request, Run)
+
+    def cancel(self, run_id: int, reason: str | None = None) -> Run:
+        """End a run that waits or is under way; raises NotFound, Conflict."""
+        return self._order(run_id, "cancellation", reason)
+
+    def retry(self, run_id: int, reason: str | None = None) -> Run:
+        """Request a run that has ended once more; the new run. Raises NotFound, Conflict."""
+        return self._order(run_id, "retry", reason)
+
+    def _order(self, run_id: int, order: str, reason: str | None) -> Run:
+        path = api_path("runs", run_id, order)
+        return ask_for(self.connection, Request("POST", path, json_body=RunReason(reason)), Run)
+
+    def settings(self) -> RunSettings:
+        """How many runs are under way at a time, and for how long they are kept."""
+        return ask_for(self.connection, Request("GET", api_path("run-settings")), RunSettings)
+
+    def set_settings(self, settings: RunSettings) -> RunSettings:
+        """Change both."""
+        request = Request("PUT", api_path("run-settings"), json_body=settings)
+        return ask_for(self.connection, request, RunSettings)
 
     def update(self, run_id: int, report: RunReport) -> Run:
         """Write what the worker that holds a run found out."""

@@ -133,10 +133,25 @@ class Completed:
     """The limit that ended it, as a sentence; ``None`` if none did."""
 
 
+RUN = "CONVEYOR_RUN"
+"""The variable that names the run for which a foreign program works."""
+_at_work: set[Running] = set()
+_ended: set[str] = set()
+
+
+def end_work_of(run: str) -> None:
+    """End every foreign program that works for a run, now and later: it was cancelled."""
+    _ended.add(run)
+    for running in list(_at_work):
+        if running.run == run:
+            running.end()
+
+
 class Running:
     """A foreign program that runs beside others, such as a service of tests."""
 
-    def __init__(self, child: Child, on_line: Callable[[str], None] | None) -> None:
+    def __init__(self, child: Child, on_line: Callable[[str], None] | None, run: str | None = None) -> None:
+        self.run = run
         self._child = child
         self._on_line = on_line
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -144,6 +159,9 @@ class Running:
         self._spent: str | None = None
         self._reader = threading.Thread(target=self._follow, daemon=True)
         self._reader.start()
+        _at_work.add(self)
+        if run in _ended:  # cancelled while it was started
+            self.end()
 
     @property
     def return_code(self) -> int | None:
@@ -161,6 +179,11 @@ class Running:
         """Its exit code, once it has ended; TimeoutError if it still runs after that many seconds."""
         return self._child.wait(timeout)
 
+    def end(self) -> None:
+        """End it with everything that it has started; may be called by any thread."""
+        self._spent = "its run was cancelled"
+        self._child.end()
+
     def stop(self, *, patience_seconds: float = 5.0) -> str | None:
         """Ask it to end, then end it with everything that it has started.
 
@@ -171,6 +194,7 @@ class Running:
             self._child.terminate()
             with suppress(TimeoutError):
                 self._child.wait(patience_seconds)
+        _at_work.discard(self)
         spent = self._child.end()
         # Without a wall, a daemon that has left the session may still hold the output.
         self._reader.join(timeout=_LEFT_SECONDS)
@@ -216,7 +240,7 @@ def run_foreign(
     """
     started = time.monotonic()
     is_timed_out = False
-    running = Running(_start(command, sight, folder), on_line)
+    running = Running(_start(command, sight, folder), on_line, sight.variables.get(RUN))
     try:
         return_code = running.wait(timeout_seconds)
     except TimeoutError:
@@ -241,7 +265,7 @@ def started_foreign(
     Raises:
         MissingTool: there is no such program.
     """
-    running = Running(_start(command, sight, folder), on_line)
+    running = Running(_start(command, sight, folder), on_line, sight.variables.get(RUN))
     try:
         yield running
     finally:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -479,6 +479,9 @@ runs = Table(
         server_default=text("'unstable'"),
         comment="where its release enters; before there was a choice, all entered unstable",
     ),
+    Column("priority", Integer, nullable=False, server_default=text("0"), comment="higher ones come first"),
+    Column("retry_of", RowId, comment="the run that it does again; null: none"),
+    Column("reason", Text, comment="why it was requested again, or cancelled"),
     Index(None, "state", "id"),
     comment="pipeline runs: one commit or tag going through",
 )

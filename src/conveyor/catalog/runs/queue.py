@@ -19,14 +19,20 @@ if TYPE_CHECKING:
     from conveyor.domain.runs.states import NewRun
 
 
-def insert_run(connection: Connection, run: NewRun, *, requested_by: str, requested_at: str) -> int:
+def insert_run(
+    connection: Connection, run: NewRun, *, requested_by: str, requested_at: str, priority: int = 0,
+    retry_of: int | None = None, reason: str | None = None,
+) -> int:  # fmt: skip
     """Write a new run, requested, whose index is decided, and return its id."""
-    values = {**values_of(run, index="index_name", without=("claim",)), "state": "requested"}
+    values = {
+        **values_of(run, index="index_name", without=("claim",)), "state": "requested", "priority": priority,
+    }  # fmt: skip
     values |= {"requested_by": requested_by, "requested_at": requested_at}
+    values |= {"retry_of": retry_of, "reason": reason}
     return int(connection.execute(insert(runs).values(values).returning(runs.c.id)).scalar_one())
 
 
-def claim_oldest_run(
+def claim_first_run(
     connection: Connection,
     *,
     worker: str,
@@ -34,22 +40,24 @@ def claim_oldest_run(
     indexes: Collection[str] | None = None,
     run_id: int | None = None,
 ) -> int | None:
-    """Give the oldest requested run to a worker and return its id; ``None`` if no run is waiting.
+    """Give the first requested run to a worker and return its id; ``None`` if no run is waiting.
+
+    The first is the oldest of those with the highest priority.
 
     ``indexes`` are those that the run may enter, ``None``: any. A run that a worker requested itself needs no
     registered repository, so no other worker gets it. With ``run_id``, only that run is given. On PostgreSQL
     the inner select skips rows that another worker is taking (SQLite has one writer).
     """
-    oldest = (
+    first = (
         select(runs.c.id)
         .where(_claimable(worker, indexes, run_id))
-        .order_by(runs.c.id)
+        .order_by(runs.c.priority.desc(), runs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
     claimed: int | None = connection.scalar(
         update(runs)
-        .where(runs.c.id == oldest.scalar_subquery(), runs.c.state == "requested")
+        .where(runs.c.id == first.scalar_subquery(), runs.c.state == "requested")
         .values(state="running", worker=worker, claimed_at=claimed_at)
         .returning(runs.c.id)
     )
@@ -59,7 +67,7 @@ def claim_oldest_run(
 def has_claimable_run(
     connection: Connection, *, worker: str, indexes: Collection[str] | None = None, run_id: int | None = None
 ) -> bool:
-    """Whether ``claim_oldest_run``, asked the same, would give a run."""
+    """Whether ``claim_first_run``, asked the same, would give a run."""
     waiting = select(runs.c.id).where(_claimable(worker, indexes, run_id)).limit(1)
     return connection.scalar(waiting) is not None
 
@@ -71,6 +79,34 @@ def _claimable(worker: str, indexes: Collection[str] | None, run_id: int | None)
         true() if indexes is None else runs.c.index_name.in_(sorted(indexes)),
         or_(runs.c.requested_by == worker, runs.c.requested_by.not_in(select(workers.c.name))),
     )
+
+
+def count_running(connection: Connection) -> int:
+    """How many runs are under way, in all workers."""
+    asked = select(func.count()).select_from(runs).where(runs.c.state == "running")
+    return int(connection.execute(asked).scalar_one())
+
+
+def open_runs_like(connection: Connection, run: NewRun) -> list[Run]:
+    """Runs of the same repository and ref that have not ended, without steps; not those of workers."""
+    rows = connection.execute(
+        _RUNS.where(
+            runs.c.repository == run.repository,
+            runs.c.ref == run.ref,
+            runs.c.state.in_(("requested", "running")),
+            runs.c.requested_by.not_in(select(workers.c.name)),
+        ).order_by(runs.c.id)
+    )
+    return [record_of(Run, row, steps=()) for row in rows]
+
+
+def delete_runs_ended_before(connection: Connection, before: str, *, most: int) -> int:
+    """Remove the oldest runs that ended before a time, with their steps; returns how many were removed."""
+    ended = select(runs.c.id).where(runs.c.finished_at < before).order_by(runs.c.finished_at).limit(most)
+    ids = list(connection.execute(ended).scalars())
+    connection.execute(delete(run_steps).where(run_steps.c.run_id.in_(ids)))
+    connection.execute(delete(runs).where(runs.c.id.in_(ids)))
+    return len(ids)
 
 
 def find_run(connection: Connection, run_id: int) -> Run | None:

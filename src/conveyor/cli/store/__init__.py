@@ -15,6 +15,7 @@ COMMANDS = {
     "worker": ("conveyor.cli.store.worker", "Register, list and revoke pipeline workers."),
     "repository": ("conveyor.cli.store.repository", "Register the repositories of pipeline runs."),
     "policy": ("conveyor.cli.store.policy", "Check, compare, apply and show the rules of promotion."),
+    "runs": ("conveyor.cli.store.runs", "Limit how many runs are under way, and how long they are kept."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
     "fsck": ("conveyor.cli.store.fsck", "Check that catalogue and blobs agree; repair what can be repaired."),
     "gc": ("conveyor.cli.store.gc", "Remove blobs that no row names."),

@@ -13,6 +13,7 @@ takes it over.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -23,6 +24,8 @@ from conveyor.domain.words.names import ProjectName, VersionNumber
 from conveyor.domain.words.notation import Commit, Moment, from_utc_text
 from conveyor.domain.words.records import Count, Given, Named, Record, ShortText, Text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["running", "succeeded", "failed", "skipped"]
@@ -90,6 +93,9 @@ class Run(Record):
     claimed_at: Moment | None
     finished_at: Moment | None
     detail: Annotated[str | None, "What failed, in one sentence."]
+    priority: Annotated[int, "Those with a higher one are claimed first: tags before branches."] = 0
+    retry_of: Annotated[Count | None, "The run that it does again."] = None
+    reason: Annotated[str | None, "Why it was requested again, or cancelled."] = None
     steps: tuple[Step, ...] = ()
 
     @property
@@ -122,6 +128,21 @@ class RunToken(Record):
         tuple[Repository, ...], "Those of its project, which the worker may read; others it may not."
     ] = ()
     folders: Annotated[bool, "Whether it may read folders of its machine, as it asked for the run."] = False
+
+
+@dataclass(frozen=True)
+class RunReason(Record):
+    """Why a run is cancelled, or requested again."""
+
+    reason: Annotated[Annotated[str, Given(1000)] | None, "One sentence, shown with the run."] = None
+
+
+@dataclass(frozen=True)
+class RunSettings(Record):
+    """How the store deals with its runs."""
+
+    at_a_time: Annotated[Count | None, "How many run at a time in all workers; null: any number."]
+    kept_days: Annotated[Count | None, "For how many days ended runs are kept; null: for ever."]
 
 
 @dataclass(frozen=True)
@@ -162,6 +183,26 @@ class StepReport(Record):
         return {"summary": self.detail} if isinstance(self.detail, str) else self.detail
 
 
+def priority_of(ref: str, *, could_be_release: bool) -> int:
+    """The priority of a run: releases before what is only being worked on.
+
+    ``could_be_release``: whether the ref, read as the name of a tag, names a version.
+    """
+    is_tag = ref.startswith("refs/tags/") or (could_be_release and not ref.startswith("refs/"))
+    return 1 if is_tag else 0
+
+
+def is_same_event(run: Run, asked: NewRun, *, index: str) -> bool:
+    """Whether a run that was requested before does what is asked, so that no second one is needed.
+
+    One that waits looks at its ref when it is claimed, and so sees what the later event is about. One that
+    runs has looked already, which is the same only for a commit.
+    """
+    waits = run.state == "requested" or (run.state == "running" and _COMMIT.fullmatch(run.ref) is not None)
+    wanted = (asked.repository, asked.ref, asked.project, index)
+    return waits and (run.repository, run.ref, run.project, run.index) == wanted
+
+
 def check_run_move(before: RunState, after: RunState) -> bool:
     """Whether this is a move at all (``False``: the state stays); raises Conflict when it is not allowed."""
     if before == after:
@@ -169,6 +210,15 @@ def check_run_move(before: RunState, after: RunState) -> bool:
     if after not in RUN_MOVES[before]:
         raise Conflict(f"a run that is {before} cannot become {after}")
     return True
+
+
+def check_can_retry(run: Run) -> None:
+    """Allow doing again what has ended; raises Conflict."""
+    if not run.has_ended:
+        raise Conflict(
+            f"run {run.id} is {run.state}",
+            hint=f"wait for its end, or: conveyor pipeline cancel {run.id} --store URL",
+        )
 
 
 def check_step_move(before: StepState | None, after: StepState) -> bool:

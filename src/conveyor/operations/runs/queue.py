@@ -10,6 +10,7 @@ other facts found out on the way and the steps are progress, shown but not logge
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from conveyor.catalog.people.users import delete_tokens_of_run, narrow_tokens_of
 from conveyor.catalog.releases.distributions import releases_of_project
 from conveyor.catalog.runs import queue as rows
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.people.access import Identity, may_work_on, must_be_known
+from conveyor.domain.people.access import Identity, may_work_on, must_be_known, must_have
 from conveyor.domain.releases.promotions import entry_of, way_of_run
+from conveyor.domain.releases.tags import could_be_release
 from conveyor.domain.runs.repositories import (
     canonical_url,
     command_to_register,
@@ -30,26 +32,30 @@ from conveyor.domain.runs.repositories import (
     may_start_run,
 )
 from conveyor.domain.runs.states import (
+    NewRun,
     Run,
     RunState,
     Step,
     StepState,
+    check_can_retry,
     check_holder,
     check_request,
     check_run_move,
     check_step_move,
+    is_same_event,
+    priority_of,
 )
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, Forbidden, NotFound
+from conveyor.operations.runs.settings import drop_old_runs, has_room
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from sqlalchemy import Connection
 
     from conveyor.catalog.database.events import Change
-    from conveyor.domain.runs.states import NewRun
     from conveyor.operations.store.store import Store
 
 MAX_RUNS_LISTED = 200
@@ -58,7 +64,8 @@ MAX_RUNS_LISTED = 200
 def create_run(store: Store, identity: Identity, asked: NewRun) -> Run:
     """Ask for a commit or tag to be carried through; a worker claims the run later.
 
-    Without an index, its release enters the only one that runs of this caller can enter.
+    Without an index, its release enters the only one that runs of this caller can enter. If a run of the same
+    waits already, it is returned: a push that is told twice is carried once.
 
     Raises:
         Unauthorized, Forbidden: the caller may not start runs, or no administrator has registered the
@@ -82,22 +89,84 @@ def create_run(store: Store, identity: Identity, asked: NewRun) -> Run:
         entry = way_of_run(identity, entry, indexes)[0]
         registered = rows.projects_of(change.connection, canonical_url(asked.repository))
         may_start_run(identity, asked.repository, registered, index=entry, project=project)
-        run_id = rows.insert_run(
-            change.connection,
-            replace(asked, index=entry, project=project, version=version),
-            requested_by=identity.name,
-            requested_at=change.at,
-        )
-        detail = {"run": run_id, "repository": asked.repository, "ref": asked.ref}
-        detail |= {} if project is None else {"project": project}
-        change.event("request-run", index=entry, detail=detail)
+        wanted = replace(asked, index=entry, project=project, version=version)
+        if identity.worker is None:
+            for run in rows.open_runs_like(change.connection, wanted):
+                if is_same_event(run, wanted, index=entry):
+                    return _get(change.connection, run.id)
+        run = _insert(change, wanted, requested_by=identity.name)
         if asked.claim and identity.worker is not None:
-            _claim(change, identity.worker, run_id=run_id)
+            _claim(change, identity.worker, run_id=run.id)
+        return _get(change.connection, run.id)
+
+
+def _insert(
+    change: Change, run: NewRun, *, requested_by: str, retry_of: int | None = None, reason: str | None = None
+) -> Run:
+    run_id = rows.insert_run(
+        change.connection, run, requested_by=requested_by, requested_at=change.at,
+        priority=priority_of(run.ref, could_be_release=could_be_release(run.ref)),
+        retry_of=retry_of, reason=reason,
+    )  # fmt: skip
+    detail: dict[str, Any] = {"run": run_id, "repository": run.repository, "ref": run.ref}
+    more = {"project": run.project, "retry_of": retry_of, "reason": reason}
+    detail |= {key: value for key, value in more.items() if value is not None}
+    change.event("request-run", index=run.index, detail=detail)
+    return _get(change.connection, run_id)
+
+
+def cancel_run(store: Store, identity: Identity, run_id: int, reason: str | None = None) -> Run:
+    """End a run that waits or is under way; the worker that carries it ends its children.
+
+    Cancelling what is cancelled changes nothing.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not start runs of this repository.
+        NotFound: there is no such run, or the caller may not see it.
+        Conflict: it has ended.
+    """
+    with _ordered(store, identity, run_id) as (change, run):
+        if check_run_move(run.state, "cancelled"):
+            detail = f"cancelled by {identity.name}" + (f": {reason}" if reason else "")
+            changes = {"state": "cancelled", "finished_at": change.at, "detail": detail, "reason": reason}
+            rows.update_run(change.connection, run_id, changes)
+            delete_tokens_of_run(change.connection, run_id)
+            change.event("end-run", detail={"run": run_id, "state": "cancelled", "reason": reason})
         return _get(change.connection, run_id)
 
 
+def retry_run(store: Store, identity: Identity, run_id: int, reason: str | None = None) -> Run:
+    """Ask for what a run that has ended was to do once more; returns the new run.
+
+    Raises:
+        Unauthorized, Forbidden: the caller may not start runs of this repository.
+        NotFound: there is no such run, or the caller may not see it.
+        Conflict: it has not ended.
+    """
+    with _ordered(store, identity, run_id) as (change, run):
+        check_can_retry(run)
+        wanted = NewRun(run.repository, run.ref, run.index, run.project)
+        return _insert(change, wanted, requested_by=identity.name, retry_of=run_id, reason=reason)
+
+
+@contextmanager
+def _ordered(store: Store, identity: Identity, run_id: int) -> Iterator[tuple[Change, Run]]:
+    """A change to a run by somebody who might have requested it."""
+    must_have(identity, "run")
+    with record_change(store, actor=identity.name) as change:
+        run = _get(change.connection, run_id)
+        if not _Watcher(change.connection, identity).may_see(run):
+            raise _no_run(run_id)
+        if run.requested_by != identity.name:
+            registered = rows.projects_of(change.connection, canonical_url(run.repository))
+            may_start_run(identity, run.repository, registered, index=run.index, project=run.project)
+        yield change, run
+
+
 def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | None = None) -> Run | None:
-    """Give the oldest requested run to a registered worker; returns ``None`` if no run is waiting.
+    """Give the first requested run to a registered worker; returns ``None`` if none waits or has room.
+
+    Tags come before branches, and older requests before younger ones.
 
     With ``run_id`` only that run is given: a worker that asked for a run itself takes no other. A token that
     is narrowed to indexes gets only runs that enter one of them.
@@ -109,9 +178,13 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
     """
     _must_be(identity, worker)
     with read(store) as connection:  # workers poll: when none is theirs, it must not cost a write transaction
+        if run_id is None and not has_room(connection):
+            return None
         if not rows.has_claimable_run(connection, worker=worker, indexes=identity.indexes, run_id=run_id):
             return None
     with record_change(store, actor=identity.name) as change:
+        if run_id is None and not has_room(change.connection, is_locked=True):
+            return None
         claimed = _claim(change, worker, indexes=identity.indexes, run_id=run_id)
         return None if claimed is None else _get(change.connection, claimed)
 
@@ -119,9 +192,9 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
 def _claim(
     change: Change, worker: str, *, indexes: Collection[str] | None = None, run_id: int | None = None
 ) -> int | None:
-    """Give the worker the oldest run that waits for it, or this one; its id, ``None`` if none waits."""
+    """Give the worker the first run that waits for it, or this one; its id, ``None`` if none waits."""
     _must_be_trusted(change.connection, worker)
-    claimed = rows.claim_oldest_run(
+    claimed = rows.claim_first_run(
         change.connection, worker=worker, claimed_at=change.at, indexes=indexes, run_id=run_id
     )
     if claimed is not None:
@@ -294,6 +367,7 @@ def update_run(
         if "state" in changes:
             delete_tokens_of_run(change.connection, run_id)
             change.event("end-run", detail={"run": run_id, "state": changes["state"]})
+            drop_old_runs(store, change)
         return _get(change.connection, run_id)
 
 

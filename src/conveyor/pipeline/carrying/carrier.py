@@ -37,14 +37,17 @@ from conveyor.pipeline.jobs.sources import resolve
 from conveyor.project.git import object_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from conveyor.domain.runs.states import RunReport
+    from conveyor.pipeline.engine.engine import Work
 
 R = TypeVar("R")
 MOST_AT_A_TIME = 4
 REQUEST = "request"
+WORK = "work"
+"""The folder of the folders of runs, in the state folder."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ def run_here(
             outcome = running.follow(unfinished[-1].id, end_children)
         if outcome is None:
             before = running.find(stem)
-            job = Job(f"{stem}{len(before) + 1}", worker.store_url, repository, ref, index, None, project)
+            job = Job(next_id(stem, before), worker.store_url, repository, ref, index, None, project)
             if any(one.state == "active" for one in before):  # stranded: its machine is gone
                 job = replace(job, begun_by="another machine")
                 for one in before:
@@ -212,6 +215,12 @@ def run_here(
     return done
 
 
+def next_id(stem: str, before: Iterable[Work]) -> str:
+    """The id after those that begin with ``stem``; older ones may be forgotten, none is used twice."""
+    numbers = [int(one.id.removeprefix(stem)) for one in before]
+    return f"{stem}{max(numbers, default=0) + 1}"
+
+
 def work_folder(state: Path, work_id: str) -> Path:
     """The folder in which a run works, and which holds its logs."""
-    return state / "work" / work_id
+    return state / WORK / work_id

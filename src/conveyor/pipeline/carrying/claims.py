@@ -14,18 +14,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from conveyor.client.runs import log_command
 from conveyor.domain.runs.states import RunReport
 from conveyor.errors import ConveyorError, StepFailed
-from conveyor.pipeline.carrying.carrier import Job, carry_run
+from conveyor.pipeline.carrying.carrier import WORK, Job, carry_run, next_id
 from conveyor.pipeline.engine.steps import say_to_stderr
 from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
+from conveyor.project.foreign import end_work_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,22 +43,30 @@ POLL_SECONDS = 0.2
 AWAY_SECONDS = 2.0
 """Pause after a failure to reach the store."""
 TAKE_OVER_SECONDS = 0.5
+CANCEL_SECONDS = 1.0
+TIDY_SECONDS = 3600.0
 MOST_RUNS = 16
 """Runs at a time; a worker that is to do more needs more machines, not more threads."""
 MOST_THREADS = 4 * MOST_RUNS
 MOST_TESTS_NAMED = 10
 
 
-def work(bench: Bench, *, store_url: str | None, most: int, once: bool) -> int:
+def work(bench: Bench, *, store_url: str | None, most: int, keep_days: int, once: bool) -> int:
     """Claim and carry runs until the process is stopped (``once``: until none waits); return their number.
 
-    ``most`` is the number of runs that are carried at a time.
+    Args:
+        bench: the state folder, the credentials and the engine's database.
+        store_url: overrides the URL in the credentials.
+        most: the number of runs that are carried at a time.
+        keep_days: for how long logs and records of ended runs are kept.
+        once: whether to end when no run waits.
     """
     worker = open_worker(bench.credentials, store_url=store_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with bench.working() as engine, ThreadPoolExecutor(MOST_THREADS) as threads:
         desk = _Desk(engine, worker, threads)
+        tidied = 0.0
         desk.rescue()
         desk.adopt()
         say_to_stderr(f"worker {worker.name} is ready for {worker.store_url}")
@@ -69,10 +80,26 @@ def work(bench: Bench, *, store_url: str | None, most: int, once: bool) -> int:
                 time.sleep(AWAY_SECONDS)
                 continue
             desk.rescue()
+            desk.look_after()
+            tidied = tidy(bench, engine, keep_days, tidied)
             if not has_claimed:
                 if once and not desk.is_busy:
                     return desk.carried
                 desk.pause()
+
+
+def tidy(bench: Bench, engine: Engine, keep_days: int, tidied: float) -> float:
+    """Remove what runs of long ago have left, once an hour; returns when that was done last (monotonic)."""
+    now = time.monotonic()
+    if tidied and now - tidied < TIDY_SECONDS:
+        return tidied
+    before = time.time() - keep_days * 86400
+    engine.forget(before)
+    with suppress(OSError):
+        for folder in (bench.state / WORK).iterdir():
+            if folder.stat().st_mtime < before and not engine.find(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+    return now
 
 
 class _Desk:
@@ -87,6 +114,8 @@ class _Desk:
         self._prefix = f"store-{hashlib.sha256(worker.store_url.encode()).hexdigest()[:8]}-"
         self._is_unsure = False
         self._looked_at = 0.0
+        self._looked_after = 0.0
+        self._cancelled: set[str] = set()
 
     @property
     def is_busy(self) -> bool:
@@ -144,6 +173,17 @@ class _Desk:
                 say_to_stderr(f"{type(error).__name__}: {error.message}")
         self._looked_at = time.monotonic()
 
+    def look_after(self) -> None:
+        """End the children of runs that were cancelled in the store; looks now and then."""
+        if time.monotonic() - self._looked_after < CANCEL_SECONDS:
+            return
+        for work_id in self._busy:
+            with suppress(ConveyorError):
+                if self.worker.client.runs.get(self._run_id(work_id)).state == "cancelled":
+                    self._cancelled.add(work_id)
+                    end_work_of(work_id)
+        self._looked_after = time.monotonic()
+
     def _begin_anew(self, work_id: str) -> None:
         """Carry a run whose files lie where no worker lives; the store knows what of it is done."""
         with self.engine.claimed(work_id) as is_ours:
@@ -151,9 +191,9 @@ class _Desk:
                 return
             run = self.worker.client.runs.get(self._run_id(work_id))
             if run.state == "running":
-                number = len(self.engine.find(self._stem(run.id))) + 1
-                self.carry(run, f"{self._stem(run.id)}{number}", begun_by=run.worker)
-                self._await_begin(f"{self._stem(run.id)}{number}")
+                begun = next_id(self._stem(run.id), self.engine.find(self._stem(run.id)))
+                self.carry(run, begun, begun_by=run.worker)
+                self._await_begin(begun)
             self.engine.cancel(work_id)
 
     def _await_begin(self, work_id: str) -> None:
@@ -176,7 +216,7 @@ class _Desk:
             elif found[-1].state == "failed":
                 self._give_up(run.id, "the job ended its worker too often to be tried again")
             elif found[-1].state == "cancelled":
-                self.carry(run, f"{self._stem(run.id)}{len(found) + 1}")
+                self.carry(run, next_id(self._stem(run.id), found))
 
     def _attend(self, work_id: str, carrying: Callable[[], object]) -> None:
         self._busy[work_id] = self._threads.submit(self._see_through, work_id, carrying)
@@ -186,11 +226,15 @@ class _Desk:
         try:
             outcome = cast("Outcome | None", carrying())
         except Exception as error:  # noqa: BLE001 - one broken run must not end the worker
+            if work_id in self._cancelled:
+                say_to_stderr(f"run {run_id} was cancelled")
+                return
             reason = error.message if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
             self._give_up(run_id, reason)
             return
-        if outcome is None:
-            say_to_stderr(f"run {run_id} goes on elsewhere, or was cancelled")
+        if outcome is None or work_id in self._cancelled:
+            what = "was cancelled" if work_id in self._cancelled else "goes on elsewhere"
+            say_to_stderr(f"run {run_id} {what}")
             return
         say_to_stderr(f"run {run_id} {outcome.state}: {outcome.detail}")
         for line in end_lines(outcome, log_command(run_id, self.worker.store_url)):

@@ -22,7 +22,7 @@ from conveyor.client.problems import Problem, problem_of
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.runs.states import RunReport, RunState
 from conveyor.domain.words.records import Record
-from conveyor.errors import Conflict, ConveyorError, Forbidden
+from conveyor.errors import Conflict, ConveyorError, Forbidden, Unauthorized
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, say_to_stderr
 from conveyor.pipeline.jobs.packaging import Packaged, package
 from conveyor.pipeline.jobs.promotion import Standing, goals_of, index_on, promote
@@ -81,7 +81,7 @@ def carry(
         )
     except ConveyorError as error:
         outcome = failed(error, packaged)
-    with suppress(Forbidden, Conflict):  # somebody has ended the run in the store meanwhile
+    with suppress(Unauthorized, Forbidden, Conflict):  # somebody has ended the run in the store meanwhile
         steps.note(RunReport(state=outcome.state, detail=outcome.detail))
     if outcome.state == "succeeded":
         sweep(place)

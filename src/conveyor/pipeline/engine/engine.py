@@ -28,6 +28,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 SCHEMA = "7"
 """Version of the shape of our workflows; add one whenever steps or their results change. The engine resumes
 only workflows of its own version; by default the library would treat every edit as a new version."""
+MOST_FORGOTTEN = 1000
 POOL = 8
 """Connections to PostgreSQL, at most; the steps of a run use one for a moment each."""
 MAX_RECOVERY_ATTEMPTS = 3
@@ -241,19 +243,13 @@ class Engine:
         """Let no further step of a workflow begin."""
         DBOS.cancel_workflow(work_id)
 
-    def forget(self, before: float, keep: Callable[[str], bool]) -> list[str]:
-        """Delete the records of workflows that ended before a time (seconds since 1970); return their ids."""
+    def forget(self, before: float) -> None:
+        """Delete the records of workflows that ended before a time, in seconds since 1970."""
+        moment = datetime.fromtimestamp(before, UTC).isoformat()
         ended = DBOS.list_workflows(
-            status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
-            load_input=False, load_output=False,
-        )  # fmt: skip
-        old = [
-            one.workflow_id
-            for one in ended
-            if (one.updated_at or 0) < before * 1000 and not keep(one.workflow_id)
-        ]
-        DBOS.delete_workflows(old)
-        return old
+            completed_before=moment, load_input=False, load_output=False, limit=MOST_FORGOTTEN
+        )
+        DBOS.delete_workflows([one.workflow_id for one in ended if one.status not in _ACTIVE])
 
     def _log_to_file(self) -> None:
         """Send the library's warnings to a file next to its state, not into the middle of our output."""

@@ -29,6 +29,7 @@ from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
 from conveyor.pipeline.engine.remotes import remote
 from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
+from conveyor.project.foreign import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,6 +89,7 @@ class Workplace:
             "UV_CACHE_DIR": str(self.cache / "uv"),
             "UV_LINK_MODE": "copy",  # also for uv as a child calls it: runs share the cache, not its files
             "XDG_CACHE_HOME": str(home / ".cache"),
+            RUN: self.folder.name,
         }
         return variables | ({watchdog.MARK: self.executor} if self.executor else {})
 

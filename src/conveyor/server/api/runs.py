@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.runs.states import NewRun, Run, RunClaim, RunReport, RunToken, StepReport
+from conveyor.domain.runs.states import (
+    NewRun,
+    Run,
+    RunClaim,
+    RunReason,
+    RunReport,
+    RunSettings,
+    RunToken,
+    StepReport,
+)
 from conveyor.domain.words.records import Count
 from conveyor.operations.runs.queue import (
+    cancel_run,
     claim_run,
     create_run,
     get_run,
     list_runs,
     report_step,
+    retry_run,
     take_over_run,
     update_run,
 )
+from conveyor.operations.runs.settings import get_run_settings, set_run_settings
 from conveyor.operations.runs.tokens import issue_run_token
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
@@ -60,6 +72,29 @@ def patch_run(call: Call) -> Answer:
     return Answer(update_run(call.store, call.identity, call.number("run"), **vars(report)))
 
 
+def post_cancellation(call: Call) -> Answer:
+    """End a run that waits or is under way."""
+    asked = call.read(RunReason, what="the cancellation")
+    return Answer(cancel_run(call.store, call.identity, call.number("run"), asked.reason))
+
+
+def post_retry(call: Call) -> Answer:
+    """Ask for a run that has ended once more."""
+    asked = call.read(RunReason, what="the retry")
+    return Answer(retry_run(call.store, call.identity, call.number("run"), asked.reason), 201)
+
+
+def get_settings(call: Call) -> Answer:
+    """How many runs are under way at a time, and for how long they are kept."""
+    return Answer(get_run_settings(call.store, call.identity))
+
+
+def put_settings(call: Call) -> Answer:
+    """Change both."""
+    asked = call.read(RunSettings, what="the settings")
+    return Answer(set_run_settings(call.store, call.identity, asked))
+
+
 def put_step(call: Call) -> Answer:
     """Write the state of one step of a run, as the worker that holds it."""
     report = call.read(StepReport, what="the step")
@@ -97,7 +132,29 @@ ENDPOINTS = (
         in_path=_RUN_NUMBER,
         answers={201: RunToken},
     ),
+    Endpoint("GET", "/run-settings", get_settings, right="admin", answers={200: RunSettings}),
+    Endpoint(
+        "PUT", "/run-settings", put_settings, right="admin", body=RunSettings, answers={200: RunSettings}
+    ),
     Endpoint("GET", "/runs/{run}", get_one_run, right="read", in_path=_RUN_NUMBER, answers={200: Run}),
+    Endpoint(
+        "POST",
+        "/runs/{run}/cancellation",
+        post_cancellation,
+        right="run",
+        in_path=_RUN_NUMBER,
+        body=RunReason,
+        answers={200: Run},
+    ),
+    Endpoint(
+        "POST",
+        "/runs/{run}/retry",
+        post_retry,
+        right="run",
+        in_path=_RUN_NUMBER,
+        body=RunReason,
+        answers={201: Run},
+    ),
     Endpoint(
         "PATCH",
         "/runs/{run}",

@@ -1,0 +1,201 @@
+"""``conveyor pipeline run | package | test``: a job here and now; the last two are what a CI host calls.
+
+Exit code 4 distinguishes a release that waits for a gate from one that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import uuid
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.output import verdict_lines
+from conveyor.cli.pipeline.options import options, seen_by_worker, state_folder
+from conveyor.domain.words.records import as_json as json_of
+from conveyor.errors import PromotionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conveyor.pipeline.carrying.runs import Outcome
+    from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Keeper
+
+WAITING = PromotionRefused.exit_code
+
+
+@click.command("run", short_help="Carry a commit or a tag as far as its evidence allows.")
+@options("repo", "ref", "project", "index", "credentials", "store", "state", "engine", "json")
+def run(
+    repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
+    store_url: str | None, state: Path | None, engine_url: str | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Carry a commit or a tag as far as its evidence allows, on this machine, now.
+
+    Build, publish to an index such as "unstable", install and test the published file, promote to the index
+    that follows, "testing"; a final release that QA signed continues to "stable". The store says which index
+    follows which: the nearest of its bases. Each step is kept: after a crash the same command continues where
+    it stopped. Exit code 4: the run is complete, and the release waits for a gate.
+    """
+    from conveyor.pipeline.carrying.settled import recall
+
+    _stop_like_a_crash()
+    folder, credentials, repository = state_folder(state), credentials.absolute(), seen_by_worker(repository)
+    outcome = recall(
+        folder, credentials, store_url=store_url, repository=repository, ref=ref, index=index, project=project
+    )
+    if outcome is None:
+        from conveyor.pipeline.carrying.carrier import Bench, run_here  # with the engine: it takes a second
+
+        outcome = run_here(
+            Bench(folder, credentials, engine_url), store_url=store_url, repository=repository, ref=ref,
+            index=index, project=project,
+        )  # fmt: skip
+    return _render(outcome, as_json=as_json)
+
+
+@click.command("package", short_help="The packaging job alone, for a CI host.")
+@options("repo", "ref", "project", "index", "credentials", "store", "state", "json")
+def package(
+    repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
+    store_url: str | None, state: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """The packaging job alone, for a CI host: build, check and publish to an index, with evidence."""
+    from conveyor.pipeline.carrying.runs import begun, find_way
+    from conveyor.pipeline.engine.worker import open_worker
+    from conveyor.pipeline.jobs.packaging import package as package_ref
+
+    known, where = open_worker(credentials, store_url=store_url), seen_by_worker(repository)
+    with (
+        begun(known, repository=where, ref=ref, index=index, project=project) as (steps, worker),
+        _workplace(state_folder(state), "package", credentials, worker) as place,
+    ):
+        way = steps("way", lambda: find_way(worker, index))
+        packaged = package_ref(
+            steps, place, worker, repository=where, ref=ref, way=way, project=project
+        )  # fmt: skip
+        if packaged is None:
+            click.echo("nothing to do: the commit carries a release tag", err=True)
+            return
+        where = worker.client.releases.get(packaged.project, packaged.version).index
+    facts = {"project": packaged.project, "version": packaged.version, "index": where} | asdict(
+        packaged.source
+    )
+    click.echo(json.dumps(facts) if as_json else f'{packaged.project} {packaged.version} is in "{where}"')
+
+
+@click.command("test", short_help="The testing job alone, for a CI host.")
+@click.argument("project")
+@click.argument("version")
+@click.option("--to", help="The index it is to enter.  [default: the one that follows]")
+@click.option("--repo", "repository", help="Where its tests are.  [default: where it was built from]")
+@click.option(
+    "--ref", help="The tag, branch or commit there.  [default: that of the build; without one, the sdist]"
+)
+@click.option(
+    "--python", "pythons", multiple=True, metavar="VERSION",
+    help="Test on this Python too, besides those of the project.  [several times]",
+)  # fmt: skip
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the JUnit report there.")
+@options("credentials", "store", "state", "json")
+def test(
+    project: str, version: str, to: str | None, repository: str | None, ref: str | None,
+    pythons: tuple[str, ...], junit: Path | None,
+    credentials: Path, store_url: str | None, state: Path | None, as_json: bool,
+) -> int:  # fmt: skip
+    """The testing job alone, for a CI host: install the published file, test it, promote it.
+
+    Exit code 4: it was tested, and the index's gates ask for more.
+    """
+    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, next_index
+    from conveyor.pipeline.engine.worker import open_worker
+    from conveyor.pipeline.jobs.promotion import promote
+    from conveyor.pipeline.jobs.testing import run_testing_job
+
+    known = open_worker(credentials, store_url=store_url)
+    where_tests_are = seen_by_worker(repository) if repository else None
+    with (
+        begun(
+            known, repository=where_tests_are or AS_BUILT, ref=ref or version, project=project,
+            version=version, index=known.client.releases.get(project, version).index,
+        ) as (steps, worker),
+        _workplace(state_folder(state), "test", credentials, worker) as place,
+    ):  # fmt: skip
+        goal = to or next_index(worker, project, version)
+        try:
+            steps(
+                f"test for {goal}",
+                lambda: run_testing_job(
+                    place, worker, project=project, version=version, index=goal,
+                    repository=where_tests_are, ref=ref, pythons=pythons,
+                ),
+            )  # fmt: skip
+        finally:
+            report = place.report(f"test for {goal} junit.xml")
+            if junit is not None and report.is_file():
+                shutil.copyfile(report, junit)
+        where = steps(f"promote to {goal}", lambda: promote(worker, project, version, to=goal))
+    facts = {"project": project, "version": version} | asdict(where)
+    click.echo(json.dumps(facts) if as_json else f'{project} {version} is in "{where.index}"')
+    return WAITING if where.verdicts else 0
+
+
+def _render(outcome: Outcome, *, as_json: bool) -> int:
+    """Write where the release is now and return the exit code."""
+    from conveyor.client.problems import error_from
+
+    if as_json:
+        click.echo(json.dumps(json_of(outcome)))
+    if outcome.error is not None:
+        error = error_from(outcome.error)
+        if as_json:
+            return error.exit_code
+        if outcome.error.log:
+            click.echo(outcome.error.log.rstrip(), err=True)
+        raise error
+    if not as_json:
+        where = f'{outcome.project} {outcome.version} is in "{outcome.index}"'
+        click.echo(where if outcome.index else outcome.detail)
+        for line in verdict_lines(outcome.verdicts):
+            click.echo(line, err=True)
+    return WAITING if outcome.is_waiting else 0
+
+
+@contextmanager
+def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iterator[Workplace]:
+    """A workplace for one job without an engine; it is removed if the job succeeds."""
+    from conveyor.pipeline.engine import keyring
+    from conveyor.pipeline.engine.isolation import Workplace, isolated, watched
+    from conveyor.pipeline.engine.steps import say_to_stderr
+
+    mark, keys = f"{job}-{uuid.uuid4().hex[:12]}", state / keyring.FOLDER
+    place = Workplace(
+        state / "work" / mark, cache=state / "cache", executor=mark, run=worker.run, reach=worker.reach,
+        keyring=keys,
+    )  # fmt: skip
+    place.folder.mkdir(parents=True)
+    with watched(mark), isolated(place, [credentials.absolute(), keys], say_to_stderr) as walled:
+        yield walled
+    shutil.rmtree(place.folder, ignore_errors=True)
+
+
+def _stop_like_a_crash() -> None:
+    """Let Ctrl-C and SIGTERM end the process at once: the engine continues from there when called again."""
+    import signal
+
+    def stop(number: int, frame: object) -> None:
+        del frame
+        sys.stderr.write("stopped; the same command continues from here\n")
+        sys.stderr.flush()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

@@ -1,0 +1,220 @@
+"""``conveyor pipeline trigger | runs | log | cancel | retry``: runs as the store knows them.
+
+The token is taken from ``CONVEYOR_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conveyor.cli.pipeline.options import options, seen_by_worker
+from conveyor.domain.words.records import as_json as json_of
+from conveyor.errors import InvalidInput, StepFailed, StoreUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.domain.runs.states import Run, Step
+
+FOLLOW_SECONDS = 0.5
+
+
+@click.command("trigger")
+@click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
+@click.option(
+    "--repo", "repository", default=".", show_default=True, help="The repository, as a worker reaches it."
+)
+@click.option("--ref", help="The tag, branch or commit to carry.")
+@options("project", "index")
+@click.option(
+    "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
+)
+def trigger(
+    store_url: str, repository: str, ref: str | None, project: str | None, index: str | None, hook: bool
+) -> None:
+    """Request a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
+
+    A bare repository's hooks/post-receive ends in
+    exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
+    It runs in that repository, whose projects say which tags are releases and what a branch changes.
+    """
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.runs import log_command
+    from conveyor.client.store import connect
+    from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes, request_run
+
+    if hook == (ref is not None):
+        raise InvalidInput("a run needs one of --ref and --hook")
+    if hook and project is not None:
+        raise InvalidInput("--project belongs to --ref: the hook sees which projects a push changes")
+    client = connect(store_url, token=given_token())
+    place = seen_by_worker(repository)
+    pushes = look_closer(read_pushes(sys.stdin), Path.cwd()) if hook else [Push("", ref, project=project)]
+    for push in pushes:
+        if push.wanted is None:
+            click.echo(f"no run for {push.ref}: {push.reason}", err=True)
+            continue
+        asked = request_run(
+            client, repository=place, ref=push.wanted, index=index, project=push.project or project
+        )
+        which = f" of {asked.project}" if asked.project is not None else ""
+        see = log_command(asked.id, store_url)
+        click.echo(f"run {asked.id} is requested: {push.wanted}{which}; to see it: {see}")
+
+
+def _of_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that look at the runs of a store."""
+    for add in (
+        click.option("--json", "as_json", is_flag=True, help="Write JSON."),
+        click.option(
+            "--store", "store_url", envvar="CONVEYOR_URL", required=True,
+            help="URL of the store.  [env: CONVEYOR_URL]",
+        ),
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
+@click.command("runs", short_help="List the newest runs of a store, and how each ended.")
+@click.option(
+    "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many, at most."
+)
+@_of_runs
+def runs(limit: int, store_url: str, as_json: bool) -> None:
+    """List the newest runs that you may see, newest first. The token is taken from CONVEYOR_TOKEN."""
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.store import connect
+
+    with connect(store_url, token=given_token()) as client:
+        found = client.runs.newest(limit=limit)
+    if as_json:
+        click.echo(json.dumps(json_of(list(found)), indent=2))
+        return
+    for one in found:
+        click.echo(run_line(one))
+    if not found:
+        click.echo("no run is here that you may see", err=True)
+
+
+@click.command("log", short_help="Show one run: its steps, and why it failed.")
+@click.argument("number", metavar="RUN", type=click.IntRange(1))
+@click.option("--follow", is_flag=True, help="Go on until the run has ended; exit code 8 if it failed.")
+@_of_runs
+def show_log(number: int, follow: bool, store_url: str, as_json: bool) -> int:
+    """Show run RUN: its state, its steps, and of a step that failed the log and what to do.
+
+    The token is taken from CONVEYOR_TOKEN.
+    """
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.store import connect
+
+    with connect(store_url, token=given_token()) as client:
+        found = client.runs.get(number)
+        if follow:
+            if not as_json:
+                click.echo(run_line(found))
+            found = _follow(found, client.runs.get, is_quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(json_of(found), indent=2))
+    elif not follow:
+        for line in [run_line(found), *(line for step in found.steps for line in step_lines(step))]:
+            click.echo(line)
+    return 0 if not follow or found.state == "succeeded" else StepFailed.exit_code
+
+
+def _follow(run: Run, look: Callable[[int], Run], *, is_quiet: bool) -> Run:
+    """Write each step when it begins and when it has ended, wherever the run is carried; the run at its end.
+
+    A store that is restarted meanwhile is waited for.
+    """
+    told: dict[str, Step] = {}
+    while True:
+        for step in run.steps:
+            if told.get(step.name) != step and not is_quiet:
+                for line in step_lines(step):
+                    click.echo(line)
+            told[step.name] = step
+        if run.has_ended:
+            if not is_quiet:
+                click.echo(run_line(run))
+            return run
+        time.sleep(FOLLOW_SECONDS)
+        with suppress(StoreUnreachable):
+            run = look(run.id)
+
+
+def _order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments of a command about one run."""
+    for add in (
+        click.option(
+            "--store", "store_url", envvar="CONVEYOR_URL", required=True,
+            help="URL of the store.  [env: CONVEYOR_URL]",
+        ),
+        click.option("--reason", help="Why, in a sentence that is shown with the run."),
+        click.argument("number", metavar="RUN", type=click.IntRange(1)),
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
+@click.command("cancel", short_help="End a run that waits or is under way.")
+@_order
+def cancel(number: int, reason: str | None, store_url: str) -> None:
+    """End run RUN, whether it waits or is under way; its worker ends all that it has started.
+
+    What it has published stays. The token is taken from CONVEYOR_TOKEN.
+    """
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.store import connect
+
+    with connect(store_url, token=given_token()) as client:
+        click.echo(run_line(client.runs.cancel(number, reason)))
+
+
+@click.command("retry", short_help="Request a run that has ended once more.")
+@_order
+def retry(number: int, reason: str | None, store_url: str) -> None:
+    """Request what run RUN was to do once more, as a new run; what it has done is not done again.
+
+    The token is taken from CONVEYOR_TOKEN.
+    """
+    from conveyor.cli.store.place import given_token
+    from conveyor.client.runs import log_command
+    from conveyor.client.store import connect
+
+    with connect(store_url, token=given_token()) as client:
+        asked = client.runs.retry(number, reason)
+    click.echo(f"run {asked.id} is requested; to see it: {log_command(asked.id, store_url)}")
+
+
+def run_line(run: Run) -> str:
+    """One line about a run: its number, state, release, ref, time and, once it has ended, how."""
+    what = " ".join(filter(None, (run.project, run.version))) or run.repository
+    end = run.detail if run.has_ended and run.detail else f"by {run.worker}" if run.worker else ""
+    if run.retry_of is not None:
+        end = f"{end} (again for run {run.retry_of}{f': {run.reason}' if run.reason else ''})".strip()
+    said = f"  {end.splitlines()[0]}" if end else ""
+    return f"{run.id:>6}  {run.state:<9}  {run.requested_at}  {what}  {run.ref}{said}"
+
+
+def step_lines(step: Step) -> list[str]:
+    """The lines about a step: its state and summary; if it failed, its log, its message and the next step."""
+    from conveyor.pipeline.engine.steps import step_line
+
+    if step.state == "running":
+        return [f"…          {step.name:<20} since {step.started_at}"]
+    lines = [step_line(step.name, step.state, step.seconds, step.summary)]
+    if step.state == "failed":
+        lines += [f"    | {line}" for line in str(step.detail.get("log") or "").splitlines()]
+        told = f"{step.detail.get('error') or 'failed'}: {step.detail.get('message') or step.summary}"
+        lines += [f"    {line}" for line in told.splitlines()]
+        if hint := step.detail.get("hint"):
+            lines.append(f"    hint: {hint}")
+    return lines
