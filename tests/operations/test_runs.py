@@ -21,14 +21,15 @@ from conveyor.operations.runs.queue import (
     claim_run,
     create_run,
     get_run,
+    get_run_settings,
     list_runs,
     report_step,
     retry_run,
+    set_run_settings,
     take_over_run,
     update_run,
 )
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
-from conveyor.operations.runs.settings import get_run_settings, set_run_settings
 from conveyor.operations.store.store import now, read, record_change
 from distributions_made import make_wheel
 from makers import make_store

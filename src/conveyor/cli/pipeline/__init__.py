@@ -10,15 +10,13 @@ import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
 
-_JOBS, _WORKERS, _CREDENTIALS, _REQUESTS = (
-    f"conveyor.cli.pipeline.{name}" for name in ("jobs", "workers", "credentials", "requests")
-)
+_JOBS, _WORKERS, _REQUESTS = (f"conveyor.cli.pipeline.{name}" for name in ("jobs", "workers", "requests"))
 COMMANDS = {
     "run": (f"{_JOBS}:run", "Carry a commit or a tag as far as its evidence allows."),
     "package": (f"{_JOBS}:package", "The packaging job alone, for a CI host."),
     "test": (f"{_JOBS}:test", "The testing job alone, for a CI host."),
     "worker": (f"{_WORKERS}:worker", "Claim the requested runs and carry them."),
-    "credentials": (f"{_CREDENTIALS}:credentials", "The worker's credentials of private repositories."),
+    "credentials": (f"{_WORKERS}:credentials", "The worker's credentials of private repositories."),
     "trigger": (f"{_REQUESTS}:trigger", "Request a run; a worker claims it."),
     "runs": (f"{_REQUESTS}:runs", "List the newest runs of a store, and how each ended."),
     "log": (f"{_REQUESTS}:show_log", "Show one run: its steps, and why it failed."),

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conveyor.cli.pipeline.options import options, seen_by_worker
+from conveyor.cli.pipeline.jobs import options, seen_by_worker
 from conveyor.domain.words.records import as_json as json_of
-from conveyor.errors import InvalidInput, StepFailed, StoreUnreachable
+from conveyor.errors import ConveyorError, InvalidInput, StepFailed, StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +38,13 @@ FOLLOW_SECONDS = 0.5
 )
 def trigger(
     store_url: str, repository: str, ref: str | None, project: str | None, index: str | None, hook: bool
-) -> None:
+) -> int:
     """Request a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
 
     A bare repository's hooks/post-receive ends in
     exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
-    It runs in that repository, whose projects say which tags are releases and what a branch changes.
+    It runs in that repository, whose projects say which tags are releases and what a branch changes. A ref
+    whose run the store refuses is named, and the others go on.
     """
     from conveyor.cli.store.place import given_token
     from conveyor.client.runs import log_command
@@ -57,16 +58,27 @@ def trigger(
     client = connect(store_url, token=given_token())
     place = seen_by_worker(repository)
     pushes = look_closer(read_pushes(sys.stdin), Path.cwd()) if hook else [Push("", ref, project=project)]
+    exit_code = 0
     for push in pushes:
         if push.wanted is None:
             click.echo(f"no run for {push.ref}: {push.reason}", err=True)
             continue
-        asked = request_run(
-            client, repository=place, ref=push.wanted, index=index, project=push.project or project
-        )
+        try:
+            asked = request_run(
+                client, repository=place, ref=push.wanted, index=index, project=push.project or project
+            )
+        except ConveyorError as error:
+            if not hook or isinstance(error, StoreUnreachable):
+                raise
+            which = f" of {push.project}" if push.project is not None else ""
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            click.echo(f"no run for {push.ref}{which}: {error.message}{hint}", err=True)
+            exit_code = exit_code or error.exit_code
+            continue
         which = f" of {asked.project}" if asked.project is not None else ""
         see = log_command(asked.id, store_url)
         click.echo(f"run {asked.id} is requested: {push.wanted}{which}; to see it: {see}")
+    return exit_code
 
 
 def _of_runs(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,15 +1,13 @@
-"""``conveyor pipeline worker``: carries the runs that pushes and people request."""
+"""``conveyor pipeline worker | credentials``: carries requested runs; its keys of private repositories."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
-from conveyor.cli.pipeline.options import options, state_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from conveyor.cli.lazy import CONTEXT_SETTINGS
+from conveyor.cli.pipeline.jobs import options, state_folder
 
 
 @click.command("worker", short_help="Claim the requested runs and carry them.")
@@ -43,3 +41,70 @@ def worker(
     bench = Bench(state_folder(state), credentials.absolute(), engine_url)
     carried = work(bench, store_url=store_url, most=most, keep_days=keep_days, once=once)
     click.echo(f"runs carried: {carried}", err=True)
+
+
+@click.group(
+    "credentials",
+    context_settings=CONTEXT_SETTINGS,
+    short_help="The worker's credentials of private repositories.",
+)
+def credentials() -> None:
+    """Keep, list and forget the worker's credentials of private repositories: a key or a token for each.
+
+    They lie in the worker's state folder, mode 0600; the store, the jobs and the logs have none of them.
+    """
+
+
+def _keyring(state: Path | None) -> Path:
+    from conveyor.pipeline.engine.keyring import FOLDER
+
+    return state_folder(state) / FOLDER
+
+
+@credentials.command("add", short_help="Keep a deploy key or a token of the repository URL.")
+@click.argument("url")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="A private SSH key.")
+@click.option(
+    "--known-hosts", type=click.Path(path_type=Path, dir_okay=False),
+    help="The keys of its host, as ssh-keyscan writes them.  [default: those that the user knows]",
+)  # fmt: skip
+@click.option(
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="A file with a token, for https."
+)
+@click.option("--user", default="git", show_default=True, help="The name that goes with the token.")
+@options("state")
+def add_credentials(
+    url: str, key: Path | None, known_hosts: Path | None, token_file: Path | None, user: str,
+    state: Path | None,
+) -> None:  # fmt: skip
+    """Keep a copy of a deploy key or of a token, with which the worker reads the repository URL and no other.
+
+    The file must be its owner's alone (mode 0600); remove it afterwards.
+    """
+    from conveyor.pipeline.engine import keyring
+
+    keyring.add_credentials(
+        _keyring(state), url, key=key, known_hosts=known_hosts, token_file=token_file, user=user
+    )
+    click.echo(f"the worker reads {url} with {'this key' if key is not None else 'this token'}")
+
+
+@credentials.command("list")
+@options("state")
+def list_credentials(state: Path | None) -> None:
+    """List the repositories that the worker has credentials of; no secret is shown."""
+    from conveyor.pipeline.engine import keyring
+
+    for one in keyring.list_credentials(_keyring(state)):
+        click.echo(f"{one.url}  {'key' if one.key is not None else f'token of {one.user}'}")
+
+
+@credentials.command("remove")
+@click.argument("url")
+@options("state")
+def remove_credentials(url: str, state: Path | None) -> None:
+    """Forget the credentials of the repository URL."""
+    from conveyor.pipeline.engine import keyring
+
+    keyring.remove_credentials(_keyring(state), url)
+    click.echo(f"the worker has no credentials of {url} any more")

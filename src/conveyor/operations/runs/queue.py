@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from conveyor.catalog.database.schema import lock_facts, read_fact, write_fact
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import find_worker
 from conveyor.catalog.people.users import delete_tokens_of_run, narrow_tokens_of_run
 from conveyor.catalog.releases.distributions import releases_of_project
 from conveyor.catalog.runs import queue as rows
 from conveyor.domain.indexes.policy import readable_indexes
-from conveyor.domain.people.access import Identity, may_work_on, must_be_known, must_have
+from conveyor.domain.people.access import Identity, may_administer, may_work_on, must_be_known, must_have
 from conveyor.domain.releases.promotions import entry_of, way_of_run
 from conveyor.domain.releases.tags import could_be_release
 from conveyor.domain.runs.repositories import (
@@ -34,6 +36,7 @@ from conveyor.domain.runs.repositories import (
 from conveyor.domain.runs.states import (
     NewRun,
     Run,
+    RunSettings,
     RunState,
     Step,
     StepState,
@@ -46,8 +49,8 @@ from conveyor.domain.runs.states import (
     priority_of,
 )
 from conveyor.domain.words.names import canonical_version, project_name
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, Forbidden, NotFound
-from conveyor.operations.runs.settings import drop_old_runs, has_room
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
     from conveyor.operations.store.store import Store
 
 MAX_RUNS_LISTED = 200
+AT_A_TIME, KEPT_DAYS = "runs_at_a_time", "runs_kept_days"
+MOST_DROPPED = 100
+"""Old runs that the end of one run removes: a shorter time to keep must not make one request long."""
 
 
 def create_run(store: Store, identity: Identity, asked: NewRun) -> Run:
@@ -178,12 +184,12 @@ def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | No
     """
     _must_be(identity, worker)
     with read(store) as connection:  # workers poll: when none is theirs, it must not cost a write transaction
-        if run_id is None and not has_room(connection):
+        if run_id is None and not _has_room(connection):
             return None
         if not rows.has_claimable_run(connection, worker=worker, indexes=identity.indexes, run_id=run_id):
             return None
     with record_change(store, actor=identity.name) as change:
-        if run_id is None and not has_room(change.connection, is_locked=True):
+        if run_id is None and not _has_room(change.connection, is_locked=True):
             return None
         claimed = _claim(change, worker, indexes=identity.indexes, run_id=run_id)
         return None if claimed is None else _get(change.connection, claimed)
@@ -241,6 +247,52 @@ def _must_be_trusted(connection: Connection, worker: str) -> None:
     registered = find_worker(connection, worker)
     if registered is None or registered.revoked_at is not None:
         raise Forbidden(f"the worker {worker} was revoked")
+
+
+def get_run_settings(store: Store, identity: Identity) -> RunSettings:
+    """The settings of today; raises Unauthorized, Forbidden."""
+    may_administer(identity)
+    with read(store) as connection:
+        return _settings(connection)
+
+
+def set_run_settings(store: Store, identity: Identity, settings: RunSettings) -> RunSettings:
+    """Change both settings; runs that are under way go on. Raises Unauthorized, Forbidden."""
+    may_administer(identity)
+    with record_change(store, actor=identity.name) as change:
+        lock_facts(change.connection)
+        for key, value in ((AT_A_TIME, settings.at_a_time), (KEPT_DAYS, settings.kept_days)):
+            write_fact(change.connection, key, "" if value is None else str(value))
+        detail = {"at_a_time": settings.at_a_time, "kept_days": settings.kept_days}
+        change.event("set-run-settings", detail=detail)
+    return settings
+
+
+def _has_room(connection: Connection, *, is_locked: bool = False) -> bool:
+    """Whether one more run may begin. ``is_locked``: no other transaction may begin one meanwhile."""
+    most = _number(connection, AT_A_TIME)
+    if most is None:
+        return True
+    if is_locked:
+        lock_facts(connection)
+    return rows.count_running(connection) < most
+
+
+def _drop_old_runs(store: Store, change: Change) -> None:
+    """Remove runs that ended longer ago than they are kept, at most ``MOST_DROPPED``."""
+    days = _number(change.connection, KEPT_DAYS)
+    if days is not None:
+        before = utc_text(store.clock() - timedelta(days=days))
+        rows.delete_runs_ended_before(change.connection, before, most=MOST_DROPPED)
+
+
+def _settings(connection: Connection) -> RunSettings:
+    return RunSettings(_number(connection, AT_A_TIME), _number(connection, KEPT_DAYS))
+
+
+def _number(connection: Connection, key: str) -> int | None:
+    value = read_fact(connection, key)
+    return int(value) if value else None
 
 
 def get_run(store: Store, identity: Identity, run_id: int) -> Run:
@@ -367,7 +419,7 @@ def update_run(
         if "state" in changes:
             delete_tokens_of_run(change.connection, run_id)
             change.event("end-run", detail={"run": run_id, "state": changes["state"]})
-            drop_old_runs(store, change)
+            _drop_old_runs(store, change)
         return _get(change.connection, run_id)
 
 

@@ -20,13 +20,14 @@ from conveyor.operations.runs.queue import (
     claim_run,
     create_run,
     get_run,
+    get_run_settings,
     list_runs,
     report_step,
     retry_run,
+    set_run_settings,
     take_over_run,
     update_run,
 )
-from conveyor.operations.runs.settings import get_run_settings, set_run_settings
 from conveyor.operations.runs.tokens import issue_run_token
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
