@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure, machine
 from benchmarks.load import cpu_seconds_of_trees
-from conveyor.project.environment import find_uv
+from conveyor.project.uv import find_uv
 from pipeline.conftest import settled
 from pipeline.installed import offer_installed
 from pipeline.projects import git, make_project

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure, machine, run_process
 from conveyor.client.store import connect
 from conveyor.operations.releases.locks import add_lock
-from conveyor.pipeline.jobs.locks import EnvironmentLock, LockedPackage
-from conveyor.project.environment import PYLOCK, find_uv
 from conveyor.project.interpreters import running_interpreter
+from conveyor.project.resolution import EnvironmentLock, LockedPackage
+from conveyor.project.uv import PYLOCK, find_uv
 from distributions_made import core_metadata, make_wheel
 from makers import close_stores, make_store
 from releases_made import ADMIN, hand_in, make_worker, predicate_of_tests, publish

@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.project.environment import (
-    Environment,
-    clean_environment_variables,
-    make_environment,
-    run_in,
-)
+from conveyor.project.environment import Environment, make_environment, run_in
+from conveyor.project.foreign import clean_environment_variables
 from project.checkouts import git, new_project
 
 if TYPE_CHECKING:

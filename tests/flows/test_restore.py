@@ -18,10 +18,11 @@ import urllib3
 from packaging.pylock import Pylock
 
 from conveyor.operations.releases.locks import add_lock
-from conveyor.pipeline.jobs.locks import EnvironmentLock, LockedPackage
-from conveyor.project.environment import clean_environment_variables, find_uv
+from conveyor.project.foreign import clean_environment_variables
 from conveyor.project.git import clone_tag
 from conveyor.project.interpreters import interpreters, running_interpreter
+from conveyor.project.resolution import EnvironmentLock, LockedPackage
+from conveyor.project.uv import find_uv
 from distributions_made import BACKEND, core_metadata, make_sdist, make_wheel
 from flows import serve_later
 from makers import make_store

@@ -15,7 +15,7 @@ import pytest
 from conveyor.client.store import StoreClient, connect
 from conveyor.domain.indexes.definitions import IndexSettings, NewClaim
 from conveyor.pipeline.engine.worker import Keeper, open_worker
-from conveyor.project.environment import clean_environment_variables
+from conveyor.project.foreign import clean_environment_variables
 from pipeline.installed import offer_installed
 from pipeline.projects import git
 from running_stores import running_store, serve_environment

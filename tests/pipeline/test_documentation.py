@@ -54,7 +54,7 @@ def test_declared_command_is_run_with_the_built_wheel_and_its_pages_are_packed(
     first = (stage.place.folder / ARCHIVE).read_bytes()
     with zipfile.ZipFile(stage.place.folder / ARCHIVE) as packed:
         assert {name: packed.read(name) for name in packed.namelist()} == {"index.html": b"the answer is 42"}
-    assert pack(stage.place.folder / "checkout" / "site", tmp_path / "again.zip") == 1
+    assert pack(stage.place.folder / "docs" / "pages" / "site", tmp_path / "again.zip") == 1
     assert (tmp_path / "again.zip").read_bytes() == first
     bad = staged(town, tmp_path / "bad", DECLARED, {"pages.py": PAGES.replace("{code}", "'no'")})
     with pytest.raises(StepFailed, match=r"cannot be built \(python pages\.py, exit code 1\): no"):

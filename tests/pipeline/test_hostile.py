@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.pipeline.jails.wall import why_not
-from pipeline.projects import git, make_project
+from pipeline.projects import HATCHLING, git, make_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,5 +109,132 @@ def test_a_hostile_suite_gets_nothing(town: Town, tmp_path: Path) -> None:
     git(repository, "tag", "v1.0.0rc1")
     outcome = town.run(repository, "v1.0.0rc1")
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert token not in running
+
+
+EVERYWHERE = '''\
+"""Tries what a backend, a training or documentation could gain, and fails if one thing succeeds."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+HERE = pathlib.Path(__file__).parent
+KNOWN = json.loads((HERE / "known.json").read_text())
+
+
+def attack(where):
+    gained = []
+    for path in KNOWN["secrets"]:
+        try:
+            gained.append((path, os.listdir(path) if os.path.isdir(path) else open(path, "rb").read()))
+        except OSError:
+            pass
+    for target in (tuple(KNOWN["store"]), ("192.0.2.1", 443)):
+        try:
+            socket.create_connection(target, timeout=2)
+            gained.append(target)
+        except OSError:
+            pass
+    for path in ("/api/v1/runs", "/api/v1/projects", "/unstable/legacy/"):
+        try:
+            gained.append(urllib.request.urlopen(f"http://127.0.0.1:47301{path}").read())
+        except urllib.error.HTTPError as error:
+            if error.code != 403:
+                gained.append((path, error.code))
+    for folder in ("/usr/lib", "/etc", "/"):
+        try:
+            pathlib.Path(folder, "planted").write_text("x")
+            gained.append(folder)
+        except OSError:
+            pass
+    if os.geteuid() == 0 or any(name.startswith("CONVEYOR_W") for name in os.environ):
+        gained.append("rights")
+    # What git would start for whoever runs it in this tree afterwards.
+    config = HERE / ".git" / "config"
+    if config.is_file():
+        with config.open("a") as file:
+            file.write(f"[core]\\n\\tfsmonitor = touch {KNOWN['marker']}; false\\n")
+    subprocess.Popen(
+        ["env", "-i", "setsid", "sh", "-c", f"sleep 300; : {KNOWN['token']}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    if gained:
+        raise SystemExit(f"{where} gained {gained}")
+    print(f"{where} attacked in vain", flush=True)
+'''
+BACKEND = """\
+from hatchling.build import *
+
+import attacks
+
+attacks.attack("the backend")
+"""
+TRAINING = """\
+import pathlib
+
+import attacks
+
+attacks.attack("the training")
+model = pathlib.Path("src/demo/model")
+model.mkdir(exist_ok=True)
+(model / "weights.bin").write_bytes(b"weights")
+"""
+DOCS = """\
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import attacks
+
+attacks.attack("the documentation")
+pages = pathlib.Path("docs/html")
+pages.mkdir()
+(pages / "index.html").write_text("demo")
+"""
+
+
+def test_hostile_backend_training_and_documentation_get_nothing(town: Town, tmp_path: Path) -> None:
+    town.conveyor("store", "claim", "perfidy", "--data", town.data)
+    token = f"perfidy-{random.getrandbits(64):x}"
+    host, _, port = town.url.removeprefix("http://").partition(":")
+    secrets = (town.credentials, town.data, town.state / "cache", town.state / "engine")
+    marker = tmp_path / "marker"
+    known = {
+        "secrets": [str(one) for one in secrets],
+        "store": [host, int(port)],
+        "token": token,
+        "marker": str(marker),
+    }
+    backend = HATCHLING.replace(
+        'build-backend = "hatchling.build"', 'build-backend = "own"\nbackend-path = ["."]'
+    )
+    declared = (
+        '[tool.hatch.build]\nartifacts = ["src/demo/model/*"]\n'
+        '[tool.conveyor]\ntrain = ["python", "train.py"]\npayload = ["src/demo/model/weights.bin"]\n'
+        '[tool.conveyor.docs]\ncommand = ["python", "docs/make.py"]\noutput = "docs/html"\n'
+    )
+    files = {
+        "attacks.py": EVERYWHERE,
+        "known.json": json.dumps(known),
+        "own.py": BACKEND,
+        "train.py": TRAINING,
+        "docs/make.py": DOCS,
+    }
+    repository = make_project(
+        tmp_path / "repository", name="perfidy", pyproject=backend + declared, files=files
+    )
+    git(repository, "tag", "v1.0.0rc1")
+    outcome = town.run(repository, "v1.0.0rc1")
+    assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
+    written = "".join(path.read_text() for path in (town.state / "work").glob("*/logs/*.log"))
+    for one in ("the backend", "the training", "the documentation"):
+        assert f"{one} attacked in vain" in written
+    assert not marker.exists()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert token not in running

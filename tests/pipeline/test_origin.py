@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.errors import StepFailed
 from conveyor.pipeline.jobs import origin
-from conveyor.project.environment import Environment, make_environment, run_uv
+from conveyor.pipeline.jobs.counts import ToldCounts
+from conveyor.project.environment import Environment, make_environment
+from conveyor.project.uv import run_uv
 from pipeline.projects import build, clone_of_tag, git, make_project
 
 if TYPE_CHECKING:
@@ -104,12 +108,14 @@ def test_namespace_over_the_installed_package_is_outside(installed: Environment,
     assert any(sentence.startswith(f"demo: {elsewhere} holds no file") for sentence in outside)
 
 
-def test_report_counts_how_tests_ended() -> None:
-    counter = origin.Counter()
+def test_the_end_of_each_test_is_told_at_once() -> None:
+    told = ToldCounts()
+    teller = origin.Teller(told.writing)
 
     class Report:
         def __init__(self, when: str, outcome: str) -> None:
             self.when = when
+            self.nodeid = "tests/test_demo.py::test_it"
             self.outcome = outcome
             self.failed = outcome == "failed"
             self.skipped = outcome == "skipped"
@@ -117,6 +123,16 @@ def test_report_counts_how_tests_ended() -> None:
     for when, outcome in (
         ("setup", "passed"), ("call", "passed"), ("teardown", "passed"),
         ("setup", "skipped"), ("setup", "failed"), ("call", "failed"), ("teardown", "failed"),
+        ("call", "rerun"),
     ):  # fmt: skip
-        counter.pytest_runtest_logreport(Report(when, outcome))  # type: ignore[arg-type]  # what it reads of one
-    assert counter.counts == {"passed": 1, "failed": 1, "errors": 2, "skipped": 1}
+        teller.pytest_runtest_logreport(Report(when, outcome))  # type: ignore[arg-type]  # what it reads of one
+    teller.tell(exit_code=1)
+    assert told.ended() == ({"passed": 1, "failed": 1, "errors": 2, "skipped": 1}, 1)
+
+
+@pytest.mark.parametrize("line", [b"nonsense\n", b'{"outcome": []}\n', b"[]\n", b'{"exit_code": "x"}\n'])
+def test_what_the_plugin_never_tells_is_refused(line: bytes) -> None:
+    with ToldCounts() as told:
+        os.write(told.writing, line)
+        with pytest.raises(StepFailed, match="not as conveyor tells them"):
+            told.ended()

@@ -11,9 +11,10 @@ import pytest
 from conveyor.domain.releases.standing import Release, ReleaseFile
 from conveyor.errors import ProjectError
 from conveyor.pipeline.jobs.candidates import candidate_of
-from conveyor.pipeline.jobs.locks import lock_requirements
 from conveyor.pipeline.jobs.testing import earlier_success, environment_on, files_to_test
+from conveyor.project.foreign import Surroundings
 from conveyor.project.interpreters import running_interpreter
+from conveyor.project.resolution import lock_requirements
 from domain.test_gates import SDIST, WHEEL, built, with_tests
 from pipeline.projects import make_project
 
@@ -82,7 +83,7 @@ def test_requirement_in_a_repository_cannot_be_locked_and_is_named(tmp_path: Pat
     with pytest.raises(ProjectError, match="demo comes from a repository") as refused:
         lock_requirements(
             tmp_path, running_interpreter(), [f"demo @ git+file://{root}"],
-            index_url="http://127.0.0.1:9/simple/", variables={"UV_CACHE_DIR": str(tmp_path / "cache")},
+            around=Surroundings({"UV_CACHE_DIR": str(tmp_path / "cache")}, "http://127.0.0.1:9/simple/"),
         )  # fmt: skip
     assert "publish demo to an index" in (refused.value.hint or "")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.project.environment import clean_environment_variables
+from conveyor.project.foreign import clean_environment_variables
 from conveyor.project.scaffold import NewProject, create_project
 
 if TYPE_CHECKING:

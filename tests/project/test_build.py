@@ -20,6 +20,7 @@ from packaging.version import Version
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.build import build_distributions, build_tag
 from conveyor.project.contract import check_archives
+from conveyor.project.foreign import Surroundings
 from conveyor.project.git import clone_tag
 from conveyor.project.rooms import build_room
 from conveyor.project.settings import read_project
@@ -280,10 +281,9 @@ def test_failing_backend_is_told_with_its_words(tmp_path: Path) -> None:
 
 def test_build_requirements_come_from_the_given_index_only(tmp_path: Path) -> None:
     root = new_project(tmp_path)
+    nobody = Surroundings({"UV_HTTP_RETRIES": "0"}, "http://127.0.0.1:9/simple/")
     with pytest.raises(ProjectError, match=r"127\.0\.0\.1:9"):
-        build_distributions(
-            root, tmp_path / "out", index_url="http://127.0.0.1:9/simple/", variables={"UV_HTTP_RETRIES": "0"}
-        )
+        build_distributions(root, tmp_path / "out", around=nobody)
 
 
 def test_checkout_without_git_is_a_clear_error(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from conveyor.project.archives import OpenedArchive, matches
 from conveyor.project.build import _previous, build_distributions
 from conveyor.project.contents import secrets_in, undeclared_imports
 from conveyor.project.contract import check_archives
+from conveyor.project.foreign import Surroundings
 from conveyor.project.previous import PreviousRelease, find_previous, says_there_is_none
 from conveyor.project.settings import read_project
 from distributions_made import make_wheel
@@ -186,12 +187,12 @@ def test_files_of_the_release_before_are_missed_unless_they_were_deleted_from_gi
     index = {"UV_FIND_LINKS": str(folder), "UV_OFFLINE": "1", "UV_NO_INDEX": "1"}
     project = read_project(root)
     before = find_previous(
-        project, Version("1.0.0"), index_url="http://127.0.0.1:9/", repository=root, variables=index
+        project, Version("1.0.0"), repository=root, around=Surroundings(index, "http://127.0.0.1:9/")
     )
     assert before is not None
     assert (before.version, before.members) == ("0.9", frozenset({*members, "demo/__init__.py"}))
     older = find_previous(
-        project, Version("0.9"), index_url="http://127.0.0.1:9/", repository=root, variables=index
+        project, Version("0.9"), repository=root, around=Surroundings(index, "http://127.0.0.1:9/")
     )
     assert older is None
     built = build_distributions(root, tmp_path / "out")
@@ -206,14 +207,14 @@ def test_files_of_the_release_before_are_missed_unless_they_were_deleted_from_gi
     assert [note.split(" is not")[0].split(": ")[1] for note in notes] == [members[3], *members[:3]]
 
     # Without --index-url: only where an index is configured, and what is missing is a note.
-    assert find_previous(project, Version("1.0.0"), index_url=None, repository=root, variables=index) is None
+    assert find_previous(project, Version("1.0.0"), repository=root, around=Surroundings(index)) is None
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))
-    likely = find_previous(project, Version("1.0.0"), index_url=None, repository=root, variables=index)
+    likely = find_previous(project, Version("1.0.0"), repository=root, around=Surroundings(index))
     assert likely is not None
     assert (likely.version, likely.is_certain) == ("0.9", False)
     assert check_archives(project, built.sdist, built.wheel, previous=likely)[1] == notes
     git(root, "tag", "-d", "v0.9")
-    assert find_previous(project, Version("1.0.0"), index_url=None, repository=root, variables=index) is None
+    assert find_previous(project, Version("1.0.0"), repository=root, around=Surroundings(index)) is None
 
 
 def test_payload_that_the_declaration_no_longer_names_is_no_loss(tmp_path: Path) -> None:
@@ -367,8 +368,8 @@ def test_index_without_an_earlier_release_is_told_from_one_that_fails(message: s
 
 def test_release_before_that_cannot_be_had_is_a_note(tmp_path: Path) -> None:
     project = read_project(project_of(tmp_path / "demo", FLIT))
-    nobody = "http://127.0.0.1:9/"
-    found, notes = _previous(project, Version("1.0.0"), nobody, project.root, None, {"UV_HTTP_RETRIES": "0"})
+    nobody = Surroundings({"UV_HTTP_RETRIES": "0"}, "http://127.0.0.1:9/")
+    found, notes = _previous(project, Version("1.0.0"), project.root, None, nobody)
     assert found is None
     assert [note.partition(", which")[0] for note in notes] == [
         "nothing was compared with the release before"

@@ -13,6 +13,7 @@ from conveyor.cli import conveyor
 from conveyor.errors import InvalidInput, ProjectError, StepFailed
 from conveyor.project.data import bring, cached_file, datasets, declare
 from conveyor.project.environment import Environment, make_environment
+from conveyor.project.foreign import Surroundings
 from conveyor.project.settings import read_project
 from conveyor.project.train import train, watched
 from project.checkouts import commit, git, small_model
@@ -213,15 +214,15 @@ def test_training_that_reads_an_ignored_file_is_told_to_declare_it(
     root = model_that_reads(tmp_path)
     said = r"training read data/rows\.csv, which git ignores and nothing declares"
     with pytest.raises(StepFailed, match=f"{said}, and failed with exit code 1"):
-        train(read_project(root), environment, variables=SOURCE)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
     (root / "data").mkdir()
     (root / "data/rows.csv").write_bytes(ROWS)
     with pytest.raises(StepFailed, match=said) as refused:
-        train(read_project(root), environment, variables=SOURCE)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
     assert "data add" in str(refused.value.hint)
     assert "rows --path data/rows.csv" in str(refused.value.hint)
     declare(read_project(root), "rows", tmp_path / "cache", path="data/rows.csv")
-    result = train(read_project(root), environment, variables=SOURCE)
+    result = train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
     assert [one.sha256 for one in result.payload] == [DIGEST]
 
 
@@ -240,7 +241,7 @@ def test_training_sees_the_variables_that_it_declares_and_no_others(
     monkeypatch.setenv("REGION", "north")
     monkeypatch.setenv("SECRET", "hidden")
     lines: list[str] = []
-    train(read_project(root), environment, variables=SOURCE, on_line=lines.append)
+    train(read_project(root), Environment(environment.path, Surroundings(SOURCE, on_line=lines.append)))
     assert lines == ["region north secret None"]
 
 

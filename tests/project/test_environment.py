@@ -14,13 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import MissingTool, ProjectError
-from conveyor.project.environment import (
-    Environment,
-    clean_environment_variables,
-    make_environment,
-    run_in,
-    run_uv,
-)
+from conveyor.project.environment import Environment, make_environment, run_in
+from conveyor.project.foreign import Surroundings, clean_environment_variables
+from conveyor.project.uv import run_uv
 from distributions_made import make_wheel
 
 if TYPE_CHECKING:
@@ -84,7 +80,7 @@ def test_installed_files_are_copies_so_that_changing_one_does_not_change_the_cac
     for name in ("first", "second"):
         environment = make_environment(tmp_path / name)
         words = ["pip", "install", "--offline", "--no-deps", "--python", str(environment.python)]
-        run_uv([*words, str(tmp_path / wheel.filename)], is_clean=is_clean, variables=variables)
+        run_uv([*words, str(tmp_path / wheel.filename)], Surroundings(variables), is_clean=is_clean)
         found += environment.path.glob("lib/python*/site-packages/linked*/METADATA")
     assert len(found) == 2
     assert {file.stat().st_nlink for file in found} == {1}
@@ -114,7 +110,7 @@ def test_given_index_is_the_only_one_asked(
     url, asked = index
     monkeypatch.setenv("UV_EXTRA_INDEX_URL", "http://127.0.0.1:9/other/simple/")
     with pytest.raises(ProjectError, match="certainly-not-there"):
-        environment.install("certainly-not-there", index_url=url)
+        Environment(environment.path, Surroundings(index_url=url)).install("certainly-not-there")
     assert set(asked) == {"/simple/certainly-not-there/"}
 
 
@@ -123,7 +119,7 @@ def test_password_of_an_index_is_no_argument_and_in_no_message(
 ) -> None:
     url = index[0].replace("http://", "http://user:secret@")
     with pytest.raises(ProjectError) as caught:
-        environment.install("certainly-not-there", index_url=url)
+        Environment(environment.path, Surroundings(index_url=url)).install("certainly-not-there")
     assert "secret" not in str(caught.value)
 
 
@@ -140,7 +136,7 @@ def test_lines_arrive_while_the_child_runs(environment: Environment, tmp_path: P
                 answering.write("heard\n")
             arrived.append(line)
 
-        run_in(environment, ["python", "-c", code], on_line=hear, timeout_seconds=60)
+        run_in(environment.telling(hear), ["python", "-c", code], timeout_seconds=60)
     assert arrived == ["first", "heard"]
 
 
@@ -194,7 +190,7 @@ def test_failure_of_uv_carries_what_it_said() -> None:
 FIND_AT_ONCE = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
-from conveyor.project.environment import find_uv
+from conveyor.project.uv import find_uv
 sys.setswitchinterval(1e-6)
 together = threading.Barrier(8)
 with ThreadPoolExecutor(8) as threads:

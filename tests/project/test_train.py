@@ -10,6 +10,7 @@ import pytest
 
 from conveyor.errors import ProjectError, StepFailed
 from conveyor.project.environment import Environment, make_environment
+from conveyor.project.foreign import Surroundings
 from conveyor.project.settings import read_project
 from conveyor.project.train import is_installed_from, train, training_environment
 from project.checkouts import TRAINING, commit, new_project, small_model
@@ -29,7 +30,7 @@ SOURCE = {"PYTHONPATH": "src"}  # instead of installing the project, which other
 def test_training_names_what_it_wrote(tmp_path: Path, environment: Environment) -> None:
     project = read_project(small_model(tmp_path))
     lines: list[str] = []
-    result = train(project, environment, variables=SOURCE, on_line=lines.append)
+    result = train(project, Environment(environment.path, Surroundings(SOURCE, on_line=lines.append)))
     digest = hashlib.sha256(bytes(range(64))).hexdigest()
     assert [(file.path, file.sha256, file.size_bytes) for file in result.payload] == [
         ("src/small/model/weights.bin", digest, 64)
@@ -41,24 +42,24 @@ def test_training_names_what_it_wrote(tmp_path: Path, environment: Environment) 
 
 def test_training_again_writes_anew(tmp_path: Path, environment: Environment) -> None:
     project = read_project(small_model(tmp_path))
-    first = train(project, environment, variables=SOURCE)
-    assert train(project, environment, variables=SOURCE).payload == first.payload
+    first = train(project, Environment(environment.path, Surroundings(SOURCE)))
+    assert train(project, Environment(environment.path, Surroundings(SOURCE))).payload == first.payload
 
 
 def test_command_that_writes_nothing_does_not_pass_with_old_files(
     tmp_path: Path, environment: Environment
 ) -> None:
     root = small_model(tmp_path)
-    train(read_project(root), environment, variables=SOURCE)
+    train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
     commit(root, {"src/small/training.py": "print('all is up to date')\n"})
     with pytest.raises(StepFailed, match=r"did not write src/small/model/weights\.bin"):
-        train(read_project(root), environment, variables=SOURCE)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
 
 
 def test_failing_command_carries_its_log(tmp_path: Path, environment: Environment) -> None:
     root = small_model(tmp_path, training="print('before')\nraise SystemExit('no data')\n")
     with pytest.raises(StepFailed, match="exit code 1") as caught:
-        train(read_project(root), environment, variables=SOURCE)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
     assert "before" in caught.value.log
     assert "no data" in caught.value.log
 
@@ -66,7 +67,7 @@ def test_failing_command_carries_its_log(tmp_path: Path, environment: Environmen
 def test_endless_training_is_ended(tmp_path: Path, environment: Environment) -> None:
     root = small_model(tmp_path, training="import time\ntime.sleep(600)\n")
     with pytest.raises(StepFailed, match="ended after 1 s"):
-        train(read_project(root), environment, variables=SOURCE, timeout_seconds=1)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)), timeout_seconds=1)
 
 
 def test_project_without_training_says_what_to_do(tmp_path: Path, environment: Environment) -> None:
@@ -97,7 +98,7 @@ def test_manifest_that_vouches_for_other_bytes_is_refused(tmp_path: Path, enviro
     both = 'payload = ["src/small/model/weights.bin", "src/small/model/model.json"]'
     (root / "pyproject.toml").write_text(pyproject.replace('payload = ["src/small/model/weights.bin"]', both))
     with pytest.raises(ProjectError, match=r"vouches for src/small/model/weights\.bin"):
-        train(read_project(root), environment, variables=SOURCE)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
 
 
 def test_manifest_that_is_cut_off_names_its_path_and_the_next_step(
@@ -110,7 +111,7 @@ def test_manifest_that_is_cut_off_names_its_path_and_the_next_step(
     both = 'payload = ["src/small/model/weights.bin", "src/small/model/model.json"]'
     (root / "pyproject.toml").write_text(pyproject.replace('payload = ["src/small/model/weights.bin"]', both))
     with pytest.raises(ProjectError, match=r"src/small/model/model\.json: .* cut off or damaged") as caught:
-        train(read_project(root), environment, variables=SOURCE)
+        train(read_project(root), Environment(environment.path, Surroundings(SOURCE)))
     assert caught.value.hint == f"train again: conveyor train --project {root}"
 
 
@@ -125,7 +126,7 @@ def test_environment_of_the_project_is_made_and_found_again(
     assert is_installed_from(project, own)
     assert not is_installed_from(project, environment)
     lines: list[str] = []
-    assert training_environment(project, on_line=lines.append) == own
+    assert training_environment(project, on_line=lines.append).path == own.path
     assert lines == []  # nothing was installed again
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conveyor.cli.version import command
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.build import build_distributions, build_tag
-from conveyor.project.environment import clean_environment_variables
+from conveyor.project.foreign import clean_environment_variables
 from conveyor.project.settings import read_project
 from conveyor.project.trees import project_of_tag, version_of_checkout
 from project.checkouts import annotated_tag, commit, git

@@ -13,6 +13,7 @@ from conveyor.errors import ProjectError
 from conveyor.project.archives import sha256_of_file
 from conveyor.project.backend import ask_backend
 from conveyor.project.build import build_distributions, build_tag
+from conveyor.project.foreign import Surroundings
 from conveyor.project.git import repository_top
 from conveyor.project.settings import find_project, find_root
 
@@ -35,14 +36,12 @@ def command(folder: Path, tag: str | None, out: Path | None, index_url: str | No
     demo/v1.2.0.
     """
     started = time.monotonic()
-    on_line = tell_line if verbose else None
+    around = Surroundings(index_url=index_url, on_line=tell_line if verbose else None)
     if tag is None:
-        root = find_project(folder, ask=partial(ask_backend, index_url=index_url, on_line=on_line)).root
-        built = build_distributions(
-            root, out or root / "dist", index_url=index_url, on_line=on_line, on_wait=tell_line
-        )
+        root = find_project(folder, ask=partial(ask_backend, around=around)).root
+        built = build_distributions(root, out or root / "dist", around=around, on_wait=tell_line)
     else:
-        built = build_tag(_start(folder), tag, out, index_url=index_url, on_line=on_line, on_wait=tell_line)
+        built = build_tag(_start(folder), tag, out, around=around, on_wait=tell_line)
     project = built.project
     if tag is not None and not tag.endswith(str(built.version)):
         click.echo(f"{tag} is built as {built.version}, the canonical spelling", err=True)

@@ -26,7 +26,7 @@ def command(folder: Path) -> None:
     project = find_project(folder, ask=ask_backend)
     environment = training_environment(project, on_line=tell_line)
     click.echo(f"training {project.display_name} in {environment.path}: {' '.join(project.train)}", err=True)
-    result = train(project, environment, on_line=tell_line)
+    result = train(project, environment)
     for file in result.payload:
         click.echo(f"{file.sha256}  {file.size_bytes:>9}  {file.path}")
     if result.manifest is not None:

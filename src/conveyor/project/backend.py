@@ -17,7 +17,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +35,23 @@ from pyproject_hooks import (
 
 from conveyor.errors import ProjectError
 from conveyor.project.environment import Environment, make_environment
-from conveyor.project.foreign import Sight, run_foreign
+from conveyor.project.foreign import Sight, copy_for_foreign, run_foreign
 from conveyor.project.git import changed_files, clone_for_a_look, repository_top
 from conveyor.project.interpreters import python_to_ask_with
 from conveyor.project.settings import keep_answer, read_toml
+from conveyor.project.taking import take_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from conveyor.project.foreign import Surroundings
 
 LEGACY = "setuptools.build_meta:__legacy__"
 """The backend of a project that declares none (PEP 517)."""
 
+LARGEST_ANSWER_BYTES = 16 * 2**20
+_ARGUMENTS, _ANSWER = "input.json", "output.json"
+"""The files by which ``pyproject_hooks`` talks to its script."""
 _TAKE_A_BUILD_FOLDER = {"mesonpy", "scikit_build_core"}
 
 
@@ -106,56 +114,79 @@ def _is_list_of_text(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Backend:
-    """A build backend that can be called: its environment, and the variables that its hooks see."""
+    """A build backend that can be called.
+
+    Its hooks may change the source tree that they are given: behind a wall, no git of ours may be run there
+    afterwards, because a hook can leave settings in it that git would follow.
+    """
 
     system: BuildSystem
     environment: Environment
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """Set on top of the clean ones, for the hooks and for installing what they ask for."""
     hook_variables: Mapping[str, str] = field(default_factory=dict)
     """Set for the hooks alone: those that force the project's version."""
-    index_url: str | None = field(default=None, repr=False)
-    on_line: Callable[[str], None] | None = None
     build_folder: Path | None = None
     """Where a backend compiles that else takes a folder of random name; ``None`` leaves that to it."""
 
-    def sdist(self, source: Path, out: Path) -> Path:
+    def sdist(self, source: Path, out: Path, *, top: Path | None = None) -> Path:
         """Build the sdist of a source tree into the folder ``out``.
+
+        ``top`` is the top of the repository that the tree is in, which the backend may see and change too.
 
         Raises:
             ProjectError: the backend cannot, or failed; the message ends with what it said.
         """
-        return out / self._built(source, "build_sdist", "get_requires_for_build_sdist", out)
+        return out / self._built(source, "build_sdist", "get_requires_for_build_sdist", out, top=top)
 
     def wheel(self, source: Path, out: Path) -> Path:
         """Build the wheel of a source tree into the folder ``out``; errors as for ``sdist``."""
         return out / self._built(source, "build_wheel", "get_requires_for_build_wheel", out)
 
-    def editable(self, source: Path, out: Path) -> Path:
-        """Build the wheel (PEP 660) by which a source tree is installed editable; errors as for ``sdist``."""
-        return out / self._built(source, "build_editable", "get_requires_for_build_editable", out)
+    def editable(self, source: Path, out: Path, *, top: Path | None = None) -> Path:
+        """Build the wheel (PEP 660) by which a source tree is installed editable; otherwise as ``sdist``."""
+        return out / self._built(source, "build_editable", "get_requires_for_build_editable", out, top=top)
 
-    def metadata(self, source: Path) -> RawMetadata:
+    def metadata(self, source: Path, *, top: Path | None = None) -> RawMetadata:
         """The core metadata of a source tree, prepared, or from a wheel if the backend cannot prepare it."""
         with tempfile.TemporaryDirectory(prefix="conveyor-metadata-") as folder:
             name = self._built(
-                source, "prepare_metadata_for_build_wheel", "get_requires_for_build_wheel", Path(folder)
-            )
-            return parse_email(Path(folder, name, "METADATA").read_bytes())[0]
+                source, "prepare_metadata_for_build_wheel", "get_requires_for_build_wheel", Path(folder),
+                top=top, member="METADATA",
+            )  # fmt: skip
+            return parse_email(Path(folder, name).read_bytes())[0]
 
-    def _built(self, source: Path, hook: str, asks: str, out: Path) -> str:
+    def _built(
+        self, source: Path, hook: str, asks: str, out: Path, *, top: Path | None = None,
+        member: str | None = None,
+    ) -> str:  # fmt: skip
+        """Have a hook write into a folder of its own, take what it says it has built, and return its name.
+
+        ``member`` names the one file that is wanted, if a folder is built.
+        """
+        with _scratch(self.environment.path.parent, "built") as made:
+            name = PurePosixPath(self._called(source, hook, asks, made, top))
+            if len(name.parts) != 1 or name.name == "..":
+                raise ProjectError(f'the build backend {self.system.backend} calls its file "{name}"')
+            try:
+                take_file(made, str(name / member if member else name), out / (member or name))
+            except FileNotFoundError as error:
+                raise ProjectError(
+                    f"the build backend {self.system.backend} says it has built {name}, which is not there"
+                ) from error
+        return member or str(name)
+
+    def _called(self, source: Path, hook: str, asks: str, made: Path, top: Path | None) -> str:
         hooks = BuildBackendHookCaller(
             str(source), self.system.backend, self.system.path or None,
-            runner=self._run, python_executable=str(self.environment.python),
+            runner=partial(self._run, writes=(top or source, made)),
+            python_executable=str(self.environment.python),
         )  # fmt: skip
         try:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")  # the backend's warnings are no faults of ours
                 requires = getattr(hooks, asks)()
                 if requires:
-                    install(self.environment, requires, index_url=self.index_url, variables=self.variables,
-                            on_line=self.on_line)  # fmt: skip
-                built = getattr(hooks, hook)(str(out), config_settings=self._settings())
+                    install(self.environment, [*self.system.requires, *requires])
+                built = getattr(hooks, hook)(str(made), config_settings=self._settings())
         except (BackendUnavailable, BackendInvalid) as error:
             raise ProjectError(
                 f"the build backend {self.system.backend} cannot be imported: {_last_line(error)}",
@@ -165,9 +196,10 @@ class Backend:
             raise ProjectError(
                 f"the build backend {self.system.backend} has no {hook}: {_last_line(error)}"
             ) from error
-        if self.on_line is not None:
+        on_line = self.environment.around.on_line
+        if on_line is not None:
             for warning in warned:
-                self.on_line(f"warning: {warning.message}")
+                on_line(f"warning: {warning.message}")
         return str(built)
 
     def _settings(self) -> dict[str, str] | None:
@@ -176,24 +208,53 @@ class Backend:
         return {"build-dir": str(self.build_folder)}
 
     def _run(
-        self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
+        self,
+        cmd: Sequence[str],
+        cwd: str | None = None,
+        extra_environ: Mapping[str, str] | None = None,
+        *,
+        writes: tuple[Path, ...],
     ) -> None:
-        folder = Path(cwd or ".")
+        """Run a hook, as ``pyproject_hooks`` asks for it: ``cmd`` is Python, a script, a hook and a folder.
+
+        The hook's arguments are in that folder, and its answer comes into it. A hook gets a copy of it, so
+        that the answer can be taken as a plain file.
+        """
+        python, script, hook, folder = cmd
+        around = self.environment.around
         # Modules of the project that a backend imports must not leave their bytecode in the checkout.
-        cached = {"PYTHONPYCACHEPREFIX": str(self.environment.path / "bytecode")}
-        sight = Sight(
-            variables=self.environment.variables()
-            | cached
-            | dict(self.variables) | dict(self.hook_variables) | dict(extra_environ or {}),
-            reads=(self.environment.path, folder),
-            writes=(folder,),
-            index_url=self.index_url,
-            holds=self.environment.holds,
-        )  # fmt: skip
-        done = run_foreign(cmd, sight, folder=folder, on_line=self.on_line)
-        if done.return_code:
-            said = done.output.strip()[-4000:] or f"exit code {done.return_code}"
-            raise ProjectError(f"the build backend {self.system.backend} failed:\n{said}")
+        bytecode = self.environment.path.with_name("bytecode")
+        bytecode.mkdir(exist_ok=True)
+        with _scratch(self.environment.path.parent, "hook") as control:
+            shutil.copyfile(Path(folder, _ARGUMENTS), control / _ARGUMENTS)
+            sight = Sight(
+                variables=self.environment.variables()
+                | {"PYTHONPYCACHEPREFIX": str(bytecode)}
+                | dict(self.hook_variables) | dict(extra_environ or {}),
+                reads=(self.environment.path, Path(script).parent),
+                writes=(*writes, control, bytecode, *([self.build_folder] if self.build_folder else [])),
+                index_url=around.index_url,
+                holds=around.holds,
+                wall=around.wall,
+            )  # fmt: skip
+            words = [python, script, hook, str(control)]
+            done = run_foreign(words, sight, folder=Path(cwd or "."), on_line=around.on_line)
+            if done.return_code:
+                said = done.output.strip()[-4000:] or f"exit code {done.return_code}"
+                raise ProjectError(f"the build backend {self.system.backend} failed:\n{said}")
+            with suppress(FileNotFoundError):  # the library says what that means
+                take_file(control, _ANSWER, Path(folder, _ANSWER), largest=LARGEST_ANSWER_BYTES)
+
+
+@contextmanager
+def _scratch(beside: Path, name: str) -> Iterator[Path]:
+    """A folder that foreign code may write in, until the end of the block."""
+    beside.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_backend(
@@ -201,45 +262,31 @@ def make_backend(
     environment: Path,
     *,
     python: str | None = None,
-    variables: Mapping[str, str] | None = None,
     hook_variables: Mapping[str, str] | None = None,
-    index_url: str | None = None,
-    on_line: Callable[[str], None] | None = None,
+    around: Surroundings | None = None,
     build_folder: Path | None = None,
-    holds: tuple[int, ...] = (),
 ) -> Backend:
     """Make an environment at a path and install the backend of a project there.
 
     Args:
         system: the project's ``[build-system]``.
-        environment: where the environment is made.
+        environment: where the environment is made; the folder that holds it is used as well.
         python: path or version of the interpreter; ``None`` means the one that runs now.
-        variables: set on top of the clean ones, for every child.
         hook_variables: set for the backend's hooks alone.
-        index_url: the only index for the build requirements; ``None`` means the user's configuration.
-        on_line: called with each line that uv and the backend write.
+        around: for every child; names the index for the build requirements.
         build_folder: where the backend compiles; ``None`` leaves that to it.
-        holds: descriptors that every child keeps open.
 
     Raises:
         ProjectError: the requirements cannot be installed.
     """
-    made = make_environment(environment, python=python, holds=holds)
-    backend = Backend(system, made, variables or {}, hook_variables or {}, index_url, on_line, build_folder)
+    made = make_environment(environment, python=python, around=around)
     if system.requires:
-        install(made, system.requires, index_url=index_url, variables=backend.variables, on_line=on_line)
-    return backend
+        install(made, system.requires)
+    return Backend(system, made, hook_variables or {}, build_folder)
 
 
-def install(
-    environment: Environment,
-    requires: Sequence[str],
-    *,
-    index_url: str | None,
-    variables: Mapping[str, str],
-    on_line: Callable[[str], None] | None,
-) -> None:
-    """Install build requirements, declared ones or those that a backend's hook returned.
+def install(environment: Environment, requires: Sequence[str]) -> None:
+    """Install build requirements, declared ones or those that a backend's hook returned as well.
 
     Raises:
         ProjectError: they are none, or cannot be installed; the hint says where they are declared.
@@ -256,7 +303,7 @@ def install(
             hint="correct the project's own backend, or use another version of it",
         )
     try:
-        environment.install(*requires, index_url=index_url, variables=variables, on_line=on_line)
+        environment.install(*requires)
     except ProjectError as error:
         raise ProjectError(
             f"the build requirements {', '.join(requires)} cannot be installed: {error.message}",
@@ -264,14 +311,7 @@ def install(
         ) from error
 
 
-def ask_backend(
-    root: Path,
-    *,
-    python: str | None = None,
-    variables: Mapping[str, str] | None = None,
-    index_url: str | None = None,
-    on_line: Callable[[str], None] | None = None,
-) -> RawMetadata:
+def ask_backend(root: Path, *, python: str | None = None, around: Surroundings | None = None) -> RawMetadata:
     """The core metadata that a project's backend gives: name, version, ``requires_python``, extras.
 
     Arguments and errors as for ``make_backend``, but without ``python`` the interpreter is chosen by what the
@@ -283,21 +323,22 @@ def ask_backend(
     except FileNotFoundError:
         document = {}
     system = read_build_system(document, where=str(path))
+    is_walled = around is not None and around.wall is not None
     python = python or str(python_to_ask_with(root, document).path)
     with tempfile.TemporaryDirectory(prefix="conveyor-ask-") as scratch:
-        backend = make_backend(
-            system, Path(scratch, "environment"), python=python, variables=variables, index_url=index_url,
-            on_line=on_line,
-        )  # fmt: skip
-        answer = backend.metadata(_copied(root, Path(scratch, "source")))
+        backend = make_backend(system, Path(scratch, "environment"), python=python, around=around)
+        copy = Path(scratch, "source")
+        answer = backend.metadata(_copied(root, copy, is_foreign=is_walled), top=copy)
     keep_answer(root, answer)
     return answer
 
 
-def _copied(root: Path, into: Path) -> Path:
+def _copied(root: Path, into: Path, *, is_foreign: bool) -> Path:
     """A copy of a checked-out project: some backends write into the tree that they are asked about."""
     try:
         top = repository_top(root)
+        if is_foreign:
+            return copy_for_foreign(root.resolve(), top, into)
         clone_for_a_look(top, into)
     except ProjectError:  # no repository, or one without a commit
         shutil.copytree(root, into, symlinks=True)

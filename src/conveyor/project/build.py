@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from conveyor.errors import ProjectError
 from conveyor.project.archives import unpack_sdist
 from conveyor.project.backend import ask_backend, make_backend, read_build_system
 from conveyor.project.contract import check_archives, refuse_links
+from conveyor.project.foreign import Surroundings, copy_for_foreign
 from conveyor.project.git import (
     all_tags,
     clone_head,
@@ -61,13 +62,12 @@ from conveyor.project.versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from conveyor.domain.words.names import Version
     from conveyor.project.git import Repository
     from conveyor.project.previous import PreviousRelease
-    from conveyor.project.settings import Asking
 
 __all__ = ["BuiltFiles", "build_distributions", "build_tag"]
 
@@ -94,14 +94,14 @@ def build_distributions(
     version: Version | None = None,
     python: str | None = None,
     is_clone: bool = False,
-    variables: Mapping[str, str] | None = None,
-    index_url: str | None = None,
     repository: Repository | None = None,
-    on_line: Callable[[str], None] | None = None,
+    around: Surroundings | None = None,
     on_wait: Callable[[str], None] | None = None,
-    holds: tuple[int, ...] = (),
 ) -> BuiltFiles:
     """Build the sdist and the wheel of a checkout into ``out`` and check both.
+
+    Behind a wall the backend works in a copy of the checkout, and what it built is compared with the
+    checkout, which it has never seen.
 
     Args:
         checkout: the project's folder in a clean checkout; it holds a model's payload.
@@ -109,43 +109,45 @@ def build_distributions(
         version: the version to build; ``None`` for that of the commit (``versions.version_of_tree``).
         python: path or version of the interpreter that builds; ``None`` means the project's own.
         is_clone: whether the checkout was made for this build alone, so that its version may be set in it.
-        variables: set for the build on top of ours.
-        index_url: the only index for the build requirements and the release before; ``None`` means the user's
-            configuration.
         repository: where the tags of earlier releases are; ``None`` means the checkout.
-        on_line: called with each line that the build writes.
-        on_wait: told who is waited for if another build of the commit takes long; ``None`` means ``on_line``.
-        holds: descriptors that the programs of the build keep open.
+        around: for the build; names the index for the build requirements and the release before.
+        on_wait: told who is waited for if another build of the commit takes long; ``None`` means whatever is
+            called with each line of the build.
 
     Raises:
         ProjectError: an uncommitted change, a history that is cut off, a missing model, a failing backend, or
             a built file that breaks the contract; the message names the files.
     """
-    project = read_project(checkout, ask=_asking(index_url, variables, python, on_line))
+    around = around or Surroundings()
+    project = read_project(checkout, ask=partial(ask_backend, around=around, python=python))
     python = python or str(python_of(project).path)
     planned = _planned(project, version, out)
     system = read_build_system(project.document, where=str(project.root / "pyproject.toml"))
     out.mkdir(parents=True, exist_ok=True)
-    with build_room(f"{project.name} {head_commit(project.root)}", on_wait=on_wait or on_line) as held:
+    with build_room(f"{project.name} {head_commit(project.root)}", on_wait=on_wait or around.on_line) as held:
         room, built_files = held.path, held.path / "dist"
-        built_files.mkdir()
+        for folder in (built_files, room / "build"):
+            folder.mkdir()
         stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
         is_own = stated is None and tag is None and not rewrites_files(project.root)
         if not is_clone and not is_own:
             project = _clone_of(project, room / "clone")
         strays = frozenset(untracked_files(project.root))
         _state(project, planned, stated, tag)
+        source, top = project.root, None
+        if around.wall is not None:
+            top = room / "seen"
+            source = copy_for_foreign(project.root, repository_top(project.root), top)
+        known = {"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **around.variables}
         backend = make_backend(
-            system, room / "environment", python=python,
-            variables={"SOURCE_DATE_EPOCH": str(commit_time(project.root)), **(variables or {})},
-            hook_variables=forced_version(project, planned), index_url=index_url, on_line=on_line,
-            build_folder=room / "build", holds=(held.lock, *holds),
+            system, room / "environment", python=python, hook_variables=forced_version(project, planned),
+            around=replace(around, variables=known, holds=(held.lock, *around.holds)),
+            build_folder=room / "build",
         )  # fmt: skip
-        sdist = backend.sdist(project.root, built_files)
+        sdist = backend.sdist(source, built_files, top=top)
         refuse_other_version(project, planned=planned, built=parse_sdist_filename(sdist.name)[1])
         with ThreadPoolExecutor(1) as threads:  # the index answers while the wheel is built
-            where = repository or checkout
-            before = threads.submit(_previous, project, planned, index_url, where, python, variables)
+            before = threads.submit(_previous, project, planned, repository or checkout, python, around)
             unpack_sdist(sdist, room / "source")
             wheel = backend.wheel(room / "source", built_files)
         previous, unknown = before.result()
@@ -181,8 +183,7 @@ def build_tag(
     tag: str,
     out: Path | None = None,
     *,
-    index_url: str | None = None,
-    on_line: Callable[[str], None] | None = None,
+    around: Surroundings | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> BuiltFiles:
     """Build the release that a tag of a checkout names, from a fresh clone that knows only that tag.
@@ -194,15 +195,15 @@ def build_tag(
         checkout: the folder of a project, or the top of a repository with projects in folders.
         tag: the tag.
         out: the folder for the files; ``None`` means ``dist`` in the project's folder.
-        index_url: the only index for the build requirements; ``None`` means the user's configuration.
-        on_line: called with each line that the build writes.
+        around: as for ``build_distributions``.
         on_wait: as for ``build_distributions``.
 
     Raises:
         InvalidVersion: the tag is not a release, or another tag spells the same version.
         ProjectError: as for ``build_distributions``; no such tag; or another commit is checked out.
     """
-    asking = _asking(index_url, None, None, on_line)
+    around = around or Surroundings()
+    asking = partial(ask_backend, around=around)
     project, version = project_of_tag(checkout, tag, ask=asking)
     top = repository_top(project.root)
     tags = all_tags(top)
@@ -214,7 +215,7 @@ def build_tag(
     refuse_twins(version, releases_among(tags, rules_of(project)))
     commit = resolve_commit(top, tag)
     out = out if out is not None else project.root / "dist"
-    with build_room(f"clone {top} {tag}", on_wait=on_wait or on_line) as held:
+    with build_room(f"clone {top} {tag}", on_wait=on_wait or around.on_line) as held:
         clone = held.path / project.name
         clone_tag(top, tag, clone)
         answer = answer_of(project.root) if head_commit(top) == commit else {}
@@ -222,8 +223,8 @@ def build_tag(
         if cloned.payload:
             _take_payload(project, cloned, tag, commit, out)
         return build_distributions(
-            cloned.root, out, version=version, is_clone=True, index_url=index_url, repository=top,
-            on_line=on_line, on_wait=on_wait, holds=(held.lock,),
+            cloned.root, out, version=version, is_clone=True, repository=top,
+            around=replace(around, holds=(held.lock, *around.holds)), on_wait=on_wait,
         )  # fmt: skip
 
 
@@ -275,29 +276,17 @@ def _clone_of(project: Project, into: Path) -> Project:
 def _previous(
     project: Project,
     planned: Version,
-    index_url: str | None,
     repository: Repository,
     python: str | None,
-    variables: Mapping[str, str] | None,
+    around: Surroundings,
 ) -> tuple[PreviousRelease | None, tuple[str, ...]]:
     """The release before, and a note if nobody knows whether there is one."""
     try:
-        found = find_previous(
-            project, planned, index_url=index_url, repository=repository, python=python, variables=variables
-        )
+        found = find_previous(project, planned, repository=repository, python=python, around=around)
     except ProjectError as error:
         said = "; ".join(line.strip() for line in error.message.splitlines()[:3])
         return None, (f"nothing was compared with the release before, which cannot be had: {said}",)
     return found, ()
-
-
-def _asking(
-    index_url: str | None,
-    variables: Mapping[str, str] | None,
-    python: str | None,
-    on_line: Callable[[str], None] | None,
-) -> Asking:
-    return partial(ask_backend, index_url=index_url, variables=variables, python=python, on_line=on_line)
 
 
 def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out: Path) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -27,6 +27,8 @@ from conveyor.errors import MissingTool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+HANDED = "_CONVEYOR_HANDED"
+"""The variable that tells a program the number of the descriptor that it was handed."""
 LARGEST_FILE_BYTES = 64 * 2**30
 OPEN_FILES = 8192
 
@@ -57,6 +59,8 @@ class Sight:
     holds: tuple[int, ...] = ()
     """Descriptors that it keeps open. A lock on one of them ends with the last program that holds it, also
     when this process is killed before it."""
+    hands: int | None = None
+    """A descriptor that it inherits; ``HANDED`` tells it the number."""
     wall: Wall | None = None
     """What keeps it apart; ``None``: nothing does."""
 
@@ -111,12 +115,42 @@ class Child(Protocol):
 class Wall(Protocol):
     """What keeps foreign programs apart from this process; without one they are only its children."""
 
+    @property
+    def uv_cache(self) -> Path:
+        """A folder for uv's cache behind the wall; this process never uses what is in it."""
+
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program behind the wall, where it sees what its ``Sight`` names and nothing else.
 
         Raises:
             MissingTool: there is no such program.
         """
+
+    def inward(self, url: str) -> str:
+        """A URL of the store as it is reached behind the wall; any other as it is."""
+
+    def outward(self, url: str) -> str:
+        """A URL that was named behind the wall, as this process reaches it."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the programs of one job have in common."""
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Set on top of the clean ones."""
+    index_url: str | None = field(default=None, repr=False)
+    """The only index to install from; ``None`` follows the user's configuration."""
+    on_line: Callable[[str], None] | None = None
+    """Called with each line that they write, standard output and error together."""
+    wall: Wall | None = None
+    """What keeps foreign ones apart; ``None``: nothing does."""
+    holds: tuple[int, ...] = ()
+    """As ``Sight`` has it."""
+
+    def with_variables(self, more: Mapping[str, str]) -> Surroundings:
+        """The same with more variables."""
+        return replace(self, variables={**self.variables, **more})
 
 
 @dataclass(frozen=True)
@@ -272,6 +306,22 @@ def started_foreign(
         running.stop()
 
 
+def copy_for_foreign(root: Path, top: Path, into: Path) -> Path:
+    """Copy a checkout for foreign code to work in, and return where ``root`` is in the copy.
+
+    Nothing of ours runs git in the copy afterwards: foreign code can leave settings in it by which git starts
+    programs (``core.fsmonitor``, hooks). What it left is compared with ``root``, which it has never seen.
+
+    Args:
+        root: the folder of the project.
+        top: the top of its repository, which needs no other one (no alternates).
+        into: the folder of the copy; one that is there is replaced.
+    """
+    shutil.rmtree(into, ignore_errors=True)
+    shutil.copytree(top, into, symlinks=True)
+    return into / root.resolve().relative_to(top.resolve())
+
+
 def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
     if sight.wall is not None:
         return sight.wall.start(command, sight, folder)
@@ -287,11 +337,14 @@ class _Session:
             raise MissingTool(
                 f"{command[0]} cannot be run: there is no such program, or it is not executable"
             )
+        variables, kept = dict(sight.variables), sight.holds
+        if sight.hands is not None:
+            variables[HANDED], kept = str(sight.hands), (*kept, sight.hands)
         try:
             self._process = subprocess.Popen(
-                _limited(command), cwd=folder, env=dict(sight.variables), stdin=subprocess.DEVNULL,
+                _limited(command), cwd=folder, env=variables, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                start_new_session=True, umask=0o022, pass_fds=sight.holds,
+                start_new_session=True, umask=0o022, pass_fds=kept,
             )  # fmt: skip
         except (FileNotFoundError, PermissionError) as error:
             raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error

@@ -17,20 +17,21 @@ import os
 import re
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import ProjectError
-from conveyor.project.environment import run_uv
+from conveyor.project.foreign import Surroundings
 from conveyor.project.git import all_tags, files_of_tag
 from conveyor.project.settings import read_toml, table_in
 from conveyor.project.trees import rules_of
+from conveyor.project.uv import run_uv
 from conveyor.project.versions import releases_among
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from conveyor.domain.words.names import Version
     from conveyor.project.git import Repository
@@ -66,26 +67,25 @@ def find_previous(
     project: Project,
     version: Version,
     *,
-    index_url: str | None,
     repository: Repository,
     python: str | None = None,
-    variables: Mapping[str, str] | None = None,
+    around: Surroundings | None = None,
 ) -> PreviousRelease | None:
     """The newest release of a project on an index that is older than a version; ``None`` if there is none.
 
     Args:
         project: the project.
         version: finals are preferred to candidates; those of the same release do not count (PEP 440).
-        index_url: the only index; ``None`` means those that are configured for uv, if any are.
         repository: where its tag is looked for, to tell what git tracked.
         python: path or version of the interpreter whose wheel is read; ``None`` means the one that runs now.
-        variables: set for uv.
+        around: names the only index; without one, those that are configured for uv are asked, if any are.
 
     Raises:
         ProjectError: the index did not say which releases there are, or the wheel of that one cannot be had.
     """
+    around = replace(around or Surroundings(), on_line=None)
     wanted = f"{project.name}<{version}"
-    if index_url is None:
+    if around.index_url is None:
         released = _released_before(project, version, repository) if _has_index(project) else None
         if released is None:
             return None
@@ -94,7 +94,7 @@ def find_previous(
         words = ["pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", scratch]
         words += ["--python", python or sys.executable, wanted]
         try:
-            run_uv(words, index_url=index_url, variables=variables, timeout_seconds=LONGEST_SECONDS)
+            run_uv(words, around, timeout_seconds=LONGEST_SECONDS)
         except ProjectError as error:
             if says_there_is_none(error.message):
                 return None
@@ -109,7 +109,10 @@ def find_previous(
         path for path in paths if not path.startswith(("..", "/", "bin/")) and ".dist-info/" not in path
     )
     return PreviousRelease(
-        before, members, lambda: tracked_at(project, before, repository), is_certain=index_url is not None
+        before,
+        members,
+        lambda: tracked_at(project, before, repository),
+        is_certain=around.index_url is not None,
     )
 
 

@@ -32,13 +32,20 @@ from urllib.parse import urlsplit
 from conveyor.client.connection import fetch, lock_request
 from conveyor.domain.releases.locks import read_lock
 from conveyor.errors import Conflict, MissingTool, ProjectError
-from conveyor.project.environment import PYLOCK, Completed, Environment, make_environment, run_in
-from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
+from conveyor.project.environment import Environment, make_environment, run_in
+from conveyor.project.foreign import (
+    Sight,
+    Surroundings,
+    clean_environment_variables,
+    run_foreign,
+)
+from conveyor.project.uv import PYLOCK, sync_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from conveyor.domain.releases.locks import Lock
+    from conveyor.project.foreign import Completed
     from conveyor.project.interpreters import Interpreter
 
 Tool = Literal["uv", "pip"]
@@ -272,13 +279,9 @@ def _by_uv(order: _Order, content: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="conveyor-restore-") as scratch:
         path = Path(scratch) / PYLOCK
         path.write_text(_lock_here(order, content.decode()), encoding="utf-8")
-        environment.install_lock(
-            path,
-            may_link=True,  # nothing here changes installed files
-            variables=order.variables,
-            on_line=order.on_line,
-            timeout_seconds=INSTALL_SECONDS,
-        )
+        around = Surroundings(order.variables, on_line=order.on_line)
+        # Links: nothing here changes installed files.
+        sync_lock(environment.python, path, around, may_link=True, timeout_seconds=INSTALL_SECONDS)
 
 
 def _lock_here(order: _Order, text: str) -> str:
@@ -340,14 +343,9 @@ def _make_by_venv(order: _Order, option: str) -> None:
 
 
 def _run_pip(order: _Order, command: list[str]) -> Completed:
-    return run_in(
-        Environment(order.folder.absolute()),
-        command,
-        variables=order.variables,
-        writes=(order.folder,),
-        on_line=order.on_line,
-        timeout_seconds=INSTALL_SECONDS,
-    )
+    around = Surroundings(order.variables, on_line=order.on_line)
+    environment = Environment(order.folder.absolute(), around)
+    return run_in(environment, command, writes=(order.folder,), timeout_seconds=INSTALL_SECONDS)
 
 
 def _pip_failed(done: Completed) -> ProjectError:

@@ -25,13 +25,18 @@ from conveyor.project.environment import Environment, make_environment, run_in
 from conveyor.project.git import ignored_files
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import PayloadFile, payload_stamps, read_manifest, read_payload
+from conveyor.project.taking import opened_plainly, take_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from conveyor.domain.distributions.models import ModelManifest
-    from conveyor.project.environment import Completed
+    from conveyor.project.foreign import Completed
     from conveyor.project.settings import Project
+
+
+OPENED = "opened"
+LARGEST_NOTES_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ def train(
     project: Project,
     environment: Environment,
     *,
-    variables: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] | None = None,
+    where: Project | None = None,
     timeout_seconds: float | None = None,
 ) -> TrainingResult:
     """Run the project's training command in an environment that has the project installed.
@@ -60,8 +64,8 @@ def train(
     Args:
         project: the project, with its training command and payload.
         environment: where the command runs.
-        variables: set for the command on top of the clean ones and of those that it is declared to see.
-        on_line: called with each line that the command writes.
+        where: the same project in another clone, to run the command there and take the payload from it;
+            ``None`` means that it is run in the project itself.
         timeout_seconds: the time after which training is ended; ``None`` means never.
 
     Raises:
@@ -70,22 +74,23 @@ def train(
             declared file; carries the log.
     """
     _refuse_untrainable(project)
-    old = payload_stamps(project)
+    there = where or project
+    old = payload_stamps(there)
     with tempfile.TemporaryDirectory(prefix="conveyor-train-") as scratch:
-        notes = Path(scratch) / "opened"
+        notes = Path(scratch) / "notes"
+        notes.mkdir()
         done = run_in(
             environment,
-            watched(project.train, notes, project.root),
-            folder=project.root,
-            variables=declared_variables(project) | dict(variables or {}),
+            watched(project.train, notes / OPENED, there.root),
+            folder=there.root,
+            variables=declared_variables(project) | dict(environment.around.variables),
             reads=(Path(opened.__file__),),
-            writes=(Path(scratch),),
-            on_line=on_line,
+            writes=(notes,),
             timeout_seconds=timeout_seconds,
         )
         undeclared = undeclared_files(project, notes)
     _refuse_bad(project, environment, done, undeclared, timeout_seconds)
-    stamps = payload_stamps(project)
+    stamps = payload_stamps(there)
     unwritten = [path for path in project.payload if stamps.get(path) in (None, old.get(path))]
     if unwritten:
         raise StepFailed(
@@ -93,6 +98,10 @@ def train(
             log=done.output,
             hint="correct train or payload under [tool.conveyor] in pyproject.toml",
         )
+    if where is not None:
+        for path in project.payload:
+            (project.root / path).parent.mkdir(parents=True, exist_ok=True)
+            take_file(where.root, path, project.root / path)
     return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
 
 
@@ -148,11 +157,14 @@ _NO_DATA = (".py", ".pyc", ".pyd", ".so", ".egg-link", ".pth")
 def undeclared_files(project: Project, notes: Path) -> tuple[str, ...]:
     """The files that were read, or looked for in vain, that git ignores and the project does not declare.
 
-    Files that the command wrote itself do not count, nor do code and environments.
+    Files that the command wrote itself do not count, nor do code and environments. ``notes`` is the folder in
+    which it noted the files that it opened.
     """
-    if not notes.is_file():
+    try:
+        with opened_plainly(notes, OPENED, largest=LARGEST_NOTES_BYTES) as file:
+            lines = file.read().decode("utf-8", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
         return ()
-    lines = notes.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     written = {line[2:] for line in lines if line.startswith("w ")}
     declared = {path_of(name, one) for name, one in project.declared.datasets.items()}
     declared |= {*project.payload, *project.version_files}
@@ -198,13 +210,13 @@ def training_environment(project: Project, *, on_line: Callable[[str], None] | N
     if not own.python.exists():
         active = os.environ.get("VIRTUAL_ENV")
         if active and is_installed_from(project, Environment(Path(active))):
-            return Environment(Path(active))
+            return Environment(Path(active)).telling(on_line)
         own = make_environment(own.path, python=str(python_of(project).path))
     if not is_installed_from(project, own):
         if on_line is not None:
             on_line(f"installing {project.display_name} into {own.path}")
-        own.install(options=("-e", "."), folder=project.root, on_line=on_line)
-    return own
+        own.telling(on_line).install(options=("-e", "."), folder=project.root)
+    return own.telling(on_line)
 
 
 def is_installed_from(project: Project, environment: Environment) -> bool:

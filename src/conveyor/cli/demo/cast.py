@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conveyor.errors import MissingTool, StepFailed
-from conveyor.project.environment import clean_environment_variables
+from conveyor.project.foreign import clean_environment_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -256,7 +256,8 @@ def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iter
         keyring=keys,
     )  # fmt: skip
     place.folder.mkdir(parents=True)
-    with watched(mark), isolated(place, [credentials.absolute(), keys], say_to_stderr) as walled:
+    secrets = [credentials.absolute(), keys]
+    with watched(mark), isolated(place, worker.store_url, secrets, say_to_stderr) as walled:
         yield walled
     shutil.rmtree(place.folder, ignore_errors=True)
 

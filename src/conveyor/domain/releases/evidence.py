@@ -309,6 +309,11 @@ class FactsOfTests(Record):
     on: Annotated[TestedOn, Named("environment")]
     duration_milliseconds: Annotated[Count | None, "How long they ran."] = None
     made: Making | None = None
+    counted: Annotated[
+        Literal["plugin", "junit"] | None,
+        "How the tests were counted: one by one, by a plugin of the worker's, or by the JUnit file of the "
+        "project's own command; null: not known.",
+    ] = None
 
     @property
     def environment(self) -> tuple[str, str, str]:

@@ -146,7 +146,7 @@ def carry_run(job: Job) -> Outcome:
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (credentials, state / "engine", keyring)
     with (
-        isolated(place, secrets, say_to_stderr) as place,
+        isolated(place, worker.store_url, secrets, say_to_stderr) as place,
         closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps,
     ):
         return carry(

@@ -1,9 +1,8 @@
 """Isolation: children of a job are kept apart from the worker, and none outlives it.
 
-Tests and their services run in a *jail* (``jails``), where they see neither the worker nor another run. What
-else a project brings (its build backend, training, documentation) runs as the worker's user in a session of
-its own (``project.foreign``), with clean variables, its own home and temporary folder, and limits; and so do
-tests on a machine that cannot isolate.
+Everything that a project brings runs in a *jail* (``jails``), where it sees neither the worker nor another
+run, and reaches nothing but the store. On a machine that cannot isolate it runs as the worker's user in a
+session of its own (``project.foreign``), with clean variables, its own home and temporary folder, and limits.
 
 Children that are not in a jail carry their executor's id in their environment: when the executor dies, a
 *watchdog* finds the remaining ones by that mark and ends them. The watchdog is a tiny process that waits for
@@ -17,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,8 +28,9 @@ from conveyor.domain.runs.repositories import Reach
 from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
 from conveyor.pipeline.engine.remotes import remote
+from conveyor.pipeline.jails.door import Door
 from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
-from conveyor.project.foreign import RUN
+from conveyor.project.foreign import RUN, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,7 @@ class Workplace:
     executor: str | None = None
     """The executor whose mark the children carry; ``None`` if no engine takes work over."""
     wall: Bubblewrap | None = None
-    """The wall around tests; ``None``: this machine cannot isolate, or the run is not to be."""
+    """The wall around jobs; ``None``: this machine cannot isolate, or the run is not to be."""
     run: int | None = None
     """The run's number in the store; ``None`` if the store has none, as for a job on a CI host."""
 
@@ -93,6 +94,12 @@ class Workplace:
         }
         return variables | ({watchdog.MARK: self.executor} if self.executor else {})
 
+    def around(
+        self, index_url: str | None = None, on_line: Callable[[str], None] | None = None
+    ) -> Surroundings:
+        """What the programs of a job have in common that are resolved against an index."""
+        return Surroundings(self.variables(), index_url, on_line, self.wall)
+
     def report(self, name: str) -> Path:
         """The path of a file that is kept: ``logs/NAME`` without spaces; a slash in it begins a folder."""
         path = self.folder / "logs" / name.replace(" ", "-")
@@ -112,21 +119,33 @@ class Workplace:
 
 
 @contextmanager
-def isolated(place: Workplace, secrets: Sequence[Path], say: Callable[[str], None]) -> Iterator[Workplace]:
+def isolated(
+    place: Workplace, store_url: str, secrets: Sequence[Path], say: Callable[[str], None]
+) -> Iterator[Workplace]:
     """The workplace with a wall until the end of the block; without one where this machine cannot isolate.
 
     Args:
         place: where the jobs of one run work.
+        store_url: the store that jails reach through their door, without a last slash.
         secrets: the worker's own files, which no jail may show; its caches are among them anyway.
         say: told why there is no wall.
     """
     reason = why_not()
     if reason is not None:
-        say(f"tests run without isolation: {reason}")
+        say(f"jobs run without isolation: {reason}")
         yield place
         return
-    with run_user(USERS) as user:
-        wall = Bubblewrap(place.folder / "jails", user=user, secrets=(place.cache, *secrets))
+    os.umask(0o022)  # the user of the jails reads what is made here
+    # A socket's address holds 107 bytes at most, and the folder of a run may be longer.
+    with (
+        run_user(USERS) as user,
+        tempfile.TemporaryDirectory(prefix="conveyor-door-") as folder,
+        Door(Path(folder), store_url) as door,
+    ):
+        wall = Bubblewrap(
+            place.folder / "jails", user=user, door=door.path, store_url=store_url,
+            secrets=(place.cache, *secrets),
+        )  # fmt: skip
         yield replace(place, wall=wall)
 
 

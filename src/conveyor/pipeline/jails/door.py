@@ -1,8 +1,8 @@
 """The door to the store: the only way out of a jail, held by the keeper.
 
-A Unix socket that speaks HTTP. It passes on reads of the simple pages of the indexes that it was opened for,
-and of files; it adds the token, which never enters the jail, and refuses all else. What a page lists decides
-the store: the token is the run's own.
+A Unix socket that speaks HTTP. It passes on reads of the simple pages of indexes and of files; it adds the
+token, if there is one, which never enters the jail, and refuses all else. What a page lists decides the
+store.
 
 The jail's agent carries connections of its loopback here, so that pip and uv find an ordinary index at
 ``http://127.0.0.1:47301/INDEX/simple/``: neither speaks HTTP over a Unix socket.
@@ -23,7 +23,6 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -37,11 +36,13 @@ _ANSWERED = (
     "Accept-Ranges", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type",
     "ETag", "Last-Modified", "Vary",
 )  # fmt: skip
+_SIMPLE = re.compile(r"/[^/]+(/[^/]+)?/simple/")
+"""Of an index, or of a team's."""
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")
 
 
-def is_open_to(target: str, indexes: Sequence[str]) -> bool:
-    """Whether the door passes on a read of this path: simple pages of these indexes, and files.
+def is_open_to(target: str) -> bool:
+    """Whether the door passes on a read of this path: simple pages, and files.
 
     A path that could mean another one to the store (dot segments, encoded slashes) is none of them.
     """
@@ -53,17 +54,16 @@ def is_open_to(target: str, indexes: Sequence[str]) -> bool:
         return False
     if segments[0] == "packages":
         return len(segments) > 1
-    return any(path.startswith(f"/{index}/simple/") for index in indexes)
+    return _SIMPLE.match(path) is not None
 
 
 class Door:
     """An open door. Use ``with``; ``path`` is its socket."""
 
-    def __init__(self, folder: Path, store_url: str, *, token: str | None, indexes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, store_url: str, *, token: str | None = None) -> None:
         self.path = folder / "store.sock"
         self._store = store_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        self._indexes = tuple(indexes)
         self._pool = urllib3.PoolManager(
             timeout=Timeout(connect=10.0, read=SILENCE_SECONDS), maxsize=64, retries=False
         )
@@ -88,7 +88,7 @@ class Door:
 
     def ask(self, method: str, target: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse | None:
         """The store's answer; ``None`` if the door is not open to that path."""
-        if not is_open_to(target, self._indexes):
+        if not is_open_to(target):
             return None
         return self._pool.request(
             method, self._store + target, headers=headers | self._headers, preload_content=False,
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(502, "the store cannot be reached")
             return
         if answer is None:
-            self._say(403, "a job reaches the simple pages of its indexes and their files, and nothing else")
+            self._say(403, "a job reaches the simple pages of indexes and their files, and nothing else")
             return
         with suppress(HTTPError):
             self._answer(answer)

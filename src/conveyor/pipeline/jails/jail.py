@@ -49,8 +49,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 UP_SECONDS = 30.0
-_NOT_INSIDE = {"TEMP", "TMP", "UV_CACHE_DIR", "XDG_CACHE_HOME"}
-"""Variables that name folders of the keeper's; without them, programs use their home and temporary folder."""
+FIRST_FURTHER = 3
+_REAPED_SECONDS = 2.0
+_NOT_INSIDE = {
+    "TEMP", "TMP", "UV_CACHE_DIR", "XDG_CACHE_HOME",
+    "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "all_proxy", "http_proxy", "https_proxy", "no_proxy",
+}  # fmt: skip
+"""Variables that name proxies, which no jail reaches, and folders of the keeper's, without which programs use
+their home and temporary folder."""
 
 
 class Jail:
@@ -98,7 +105,7 @@ class Jail:
         *,
         further: Sequence[int] = (),
     ) -> Program:
-        """Start a program; ``further`` are descriptors that it inherits as 3, 4, ...
+        """Start a program; ``further`` are descriptors that it inherits, from ``FIRST_FURTHER`` on.
 
         Raises:
             MissingTool: there is no such program in the jail.
@@ -313,5 +320,7 @@ def _end(child: subprocess.Popen[bytes], first: int | None) -> None:
         _kill(first)
         select.select([first], [], [])
         os.close(first)
+        with suppress(subprocess.TimeoutExpired):  # it ends by itself, and then the jail's CPU time is known
+            child.wait(_REAPED_SECONDS)
     child.kill()
     child.wait()

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from conveyor.errors import MissingTool, StepFailed, StorageFailed
-from conveyor.pipeline.jails.jail import Jail, Program
+from conveyor.pipeline.jails.jail import FIRST_FURTHER, Jail, Program
 from conveyor.pipeline.jails.limits import Limits
-from conveyor.pipeline.jails.view import folders_of_interpreter
+from conveyor.pipeline.jails.view import DOOR_PORT, folders_of_interpreter
+from conveyor.project.foreign import HANDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from conveyor.project.foreign import Child, Sight
 
+_STORE_INSIDE = f"http://127.0.0.1:{DOOR_PORT}"
 FIRST_USER = 0x43_00_00_00
 """The first of the numbers that jails of a root's worker run as; no system hands out numbers there."""
 USERS = 4096
@@ -42,15 +44,30 @@ class Bubblewrap:
     """The user that jails run as, of a worker that is root; see ``run_user``."""
     door: Path | None = field(default=None, repr=False)
     """The socket of the door to the store."""
+    store_url: str | None = None
+    """The store's address as the keeper reaches it, without a last slash."""
     limits: Limits = field(default_factory=Limits)
     secrets: tuple[Path, ...] = ()
     """Files and folders of the worker's own, which no jail may show."""
+
+    @property
+    def uv_cache(self) -> Path:
+        """The cache of the jails of one run: what one of them leaves there, no other run sees."""
+        return self.scratch / "uv"
+
+    def inward(self, text: str) -> str:
+        """A text with the store's address as it is in a jail, where the door is."""
+        return text if self.store_url is None else text.replace(f"{self.store_url}/", f"{_STORE_INSIDE}/")
+
+    def outward(self, text: str) -> str:
+        """A text of a jail with the store's address as the keeper reaches it."""
+        return text if self.store_url is None else text.replace(f"{_STORE_INSIDE}/", f"{self.store_url}/")
 
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program in a jail of its own, which ends with it."""
         jail = self.opened(sight, folder, command[0])
         try:
-            program = jail.start(command, sight.variables, folder or Path("/tmp"))  # noqa: S108 - of the jail
+            program = _started(jail, command, sight, folder)
         except BaseException:
             jail.__exit__(None, None, None)
             raise
@@ -59,11 +76,12 @@ class Bubblewrap:
     def opened(self, sight: Sight, folder: Path | None, program: str = "") -> Jail:
         """Open a jail that shows what a program may see; to be closed by the same thread."""
         reads = [path.absolute() for path in sight.reads]
-        for python in (Path(program), *(path / "bin" / "python" for path in reads)):
+        started = [Path(program), *(path for path in reads if not path.is_dir())]
+        for python in (*started, *(path / "bin" / "python" for path in reads)):
             if python.is_absolute():
                 reads += folders_of_interpreter(python)
         writes = [path.absolute() for path in (*sight.writes, *((folder,) if folder is not None else ()))]
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.uv_cache.mkdir(parents=True, exist_ok=True)
         if self.user is not None:
             for path in writes:
                 hand_over(path, self.user)
@@ -78,7 +96,7 @@ class Bubblewrap:
         """A jail for several programs, until the end of the block; it shows what ``sight`` names."""
         jail = self.opened(sight, folder)
         try:
-            yield Shared(jail)
+            yield Shared(jail, self)
         finally:
             jail.__exit__(None, None, None)
 
@@ -88,14 +106,36 @@ class Shared:
     """A jail that is open, as a wall: what is started behind it meets there."""
 
     jail: Jail
+    outer: Bubblewrap
+
+    @property
+    def uv_cache(self) -> Path:
+        """As ``Bubblewrap`` has it."""
+        return self.outer.uv_cache
+
+    def inward(self, text: str) -> str:
+        """As ``Bubblewrap`` has it."""
+        return self.outer.inward(text)
+
+    def outward(self, text: str) -> str:
+        """As ``Bubblewrap`` has it."""
+        return self.outer.outward(text)
 
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program in the jail, whatever else its ``Sight`` names."""
-        return self.jail.start(command, sight.variables, folder or Path("/tmp"))  # noqa: S108 - of the jail
+        return _started(self.jail, command, sight, folder)
 
     def answers(self, port: int | None, path: Path | None) -> bool:
         """Whether something in the jail listens on a port of its loopback, or on a Unix socket."""
         return self.jail.answers(port=port, path=path)
+
+
+def _started(jail: Jail, command: Sequence[str], sight: Sight, folder: Path | None) -> Program:
+    where = folder or Path("/tmp")  # noqa: S108 - of the jail
+    if sight.hands is None:
+        return jail.start(command, sight.variables, where)
+    variables = {**sight.variables, HANDED: str(FIRST_FURTHER)}
+    return jail.start(command, variables, where, further=(sight.hands,))
 
 
 class _Alone:
@@ -164,9 +204,12 @@ def run_user(locks: Path) -> Iterator[int | None]:
 def hand_over(path: Path, user: int) -> None:
     """Make a user the owner of a file or folder and of all that is in it; links are not followed.
 
+    What belongs to that user already is left alone: a program of the user's may be at work in it, and could
+    put a link where this looked for a folder.
+
     A file that has other names elsewhere (git links the objects of a clone) becomes a copy of its own first.
     """
-    left = [path]
+    left = [path] if path.lstat().st_uid != user else []
     while left:
         at = left.pop()
         found = at.lstat()

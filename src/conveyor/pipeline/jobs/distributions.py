@@ -71,9 +71,8 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
     python = python_of(project)
     with place.log("build") as write:
         files: BuiltFiles = build_distributions(
-            clean, place.fresh("dist"), version=source.version, python=str(python.path),
-            is_clone=True, variables=place.variables(), repository=place.remote(source.repository),
-            index_url=worker.index_url(entry), on_line=write,
+            clean, place.fresh("dist"), version=source.version, python=str(python.path), is_clone=True,
+            repository=place.remote(source.repository), around=place.around(worker.index_url(entry), write),
         )  # fmt: skip
         for note in files.notes:
             write(f"note: {note}")

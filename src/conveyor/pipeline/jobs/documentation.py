@@ -10,20 +10,21 @@ from __future__ import annotations
 import re
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
 from conveyor.pipeline.jobs.sources import read_clone
 from conveyor.project.declarations import DocsDeclaration
-from conveyor.project.environment import make_environment, run_in, run_uv
+from conveyor.project.environment import make_environment, run_in
+from conveyor.project.foreign import copy_for_foreign
 from conveyor.project.interpreters import python_of
+from conveyor.project.resolution import INSTALL_SECONDS
 from conveyor.project.suites import Requirements, flatten_requirements, requirements_of
+from conveyor.project.taking import take_tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.jobs.distributions import BuiltRelease
     from conveyor.pipeline.jobs.sources import Source
@@ -108,32 +109,46 @@ def build_docs(place: Workplace, source: Source, built: BuiltRelease, index_url:
     project = read_clone(place, source)
     checkout = project.root
     folder = place.fresh("docs")
-    plan = plan_docs(project, folder / "html")
+    output = folder / "html"
+    plan = plan_docs(project, output)
     if plan is None:
         return Done(False, "none is declared, nor requirements for any (docs)", is_skipped=True)
-    environment = make_environment(folder / "environment", python=str(python_of(project).path))
+    environment = make_environment(
+        folder / "environment", python=str(python_of(project).path), around=place.around(index_url)
+    )
     extra = f"[{plan.requirements.extra}]" if plan.requirements.extra else ""
-    wheel = f"{built.project}{extra} @ {(place.folder / 'dist' / built.wheel).as_uri()}"
+    wheel = place.folder / "dist" / built.wheel
+    wanted = f"{built.project}{extra} @ {wheel.as_uri()}"
     requirements = flatten_requirements(checkout, plan.requirements.files, folder, plan.requirements.lines)
-    files = [] if requirements is None else ["-r", str(requirements)]
+    files = [] if requirements is None else [str(requirements)]
     with place.log("docs install") as write:
-        run_uv(
-            ["pip", "install", "--python", str(environment.python), *files, "--", wheel],
-            index_url=index_url, variables=place.variables(), on_line=write,
-            timeout_seconds=INSTALL_SECONDS,
-        )  # fmt: skip
+        environment.telling(write).install(
+            wanted, files=files, given=[wheel], timeout_seconds=INSTALL_SECONDS
+        )
+    top = folder / "checkout"
+    work = copy_for_foreign(checkout, place.folder / "checkout", top)
+    output.mkdir()
     with place.log("docs") as write:
         done = run_in(
-            environment, plan.command, folder=checkout, variables=place.variables(), writes=(folder,),
-            on_line=write, timeout_seconds=DOCS_SECONDS,
+            environment.telling(write), plan.command, folder=work, writes=(top, output),
+            timeout_seconds=DOCS_SECONDS,
         )  # fmt: skip
     must_be_built(plan, done)
     declared = project.declared.docs or DocsDeclaration()
-    output = checkout / declared.output if declared.command and declared.output else folder / "html"
-    count = pack(output, place.folder / ARCHIVE)
+    own = declared.output if declared.command else None
+    pages = folder / "pages" / (Path(own).name if own else output.name)
+    _take(work if own else output, own or ".", pages)
+    count = pack(pages, place.folder / ARCHIVE)
     warned = count_warnings(done.output)
     told = f", {warned} warning{'' if warned == 1 else 's'}" if warned else ""
     return Done(True, f"{count} files by {plan.tool}{told}", {"files": count, "warnings": warned})
+
+
+def _take(root: Path, path: str, pages: Path) -> None:
+    """Take the pages to where nothing else can write; a link among them stays one, to be judged there."""
+    for one in take_tree(root, pages, path=path):
+        if (root / path / one).is_symlink():
+            (pages / one).symlink_to((root / path / one).readlink())
 
 
 def count_warnings(output: str) -> int:

@@ -3,9 +3,12 @@
 Executed by path inside the tested environment, as ``python -I origin.py SETTINGS``: isolated mode, so neither
 the working folder nor a variable adds a place to import from. It imports the standard library and pytest
 only, and runs on Python 3.8. SETTINGS is JSON: ``distribution`` (its name), ``report`` (file to write),
-``arguments`` (for pytest), ``watch`` (a folder, or nothing). The report is JSON: ``exit_code`` of pytest,
-``counts`` of tests, ``origin`` (the proof), and what lies below ``watch``: ``opened`` (it was opened or
-listed) and ``started`` (it was named to a program that the tests started).
+``arguments`` (for pytest), ``watch`` (a folder, or nothing). The report is JSON: ``origin`` (the proof), and
+what lies below ``watch``: ``opened`` (it was opened or listed) and ``started`` (it was named to a program
+that the tests started).
+
+How each test ended, and then the exit code of pytest, is told at once through a pipe that is open before the
+suite is loaded: one line of JSON each, ``{"test": ID, "outcome": TEXT}`` and ``{"exit_code": N}``.
 
 Another command than pytest is attended: a ``.pth`` file of the environment imports this module in every
 Python process, and ``attend`` writes the proof of each when it ends. A process that ends by ``os._exit`` or a
@@ -106,25 +109,35 @@ def hash_of(path: str, algorithm: str) -> str:
     return base64.urlsafe_b64encode(hasher.digest()).rstrip(b"=").decode()
 
 
-class Counter:
-    """A pytest plugin that counts how the tests ended; a test that failed outside its body is an error."""
+class Teller:
+    """A pytest plugin that tells how each test ended; a test that failed outside its body is an error."""
 
-    def __init__(self) -> None:
-        self.counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
+    def __init__(self, told: int) -> None:
+        self._told, self._write, self._dump = told, os.write, json.dumps
+        os.set_inheritable(told, False)
+
+    def tell(self, **line: object) -> None:
+        """Tell one line, whole."""
+        left = self._dump(line).encode() + b"\n"
+        while left:
+            left = left[self._write(self._told, left) :]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count the modules that could not be collected."""
+        """Tell of a module that could not be collected."""
         if report.failed:
-            self.counts["errors"] += 1
+            self.tell(test=report.nodeid[:LONGEST_ID], outcome="errors")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count the body of a test, or a failure in its setup or teardown."""
-        if report.when == "call":
-            self.counts[report.outcome] += 1
+        """Tell of the body of a test, or of a failure in its setup or teardown."""
+        outcome: str | None = None
+        if report.when == "call":  # "rerun" of pytest-rerunfailures is no end
+            outcome = report.outcome if report.outcome in ("passed", "failed", "skipped") else None
         elif report.failed:
-            self.counts["errors"] += 1
+            outcome = "errors"
         elif report.skipped:
-            self.counts["skipped"] += 1
+            outcome = "skipped"
+        if outcome is not None:
+            self.tell(test=report.nodeid[:LONGEST_ID], outcome=outcome)
 
 
 def watch(folder: str) -> dict[str, set[str]]:
@@ -153,6 +166,7 @@ def watch(folder: str) -> dict[str, set[str]]:
 
 
 MOST_OPENED = 20_000
+LONGEST_ID = 1000
 
 
 def attend(distribution: str, folder: str) -> None:
@@ -173,17 +187,17 @@ def main(settings: dict[str, Any]) -> int:
     """Run pytest, write the counts and the proof, and return pytest's exit code."""
     import pytest  # here, because RECORD can be read without it
 
-    counter = Counter()
+    teller = Teller(int(os.environ.pop("_CONVEYOR_HANDED")))
     seen = watch(settings["watch"]) if settings.get("watch") else {}
     modules, dump, target = sys.modules, json.dumps, Path(settings["report"])
     arguments = list(settings["arguments"])
     if importlib.util.find_spec("xdist") is not None and "no:xdist" not in arguments:
         arguments.append("-n0")  # modules imported in other processes cannot be inspected
-    code = int(pytest.main(arguments, plugins=[counter]))
-    proof = inspect(settings["distribution"], dict(modules))
-    found = {"exit_code": code, "counts": counter.counts, "origin": proof}
+    code = int(pytest.main(arguments, plugins=[teller]))
+    found: dict[str, Any] = {"origin": inspect(settings["distribution"], dict(modules))}
     found.update((kind, sorted(paths)) for kind, paths in seen.items())
     target.write_text(dump(found), encoding="utf-8")
+    teller.tell(exit_code=code)
     return code
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,17 +38,19 @@ from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
 from conveyor.pipeline.jobs.documentation import build_docs
-from conveyor.pipeline.jobs.locks import INSTALL_SECONDS
 from conveyor.pipeline.jobs.promotion import goals_of, index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, read_clone, resolve
 from conveyor.project.backend import make_backend, read_build_system
 from conveyor.project.data import bring
-from conveyor.project.environment import Environment, make_environment, run_uv
+from conveyor.project.environment import Environment, make_environment
+from conveyor.project.foreign import copy_for_foreign
 from conveyor.project.git import tag_object
 from conveyor.project.interpreters import asked_by, python_of, pythons_to_test_on
+from conveyor.project.resolution import INSTALL_SECONDS
 from conveyor.project.settings import table_in
 from conveyor.project.train import train
+from conveyor.project.uv import run_uv
 from conveyor.project.versions import forced_version, named_version
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from conveyor.project.settings import Project
 
 TRAINING_SECONDS = 6 * 3600.0
+WORKSHOP = "workshop"
+"""The folder of a run in which its model is trained."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def make_release(
         if project.train and not steps(
             "look for payload", lambda: payloads.take(place, worker, project, source)
         ):
+            steps("workshop", lambda: make_workshop(place))
             if project.declared.datasets:
                 steps("data", lambda: bring_data(place, source))
             steps("environment", lambda: prepare(place, worker, source, entry))
@@ -188,6 +193,13 @@ def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[Non
     return Done(None, f'{name} {source.version} may enter "{entry}"')
 
 
+def make_workshop(place: Workplace) -> Done[None]:
+    """Step 4: a copy of the checkout to train in, so that the checkout stays as git made it."""
+    checkout = place.folder / "checkout"
+    copy_for_foreign(checkout, checkout, place.folder / WORKSHOP)
+    return Done(None, "a copy of the checkout")
+
+
 def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[None]:
     """Step 4: a fresh environment of the project's Python, with the project in it, editable.
 
@@ -199,19 +211,19 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     """
     project = read_clone(place, source)
     python = python_of(project)
-    environment = make_environment(place.fresh("environment"), python=str(python.path))
-    own, index_url = place.fresh("editable"), worker.index_url(entry)
+    own = place.fresh("editable")
     system = read_build_system(project.document, where="pyproject.toml")
     with ThreadPoolExecutor(1) as threads, place.log("environment") as write:
-        threads.submit(_fetch_ahead, place, index_url, project, environment)
+        around = place.around(worker.index_url(entry), write)
+        environment = make_environment(place.fresh("environment"), python=str(python.path), around=around)
+        threads.submit(_fetch_ahead, place, project, environment)
         backend = make_backend(
-            system, own / "environment", python=str(python.path), variables=place.variables(),
-            hook_variables=forced_version(project, source.version), index_url=index_url, on_line=write,
+            system, own / "environment", python=str(python.path),
+            hook_variables=forced_version(project, source.version), around=around,
         )  # fmt: skip
-        environment.install(
-            str(backend.editable(project.root, own)), index_url=index_url, variables=place.variables(),
-            on_line=write, timeout_seconds=INSTALL_SECONDS,
-        )  # fmt: skip
+        top = place.folder / WORKSHOP
+        wheel = backend.editable(top / source.folder, own, top=top)
+        environment.install(str(wheel), given=[wheel], timeout_seconds=INSTALL_SECONDS)
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
@@ -239,7 +251,7 @@ def bring_data(place: Workplace, source: Source) -> Done[None]:
     project = read_clone(place, source)
     with place.log("data") as write:
         brought = bring(
-            project, place.cache / "data",
+            replace(project, root=place.folder / WORKSHOP / source.folder), place.cache / "data",
             on_progress=lambda name, done, total: write(f"{name}: {done} of {total or 'unknown'} bytes"),
         )  # fmt: skip
     listed = ", ".join(f"{one.name} {one.declared.sha256[:12]}…" for one in brought)
@@ -251,9 +263,10 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
     """Step 4: the payload, trained in the clone, and kept until it is published."""
     project = read_clone(place, source)
     with place.log("train") as write:
+        around = place.around(on_line=write).with_variables(named_version(project, source.version))
         result = train(
-            project, Environment(place.folder / "environment"),
-            variables=place.variables() | named_version(project, source.version), on_line=write,
+            project, Environment(place.folder / "environment", around),
+            where=replace(project, root=place.folder / WORKSHOP / source.folder),
             timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
     payloads.keep(place, project, source, result.payload)
@@ -277,13 +290,13 @@ def hand_over_tag(place: Workplace, worker: Keeper, source: Source, project: str
     return Done(None, f"the signature of {source.tag} is accepted")
 
 
-def _fetch_ahead(place: Workplace, index_url: str, project: Project, environment: Environment) -> None:
-    """Download the declared requirements into the cache only; a failure here shows up again later."""
+def _fetch_ahead(place: Workplace, project: Project, environment: Environment) -> None:
+    """Fetch wheels of declared requirements into the cache; a failure here shows up again later."""
     wanted = table_in(project.document, "project").get("dependencies", ())
     if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str) for one in wanted):
         return
     nowhere = place.fresh("ahead")
-    words = ["pip", "install", "--quiet", "--python", str(environment.python), "--target", str(nowhere)]
+    words = ["pip", "install", "--quiet", "--only-binary=:all:", "--python", str(environment.python)]
     with suppress(ConveyorError):
-        run_uv([*words, "--", *wanted], index_url=index_url, variables=place.variables())
+        run_uv([*words, "--target", str(nowhere), "--", *wanted], replace(environment.around, on_line=None))
     shutil.rmtree(nowhere, ignore_errors=True)

@@ -234,10 +234,9 @@ def missing_files(
             whole = replace(suite, folder=checkout)
             settings = checkout.parent / suite.settings.name
             shutil.copyfile(suite.settings, settings)
-            report, _ = run_suite(
-                place, Environment(folder / "environment"), subject, replace(whole, settings=settings),
-                name=again, watch=checkout,
-            )  # fmt: skip
+            environment = Environment(folder / "environment", place.around())
+            whole = replace(whole, settings=settings)
+            report, _ = run_suite(place, environment, subject, whole, name=again, watch=checkout)
     except ConveyorError:  # the first failure is the one to tell
         return None
     counts = report["counts"]

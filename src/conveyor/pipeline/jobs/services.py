@@ -34,7 +34,6 @@ def running_services(
     environment: Environment,
     *,
     folder: Path,
-    variables: Mapping[str, str],
     name: str,
     wall: Shared | None = None,
 ) -> Iterator[dict[str, Running]]:
@@ -45,7 +44,6 @@ def running_services(
         place: where their logs are kept.
         environment: whose programs come first on their ``PATH``.
         folder: their working folder, which is that of the tests.
-        variables: set on top of the clean ones.
         name: the step's name, for the logs.
         wall: the jail that they share with the tests; ``None``: they run without one.
 
@@ -62,10 +60,7 @@ def running_services(
                 )
             write = stack.enter_context(place.log(f"{name} service {service.name}"))
             words = environment.words(service.command)
-            sight = Sight(
-                environment.variables() | dict(variables), reads=(environment.path,), writes=(folder,),
-                wall=wall,
-            )  # fmt: skip
+            sight = Sight(environment.variables(), reads=(environment.path,), writes=(folder,), wall=wall)
             try:
                 one = stack.enter_context(started_foreign(words, sight, folder=folder, on_line=write))
             except MissingTool as error:

@@ -108,7 +108,7 @@ def resolve(repository: Repository, ref: str, project: str | None = None) -> Don
 
 def asking(place: Workplace, worker: Keeper, entry: str) -> Asking:
     """Asks a project's backend for what is written in no file, with requirements from the index ``entry``."""
-    return partial(ask_backend, index_url=worker.index_url(entry), variables=place.variables())
+    return partial(ask_backend, around=place.around(worker.index_url(entry)))
 
 
 def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[Cloned]:

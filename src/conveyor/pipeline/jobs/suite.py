@@ -7,7 +7,7 @@
    the commit (or from the sdist, of a release that no packaging job built), into an empty folder
 4. services are started; pytest, or the declared command, runs there, isolated from every checkout
    (``origin.py``), under limits and a time limit
-5. the counts, the proof of origin and the environment are the facts; they are judged elsewhere
+5. the counts (``counts.py``), the proof of origin and the environment are the facts, judged elsewhere
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.evidence import FactsOfTests, TestedOn, TestedOrigin, TestedPackage
 from conveyor.domain.words.names import canonical_version
 from conveyor.errors import ProjectError, StepFailed
-from conveyor.pipeline.jails.taking import opened_plainly, take_file
 from conveyor.pipeline.jobs import origin
-from conveyor.pipeline.jobs.locks import install_lock, lock_requirements
+from conveyor.pipeline.jobs.counts import LARGEST_REPORT_BYTES, OUTCOMES, ToldCounts, read_junit
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.archives import unpack_sdist
-from conveyor.project.environment import PYLOCK, Environment, make_environment, run_in
+from conveyor.project.environment import Environment, make_environment, run_in
 from conveyor.project.foreign import Sight
 from conveyor.project.git import clone_commit, clone_tag, tracked_files
 from conveyor.project.interpreters import running_interpreter
+from conveyor.project.resolution import install_lock, lock_requirements
 from conveyor.project.settings import Project, read_project
 from conveyor.project.suites import (
     Requirements,
@@ -48,6 +48,8 @@ from conveyor.project.suites import (
     pytest_settings,
     requirements_of_tests,
 )
+from conveyor.project.taking import opened_plainly, take_file
+from conveyor.project.uv import PYLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,12 +59,11 @@ if TYPE_CHECKING:
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.jails.wall import Shared
-    from conveyor.pipeline.jobs.locks import EnvironmentLock
     from conveyor.project.foreign import Completed
     from conveyor.project.git import Repository
     from conveyor.project.interpreters import Interpreter
+    from conveyor.project.resolution import EnvironmentLock
 
-LARGEST_REPORT_BYTES = 256 * 2**20
 REPORT, JUNIT, ATTENDED = "report.json", "junit.xml", "attended"
 """What the tests leave in the folder of their results."""
 _USAGE_ERRORS = (3, 4)  # pytest's own failure, and words or settings that it does not know
@@ -139,7 +140,9 @@ def run_tests(
     python = interpreter or running_interpreter()
     folder = suite.folder.parent if suite is not None else fresh_folder(place, name)
     with ThreadPoolExecutor(1) as threads:  # what is made does not wait for what is found out
-        making = threads.submit(make_environment, folder / "environment", python=str(python.path))
+        making = threads.submit(
+            make_environment, folder / "environment", python=str(python.path), around=place.around()
+        )
         suite = suite or export_suite(subject, folder / "suite")
         lock = lock_suite(place, subject, suite, index_url=index_url, name=name, interpreter=python)
         environment = making.result()
@@ -154,10 +157,11 @@ def run_tests(
         subject.project,
         subject.version,
         index,
-        **{how: counts[how] for how in ("passed", "failed", "errors", "skipped")},
+        **{how: counts[how] for how in OUTCOMES},
         origin=TestedOrigin(proof["modules_checked"], tuple(proof["outside"]), proof["files_checked"]),
         on=TestedOn(python.name, python.platform, packages, hashlib.sha256(document.encode()).hexdigest()),
         duration_milliseconds=round(seconds * 1000),
+        counted="junit" if suite.project.declared.test.command else "plugin",
     )
 
 
@@ -177,7 +181,7 @@ def lock_suite(
     with place.log(f"{name} resolution") as write:
         return lock_requirements(
             suite.folder.parent, interpreter, _requirements(subject, suite), suite.requirements.files,
-            index_url=index_url, variables=place.variables(), on_line=write,
+            around=place.around(index_url, write), given=_given(subject),
         )  # fmt: skip
 
 
@@ -292,10 +296,8 @@ def _install(
 ) -> None:  # fmt: skip
     """Install the published file and its tests' requirements from a lock that is made of them."""
     with place.log(f"{name} install") as write:
-        install_lock(
-            environment, lock, suite.folder.parent, index_url=index_url, variables=place.variables(),
-            on_line=write,
-        )  # fmt: skip
+        around = place.around(index_url, write)
+        install_lock(environment.python, lock, suite.folder.parent, around=around)
 
 
 def _packages(environment: Environment, subject: Subject) -> tuple[TestedPackage, ...]:
@@ -315,6 +317,12 @@ def _packages(environment: Environment, subject: Subject) -> tuple[TestedPackage
     return tuple(TestedPackage(name, version) for name, version in sorted(there.items()))
 
 
+def _given(subject: Subject) -> list[Path]:
+    """The subject, if it is a file of this machine."""
+    local = subject.url.startswith("file:")
+    return [Path(unquote(urlsplit(subject.url).path))] if local else []
+
+
 def _requirements(subject: Subject, suite: Suite) -> list[str]:
     """The subject, by URL and digest, and the requirements of its tests that are no files."""
     extra = f"[{suite.requirements.extra}]" if suite.requirements.extra else ""
@@ -332,7 +340,6 @@ def run_suite(
         StepFailed: the tests took too long or could not be counted, or a service died; carries the log.
     """
     declared = suite.project.declared.test
-    variables = place.variables()
     results = suite.folder.parent / "results"
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir()
@@ -347,14 +354,16 @@ def run_suite(
     with (
         _shared_wall(place, Sight({}, reads, writes), suite.folder) as wall,
         running_services(
-            declared.services, place, environment, folder=suite.folder, variables=variables, name=name,
-            wall=wall,
+            declared.services, place, environment, folder=suite.folder, name=name, wall=wall
         ) as services,
         place.log(name) as write,
-    ):  # fmt: skip
+        ToldCounts() as told,
+    ):
+        shared = Environment(environment.path, replace(place.around(on_line=write), wall=wall))
         done = run_in(
-            environment, command, folder=suite.folder, variables=variables, reads=reads, writes=writes,
-            on_line=write, timeout_seconds=float(declared.timeout_seconds), wall=wall,
+            shared, command, folder=suite.folder, reads=reads, writes=writes,
+            hands=None if declared.command else told.writing,
+            timeout_seconds=float(declared.timeout_seconds),
         )  # fmt: skip
         refuse_dead(services)
     # Read from here on: nothing of the suite lives any more.
@@ -362,10 +371,13 @@ def run_suite(
     _refuse_ended(done, spent, declared.timeout_seconds)
     if declared.command:
         return _report_of_command(place, suite, results, done, name=name), done.seconds
-    found = _read_report(results, done)
+    counts, exit_code = told.ended()
+    if exit_code is None:
+        raise _untold(done)
+    found = _read_report(results, done) | {"counts": counts, "exit_code": exit_code}
     with suppress(FileNotFoundError):
         take_file(results, JUNIT, place.report(f"{name} junit.xml"), largest=LARGEST_REPORT_BYTES)
-    if found["exit_code"] in _USAGE_ERRORS:
+    if exit_code in _USAGE_ERRORS:
         raise _unbegun(done)
     return found, done.seconds
 
@@ -395,20 +407,25 @@ def _unbegun(done: Completed) -> StepFailed:
     )
 
 
+def _untold(done: Completed) -> StepFailed:
+    """What to say of tests that ended before ``origin.py`` had told all."""
+    last = next((f": {line.strip()}" for line in reversed(done.output.splitlines()) if line.strip()), "")
+    return StepFailed(
+        f"the tests ended with code {done.return_code} and reported nothing{last}", log=done.output,
+        hint="look for a test that ends the interpreter, or for requirements of the tests that ask for a "
+        "pytest which does not run on this Python (others: [tool.conveyor.test] pythons)",
+    )  # fmt: skip
+
+
 def _read_report(results: Path, done: Completed) -> dict[str, Any]:
     """What ``origin.py`` wrote; it shared its process with the tests, which may have written anything."""
     try:
         with opened_plainly(results, REPORT, largest=LARGEST_REPORT_BYTES) as file:
             found = json.load(file)
-        if found.keys() >= {"exit_code", "counts", "origin"}:
+        if "origin" in found:
             return dict(found)
     except FileNotFoundError:
-        last = next((f": {line.strip()}" for line in reversed(done.output.splitlines()) if line.strip()), "")
-        raise StepFailed(
-            f"the tests ended with code {done.return_code} and reported nothing{last}", log=done.output,
-            hint="look for a test that ends the interpreter, or for requirements of the tests that ask for a "
-            "pytest which does not run on this Python (others: [tool.conveyor.test] pythons)",
-        ) from None  # fmt: skip
+        raise _untold(done) from None
     except (ValueError, AttributeError, RecursionError):
         pass
     raise StepFailed("the report of the tests is not one that conveyor wrote", log=done.output)
@@ -503,26 +520,3 @@ def _proofs(results: Path) -> Iterator[dict[str, Any]]:
     for path in sorted((results / ATTENDED).glob("*.json")):
         with opened_plainly(results, f"{ATTENDED}/{path.name}", largest=LARGEST_REPORT_BYTES) as file:
             yield json.load(file)
-
-
-def read_junit(path: Path) -> dict[str, int]:
-    """How the tests in a JUnit file ended.
-
-    Raises:
-        StepFailed: it is no JUnit file, or larger than 256 MB.
-    """
-    counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0}
-    if path.stat().st_size > LARGEST_REPORT_BYTES:
-        raise StepFailed(f"{path.name} is larger than {LARGEST_REPORT_BYTES // 2**20} MB")
-    kinds = {"failure": "failed", "error": "errors", "skipped": "skipped"}
-    try:
-        # Expat itself refuses entities that expand without end; external ones are not loaded.
-        for _, element in ElementTree.iterparse(path):  # noqa: S314
-            if element.tag == "testcase":
-                found = {kinds[child.tag] for child in element if child.tag in kinds}
-                how = next((one for one in ("errors", "failed", "skipped") if one in found), "passed")
-                counts[how] += 1
-                element.clear()
-    except ElementTree.ParseError as error:
-        raise StepFailed(f"{path.name} is no JUnit file: {error}") from error
-    return counts

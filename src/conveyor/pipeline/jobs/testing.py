@@ -20,9 +20,9 @@ from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.suite import Subject, Suite, checked_out, fresh_folder, run_tests, take_suite
-from conveyor.project.environment import PYLOCK
 from conveyor.project.git import resolve_commit
 from conveyor.project.interpreters import asked_by, pythons_to_test_on, running_interpreter
+from conveyor.project.uv import PYLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The lock of a test's environment: resolved first, then installed from, then handed to the store.
+"""The lock of an environment: resolved first, then installed from; that of tests is handed to the store.
 
 uv resolves the requirements against one index and writes what it found as ``pylock.toml``. Of each package
 only the file that fits the interpreter best is kept, and the environment is installed from exactly that, by
@@ -12,8 +12,10 @@ Source: PEP 751.
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,17 +24,19 @@ from packaging.utils import BuildTag, canonicalize_name, parse_wheel_filename
 from conveyor.domain.releases.locks import marker_of
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import ProjectError
-from conveyor.project.environment import PYLOCK, run_uv
+from conveyor.project.archives import sha256_of_file
+from conveyor.project.taking import opened_plainly, take_file
+from conveyor.project.uv import PYLOCK, run_uv, run_uv_behind, sync_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
 
-    from conveyor.project.environment import Environment
+    from conveyor.project.foreign import Surroundings
     from conveyor.project.interpreters import Interpreter
 
 INSTALL_SECONDS = 1800.0
+LARGEST_LOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -115,49 +119,140 @@ def lock_requirements(
     requirements: Sequence[str],
     files: Sequence[str] = (),
     *,
-    index_url: str,
-    variables: dict[str, str],
-    on_line: Callable[[str], None] | None = None,
+    around: Surroundings,
+    given: Sequence[Path] = (),
 ) -> EnvironmentLock:
     """Resolve requirements, and files of requirements, against one index and nothing else.
+
+    Args:
+        folder: where to work.
+        interpreter: the Python of the environment.
+        requirements: such as ``tumor[test]==0.1.0``, or a path or URL of a distribution.
+        files: paths of files of requirements.
+        around: names the index. uv builds what has no other metadata, so it runs behind the wall.
+        given: the distributions of this machine that ``requirements`` name.
 
     Raises:
         ProjectError: they cannot be resolved, or one of them is a repository or a folder of this machine.
     """
-    asked, found = folder / "requirements.in", folder / "pylock.resolved.toml"
-    asked.write_text("\n".join([*requirements, ""]), encoding="utf-8")
-    words = ["pip", "compile", "--quiet", "--no-header", "--format", PYLOCK, "--output-file", str(found)]
+    wall = around.wall
+    asked = folder / "requirements.in"
+    lines = "\n".join([*requirements, ""])
+    asked.write_text(wall.inward(lines) if wall is not None else lines, encoding="utf-8")
+    out = folder / "resolution"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    words = [
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--format",
+        PYLOCK,
+        "--output-file",
+        str(out / PYLOCK),
+    ]
     words += ["--python", str(interpreter.path), str(asked), *files]
-    run_uv(words, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS)
-    document = tomllib.loads(found.read_text(encoding="utf-8"))
-    return EnvironmentLock(
+    if wall is None:
+        run_uv(words, around, timeout_seconds=INSTALL_SECONDS)
+        text = (out / PYLOCK).read_text(encoding="utf-8")
+    else:
+        reads = (interpreter.path, asked, *map(Path, files), *given)
+        run_uv_behind(words, around, reads=reads, writes=(out,), timeout_seconds=INSTALL_SECONDS)
+        with opened_plainly(out, PYLOCK, largest=LARGEST_LOCK_BYTES) as found:
+            text = wall.outward(found.read().decode("utf-8"))
+    document = tomllib.loads(text)
+    lock = EnvironmentLock(
         packages=tuple(_chosen(package, interpreter) for package in document.get("packages", [])),
         requires_python=str(document.get("requires-python", f">={interpreter.version}")),
         python=interpreter.name,
         platform=interpreter.platform,
-        index=index_url,
+        index=str(around.index_url),
     )
+    if wall is not None:
+        _refuse_elsewhere(lock, around, given)
+    return lock
 
 
-def install_lock(
-    environment: Environment,
-    lock: EnvironmentLock,
-    folder: Path,
-    *,
-    index_url: str,
-    variables: dict[str, str],
-    on_line: Callable[[str], None] | None = None,
-) -> None:
-    """Install exactly the files of a lock; requirements to build an sdist come from the index.
+def install_lock(python: Path, lock: EnvironmentLock, folder: Path, *, around: Surroundings) -> None:
+    """Install exactly the files of a lock into an environment, and leave nothing else in it.
+
+    With a wall, the environment must be empty: uv asks its interpreter, which would run what is installed
+    there. Then only wheels are installed, checked by their digests, which runs none of their code; what has
+    only an sdist is built behind the wall first.
+
+    Args:
+        python: the interpreter of the environment.
+        lock: what to install.
+        folder: where to work.
+        around: names the index for what an sdist is built with.
 
     Raises:
         ProjectError: a file has other bytes, or cannot be installed.
     """
+    if around.wall is not None:
+        lock = _with_wheels(python, lock, folder, around)
     path = folder / PYLOCK
     path.write_text(lock.document(), encoding="utf-8")
-    environment.install_lock(
-        path, index_url=index_url, variables=variables, on_line=on_line, timeout_seconds=INSTALL_SECONDS
-    )
+    sync_lock(python, path, around, may_build=around.wall is None, timeout_seconds=INSTALL_SECONDS)
+
+
+def _refuse_elsewhere(lock: EnvironmentLock, around: Surroundings, given: Sequence[Path]) -> None:
+    """Refuse files of anywhere but the store: the lock was written where foreign code ran.
+
+    Raises:
+        ProjectError: names each.
+    """
+    base = str(around.index_url).removesuffix("/simple/").rpartition("/")[0]
+    faults = []
+    for one in lock.packages:
+        where = str(one.file.get("url") or one.file.get("path"))
+        is_ours = where.startswith(f"{base}/") or where in {str(path) for path in given}
+        is_ours = is_ours or where in {path.as_uri() for path in given}
+        if not is_ours or not dict(one.file.get("hashes") or {}).get("sha256"):
+            faults.append(f"{one.name} from {where}")
+    if faults:
+        raise ProjectError(
+            f"the store does not serve these files, or not with a digest: {', '.join(faults)}",
+            hint="publish them to an index of the store and require them by version",
+        )
+
+
+def _with_wheels(python: Path, lock: EnvironmentLock, folder: Path, around: Surroundings) -> EnvironmentLock:
+    """The same lock with a wheel of this machine in the place of each sdist, built behind the wall."""
+    packages = []
+    for one in lock.packages:
+        if _filename(one.file).endswith(".whl"):
+            packages.append(one)
+            continue
+        wheel = _build_wheel(python, one, folder, around)
+        facts = {"path": str(wheel), "hashes": {"sha256": sha256_of_file(wheel)}}
+        packages.append(replace(one, kind="archive", file=facts))
+    return replace(lock, packages=tuple(packages))
+
+
+def _build_wheel(python: Path, package: LockedPackage, folder: Path, around: Surroundings) -> Path:
+    out, kept = folder / f"build-{package.name}", folder / "wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    kept.mkdir(exist_ok=True)
+    if "path" in package.file:
+        sdist = Path(package.file["path"])
+    else:
+        from conveyor.project.downloads import download  # most environments need no build
+
+        sdist = kept / _filename(package.file)
+        url, sha256 = str(package.file["url"]), str(package.file["hashes"]["sha256"])
+        if download(url, sdist) != sha256:
+            raise ProjectError(f"{url} has other bytes than its index says")
+    words = ["build", "--wheel", "--no-create-gitignore", "--python", str(python)]
+    words += ["--out-dir", str(out), str(sdist)]
+    run_uv_behind(words, around, reads=(python, sdist), writes=(out,), timeout_seconds=INSTALL_SECONDS)
+    built = sorted(path.name for path in out.iterdir() if path.name.endswith(".whl"))
+    if len(built) != 1 or canonicalize_name(built[0].partition("-")[0]) != package.name:
+        raise ProjectError(f"{sdist.name} was built, but gave {', '.join(built) or 'no wheel'}")
+    take_file(out, built[0], kept / built[0])
+    return kept / built[0]
 
 
 def _chosen(package: dict[str, Any], interpreter: Interpreter) -> LockedPackage:

@@ -67,16 +67,28 @@ def take_file(root: Path, path: str, target: Path, *, largest: int = LARGEST_BYT
 
 
 def take_tree(
-    root: Path, target: Path, *, largest: int = LARGEST_BYTES, most_files: int = 100_000
+    root: Path, target: Path, *, path: str = ".", largest: int = LARGEST_BYTES, most_files: int = 100_000
 ) -> list[str]:
     """Copy the plain files below a folder that a jail could write in; links and devices are left behind.
 
+    Args:
+        root: the folder; its own path is the keeper's, and trusted.
+        target: where the copies go.
+        path: the folder in it that is wanted.
+        largest: the most bytes that the files may have together.
+        most_files: the most files.
+
     Returns:
-        The paths of what was left behind, relative to ``root``.
+        The paths of what was left behind, relative to the wanted folder.
 
     Raises:
-        StepFailed: there are too many files, or they are too large together.
+        StepFailed: that folder lies behind a link; there are too many files, or they are too large together.
     """
+    for part in PurePosixPath(path).parts:
+        root = root / part
+        if part == ".." or root.is_symlink():
+            raise StepFailed(f"{path}, which the job wrote, is not a plain folder")
+    target.mkdir(parents=True, exist_ok=True)
     left_behind: list[str] = []
     size = number = 0
     for folder, names, files in os.walk(root, followlinks=False):
@@ -85,17 +97,17 @@ def take_tree(
         names[:] = [name for name in names if not Path(folder, name).is_symlink()]
         (target / below).mkdir(parents=True, exist_ok=True)
         for name in files:
-            path = str(below / name)
+            found = str(below / name)
             facts = Path(folder, name).lstat()
             if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-                left_behind.append(path)
+                left_behind.append(found)
                 continue
             number, size = number + 1, size + facts.st_size
             if number > most_files or size > largest:
                 raise StepFailed(
                     f"the job wrote more than {most_files} files, or more than {largest // 2**20} MB"
                 )
-            take_file(root, path, target / path, largest=largest)
+            take_file(root, found, target / found, largest=largest)
     return sorted(left_behind)
 
 
