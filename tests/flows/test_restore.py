@@ -18,8 +18,8 @@ import urllib3
 from packaging.pylock import Pylock
 
 from conveyor.operations.releases.locks import add_lock
+from conveyor.project.clones import clone_tag
 from conveyor.project.foreign import clean_environment_variables
-from conveyor.project.git import clone_tag
 from conveyor.project.interpreters import interpreters, running_interpreter
 from conveyor.project.resolution import EnvironmentLock, LockedPackage
 from conveyor.project.uv import find_uv

@@ -15,7 +15,8 @@ from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, Project
 from conveyor.pipeline.engine import remotes
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.keyring import add_credentials, list_credentials, remove_credentials
-from conveyor.project.git import all_tags, clone_tag, resolve_commit
+from conveyor.project.clones import clone_tag
+from conveyor.project.git import all_tags, resolve_commit
 from git_hosts import running_git_over_https, running_sshd
 from pipeline.projects import git, make_project
 

@@ -19,9 +19,9 @@ from packaging.version import Version
 
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.build import build_distributions, build_tag
+from conveyor.project.clones import clone_tag
 from conveyor.project.contract import check_archives
 from conveyor.project.foreign import Surroundings
-from conveyor.project.git import clone_tag
 from conveyor.project.rooms import build_room
 from conveyor.project.settings import read_project
 from project.checkouts import annotated_tag, commit, git, long_rounds, new_project, small_model

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import ProjectError
+from conveyor.project import clones
 from conveyor.project import git as own
 from project.checkouts import annotated_tag, commit, git
 
@@ -53,7 +54,7 @@ def test_name_that_is_not_one_is_refused(repository: Path, ref: str) -> None:
 
 
 def test_clone_of_a_tag_knows_no_other_tag(repository: Path, tmp_path: Path) -> None:
-    own.clone_tag(repository, "v1.0.0rc1", tmp_path / "clone")
+    clones.clone_tag(repository, "v1.0.0rc1", tmp_path / "clone")
     assert git(tmp_path / "clone", "tag", "--list") == "v1.0.0rc1"
     assert own.head_commit(tmp_path / "clone") == own.resolve_commit(repository, "v1.0.0rc1")
     assert own.commit_time(tmp_path / "clone") == 1_700_000_000
@@ -61,7 +62,7 @@ def test_clone_of_a_tag_knows_no_other_tag(repository: Path, tmp_path: Path) -> 
 
 
 def test_clone_of_a_commit_has_all_history_and_tags(repository: Path, tmp_path: Path) -> None:
-    own.clone_commit(repository, "main", tmp_path / "clone")
+    clones.clone_commit(repository, "main", tmp_path / "clone")
     assert own.tags_in_reach(tmp_path / "clone") == ("v1.0.0", "v1.0.0rc1")
     assert git(tmp_path / "clone", "rev-list", "--count", "HEAD") == "2"
     assert not own.commits_since(tmp_path / "clone", None)[1]
@@ -71,28 +72,28 @@ def test_clone_of_a_commit_that_no_branch_holds(repository: Path, tmp_path: Path
     git(repository, "checkout", "-q", "--detach")
     lost = commit(repository)
     git(repository, "checkout", "-q", "main")
-    own.clone_commit(repository, lost, tmp_path / "clone")
+    clones.clone_commit(repository, lost, tmp_path / "clone")
     assert own.head_commit(tmp_path / "clone") == lost
 
 
 def test_clone_needs_an_empty_folder(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="not empty"):
-        own.clone_tag(repository, "v1.0.0", tmp_path)
+        clones.clone_tag(repository, "v1.0.0", tmp_path)
 
 
 def test_missing_tag_is_named(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r'tag "v9\.9\.9" cannot be fetched'):
-        own.clone_tag(repository, "v9.9.9", tmp_path / "clone")
+        clones.clone_tag(repository, "v9.9.9", tmp_path / "clone")
 
 
 def test_tag_object_is_the_raw_object_of_an_annotated_tag_only(repository: Path) -> None:
-    raw = own.tag_object(repository, "v1.0.0rc1")
+    raw = clones.tag_object(repository, "v1.0.0rc1")
     assert raw is not None
     assert raw.startswith(b"object " + git(repository, "rev-parse", "main~1").encode())
     assert b"\ntag v1.0.0rc1\n" in raw
-    assert own.tag_object(repository, "v1.0.0") is None
+    assert clones.tag_object(repository, "v1.0.0") is None
     with pytest.raises(ProjectError, match="no tag"):
-        own.tag_object(repository, "v9.9.9")
+        clones.tag_object(repository, "v9.9.9")
 
 
 def test_changes_are_named_and_ignored_files_are_not(repository: Path) -> None:
@@ -135,11 +136,11 @@ def test_settings_and_hooks_of_a_user_change_nothing_in_a_clone(
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
     assert own.rewrites_files(repository)
-    own.clone_tag(repository, "v2.0.0", tmp_path / "tag")
-    own.clone_commit(repository, head, tmp_path / "commit")
-    own.clone_head(repository, tmp_path / "head")
-    own.clone_for_a_look(repository, tmp_path / "look")
-    own.look_at(repository, head, tmp_path / "glance", {"a.txt", "a.bat"})
+    clones.clone_tag(repository, "v2.0.0", tmp_path / "tag")
+    clones.clone_commit(repository, head, tmp_path / "commit")
+    clones.clone_head(repository, tmp_path / "head")
+    clones.clone_for_a_look(repository, tmp_path / "look")
+    clones.look_at(repository, head, tmp_path / "glance", {"a.txt", "a.bat"})
     for name in ("tag", "commit", "head", "look", "glance"):
         # What the repository itself says of its files holds; what its user says of all files does not.
         assert (tmp_path / name / "a.txt").read_bytes() == b"one\ntwo\n"

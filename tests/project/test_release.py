@@ -13,7 +13,8 @@ from conveyor.cli import run
 from conveyor.domain.people.keys import fingerprint
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import InvalidVersion, ProjectError
-from conveyor.project.git import all_tags, leave_one_tag, tag_object
+from conveyor.project.clones import leave_one_tag, tag_object
+from conveyor.project.git import all_tags
 from conveyor.project.release import Asked, plan_release
 from conveyor.project.settings import find_project
 from conveyor.project.tagging import Plan, carry_out

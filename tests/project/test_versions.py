@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidVersion, ProjectError
-from conveyor.project.git import clone_tag
+from conveyor.project.clones import clone_tag
 from conveyor.project.settings import read_project
 from conveyor.project.trees import version_of_checkout
 from conveyor.project.versions import (

@@ -34,9 +34,10 @@ from pyproject_hooks import (
 )
 
 from conveyor.errors import ProjectError
+from conveyor.project.clones import clone_for_a_look, copy_for_foreign
 from conveyor.project.environment import Environment, make_environment
-from conveyor.project.foreign import Sight, copy_for_foreign, run_foreign
-from conveyor.project.git import changed_files, clone_for_a_look, repository_top
+from conveyor.project.foreign import Sight, run_foreign
+from conveyor.project.git import changed_files, repository_top
 from conveyor.project.interpreters import python_to_ask_with
 from conveyor.project.settings import keep_answer, read_toml
 from conveyor.project.taking import take_file

@@ -25,15 +25,13 @@ from packaging.utils import parse_sdist_filename
 from conveyor.errors import ProjectError
 from conveyor.project.archives import unpack_sdist
 from conveyor.project.backend import ask_backend, make_backend, read_build_system
+from conveyor.project.clones import clone_head, clone_tag, copy_for_foreign, leave_one_tag
 from conveyor.project.contract import check_archives, refuse_links
-from conveyor.project.foreign import Surroundings, copy_for_foreign
+from conveyor.project.foreign import Surroundings
 from conveyor.project.git import (
     all_tags,
-    clone_head,
-    clone_tag,
     commit_time,
     head_commit,
-    leave_one_tag,
     repository_top,
     resolve_commit,
     rewrites_files,

@@ -306,22 +306,6 @@ def started_foreign(
         running.stop()
 
 
-def copy_for_foreign(root: Path, top: Path, into: Path) -> Path:
-    """Copy a checkout for foreign code to work in, and return where ``root`` is in the copy.
-
-    Nothing of ours runs git in the copy afterwards: foreign code can leave settings in it by which git starts
-    programs (``core.fsmonitor``, hooks). What it left is compared with ``root``, which it has never seen.
-
-    Args:
-        root: the folder of the project.
-        top: the top of its repository, which needs no other one (no alternates).
-        into: the folder of the copy; one that is there is replaced.
-    """
-    shutil.rmtree(into, ignore_errors=True)
-    shutil.copytree(top, into, symlinks=True)
-    return into / root.resolve().relative_to(top.resolve())
-
-
 def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
     if sight.wall is not None:
         return sight.wall.start(command, sight, folder)

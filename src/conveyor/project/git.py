@@ -1,8 +1,7 @@
-"""Calls of git: resolve, clone, read. One function per question.
+"""Calls of git: resolve and read. One function per question; ``clones`` makes clones.
 
-The rule here: ``git describe`` is never asked *which tag a job is for*. A tag build sees only one tag
-(``clone_tag``), since a commit may have several and every tool picks the wrong one in some order. Variables
-that point git at another repository are removed, and names never reach git as options.
+The rule here: ``git describe`` is never asked *which tag a job is for*. Variables that point git at another
+repository are removed, and names never reach git as options.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 import re
 import shlex
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +26,6 @@ _OTHER_REPOSITORY = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX",
     "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
 )  # fmt: skip
-# A clone for a job holds the bytes of its commit, whoever makes it: a user's own settings would change line
-# ends in it, or run hooks. The attributes that the repository itself tracks still apply.
-_OF_THE_COMMIT_ALONE = {
-    "core.autocrlf": "false",
-    "core.eol": "lf",
-    "core.attributesFile": os.devnull,
-    "core.hooksPath": os.devnull,
-    "submodule.recurse": "false",
-}
 
 
 @dataclass(frozen=True)
@@ -120,8 +109,8 @@ def resolve_commit(repository: Repository, ref: str) -> str:
     Raises:
         ProjectError: there is no such commit in the repository.
     """
-    _refuse_option(ref)
-    local = _local(repository)
+    refuse_option(ref)
+    local = local_path(repository)
     if local is None:
         if ":" not in str(repository):  # neither a URL nor HOST:PATH
             raise ProjectError(
@@ -144,12 +133,12 @@ def object_of(repository: Repository, ref: str) -> str:
     Raises:
         ProjectError: there is no such thing in the repository.
     """
-    _refuse_option(ref)
+    refuse_option(ref)
     short = ref.removeprefix("refs/tags/").removeprefix("refs/heads/")
-    local = _local(repository)
+    local = local_path(repository)
     if local is None:
         asked = ["ls-remote", "-q", "--", str(repository), f"refs/tags/{short}"]
-        written = run_git(asked, variables=_told(repository)).decode()
+        written = run_git(asked, variables=told_about(repository)).decode()
         return written.partition("\t")[0] or resolve_commit(repository, ref)
     try:
         return (
@@ -157,85 +146,6 @@ def object_of(repository: Repository, ref: str) -> str:
         )
     except ProjectError:
         return resolve_commit(repository, ref)
-
-
-def clone_tag(repository: Repository, tag: str, into: Path) -> None:
-    """Make ``into`` a fresh repository with only this tag and its commit, checked out; no other tags.
-
-    Raises:
-        ProjectError: there is no such tag, or ``into`` holds something already.
-    """
-    _refuse_option(tag)
-    _fresh_repository(into)
-    refspec = f"+refs/tags/{tag}:refs/tags/{tag}"
-    try:
-        # --no-tags: git would bring the other tags of the same commit along.
-        wanted = ["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), refspec]
-        run_git(wanted, folder=into, variables=_told(repository))
-    except ProjectError as error:
-        message = f'tag "{tag}" cannot be fetched from {repository}: {error.message}'
-        raise ProjectError(message, hint=error.hint) from error
-    run_git(["checkout", "-q", "--detach", f"refs/tags/{tag}"], folder=into)
-
-
-def clone_commit(repository: Repository, commit_or_branch: str, into: Path) -> None:
-    """Make ``into`` a fresh repository with the whole history and all tags, at that commit, detached.
-
-    Development versions count commits since the last release, so nothing may be missing.
-
-    Raises:
-        ProjectError: there is no such commit, or ``into`` holds something already.
-    """
-    _refuse_option(commit_or_branch)
-    commit = resolve_commit(repository, commit_or_branch)
-    _fresh_repository(into)
-    source = _source(repository)
-    heads = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-    told = _told(repository)
-    run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into, variables=told)
-    try:
-        run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=into)
-    except ProjectError:  # on no branch and under no tag: fetch the commit itself
-        run_git(["fetch", "-q", "--no-tags", "--", source, commit], folder=into, variables=told)
-    run_git(["checkout", "-q", "--detach", commit], folder=into)
-
-
-def clone_head(checkout: Path, into: Path) -> None:
-    """Make ``into`` a fresh repository with only the commit that is checked out; no tags, no history.
-
-    Raises:
-        ProjectError: ``into`` holds something already.
-    """
-    _fresh_repository(into)
-    run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", _source(checkout), "HEAD"], folder=into)
-    run_git(["checkout", "-q", "--detach", "FETCH_HEAD"], folder=into)
-
-
-def clone_for_a_look(checkout: Path, into: Path) -> None:
-    """Make ``into`` a clone of the commit that is checked out, with all history and tags, made at once.
-
-    It needs the repository as long as it is used.
-
-    Raises:
-        ProjectError: ``checkout`` belongs to no repository, or to one without a commit.
-    """
-    _clone_shared(checkout, into, "--no-checkout")
-    run_git(["checkout", "-q", "--detach", head_commit(checkout)], folder=into)
-
-
-def look_at(repository: Path, commit: str, into: Path, names: Collection[str]) -> None:
-    """Make ``into`` a repository whose index is that commit, with only the files of these names checked out.
-
-    For a look at a commit of a repository on this machine, bare or not, that may be large; it needs the
-    repository as long as it is used.
-
-    Raises:
-        ProjectError: ``repository`` is none, or has no such commit.
-    """
-    _clone_shared(repository, into, "--no-checkout", "--no-tags")
-    run_git(["read-tree", f"{commit}^{{commit}}"], folder=into)
-    wanted = [path for path in tracked_files(into) if path.rpartition("/")[2] in names]
-    run_git(["checkout-index", "-q", "--", *wanted], folder=into)
 
 
 def files_changed(repository: Path, commit: str, *, since: str | None = None) -> tuple[str, ...]:
@@ -273,14 +183,6 @@ def begin_of_branch(repository: Path, commit: str, *, without: Collection[str]) 
     return next(iter(parents[1:]), None)
 
 
-def leave_one_tag(clone: Path, tag: str) -> None:
-    """Let a clone that was made for one build know only this tag, on the commit that is checked out."""
-    known = run_git(["tag", "--list"], folder=clone).decode(errors="surrogateescape").split("\n")[:-1]
-    if known:
-        run_git(["tag", "-d", "--", *known], folder=clone)
-    run_git(["tag", "--no-sign", tag], folder=clone)
-
-
 def commit_time(checkout: Path) -> int:
     """The time of the checked-out commit, in seconds since 1970; a build's ``SOURCE_DATE_EPOCH``."""
     written = run_git(["-c", "log.showSignature=false", "log", "-1", "--format=%ct", "HEAD"], folder=checkout)
@@ -290,27 +192,6 @@ def commit_time(checkout: Path) -> int:
 def head_commit(checkout: Path) -> str:
     """The full id of the commit that is checked out."""
     return run_git(["rev-parse", "--verify", "HEAD^{commit}"], folder=checkout).decode().strip()
-
-
-def tag_object(repository: Repository, tag: str) -> bytes | None:
-    """The raw tag object (``git cat-file tag``), with its signature; ``None`` for a lightweight tag.
-
-    Raises:
-        ProjectError: there is no such tag.
-    """
-    _refuse_option(tag)
-    local = _local(repository)
-    if local is None:
-        with tempfile.TemporaryDirectory(prefix="conveyor-tag-") as scratch:
-            clone_tag(repository, tag, Path(scratch) / "clone")
-            return tag_object(Path(scratch) / "clone", tag)
-    try:
-        kind = run_git(["cat-file", "-t", f"refs/tags/{tag}"], folder=local).decode().strip()
-    except ProjectError as error:
-        raise ProjectError(f'there is no tag "{tag}" in {repository}') from error
-    if kind != "tag":
-        return None
-    return run_git(["cat-file", "tag", f"refs/tags/{tag}"], folder=local)
 
 
 def repository_top(folder: Path) -> Path:
@@ -395,8 +276,8 @@ def files_of_tag(repository: Repository, tag: str, clone: Path) -> tuple[str, ..
     try:
         run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=clone)
     except ProjectError:
-        fetched = ["fetch", "-q", "--no-tags", "--depth=1", "--", _source(repository), f"refs/tags/{tag}"]
-        run_git(fetched, folder=clone, variables=_told(repository))
+        fetched = ["fetch", "-q", "--no-tags", "--depth=1", "--", source_of(repository), f"refs/tags/{tag}"]
+        run_git(fetched, folder=clone, variables=told_about(repository))
     return tuple(_split(run_git(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit], folder=clone)))
 
 
@@ -434,11 +315,11 @@ def commits_since(checkout: Path, tag: str | None) -> tuple[int, bool]:
 
 def all_tags(repository: Repository) -> tuple[str, ...]:
     """Every tag of a repository, whether it names a release or not."""
-    local = _local(repository)
+    local = local_path(repository)
     if local is not None:
         return lines_of(run_git(["tag", "--list"], folder=local))
     asked = ["ls-remote", "-q", "--refs", "--tags", "--", str(repository)]
-    written = run_git(asked, variables=_told(repository))
+    written = run_git(asked, variables=told_about(repository))
     return tuple(line.partition("\trefs/tags/")[2] for line in lines_of(written))
 
 
@@ -566,7 +447,7 @@ def configured_identity(folder: Path) -> bool:
 def _resolve_remote(repository: Repository, ref: str) -> str:
     names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
     asked = ["ls-remote", "-q", "--", str(repository), f"{ref}^{{}}", ref]
-    written = run_git(asked, variables=_told(repository))
+    written = run_git(asked, variables=told_about(repository))
     found = {name: commit for commit, name in (line.split("\t", 1) for line in lines_of(written))}
     for name in names:
         if name in found:
@@ -583,44 +464,25 @@ def _unknown(repository: Repository, ref: str) -> ProjectError:
     )
 
 
-def _fresh_repository(into: Path) -> None:
-    if into.exists() and any(into.iterdir()):
-        raise ProjectError(f"{into} is not empty; a clone needs an empty folder")
-    into.mkdir(parents=True, exist_ok=True)
-    # --template=: no hooks and excludes of this machine in a job's clone.
-    run_git(["init", "-q", "--template=", "--initial-branch=main"], folder=into)
-    # setuptools writes it beside the code before tools that ask git for the version look for changes.
-    info = into / ".git" / "info"
-    info.mkdir(exist_ok=True)
-    (info / "exclude").write_text("*.egg-info/\n", encoding="ascii")
-    with (into / ".git" / "config").open("a", encoding="utf-8") as config:
-        for key, value in _OF_THE_COMMIT_ALONE.items():
-            section, _, name = key.partition(".")
-            config.write(f"[{section}]\n\t{name} = {value}\n")
-
-
-def _clone_shared(repository: Repository, into: Path, *options: str) -> None:
-    settings = [word for key, value in _OF_THE_COMMIT_ALONE.items() for word in ("-c", f"{key}={value}")]
-    words = ["clone", "-q", "--shared", "--template=", *settings, *options]
-    run_git([*words, "--", _source(repository), str(into)])
-
-
-def _told(repository: Repository) -> Mapping[str, str]:
+def told_about(repository: Repository) -> Mapping[str, str]:
+    """The variables with which git reaches a repository; none for one that needs none."""
     return repository.variables if isinstance(repository, Remote) else {}
 
 
-def _local(repository: Repository) -> Path | None:
+def local_path(repository: Repository) -> Path | None:
     """The path of a repository on this machine; ``None`` for a URL."""
     text = str(repository).removeprefix("file://")
     return Path(text) if Path(text).is_dir() else None
 
 
-def _source(repository: Repository) -> str:
-    local = _local(repository)
+def source_of(repository: Repository) -> str:
+    """A repository as git fetches from it."""
+    local = local_path(repository)
     return str(local.resolve()) if local is not None else str(repository)
 
 
-def _refuse_option(name: str) -> None:
+def refuse_option(name: str) -> None:
+    """Refuse what git could take for an option; raises ProjectError."""
     if not name or name.startswith("-") or any(character.isspace() for character in name):
         raise ProjectError(f'"{name}" is not the name of a tag, a branch or a commit')
 

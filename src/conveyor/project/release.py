@@ -19,7 +19,8 @@ from conveyor.domain.releases.tags import is_signed, tag_for
 from conveyor.domain.words.names import Version, final_of, is_final, version_or_none
 from conveyor.errors import ConveyorError, InvalidInput, ProjectError
 from conveyor.project.changelog import FILENAME, OTHER_NAMES, Written, with_release
-from conveyor.project.git import said, tag_object
+from conveyor.project.clones import tag_object
+from conveyor.project.git import said
 from conveyor.project.proposals import (
     FIRST,
     ApiChange,

@@ -15,7 +15,8 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import final_of
 from conveyor.errors import InvalidInput, ProjectError
 from conveyor.project.changelog import FILENAME
-from conveyor.project.git import delete_tag, head_commit, run_git, said, tag_object, try_push, unstage
+from conveyor.project.clones import tag_object
+from conveyor.project.git import delete_tag, head_commit, run_git, said, try_push, unstage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,13 +17,13 @@ from packaging.utils import canonicalize_name
 from conveyor.domain.releases.tags import tag_for
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.archive_rules import is_egg_info
+from conveyor.project.clones import look_at
 from conveyor.project.contract import built_before
 from conveyor.project.git import (
     changed_files,
     commits_since,
     files_changed,
     head_commit,
-    look_at,
     repository_top,
     tags_here,
     tags_in_reach,

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.sources import read_clone
+from conveyor.project.clones import copy_for_foreign
 from conveyor.project.declarations import DocsDeclaration
 from conveyor.project.environment import make_environment, run_in
-from conveyor.project.foreign import copy_for_foreign
 from conveyor.project.interpreters import python_of
 from conveyor.project.resolution import INSTALL_SECONDS
 from conveyor.project.suites import Requirements, flatten_requirements, requirements_of

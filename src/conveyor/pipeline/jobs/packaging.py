@@ -42,10 +42,9 @@ from conveyor.pipeline.jobs.promotion import goals_of, index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, read_clone, resolve
 from conveyor.project.backend import make_backend, read_build_system
+from conveyor.project.clones import copy_for_foreign, tag_object
 from conveyor.project.data import bring
 from conveyor.project.environment import Environment, make_environment
-from conveyor.project.foreign import copy_for_foreign
-from conveyor.project.git import tag_object
 from conveyor.project.interpreters import asked_by, python_of, pythons_to_test_on
 from conveyor.project.resolution import INSTALL_SECONDS
 from conveyor.project.settings import table_in

@@ -18,7 +18,8 @@ from conveyor.domain.words.names import Version
 from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.backend import ask_backend
-from conveyor.project.git import all_tags, clone_commit, clone_tag, repository_top, resolve_commit, tags_here
+from conveyor.project.clones import clone_commit, clone_tag
+from conveyor.project.git import all_tags, repository_top, resolve_commit, tags_here
 from conveyor.project.settings import answer_of, read_project
 from conveyor.project.trees import project_of_commit, project_of_tag, rules_of, version_of_checkout
 from conveyor.project.versions import is_release_tag, refuse_twins, releases_among

@@ -34,9 +34,10 @@ from conveyor.pipeline.jobs import origin
 from conveyor.pipeline.jobs.counts import LARGEST_REPORT_BYTES, OUTCOMES, ToldCounts, read_junit
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
 from conveyor.project.archives import unpack_sdist
+from conveyor.project.clones import clone_commit, clone_tag
 from conveyor.project.environment import Environment, make_environment, run_in
 from conveyor.project.foreign import Sight
-from conveyor.project.git import clone_commit, clone_tag, tracked_files
+from conveyor.project.git import tracked_files
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.resolution import install_lock, lock_requirements
 from conveyor.project.settings import Project, read_project
