@@ -211,6 +211,7 @@ class Engine:
         left = self.unfinished(prefix)
         here = [one for one in left if one.version == self._version]
         owners = {one.executor for one in here} - {None, self.executor}
+        taken: list[str] = []
         for owner in sorted(map(str, owners)):
             if self._liveness.is_alive(owner):
                 continue
@@ -219,10 +220,11 @@ class Engine:
                     bury(owner)
                     # The guarded call: it touches only rows that the dead executor still owns. There is no
                     # public one with that guard (`resume_workflow` has none).
-                    DBOS._recover_pending_workflows([owner])
+                    handles = DBOS._recover_pending_workflows([owner])
+                    taken += [one.workflow_id for one in handles]  # it becomes ours a moment later
         stranded = [one.id for one in left if self._is_stranded(one)]
-        taken = self.unfinished(prefix) if owners else here
-        return Rescue([one.id for one in taken if one.executor == self.executor], stranded)
+        own = [one.id for one in here if one.executor == self.executor]
+        return Rescue([*own, *(one for one in taken if one.startswith(prefix))], stranded)
 
     def _is_stranded(self, work: Work) -> bool:
         """Whether no executor lives that could resume it: none at its place, or none of its schema."""
