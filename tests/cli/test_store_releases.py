@@ -149,3 +149,34 @@ def test_what_is_not_here_is_a_json_document_too(data: str, capsys: pytest.Captu
     assert run(["why", "nothing", "1.0", "--json", "--data", data]) == 5
     said = json.loads(capsys.readouterr().out)
     assert (said["title"], said["status"]) == ("NotFound", 404)
+
+
+def test_rollback_says_first_what_it_does_to_whom(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(tmp_path / "store")
+    for name, version, requires in (
+        ("demo", "1.1", "x"),
+        ("user", "1.0", "Demo>=1"),
+        ("other", "2.0", "demo==1.1"),
+        ("early", "1.0", "demo<1"),
+    ):
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {requires}\n"
+        upload(store, make_wheel(name, version, metadata=text.encode()))
+    words = ["store", "rollback", "demo", "1.1", "--reason", "wrong figures", "--data", data]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run(words) != 0
+    assert not any(file.is_yanked for file in page(tmp_path / "store").files)
+    capsys.readouterr()
+    assert run([*words, "--yes"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "new installations get demo 1.0",
+        'other 2.0 in "unstable" requires demo==1.1, and accepts no other version that is here',
+        'user 1.0 in "unstable" requires Demo>=1',
+        "demo 1.1 is yanked",
+        '  demo-1.1-py3-none-any.whl in "unstable"',
+    ]
+    yanked = {file.filename for file in page(tmp_path / "store").files if file.is_yanked}
+    assert yanked == {"demo-1.1-py3-none-any.whl"}
+    assert run(["store", "rollback", "demo", "1.0", "--reason", "all of it", "--yes", "--data", data]) == 0
+    assert capsys.readouterr().out.startswith("new installations find no demo any more\n")

@@ -16,6 +16,8 @@ from conveyor.domain.releases.decisions import (
     may_override,
     must_be_a_person,
 )
+from conveyor.domain.releases.dependants import Dependant, Dependants, dependant_of, newest_of
+from conveyor.domain.releases.evidence import Evidence
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge_on_way
 from conveyor.domain.releases.gates.rules import Rules
 from conveyor.domain.releases.gates.waiting import change_of
@@ -309,3 +311,89 @@ def test_only_people_decide_and_only_named_ones_override() -> None:
         with pytest.raises(Forbidden) as caught:
             may_override(bob, asked, "stable")
         assert caught.value.hint == hint
+
+
+# --- dependants -----------------------------------------------------------------------------------
+
+
+def ran(*failures: str, passed: int = 3, before: tuple[int, tuple[str, ...]] | None = None) -> Evidence:
+    predicate: dict[str, Any] = {
+        "project": "demo",
+        "version": "1.2.0",
+        "index": "stable",
+        "dependant": "user",
+        "dependant_version": "2.0",
+        "passed": passed,
+        "failures": list(failures),
+    }
+    if before is not None:
+        predicate["reference"] = {"version": "1.1.0", "passed": before[0], "failures": list(before[1])}
+    return Evidence("dependants", WHEEL.sha256, None, "worker-1", NOW, True, predicate)
+
+
+@pytest.mark.parametrize(
+    ("facts", "outcome", "told"),
+    [
+        ([], "waiting", "the tests of user 2.0, which requires demo>=1, were not run with it"),
+        ([ran()], "pass", "user 2.0: 3 passed"),
+        ([ran("a", "b", before=(4, ("b",)))], "fail", "user 2.0: a failed, not so with 1.1.0"),
+        ([ran("a", before=(4, ("a", "b")))], "pass", "user 2.0: 3 passed, 1 fail as before"),
+        ([ran("a")], "fail", "user 2.0: a failed, not so"),
+        ([ran("x", passed=0, before=(0, ("x",)))], "pass", "user 2.0: 0 passed, 1 fail as before"),
+        ([ran("x", passed=0, before=(2, ("x",)))], "fail", "user 2.0: no test passed"),
+        ([ran("a"), ran()], "pass", "user 2.0: 3 passed"),
+    ],
+)
+def test_dependants_block_by_what_fails_anew(facts: list[Evidence], outcome: str, told: str) -> None:
+    dependants = (
+        Dependant("stable", "user", "2.0", "demo>=1", accepts=True),
+        Dependant("stable", "older", "1.0", "demo<1", accepts=False),
+        Dependant("testing", "elsewhere", "1.0", "demo", accepts=True),
+    )
+    release = JudgedRelease("demo", "1.2.0", (WHEEL,), tuple(facts), at=NOW, dependants=dependants)
+    (found,) = judge_on_way(release, [JudgingIndex("stable", Rules(("dependants",)))])
+    assert (found.outcome, found.reason.partition("; ")[0]) == (outcome, told)
+    if outcome == "waiting":
+        command = "conveyor pipeline test-dependants demo 1.2.0 --credentials worker.toml --to stable"
+        assert (found.next_step or "").endswith(f": {command}")
+    if outcome == "pass":
+        assert found.reason.endswith("; older 1.0 does not accept it (demo<1)")
+
+
+def test_release_that_nothing_requires_passes_for_its_dependants() -> None:
+    assert judged("dependants", {}).reason == 'no release in "stable" requires it'
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["Requires-Dist: Demo_Pkg>=1,<2"], ("Demo_Pkg<2,>=1", True)),
+        (["Requires-Dist: demo.pkg[x]<1; extra == 'more'"], ("demo.pkg<1", False)),
+        (["Requires-Dist: demo-pkg<1; python_version < '3'", "Requires-Dist: demo-pkg"], ("demo-pkg", True)),
+        (["Requires-Dist: demo-pkg @ https://packages.example/demo.whl"], ("demo-pkg", False)),
+        (["Requires-Dist: demo-pkg-more", "Requires-Dist: not a requirement", "Keywords: demo-pkg"], None),
+    ],
+)
+def test_dependant_is_found_by_its_metadata(lines: list[str], expected: tuple[str, bool] | None) -> None:
+    text = "\n".join(
+        ["Metadata-Version: 2.1", "Name: user", "Version: 1", *lines, "", "Requires-Dist: demo-pkg"]
+    )
+    found = dependant_of(
+        text.encode(), index="stable", project="user", version="1", on=("demo-pkg", "1.5rc1")
+    )
+    assert (found and (found.requires, found.accepts)) == expected
+
+
+def test_newest_final_release_of_a_project_counts() -> None:
+    releases = [
+        ("a", "1.0"),
+        ("a", "1.10"),
+        ("a", "1.9"),
+        ("a", "2.0rc1"),
+        ("b", "1.0.dev1"),
+        ("b", "1.0rc1"),
+    ]
+    assert newest_of(releases) == {"a": "1.10", "b": "1.0rc1"}
+    one = Dependant("stable", "user", "2.0", "demo>=1.2", accepts=True)
+    assert Dependants("demo", "1.2.0", (one,), ("1.1", "1.0")).without_another(one)
+    assert not Dependants("demo", "1.2.0", (one,), ("1.3", "1.0")).without_another(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,3 +206,80 @@ def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path)
         town.run(repository, "v1.0.0rc2")
     release = town.client.releases.get("phi", "1.0.0rc2")
     assert {one["payload"][0]["sha256"] for one in facts_of(release, "build")} == {payload}  # type: ignore[index]
+
+
+@pytest.mark.torture
+def test_release_waits_for_the_tests_of_those_that_require_it(town: Town, tmp_path: Path) -> None:
+    """A failure of theirs blocks, unless they fail with the release before it as well."""
+
+    def why(version: str) -> str:
+        said = town.conveyor("why", lib, version, "--to", "testing", "--data", town.data).stdout
+        return next(line.strip() for line in said.splitlines() if " dependants: " in line)
+
+    def release(version: str, answer: int, *, expected: int) -> None:
+        (source / "src" / lib / "core.py").write_text(f"def answer() -> int:\n    return {answer}\n")
+        (source / "tests" / "test_core.py").write_text(f"import {lib}.core\n\n\ndef test_it():\n    pass\n")
+        git(source, "commit", "-q", "-a", "--allow-empty", "-m", version)
+        git(source, "tag", f"v{version}")
+        town.run(source, f"v{version}", expected=expected)
+
+    def ask(version: str, *, expected: int) -> None:
+        words = (
+            "pipeline",
+            "test-dependants",
+            lib,
+            version,
+            "--to",
+            "testing",
+            "--credentials",
+            town.credentials,
+        )
+        town.conveyor(*words, "--state", town.state, expected=expected)
+
+    lib, user = claimed(town, "lib"), claimed(town, "user")
+    source = make_project(tmp_path / lib, name=lib)
+    release("1.0.0", 42, expected=4)
+    tests = f"from {lib}.core import answer\n\nimport demo.core\n"
+    tests += "\n\ndef test_answer():\n    assert answer() == 42\n"
+    needing = make_project(
+        tmp_path / user,
+        name=user,
+        pyproject=HATCHLING.replace("dynamic =", f'dependencies = ["{lib}>=1"]\ndynamic ='),
+        files={"tests/test_core.py": tests + "\n\ndef test_other():\n    assert demo.core\n"},
+    )
+    git(needing, "tag", "v1.0.0rc1")  # a candidate goes to "testing" only, where the other is
+    town.run(needing, "v1.0.0rc1")
+    rules = f'schema = 1\n[index.testing.project.{lib}]\ngates = ["tests", "dependants"]\n'
+    town.client.policies.apply(rules, reason="others rely on it")
+
+    release("1.1.0", 43, expected=4)
+    assert why("1.1.0") == (
+        f"waiting    dependants: the tests of {user} 1.0.0rc1, which requires {lib}>=1, were not run with it"
+    )
+    ask("1.1.0", expected=9)
+    failing = "tests.test_core::test_answer"
+    assert why("1.1.0") == f"fail       dependants: {user} 1.0.0rc1: {failing} failed, not so with 1.0.0"
+    until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    override = (
+        "store",
+        "override",
+        lib,
+        "1.1.0",
+        "--to",
+        "testing",
+        "--gate",
+        "dependants",
+        "--until",
+        until,
+    )
+    town.conveyor(*override, "--reason", "they know", "--data", town.data)
+    town.conveyor("store", "promote", lib, "1.1.0", "--to", "testing", "--data", town.data)
+
+    release("1.2.0", 43, expected=4)
+    ask("1.2.0", expected=0)
+    assert why("1.2.0") == f"pass       dependants: {user} 1.0.0rc1: 1 passed, 1 fail as before"
+    # Who would suffer if it were withdrawn: with 1.0.0 they would all have something.
+    said = town.conveyor(
+        "store", "rollback", lib, "1.2.0", "--reason", "a mistake", "--yes", "--data", town.data
+    )
+    assert said.stdout.splitlines()[1] == f'{user} 1.0.0rc1 in "testing" requires {lib}>=1'

@@ -10,6 +10,7 @@ from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, 
 from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject, StatusOfProject
 from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
 from conveyor.domain.releases.bundles import Bundle
+from conveyor.domain.releases.dependants import Dependants
 from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
 from conveyor.domain.releases.locks import TakenLock
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
@@ -39,6 +40,11 @@ class Releases:
         """Everything that proves a release, to be verified without the store; raises NotFound."""
         request = Request("GET", api_path("projects", project, "releases", version, "bundle"))
         return ask_for(self.connection, request, Bundle)
+
+    def dependants(self, project: str, version: str, *, index: str | None = None) -> Dependants:
+        """The newest releases that require the project, in one index or in all that this caller can read."""
+        path = api_path("projects", project, "releases", version, "dependants", index=index)
+        return ask_for(self.connection, Request("GET", path), Dependants)
 
     def of_commit(self, project: str, commit: str) -> tuple[Release, ...]:
         """The releases of a project with build evidence that names the commit, oldest evidence first."""

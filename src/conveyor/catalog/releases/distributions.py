@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, true, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, true, tuple_, update
 
 from conveyor.catalog.database.statements import Statement, insert_missing
 from conveyor.catalog.database.tables import distributions, placements, retired_filenames
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from conveyor.domain.distributions.reading import Distribution
 
+_MOST_PAIRS = 200
+"""Releases in one statement: databases limit its parameters."""
 _INSERT = Statement(insert(distributions))
 _METADATA = Statement(
     select(distributions.c.metadata).where(
@@ -216,15 +218,49 @@ def releases_of_project(connection: Connection, project: str) -> list[tuple[str,
     return [(row.version, row.index_name, row.files) for row in rows]
 
 
-def all_releases(connection: Connection) -> list[tuple[str, str, str]]:
-    """(project, version, index) of every release in every index it is in."""
+def all_releases(
+    connection: Connection, index: str | None = None, *, with_yanked: bool = True
+) -> list[tuple[str, str, str]]:
+    """(project, version, index) of every release in every index it is in, or in one.
+
+    ``with_yanked`` ``False``: only those of which a file is not yanked.
+    """
     rows = connection.execute(
         select(placements.c.project, distributions.c.version, placements.c.index_name)
         .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+        .where(
+            placements.c.index_name == index if index is not None else true(),
+            true() if with_yanked else placements.c.is_yanked.is_(False),
+        )
         .distinct()
         .order_by(placements.c.project, distributions.c.version, placements.c.index_name)
     )
     return [(row.project, row.version, row.index_name) for row in rows]
+
+
+def newest_metadata(
+    connection: Connection, index: str, releases: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], bytes]:
+    """(project, version) → core metadata of a file of that release in an index, where the row has it."""
+    found = {}
+    asked = sorted(releases)
+    for start in range(0, len(asked), _MOST_PAIRS):
+        rows = connection.execute(
+            select(distributions.c.project, distributions.c.version, distributions.c.metadata)
+            .join_from(placements, distributions, placements.c.distribution_id == distributions.c.id)
+            .where(
+                placements.c.index_name == index,
+                tuple_(distributions.c.project, distributions.c.version).in_(
+                    asked[start : start + _MOST_PAIRS]
+                ),
+                distributions.c.metadata.is_not(None),
+            )
+            .order_by(
+                distributions.c.packagetype.desc()
+            )  # wheels last: their requirements are the final ones
+        )
+        found.update({(row.project, row.version): row.metadata for row in rows})
+    return found
 
 
 def move_placement(

@@ -15,6 +15,10 @@ COMMANDS = {
     "run": (f"{_JOBS}:run", "Carry a commit or a tag as far as its evidence allows."),
     "package": (f"{_JOBS}:package", "The packaging job alone, for a CI host."),
     "test": (f"{_JOBS}:test", "The testing job alone, for a CI host."),
+    "test-dependants": (
+        f"{_JOBS}:test_dependants",
+        "The tests of the releases that require a release, with it.",
+    ),
     "worker": (f"{_WORKERS}:worker", "Claim the requested runs and carry them."),
     "credentials": (f"{_WORKERS}:credentials", "The worker's credentials of private repositories."),
     "trigger": (f"{_REQUESTS}:trigger", "Request a run; a worker claims it."),

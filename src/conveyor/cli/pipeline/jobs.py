@@ -26,9 +26,12 @@ from conveyor.errors import InvalidInput, PromotionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
+    from conveyor.domain.releases.dependants import Dependant
     from conveyor.pipeline.carrying.runs import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
 
 WAITING = PromotionRefused.exit_code
@@ -220,6 +223,46 @@ def test(
     facts = {"project": project, "version": version} | asdict(where)
     click.echo(json.dumps(facts) if as_json else f'{project} {version} is in "{where.index}"')
     return WAITING if where.verdicts else 0
+
+
+@click.command("test-dependants", short_help="The tests of the releases that require a release, with it.")
+@click.argument("project")
+@click.argument("version")
+@click.option("--to", required=True, metavar="INDEX", help="The index whose releases are tested with it.")
+@options("credentials", "store", "state")
+def test_dependants(
+    project: str, version: str, to: str, credentials: Path, store_url: str | None, state: Path | None
+) -> None:
+    """Run the tests of every release in an index that requires release VERSION of PROJECT, with it installed.
+
+    What fails then is tried again with the release that the index has; only what fails anew counts. The gate
+    "dependants" judges by the results.
+    """
+    from conveyor.pipeline.carrying.runs import AS_BUILT, begun
+    from conveyor.pipeline.engine.worker import open_worker
+    from conveyor.pipeline.jobs.dependants import run_dependants_job
+
+    known = open_worker(credentials, store_url=store_url)
+
+    def as_built(name: str, number: str) -> AbstractContextManager[tuple[Steps, Keeper]]:
+        where = known.client.releases.get(name, number).index
+        return begun(known, repository=AS_BUILT, ref=number, project=name, version=number, index=where)
+
+    @contextmanager
+    def reaching(dependant: Dependant) -> Iterator[Keeper]:
+        with as_built(dependant.project, dependant.version) as (_, reader):
+            yield reader
+
+    with (
+        as_built(project, version) as (steps, worker),
+        _workplace(state_folder(state), "test", credentials, worker) as place,
+    ):
+        steps(
+            f"dependants in {to}",
+            lambda: run_dependants_job(
+                place, worker, project=project, version=version, index=to, reaching=reaching
+            ),
+        )
 
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:

@@ -22,6 +22,7 @@ COMMANDS = {
     "backup": ("conveyor.cli.store.backup", "Write a backup, or update one, while the store serves."),
     "restore": ("conveyor.cli.store.restore", "Restore an identical store from a backup."),
     "yank": ("conveyor.cli.store.yank", "Make new installations skip a release, or undo that."),
+    "rollback": ("conveyor.cli.store.yank:rollback", "Withdraw a release, and see first who depends on it."),
     "delete": ("conveyor.cli.store.delete", "Delete a file, a release or a project, for good."),
     "status": ("conveyor.cli.store.status", "Show, archive, deprecate or quarantine a project."),
     "limit": ("conveyor.cli.store.limit", "Show how large a project is, or limit it."),

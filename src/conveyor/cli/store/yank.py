@@ -1,4 +1,4 @@
-"""``conveyor store yank``: make new installations skip a release, or undo that."""
+"""``conveyor store yank`` and ``rollback``: make new installations skip a release."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import click
 
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.words import records
+from conveyor.domain.words.names import is_final, parse_version
 
 if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
+    from conveyor.domain.indexes.withdrawals import Yank
+    from conveyor.domain.releases.dependants import Dependants
 
 
 @click.command("yank")
@@ -47,6 +50,50 @@ def command(
     if as_json:
         click.echo(json.dumps(records.as_json(yank), indent=2))
         return
+    _show(yank)
+
+
+@click.command("rollback")
+@click.argument("name")
+@click.argument("version")
+@click.option("--index", metavar="INDEX", help="Only in this index. Default: wherever it is.")
+@click.option("--reason", metavar="TEXT", required=True, help="What installers and pages tell people.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@on_a_store
+def rollback(name: str, version: str, index: str | None, reason: str, yes: bool, place: Place) -> None:
+    """Withdraw release VERSION of project NAME: new installations get the release before it.
+
+    It says first which version they get, and which releases in the store's indexes depend on this one; then
+    it asks, and yanks the release. What a lock file names can still be installed. "conveyor store yank NAME
+    VERSION --undo" takes it back.
+    """
+    with place.client() as client:
+        for line in _effect_lines(client.releases.dependants(name, version)):
+            click.echo(line)
+        if not yes:
+            click.confirm(f"withdraw {name} {version}?", abort=True, err=True)
+        _show(client.releases.yank(name, version, index=index, reason=reason))
+
+
+def _effect_lines(found: Dependants) -> list[str]:
+    """What a withdrawal would do, and to whom."""
+    finals = [one for one in found.remaining if is_final(parse_version(one))]
+    instead = next(iter([*finals, *found.remaining]), None)
+    lines = [
+        f"new installations get {found.project} {instead}"
+        if instead
+        else f"new installations find no {found.project} any more"
+    ]
+    accepting = [one for one in found.dependants if one.accepts]
+    if not accepting:
+        lines.append(f"nothing in this store requires {found.project} {found.version}")
+    for one in accepting:
+        left = ", and accepts no other version that is here" if found.without_another(one) else ""
+        lines.append(f'{one.project} {one.version} in "{one.index}" requires {one.requires}{left}')
+    return lines
+
+
+def _show(yank: Yank) -> None:
     click.echo(f"{yank.project} {yank.version} is {'yanked' if yank.is_yanked else 'not yanked'}")
     for file in yank.files:
         click.echo(f'  {file.filename} in "{file.index}"')

@@ -41,7 +41,8 @@ class Dependants(Record):
     version: str
     dependants: Annotated[tuple[Dependant, ...], "The newest releases that require its project."]
     remaining: Annotated[
-        tuple[str, ...], "Other versions in the same indexes that are not yanked, newest first."
+        tuple[str, ...],
+        "Versions of the project that are not yanked, in that index or those of the release, newest first.",
     ] = ()
 
     def without_another(self, dependant: Dependant) -> bool:

@@ -48,7 +48,7 @@ from conveyor.domain.words.records import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-EvidenceKind = Literal["build", "tests", "equivalence", "qa-signature"]
+EvidenceKind = Literal["build", "tests", "equivalence", "dependants", "qa-signature"]
 Isolation = Literal["jail", "degraded"]
 """How the programs of a project were kept from their worker: by a jail, or by little more than good will."""
 
@@ -56,6 +56,7 @@ PREDICATE_TYPES: dict[str, EvidenceKind] = {
     "urn:conveyor:evidence:build:1": "build",
     "urn:conveyor:evidence:tests:1": "tests",
     "urn:conveyor:evidence:equivalence:1": "equivalence",
+    "urn:conveyor:evidence:dependants:1": "dependants",
 }
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """A tests statement names every package of its environment and every module outside; 4 MiB hold 20,000."""
@@ -342,6 +343,47 @@ class FactsOfEquivalence(Record):
     made: Making | None = None
 
 
+@dataclass(frozen=True)
+class ReferenceRun(Record):
+    """The same tests with the release that the index has."""
+
+    is_open = True
+    version: Text
+    passed: Count
+    failures: Annotated[tuple[Text, ...], "Names of the tests that did not pass."]
+
+
+@dataclass(frozen=True)
+class FactsOfDependants(Record):
+    """What the tests of a release gave that requires this one, installed together."""
+
+    is_open = True
+    project: Text
+    version: Text
+    index: Annotated[Text, "The index that has the dependant, and that the rest was resolved against."]
+    dependant: Annotated[Text, "Its normalized name."]
+    dependant_version: Text
+    passed: Count
+    failures: Annotated[tuple[Text, ...], "Names of the tests that did not pass."]
+    reference: Annotated[
+        ReferenceRun | None, "If some did not pass: the same with the release that the index has."
+    ] = None
+    on: Annotated[TestedOn | None, Named("environment")] = None
+    made: Making | None = None
+
+    @property
+    def new_failures(self) -> tuple[str, ...]:
+        """The tests that fail with this release, and did not with the one that the index has."""
+        before = self.reference.failures if self.reference is not None else ()
+        return tuple(one for one in self.failures if one not in before)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing fails that did not fail before; with tests that pass, or never did."""
+        had_any = self.reference is None or self.reference.passed > 0
+        return not self.new_failures and (self.passed > 0 or not had_any)
+
+
 def _fault_of_subjects(subjects: list[Any]) -> str | None:
     return None if len(subjects) == 1 else f"names {len(subjects)} distributions, not one"
 
@@ -358,6 +400,7 @@ class EvidenceStatement(Record):
             "urn:conveyor:evidence:build:1",
             "urn:conveyor:evidence:tests:1",
             "urn:conveyor:evidence:equivalence:1",
+            "urn:conveyor:evidence:dependants:1",
         ],
         Named("predicateType"),
     ]
@@ -384,10 +427,18 @@ class EquivalenceStatement(EvidenceStatement):
     predicate: FactsOfEquivalence
 
 
+@dataclass(frozen=True)
+class DependantsStatement(EvidenceStatement):
+    """A statement of the tests of a dependant."""
+
+    predicate: FactsOfDependants
+
+
 _STATEMENTS: dict[str, type[EvidenceStatement]] = {
     "urn:conveyor:evidence:build:1": BuildStatement,
     "urn:conveyor:evidence:tests:1": TestsStatement,
     "urn:conveyor:evidence:equivalence:1": EquivalenceStatement,
+    "urn:conveyor:evidence:dependants:1": DependantsStatement,
 }
 
 
@@ -472,6 +523,11 @@ def read_statement(payload: bytes) -> WorkerStatement:
 def facts_of_build(predicate: dict[str, Any]) -> FactsOfBuild:
     """The facts of build evidence; raises InvalidInput with every fault."""
     return read_record(FactsOfBuild, predicate, what="the build predicate")
+
+
+def facts_of_dependants(predicate: dict[str, Any]) -> FactsOfDependants:
+    """The facts of dependants evidence; raises InvalidInput with every fault."""
+    return read_record(FactsOfDependants, predicate, what="the dependants predicate")
 
 
 def facts_of_tests(predicate: dict[str, Any]) -> FactsOfTests:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.version import InvalidVersion, Version
 
-from conveyor.domain.releases.evidence import facts_of_build, facts_of_tests
+from conveyor.domain.releases.evidence import facts_of_build, facts_of_dependants, facts_of_tests
 from conveyor.domain.releases.standing import farthest
 from conveyor.domain.words.names import minor_of
 from conveyor.errors import InvalidInput, NotFound
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from conveyor.domain.indexes.definitions import Index
-    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild, FactsOfTests
+    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild, FactsOfDependants, FactsOfTests
 
 Facts = TypeVar("Facts")
 
@@ -80,7 +80,7 @@ def results_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool =
     return Results(newest, frozenset(ignored), tuple(degraded))
 
 
-def is_degraded(facts: FactsOfTests | FactsOfBuild) -> bool:
+def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants) -> bool:
     """Whether the programs of the project were not in a jail; what does not say so counts as degraded."""
     return facts.made is None or facts.made.isolation == "degraded"
 
@@ -93,6 +93,18 @@ def passing_results(evidence: Iterable[Evidence]) -> list[tuple[Evidence, FactsO
         if facts is not None:
             newest[one.sha256, facts.environment] = (one, facts)
     return [(one, facts) for one, facts in newest.values() if not faults_of(facts)]
+
+
+def runs_of_dependants(
+    evidence: Iterable[Evidence], *, is_isolated: bool = False
+) -> dict[tuple[str, str, str], FactsOfDependants]:
+    """(index, dependant, its version) → the newest result that counts of its tests with the release."""
+    newest: dict[tuple[str, str, str], FactsOfDependants] = {}
+    for one in evidence:
+        facts = _counting(one, facts_of_dependants) if one.kind == "dependants" else None
+        if facts is not None and not (is_isolated and is_degraded(facts) and facts.is_good):
+            newest[facts.index, facts.dependant, facts.dependant_version] = facts
+    return newest
 
 
 def builds_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool = False) -> list[FactsOfBuild]:

@@ -22,6 +22,7 @@ from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingInd
 from conveyor.domain.releases.gates.contents import packages_tested_with
 from conveyor.domain.releases.licences import read_licence
 from conveyor.domain.releases.policy import Policy, read_policy
+from conveyor.operations.releases.standing import dependants_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,6 +82,9 @@ def judge_files(
         has_docs="docs" in gates and find_docs(connection, project, version) is not None,
         others=_others(connection, project) if "approval" in gates else (),
         decisions=tuple(decisions_of_release(connection, project, version)),
+        dependants=dependants_in(
+            connection, project, version, [one.index for one in way if "dependants" in one.rules.gates]
+        ),
         advisories=_advisories(connection, project, evidence) if "advisories" in gates else None,
     )
     return judge_on_way(release, way)

@@ -1,4 +1,4 @@
-"""Releases: which ones a project has, where each one is, its files and its evidence."""
+"""Releases: which ones a project has, where each one is, its files, its evidence and its dependants."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.releases.projects import find_project, find_release
 from conveyor.domain.indexes.policy import not_here, readable_indexes
+from conveyor.domain.releases.dependants import Dependants, dependant_of, newest_of
 from conveyor.domain.releases.standing import (
     ProjectReleases,
     Release,
@@ -25,10 +26,13 @@ from conveyor.errors import NotFound, Unauthorized
 from conveyor.operations.store.store import read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
     from conveyor.catalog.releases.distributions import PlacedFile
     from conveyor.domain.people.access import Identity
+    from conveyor.domain.releases.dependants import Dependant
     from conveyor.domain.words.names import NormalizedName
     from conveyor.operations.store.store import Store
 
@@ -171,3 +175,48 @@ def _file(placed: PlacedFile) -> ReleaseFile:
         is_yanked=placed.is_yanked,
         yank_reason=placed.yank_reason,
     )
+
+
+def dependants_in(
+    connection: Connection, project: str, version: str, indexes: Iterable[str]
+) -> tuple[Dependant, ...]:
+    """The newest release of each other project in each of these indexes that requires the project."""
+    found = []
+    for index in indexes:
+        there = rows.all_releases(connection, index, with_yanked=False)
+        newest = newest_of((name, number) for name, number, _ in there if name != project)
+        for (name, number), metadata in sorted(
+            rows.newest_metadata(connection, index, newest.items()).items()
+        ):
+            one = dependant_of(metadata, index=index, project=name, version=number, on=(project, version))
+            if one is not None:
+                found.append(one)
+    return tuple(found)
+
+
+def find_dependants(
+    store: Store, identity: Identity, project: str, version: str, *, index: str | None = None
+) -> Dependants:
+    """What depends on a release, in one index or in all that the caller may read and that see it.
+
+    Raises:
+        InvalidName, InvalidVersion: the project's name or the version is not valid.
+        NotFound: there is no such release that the caller may see.
+    """
+    with read(store) as connection:
+        release = release_in(connection, identity, project, version)
+        indexes = all_indexes(connection)
+        seen = sorted(
+            name
+            for name in readable_indexes(indexes, identity)
+            if indexes[name].kind == "local" and index in (None, name)
+        )
+        found = dependants_in(connection, release.project, release.version, seen)
+        others = {
+            number
+            for place in (release.indexes if index is None else (index,))
+            for name, number, _ in rows.all_releases(connection, place, with_yanked=False)
+            if name == release.project and number != release.version
+        }
+    remaining = tuple(sorted(others, key=Version, reverse=True))
+    return Dependants(release.project, release.version, found, remaining)

@@ -17,12 +17,14 @@ from xml.etree import ElementTree
 from conveyor.errors import StepFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 OUTCOMES = ("passed", "failed", "errors", "skipped")
 LARGEST_REPORT_BYTES = 256 * 2**20
 _LONGEST_LINE = 64 * 1024
 _LEFT_SECONDS = 2.0
+_LONGEST_NAME = 300
 
 
 class ToldCounts:
@@ -91,6 +93,18 @@ def read_junit(path: Path) -> dict[str, int]:
         StepFailed: it is no JUnit file, or larger than 256 MB.
     """
     counts = dict.fromkeys(OUTCOMES, 0)
+    for _, how in _cases(path):
+        counts[how] += 1
+    return counts
+
+
+def failing_tests(path: Path) -> tuple[str, ...]:
+    """The names of the tests in a JUnit file that failed or broke, each once; raises as ``read_junit``."""
+    return tuple(dict.fromkeys(name for name, how in _cases(path) if how in ("failed", "errors")))
+
+
+def _cases(path: Path) -> Iterator[tuple[str, str]]:
+    """(name, how it ended) of each test in a JUnit file."""
     if path.stat().st_size > LARGEST_REPORT_BYTES:
         raise StepFailed(f"{path.name} is larger than {LARGEST_REPORT_BYTES // 2**20} MB")
     kinds = {"failure": "failed", "error": "errors", "skipped": "skipped"}
@@ -100,8 +114,8 @@ def read_junit(path: Path) -> dict[str, int]:
             if element.tag == "testcase":
                 found = {kinds[child.tag] for child in element if child.tag in kinds}
                 how = next((one for one in ("errors", "failed", "skipped") if one in found), "passed")
-                counts[how] += 1
+                names = (element.get("classname"), element.get("name"))
+                yield "::".join(one for one in names if one)[:_LONGEST_NAME], how
                 element.clear()
     except ElementTree.ParseError as error:
         raise StepFailed(f"{path.name} is no JUnit file: {error}") from error
-    return counts

@@ -53,7 +53,7 @@ from conveyor.project.taking import opened_plainly, take_file
 from conveyor.project.uv import PYLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from packaging.metadata import RawMetadata
@@ -122,6 +122,7 @@ class Suite:
 def run_tests(
     place: Workplace, subject: Subject, *, index: str, index_url: str, name: str,
     interpreter: Interpreter | None = None, suite: Suite | None = None,
+    beside: Sequence[str] = (),
 ) -> FactsOfTests:  # fmt: skip
     """The facts of one test run, as ``tests`` evidence states them.
 
@@ -133,6 +134,7 @@ def run_tests(
         name: the step's name, for its folder and logs; the folder is emptied first.
         interpreter: the Python to test on; ``None`` means the one that runs now.
         suite: the suite if it has been exported already, into that folder, which is not emptied then.
+        beside: further requirements.
 
     Raises:
         ProjectError: the repository has no such commit or no tests, or installing failed.
@@ -145,7 +147,9 @@ def run_tests(
             make_environment, folder / "environment", python=str(python.path), around=place.around()
         )
         suite = suite or export_suite(subject, folder / "suite")
-        lock = lock_suite(place, subject, suite, index_url=index_url, name=name, interpreter=python)
+        lock = lock_suite(
+            place, subject, suite, index_url=index_url, name=name, interpreter=python, beside=beside
+        )
         environment = making.result()
     _install(place, environment, lock, suite, index_url=index_url, name=name)
     packages = _packages(environment, subject)
@@ -172,8 +176,9 @@ def fresh_folder(place: Workplace, name: str) -> Path:
 
 
 def lock_suite(
-    place: Workplace, subject: Subject, suite: Suite, *, index_url: str, name: str, interpreter: Interpreter
-) -> EnvironmentLock:
+    place: Workplace, subject: Subject, suite: Suite, *, index_url: str, name: str, interpreter: Interpreter,
+    beside: Sequence[str] = (),
+) -> EnvironmentLock:  # fmt: skip
     """What ``run_tests`` would install now for the subject and its tests, resolved but not installed.
 
     Raises:
@@ -181,8 +186,8 @@ def lock_suite(
     """
     with place.log(f"{name} resolution") as write:
         return lock_requirements(
-            suite.folder.parent, interpreter, _requirements(subject, suite), suite.requirements.files,
-            around=place.around(index_url, write), given=_given(subject),
+            suite.folder.parent, interpreter, [*_requirements(subject, suite), *beside],
+            suite.requirements.files, around=place.around(index_url, write), given=_given(subject),
         )  # fmt: skip
 
 

@@ -52,7 +52,9 @@ def run_testing_job(
     release = worker.client.releases.get(project, version)
     files = files_to_test(release)
     public_url = worker.client.status().url or worker.store_url
-    subjects = [(file, _subject(place, worker, release, file, repository, ref, public_url)) for file in files]
+    subjects = [
+        (file, subject_of(place, worker, release, file, repository, ref, public_url)) for file in files
+    ]
     lines: list[str] = []
     first = f"test for {index}"
     asked = {asked_by(one): found for one, found in worker.client.policies.pythons(project, [index]).items()}
@@ -141,10 +143,15 @@ def environment_on(index: str, python: Interpreter | None = None) -> TestedEnvir
     return environment_of(index=index, python=python.name, platform=python.platform)
 
 
-def _subject(
+def subject_of(
     place: Workplace, worker: Keeper, release: Release, file: ReleaseFile, repository: str | None,
     ref: str | None, public_url: str,
 ) -> Subject:  # fmt: skip
+    """A file of a release, and where its tests are: at ``ref``, where it was built from, or in its sdist.
+
+    Raises:
+        StepFailed: nothing says where they are.
+    """
     built = builds_of(release.evidence, file.sha256)
     subject = Subject(
         project=release.project,

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import IndexName
 from conveyor.domain.releases.bundles import Bundle
+from conveyor.domain.releases.dependants import Dependants
 from conveyor.domain.releases.publications import NewPublication, Publication, PublishingCheck
 from conveyor.domain.releases.standing import ProjectReleases, Release
 from conveyor.domain.words.records import Text
 from conveyor.operations.releases.evidence import export_bundle
-from conveyor.operations.releases.standing import get_project, get_release, releases_of_commit
+from conveyor.operations.releases.standing import (
+    find_dependants,
+    get_project,
+    get_release,
+    releases_of_commit,
+)
 from conveyor.operations.uploads.open_releases import check_publishing, publish_release
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
@@ -68,6 +74,15 @@ def get_bundle(call: Call) -> Answer:
 
 _RELEASE = "/projects/{project}/releases/{version}"
 
+
+def get_dependants(call: Call) -> Answer:
+    """The newest releases in the store that require the project, and what else they could get."""
+    found = find_dependants(
+        call.store, call.identity, call.path["project"], call.path["version"], index=call.query.get("index")
+    )
+    return Answer(found)
+
+
 ENDPOINTS = (
     Endpoint("GET", "/projects/{project}", get_one_project, right="read", answers={200: ProjectReleases}),
     Endpoint(
@@ -103,5 +118,13 @@ ENDPOINTS = (
         get_bundle,
         right="read",
         answers={200: Bundle},
+    ),
+    Endpoint(
+        "GET",
+        f"{_RELEASE}/dependants",
+        get_dependants,
+        right="read",
+        query={"index": IndexName},
+        answers={200: Dependants},
     ),
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.releases.gates.contents import judge_advisories, judge_docs, judge_licences
 from conveyor.domain.releases.gates.finals import judge_final_version, judge_qa_signature
 from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, JudgingIndex, Verdict, worst_of
-from conveyor.domain.releases.gates.tests import judge_tests
+from conveyor.domain.releases.gates.tests import judge_dependants, judge_tests
 from conveyor.domain.releases.gates.waiting import judge_age, judge_approval
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ GATES: dict[str, Gate] = {
         "every `OR` must be allowed; without it by its licence classifiers. A licence that cannot be told "
         "does not pass.",
         reads=("licences",),
+    ),
+    "dependants": Gate(
+        judge_dependants,
+        "The newest releases in the index that require this project and accept this version pass their tests "
+        "with it, or fail nothing that they do not fail with the release that the index has.",
     ),
     "advisories": Gate(
         judge_advisories,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.releases.advisories import AdvisoryOfProject
     from conveyor.domain.releases.decisions import PersonalDecision
+    from conveyor.domain.releases.dependants import Dependant
     from conveyor.domain.releases.evidence import Evidence, FactsOfBuild
     from conveyor.domain.releases.facts import Results
     from conveyor.domain.releases.licences import DeclaredLicence
@@ -75,6 +76,8 @@ class JudgedRelease:
     """(version, index) of the releases of the project."""
     decisions: tuple[PersonalDecision, ...] = ()
     """What people decided about it, oldest first."""
+    dependants: tuple[Dependant, ...] = ()
+    """The releases that require its project, in the indexes whose rules ask for their tests."""
     advisories: tuple[AdvisoryOfProject, ...] | None = None
     """Those about it and what it was tested with; ``None``: the store has none at all."""
 

@@ -1,15 +1,16 @@
-"""The gate ``tests``: every wheel was tested as published, by a registered worker, and nothing failed."""
+"""The gates ``tests``, of the release itself, and ``dependants``, of the releases that require it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.facts import builds_of, faults_of
+from conveyor.domain.releases.facts import builds_of, faults_of, runs_of_dependants
 from conveyor.domain.releases.gates.judged import (
     CREDENTIALS,
     Finding,
     degraded_tests,
     faults_of_builds,
+    release_step,
     worst,
 )
 from conveyor.domain.words.names import is_python, minor_of
@@ -17,8 +18,10 @@ from conveyor.domain.words.names import is_python, minor_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conveyor.domain.releases.evidence import FactsOfTests
+    from conveyor.domain.releases.evidence import FactsOfDependants, FactsOfTests
     from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, Verdict
+
+_MOST_NAMED = 5
 
 
 def judge_tests(release: JudgedRelease) -> Verdict:
@@ -128,3 +131,48 @@ def _where_tests_are(release: JudgedRelease, file: JudgedFile) -> str:
 
 def _place(facts: FactsOfTests) -> str:
     return f"Python {facts.on.python}, {facts.on.platform}, resolved against {facts.index}"
+
+
+def judge_dependants(release: JudgedRelease) -> Verdict:
+    """The tests of every release in the index that requires this one pass with it, or failed before too.
+
+    A dependant whose requirement does not accept the version is not asked: it goes on with another.
+    """
+    runs = runs_of_dependants(release.evidence, is_isolated=release.is_isolating)
+    findings = []
+    for one in (one for one in release.dependants if one.index == release.index):
+        name = f"{one.project} {one.version}"
+        facts = runs.get((one.index, one.project, one.version))
+        if not one.accepts:
+            findings.append(Finding("pass", f"{name} does not accept it ({one.requires})"))
+        elif facts is None:
+            findings.append(_unasked(release, name, one.requires))
+        else:
+            findings.append(_finding_of_dependant(release, name, facts))
+    return worst("dependants", findings or [Finding("pass", f'no release in "{release.index}" requires it')])
+
+
+def _unasked(release: JudgedRelease, name: str, requires: str) -> Finding:
+    return Finding(
+        "waiting",
+        f"the tests of {name}, which requires {requires}, were not run with it",
+        f"run them: conveyor pipeline test-dependants {release.project} {release.version} {CREDENTIALS} "
+        f"--to {release.index}",
+    )
+
+
+def _finding_of_dependant(release: JudgedRelease, name: str, facts: FactsOfDependants) -> Finding:
+    """What the tests of a dependant gave."""
+    if facts.is_good:
+        old = f", {len(facts.failures)} fail as before" if facts.failures else ""
+        return Finding("pass", f"{name}: {facts.passed} passed{old}")
+    before = f" with {facts.reference.version}" if facts.reference is not None else ""
+    failing = facts.new_failures
+    more = f" and {len(failing) - _MOST_NAMED} more" if len(failing) > _MOST_NAMED else ""
+    said = f"{', '.join(failing[:_MOST_NAMED])}{more} failed, not so{before}" if failing else "no test passed"
+    return Finding(
+        "fail",
+        f"{name}: {said}",
+        f"keep what {name} relies on, or release it as a version that it does not accept: "
+        + release_step(release),
+    )
