@@ -9,7 +9,7 @@ import pytest
 
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.worker import open_worker
-from conveyor.pipeline.jobs.packaging import prepare
+from conveyor.pipeline.jobs.packaging import make_workshop, prepare
 from conveyor.pipeline.jobs.sources import clone, resolve
 from conveyor.project.environment import Environment, run_in
 from distributions_made import BACKEND, make_sdist
@@ -171,13 +171,14 @@ def test_version_of_a_model_reaches_no_requirement_that_is_built_for_its_trainin
     git(repository, "tag", "v1.0.0rc1")
     place = Workplace(tmp_path / "work", tmp_path / "cache")
     source = clone(place, resolve(str(repository), "v1.0.0rc1").value).value.source
+    make_workshop(place)
     prepare(place, open_worker(town.credentials, store_url=town.url), source, "unstable")
     code = (
         "import chi; from importlib.metadata import version; "
         "print(version('chi'), version('chi-needs'), chi.__file__)"
     )
     done = run_in(Environment(place.folder / "environment"), ["python", "-I", "-c", code])
-    assert done.output.split() == ["1.0.0rc1", "1.0", str(place.folder / "checkout/src/chi/__init__.py")]
+    assert done.output.split() == ["1.0.0rc1", "1.0", str(place.folder / "workshop/src/chi/__init__.py")]
 
 
 @pytest.mark.torture

@@ -12,6 +12,7 @@ Source: PEP 751.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tomllib
 from dataclasses import dataclass, replace
@@ -245,9 +246,10 @@ def _build_wheel(python: Path, package: LockedPackage, folder: Path, around: Sur
         url, sha256 = str(package.file["url"]), str(package.file["hashes"]["sha256"])
         if download(url, sdist) != sha256:
             raise ProjectError(f"{url} has other bytes than its index says")
-    words = ["build", "--wheel", "--no-create-gitignore", "--python", str(python)]
+    base = Path(os.path.realpath(python))
+    words = ["build", "--wheel", "--no-create-gitignore", "--python", str(base)]
     words += ["--out-dir", str(out), str(sdist)]
-    run_uv_behind(words, around, reads=(python, sdist), writes=(out,), timeout_seconds=INSTALL_SECONDS)
+    run_uv_behind(words, around, reads=(base, sdist), writes=(out,), timeout_seconds=INSTALL_SECONDS)
     built = sorted(path.name for path in out.iterdir() if path.name.endswith(".whl"))
     if len(built) != 1 or canonicalize_name(built[0].partition("-")[0]) != package.name:
         raise ProjectError(f"{sdist.name} was built, but gave {', '.join(built) or 'no wheel'}")
