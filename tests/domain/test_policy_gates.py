@@ -136,6 +136,7 @@ def test_docs_wait_until_they_come_and_fail_once_none_can() -> None:
         ("Classifier: License :: Other/Proprietary License", ["MIT"], None),
         ("License: MIT", ["MIT"], None),
         ("License-Expression: Whatever", ["MIT"], None),
+        ("License-Expression: " + "(" * 50 + "MIT" + ")" * 50, ["MIT"], None),
         ("Keywords: none", ["MIT"], None),
     ],
 )
@@ -234,8 +235,9 @@ def test_advisory_known_under_two_names_is_told_once() -> None:
 
 def test_feed_is_reduced_to_python_packages_and_cut_into_requests() -> None:
     assert advisory(affected={"package": {"ecosystem": "Go", "name": "x"}}) is None
-    with pytest.raises(InvalidInput, match="modified is not a time"):
-        advisory(modified="yesterday")
+    for no_time in ("yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        with pytest.raises(InvalidInput, match="modified is not a time"):
+            advisory(modified=no_time)
     many = [advisory(id=f"PYSEC-{number}", affected={"versions": ["1.0"] * 300_000}) for number in range(3)]
     groups = list(batches(many))
     assert [len(group) for group in groups] == [1, 1, 1]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -120,10 +121,12 @@ KNOWN = (
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ('schema = 1\n[index.stable]\ngates = ["tests"\n', "line 4: this is not TOML: "),
+        ('schema = 1\n[index.stable]\ngates = ["tests"\n', "line 3: this is not TOML: "),
         ("schema = 1\nschema = 1\n", "line 2: this is not TOML: "),
         ("schema = true\n", "line 1: schema is True: write schema = 1"),
         ("schema = 2\n", "line 1: schema is 2: write schema = 1"),
+        ("schema = " + "9" * 5000, "line 1: this is not TOML: "),
+        ("schema = 1\nx = " + "[" * 5000, "line 1: this is not TOML: it is nested too deeply"),
         ("schema = 1\nindex = 3\n", "line 2: index is not a table"),
         (
             'schema = 1\n[index.stable]\ngates = ["tests"]\n\nsigners = 2\n',
@@ -138,12 +141,21 @@ def test_single_fault_stands_in_the_message(content: str, fault: str) -> None:
     assert caught.value.hint == "repair these lines; nothing has changed"
 
 
+def test_example_of_the_documentation_is_a_policy() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "set-the-policy.md").read_text(encoding="utf-8")
+    policy = read_policy(page.partition("```toml\n")[2].partition("```")[0])
+    check_policy(policy, INDEXES, {"worker-1"})
+    assert policy.rules(STABLE, "risk-core").approvals == 2
+    assert set(policy.rules(STABLE, "demo").gates) <= set(GATES)
+
+
 def test_policy_must_fit_the_store_it_is_for() -> None:
     content = """\
 schema = 1
 [index.nowhere]
 gates = []
 [index.unstable]
+hosts = ["packages.example"]
 gates = []
 [index.stable]
 override_days = 3
@@ -155,9 +167,9 @@ signers = 2
         check_policy(read_policy(content), INDEXES, {"worker-1"})
     assert caught.value.faults == (
         'line 2: there is no index "nowhere" (there are stable, testing, unstable)',
-        'line 4: nothing is promoted into "unstable", so no rule can guard it',
-        'line 8: there is no worker "worker-2": see conveyor store worker list',
-        "line 10: signers has no effect without the gate qa-signature: add it to gates",
+        'line 6: nothing is promoted into "unstable", so only hosts has an effect there',
+        'line 9: there is no worker "worker-2": see conveyor store worker list',
+        "line 11: signers has no effect without the gate qa-signature: add it to gates",
     )
     check_policy(read_policy(EXAMPLE), INDEXES, ())
 

@@ -55,7 +55,7 @@ class Policies:
         return ask_for_all(self.connection, request, "releases", JudgedOtherwise)
 
     def rules(self, project: str) -> dict[str, Rules]:
-        """What each index into which releases are promoted asks of those of a project."""
+        """What each local index asks of the releases of a project."""
         request = Request("GET", api_path("projects", project, "rules"))
         return {one.index: one.rules for one in ask_for_all(self.connection, request, "rules", RulesOfIndex)}
 

@@ -31,6 +31,15 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 _COMPARED = ("ECOSYSTEM", "SEMVER")
 
 
+def _store_time(text: str) -> str:
+    """A time in the store's form; one without a zone is in UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    try:
+        return utc_text(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+    except OverflowError as error:  # in UTC it is before the year 1 or after 9999
+        raise ValueError(text) from error
+
+
 @dataclass(frozen=True)
 class OsvEvent(Record):
     """An end of a range."""
@@ -76,7 +85,7 @@ class OsvAdvisory(Record):
 
     is_open = True
     id: Annotated[str, Given(100)]
-    modified: Annotated[Moment, readable_by(datetime.fromisoformat, "is not a time")]
+    modified: Annotated[Moment, readable_by(_store_time, "is not a time")]
     withdrawn: Moment | None = None
     summary: Annotated[str, "One line."] = ""
     aliases: tuple[ShortText, ...] = ()
@@ -85,8 +94,7 @@ class OsvAdvisory(Record):
     @property
     def modified_at(self) -> str:
         """When this state of it was written, in the store's form."""
-        moment = datetime.fromisoformat(self.modified)
-        return utc_text(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+        return _store_time(self.modified)
 
 
 @dataclass(frozen=True)

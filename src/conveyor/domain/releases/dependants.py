@@ -42,7 +42,8 @@ class Dependants(Record):
     dependants: Annotated[tuple[Dependant, ...], "The newest releases that require its project."]
     remaining: Annotated[
         tuple[str, ...],
-        "Versions of the project that are not yanked, in that index or those of the release, newest first.",
+        "Other versions that are not yanked, in that index or those of the release and their bases; newest "
+        "first.",
     ] = ()
 
     def without_another(self, dependant: Dependant) -> bool:

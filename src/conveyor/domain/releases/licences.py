@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _PREFIX = "License :: "
+_MOST_PARENTHESES = 20
+"""Real expressions have hardly any; thousands would exhaust the stack."""
 CLASSIFIED = {
     "OSI Approved :: Academic Free License (AFL)": ("AFL-3.0",),
     "OSI Approved :: Apache Software License": ("Apache-2.0",),
@@ -69,6 +71,8 @@ def read_licence(metadata: bytes) -> DeclaredLicence:
     classifiers = tuple(
         one.removeprefix(_PREFIX) for one in raw.get("classifiers", ()) if one.startswith(_PREFIX)
     )
+    if raw.get("license_expression", "").count("(") > _MOST_PARENTHESES:
+        return DeclaredLicence(None, classifiers)
     try:
         return DeclaredLicence(str(canonicalize_license_expression(raw["license_expression"])), classifiers)
     except (KeyError, InvalidLicenseExpression):

@@ -155,13 +155,17 @@ def read_policy(content: str) -> Policy:
     """
     try:
         document = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
+        lines = KeyLines(content)
+    except RecursionError as error:
+        raise _refused([(1, "this is not TOML: it is nested too deeply")]) from error
+    except ValueError as error:  # besides TOMLDecodeError, that of Python about too many digits
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         said = str(error).partition(" (at ")[0]
-        line = int(found[1]) if found else content.count("\n") + 1
+        line = int(found[1]) if found else 1
+        if said.startswith("Exceeds") or "at end of document" in str(error):
+            line = content.rstrip("\n").count("\n") + 1
         raise _refused([(line, f"this is not TOML: {said[:1].lower()}{said[1:]}")]) from error
-    reading = _FileReading(KeyLines(content))
-    return reading.policy(document)
+    return _FileReading(lines).policy(document)
 
 
 def _refused(faults: Iterable[tuple[int, str]]) -> InvalidInput:
@@ -304,7 +308,11 @@ def check_policy(policy: Policy, indexes: Mapping[str, Index], workers: Collecti
             known = ", ".join(one.name for one in indexes.values() if one.kind == "local")
             faults.append((section.line, f'there is no index "{section.index}" (there are {known})'))
         elif index.kind == "mirror" or index.mode == "uploads":
-            faults.append((section.line, f'nothing is promoted into "{index.name}", so no rule can guard it'))
+            faults += [
+                (line, f'nothing is promoted into "{index.name}", so only hosts has an effect there')
+                for key, line in section.lines.items()
+                if key != "hosts" or index.kind == "mirror"
+            ]
         faults += [
             (section.lines["workers"], f'there is no worker "{name}": see conveyor store worker list')
             for name in section.given.get("workers", ())

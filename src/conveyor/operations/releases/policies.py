@@ -98,7 +98,7 @@ def list_policies(store: Store, identity: Identity) -> list[PolicyVersion]:
 
 
 def rules_for(store: Store, identity: Identity, project: str) -> list[RulesOfIndex]:
-    """What each promotion-only index that the caller may read asks of a project now, by index.
+    """What each local index that the caller may read asks of a project now, by index.
 
     Raises:
         InvalidName: the project's name is not valid.
@@ -109,11 +109,7 @@ def rules_for(store: Store, identity: Identity, project: str) -> list[RulesOfInd
         policy = policy_now(connection)
         seen = sorted(readable_indexes(indexes, identity, project=name))
     found = (indexes[one] for one in seen)
-    return [
-        RulesOfIndex(index.name, policy.rules(index, name))
-        for index in found
-        if index.kind == "local" and index.mode == "promotion-only"
-    ]
+    return [RulesOfIndex(index.name, policy.rules(index, name)) for index in found if index.kind == "local"]
 
 
 def compare_policy(store: Store, identity: Identity, content: str) -> list[JudgedOtherwise]:

@@ -12,6 +12,7 @@ from conveyor.catalog.indexes.mirrored import mirrored_projects_of
 from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.releases.projects import find_project, find_release
+from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.releases.dependants import Dependants, dependant_of, newest_of
 from conveyor.domain.releases.standing import (
@@ -197,24 +198,28 @@ def dependants_in(
 def find_dependants(
     store: Store, identity: Identity, project: str, version: str, *, index: str | None = None
 ) -> Dependants:
-    """What depends on a release, in one index or in all that the caller may read and that see it.
+    """What depends on a release, in one index or in all that the caller may read.
 
     Raises:
         InvalidName, InvalidVersion: the project's name or the version is not valid.
-        NotFound: there is no such release that the caller may see.
+        NotFound: there is no such release or index that the caller may see.
     """
     with read(store) as connection:
         release = release_in(connection, identity, project, version)
         indexes = all_indexes(connection)
-        seen = sorted(
-            name
-            for name in readable_indexes(indexes, identity)
-            if indexes[name].kind == "local" and index in (None, name)
-        )
-        found = dependants_in(connection, release.project, release.version, seen)
+        readable = readable_indexes(indexes, identity)
+        if index is not None and index not in readable:
+            error = NotFound(f'there is no index "{index}"', hint="see conveyor store index list")
+            raise not_here(error, identity, indexes)
+        asked = readable if index is None else {index}
+        local = sorted(name for name in asked if indexes[name].kind == "local")
+        found = dependants_in(connection, release.project, release.version, local)
+        # Whoever can install it from an index can install what the bases of that index have.
+        places = release.indexes if index is None else (index,)
+        offering = {seen for place in places for seen in resolution_order(place, indexes)} & readable
         others = {
             number
-            for place in (release.indexes if index is None else (index,))
+            for place in sorted(offering)
             for name, number, _ in rows.all_releases(connection, place, with_yanked=False)
             if name == release.project and number != release.version
         }

@@ -55,7 +55,7 @@ def post_policy_comparison(call: Call) -> Answer:
 
 
 def get_rules(call: Call) -> Answer:
-    """What each index into which releases are promoted asks of those of a project now."""
+    """What each local index asks of the releases of a project now."""
     return Answer({"rules": rules_for(call.store, call.identity, call.path["project"])})
 
 

@@ -93,7 +93,8 @@ class Rules(Record):
     hosts: Annotated[
         tuple[Annotated[str, Given(200), Matching(_HOST, "is not the name of a host")], ...],
         _Once,
-        "Hosts that builds may reach besides the store, such as `packages.example` or `*.example:8443`.",
+        "Hosts that builds may reach besides the store, such as `packages.example` or `*.example:8443`. "
+        "Those of the index count where a release enters.",
     ] = ()
     override_by: Annotated[
         tuple[ShortText, ...], _Once, "Users who may override its gates; administrators always may."
