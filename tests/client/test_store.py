@@ -192,43 +192,53 @@ def test_whole_way_from_upload_to_stable(
     # 1. the packaging job
     sdist, wheel = make_sdist(), make_wheel()
     for made, source in ((sdist, None), (wheel, sdist.sha256)):
-        machine.files.upload("unstable", made.write(tmp_path / "dist"))
+        admin.files.upload("unstable", made.write(tmp_path / "dist"))
         predicate = predicate_of_build(made, commit=commit, built_from=source)
         machine.evidence.add(signed_by_worker(worker, "build", made, predicate))
     assert [one.version for one in machine.releases.of_commit("demo", commit)] == ["1.0"]
     assert machine.releases.of_commit("demo", COMMIT) == ()
     # 2. what nobody tested is refused
     with pytest.raises(PromotionRefused) as caught:
-        machine.releases.promote("demo", "1.0", to="testing")
+        admin.releases.promote("demo", "1.0", to="testing")
     assert [(one.gate, one.outcome) for one in caught.value.verdicts] == [("tests", "waiting")]
     assert caught.value.verdicts[0].next_step
-    # 3. the testing job
+    # 3. the testing job; the store promotes by itself, or because a person asks
     envelope = signed_by_worker(worker, "tests", wheel, predicate_of_tests())
     machine.evidence.add(envelope)
     machine.evidence.add(envelope)
-    promotion = machine.releases.promote("demo", "1.0", to="testing")
+    with pytest.raises(Forbidden, match="lacks the scope promote"):
+        machine.releases.promote("demo", "1.0", to="testing")
+    promotion = admin.releases.promote("demo", "1.0", to="testing")
     assert (promotion.source, promotion.target, len(promotion.files)) == ("unstable", "testing", 2)
-    assert machine.releases.promote("demo", "1.0", to="testing").source is None
+    assert admin.releases.promote("demo", "1.0", to="testing").source is None
     # 4. what nobody signed is refused
     judgement = machine.releases.judgement("demo", "1.0")  # of the index that follows
     assert judgement.target == "stable"
     outcomes = {one.gate: one.outcome for one in judgement.verdicts}
     assert outcomes == {"tests": "pass", "qa-signature": "waiting", "final-version": "pass"}
-    # 5. QA signs
-    machine.evidence.add_tag("demo", sign_tag(repository, key, "v1.0"))
-    assert machine.releases.promote("demo", "1.0", to="stable", source="testing").source == "testing"
+    # 5. QA signs, and the store promotes with the last fact
+    admin.evidence.add_tag("demo", sign_tag(repository, key, "v1.0"))
+    judged = machine.releases.judge("demo", "1.0", to="stable")
+    assert (judged.index, judged.has_arrived) == ("testing", False)
+    assert all(one.lets_pass for one in judged.verdicts), "nobody has tested it for stable"
+    tested = signed_by_worker(worker, "tests", wheel, predicate_of_tests(index="stable"))
+    machine.evidence.add(tested)
+    assert machine.releases.judge("demo", "1.0", to="stable").has_arrived
     release = connect(admin.url).releases.get("demo", "1.0")
     assert (release.index, release.is_closed) == ("stable", True)
     assert [(one.kind, one.signed_by) for one in release.evidence] == [
         ("build", "worker-1"),
         ("build", "worker-1"),
         ("tests", "worker-1"),
+        ("tests", "worker-1"),
         ("qa-signature", "qa@team.example"),
     ]
     assert all(one.is_signer_valid for one in release.evidence)
 
 
-def test_evidence_that_is_refused_says_why(machine: StoreClient, worker: WorkerCredentials) -> None:
+def test_evidence_that_is_refused_says_why(
+    admin: StoreClient, machine: StoreClient, worker: WorkerCredentials
+) -> None:
     stranger = replace(worker, private_key_pem=make_key_pair().private_pem)
     nowhere = make_wheel("nowhere")
     with pytest.raises(InvalidInput, match="no worker is registered with the key"):
@@ -236,7 +246,7 @@ def test_evidence_that_is_refused_says_why(machine: StoreClient, worker: WorkerC
     with pytest.raises(InvalidInput, match="no distribution"):
         machine.evidence.add(signed_by_worker(worker, "tests", nowhere, predicate_of_tests()))
     with pytest.raises(InvalidInput, match="the tag object is refused"):
-        machine.evidence.add_tag("demo", b"not a tag")
+        admin.evidence.add_tag("demo", b"not a tag")
 
 
 def test_run_is_carried_by_the_worker_that_claimed_it(admin: StoreClient, machine: StoreClient) -> None:

@@ -531,3 +531,36 @@ def test_first_download_fixes_the_digest_of_an_address_permanently(engine: Engin
         keys = [("unhashed/demo", "demo.whl"), ("unhashed/demo", "other.whl"), ("md5/00", "demo.whl")]
         assert first_digests_of(connection, keys) == {keys[0]: "ab" * 32}
         assert [first_digest(connection, *key) for key in keys] == ["ab" * 32, None, None]
+
+
+def test_workers_of_before_lose_the_right_to_promote_and_nobody_else(database_url: str) -> None:
+    with opened(database_url) as engine, writing(engine) as connection:
+        names = sorted(one.name for one in pkgutil.iter_modules(versions.__path__))
+        upgrade_to(connection, *names[:13])
+        scopes = '["read", "upload", "promote", "run"]'
+        for user in ("worker-1", "ada"):
+            connection.execute(
+                text("insert into users (name, scopes, created_at) values (:user, :scopes, :at)"),
+                {"user": user, "scopes": scopes, "at": AT},
+            )
+            connection.execute(
+                text(
+                    "insert into tokens (id, user_name, secret_sha256, scopes, description, created_at)"
+                    " values (:id, :user, :user, :scopes, '', :at)"
+                ),
+                {"id": len(user), "user": user, "scopes": scopes, "at": AT},
+            )
+        connection.execute(
+            text(
+                "insert into workers (name, user_name, key_id, public_key, registered_at)"
+                " values ('worker-1', 'worker-1', 'key', 'key', :at)"
+            ),
+            {"at": AT},
+        )
+        assert migrate(connection, since=13) == SCHEMA_VERSION
+        for table, name in (("users", "name"), ("tokens", "user_name")):
+            rows = connection.execute(text(f"select {name}, scopes from {table}"))  # noqa: S608 - names of ours
+            assert {user: json.loads(kept) for user, kept in rows} == {
+                "worker-1": ["read", "run"],
+                "ada": ["read", "upload", "promote", "run"],
+            }

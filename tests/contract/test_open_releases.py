@@ -18,7 +18,7 @@ from conveyor.catalog.releases.docs_archives import find_docs
 from conveyor.catalog.releases.projects import project_size
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
-from conveyor.domain.people.access import Identity
+from conveyor.domain.people.access import STORE, Identity
 from conveyor.domain.releases.publications import FileToPublish, NewPublication
 from conveyor.errors import Conflict, ConveyorError, DistributionExists, Forbidden, NotFound, TooLarge
 from conveyor.operations.care.garbage import collect_garbage
@@ -41,7 +41,7 @@ from conveyor.operations.uploads.acceptance import (
 )
 from conveyor.operations.uploads.incoming_files import IncomingFile
 from conveyor.operations.uploads.open_releases import check_publishing, publish_release
-from conveyor.server.app import CARETAKER, App
+from conveyor.server.app import App
 from distributions_made import make_sdist, make_wheel, zip_of
 from makers import make_settings, make_store
 from mirrors import Clock
@@ -283,7 +283,7 @@ async def test_servers_drop_unfinished_releases_by_themselves_once(
     ended.set()
     await asyncio.gather(*living)
     assert actions(store).count(DROPPED) == 1
-    assert list_events(store, ADMINISTRATOR)[-1].actor == CARETAKER
+    assert list_events(store, ADMINISTRATOR)[-1].actor == STORE
     with pytest.raises(Conflict):
         publish(store, WHEEL)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,8 @@ import pytest
 from conveyor.domain.releases import gates
 from conveyor.domain.releases.evidence import Evidence, EvidenceKind, Isolation
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge, judge_on_way
-from conveyor.domain.releases.gates.rules import Rules
+from conveyor.domain.releases.gates.judged import Ties
+from conveyor.domain.releases.gates.rules import NO_RULES, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -580,3 +582,105 @@ def test_two_builds_of_one_file_that_name_two_commits_fail_every_gate_that_asks_
 def test_wheel_and_the_sdist_that_it_is_built_from_name_one_commit() -> None:
     facts = (built(SDIST), built(WHEEL, commit=OTHER_COMMIT, source=SDIST), signed(commit=OTHER_COMMIT))
     assert verdict("qa-signature", [WHEEL, SDIST], *facts).outcome == "fail"
+
+
+# --- whose signature, and about which project -------------------------------------------------------------
+
+TIED = Ties(is_registered=None, is_shared=False, others=frozenset())
+AUTHOR = "ada@team.example"
+
+
+def judged_signature(*facts: Evidence, ties: Ties | None = TIED, rules: Rules = NO_RULES) -> Verdict:
+    """The verdict of "stable" on a wheel that was built from ``COMMIT``."""
+    release = JudgedRelease(
+        "demo", "1.0", (WHEEL,), (built(WHEEL), *facts), index="stable", rules=rules, ties=ties
+    )
+    (found,) = judge(release, ["qa-signature"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tag", "message", "ties", "passes"),
+    [
+        ("v1.0", "Demo 1.0", replace(TIED, is_shared=True, is_registered=False), True),
+        ("demo/v1.0", "", replace(TIED, is_shared=True), True),
+        ("libs/demo-v1.0", "", replace(TIED, is_shared=True), True),
+        ("v1.0", "release 1.0", replace(TIED, is_registered=True, is_shared=True), True),
+        ("v1.0", "release 1.0", replace(TIED, is_registered=False), False),
+        ("v1.0", "release 1.0", TIED, True),
+        ("v1.0", "release 1.0", replace(TIED, is_shared=True), False),
+        ("v1.0", "other 1.0", replace(TIED, is_registered=True, others=frozenset({"other"})), False),
+        ("v1.0", "other and demo 1.0", replace(TIED, others=frozenset({"other"})), True),
+        ("v1.0", "release 1.0", None, True),  # a bundle says nothing about other projects
+    ],
+)
+def test_signed_tag_is_tied_to_the_project(tag: str, message: str, ties: Ties | None, passes: bool) -> None:
+    """Else a signature on the release of one project opens another one's that claims the same commit."""
+    one = replace(signed(tag=tag), predicate={"tag": tag, "message": message})
+    of_tag = built(WHEEL, tag=tag)
+    release = JudgedRelease("demo", "1.0", (WHEEL,), (of_tag, one), index="stable", ties=ties)
+    (found,) = judge(release, ["qa-signature"])
+    assert found.lets_pass is passes
+    if not passes:
+        assert "which does not say that it is for demo" in found.reason
+        assert (found.next_step or "").endswith(": conveyor approve demo 1.0 --key FILE")
+
+
+def approved(*files: JudgedFile, by: str = "qa@team.example") -> Evidence:
+    predicate = {"approval": "…", "files": {file.filename: file.sha256 for file in files}}
+    return evidence("qa-signature", None, predicate, by=by)
+
+
+@pytest.mark.parametrize(
+    ("facts", "rules", "outcome", "told"),
+    [
+        ((approved(WHEEL),), NO_RULES, "pass", "qa@team.example signed its files"),
+        ((approved(WHEEL, SDIST),), NO_RULES, "pass", ""),
+        ((approved(replace(WHEEL, sha256="9" * 64)),), NO_RULES, "fail", "approved other files than it has"),
+        ((approved(SDIST),), NO_RULES, "fail", "approved other files than it has"),
+        ((signed(),), Rules(signers=2), "waiting", "qa@team.example signed it, and 1 more must"),
+        ((signed(), approved(WHEEL)), Rules(signers=2), "waiting", "and 1 more must"),
+        (
+            (signed(), approved(WHEEL, by="second@team.example")),
+            Rules(signers=2),
+            "pass",
+            "second@team.example and qa@team.example signed",
+        ),
+        (
+            (approved(WHEEL),),
+            Rules(not_author=True),
+            "fail",
+            "no build evidence says that somebody else wrote",
+        ),
+        ((replace(signed(), signer_indexes=("stable",)),), NO_RULES, "pass", ""),
+        (
+            (replace(signed(), signer_indexes=("risk/stable",)),),
+            NO_RULES,
+            "fail",
+            'may not sign for "stable"',
+        ),
+    ],
+)
+def test_signers_have_a_reach_a_number_and_distance(
+    facts: tuple[Evidence, ...], rules: Rules, outcome: str, told: str
+) -> None:
+    found = judged_signature(*facts, rules=rules)
+    assert found.outcome == outcome
+    assert told in found.reason
+    assert found.lets_pass or found.next_step
+
+
+def test_author_of_the_commit_is_no_signer_of_it_where_the_rules_say_so() -> None:
+    by_author = replace(built(WHEEL), predicate={**built(WHEEL).predicate, "author": AUTHOR.title()})
+    for signer, outcome in ((AUTHOR, "fail"), ("qa@team.example", "pass")):
+        facts = (by_author, approved(WHEEL, by=signer))
+        release = JudgedRelease("demo", "1.0", (WHEEL,), facts, rules=Rules(not_author=True))
+        (found,) = judge(release, ["qa-signature"])
+        assert found.outcome == outcome
+        assert found.lets_pass or "is the author of its commit" in found.reason
+
+
+def test_approval_needs_no_build_evidence_for_it_names_the_files() -> None:
+    assert verdict("qa-signature", [WHEEL], approved(WHEEL)).outcome == "pass"
+    contradicting = (built(WHEEL), built(WHEEL, commit=OTHER_COMMIT), approved(WHEEL))
+    assert verdict("qa-signature", [WHEEL], *contradicting).outcome == "fail"

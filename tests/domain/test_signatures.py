@@ -267,7 +267,7 @@ def test_what_stands_before_the_version_is_told_apart(tag: str, stem: str, versi
 def test_signed_tag_counts_for_the_release_that_it_names_alone(
     tag: str, built: list[str | None], counts: bool
 ) -> None:
-    assert tag_counts(tag, "1.2.0", built_tags=built) is counts
+    assert tag_counts(tag, "1.2.0", project="demo", built_tags=built) is counts
 
 
 def test_tag_of_more_digits_than_python_makes_a_number_of_names_no_version() -> None:
@@ -342,6 +342,6 @@ def test_names_that_are_patterns_in_a_file_of_allowed_signers_are_refused() -> N
 
 
 def test_allowed_key_counts_for_git_only(key: Path) -> None:
-    line = allowed_signers_line("qa@team.example", parse_public_key(public_key(key)))
+    line = allowed_signers_line("qa@team.example", parse_public_key(public_key(key)), namespace="git")
     assert line.startswith('qa@team.example namespaces="git" ssh-ed25519 ')
     assert line.split()[3] == public_key(key).split()[1]

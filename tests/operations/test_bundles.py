@@ -88,7 +88,7 @@ WHOLE = {"file": "verified", "tested": "verified", "built": "verified", "signed"
 def test_every_link_of_a_whole_release_is_verified_and_told_with_its_evidence(world: World) -> None:
     assert states(world.bundle) == WHOLE
     assert all(not chain.broken for chain in verify_release(world.bundle))
-    assert "3 passed on Python 3.11.7, linux-x86_64, against testing; said by worker-1" in said(
+    assert "3 passed on Python 3.11.7, linux-x86_64, against unstable; said by worker-1" in said(
         world.bundle, "tested"
     )
     assert f"from commit {head(world.repository)}" in said(world.bundle, "built")

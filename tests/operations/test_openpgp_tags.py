@@ -16,7 +16,7 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, InvalidInput, MissingTool
 from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
 from conveyor.operations.releases.evidence import add_tag
-from conveyor.operations.store.signatures import verify_tag_signature
+from conveyor.operations.store.signatures import verify_signature
 from conveyor.operations.store.store import read
 from gpg_keys import GpgHome, gpg_home
 from makers import make_store
@@ -156,10 +156,10 @@ def test_subkey_that_was_glued_to_another_key_is_refused(home: GpgHome, key: str
     start = foreign.index(b"\xb8\x33\x04")  # the subkey's packet: old form, 51 bytes, version 4
     glued = read_certificate(home.export(key)).content + foreign[start:]
     with pytest.raises(InvalidInput, match=r"gpgv does not verify"):
-        verify_tag_signature(
+        verify_signature(
             tag, principal=QA, certificate=Certificate(key, frozenset({key, subkey}), None, glued)
         )
-    verify_tag_signature(tag, principal=QA, certificate=read_certificate(home.export(primary)))
+    verify_signature(tag, principal=QA, certificate=read_certificate(home.export(primary)))
 
 
 def test_keys_that_are_private_revoked_two_or_binary_are_refused(home: GpgHome, key: str) -> None:
@@ -186,7 +186,7 @@ def test_store_without_gpgv_names_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingTool, match=r"gpgv is not installed on the store") as caught:
-        verify_tag_signature(
+        verify_signature(
             parse_signed_tag(tag), principal=QA, certificate=Certificate(key, frozenset(), None, b"")
         )
     assert caught.value.hint == "install gpgv there"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conveyor.client.credentials import sign_statement
+from conveyor.client.store import connect
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.releases.evidence import statement
@@ -20,6 +22,8 @@ from conveyor.operations.runs.repositories import add_repository
 from conveyor.operations.runs.tokens import issue_run_token
 from conveyor.operations.uploads.acceptance import ReceivedUpload, accept_upload
 from conveyor.operations.uploads.incoming_files import IncomingFile
+from conveyor.pipeline.engine.isolation import Workplace
+from conveyor.pipeline.engine.worker import Keeper
 from distributions_made import make_wheel
 from makers import make_store
 from releases_made import ADMIN, REPOSITORY, make_worker, predicate_of_tests, publish
@@ -78,7 +82,7 @@ def test_token_of_a_run_reaches_its_project_and_its_way_and_ends_with_it(tmp_pat
     upload(store, make_wheel("demo", "1.1"), own)
     with pytest.raises(Forbidden, match="may not upload other with this token"):
         upload(store, make_wheel("other", "1.1"), own)
-    with pytest.raises(Forbidden, match="may not promote other"):
+    with pytest.raises(Forbidden, match="lacks the scope promote"):
         promote_release(store, own, "other", "1.0", to="testing")
     foreign, facts = make_wheel("other"), predicate_of_tests(name="other")
     said = statement("tests", filename=foreign.filename, sha256=foreign.sha256, predicate=facts)
@@ -128,3 +132,28 @@ def test_worker_vouches_for_folders_and_administrators_for_everything_else(tmp_p
     assert not issue_run_token(store, known, run.id).folders
     with pytest.raises(Forbidden, match="not registered for other"):
         update_run(store, own, run.id, project="other")
+
+
+def test_worker_writes_the_public_url_of_the_store_and_not_how_it_reaches_it(tmp_path: Path) -> None:
+    """Behind a proxy the worker may use an address that nobody else has."""
+    store = replace(make_store(tmp_path), public_url="https://packages.example.org/store/")
+    worker = make_worker(store)
+    known = identity_of(store, worker.token)
+    run = create_run(store, known, NewRun("/srv/checkout", "v1.0", claim=True))
+    made = issue_run_token(store, known, run.id)
+    assert made.store_url == "https://packages.example.org/store"
+    keeper = Keeper(
+        connect("http://10.0.0.7:8080", token=made.secret), worker, "http://10.0.0.7:8080", made.secret,
+        public_url=made.store_url,
+    )  # fmt: skip
+    told = "Looking in http://10.0.0.7:8080/stable/simple/, not http://10.0.0.7:80801/ (http://10.0.0.7:8080)"
+    assert keeper.told(told) == (
+        "Looking in https://packages.example.org/store/stable/simple/, not http://10.0.0.7:80801/ "
+        "(https://packages.example.org/store)"
+    )
+    place = Workplace(tmp_path / "work", tmp_path / "cache", told=keeper.told, store=keeper.public_url)
+    with place.log("build") as write:
+        write("GET http://10.0.0.7:8080/packages/x")
+    assert place.read_log("build") == "GET https://packages.example.org/store/packages/x\n"
+    assert place.making().store == "https://packages.example.org/store"
+    assert replace(keeper, public_url=None).told(told) == told

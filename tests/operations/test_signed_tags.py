@@ -17,7 +17,7 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, MissingTool, NotFound
 from conveyor.operations.people.signers import add_signer, list_signers, revoke_signer
 from conveyor.operations.releases.evidence import add_tag
-from conveyor.operations.store.signatures import verify_tag_signature
+from conveyor.operations.store.signatures import verify_signature
 from conveyor.operations.store.store import read
 from makers import make_store
 from releases_made import (
@@ -134,7 +134,7 @@ def test_exit_code_decides_when_the_key_in_the_signature_is_another_ones(
     forged = parse_signed_tag(sign_tag(repository, stranger, "v3.1"))
     claimed = replace(forged, public_key=" ".join(public_key(key).split()[:2]))
     with pytest.raises(InvalidInput, match="ssh-keygen does not verify"):
-        verify_tag_signature(claimed, principal=QA)
+        verify_signature(claimed, principal=QA)
 
 
 def test_signature_for_another_purpose_is_refused(store: Store, key: Path, tag: bytes) -> None:

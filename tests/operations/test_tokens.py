@@ -200,7 +200,7 @@ def test_workers_token_speaks_for_the_worker(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     identity = owner_of(store, make_worker(store).token)
     assert (identity.name, identity.worker) == ("worker-1", "worker-1")
-    assert identity.scopes == {"read", "upload", "promote", "run"}
+    assert identity.scopes == {"read", "run"}
 
 
 def test_only_administrators_see_and_make_tokens(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, lock_request
 from conveyor.domain.indexes.projects import NewLimit, NewStatus, SizeOfProject, StatusOfProject
 from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
+from conveyor.domain.releases.approvals import NewSignedApproval, TakenApproval
 from conveyor.domain.releases.bundles import Bundle
 from conveyor.domain.releases.dependants import Dependants
 from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
@@ -55,6 +56,14 @@ class Releases:
         """The gates' verdicts on moving a release to an index; ``None`` means the one that follows."""
         request = Request("GET", api_path("projects", project, "releases", version, "verdicts", to=to))
         return ask_for(self.connection, request, Judgement)
+
+    def judge(self, project: str, version: str, *, to: str | None = None) -> Judgement:
+        """Have the store judge a release now, and move it as far as its gates allow.
+
+        ``to``: the index whose verdicts are told; ``None`` means the one that follows where it is then.
+        """
+        path = api_path("projects", project, "releases", version, "judgement", to=to)
+        return ask_for(self.connection, Request("POST", path, may_repeat=True), Judgement)
 
     def promote(self, project: str, version: str, *, to: str, source: str | None = None) -> Promotion:
         """Move a release to an index; raises PromotionRefused with one verdict per gate."""
@@ -170,3 +179,9 @@ class StoreEvidence:
         body = NewTag(project, base64.b64encode(tag_object).decode())
         request = Request("POST", api_path("tags"), json_body=body, may_repeat=True)
         ask_for(self.connection, request, TakenTag)
+
+    def approve(self, signed: bytes) -> TakenApproval:
+        """Hand in an approval: its statement, then the signature."""
+        body = NewSignedApproval(base64.b64encode(signed).decode())
+        request = Request("POST", api_path("approvals"), json_body=body, may_repeat=True)
+        return ask_for(self.connection, request, TakenApproval)

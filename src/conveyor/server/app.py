@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from conveyor.domain.indexes.policy import UploadLimits
-from conveyor.domain.people.access import ANONYMOUS
+from conveyor.domain.people.access import ANONYMOUS, STORE
 from conveyor.errors import NotFound
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import visible_indexes
+from conveyor.operations.releases.advances import judge_due
 from conveyor.operations.store.facts import reachable, store_upstream
 from conveyor.operations.uploads.open_releases import drop_outdated_files
 from conveyor.server.api import make_api
@@ -69,8 +70,8 @@ INDEX_WORDS = ("simple", "legacy", "pypi")
 """Words that follow the name of an index in a path."""
 CARE_SECONDS = 600.0
 """How often each process looks for files that have waited too long to be published."""
-CARETAKER = "store"
-"""The actor of what the store does by itself, in the audit log."""
+JUDGING_SECONDS = 20.0
+"""How often each process looks for releases to judge again: at most a minute after time opens a gate."""
 
 
 def make_app(
@@ -98,9 +99,11 @@ class App:
         opener: Callable[[], Store] | None = None,
         when_started: Callable[[], None] | None = None,
         care_seconds: float = CARE_SECONDS,
+        judging_seconds: float = JUDGING_SECONDS,
     ) -> None:
         self._settings = settings
         self._care_seconds = care_seconds
+        self._judging_seconds = judging_seconds
         self._open_store = opener or partial(open_store, settings)
         self._when_started = when_started
         self._ending = AsyncExitStack()
@@ -236,22 +239,30 @@ class App:
         }
         # 4. what happens without a request
         ended = asyncio.Event()
-        caring = asyncio.create_task(_care_for(store, ended, every_seconds=self._care_seconds))
-        self._ending.push_async_callback(_stop, caring, ended)
+        drop = partial(drop_outdated_files, store, actor=STORE)
+        for work, what, seconds in (
+            (drop, "open releases", self._care_seconds),
+            (partial(judge_due, store), "judgements", self._judging_seconds),
+        ):
+            caring = asyncio.create_task(_care_for(work, ended, what=what, every_seconds=seconds))
+            self._ending.push_async_callback(_stop, caring, ended)
 
 
-async def _care_for(store: Store, ended: asyncio.Event, *, every_seconds: float) -> None:
-    """Drop the files of open releases that nobody published in time, now and whenever some time has passed.
+async def _care_for(
+    work: Callable[[], object], ended: asyncio.Event, *, what: str, every_seconds: float
+) -> None:
+    """Do what the store does without a request, now and whenever some time has passed.
 
-    Every process of every node does it: whoever comes first has dropped a file, in one change, and the others
-    find nothing.
+    Files of open releases are dropped that nobody published in time, and releases are judged again that time
+    or a setting may let pass. Every process of every node does it: whoever comes first has done it, in one
+    change, and the others find nothing.
     """
     while not ended.is_set():
         try:
-            await asyncio.to_thread(drop_outdated_files, store, actor=CARETAKER)
+            await asyncio.to_thread(work)
         except Exception as error:  # noqa: BLE001 - requests are answered all the same
-            reason = str(as_error(error, path="open releases"))
-            structlog.get_logger("conveyor.server").warning("open releases wait on", reason=reason)
+            reason = str(as_error(error, path=what))
+            structlog.get_logger("conveyor.server").warning(f"{what} wait on", reason=reason)
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), every_seconds)
 

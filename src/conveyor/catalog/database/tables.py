@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 17
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -341,6 +341,8 @@ signers = Table(
     Column("registered_at", Text, nullable=False),
     Column("revoked_at", Text),
     Column("certificate", Text, comment="the OpenPGP key in base64; null for ssh"),
+    Column("projects", Text, comment="JSON list of those that it may sign for; null: all"),
+    Column("indexes", Text, comment="JSON list of those that it may sign for; null: all"),
     comment="people whose signatures count",
 )
 
@@ -364,6 +366,18 @@ evidence = Table(
     UniqueConstraint("project", "version", "envelope_sha256"),
     Index(None, "sha256"),
     Index(None, "project", "commit_id"),
+    Index(None, "commit_id"),
+)
+
+due_judgements = Table(
+    "due_judgements",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("due_at", Text, nullable=False),
+    Column("cause", Text, nullable=False, comment="what the store names when the release moves"),
+    Index(None, "due_at"),
+    comment="releases to judge again, because time or a setting may have opened a gate",
 )
 
 locks = Table(

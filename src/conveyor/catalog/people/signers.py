@@ -30,9 +30,12 @@ def insert_signer(
     connection.execute(insert(signers).values(values))
 
 
-def renew_signer(connection: Connection, signer: NewSigner, *, certificate: str) -> None:
-    """Write the newer form of an OpenPGP key that is registered: it expires later, or has other subkeys."""
-    changed = {"certificate": certificate, "valid_until": signer.valid_until}
+def renew_signer(connection: Connection, signer: NewSigner, *, certificate: str | None) -> None:
+    """Write what a registered key may sign now, and an OpenPGP key's newer form, which may expire later."""
+    reach = values_of(signer, with_nulls=True)
+    changed = {name: reach[name] for name in ("projects", "indexes")}
+    if certificate is not None:
+        changed |= {"certificate": certificate, "valid_until": signer.valid_until}
     connection.execute(update(signers).where(signers.c.public_key == signer.public_key).values(changed))
 
 

@@ -16,6 +16,8 @@ from conveyor.catalog.database.tables import distributions, evidence, signers, w
 from conveyor.domain.releases.evidence import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
     from conveyor.domain.releases.evidence import EvidenceKind
@@ -118,6 +120,8 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
             workers.c.name.label("worker"),
             signers.c.revoked_at.label("signer_revoked_at"),
             signers.c.id.label("signer"),
+            signers.c.projects.label("signer_projects"),
+            signers.c.indexes.label("signer_indexes"),
         )
         .outerjoin(
             workers, (workers.c.key_id == evidence.c.key_id) & (workers.c.name == evidence.c.signed_by)
@@ -138,8 +142,11 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
             signed_by=row.signed_by,
             received_at=row.received_at,
             made_at=row.made_at,
+            signer_indexes=None if row.signer_indexes is None else tuple(json.loads(row.signer_indexes)),
             is_signer_valid=(
-                row.signer is not None and row.signer_revoked_at is None
+                row.signer is not None
+                and row.signer_revoked_at is None
+                and (row.signer_projects is None or project in json.loads(row.signer_projects))
                 if row.kind == "qa-signature"
                 else row.worker is not None and row.worker_revoked_at is None
             ),
@@ -156,6 +163,17 @@ def versions_built_from(connection: Connection, project: str, commit_id: str) ->
         .order_by(evidence.c.id)
     )
     return list(dict.fromkeys(row.version for row in rows))
+
+
+def is_built_elsewhere(connection: Connection, project: str, commits: Collection[str]) -> bool:
+    """Whether build evidence says of another project that it comes from one of the commits."""
+    found = (
+        select(evidence.c.id)
+        .where(evidence.c.commit_id.in_(sorted(commits)), evidence.c.kind == "build")
+        .where(evidence.c.project != project)
+        .limit(1)
+    )
+    return connection.scalar(found) is not None
 
 
 def subjects_of_digest(connection: Connection, sha256: str) -> list[EvidenceSubject]:

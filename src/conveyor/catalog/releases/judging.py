@@ -1,7 +1,8 @@
 """Rows by which gates judge: versions of the policy, decisions of people, advisories about packages.
 
 The newest version of the policy holds. It and the decisions are never changed; an advisory is kept in its
-newest state.
+newest state. A release is judged again when time may have opened a gate, or as soon as somebody looks:
+whoever deletes its row judges it, so it is judged once, whatever the number of processes that look.
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, literal, select, update
 
 from conveyor.catalog.database.statements import Statement, columns_of, record_of, values_of
-from conveyor.catalog.database.tables import advisories, advisory_projects, decisions, policies
+from conveyor.catalog.database.tables import (
+    advisories,
+    advisory_projects,
+    decisions,
+    due_judgements,
+    evidence,
+    placements,
+    policies,
+)
+from conveyor.catalog.database.tables import distributions as files
 from conveyor.domain.releases.advisories import AdvisoryOfProject, OsvRange
 from conveyor.domain.releases.decisions import PersonalDecision
 from conveyor.domain.releases.policy import PolicyVersion
@@ -21,7 +31,7 @@ from conveyor.domain.words.records import as_json, read_record
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select
 
     from conveyor.domain.releases.advisories import OsvAdvisory
 
@@ -141,3 +151,73 @@ def advisories_about(connection: Connection, projects: Collection[str]) -> list[
             for row in rows
         ]
     return found
+
+
+# --- releases to judge again --------------------------------------------------------------------------------
+
+_due = due_judgements.c
+_DUE = Statement(
+    select(_due.project, _due.version)
+    .where(_due.due_at <= bindparam("now"))
+    .order_by(_due.due_at, _due.project, _due.version)
+    .limit(bindparam("most"))
+)
+
+
+def due_releases(connection: Connection, *, now: str, most: int) -> list[tuple[str, str]]:
+    """(project, version) of the releases that are due, the longest due first."""
+    return [(project, version) for project, version in _DUE.all(connection, {"now": now, "most": most})]
+
+
+def take_due(connection: Connection, project: str, version: str, *, now: str) -> str | None:
+    """Delete the row of a release that is due and return its cause; ``None`` if somebody else has it."""
+    taken: str | None = connection.scalar(
+        delete(due_judgements)
+        .where(_due.project == project, _due.version == version, _due.due_at <= now)
+        .returning(_due.cause)
+    )
+    return taken
+
+
+def put_due(connection: Connection, project: str, version: str, *, due_at: str, cause: str) -> None:
+    """Have a release judged at a moment, or at an earlier one that is written already."""
+    mine = (_due.project == project, _due.version == version)
+    later = update(due_judgements).where(*mine, _due.due_at > due_at).values(due_at=due_at, cause=cause)
+    if not connection.execute(later).rowcount:
+        values = select(literal(project), literal(version), literal(due_at), literal(cause))
+        _insert(connection, values.where(~exists().where(*mine)))
+
+
+def put_tested_due(
+    connection: Connection,
+    *,
+    due_at: str,
+    cause: str,
+    project: str | None = None,
+    version: str | None = None,
+    indexes: Collection[str] | None = None,
+) -> None:
+    """Have releases judged that some test is known of: those of a project, or those in some indexes."""
+    known = exists().where(_due.project == evidence.c.project, _due.version == evidence.c.version)
+    found = (
+        select(evidence.c.project, evidence.c.version, literal(due_at), literal(cause))
+        .where(evidence.c.kind == "tests", ~known)
+        .distinct()
+    )
+    if project is not None:
+        found = found.where(evidence.c.project == project)
+    if version is not None:
+        found = found.where(evidence.c.version == version)
+    if indexes is not None:
+        is_there = (
+            exists()
+            .where(files.c.project == evidence.c.project, files.c.version == evidence.c.version)
+            .where(placements.c.distribution_id == files.c.id)
+            .where(placements.c.index_name.in_(sorted(indexes)))
+        )
+        found = found.where(is_there)
+    _insert(connection, found)
+
+
+def _insert(connection: Connection, found: Select[str, str, str, str]) -> None:
+    connection.execute(insert(due_judgements).from_select(["project", "version", "due_at", "cause"], found))

@@ -17,6 +17,8 @@ from conveyor.catalog.database.tables import bytes_of_files, claims, distributio
 from conveyor.domain.indexes.projects import ACTIVE, ProjectSize, status_from
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
     from conveyor.domain.indexes.projects import ProjectStatus
@@ -50,6 +52,16 @@ def lock_project(connection: Connection, name: str) -> None:
     """
     if connection.dialect.name != "sqlite":
         _LOCK.run(connection, {"project": name})
+
+
+def projects_among(connection: Connection, names: Collection[str]) -> frozenset[str]:
+    """Those of the normalized names that are projects of this store's own."""
+    found = select(projects.c.name).where(projects.c.name.in_(sorted(names)[:_MOST_NAMES]))
+    return frozenset(connection.execute(found).scalars()) if names else frozenset()
+
+
+_MOST_NAMES = 5_000
+"""As many words as a message of a tag can reasonably have; databases take no more parameters than 32,000."""
 
 
 def find_project(connection: Connection, name: str) -> ProjectRow | None:

@@ -188,13 +188,13 @@ def test(
     pythons: tuple[str, ...], junit: Path | None,
     credentials: Path, store_url: str | None, state: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """The testing job alone, for a CI host: install the published file, test it, promote it.
+    """The testing job alone, for a CI host: install the published file and test it; the store promotes it.
 
     Exit code 4: it was tested, and the index's gates ask for more.
     """
     from conveyor.pipeline.carrying.runs import AS_BUILT, begun, next_index
     from conveyor.pipeline.engine.worker import open_worker
-    from conveyor.pipeline.jobs.promotion import promote
+    from conveyor.pipeline.jobs.promotion import await_promotion
     from conveyor.pipeline.jobs.testing import run_testing_job
 
     known = open_worker(credentials, store_url=store_url)
@@ -219,7 +219,7 @@ def test(
             report = place.report(f"test for {goal} junit.xml")
             if junit is not None and report.is_file():
                 shutil.copyfile(report, junit)
-        where = steps(f"promote to {goal}", lambda: promote(worker, project, version, to=goal))
+        where = steps(f"promote to {goal}", lambda: await_promotion(worker, project, version, to=goal))
     facts = {"project": project, "version": version} | asdict(where)
     click.echo(json.dumps(facts) if as_json else f'{project} {version} is in "{where.index}"')
     return WAITING if where.verdicts else 0
@@ -296,7 +296,7 @@ def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iter
     mark, keys = f"{job}-{uuid.uuid4().hex[:12]}", state / keyring.FOLDER
     place = Workplace(
         state / "work" / mark, cache=state / "cache", executor=mark, run=worker.run, reach=worker.reach,
-        keyring=keys,
+        keyring=keys, told=worker.told, store=worker.public_url,
     )  # fmt: skip
     place.folder.mkdir(parents=True)
     secrets = [credentials.absolute(), keys]

@@ -34,8 +34,10 @@ Scope = Literal["read", "upload", "claim", "promote", "run", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "run"})
 """Scopes of a pipeline worker: it asks for runs, gets a token for each, and changes nothing by itself."""
-RUN_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "promote", "run"})
-"""Scopes of the token of one run, ``run`` for that run alone; it cannot claim names, which people decide."""
+RUN_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "run"})
+"""Scopes of the token of one run, ``run`` for that run alone: people claim names, and the store promotes."""
+STORE = "store"
+"""The actor of what the store does by itself; no user has this name."""
 
 
 @dataclass(frozen=True)
@@ -293,9 +295,11 @@ def check_user_name(name: str) -> None:
 
     Raises:
         InvalidName: it has characters other than lower case letters, digits and ``. _ @ -``, does not begin
-            and end with a letter or digit, or is too long. A colon would end the name in basic
-            authentication.
+            and end with a letter or digit, is too long, or is that of the store itself. A colon would end
+            the name in basic authentication.
     """
+    if name == STORE:
+        raise InvalidName(f'"{name}" is what the store calls itself in its log', hint="use another name")
     if not _USER_NAME.fullmatch(name):
         raise InvalidName(
             f'"{name[:65]}" cannot be the name of a user',

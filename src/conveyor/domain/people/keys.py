@@ -19,12 +19,16 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from conveyor.domain.people.openpgp import PREFIX
+from conveyor.domain.words.names import ProjectName
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import NO_COLUMN, Column, Given, Option, Record, ShortText, Text
 from conveyor.errors import InvalidInput
 
 GIT_NAMESPACE = "git"
 """Namespace in which git signs; a signature made for another purpose (``promotion``, ``file``) is invalid."""
+
+APPROVAL_NAMESPACE = "conveyor-approval"
+"""Namespace in which approvals of releases are signed with SSH."""
 
 KEY_TYPES = frozenset(
     {
@@ -107,9 +111,9 @@ def check_principal(principal: str) -> None:
         )
 
 
-def allowed_signers_line(principal: str, public_key: str) -> str:
-    """One line of a file of allowed signers: this key counts for this principal, for git only."""
-    return f'{principal} namespaces="{GIT_NAMESPACE}" {public_key}\n'
+def allowed_signers_line(principal: str, public_key: str, *, namespace: str) -> str:
+    """One line of a file of allowed signers: this key counts for this principal, in that namespace only."""
+    return f'{principal} namespaces="{namespace}" {public_key}\n'
 
 
 def _signature_fields(blob: bytes) -> tuple[bytes, bytes]:
@@ -219,6 +223,12 @@ def _fingerprint_of(signer: Signer) -> str:
     return fingerprint(signer.public_key)
 
 
+def _reach_of(signer: Signer) -> str:
+    narrowings = {"project": signer.projects, "index": signer.indexes}
+    listed = (f"{noun} {','.join(names)}" for noun, names in narrowings.items() if names is not None)
+    return "; ".join(listed) or "-"
+
+
 @dataclass(frozen=True)
 class NewSigner(Record):
     """A person's public key to be registered."""
@@ -233,6 +243,12 @@ class NewSigner(Record):
     valid_until: Annotated[
         Moment | None, "When it expires, such as 2030-12-31T00:00:00Z.", Option("valid-until", "TIME")
     ] = None
+    projects: Annotated[
+        tuple[ProjectName, ...] | None, "Accept signatures only for this project.", Option("project")
+    ] = None
+    indexes: Annotated[tuple[Text, ...] | None, "Accept signatures only for this index.", Option("index")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -251,6 +267,10 @@ class Signer(Record):
     registered_at: Annotated[Moment, NO_COLUMN]
     revoked_at: Annotated[Moment | None, NO_COLUMN]
     certificate: Annotated[str | None, "The OpenPGP key with its subkeys, in base64.", NO_COLUMN] = None
+    projects: Annotated[
+        tuple[str, ...] | None, "Those that it may sign for; null: all.", Column("ONLY FOR", _reach_of)
+    ] = None
+    indexes: Annotated[tuple[str, ...] | None, "Those that it may sign for; null: all.", NO_COLUMN] = None
 
 
 def signer_fault(signer: Signer, key: str, *, at: str) -> str | None:

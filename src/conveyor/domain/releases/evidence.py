@@ -70,8 +70,8 @@ _TO_STANDARD = str.maketrans("-_", "+/")
 _FOUR = "[A-Za-z0-9+/]{4}"
 
 
-def _decoded(text: str) -> bytes:
-    """Standard or URL-safe alphabet: the DSSE protocol allows both."""
+def decoded(text: str) -> bytes:
+    """The bytes of a ``Base64``: standard or URL-safe alphabet, for the DSSE protocol allows both."""
     return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
 
 
@@ -85,7 +85,7 @@ def _fault_of_signatures(signatures: list[Any]) -> str | None:
 Base64 = Annotated[
     str,
     Given(MAX_ENVELOPE_BYTES),
-    readable_by(_decoded, "is not base64"),
+    readable_by(decoded, "is not base64"),
     Described(shortest=4, pattern=f"^({_FOUR})*({_FOUR}|[A-Za-z0-9+/]{{3}}=|[A-Za-z0-9+/]{{2}}==)$"),
 ]
 
@@ -106,6 +106,9 @@ class Evidence(Record):
     made_at: Annotated[
         Moment | None, "When it was made; if it does not say so, when it came. The newest by this counts."
     ] = None
+    signer_indexes: Annotated[
+        tuple[str, ...] | None, "The indexes for which its signer may sign; null: all, and for workers."
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class NewTag(Record):
     @property
     def content(self) -> bytes:
         """The tag object itself."""
-        return _decoded(self.tag_object)
+        return decoded(self.tag_object)
 
 
 @dataclass(frozen=True)
@@ -180,22 +183,25 @@ def _read_time(text: str) -> None:
         raise ValueError(text)
 
 
+UtcText = Annotated[
+    str,
+    Given(40),
+    readable_by(_read_time, "is not a time such as 2026-11-21T08:00:00.000000Z"),
+    Described(format="date-time"),
+]
+
+
 @dataclass(frozen=True)
 class Making(Record):
     """When, in which run and how isolated a worker found out a fact; older evidence does not say."""
 
     is_open = True
-    at: Annotated[
-        str,
-        Given(40),
-        readable_by(_read_time, "is not a time such as 2026-11-21T08:00:00.000000Z"),
-        Described(format="date-time"),
-        "By the worker's clock.",
-    ]
+    at: Annotated[UtcText, "By the worker's clock."]
     isolation: Annotated[
         Isolation, "Whether a jail held the programs of the project, or they ran as the worker's own user."
     ]
     run: Annotated[Count | None, "The run's number in the store; null: none was asked for."] = None
+    store: Annotated[Text | None, "Public URL of the store that it was found out for, if it has one."] = None
 
 
 def _fault_of_repository(repository: str) -> str | None:
@@ -257,6 +263,7 @@ class FactsOfBuild(Record):
     source_date_epoch: Annotated[Count | None, "Time of the commit, in seconds."] = None
     on: Annotated[BuiltOn | None, Named("environment")] = None
     made: Making | None = None
+    author: Annotated[Text | None, "E-mail address of the commit's author."] = None
 
     @property
     def payload(self) -> tuple[tuple[str, str], ...]:
@@ -315,6 +322,11 @@ class FactsOfTests(Record):
         "How the tests were counted: one by one, by a plugin of the worker's, or by the JUnit file of the "
         "project's own command; null: not known.",
     ] = None
+    pythons: Annotated[
+        tuple[Text, ...],
+        "Pythons, without patch numbers, on which its job tests the file because the project or the index "
+        "asks for it; empty: its job did not say.",
+    ] = ()
 
     @property
     def environment(self) -> tuple[str, str, str]:
@@ -482,7 +494,7 @@ def read_envelope(text: bytes) -> Envelope:
         InvalidInput: it is not a DSSE envelope around an in-toto statement; names every fault.
     """
     read = read_record(DsseEnvelope, read_json(text, what="the envelope"), what="the envelope")
-    return Envelope(_decoded(read.payload), tuple((one.keyid, _decoded(one.sig)) for one in read.signatures))
+    return Envelope(decoded(read.payload), tuple((one.keyid, decoded(one.sig)) for one in read.signatures))
 
 
 def canonical_envelope(envelope: Envelope, key_id: str) -> bytes:

@@ -3,9 +3,9 @@
 The gates, the packaging and the testing job and the search for candidates ask here, so that what one of them
 calls built or tested no other calls unbuilt or untested. Evidence counts when a registered, unrevoked worker
 signed it and its facts can be read. Of test results the newest in each environment (index, Python without its
-patch number, platform) counts, and a distribution is tested when there is a result and every environment
-passes (decision 0006). The newest is the one that was made last, whenever it came. The lock of a test is
-given to readers for as long as the test passes.
+patch number, platform) counts, and a distribution is tested when there is a result and every environment of
+its own passes (decisions 0006 and 0047). The newest is the one that was made last, whenever it came. The lock
+of a test is given to readers for as long as the test passes.
 
 Where isolation is required, a success that was found without it is set aside: the project's own programs
 could have written it. A failure counts however it was found, until the tests pass in a jail.
@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from conveyor.domain.releases.evidence import facts_of_build, facts_of_dependants, facts_of_tests
 from conveyor.domain.releases.standing import farthest
-from conveyor.domain.words.names import minor_of
+from conveyor.domain.words.names import is_python, minor_of
 from conveyor.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Results:
     """Signers of results that do not count."""
     degraded: tuple[FactsOfTests, ...] = ()
     """Successes that were set aside, because they were found without isolation."""
+    aside: tuple[FactsOfTests, ...] = ()
+    """Results that are shown and block nothing: of an index elsewhere, of a Python that nobody asked for."""
+    missing: tuple[TestedEnvironment, ...] = ()
+    """Environments in which a testing job was to test the file, and has not yet."""
 
     @property
     def failing(self) -> tuple[FactsOfTests, ...]:
@@ -56,15 +60,29 @@ class Results:
     @property
     def are_good(self) -> bool:
         """Whether the distribution is tested: there is a result, and every environment passes."""
-        return bool(self.newest) and not self.failing
+        return bool(self.newest) and not self.failing and not self.missing
 
 
-def results_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool = False) -> Results:
+def results_of(
+    evidence: Iterable[Evidence],
+    sha256: str,
+    *,
+    is_isolated: bool = False,
+    route: Collection[str] | None = None,
+    asked: Collection[str] = (),
+) -> Results:
     """The results of the distribution with that digest; ``evidence`` is that of its release, oldest first.
 
-    ``is_isolated``: only those count that were found in a jail, and failures.
+    Args:
+        evidence: what is known of the release.
+        sha256: the distribution's digest.
+        is_isolated: only those count that were found in a jail, and failures.
+        route: only those count that were resolved against one of these indexes; ``None``: against any.
+        asked: Pythons that an index asks for, besides those that the testing jobs name.
     """
     newest: dict[TestedEnvironment, FactsOfTests] = {}
+    elsewhere: dict[TestedEnvironment, FactsOfTests] = {}
+    named: dict[tuple[str, str], set[TestedEnvironment]] = {}
     ignored: set[str] = set()
     degraded: list[FactsOfTests] = []
     for one in evidence:
@@ -75,9 +93,42 @@ def results_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool =
             ignored.add(one.signed_by)
         elif is_isolated and is_degraded(facts) and not faults_of(facts):
             degraded.append(facts)
+        elif route is not None and facts.index not in route:
+            elsewhere[facts.environment] = facts
         else:
             newest[facts.environment] = facts
-    return Results(newest, frozenset(ignored), tuple(degraded))
+            if facts.pythons:
+                place = (facts.index, facts.on.platform)
+                named[place] = {(facts.index, python, facts.on.platform) for python in facts.pythons}
+    aside = {
+        environment: facts
+        for environment, facts in newest.items()
+        if not _is_named(environment, named) and not any(is_python(facts.on.python, one) for one in asked)
+    }
+    return Results(
+        {environment: facts for environment, facts in newest.items() if environment not in aside},
+        frozenset(ignored),
+        tuple(degraded),
+        aside=(*elsewhere.values(), *aside.values()),
+        missing=tuple(sorted(set().union(*named.values()) - newest.keys())),
+    )
+
+
+def _is_named(
+    environment: TestedEnvironment, named: Mapping[tuple[str, str], Collection[TestedEnvironment]]
+) -> bool:
+    """Whether the newest testing job for that index and platform asked for it, or did not say."""
+    index, _, platform = environment
+    return environment in named.get((index, platform), (environment,))
+
+
+def is_tested_for(evidence: Collection[Evidence], digests: Collection[str], index: str) -> bool:
+    """Whether a worker whose word counts has tested files for an index, as far as its job went, with success.
+
+    The store moves only such releases by itself: they are on the way of a run, or somebody put them there.
+    """
+    found = [results_of(evidence, sha256, route=(index,)) for sha256 in digests]
+    return any(one.newest for one in found) and not any(one.failing or one.missing for one in found)
 
 
 def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants) -> bool:

@@ -24,7 +24,7 @@ from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import reaches_index
 from conveyor.domain.releases.decisions import PersonalDecision
 from conveyor.domain.releases.gates.judged import Verdict
-from conveyor.domain.words.names import ProjectName, VersionNumber
+from conveyor.domain.words.names import ProjectName, VersionNumber, is_final, parse_version
 from conveyor.domain.words.records import Named, Record
 from conveyor.errors import Conflict, NotFound
 
@@ -75,6 +75,8 @@ class Judgement(Record):
         tuple[PersonalDecision, ...],
         "What people decided about it, oldest first; overrides that have ended too.",
     ] = ()
+    index: Annotated[str | None, "Where it is now; null: the store only looked at the verdicts."] = None
+    has_arrived: Annotated[bool, "Whether it can be installed through that index now."] = False
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,42 @@ def successors(name: str, indexes: Mapping[str, Index]) -> tuple[str, ...]:
     return tuple(
         base for base in local if not any(base in _reach(other, indexes) for other in local if other != base)
     )
+
+
+def route_to(target: str, source: str | None, indexes: Mapping[str, Index]) -> tuple[str, ...]:
+    """The indexes whose tests count for a release that enters ``target``, by name.
+
+    These are all from which a run goes on to the target, and those between ``source`` and the target: tests
+    against an index beyond it, or against one of another team, say nothing about it.
+    """
+    found = {
+        name
+        for name, index in indexes.items()
+        if index.kind == "local" and target in _way_from(name, indexes)
+    }
+    if source is not None:
+        found |= {source, *_stations(source, target, indexes)}
+    return tuple(sorted(found))
+
+
+def own_moves(present: Collection[str], version: str, indexes: Mapping[str, Index]) -> list[tuple[str, str]]:
+    """(index that a release leaves, index that it enters) of the moves that the store makes by itself.
+
+    A final goes the whole way; any other version into the index that follows where it was uploaded, as a run
+    carries it. At a fork only a person decides.
+    """
+    leaving = [
+        name
+        for name in sorted(present)
+        if indexes[name].mode == "uploads" or is_final(parse_version(version))
+    ]
+    ways = ((name, successors(name, indexes)) for name in leaving)
+    return [(name, following[0]) for name, following in ways if len(following) == 1]
+
+
+def has_arrived(present: Collection[str], target: str, indexes: Mapping[str, Index]) -> bool:
+    """Whether a release in these indexes is in the target or has passed it, and is installable through it."""
+    return any(name in _reach(target, indexes) for name in present)
 
 
 def next_station(current: str, indexes: Mapping[str, Index]) -> str:

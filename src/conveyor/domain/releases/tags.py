@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
 
 from conveyor.domain.people import openpgp
 from conveyor.domain.people.keys import BEGIN, END, GIT_NAMESPACE, parse_signature
@@ -85,16 +88,18 @@ def could_be_release(tag: str) -> bool:
     return is_short and version.dev is None and version.local is None
 
 
-def tag_counts(tag: str, version: str, *, built_tags: Collection[str | None]) -> bool:
+def tag_counts(tag: str, version: str, *, project: str, built_tags: Collection[str | None]) -> bool:
     """Whether a signed tag is a word about a release.
 
-    It is if it is the very tag from which the release was built. A plain tag (``v1.2.1``) also counts by its
-    version alone, unless the release was built from a tag with a prefix: there a plain tag may mean another
-    project of the repository. ``other-v1.2.1`` never counts for a project that was not built from it.
+    It is if it is the very tag from which the release was built, or has the project's name before the
+    version. A plain tag (``v1.2.1``) also counts by its version alone, unless the release was built from a
+    tag with a prefix: there a plain tag may mean another project of the repository. ``other-v1.2.1`` never
+    counts for a project that was not built from it.
 
     Args:
         tag: the name of the signed tag.
         version: the release's version, canonical.
+        project: its project, normalized.
         built_tags: the tags that the build evidence of the release's files names.
     """
     try:
@@ -103,7 +108,23 @@ def tag_counts(tag: str, version: str, *, built_tags: Collection[str | None]) ->
         return False
     if str(name.version) != version:
         return False
-    return tag in built_tags or (not name.prefix and not any(_has_prefix(one) for one in built_tags if one))
+    return (
+        tag in built_tags
+        or project in projects_named(tag, "")
+        or (not name.prefix and not any(_has_prefix(one) for one in built_tags if one))
+    )
+
+
+def projects_named(tag: str, message: str) -> frozenset[str]:
+    """The normalized names of all projects that a signed tag could be said to name.
+
+    These are the words of its message, and the last part of what its name has before the version: ``demo`` of
+    ``libs/demo/v1.2.0`` and of ``demo-v1.2.0``. Whoever asks knows which of them are projects.
+    """
+    words = [*_WORD.findall(message[:_LONGEST_MESSAGE])]
+    with suppress(InvalidVersion):
+        words.append(read_tag_name(tag).prefix.rstrip("/-_.@").rpartition("/")[2])
+    return frozenset(canonicalize_name(word) for word in words if word)
 
 
 def _has_prefix(tag: str) -> bool:
@@ -113,6 +134,8 @@ def _has_prefix(tag: str) -> bool:
         return True
 
 
+_WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_LONGEST_MESSAGE = 20_000
 _LONGEST_TAG = 300
 _MOST_NUMBERS = 4
 _TAG_HINT = "name the tag after the version, such as v1.2.1 or demo/v1.2.1"
@@ -137,6 +160,13 @@ class SignedTag:
     object_id: str
     """The tag object's own id, with the same hash as the commit's."""
 
+    namespace = GIT_NAMESPACE
+
+    @property
+    def subject(self) -> str:
+        """What was signed, for messages."""
+        return self.tag
+
     @property
     def version(self) -> str:
         """The version that the tag names, canonical."""
@@ -158,14 +188,11 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     """
     if len(raw) > MAX_TAG_OBJECT_BYTES:
         raise InvalidInput(f"a tag object of {len(raw)} bytes is over the limit of {MAX_TAG_OBJECT_BYTES}")
-    if b"\x00" in raw or not _is_utf8(raw):
-        raise _refused("it is not text in UTF-8")
-    payload, signature = _split(raw)
+    payload, signature, public_key = split_signed(raw, what=_TAG, namespace=GIT_NAMESPACE, hint=_OBJECT_HINT)
     head, separator, body = payload.partition(b"\n\n")
     if not separator:
         raise _refused("it has no empty line between its headers and its message")
     headers = _headers(head)
-    public_key = _claimed_key(signature)
     read_tag_name(headers["tag"])
     return SignedTag(
         commit=headers["object"],
@@ -179,17 +206,31 @@ def parse_signed_tag(raw: bytes) -> SignedTag:
     )
 
 
-def _claimed_key(signature: bytes) -> str:
-    """The key that a signature names; raises InvalidInput if it cannot be read or is not for git."""
+def split_signed(raw: bytes, *, what: str, namespace: str, hint: str) -> tuple[bytes, bytes, str]:
+    """(signed bytes, armoured signature, the key that it names) of a text that ends in its one signature.
+
+    Args:
+        raw: the text.
+        what: its name in messages.
+        namespace: the one in which an SSH signature counts.
+        hint: where no better one is known.
+
+    Raises:
+        InvalidInput: it is not such a text, its signature cannot be read or was made for another purpose.
+    """
+    if b"\x00" in raw or not _is_utf8(raw):
+        raise _refused("it is not text in UTF-8", what=what, hint=hint)
+    payload, signature = _split(raw, what=what, hint=hint)
     try:
         if signature.startswith(openpgp.BEGIN):
-            return openpgp.PREFIX + openpgp.read_signature(signature).issuer
-        public_key, namespace = parse_signature(signature)
+            return payload, signature, openpgp.PREFIX + openpgp.read_signature(signature).issuer
+        public_key, made_for = parse_signature(signature)
     except InvalidInput as error:
-        raise _refused(error.message, hint=error.hint) from error
-    if namespace != GIT_NAMESPACE:
-        raise _refused(f'its signature was made for "{namespace[:50]}", not for "{GIT_NAMESPACE}"')
-    return public_key
+        raise _refused(error.message, what=what, hint=error.hint or hint) from error
+    if made_for != namespace:
+        problem = f'its signature was made for "{made_for[:50]}", not for "{namespace}"'
+        raise _refused(problem, what=what, hint=hint)
+    return payload, signature, public_key
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -200,20 +241,24 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _split(raw: bytes) -> tuple[bytes, bytes]:
+def _split(raw: bytes, *, what: str, hint: str) -> tuple[bytes, bytes]:
     """(signed bytes, armoured signature); exactly one signature of any kind, and nothing after it."""
     begins = [match.start() for match in _ANY_BEGIN.finditer(raw)]
     if not begins:
-        raise _refused("it is not signed", hint=_SIGNING_HINT)
+        raise _refused("it is not signed", what=what, hint=_SIGNING_HINT if what == _TAG else hint)
     if len(begins) > 1:
-        raise _refused("it holds more than one signature")
+        raise _refused("it holds more than one signature", what=what, hint=hint)
     payload, signature = raw[: begins[0]], raw[begins[0] :]
     lines = signature.rstrip(b"\n").split(b"\n")
     end = {BEGIN: END, openpgp.BEGIN: openpgp.END}.get(lines[0])
     if end is None:
-        raise _refused("it is signed with neither SSH nor OpenPGP", hint=_SIGNING_HINT)
+        raise _refused(
+            "it is signed with neither SSH nor OpenPGP",
+            what=what,
+            hint=_SIGNING_HINT if what == _TAG else hint,
+        )
     if lines[-1] != end or lines.count(end) != 1:
-        raise _refused("something follows its signature")
+        raise _refused("something follows its signature", what=what, hint=hint)
     return payload, signature
 
 
@@ -248,8 +293,11 @@ def _object_id(raw: bytes, *, like: str) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-def _refused(problem: str, *, hint: str | None = None) -> InvalidInput:
-    return InvalidInput(f"the tag object is refused: {problem}", faults=[problem], hint=hint or _OBJECT_HINT)
+_TAG = "the tag object"
+
+
+def _refused(problem: str, *, what: str = _TAG, hint: str | None = None) -> InvalidInput:
+    return InvalidInput(f"{what} is refused: {problem}", faults=[problem], hint=hint or _OBJECT_HINT)
 
 
 _SIGNING_HINT = (

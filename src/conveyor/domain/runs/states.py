@@ -128,6 +128,9 @@ class RunToken(Record):
         tuple[Repository, ...], "Those of its project, which the worker may read; others it may not."
     ] = ()
     folders: Annotated[bool, "Whether it may read folders of its machine, as it asked for the run."] = False
+    store_url: Annotated[
+        str | None, "The store's public URL, for what the worker writes down; null: none is configured."
+    ] = None
 
 
 @dataclass(frozen=True)

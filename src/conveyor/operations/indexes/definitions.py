@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conveyor.catalog.indexes.definitions import all_indexes, insert_index, update_settings
+from conveyor.catalog.releases.judging import put_tested_due
 from conveyor.domain.indexes.definitions import Index, check_new_index, check_settings
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.people.access import may_administer
@@ -112,4 +113,8 @@ def set_index(store: Store, identity: Identity, asked: IndexSettings) -> Index:
             update_settings(change.connection, wanted)
             detail = {"pythons": list(wanted.pythons), "isolation": wanted.isolation}
             change.event("set-index", index=wanted.name, detail=detail)
+            before_it = [one.name for one in existing.values() if wanted.name in one.bases]
+            put_tested_due(
+                change.connection, due_at=change.at, cause=f'settings of "{wanted.name}"', indexes=before_it
+            )
     return wanted

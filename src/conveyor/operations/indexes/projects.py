@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.indexes.mirrored import mirrored_projects_of
 from conveyor.catalog.releases.distributions import releases_of_project
+from conveyor.catalog.releases.judging import put_tested_due
 from conveyor.catalog.releases.projects import (
     find_project,
     insert_project,
@@ -90,6 +91,7 @@ def set_project_status(
             set_status(connection, name, given)
             detail = {"status": given.name, **({"reason": given.reason} if given.reason else {})}
             change.event("set-project-status", project=name, detail=detail)
+            put_tested_due(connection, due_at=change.at, cause=f"status {given.name}", project=name)
     return given
 
 

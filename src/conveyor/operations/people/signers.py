@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people import signers as rows
 from conveyor.catalog.people.users import disable_user, find_user, insert_user, revoke_tokens_of
 from conveyor.domain.people.access import (
@@ -29,6 +30,7 @@ from conveyor.domain.people.keys import (
     write_public_key,
 )
 from conveyor.domain.people.openpgp import is_openpgp, read_certificate, write_certificate
+from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import future_text, utc_text
 from conveyor.domain.words.records import as_json
 from conveyor.errors import Conflict, InvalidInput, NotFound
@@ -36,17 +38,20 @@ from conveyor.operations.people.tokens import insert_new_token
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from conveyor.domain.people.keys import NewSigner, Signer, Worker
     from conveyor.domain.people.openpgp import Certificate
     from conveyor.operations.store.store import Store
 
 
 def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
-    """Register a person's key; a registered OpenPGP key is renewed if it has changed since.
+    """Register a person's key, or change what it may sign; an OpenPGP key is renewed if it has changed since.
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        InvalidInput: the name, the key or the time is not allowed.
+        InvalidName, InvalidInput: the name, the key, the time or a project is not allowed, or there is no
+            such index.
         Conflict: the key is already registered; a revoked key never counts again.
     """
     may_administer(identity)
@@ -62,13 +67,19 @@ def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
         until = _earlier(until, read_key, now)
     else:
         key = parse_public_key(asked.public_key)
-    checked = replace(asked, public_key=key, valid_until=until)
+    projects = (
+        None if asked.projects is None else tuple(sorted({project_name(one) for one in asked.projects}))
+    )
+    checked = replace(asked, public_key=key, valid_until=until, projects=projects)
     with record_change(store, actor=identity.name) as change:
+        _check_indexes(asked.indexes or (), all_indexes(change.connection))
         known = rows.find_signer(change.connection, key)
         if known is None:
             rows.insert_signer(change.connection, checked, certificate=certificate, registered_at=change.at)
         elif (
-            certificate in (None, known.certificate) or known.revoked_at or known.principal != asked.principal
+            known.revoked_at
+            or known.principal != asked.principal
+            or _says_the_same(known, checked, certificate)
         ):
             state = "was revoked" if known.revoked_at else "is already registered"
             raise Conflict(
@@ -76,12 +87,24 @@ def add_signer(store: Store, identity: Identity, asked: NewSigner) -> Signer:
                 hint="make a new key: ssh-keygen -t ed25519",
             )
         else:
-            rows.renew_signer(change.connection, checked, certificate=str(certificate))
+            rows.renew_signer(change.connection, checked, certificate=certificate)
         detail = {name: value for name, value in as_json(checked).items() if name != "public_key"}
         change.event("add-signer", detail={**detail, "key": fingerprint(key)})
         signer = rows.find_signer(change.connection, key)
     assert signer is not None  # noqa: S101 - written above, in the same transaction
     return signer
+
+
+def _says_the_same(known: Signer, asked: NewSigner, certificate: str | None) -> bool:
+    """Whether registering the key again would change nothing."""
+    is_same_key = certificate in (None, known.certificate)
+    return is_same_key and (known.projects, known.indexes) == (asked.projects, asked.indexes)
+
+
+def _check_indexes(names: Iterable[str], existing: Collection[str]) -> None:
+    faults = [f'there is no index "{name}"' for name in names if name not in existing]
+    if faults:
+        raise InvalidInput(faults[0], faults=faults, hint="see conveyor store index list")
 
 
 def _earlier(until: str | None, key: Certificate, now: datetime) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from conveyor.catalog.people.signers import is_worker
 from conveyor.catalog.releases.judging import decisions_of_release, insert_decision
 from conveyor.catalog.releases.projects import lock_project
+from conveyor.domain.people.access import STORE
 from conveyor.domain.releases.decisions import (
     PersonalDecision,
     approvers,
@@ -18,9 +19,10 @@ from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import checked_reason
 from conveyor.errors import InvalidInput
 from conveyor.operations.indexes.definitions import index_in
+from conveyor.operations.releases.advances import advance
 from conveyor.operations.releases.judging import policy_now
 from conveyor.operations.releases.standing import release_in
-from conveyor.operations.store.store import record_change
+from conveyor.operations.store.store import record_changes
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
@@ -42,7 +44,8 @@ def approve_release(
     """
     name, number = project_name(project), canonical_version(version)
     reason = checked_reason(asked.reason)
-    with record_change(store, actor=identity.name) as change:
+    with record_changes(store) as begin:
+        change = begin(identity.name)
         _open(change, identity, name, number, index=asked.index)
         before = decisions_of_release(change.connection, name, number)
         if identity.name in approvers(before, asked.index):
@@ -55,6 +58,7 @@ def approve_release(
             "approval", name, number, asked.index, "approval", identity.name, reason, change.at, None
         )
         _write(change, decision)
+        advance(begin(STORE), name, number, cause=f"{decision.kind} of {identity.name}")
     return decision
 
 
@@ -74,7 +78,8 @@ def override_gate(
     reason = checked_reason(asked.reason)
     if reason is None:
         raise InvalidInput("an override needs a reason", faults=["the reason is blank"])
-    with record_change(store, actor=identity.name) as change:
+    with record_changes(store) as begin:
+        change = begin(identity.name)
         rules = _open(change, identity, name, number, index=asked.index)
         may_override(identity, rules, asked.index)
         until = end_of_override(asked, rules, store.clock())
@@ -82,6 +87,7 @@ def override_gate(
             "override", name, number, asked.index, asked.gate, identity.name, reason, change.at, until
         )
         _write(change, decision)
+        advance(begin(STORE), name, number, cause=f"{decision.kind} of {identity.name}")
     return decision
 
 

@@ -17,12 +17,13 @@ from conveyor.catalog.releases.projects import find_release, lock_project, proje
 from conveyor.domain.distributions.documentation import check_documentation
 from conveyor.domain.indexes.policy import accepting_index, check_docs_size
 from conveyor.domain.indexes.projects import check_project_size, must_accept_uploads
-from conveyor.domain.people.access import may_upload
+from conveyor.domain.people.access import STORE, may_upload
 from conveyor.domain.releases.publications import DocsArchive
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.errors import Conflict, InvalidInput, NotFound
+from conveyor.operations.releases.advances import advance
 from conveyor.operations.releases.standing import release_in
-from conveyor.operations.store.store import ask, read, record_change
+from conveyor.operations.store.store import ask, read, record_changes
 
 if TYPE_CHECKING:
     from conveyor.catalog.database.events import Change
@@ -61,7 +62,8 @@ def add_docs(
     # 3. bytes, then the row
     with store.blobs.adding():
         archive.store()
-        with record_change(store, actor=identity.name) as change:
+        with record_changes(store) as begin:
+            change = begin(identity.name)
             connection = change.connection
             lock_project(connection, name)
             if not distributions_of(connection, name, number, None):
@@ -77,6 +79,7 @@ def add_docs(
                 uploaded_at=change.at, uploaded_by=change.actor,
             )  # fmt: skip
             _put(change, docs, before, index=index, limits=limits)
+            advance(begin(STORE), name, number, cause="documentation")
             return docs
 
 

@@ -1,9 +1,9 @@
 """Evidence: take in statements of workers and signers, and keep them as they were signed.
 
-Envelopes and tags go through the same steps: 1. may the caller hand something in; 2. is it well-formed;
-3. is the signer known and valid now, and is the signature genuine; 4. is it about something here;
-5. write it, once. Handing in the same signed statement again, however its envelope is spelled, returns the
-same answer and changes nothing.
+Envelopes, tags and approvals go through the same steps: 1. may the caller hand something in; 2. is it well-
+formed; 3. is the signer known and valid now, and is the signature genuine; 4. is it about something here; 5.
+write it, once. Handing in the same signed statement again, however its envelope is spelled, returns the same
+answer and changes nothing.
 
 Evidence is not judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
 """
@@ -17,10 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
+from conveyor.catalog.releases.projects import lock_project
 from conveyor.catalog.runs.queue import find_run
-from conveyor.domain.people.access import Identity, may_testify, may_upload
+from conveyor.domain.people.access import STORE, Identity, may_testify, may_upload, must_be_known
 from conveyor.domain.people.keys import fingerprint, signer_fault
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
+from conveyor.domain.releases.approvals import (
+    APPROVAL_TYPE,
+    HINT_OF_APPROVALS,
+    faults_of_approval,
+    parse_approval,
+)
 from conveyor.domain.releases.bundles import Bundle, BundledEvidence, BundledFile
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
@@ -34,15 +41,18 @@ from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, InvalidInput, TooLarge
+from conveyor.operations.releases.advances import advance
 from conveyor.operations.releases.standing import release_in
-from conveyor.operations.store.signatures import verified_worker, verify_tag_signature
-from conveyor.operations.store.store import read, record_change
+from conveyor.operations.store.facts import store_id
+from conveyor.operations.store.signatures import verified_worker, verify_signature
+from conveyor.operations.store.store import read, record_changes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.releases.evidence import EvidenceSubject
     from conveyor.domain.people.keys import Signer, Worker
+    from conveyor.domain.releases.approvals import SignedApproval
     from conveyor.domain.releases.evidence import EvidenceKind, WorkerStatement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store.store import Store
@@ -137,10 +147,7 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
     # 2. is it well-formed
     tag = parse_signed_tag(tag_object)
     # 3. is the signer known and valid now, and the signature genuine
-    with read(store) as connection:
-        signer = _valid_signer(connection, tag, utc_text(store.clock()))
-    held = None if signer.certificate is None else stored_certificate(signer.certificate)
-    verify_tag_signature(tag, principal=signer.principal, certificate=held)
+    signer = _verified_signer(store, tag, name)
     # 4. it is about a commit, which the store does not know: the gate compares it with the build evidence
     predicate = {
         "tag": tag.tag,
@@ -161,6 +168,57 @@ def add_tag(store: Store, identity: Identity, project: str, tag_object: bytes) -
         predicate=predicate,
         envelope=tag_object.decode(),
         envelope_sha256=hashlib.sha256(tag_object).hexdigest(),
+        signed_by=signer.principal,
+        key_id=signer.public_key,
+    )
+    return _write(store, identity, row)
+
+
+def add_approval(store: Store, identity: Identity, content: bytes) -> Received:
+    """Take in an approval: a signer's word that these very files may become that release.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is anonymous, or may not read.
+        NotFound: there is no such release that the caller may see.
+        InvalidInput: it is not well-formed, is meant for another store or made in the future, names other
+            files than the release has, its key is unknown, revoked or expired, its signer may not sign for
+            the project, or its signature is not genuine.
+        MissingTool, StorageFailed: the signature could not be checked.
+    """
+    # 1. may the caller hand something in: the signature says whose word it is
+    must_be_known(identity, "approve a release")
+    # 2. is it well-formed
+    approval = parse_approval(content)
+    facts = approval.facts
+    # 3. is it about something here, whole
+    with read(store) as connection:
+        release = release_in(connection, identity, facts.project, facts.version)
+    faults = faults_of_approval(
+        approval,
+        {file.filename: file.sha256 for file in release.files},
+        store=store_id(store),
+        now=store.clock(),
+    )
+    if faults:
+        raise InvalidInput(f"the approval is refused: {faults[0]}", faults=faults, hint=HINT_OF_APPROVALS)
+    # 4. is the signer known and valid now, and the signature genuine
+    signer = _verified_signer(store, approval, release.project)
+    # 5. write it
+    row = _EvidenceRow(
+        kind="qa-signature",
+        project=release.project,
+        version=release.version,
+        sha256=None,
+        commit_id=None,
+        predicate={
+            "approval": APPROVAL_TYPE,
+            "files": dict(approval.files),
+            "at": facts.at,
+            "role": signer.role,
+            "key": fingerprint(signer.public_key),
+        },
+        envelope=content.decode(),
+        envelope_sha256=hashlib.sha256(content).hexdigest(),
         signed_by=signer.principal,
         key_id=signer.public_key,
     )
@@ -236,16 +294,32 @@ def _check_making(store: Store, said: WorkerStatement, subject: EvidenceSubject,
     elif run.project not in (None, subject.project):
         fault = f"run {number} is of {run.project}, not of {subject.project}"
     if fault is not None:
-        hint = f"see conveyor pipeline log {number} --store URL"
+        hint = "let the worker testify that carries the run, about the project that the run is of"
         raise InvalidInput(f"the evidence is refused: {fault}", faults=[fault], hint=hint)
 
 
-def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
-    """The registered signer of the tag's key, valid now; the tag's own date plays no part."""
-    signer = find_signer(connection, tag.public_key) or _owner_of_subkey(connection, tag.public_key)
-    key = fingerprint(tag.public_key)
+def _verified_signer(store: Store, signed: SignedTag | SignedApproval, project: str) -> Signer:
+    """The registered signer whose signature it genuinely is, and who may sign for the project."""
+    with read(store) as connection:
+        signer = _valid_signer(connection, signed, utc_text(store.clock()))
+    held = None if signer.certificate is None else stored_certificate(signer.certificate)
+    verify_signature(signed, principal=signer.principal, certificate=held)
+    if signer.projects is not None and project not in signer.projects:
+        problem = f"{signer.principal} may not sign for {project}"
+        hint = f"let somebody sign who may, or register a key for it: {_REGISTER} --project {project}"
+        raise InvalidInput(problem, faults=[problem], hint=hint)
+    return signer
+
+
+_REGISTER = "conveyor store signer add PRINCIPAL --key FILE.pub"
+
+
+def _valid_signer(connection: Connection, signed: SignedTag | SignedApproval, now: str) -> Signer:
+    """The registered signer of the key, valid now; a date that the signer wrote plays no part."""
+    signer = find_signer(connection, signed.public_key) or _owner_of_subkey(connection, signed.public_key)
+    key = fingerprint(signed.public_key)
     if signer is None:
-        problem = f"the key {key} that signed {tag.tag} is not registered"
+        problem = f"the key {key} that signed {signed.subject} is not registered"
         hint = "an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub"
     else:
         fault = signer_fault(signer, key, at=now)
@@ -253,7 +327,7 @@ def _valid_signer(connection: Connection, tag: SignedTag, now: str) -> Signer:
             return signer
         problem = fault
         hint = (  # no key is registered twice
-            "sign the tag again with a new key, which an administrator registers first: "
+            "sign it again with a new key, which an administrator registers first: "
             f"conveyor store signer add {signer.principal} --key FILE.pub"
         )
     raise InvalidInput(problem, faults=[problem], hint=hint)
@@ -272,9 +346,14 @@ def _owner_of_subkey(connection: Connection, public_key: str) -> Signer | None:
 
 
 def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
-    """Write the row unless the same envelope is there; checks again in the transaction who is valid now."""
-    with record_change(store, actor=identity.name) as change:
+    """Write the row unless the same envelope is there, and let the release advance.
+
+    Who is valid now is checked again in the transaction.
+    """
+    with record_changes(store) as begin:
+        change = begin(identity.name)
         connection = change.connection
+        lock_project(connection, row.project)
         _still_valid(connection, row)
         written = rows.insert_evidence(
             connection, **vars(row), received_at=change.at, received_from=identity.name,
@@ -295,6 +374,7 @@ def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
                 "envelope_sha256": row.envelope_sha256,
             },
         )  # fmt: skip
+        advance(begin(STORE), row.project, row.version, cause=f"{row.kind} of {row.signed_by}")
     return Received(written, row.project, row.version, row.signed_by, is_new=True)
 
 

@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 
 from conveyor.catalog.releases.distributions import metadata_of, releases_of_project
 from conveyor.catalog.releases.docs_archives import find_docs
-from conveyor.catalog.releases.evidence import evidence_of_release
+from conveyor.catalog.releases.evidence import evidence_of_release, is_built_elsewhere
 from conveyor.catalog.releases.judging import (
     advisories_about,
     decisions_of_release,
     has_advisories,
     newest_policy,
 )
-from conveyor.catalog.releases.projects import find_release
+from conveyor.catalog.releases.projects import find_release, projects_among
+from conveyor.catalog.runs.queue import projects_of
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge_on_way
 from conveyor.domain.releases.gates.contents import packages_tested_with
+from conveyor.domain.releases.gates.judged import Ties
 from conveyor.domain.releases.licences import read_licence
 from conveyor.domain.releases.policy import Policy, read_policy
+from conveyor.domain.releases.promotions import route_to
+from conveyor.domain.releases.tags import projects_named
+from conveyor.domain.runs.repositories import canonical_url
 from conveyor.operations.releases.standing import dependants_in
 
 if TYPE_CHECKING:
@@ -43,11 +48,22 @@ def policy_now(connection: Connection) -> Policy:
 
 
 def stations_to(
-    connection: Connection, project: str, names: Iterable[str], indexes: Mapping[str, Index]
+    connection: Connection,
+    project: str,
+    names: Iterable[str],
+    indexes: Mapping[str, Index],
+    *,
+    source: str | None = None,
 ) -> tuple[JudgingIndex, ...]:
-    """The indexes of those names, each with what it asks of the project now."""
+    """The indexes of those names, each with what it asks of the project now.
+
+    ``source`` is the index that the release leaves; ``None``: none.
+    """
     policy = policy_now(connection)
-    return tuple(JudgingIndex(name, policy.rules(indexes[name], project)) for name in names)
+    return tuple(
+        JudgingIndex(name, policy.rules(indexes[name], project), route_to(name, source, indexes))
+        for name in names
+    )
 
 
 def judge_files(
@@ -86,6 +102,7 @@ def judge_files(
             connection, project, version, [one.index for one in way if "dependants" in one.rules.gates]
         ),
         advisories=_advisories(connection, project, evidence) if "advisories" in gates else None,
+        ties=_ties(connection, project, evidence) if "qa-signature" in gates else None,
     )
     return judge_on_way(release, way)
 
@@ -101,6 +118,26 @@ def _judged(
             file.filename, file.packagetype, file.sha256, file.uploaded_at, licence
         )
     return tuple(found.values())
+
+
+def _ties(connection: Connection, project: str, evidence: Sequence[Evidence]) -> Ties | None:
+    """What ties its commit to the project; ``None`` if nobody signed a tag, for which it would matter."""
+    tags = [one.predicate for one in evidence if one.kind == "qa-signature" and "tag" in one.predicate]
+    if not tags:
+        return None
+    named = frozenset[str]().union(
+        *(projects_named(str(one["tag"]), str(one.get("message", ""))) for one in tags)
+    )
+    builds = [one for one in evidence if one.kind == "build" and one.is_signer_valid]
+    places = {canonical_url(str(place)) for one in builds if (place := one.predicate.get("repository"))}
+    registered = [projects_of(connection, place) for place in sorted(places)]
+    return Ties(
+        is_registered=all(project in projects for projects in registered) if any(registered) else None,
+        is_shared=is_built_elsewhere(
+            connection, project, {one.commit_id for one in builds if one.commit_id is not None}
+        ),
+        others=projects_among(connection, named) - {project},
+    )
 
 
 def _others(connection: Connection, project: str) -> tuple[tuple[str, str], ...]:

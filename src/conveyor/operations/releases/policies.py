@@ -12,6 +12,7 @@ from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people.signers import list_workers
 from conveyor.catalog.releases import judging as rows
 from conveyor.catalog.releases.distributions import all_releases, placements_of_release
+from conveyor.catalog.releases.judging import put_tested_due
 from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import may_administer
 from conveyor.domain.releases.advisories import TakenAdvisories, about_projects
@@ -24,7 +25,7 @@ from conveyor.domain.releases.policy import (
     differing_gates,
     read_policy,
 )
-from conveyor.domain.releases.promotions import next_station
+from conveyor.domain.releases.promotions import next_station, successors
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, NotFound
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from conveyor.catalog.database.events import Change
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.people.access import Identity
     from conveyor.domain.releases.advisories import NewAdvisories
@@ -67,7 +69,15 @@ def apply_policy(store: Store, identity: Identity, asked: NewPolicy) -> PolicyVe
         rows.insert_policy(change.connection, applied)
         sha256 = hashlib.sha256(asked.content.encode()).hexdigest()
         change.event("apply-policy", detail={"version": number, "reason": asked.reason, "sha256": sha256})
+        _judge_again(change, cause=f"version {number} of the policy")
     return applied
+
+
+def _judge_again(change: Change, *, cause: str) -> None:
+    """Have every release judged that may go on: the change may have opened a gate for any of them."""
+    indexes = all_indexes(change.connection)
+    leading = [name for name in indexes if successors(name, indexes)]
+    put_tested_due(change.connection, due_at=change.at, cause=cause, indexes=leading)
 
 
 def get_policy(store: Store, identity: Identity, version: int | None = None) -> PolicyVersion:
@@ -190,4 +200,5 @@ def import_advisories(store: Store, identity: Identity, asked: NewAdvisories) ->
                     one.id for one in news if one.withdrawn
                 ][:100]},
             )  # fmt: skip
+            _judge_again(change, cause="advisories")
     return taken

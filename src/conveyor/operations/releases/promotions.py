@@ -1,8 +1,9 @@
 """Promotions: report the verdicts of the gates, and move a whole release when all of them pass it.
 
-Only rows move. Gates are evaluated twice: before the write transaction, so that a refusal does not cost one,
-and inside it, so that they see everything that was revoked, uploaded or moved in between. Nobody bypasses a
-gate: even an administrator has only the right to ask.
+A person asks for them here; what the store does by itself is in ``advances``. Only rows move. Gates are
+evaluated twice: before the write transaction, so that a refusal does not cost one, and inside it, so that
+they see everything that was revoked, uploaded or moved in between. Nobody bypasses a gate: even an
+administrator has only the right to ask.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class PromotionPlan:
     """The effect of a promotion, and whether it is allowed."""
 
     project: str
@@ -95,7 +96,7 @@ def judge_release(
         if to is None:
             release = release_in(connection, identity, project, version)
             to = next_station(release.index, all_indexes(connection))
-        plan = _plan(connection, identity, project, version, to=to, source=None, at=at)
+        plan = plan_promotion(connection, identity, project, version, to=to, source=None, at=at)
         decided = decisions_of_release(connection, plan.project, plan.version)
     return Judgement(plan.project, plan.version, to, plan.verdicts, tuple(decided))
 
@@ -120,7 +121,9 @@ def promote_release(
     may_promote(identity, to, project_name(project))
     # 2. the plan, and the verdicts of the gates
     with read(store) as connection:
-        plan = _plan(connection, identity, project, version, to=to, source=source, at=utc_text(store.clock()))
+        plan = plan_promotion(
+            connection, identity, project, version, to=to, source=source, at=utc_text(store.clock())
+        )
     _refuse_unless_open(plan)
     if plan.way is None:
         store.newest.settle()
@@ -128,15 +131,17 @@ def promote_release(
     with record_change(store, actor=identity.name) as change:
         # 3. the same again, now that nobody else can change anything
         lock_project(change.connection, plan.project)
-        plan = _plan(change.connection, identity, project, version, to=to, source=source, at=change.at)
+        plan = plan_promotion(
+            change.connection, identity, project, version, to=to, source=source, at=change.at
+        )
         _refuse_unless_open(plan)
         if plan.way is not None:
             # 4. rows, closing and event
-            _move(change, plan, plan.way)
+            move_release(change, plan, plan.way)
     return _done(plan)
 
 
-def _plan(
+def plan_promotion(
     connection: Connection,
     identity: Identity,
     project: str,
@@ -145,7 +150,7 @@ def _plan(
     to: str,
     source: str | None,
     at: str,
-) -> _Plan:
+) -> PromotionPlan:
     """The plan of a promotion, from the rows that this transaction sees."""
     name, number = project_name(project), canonical_version(version)
     indexes = all_indexes(connection)
@@ -165,11 +170,11 @@ def _plan(
     verdicts = judge_files(
         connection,
         files,
-        stations_to(connection, name, (to,) if way is None else way.stations, indexes),
+        stations_to(connection, name, (to,) if way is None else way.stations, indexes, source=left),
         at=at,
         entry=entry_to_name(left or to, identity, indexes),
     )
-    return _Plan(name, number, to, way, moving, files, verdicts, status_of(connection, name))
+    return PromotionPlan(name, number, to, way, moving, files, verdicts, status_of(connection, name))
 
 
 def _check_filenames(
@@ -186,7 +191,7 @@ def _check_filenames(
                 )
 
 
-def _refuse_unless_open(plan: _Plan) -> None:
+def _refuse_unless_open(plan: PromotionPlan) -> None:
     """Raise Forbidden for a quarantined project, PromotionRefused when a gate on the way is shut."""
     must_offer_files(plan.project, plan.status)
     shut = [verdict.gate for verdict in plan.verdicts if not verdict.lets_pass]
@@ -198,7 +203,12 @@ def _refuse_unless_open(plan: _Plan) -> None:
         )
 
 
-def _move(change: Change, plan: _Plan, way: Way) -> None:
+def move_release(change: Change, plan: PromotionPlan, way: Way, *, cause: str | None = None) -> None:
+    """Write the rows and the event of a promotion; ``cause``: why the store promotes, if nobody asked.
+
+    Raises:
+        Conflict: somebody else moved a file just now.
+    """
     serial = change.event(
         "promote",
         index=way.target,
@@ -209,6 +219,7 @@ def _move(change: Change, plan: _Plan, way: Way) -> None:
             "through": list(way.passed_through),
             "files": {file.filename: file.sha256 for file in plan.moving},
             "verdicts": [asdict(verdict) for verdict in plan.verdicts],
+            **({} if cause is None else {"cause": cause}),
         },
     )
     already_there = {file.filename for file in plan.files if file.index == way.target}
@@ -233,7 +244,7 @@ def _move(change: Change, plan: _Plan, way: Way) -> None:
     close_release(change.connection, plan.project, plan.version, closed_at=change.at)
 
 
-def _done(plan: _Plan) -> Promotion:
+def _done(plan: PromotionPlan) -> Promotion:
     return Promotion(
         project=plan.project,
         version=plan.version,

@@ -23,13 +23,14 @@ from conveyor.domain.people.keys import (
     signer_fault,
 )
 from conveyor.domain.people.openpgp import stored_certificate
+from conveyor.domain.releases.approvals import APPROVAL_TYPE, SignedApproval, is_approval, parse_approval
 from conveyor.domain.releases.bundles import MAX_BUNDLE_BYTES, Bundle, Rejected, chain_of
 from conveyor.domain.releases.evidence import Evidence, made_at, read_envelope, read_statement
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.notation import read_json, sha256_of
 from conveyor.domain.words.records import as_json, read_record
 from conveyor.errors import ChainBroken, InvalidInput, NotFound
-from conveyor.operations.store.signatures import verified_worker, verify_tag_signature
+from conveyor.operations.store.signatures import verified_worker, verify_signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,9 +104,9 @@ def genuine_evidence(bundle: Bundle, *, pins: Pins | None) -> tuple[tuple[Eviden
     rejected: list[Rejected] = []
     for one in bundle.evidence:
         try:
-            # 2. statements of workers, 3. tags of signers
+            # 2. statements of workers, 3. tags and approvals of signers
             if one.kind == "qa-signature":
-                found = _of_signer(one, bundle.signers, pins)
+                found = _of_signer(bundle, one, pins)
             else:
                 found = _of_worker(bundle, one, pins)
         except InvalidInput as error:
@@ -177,29 +178,44 @@ def _of_worker(bundle: Bundle, given: BundledEvidence, pins: Pins | None) -> Evi
     )  # fmt: skip
 
 
-def _of_signer(given: BundledEvidence, signers: tuple[Signer, ...], pins: Pins | None) -> Evidence | Rejected:
-    tag = parse_signed_tag(given.signed)
-    signer = next((one for one in signers if _has_key(one, tag)), None)
+def _of_signer(bundle: Bundle, given: BundledEvidence, pins: Pins | None) -> Evidence | Rejected:
+    signed = parse_approval(given.signed) if is_approval(given.signed) else parse_signed_tag(given.signed)
+    signer = next((one for one in bundle.signers if _has_key(one, signed)), None)
     if signer is None:
-        problem = f"the key {fingerprint(tag.public_key)} that signed {tag.tag} is not in the bundle"
+        problem = (
+            f"the key {fingerprint(signed.public_key)} that signed {signed.subject} is not in the bundle"
+        )
         return Rejected(given.kind, None, problem)
     key = fingerprint(signer.public_key)
     fault = signer_fault(signer, key, at=given.received_at)
     if pins is not None and ("signer", signer.principal, key) not in pins:
         fault = f"the key {key} of {signer.principal} is not trusted"
+    if signer.projects is not None and bundle.project not in signer.projects:
+        fault = f"{signer.principal} may not sign for {bundle.project}"
     if fault is not None:
         return Rejected(given.kind, None, fault)
     certificate = None if signer.certificate is None else stored_certificate(signer.certificate)
-    # It counted when the store received the tag; that it has expired since takes nothing back.
-    verify_tag_signature(tag, principal=signer.principal, certificate=certificate, accepts_expired=True)
+    # It counted when the store received it; that it has expired since takes nothing back.
+    verify_signature(signed, principal=signer.principal, certificate=certificate, accepts_expired=True)
+    if isinstance(signed, SignedApproval):
+        if (signed.facts.project, signed.facts.version) != (bundle.project, bundle.version):
+            problem = f"{signed.subject} is about another release"
+            return Rejected(given.kind, None, problem)
+        commit, predicate = None, {"approval": APPROVAL_TYPE, "files": dict(signed.files), "key": key}
+    else:
+        commit = signed.commit
+        predicate = {
+            "tag": signed.tag, "tag_object": signed.object_id, "commit": commit, "message": signed.message,
+            "key": key,
+        }  # fmt: skip
     return Evidence(
-        kind="qa-signature", sha256=None, commit_id=tag.commit, signed_by=f"{signer.principal} ({key})",
-        received_at=given.received_at, is_signer_valid=True,
-        predicate={"tag": tag.tag, "tag_object": tag.object_id, "commit": tag.commit, "key": key},
+        kind="qa-signature", sha256=None, commit_id=commit, signed_by=f"{signer.principal} ({key})",
+        received_at=given.received_at, is_signer_valid=True, predicate=predicate,
+        signer_indexes=signer.indexes,
     )  # fmt: skip
 
 
-def _has_key(signer: Signer, tag: SignedTag) -> bool:
+def _has_key(signer: Signer, signed: SignedTag | SignedApproval) -> bool:
     if signer.certificate is None:
-        return signer.public_key == tag.public_key
-    return fingerprint(tag.public_key) in stored_certificate(signer.certificate).keys
+        return signer.public_key == signed.public_key
+    return fingerprint(signed.public_key) in stored_certificate(signer.certificate).keys

@@ -75,7 +75,9 @@ def issue_run_token(store: Store, identity: Identity, run_id: int) -> RunToken:
         )
         change.event("create-token", detail={"token": token_id, "user": identity.name, "run": run_id})
         known = [one for one in rows.all_repositories(connection) if one.project in projects or not projects]
-    return RunToken(secret, until, tuple(known), folders=is_path(run.repository) and not registered)
+    folders = is_path(run.repository) and not registered
+    public_url = store.public_url.rstrip("/") if store.public_url else None
+    return RunToken(secret, until, tuple(known), folders=folders, store_url=public_url)
 
 
 def _indexes_of(connection: Connection, identity: Identity, run: Run) -> set[str]:

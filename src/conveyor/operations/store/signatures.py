@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import load_der_x509_certificate
 
-from conveyor.domain.people.keys import GIT_NAMESPACE, allowed_signers_line, read_public_key
+from conveyor.domain.people.keys import allowed_signers_line, read_public_key
 from conveyor.domain.people.openpgp import PREFIX, STRONG_HASHES
 from conveyor.domain.words.notation import PAYLOAD_TYPE
 from conveyor.errors import InvalidInput, MissingTool, StorageFailed
@@ -37,22 +37,25 @@ if TYPE_CHECKING:
     from conveyor.domain.distributions.attestations import Attestation
     from conveyor.domain.people.keys import Worker
     from conveyor.domain.people.openpgp import Certificate
+    from conveyor.domain.releases.approvals import SignedApproval
     from conveyor.domain.releases.evidence import Envelope
     from conveyor.domain.releases.tags import SignedTag
+
+    Signed = SignedTag | SignedApproval
 
 TIMEOUT_SECONDS = 20.0
 
 
-def verify_tag_signature(
-    tag: SignedTag, *, principal: str, certificate: Certificate | None = None, accepts_expired: bool = False
+def verify_signature(
+    signed: Signed, *, principal: str, certificate: Certificate | None = None, accepts_expired: bool = False
 ) -> None:
-    """Accept the signature on a tag whose key is registered for ``principal``, or raise.
+    """Accept the signature on a tag or approval whose key is registered for ``principal``, or raise.
 
     Args:
-        tag: the tag.
+        signed: the tag or the approval.
         principal: whom the key is registered for.
-        certificate: the registered OpenPGP key; ``None`` if the tag is signed with SSH.
-        accepts_expired: whether a key counts that has expired by now, because the tag came earlier.
+        certificate: the registered OpenPGP key; ``None`` if it is signed with SSH.
+        accepts_expired: whether a key counts that has expired by now, because it came earlier.
 
     Raises:
         InvalidInput: ``ssh-keygen`` or ``gpgv`` does not verify it.
@@ -66,30 +69,34 @@ def verify_tag_signature(
     try:
         with tempfile.TemporaryDirectory(prefix="conveyor-signature-") as folder:
             if certificate is None:
-                fault = "" if _exit_code(program, tag, Path(folder), principal=principal) == 0 else "invalid"
+                fault = (
+                    "" if _exit_code(program, signed, Path(folder), principal=principal) == 0 else "invalid"
+                )
             else:
-                lines = _status_of_gpgv(program, tag, Path(folder), certificate=certificate)
-                fault = _fault_by_gpgv(lines, tag, certificate, accepts_expired=accepts_expired)
+                lines = _status_of_gpgv(program, signed, Path(folder), certificate=certificate)
+                fault = _fault_by_gpgv(lines, signed, certificate, accepts_expired=accepts_expired)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StorageFailed(f"the signature could not be checked: {error}", hint="try again") from error
     if fault:
         said = "" if fault == "invalid" else f": {fault}"
-        problem = f"{name} does not verify the signature on {tag.tag} as that of {principal}{said}"
+        problem = f"{name} does not verify the signature on {signed.subject} as that of {principal}{said}"
         raise InvalidInput(
             problem,
             faults=[problem],
-            hint="sign the tag again, and hand in the output of git cat-file tag unchanged",
+            hint="sign it again, and hand it in unchanged",
         )
 
 
-def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) -> int:
+def _exit_code(program: str, signed: Signed, folder: Path, *, principal: str) -> int:
     """The exit code of ``ssh-keygen -Y verify``; the folder is empty and ours alone (mode 0700)."""
     allowed, signature = folder / "allowed_signers", folder / "signature"
-    allowed.write_text(allowed_signers_line(principal, tag.public_key), encoding="ascii")
-    signature.write_bytes(tag.signature)
+    allowed.write_text(
+        allowed_signers_line(principal, signed.public_key, namespace=signed.namespace), encoding="ascii"
+    )
+    signature.write_bytes(signed.signature)
     done = subprocess.run(
-        [program, "-Y", "verify", "-n", GIT_NAMESPACE, "-I", principal, "-f", allowed, "-s", signature],
-        input=tag.payload,
+        [program, "-Y", "verify", "-n", signed.namespace, "-I", principal, "-f", allowed, "-s", signature],
+        input=signed.payload,
         env=_environment(folder),
         cwd=folder,
         stdout=subprocess.DEVNULL,
@@ -102,14 +109,14 @@ def _exit_code(program: str, tag: SignedTag, folder: Path, *, principal: str) ->
 
 def _environment(folder: Path) -> dict[str, str]:
     """Variables with which no agent and no configuration of the server's user plays a part."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(folder)}
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)}
 
 
 def _status_of_gpgv(
-    program: str, tag: SignedTag, folder: Path, *, certificate: Certificate
+    program: str, signed: Signed, folder: Path, *, certificate: Certificate
 ) -> list[list[str]]:
     """The words of each line of the status; empty if it failed. The folder is empty and ours alone."""
-    contents = {"key.gpg": certificate.content, "signature": tag.signature, "payload": tag.payload}
+    contents = {"key.gpg": certificate.content, "signature": signed.signature, "payload": signed.payload}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     done = subprocess.run(
@@ -126,7 +133,7 @@ def _status_of_gpgv(
 
 
 def _fault_by_gpgv(
-    status: list[list[str]], tag: SignedTag, certificate: Certificate, *, accepts_expired: bool
+    status: list[list[str]], signed: Signed, certificate: Certificate, *, accepts_expired: bool
 ) -> str:
     """Why the status does not verify the signature; empty if it does."""
     words = [line[0] for line in status]
@@ -141,7 +148,7 @@ def _fault_by_gpgv(
         return "invalid"
     # VALIDSIG: fingerprint, date, time, expiry, version, reserved, key algorithm, hash, class, primary key.
     made_by, hash_algorithm, form, primary = valid[0][0], valid[0][7], valid[0][8], valid[0][9]
-    if f"{PREFIX}{made_by}" != tag.public_key or primary != certificate.fingerprint:
+    if f"{PREFIX}{made_by}" != signed.public_key or primary != certificate.fingerprint:
         return "another key made it"
     return "" if form == "00" and hash_algorithm in map(str, STRONG_HASHES) else "its hash is weak"
 

@@ -30,6 +30,7 @@ from conveyor.catalog.database.events import is_touched_since
 from conveyor.catalog.indexes.definitions import indexes_now
 from conveyor.catalog.releases.distributions import insert_placement, metadata_of
 from conveyor.catalog.releases.docs_archives import delete_docs
+from conveyor.catalog.releases.judging import put_tested_due
 from conveyor.catalog.releases.open_files import leave_open_releases
 from conveyor.catalog.releases.projects import insert_project, insert_release, lock_project
 from conveyor.domain.distributions.attestations import provenance_object
@@ -311,6 +312,8 @@ def _write_rows(
         leave_open_releases(
             connection, distribution.filename, distribution.digests.sha256, at=change.at, by=change.actor
         )
+        # Only of bytes that were here before can there be evidence already.
+        put_tested_due(connection, due_at=change.at, cause="an upload", project=project, version=version)
 
 
 def _show(change: Change, wanted: WantedUpload, distribution: Distribution) -> None:

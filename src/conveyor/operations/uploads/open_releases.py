@@ -22,6 +22,7 @@ from conveyor.catalog.releases.distributions import (
     placements_of_release,
 )
 from conveyor.catalog.releases.docs_archives import delete_stray_docs
+from conveyor.catalog.releases.judging import put_tested_due
 from conveyor.catalog.releases.open_files import (
     drop_open_file,
     is_any_filename_retired,
@@ -186,6 +187,7 @@ def publish_release(
             if not decision.has_release:
                 insert_release(connection, name, number, created_at=change.at)
             _show(change, asked.index, name, number, shown)
+            put_tested_due(connection, due_at=change.at, cause="a publication", project=name, version=number)
         _drop(change, [one for one in waiting if one not in shown])
     return Publication(
         name, number, asked.index, tuple(sorted(one.filename for one in asked.files)), is_new=bool(shown)

@@ -141,13 +141,13 @@ def carry_run(job: Job) -> Outcome:
     keyring = state / keyrings.FOLDER
     place = Workplace(
         work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor(), run=run_id,
-        reach=worker.reach, keyring=keyring,
+        reach=worker.reach, keyring=keyring, told=worker.told, store=worker.public_url,
     )  # fmt: skip
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (credentials, state / "engine", keyring)
     with (
         isolated(place, worker.store_url, secrets, say_to_stderr) as place,
-        closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr))) as steps,
+        closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr, told=worker.told))) as steps,
     ):
         return carry(
             steps, place, worker, repository=job.repository, ref=job.ref, index=job.index, project=job.project

@@ -2,7 +2,7 @@
 
 1. way: the store says which indexes it leads through, such as "unstable" → "testing" → "stable"
 2. packaging job → the first index                                         (``packaging``)
-3. testing job, resolved against the second index → promoted to it         (``testing``, ``promotion``)
+3. testing job, resolved against the second index → the store promotes it  (``testing``, ``promotion``)
 4. a final release: the same for every further index, if the gates let it
 
 A run that ends with a release waiting for a person (a QA signature) has succeeded; its detail says what the
@@ -25,7 +25,7 @@ from conveyor.domain.words.records import Record
 from conveyor.errors import Conflict, ConveyorError, Forbidden, Unauthorized
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, say_to_stderr
 from conveyor.pipeline.jobs.packaging import Packaged, package
-from conveyor.pipeline.jobs.promotion import Standing, goals_of, index_on, promote
+from conveyor.pipeline.jobs.promotion import Standing, await_promotion, goals_of, index_on
 from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def begun(
         repository, ref, index=index, project=project, claim=True, version=version
     )
     own = worker.for_run(run.id)
-    steps = DirectSteps(Reporter(own.client, run.id, say_to_stderr))
+    steps = DirectSteps(Reporter(own.client, run.id, say_to_stderr, told=own.told))
     ended = RunReport(state="cancelled", detail="interrupted")
     try:
         yield steps, own
@@ -128,7 +128,7 @@ def find_way(worker: Keeper, index: str | None) -> Done[tuple[str, ...]]:
 def advance(
     steps: Steps, place: Workplace, worker: Keeper, packaged: Packaged, way: tuple[str, ...]
 ) -> Standing:
-    """Parts 3 and 4: test and promote, index by index, until the end of the way or a gate that waits.
+    """Parts 3 and 4: test, and see the store promote, until the end of the way or a gate that waits.
 
     A final release is tested for all its indexes at the same time; only the promotions wait for each other.
     """
@@ -140,7 +140,8 @@ def advance(
     for goal in ahead:
         tests[goal]()
         reached = steps(
-            f"promote to {goal}", partial(promote, worker, packaged.project, packaged.version, to=goal)
+            f"promote to {goal}",
+            partial(await_promotion, worker, packaged.project, packaged.version, to=goal),
         )
         if reached.verdicts:
             return replace(reached, index=where.index)  # the release may be elsewhere in the store as well

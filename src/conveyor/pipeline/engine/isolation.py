@@ -57,15 +57,19 @@ class Workplace:
     run: int | None = None
     """The run's number in the store; ``None`` if the store has none, as for a job on a CI host."""
 
-    def making(self) -> Making:
-        """When, in which run and how isolated a fact is found out here and now."""
-        isolation: Isolation = "degraded" if self.wall is None else "jail"
-        return Making(utc_text(datetime.now(UTC)), isolation, self.run)
-
     reach: Reach = field(default_factory=Reach)
     """The repositories that the run may read."""
     keyring: Path | None = None
     """The folder of the credentials of repositories, if the worker has any."""
+    told: Callable[[str], str] = str
+    """What is written down of a text: the store by its public URL (``Keeper.told``)."""
+    store: str | None = None
+    """The store's public URL; ``None``: as far as is known, it has none."""
+
+    def making(self) -> Making:
+        """When, in which run, for which store and how isolated a fact is found out here and now."""
+        isolation: Isolation = "degraded" if self.wall is None else "jail"
+        return Making(utc_text(datetime.now(UTC)), isolation, self.run, self.store)
 
     def remote(self, repository: str) -> Remote:
         """A repository as the keeper's git reaches it; raises as ``remotes.remote``."""
@@ -115,7 +119,7 @@ class Workplace:
     def log(self, name: str) -> Iterator[Callable[[str], None]]:
         """Yield a function that writes each line to ``logs/NAME.log`` at once; each attempt empties it."""
         with self.report(f"{name}.log").open("w", encoding="utf-8", buffering=1) as file:
-            yield lambda line: print(line, file=file)
+            yield lambda line: print(self.told(line), file=file)
 
 
 @contextmanager

@@ -56,11 +56,18 @@ class Reporter:
     """Reports progress to the store and to a person; the job goes on while the store is unreachable."""
 
     def __init__(
-        self, client: StoreClient | None, run_id: int | None, say: Callable[[str], None] | None = None
+        self,
+        client: StoreClient | None,
+        run_id: int | None,
+        say: Callable[[str], None] | None = None,
+        *,
+        told: Callable[[str], str] = str,
     ) -> None:
+        """``told``: what the store is told of a text for people, which may name it as others do not."""
         self.client = client if run_id is not None else None
         self.run_id = run_id
         self.say = say or (lambda _line: None)
+        self.told = told
 
     def step(self, name: str, state: StepState, seconds: float | None = None, **detail: Any) -> None:  # noqa: ANN401 - JSON
         """Note a step's state."""
@@ -94,12 +101,17 @@ def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) ->
         done = with_patience(function)
     except ConveyorError as error:
         failure = problem_of(error)
-        failure = replace(failure, log=failure.log[-LOG_CHARACTERS:])
+        failure = replace(
+            failure,
+            detail=reporter.told(failure.detail),
+            log=reporter.told(failure.log)[-LOG_CHARACTERS:],
+        )
     except Exception as error:  # noqa: BLE001 - a bug of ours must end the step, not hang the run
         failure = problem_of(StepFailed(f"{type(error).__name__}: {error}", log=traceback.format_exc()))
     else:
         state: StepState = "skipped" if done.is_skipped else "succeeded"
-        reporter.step(name, state, time.monotonic() - started, summary=done.summary, **done.facts)
+        summary = reporter.told(done.summary)
+        reporter.step(name, state, time.monotonic() - started, summary=summary, **done.facts)
         return done
     reporter.step(
         name, "failed", time.monotonic() - started, summary=failure.detail.splitlines()[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ class Keeper:
     """The run that it carries; ``None``: none yet."""
     reach: Reach = field(default_factory=Reach)
     """The repositories that the run may read."""
+    public_url: str | None = None
+    """The URL by which people reach the store, as it says; ``None``: it does not say."""
 
     @property
     def name(self) -> str:
@@ -44,7 +47,18 @@ class Keeper:
         client = connect(self.store_url, token=made.secret)
         registered = {one.url: one.is_local for one in made.repositories}
         reach = Reach(registered, made.folders)
-        return replace(self, client=client, token=made.secret, run=run_id, reach=reach)
+        return replace(
+            self, client=client, token=made.secret, run=run_id, reach=reach, public_url=made.store_url
+        )
+
+    @property
+    def told_url(self) -> str:
+        """The URL of the store for what is written down: other people read it, on other machines."""
+        return self.public_url or self.store_url
+
+    def told(self, text: str) -> str:
+        """A text for people: it names the store by its public URL, not as this worker reaches it."""
+        return re.sub(rf"{re.escape(self.store_url)}(?![\w.:-])", lambda _: self.told_url, text)
 
     def index_url(self, index: str) -> str:
         """The simple API of an index, for installers."""

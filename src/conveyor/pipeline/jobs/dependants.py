@@ -107,7 +107,7 @@ def _run(
     """How the tests of a dependant end with a release of the project beside it, and those that fail."""
     release = worker.client.releases.get(dependant.project, dependant.version)
     file = files_to_test(release)[0]
-    subject = subject_of(place, worker, release, file, None, None, worker.store_url)
+    subject = subject_of(place, worker, release, file, None, None)
     try:
         found = run_tests(
             place, subject, index=dependant.index, index_url=worker.index_url(dependant.index), name=name,

@@ -19,11 +19,13 @@ from conveyor.pipeline.jobs.sources import clone_into, read_clone
 from conveyor.project.archives import sha256_of_file
 from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
-from conveyor.project.git import commit_time
+from conveyor.project.git import commit_time, run_git
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conveyor.domain.releases.evidence import FactsOfEquivalence, Making
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
@@ -51,6 +53,8 @@ class BuiltRelease:
     """The line of a file that was set to the version."""
     made: Making | None = None
     """When and how isolated they were built: kept with the step, and so said again in the same words."""
+    author: str | None = None
+    """E-mail address of the commit's author."""
 
 
 def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[BuiltRelease]:
@@ -87,6 +91,7 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
         platform=python.platform,
         version_line=_line_fact(files),
         made=place.making(),
+        author=_author_of(clean),
     )
     more = f"; {len(files.notes)} notes in build.log" if files.notes else ""
     summary = f"{built.sdist}, {built.wheel}{more}"
@@ -124,6 +129,7 @@ def publish(
             on=BuiltOn(built.python, built.platform, backend),
             derived_from=built.derived_from if is_wheel else None,
             made=built.made,
+            author=built.author,
         )
         worker.testify(statement("build", filename=name, sha256=sha256, predicate=as_json(facts)))
     for name, proof in proofs.items():
@@ -133,6 +139,12 @@ def publish(
         worker.client.files.upload_docs(entry, built.project, built.version, place.folder / ARCHIVE)
     worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
     return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
+
+
+def _author_of(checkout: Path) -> str | None:
+    """The e-mail address of the commit's author, as the commit has it; ``None`` if it is empty."""
+    words = ["-c", "log.showSignature=false", "log", "-1", "--no-mailmap", "--format=%ae", "HEAD"]
+    return run_git(words, folder=checkout).decode(errors="replace").strip() or None
 
 
 def _line_fact(files: BuiltFiles) -> SetLine | None:

@@ -1,4 +1,4 @@
-"""Promotion: asks the store to move a release; the store decides, gate by gate.
+"""Promotion: waits for the store's answer, which moves a release by itself when its gates let it pass.
 
 A refusal is an answer, not a failure of the run: if every gate that did not pass is only *waiting* (for a
 signature, for a person), the run has done all it could and says what is missing.
@@ -34,22 +34,34 @@ class Standing:
         return tuple(verdict.gate for verdict in self.verdicts if not verdict.lets_pass)
 
 
-def promote(worker: Keeper, project: str, version: str, *, to: str) -> Done[Standing]:
-    """Move the release to an index and return where it is afterwards; success if it is there already.
+def await_promotion(worker: Keeper, project: str, version: str, *, to: str) -> Done[Standing]:
+    """Have the store judge a release that was tested for an index, and return where it is then.
+
+    The store has judged it with each fact that came before; it judges once more here, for a run that brought
+    no new fact.
 
     Raises:
         PromotionRefused: a gate says no, not just "not yet".
+        Conflict: the gates let it pass, and yet the store does not move it by itself.
     """
-    try:
-        worker.client.releases.promote(project, version, to=to)
-    except PromotionRefused as refusal:
-        if any(verdict.outcome == "fail" for verdict in refusal.verdicts):
-            raise
-        index = worker.client.releases.get(project, version).index
-        standing = Standing(index, refusal.verdicts)
-        facts = {"to": to, "verdicts": [asdict(verdict) for verdict in refusal.verdicts]}
-        return Done(standing, f"not yet: waiting for {', '.join(standing.waits_for)}", facts, is_skipped=True)
-    return Done(Standing(to), f'{project} {version} is in "{to}"', {"to": to})
+    judgement = worker.client.releases.judge(project, version, to=to)
+    index = judgement.index or to
+    if judgement.has_arrived:
+        return Done(Standing(index), f'{project} {version} is in "{index}"', {"to": to})
+    standing = Standing(index, judgement.verdicts)
+    if any(verdict.outcome == "fail" for verdict in standing.verdicts):
+        raise PromotionRefused(
+            f'{project} {version} may not enter "{to}" yet: {", ".join(standing.waits_for)}',
+            verdicts=standing.verdicts,
+            hint="do what the verdicts ask for, then run it again",
+        )
+    if not standing.waits_for:
+        raise Conflict(
+            f'{project} {version} is in "{index}", and the store does not move it to "{to}" by itself',
+            hint=f"let a person promote it: conveyor store promote {project} {version} --to {to}",
+        )
+    facts = {"to": to, "verdicts": [asdict(verdict) for verdict in standing.verdicts]}
+    return Done(standing, f"not yet: waiting for {', '.join(standing.waits_for)}", facts, is_skipped=True)
 
 
 def goals_of(way: tuple[str, ...], version: str) -> tuple[str, ...]:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from conveyor.project.interpreters import Interpreter
 
 
+_BY_HAND = "--python"
+
+
 def run_testing_job(
     place: Workplace, worker: Keeper, *, project: str, version: str, index: str,
     repository: str | None = None, ref: str | None = None, pythons: Sequence[str] = (),
@@ -51,17 +54,15 @@ def run_testing_job(
     """
     release = worker.client.releases.get(project, version)
     files = files_to_test(release)
-    public_url = worker.client.status().url or worker.store_url
-    subjects = [
-        (file, subject_of(place, worker, release, file, repository, ref, public_url)) for file in files
-    ]
+    subjects = [(file, subject_of(place, worker, release, file, repository, ref)) for file in files]
     lines: list[str] = []
     first = f"test for {index}"
     asked = {asked_by(one): found for one, found in worker.client.policies.pythons(project, [index]).items()}
-    asked["--python"] = tuple(pythons)
-    suite, found = _arrange(place, subjects[0][1], first, asked) if subjects else (None, ())
+    asked[_BY_HAND] = tuple(pythons)
+    suite, found, named = _arrange(place, subjects[0][1], first, asked) if subjects else (None, (), ())
     for file, subject in subjects:
         fitting = [python for python in found if file.packagetype == "sdist" or python.fits(file.filename)]
+        announced = [environment_on(index, python)[1] for python in fitting if python in named]
         for python in fitting:
             environment = environment_on(index, python)
             facts = earlier_success(
@@ -74,7 +75,7 @@ def run_testing_job(
                     place, subject, index=index, index_url=worker.index_url(index), name=name,
                     interpreter=python, suite=suite if is_first else None,
                 )  # fmt: skip
-                facts = replace(facts, made=place.making())
+                facts = replace(facts, made=place.making(), pythons=tuple(announced))
                 lock = place.report(f"{name} {PYLOCK}").read_bytes()
                 worker.client.releases.add_lock(project, version, lock)
                 worker.testify(
@@ -118,12 +119,16 @@ def _refuse_bad(
 
 def _arrange(
     place: Workplace, subject: Subject, name: str, asked: Mapping[str, Sequence[str]]
-) -> tuple[Suite, tuple[Interpreter, ...]]:
-    """The suite of the first test, and the Pythons of the project and those asked for, its own first."""
+) -> tuple[Suite, tuple[Interpreter, ...], tuple[Interpreter, ...]]:
+    """The suite of the first test; the Pythons to test on, the project's own first; those that block.
+
+    What a person asks for besides is tested and shown, and blocks nothing.
+    """
     folder = fresh_folder(place, name)
     with checked_out(subject, folder) as (checkout, tracked):
         suite = take_suite(subject, checkout, tracked, folder / "suite")
-        return suite, pythons_to_test_on(suite.project, asked)
+        named = {who: versions for who, versions in asked.items() if who != _BY_HAND}
+        return suite, pythons_to_test_on(suite.project, asked), pythons_to_test_on(suite.project, named)
 
 
 def earlier_success(
@@ -133,7 +138,9 @@ def earlier_success(
 
     ``is_isolated``: a success without isolation is none, because tests made here would be worth more.
     """
-    facts = results_of(evidence, sha256, is_isolated=is_isolated).newest.get(environment)
+    results = results_of(evidence, sha256, is_isolated=is_isolated)
+    aside = {facts.environment: facts for facts in results.aside}
+    facts = (aside | dict(results.newest)).get(environment)
     return facts if facts is not None and not faults_of(facts) else None
 
 
@@ -145,7 +152,7 @@ def environment_on(index: str, python: Interpreter | None = None) -> TestedEnvir
 
 def subject_of(
     place: Workplace, worker: Keeper, release: Release, file: ReleaseFile, repository: str | None,
-    ref: str | None, public_url: str,
+    ref: str | None,
 ) -> Subject:  # fmt: skip
     """A file of a release, and where its tests are: at ``ref``, where it was built from, or in its sdist.
 
@@ -161,7 +168,7 @@ def subject_of(
         url=worker.file_url(file.url),
         size_bytes=file.size_bytes,
         requires_python=file.requires_python,
-        store=(worker.store_url, public_url),
+        store=(worker.store_url, worker.told_url),
     )
     if ref is not None:
         where = repository or (built[-1].repository if built else None)

@@ -1,9 +1,10 @@
-"""Evidence: envelopes of workers, tag objects of signers."""
+"""Evidence: envelopes of workers, tag objects and approvals of signers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.domain.releases.approvals import NewSignedApproval, TakenApproval
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     DsseEnvelope,
@@ -11,7 +12,7 @@ from conveyor.domain.releases.evidence import (
     TakenEvidence,
     TakenTag,
 )
-from conveyor.operations.releases.evidence import add_evidence, add_tag
+from conveyor.operations.releases.evidence import add_approval, add_evidence, add_tag
 from conveyor.server.api.endpoints import Answer, Endpoint
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ def post_tag(call: Call) -> Answer:
     return Answer(TakenTag(received.version, received.signed_by), 201 if received.is_new else 200)
 
 
+def post_approval(call: Call) -> Answer:
+    """Hand in a signed approval: a signer's word on the files of a release."""
+    received = add_approval(
+        call.store, call.identity, call.read(NewSignedApproval, what="the approval").signed
+    )
+    taken = TakenApproval(received.project, received.version, received.signed_by)
+    return Answer(taken, 201 if received.is_new else 200)
+
+
 ENDPOINTS = (
     Endpoint(
         "POST",
@@ -43,4 +53,12 @@ ENDPOINTS = (
         max_body_bytes=MAX_ENVELOPE_BYTES + 1,
     ),
     Endpoint("POST", "/tags", post_tag, right="upload", body=NewTag, answers={201: TakenTag, 200: TakenTag}),
+    Endpoint(
+        "POST",
+        "/approvals",
+        post_approval,
+        right="read",
+        body=NewSignedApproval,
+        answers={201: TakenApproval, 200: TakenApproval},
+    ),
 )

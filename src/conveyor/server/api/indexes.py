@@ -10,6 +10,7 @@ from conveyor.domain.words.notation import Event, StoreStatus
 from conveyor.domain.words.records import Count
 from conveyor.operations.indexes.claims import claim_name, list_claims, name_to_ask_for
 from conveyor.operations.indexes.definitions import create_index, set_index, visible_indexes
+from conveyor.operations.releases.advances import judge_due
 from conveyor.operations.store.facts import list_events, store_id
 from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
@@ -42,7 +43,9 @@ def post_index(call: Call) -> Answer:
 
 def put_index_settings(call: Call) -> Answer:
     """Change the settings of an index; those that the body leaves out are emptied."""
-    return Answer(set_index(call.store, call.identity, call.read(IndexSettings, what="the index")))
+    changed = set_index(call.store, call.identity, call.read(IndexSettings, what="the index"))
+    judge_due(call.store)
+    return Answer(changed)
 
 
 def get_claims(call: Call) -> Answer:

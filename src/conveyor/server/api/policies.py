@@ -13,6 +13,7 @@ from conveyor.domain.releases.policy import (
     ProposedPolicy,
     RulesOfIndex,
 )
+from conveyor.operations.releases.advances import judge_due
 from conveyor.operations.releases.decisions import approve_release, override_gate
 from conveyor.operations.releases.policies import (
     apply_policy,
@@ -45,7 +46,9 @@ def get_policy_version(call: Call) -> Answer:
 
 def post_policy(call: Call) -> Answer:
     """Make a policy hold, as a new version; the content that holds already changes nothing."""
-    return Answer(apply_policy(call.store, call.identity, call.read(NewPolicy, what="the policy")))
+    applied = apply_policy(call.store, call.identity, call.read(NewPolicy, what="the policy"))
+    judge_due(call.store)
+    return Answer(applied)
 
 
 def post_policy_comparison(call: Call) -> Answer:

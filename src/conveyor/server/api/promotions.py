@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.indexes.definitions import IndexName
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion, RunWay
+from conveyor.operations.releases.advances import judge_now
 from conveyor.operations.releases.promotions import find_way, judge_release, promote_release
 from conveyor.server.api.endpoints import Answer, Endpoint
 
@@ -24,6 +25,12 @@ def get_verdicts(call: Call) -> Answer:
     return Answer(judge_release(call.store, call.identity, call.path["project"], call.path["version"], to=to))
 
 
+def post_judgement(call: Call) -> Answer:
+    """Have the store judge a release now: it moves as far as its gates allow. Says what is missing then."""
+    to = call.query.get("to") or None
+    return Answer(judge_now(call.store, call.identity, call.path["project"], call.path["version"], to=to))
+
+
 def post_promotion(call: Call) -> Answer:
     """Move every file of a release to an index, if all gates on the way let it pass."""
     asked = call.read(NewPromotion, what="the promotion")
@@ -40,6 +47,14 @@ ENDPOINTS = (
         "/projects/{project}/releases/{version}/verdicts",
         get_verdicts,
         right="read",
+        query={"to": IndexName},
+        answers={200: Judgement},
+    ),
+    Endpoint(
+        "POST",
+        "/projects/{project}/releases/{version}/judgement",
+        post_judgement,
+        right=None,
         query={"to": IndexName},
         answers={200: Judgement},
     ),

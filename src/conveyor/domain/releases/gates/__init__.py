@@ -48,9 +48,12 @@ GATES: dict[str, Gate] = {
     ),
     "qa-signature": Gate(
         judge_qa_signature,
-        "A valid signer signed a tag of this release on the commit that every file of it was built from, by "
-        "the workers' build evidence: the very tag that it names, or a plain tag of this version if the "
-        "build was from no tag with a prefix.",
+        "As many valid signers as the index asks signed a tag of this release on the commit that every file "
+        "of it was built from, by the workers' build evidence, or approved its very files (`conveyor "
+        "approve`). The tag is the one that the build names, or a plain tag of this version if the build "
+        "was from no tag with a prefix; and it is tied to the project: by its name (`demo/v1.2.0`), by its "
+        "message, by a repository that is registered for the project, or, if it names no project and the "
+        "repository is registered for none, because no other project was built from that commit.",
         reads=("signers", "not_author"),
     ),
     "final-version": Gate(

@@ -35,6 +35,20 @@ class JudgingIndex:
 
     index: str
     rules: Rules
+    route: tuple[str, ...] | None = None
+    """The indexes whose tests count: those on the release's way up to this one; ``None``: any."""
+
+
+@dataclass(frozen=True)
+class Ties:
+    """What ties the commit of a release to its project, besides what signed tags say."""
+
+    is_registered: bool | None
+    """Whether its repository is registered for the project; ``None``: it is registered for none."""
+    is_shared: bool
+    """Whether another project of the store was built from the same commit."""
+    others: frozenset[str]
+    """Other projects of the store that its signed tags name."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,10 @@ class JudgedRelease:
     """The releases that require its project, in the indexes whose rules ask for their tests."""
     advisories: tuple[AdvisoryOfProject, ...] | None = None
     """Those about it and what it was tested with; ``None``: the store has none at all."""
+    route: tuple[str, ...] | None = None
+    """The indexes whose tests count, as that index says; ``None``: any."""
+    ties: Ties | None = None
+    """``None``: nobody signed a tag, or the store is not at hand."""
 
     def versions_in(self, index: str) -> tuple[str, ...]:
         """The other versions of the project in an index."""
@@ -95,7 +113,7 @@ class JudgedRelease:
                 else replace(one, is_signer_valid=False)
                 for one in evidence
             )
-        return replace(self, index=station.index, rules=station.rules, evidence=evidence)
+        return replace(self, index=station.index, rules=station.rules, evidence=evidence, route=station.route)
 
     @property
     def is_isolating(self) -> bool:
@@ -104,7 +122,10 @@ class JudgedRelease:
 
     def results(self, file: JudgedFile) -> Results:
         """The test results of a file, as far as they count here."""
-        return results_of(self.evidence, file.sha256, is_isolated=self.is_isolating)
+        return results_of(
+            self.evidence, file.sha256, is_isolated=self.is_isolating, route=self.route,
+            asked=self.rules.pythons,
+        )  # fmt: skip
 
     def builds(self, file: JudgedFile) -> list[FactsOfBuild]:
         """What a file was built from, as far as builds count here, the earliest first."""

@@ -96,10 +96,19 @@ def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
             f"fix it and make a new release, or run the testing job again on {facts.on.platform}: "
             f"{command} --to {facts.index} --python {minor_of(facts.on.python)}",
         )
+    for index, python, platform in results.missing[:1]:
+        return Finding(
+            "waiting",
+            f"{file.filename} was not tested on Python {python} yet ({platform}, resolved against {index}), "
+            "as its testing job was to do",
+            f"run the testing job again on {platform}: {command} --to {index}",
+        )
+    shown = [(facts, _blocks(release, facts)) for facts in results.newest.values()]
+    shown += [(facts, False) for facts in results.aside]
     said = "; ".join(
         f"{'; '.join(faults_of(facts)) or f'{facts.passed} passed'} ({_place(facts)})"
-        + (", which is not asked for" if not _blocks(release, facts) else "")
-        for facts in results.newest.values()
+        + ("" if is_asked_for else ", which is not asked for")
+        for facts, is_asked_for in shown
     )
     return Finding("pass", f"{file.filename}: {said}")
 
