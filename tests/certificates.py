@@ -18,20 +18,41 @@ if TYPE_CHECKING:
 def make_certificate(folder: Path) -> tuple[str, str]:
     """Paths of a certificate for 127.0.0.1 and localhost that vouches for itself, and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an upstream of tests")])
+    return _write(folder, "an upstream of tests", key, is_authority=True)
+
+
+def make_certified(folder: Path) -> tuple[str, tuple[str, str]]:
+    """Paths of an authority, and of a certificate that it issued, with its key: what rustls asks for."""
+    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    trusted, _ = _write(folder / "authority", "an authority of tests", authority, is_authority=True)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of tests")])
+    issued = _write(folder, "a server of tests", key, is_authority=False, issuer=(name, authority))
+    return trusted, issued
+
+
+def _write(
+    folder: Path,
+    called: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    is_authority: bool,
+    issuer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None = None,
+) -> tuple[str, str]:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)])
     names = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
     now = datetime.now(UTC)
+    issued_by, signed_with = issuer or (name, key)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issued_by)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .sign(signed_with, hashes.SHA256())
     )
     folder.mkdir(parents=True, exist_ok=True)
     cert_path, key_path = folder / "cert.pem", folder / "key.pem"

@@ -9,10 +9,12 @@ from conveyor.client.connection import Request, api_path, ask_for, ask_for_all
 from conveyor.domain.people.access import IssuedToken, NewToken, Token
 from conveyor.domain.people.keys import IssuedWorker, NewSigner, NewWorker, Signer, Worker
 from conveyor.domain.people.passwords import MadeUser, NewPassword, PasswordChange
+from conveyor.domain.people.publishers import Publisher
 
 if TYPE_CHECKING:
     from conveyor.client.connection import Connection
     from conveyor.domain.people.passwords import NewUser
+    from conveyor.domain.people.publishers import NewPublisher
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,26 @@ class Tokens:
     def revoke(self, token_id: int) -> None:
         """Revoke a token."""
         self.connection.send(Request("DELETE", api_path("tokens", token_id)))
+
+
+@dataclass(frozen=True)
+class Publishers:
+    """The trusted publishers that a store knows."""
+
+    connection: Connection
+
+    def all(self) -> tuple[Publisher, ...]:
+        """Every publisher, by number."""
+        return ask_for_all(self.connection, Request("GET", api_path("publishers")), "publishers", Publisher)
+
+    def add(self, asked: NewPublisher) -> Publisher:
+        """Let jobs of a CI host publish a project into an index."""
+        request = Request("POST", api_path("publishers"), json_body=asked)
+        return ask_for(self.connection, request, Publisher)
+
+    def remove(self, number: int) -> None:
+        """Remove a publisher."""
+        self.connection.send(Request("DELETE", api_path("publishers", number)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from conveyor.client.connection import Request, api_path, ask_for
 from conveyor.client.files import StoreFiles
 from conveyor.client.http import HttpConnection
 from conveyor.client.indexes import Claims, Indexes
-from conveyor.client.people import Signers, Tokens, Users, Workers
+from conveyor.client.people import Publishers, Signers, Tokens, Users, Workers
 from conveyor.client.policies import Advisories, Decisions, Policies
 from conveyor.client.releases import Projects, Releases, StoreEvidence
 from conveyor.client.runs import Repositories, Runs
@@ -45,6 +45,7 @@ class StoreClient:
         self.indexes = Indexes(connection)
         self.policies = Policies(connection)
         self.projects = Projects(connection)
+        self.publishers = Publishers(connection)
         self.releases = Releases(connection)
         self.repositories = Repositories(connection)
         self.runs = Runs(connection)

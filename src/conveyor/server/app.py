@@ -6,6 +6,7 @@
     /{index}/pypi/…            json_api      the JSON API of a project
     /api/v1/…                  api           everything the web page and the command line do
     /                          web           the front page
+    /_/oidc/…, /.well-known/…  uploads       trusted publishing: tokens for jobs of CI hosts
     /healthz, /readyz          here          is the process alive; does the catalogue answer
 
 An index has a name of one part or, below a team, of two (``risk/stable``). Handlers of an index find its name
@@ -52,8 +53,10 @@ from conveyor.server.mirror.mirroring import Mirroring, PageFinder
 from conveyor.server.pages.json_api import JsonApi
 from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.server.uploads.legacy import Uploads
+from conveyor.server.uploads.trusted_publishing import DISCOVERY, PREFIX, TrustedPublishing
 from conveyor.server.web.front import front_page
 from conveyor.upstream import Upstream
+from conveyor.upstream.issuers import Issuers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,6 +236,7 @@ class App:
             "api": make_api(
                 store, authenticator, limits, ask_upstream=mirroring.has_project, keep=mirroring.keep
             ),
+            "publishing": TrustedPublishing(store, Issuers(), public_url=self._settings.public_url),
             "healthz": _healthz,
             "readyz": Readiness(newest),
             "front": FrontPage(store),
@@ -282,6 +286,8 @@ def _route(scope: Scope) -> str:
         return "packages"
     if path.startswith("/api/") or path == "/api":
         return "api"
+    if path.startswith((PREFIX, f"{DISCOVERY}/")) or path == DISCOVERY:
+        return "publishing"
     if path in _SINGLE_PATHS:
         return _SINGLE_PATHS[path]
     parts = path.split("/", 4)  # "", index, word, rest or "", team, index, word, rest
@@ -293,7 +299,7 @@ def _route(scope: Scope) -> str:
     return "nothing"
 
 
-_KINDS_WITH_BODY = ("legacy", "api")
+_KINDS_WITH_BODY = ("legacy", "api", "publishing")
 _SINGLE_PATHS = {"/": "front", "/healthz": "healthz", "/readyz": "readyz"}
 
 

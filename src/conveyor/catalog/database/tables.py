@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 18
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -309,6 +309,33 @@ tokens = Table(
     Column("last_used_at", Text),
     Column("run_id", RowId, comment="the run it was made for, with which it ends; null: none"),
     Index(None, "run_id"),
+)
+
+publishers = Table(
+    "publishers",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("index_name", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="github, gitlab or other"),
+    Column("issuer", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("environment", Text, comment="null: any, or none"),
+    Column("registered_by", Text, nullable=False),
+    Column("registered_at", Text, nullable=False),
+    Column("removed_at", Text),
+    Index(None, "issuer"),
+    comment="jobs of CI hosts that may publish a project into an index, without a stored secret",
+)
+
+exchanged_id_tokens = Table(
+    "exchanged_id_tokens",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("token_id", Text, primary_key=True),
+    Column("expires_at", Text, nullable=False),
+    comment="ID tokens of publishers that were exchanged, until they expire: none is exchanged twice",
 )
 
 workers = Table(

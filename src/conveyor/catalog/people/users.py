@@ -1,4 +1,4 @@
-"""Rows of users and their API tokens.
+"""Rows of users and their API tokens, and of trusted publishers with the ID tokens that they exchanged.
 
 Secrets are never stored, only their SHA-256: nothing in these tables grants access.
 """
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
-from conveyor.catalog.database.statements import Statement, columns_of, record_of, values_of
-from conveyor.catalog.database.tables import tokens, users, workers
+from conveyor.catalog.database.statements import Statement, columns_of, insert_missing, record_of, values_of
+from conveyor.catalog.database.tables import exchanged_id_tokens, publishers, tokens, users, workers
 from conveyor.domain.people.access import Token, scopes_from
+from conveyor.domain.people.publishers import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.domain.people.access import NewToken, Scope
+    from conveyor.domain.people.publishers import NewPublisher
 
 
 @dataclass(frozen=True)
@@ -212,3 +214,47 @@ def write_last_uses(connection: Connection, last_uses: Mapping[int, str]) -> Non
         .values(last_used_at=bindparam("used_at")),
         [{"token_id": token_id, "used_at": used_at} for token_id, used_at in sorted(last_uses.items())],
     )
+
+
+# --- trusted publishers ------------------------------------------------------------------------------------
+
+_PUBLISHERS = select(*columns_of(Publisher, publishers, index="index_name")).where(
+    publishers.c.removed_at.is_(None)
+)
+
+
+def insert_publisher(
+    connection: Connection, asked: NewPublisher, *, registered_by: str, registered_at: str
+) -> int:
+    """Write a new publisher, which has been checked, and return its number; none is ever given twice."""
+    values = values_of(asked, index="index_name")
+    values |= {"registered_by": registered_by, "registered_at": registered_at}
+    return int(connection.execute(insert(publishers).values(values).returning(publishers.c.id)).scalar_one())
+
+
+def list_publishers(connection: Connection) -> list[Publisher]:
+    """Every publisher that has not been removed, by number."""
+    return [record_of(Publisher, row) for row in connection.execute(_PUBLISHERS.order_by(publishers.c.id))]
+
+
+def publishers_of(connection: Connection, issuer: str) -> list[Publisher]:
+    """The publishers of one issuer, by number."""
+    asked = _PUBLISHERS.where(publishers.c.issuer == issuer).order_by(publishers.c.id)
+    return [record_of(Publisher, row) for row in connection.execute(asked)]
+
+
+def remove_publisher(connection: Connection, number: int, *, removed_at: str) -> bool:
+    """Write that a publisher is removed; returns whether it was there."""
+    removed = update(publishers).where(publishers.c.id == number, publishers.c.removed_at.is_(None))
+    return connection.execute(removed.values(removed_at=removed_at)).rowcount > 0
+
+
+def note_exchange(connection: Connection, issuer: str, token_id: str, *, expires_at: str) -> bool:
+    """Write that an ID token was exchanged; returns ``False`` if it had been before."""
+    row = {"issuer": issuer, "token_id": token_id, "expires_at": expires_at}
+    return insert_missing(connection, exchanged_id_tokens, row) is not None
+
+
+def forget_exchanges(connection: Connection, *, before: str) -> None:
+    """Remove the notes about ID tokens that expired before a time: they are refused for that already."""
+    connection.execute(delete(exchanged_id_tokens).where(exchanged_id_tokens.c.expires_at < before))

@@ -14,6 +14,10 @@ COMMANDS = {
     "signer": ("conveyor.cli.store.signer", "Register, list and revoke the keys of QA signers."),
     "worker": ("conveyor.cli.store.worker", "Register, list and revoke pipeline workers."),
     "repository": ("conveyor.cli.store.repository", "Register the repositories of pipeline runs."),
+    "publisher": (
+        "conveyor.cli.store.token:publisher",
+        "Let jobs of CI hosts publish without a stored secret.",
+    ),
     "policy": ("conveyor.cli.store.policy", "Check, compare, apply and show the rules of promotion."),
     "runs": ("conveyor.cli.store.runs", "Limit how many runs are under way, and how long they are kept."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),

@@ -1,7 +1,8 @@
-"""``conveyor store token``: API tokens, which clients send instead of a user's password."""
+"""``conveyor store token`` and ``publisher``: API tokens, and jobs that get some without a secret."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from conveyor.cli.lazy import CONTEXT_SETTINGS
 from conveyor.cli.output import filling, show
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.people.access import NewToken, Token
+from conveyor.domain.people.publishers import NewPublisher, Publisher
 
 if TYPE_CHECKING:
     from conveyor.cli.output import Filled
@@ -54,3 +56,57 @@ def revoke(token_id: int, place: Place) -> None:
     with place.client() as client:
         client.tokens.revoke(token_id)
     click.echo(f"token {token_id} is revoked")
+
+
+@click.group("publisher", context_settings=CONTEXT_SETTINGS)
+def publisher() -> None:
+    """Register, list and remove trusted publishers: jobs of CI hosts that publish without a stored secret."""
+
+
+@publisher.command("add", short_help="Let jobs of a CI host publish PROJECT into one index.")
+@filling(NewPublisher, arguments=("project",))
+@on_a_store
+def add_publisher(asked: Filled[NewPublisher], place: Place) -> None:
+    """Let jobs of a CI host publish PROJECT into one index (administrators).
+
+    They send the ID token of their job, as "uv publish --trusted-publishing always" does, and get a token
+    that ends after a quarter of an hour.
+    """
+    wanted = asked()
+    with place.client() as client:
+        made = client.publishers.add(wanted)
+    click.echo(f'jobs of {made.workflow} in {made.repository} may publish {made.project} into "{made.index}"')
+
+
+@publisher.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@on_a_store
+def list_publishers(as_json: bool, place: Place) -> None:
+    """List the trusted publishers, by number."""
+    with place.client() as client:
+        show(client.publishers.all(), Publisher, as_text=not as_json)
+
+
+@publisher.command("token", short_help="Exchange the ID token of this job for a token that publishes.")
+@click.option("--url", envvar="CONVEYOR_URL", required=True, help="URL of the store.  [env: CONVEYOR_URL]")
+def publisher_token(url: str) -> None:
+    """Exchange the ID token of this job for a token, and print only the token: for twine and other tools.
+
+    twine sends it with: TWINE_USERNAME=__token__ TWINE_PASSWORD=$(conveyor store publisher token --url URL)
+    """
+    from conveyor.client.id_tokens import mint
+
+    made = mint(url)
+    if os.environ.get("GITHUB_ACTIONS") == "true":  # first: what follows may show it
+        click.echo(f"::add-mask::{made}", err=True)
+    click.echo(made)
+
+
+@publisher.command("remove", short_help="Remove the publisher with this number.")
+@click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@on_a_store
+def remove_publisher(number: int, place: Place) -> None:
+    """Remove the publisher with this number; its tokens stop working at the next request."""
+    with place.client() as client:
+        client.publishers.remove(number)
+    click.echo(f"publisher {number} is removed")
