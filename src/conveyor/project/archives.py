@@ -6,7 +6,9 @@ Whether what they hold is right is decided in ``archive_rules.py``.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 import tarfile
 import zipfile
 from dataclasses import dataclass, field
@@ -181,7 +183,7 @@ def unpack_sdist(sdist: Path, into: Path) -> None:
     parent = into.parent / f"{into.name}.part"
     try:
         with tarfile.open(sdist) as archive:
-            archive.extractall(parent, filter="data")
+            unpack_tar(archive, parent)
     except (tarfile.TarError, OSError) as error:
         raise ProjectError(f"{sdist.name} cannot be unpacked: {error}") from error
     tops = list(parent.iterdir())
@@ -190,6 +192,47 @@ def unpack_sdist(sdist: Path, into: Path) -> None:
         raise ProjectError(f"{sdist.name} holds {named} at its top instead of one folder")
     tops[0].rename(into)
     parent.rmdir()
+
+
+def unpack_tar(archive: tarfile.TarFile, into: Path) -> None:
+    """Unpack plain files, folders and links that stay inside; owners of members are not kept.
+
+    As the filter "data" of ``tarfile`` does it (PEP 706), which Python 3.11.2, that of Debian 12, lacks.
+
+    Raises:
+        ProjectError: a member leads out of the folder, or is a device or a pipe.
+        tarfile.TarError, OSError: the archive cannot be read, or a member not be written.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    top = into.resolve()
+    for member in archive:
+        target = into / member.name
+        linked = target.parent / member.linkname if member.issym() else into / member.linkname
+        leads = [target.parent, *([linked] if member.issym() or member.islnk() else [])]
+        if (
+            PurePosixPath(member.name).is_absolute()
+            or ".." in PurePosixPath(member.name).parts
+            or not all(Path(os.path.realpath(one)).is_relative_to(top) for one in leads)
+            or PurePosixPath(member.linkname).is_absolute()
+        ):
+            raise ProjectError(f"{member.name} leads out of the archive")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if member.isdir():
+            target.mkdir(exist_ok=True)
+            continue
+        if target.is_symlink() or target.is_file():
+            target.unlink()
+        if member.issym():
+            target.symlink_to(member.linkname)
+        elif member.islnk():
+            target.hardlink_to(os.path.realpath(linked))
+        elif (content := archive.extractfile(member)) is not None:
+            with target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            target.chmod(0o755 if member.mode & 0o100 else 0o644)
+            os.utime(target, (member.mtime, member.mtime))
+        else:
+            raise ProjectError(f"{member.name} is neither a file nor a folder nor a link")
 
 
 def installed_path(member: str) -> str:

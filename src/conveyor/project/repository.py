@@ -18,6 +18,7 @@ from conveyor.domain.releases.tags import tag_for
 from conveyor.domain.words.names import Version, is_final
 from conveyor.errors import ProjectError
 from conveyor.project.api import public_api
+from conveyor.project.archives import unpack_tar
 from conveyor.project.git import (
     below_top,
     commits_since,
@@ -198,7 +199,7 @@ def api_of_commit(project: Project, commit: str) -> dict[str, Thing]:
     packed = packed_tree(project.root, commit)
     with tempfile.TemporaryDirectory(prefix="conveyor-api-") as scratch:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(scratch, filter="data")
+            unpack_tar(archive, Path(scratch))
         there = read_project(Path(scratch))
         top = there.root / there.import_root
         package = there.root / there.package_folder
