@@ -266,7 +266,7 @@ def test_computed_version_has_no_line(tmp_path: Path, files: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
-    "backend", ["setup.py", *long_rounds("setup.cfg", "flit", "poetry-core", "uv_build")]
+    "backend", ["flit", *long_rounds("setup.py", "setup.cfg", "poetry-core", "uv_build")]
 )
 def test_candidate_of_a_stated_version_is_built_in_a_clone(tmp_path: Path, backend: str) -> None:
     root = project_of(tmp_path / "demo", PURE[backend])
