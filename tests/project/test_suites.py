@@ -149,7 +149,10 @@ def test_requirements_file_that_is_not_utf_8_is_a_clear_error(tmp_path: Path) ->
         ({"pytest.toml": "pytest = 5\n"}, "pytest must be a table"),
         ({"pyproject.toml": "[dependency-groups]\ntest = 5\n"}, r'"test" is not a list \(PEP 735\)'),
         ({"pyproject.toml": '[dependency-groups]\ntest = "pytest"\n'}, "is not a list"),
-        ({"pyproject.toml": "[dependency-groups]\ntest = [5]\n"}, '"test" holds "5"'),
+        (
+            {"pyproject.toml": '[dependency-groups]\ntest = [5, "x @ git+https://git.example/x", "y"]\n'},
+            r'"test" holds what .*:\n- "5" \(.*\n- "x @ git.*x" \(it comes from a repository of sources\)',
+        ),
         ({"pyproject.toml": "[tool.pdm.dev-dependencies]\ntest = 5\n"}, "is not a list"),
         ({"pyproject.toml": "[tool.pdm]\ndev-dependencies = 5\n"}, None),
     ],

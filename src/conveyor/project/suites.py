@@ -327,6 +327,7 @@ def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) ->
         raise ProjectError(
             f'dependency group "{name}" is not a list (PEP 735)', hint=f'write it as one: {name} = ["…"]'
         )
+    faults: list[str] = []
     for one in known[canonicalize_name(name)]:
         if isinstance(one, dict):
             found += _group(groups, str(one.get("include-group")), (*seen, canonicalize_name(name)))
@@ -336,8 +337,16 @@ def _group(groups: Mapping[str, list[Any]], name: str, seen: tuple[str, ...]) ->
         for entry in _of_poetry(one[0], one[1], name) if isinstance(one, tuple) else [one]:
             try:
                 found.append(str(Requirement(entry)))
+                why = _why_not(entry)
             except (InvalidRequirement, TypeError) as error:
-                raise ProjectError(f'dependency group "{name}" holds "{entry}": {error}') from error
+                why = str(error).splitlines()[0]
+            if why is not None:
+                faults.append(f'\n- "{entry}" ({why})')
+    if faults:
+        raise ProjectError(
+            f'dependency group "{name}" holds what cannot be installed from an index:{"".join(faults)}',
+            hint=_NOT_FROM_AN_INDEX,
+        )
     return found
 
 
@@ -417,6 +426,12 @@ def read_requirements(root: Path, path: str) -> RequirementLines:
             hint=_NOT_FROM_AN_INDEX,
         )
     return RequirementLines(tuple(found[False]), tuple(found[True]))
+
+
+def check_requirements(project: Project, found: Requirements) -> None:
+    """Read the requirements files among what was found; raises ProjectError as ``read_requirements``."""
+    for path in found.files:
+        read_requirements(project.root, path)
 
 
 def _read_lines(

@@ -37,7 +37,7 @@ from conveyor.errors import Conflict, ConveyorError
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
-from conveyor.pipeline.jobs.documentation import build_docs
+from conveyor.pipeline.jobs.documentation import build_docs, plan_docs
 from conveyor.pipeline.jobs.promotion import goals_of, index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
 from conveyor.pipeline.jobs.sources import Source, asking, clone, read_clone, resolve
@@ -48,6 +48,7 @@ from conveyor.project.environment import Environment, make_environment
 from conveyor.project.interpreters import asked_by, python_of, pythons_to_test_on
 from conveyor.project.resolution import INSTALL_SECONDS
 from conveyor.project.settings import table_in
+from conveyor.project.suites import check_requirements, pytest_settings, requirements_of_tests
 from conveyor.project.train import train
 from conveyor.project.uv import run_uv
 from conveyor.project.versions import forced_version, named_version
@@ -235,9 +236,13 @@ def find_pythons(
 
     Raises:
         MissingTool: this machine lacks some.
-        ProjectError: what the project or an index says about them contradicts ``requires-python``.
+        ProjectError: what the project or an index says about them contradicts ``requires-python``; or its
+            tests or documentation require what no index supplies, which would else be found out at the end.
     """
     project = read_clone(place, source)
+    check_requirements(project, requirements_of_tests(project, pytest_settings(project.root)))
+    if (docs := plan_docs(project, place.folder / "docs")) is not None:
+        check_requirements(project, docs.requirements)
     goals = goals_of(way, str(source.version))
     added = worker.client.policies.pythons(project.name, goals)
     asking = {asked_by(goal): versions for goal, versions in added.items()}
