@@ -126,21 +126,33 @@ def go_to_testing(station: Town, one: BuiltProject, root: Path, prefix: str) -> 
     return passed
 
 
-BROKEN_LINK = "Demo\n====\n\n.. toctree::\n\n   nowhere\n"
+SPHINX = {
+    "docs/conf.py": 'project = "demo"\n',
+    "docs/index.rst": "Demo\n====\n\n.. toctree::\n\n   nowhere\n",
+}
+MKDOCS = {"mkdocs.yml": "site_name: demo\n", "docs/index.md": "[gone](nowhere.md)\n"}
 
 
 @pytest.mark.torture
-def test_documentation_goes_with_the_release_and_a_warning_stops_it(station: Town, tmp_path: Path) -> None:
-    station.claim("phoenix")
-    groups = '[dependency-groups]\ndocs = ["sphinx"]\n[tool.conveyor.docs]\n'
-    files = {"docs/conf.py": 'project = "demo"\n', "docs/index.rst": BROKEN_LINK}
-    root = make_project(tmp_path / "root", name="phoenix", pyproject=HATCHLING + groups, files=files)
+@pytest.mark.parametrize(
+    ("name", "tool", "files", "said"),
+    [
+        ("phoenix", "Sphinx", SPHINX, "nonexisting document 'nowhere'"),
+        ("pavo", "MkDocs", MKDOCS, "'nowhere.md'"),
+    ],
+)
+def test_documentation_goes_with_the_release_and_a_warning_stops_it(
+    station: Town, tmp_path: Path, name: str, tool: str, files: dict[str, str], said: str
+) -> None:
+    station.claim(name)
+    groups = f'[dependency-groups]\ndocs = ["{tool.lower()}"]\n[tool.conveyor.docs]\n'
+    root = make_project(tmp_path / "root", name=name, pyproject=HATCHLING + groups, files=files)
     git(root, "tag", "v1.0.0rc1")
     refused = station.run(root, "v1.0.0rc1", expected=9)["error"]
-    assert "the documentation cannot be built (Sphinx, exit code 1)" in refused["detail"]
-    assert "nonexisting document 'nowhere'" in refused["detail"]
+    assert f"the documentation cannot be built ({tool}, exit code 1)" in refused["detail"]
+    assert said in refused["detail"]
     head = git(root, "rev-parse", "HEAD")
-    assert station.client.releases.of_commit("phoenix", head) == (), "it used up its version"
+    assert station.client.releases.of_commit(name, head) == (), "it used up its version"
     # The hint works.
     assert refused["hint"].endswith('[tool.conveyor.docs], warnings = "ignore"')
     with (root / "pyproject.toml").open("a", encoding="utf-8") as file:
@@ -148,7 +160,7 @@ def test_documentation_goes_with_the_release_and_a_warning_stops_it(station: Tow
     commit(root)
     git(root, "tag", "-f", "v1.0.0rc1")
     assert station.run(root, "v1.0.0rc1")["index"] == "testing"
-    assert "index.html" in documentation_of(station, "phoenix", "1.0.0rc1")
+    assert "index.html" in documentation_of(station, name, "1.0.0rc1")
 
 
 def documentation_of(station: Town, project: str, version: str) -> set[str]:

@@ -20,7 +20,7 @@ from conveyor.domain.runs.states import RunReport
 from conveyor.errors import Forbidden, NotFound, StepFailed
 from conveyor.operations.releases.verification import verify_release
 from conveyor.pipeline.carrying.claims import end_lines
-from conveyor.pipeline.carrying.runs import Outcome
+from conveyor.pipeline.carrying.outcomes import Outcome
 from conveyor.pipeline.engine.worker import open_worker
 from gpg_keys import gpg_home
 from pipeline.projects import (
@@ -115,7 +115,10 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     outcome = town.run(repository, "v1.0.0", expected=4)
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
     rehearsed = next(step for step in town.client.runs.newest()[0].steps if step.name == "rehearse")
-    assert str(rehearsed.detail["summary"]).startswith("1.0.0rc1 passed with the same packages")
+    assert re.fullmatch(
+        r"1\.0\.0rc1 passed with the same packages on (Python \S+) and \1 for stable",
+        str(rehearsed.detail["summary"]),
+    )
     assert {verdict["gate"]: verdict["outcome"] for verdict in outcome["verdicts"]}[
         "qa-signature"
     ] == "waiting"

@@ -25,7 +25,7 @@ from conveyor.client.problems import error_from
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.errors import ConveyorError, InvalidDistribution, PromotionRefused, UpstreamBusy
 from conveyor.pipeline.carrying.carrier import DurableSteps
-from conveyor.pipeline.carrying.runs import failed
+from conveyor.pipeline.carrying.outcomes import failed
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine.steps import Done, Reporter
 

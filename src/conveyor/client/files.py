@@ -20,8 +20,6 @@ from packaging.utils import (
 )
 
 from conveyor.client.connection import CHUNK_BYTES, Request
-from conveyor.domain.distributions.documentation import DOC_UPLOAD
-from conveyor.domain.distributions.forms import FILE_OPEN
 from conveyor.errors import InvalidDistribution, InvalidInput, StorageFailed, StoreUnreachable
 
 if TYPE_CHECKING:
@@ -48,6 +46,8 @@ class StoreFiles:
             InvalidDistribution: its filename is not that of a wheel or an sdist.
             InvalidInput: the file cannot be read.
         """
+        from conveyor.domain.distributions.forms import FILE_OPEN  # with all rules of metadata
+
         form = make_form(path, action=FILE_OPEN if is_open else "file_upload")
         self.connection.send(
             Request("POST", f"/{quote(index)}/legacy/", body=form, headers=form.headers, may_repeat=True)
@@ -61,6 +61,8 @@ class StoreFiles:
             InvalidDistribution: the archive has faults.
             Conflict: the release was promoted.
         """
+        from conveyor.domain.distributions.documentation import DOC_UPLOAD
+
         form = _form(path, {":action": DOC_UPLOAD, "name": project, "version": version})
         self.connection.send(
             Request("POST", f"/{quote(index)}/legacy/", body=form, headers=form.headers, may_repeat=True)

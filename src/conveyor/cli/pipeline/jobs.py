@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from conveyor.domain.releases.dependants import Dependant
-    from conveyor.pipeline.carrying.runs import Outcome
+    from conveyor.pipeline.carrying.outcomes import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper

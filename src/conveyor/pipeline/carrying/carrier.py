@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from conveyor.domain.runs.repositories import Reach
 from conveyor.errors import Conflict, ConveyorError, StepFailed
-from conveyor.pipeline.carrying.runs import Outcome, carry, failed
+from conveyor.pipeline.carrying.outcomes import Outcome, failed
+from conveyor.pipeline.carrying.runs import carry
 from conveyor.pipeline.carrying.settled import remember, run_key
 from conveyor.pipeline.engine import engine
 from conveyor.pipeline.engine import keyring as keyrings

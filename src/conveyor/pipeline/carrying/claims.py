@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.runs.states import Run
     from conveyor.pipeline.carrying.carrier import Bench
-    from conveyor.pipeline.carrying.runs import Outcome
+    from conveyor.pipeline.carrying.outcomes import Outcome
     from conveyor.pipeline.engine.engine import Engine
 
 POLL_SECONDS = 0.2

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conveyor.client.problems import Problem, problem_of
-from conveyor.domain.releases.gates.judged import Verdict
-from conveyor.domain.runs.states import RunReport, RunState
-from conveyor.domain.words.records import Record
+from conveyor.domain.runs.states import RunReport
 from conveyor.errors import Conflict, ConveyorError, Forbidden, Unauthorized
+from conveyor.pipeline.carrying.outcomes import Outcome, arrived, failed
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, say_to_stderr
 from conveyor.pipeline.jobs.packaging import Packaged, package
 from conveyor.pipeline.jobs.promotion import Standing, await_promotion, goals_of, index_on
@@ -34,29 +32,6 @@ if TYPE_CHECKING:
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
-
-
-@dataclass(frozen=True)
-class Outcome(Record):
-    """How a run ended, as plain data."""
-
-    state: RunState
-    """``succeeded`` or ``failed``."""
-    project: str | None
-    version: str | None
-    index: str | None
-    """The index where the release is now."""
-    detail: str
-    """One sentence."""
-    verdicts: tuple[Verdict, ...] = ()
-    """The verdicts of the next index if the release waits."""
-    error: Problem | None = None
-    """The error that ended it."""
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the run did all it could and the release waits for a gate."""
-        return self.state == "succeeded" and bool(self.verdicts)
 
 
 def carry(
@@ -169,27 +144,6 @@ def sweep(place: Workplace) -> None:
     for entry in place.folder.iterdir():
         if entry.name != "logs" and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
-
-
-def arrived(project: str, version: str, where: Standing) -> Outcome:
-    """The outcome of a run that did all it could."""
-    detail = f'{project} {version} is in "{where.index}"'
-    if where.verdicts:
-        waiting = "; ".join(f"{one.gate}: {one.reason}" for one in where.verdicts if not one.lets_pass)
-        detail += f", waiting for {', '.join(where.waits_for)} ({waiting})"
-    return Outcome("succeeded", project, version, where.index, detail, where.verdicts)
-
-
-def failed(error: ConveyorError, packaged: Packaged | None = None) -> Outcome:
-    """The outcome of a run that an error ended."""
-    return Outcome(
-        "failed",
-        packaged.project if packaged else None,
-        packaged.version if packaged else None,
-        None,
-        f"{type(error).__name__}: {error.message}",
-        error=problem_of(error),
-    )
 
 
 AS_BUILT = "as-built"

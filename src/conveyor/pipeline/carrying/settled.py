@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from conveyor.domain.runs.repositories import Reach
 from conveyor.domain.words.records import as_json, read_record
 from conveyor.errors import ConveyorError, InvalidInput
-from conveyor.pipeline.carrying.runs import Outcome, arrived
+from conveyor.pipeline.carrying.outcomes import Outcome, arrived
 from conveyor.pipeline.engine import keyring
 from conveyor.pipeline.engine.remotes import remote
 from conveyor.pipeline.engine.worker import open_worker

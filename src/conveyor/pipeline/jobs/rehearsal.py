@@ -107,7 +107,11 @@ def rehearse(
     _must_fit(built.wheel, asked)
     known = _results_of(worker, subject.project, candidate) if candidate is not None else []
     stage = _Stage(place, worker, project, subject, known, first=asked[0][0])
-    return Done(None, "; ".join(stage.rehearse_for(goal, interpreter) for goal, interpreter in asked))
+    places: dict[str, list[str]] = {}
+    for goal, interpreter in asked:
+        result, on = stage.rehearse_for(goal, interpreter)
+        places.setdefault(result, []).append(on)
+    return Done(None, "; ".join(f"{result} on {' and '.join(on)}" for result, on in places.items()))
 
 
 def _must_fit(wheel: str, asked: Iterable[tuple[str, Interpreter]]) -> None:
@@ -135,13 +139,13 @@ class _Stage:
     suite: Suite | None = None
     """The suite that is resolved but not run, once it was needed."""
 
-    def rehearse_for(self, goal: str, interpreter: Interpreter) -> str:
-        """Test for an index on one Python, unless that is known; return a line for people."""
+    def rehearse_for(self, goal: str, interpreter: Interpreter) -> tuple[str, str]:
+        """Test for an index on one Python, unless that is known; return (the result, where) for people."""
         more = "" if goal == self.first else f" for {goal}"
         name, on = f"rehearse{more} {interpreter.name}", f"Python {interpreter.name}{more}"
         before = self._before(goal, interpreter, name)
         if before is not None:
-            return f"{before.said} passed with the same packages on {on}"
+            return f"{before.said} passed with the same packages", on
         facts = run_tests(
             self.place,
             self.subject,
@@ -153,7 +157,7 @@ class _Stage:
         if faults_of(facts):
             raise self._failure(facts, name=name, on=on)
         self.known.append(_result(facts, said="the same wheel"))
-        return f"{facts.passed} passed, {facts.skipped} skipped on {on}"
+        return f"{facts.passed} passed, {facts.skipped} skipped", on
 
     def _before(self, goal: str, interpreter: Interpreter, name: str) -> KnownResult | None:
         """The known result among the packages that would be installed now; ``None`` if there is none."""
