@@ -216,13 +216,15 @@ def read_advisory(content: bytes, *, what: str) -> OsvAdvisory | None:
     return advisory if about_projects(advisory) or advisory.withdrawn else None
 
 
-def batches(advisories: Iterable[OsvAdvisory]) -> Iterator[tuple[OsvAdvisory, ...]]:
-    """Advisories, reduced to what a store keeps, in groups that fit a request each."""
+def batches(
+    advisories: Iterable[OsvAdvisory], *, most_bytes: int = MAX_BATCH_BYTES // 2
+) -> Iterator[tuple[OsvAdvisory, ...]]:
+    """Advisories, reduced to what a store keeps, in groups of so many bytes, which fit a request each."""
     group: list[OsvAdvisory] = []
     size_bytes = 0
     for one in map(trimmed, advisories):
         more = len(json.dumps(as_json(one)))
-        if group and size_bytes + more > MAX_BATCH_BYTES // 2:
+        if group and size_bytes + more > most_bytes:
             yield tuple(group)
             group, size_bytes = [], 0
         group.append(one)
