@@ -199,6 +199,13 @@ def test_evidence_of_workers_that_a_policy_does_not_name_does_not_count() -> Non
     assert asked((("testing", "3.11"),), with_tests(WHEEL), workers=("worker-1",)).outcome == "pass"
 
 
+def test_signature_that_counts_is_an_approval_too() -> None:
+    facts = (built(WHEEL), signed())
+    assert verdict("approval", [WHEEL], *facts).reason == "a first release, approved by qa@team.example"
+    for worse in (signed(is_valid=False), signed(commit=OTHER_COMMIT), signed(tag="v2.0")):
+        assert verdict("approval", [WHEEL], built(WHEEL), worse).outcome == "waiting"
+
+
 def test_one_verdict_per_gate_on_a_way_is_that_of_the_strictest_index() -> None:
     release = JudgedRelease("demo", "1.0", (WHEEL,), (with_tests(WHEEL),))
     way = [

@@ -69,6 +69,17 @@ def judge_qa_signature(release: JudgedRelease) -> Verdict:
 MOST_NAMED = 5
 
 
+def signers_of(release: JudgedRelease) -> tuple[str, ...]:
+    """Those whose signatures of this very release count for the index, each once, in their order."""
+    commits = frozenset[str]().union(*(commits_of(release, file) for file in release.files))
+    counting = (
+        one.signed_by
+        for one in release.evidence
+        if one.kind == "qa-signature" and _fault_of_signature(release, one, commits) is None
+    )
+    return tuple(dict.fromkeys(counting))
+
+
 def _fault_of_signature(release: JudgedRelease, one: Evidence, commits: frozenset[str]) -> str | None:
     """Why a signature does not count for this release, as a sentence; ``None`` if it does."""
     by = one.signed_by

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from conveyor.domain.releases.decisions import approvers
+from conveyor.domain.releases.gates.finals import signers_of
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.domain.words.notation import from_utc_text, utc_text
@@ -42,7 +43,10 @@ def judge_age(release: JudgedRelease) -> Verdict:
 
 
 def judge_approval(release: JudgedRelease) -> Verdict:
-    """As many people approved it for this index as the rules ask, or it changes too little to ask."""
+    """As many people approved it for this index as the rules ask, or it changes too little to ask.
+
+    A signature that counts for the gate ``qa-signature`` is an approval too.
+    """
     rules = release.rules
     before, change = change_of(release.version, release.versions_in(release.index))
     said = f"{change} change after {before}" if before else "first release"
@@ -52,7 +56,7 @@ def judge_approval(release: JudgedRelease) -> Verdict:
         return Verdict(
             "approval", "pass", f'a {said}: "{release.index}" asks nobody below {_asked_of(rules.approval)}'
         )
-    people = approvers(release.decisions, release.index)
+    people = tuple(dict.fromkeys([*approvers(release.decisions, release.index), *signers_of(release)]))
     if len(people) >= rules.approvals:
         return Verdict("approval", "pass", f"a {said}, approved by {', '.join(people)}")
     so_far = f", so far by {', '.join(people)}" if people else ""
