@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.catalog.releases.judging import put_due
 from conveyor.domain.indexes.definitions import IndexSettings
 from conveyor.domain.people.access import STORE, Identity
 from conveyor.domain.people.keys import NewSigner
-from conveyor.domain.words.notation import utc_text
+from conveyor.domain.releases.policy import NewPolicy
 from conveyor.errors import Forbidden, InvalidName
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import set_index
@@ -22,10 +21,10 @@ from conveyor.operations.people.signers import add_signer
 from conveyor.operations.people.users import add_user
 from conveyor.operations.releases.advances import judge_due, judge_now
 from conveyor.operations.releases.evidence import add_tag
+from conveyor.operations.releases.policies import apply_policy
 from conveyor.operations.releases.promotions import judge_release, promote_release
 from conveyor.operations.releases.standing import get_release
 from conveyor.operations.store.facts import list_events
-from conveyor.operations.store.store import record_change
 from distributions_made import make_wheel
 from makers import make_settings, make_store
 from mirrors import Clock
@@ -53,6 +52,10 @@ if TYPE_CHECKING:
 
 MACHINE = Identity("worker-1", frozenset({"read", "upload", "run"}), worker="worker-1")
 DEGRADED = {"at": "2020-01-01T00:00:00.000000Z", "isolation": "degraded"}
+
+
+ON_ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""Rules that no database plays a part in."""
 
 
 @pytest.fixture
@@ -107,6 +110,7 @@ def test_last_fact_promotes_in_its_own_transaction_with_its_cause(
     ]
 
 
+@ON_ONE
 def test_several_gates_that_one_fact_opens_are_passed_at_once(
     store: Store, worker: WorkerCredentials, tmp_path: Path
 ) -> None:
@@ -121,6 +125,7 @@ def test_several_gates_that_one_fact_opens_are_passed_at_once(
     assert [one.index for one in promotions(store)] == ["testing", "stable"]
 
 
+@ON_ONE
 def test_what_was_not_tested_for_the_next_index_stays_and_a_candidate_goes_no_further(
     store: Store, worker: WorkerCredentials
 ) -> None:
@@ -138,6 +143,7 @@ def test_what_was_not_tested_for_the_next_index_stays_and_a_candidate_goes_no_fu
     assert judge_now(store, MACHINE, "demo", "1.0rc1", to="testing").has_arrived
 
 
+@ON_ONE
 def test_every_python_that_the_testing_job_names_is_waited_for(
     store: Store, worker: WorkerCredentials
 ) -> None:
@@ -181,6 +187,7 @@ def test_setting_that_opens_a_gate_has_releases_judged_once_by_however_many_proc
     ]
 
 
+@ON_ONE
 def test_project_that_was_quarantined_moves_when_it_is_active_again(
     store: Store, worker: WorkerCredentials
 ) -> None:
@@ -197,20 +204,18 @@ def test_project_that_was_quarantined_moves_when_it_is_active_again(
 def test_gate_that_time_opens_is_judged_then_and_not_before(
     store: Store, worker: WorkerCredentials, clock: Clock
 ) -> None:
+    policy = 'schema = 1\n[index.testing]\ngates = ["tests", "age"]\nminimum_age_hours = 1\n'
+    apply_policy(store, ADMIN, NewPolicy(policy, "nothing is too urgent"))
     _, wheel = make_release(store, worker)
-    set_index(store, ADMIN, IndexSettings("testing", isolation="required"))
-    tell_tests(store, worker, wheel, "testing", made=DEGRADED)
-    set_index(store, ADMIN, IndexSettings("testing", isolation="any"))
-    with record_change(store, actor="admin") as change:
-        for hours in (1, 2):
-            moment = utc_text(clock() + timedelta(hours=hours))
-            put_due(change.connection, "other", "1.0", due_at=moment, cause="time")
-    assert judge_due(store) == 1, "what the setting opened, and not what is due in an hour"
+    tell_tests(store, worker, wheel, "testing")
+    assert [judge_due(store), where(store)] == [0, "unstable"]
     clock.pass_by(timedelta(minutes=59))
-    assert judge_due(store) == 0
+    assert [judge_due(store), where(store)] == [0, "unstable"]
     clock.pass_by(timedelta(minutes=2))
-    assert judge_due(store) == 1, "the earlier moment holds"
+    assert [judge_due(store), where(store)] == [1, "testing"]
     assert judge_due(store) == 0
+    (event,) = promotions(store)
+    assert (event.actor, event.detail["cause"]) == (STORE, "the time that a gate waited for")
 
 
 def test_two_last_facts_that_come_at_once_promote_once(
@@ -242,6 +247,7 @@ def test_two_last_facts_that_come_at_once_promote_once(
     assert [one.index for one in promotions(store)] == ["testing", "stable"] * 3
 
 
+@ON_ONE
 def test_no_worker_promotes_and_no_user_has_the_name_of_the_store(
     store: Store, worker: WorkerCredentials
 ) -> None:

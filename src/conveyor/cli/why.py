@@ -49,5 +49,10 @@ def command(name: str, version: str | None, to: str | None, as_json: bool, place
         click.echo(line)
     if not verdicts:
         click.echo(f'  "{target}" has no gates')
+    if where != target and all(verdict.lets_pass for verdict in verdicts):
+        click.echo(
+            f'  by itself the store moves what a worker tested for "{target}"; to move it now: '
+            f"conveyor store promote {name} {version} --to {target}"
+        )
     for decision in judgement.decisions:
         click.echo(f"  {decision.told}")
