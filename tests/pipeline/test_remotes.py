@@ -15,8 +15,9 @@ from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, Project
 from conveyor.pipeline.engine import remotes
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.keyring import add_credentials, list_credentials, remove_credentials
+from conveyor.pipeline.jobs.sources import clone_into, resolve
 from conveyor.project.clones import clone_tag
-from conveyor.project.git import all_tags, resolve_commit
+from conveyor.project.git import all_tags, changed_files, resolve_commit
 from git_hosts import running_git_over_https, running_sshd
 from pipeline.projects import git, make_project
 
@@ -185,3 +186,43 @@ def test_repository_is_read_only_as_it_is_registered(
         monkeypatch.setenv(name, value)
     with pytest.raises(ProjectError, match="transport 'http' not allowed"):
         all_tags(remotes.remote("/srv/known", registered, None))
+
+
+def test_submodules_come_only_from_where_the_run_may_read(host: GitHost, tmp_path: Path) -> None:
+    """The registered one with its credentials; not those of other projects, nor folders of the worker."""
+    wanted = {
+        "libs/other": "../other",
+        "libs/secret": "../secret",
+        "vendor/here": str(host.root / "secret"),
+        "vendor/ssh": "ssh://git@localhost/other",
+        "vendor/elsewhere": "https://git.example.org/lib",
+        "vendor/ext": "ext::true",
+    }
+    commit = git(tmp_path / "other", "rev-parse", "HEAD")
+    (tmp_path / "demo" / ".gitmodules").write_text(
+        "".join(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n' for path, url in wanted.items())
+    )
+    for path in (*wanted, "vendor/unnamed"):
+        git(tmp_path / "demo", "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
+    git(tmp_path / "demo", "add", ".gitmodules")
+    git(tmp_path / "demo", "commit", "-q", "-m", "with submodules")
+    git(host.root / "demo", "fetch", "-q", str(tmp_path / "demo"), "+main:main")
+    git(host.root, "clone", "-q", "--bare", str(host.root / "other"), "secret")
+    host.passwords = {"other": f"ci:{SECRET}", "secret": f"ci:{SECRET}"}
+    place = place_for(tmp_path, f"{host.url}/demo", f"{host.url}/other")
+    token = secret_file(tmp_path / "token", SECRET)
+    for name in ("other", "secret"):  # that of another project is known to this worker too
+        add_credentials(tmp_path / "repositories", f"{host.url}/{name}", token_file=token, user="ci")
+    source = resolve(place.remote(f"{host.url}/demo"), "main").value
+    checkout = clone_into(place, source, "checkout")
+    # 1. The registered one is there, at its commit, and the clone counts as unchanged.
+    assert git(checkout / "libs/other", "rev-parse", "HEAD") == commit
+    assert (checkout / "libs/other/pyproject.toml").is_file()
+    assert changed_files(checkout) == ()
+    # 2. Each of the others is an empty folder, and the log says why.
+    said = place.read_log("checkout submodules")
+    for path in set(wanted) - {"libs/other"}:
+        assert list((checkout / path).iterdir()) == []
+        assert f"left out: {path}: " in said
+    assert "vendor/unnamed: .gitmodules names no URL" in said
+    assert {path.split("/")[1] for path, given in host.asked if given} == {"other"}

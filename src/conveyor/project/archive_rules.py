@@ -35,8 +35,8 @@ RAW_DATA_FOLDERS = ("data", "models", "notebooks")
 """Folders at the top of a checkout for data, trained models and experiments: never parts of a release."""
 _LEFT_OUT = "git tracks these files of the package, but they are not inside"
 _OF_SUBMODULE = (
-    "clones for builds hold no submodules: keep their files in the repository itself (git subtree), or "
-    "require a distribution of their own"
+    "a worker fetches a submodule whose repository is registered for the project too, or is public on the "
+    "same host; else keep its files in the repository (git subtree), or require a distribution of its own"
 )
 
 
@@ -147,7 +147,9 @@ def _submodule_faults(checkout: Checkout, folders: AbstractSet[str]) -> list[Arc
     for path, is_filled in sorted(checkout.submodules.items()):
         is_of_package = _is_in(path, folders)
         text = f"{path} is a submodule, " + (
-            "which a clone for a build does not have" if is_filled else "whose files are not there"
+            "which a clone for a build has only where it may be read"
+            if is_filled
+            else "whose files are not there"
         )
         is_note = is_filled or not is_of_package
         faults.append(ArchiveFault(text, path, is_note, hint=_OF_SUBMODULE))

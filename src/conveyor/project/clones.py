@@ -80,6 +80,23 @@ def clone_commit(repository: Repository, commit_or_branch: str, into: Path) -> N
     run_git(["checkout", "-q", "--detach", commit], folder=into)
 
 
+def clone_object(repository: Repository, commit: str, into: Path) -> None:
+    """Make ``into`` a fresh repository with only this commit, checked out; no history, no tags.
+
+    Raises:
+        ProjectError: the repository does not give that commit, or ``into`` holds something already.
+    """
+    refuse_option(commit)
+    _fresh_repository(into)
+    source, told = source_of(repository), told_about(repository)
+    try:
+        run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", source, commit], folder=into, variables=told)
+    except ProjectError:  # a server may give only what a ref names
+        heads = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+        run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into, variables=told)
+    run_git(["checkout", "-q", "--detach", commit], folder=into)
+
+
 def clone_head(checkout: Path, into: Path) -> None:
     """Make ``into`` a fresh repository with only the commit that is checked out; no tags, no history.
 
@@ -177,6 +194,8 @@ def _fresh_repository(into: Path) -> None:
         for key, value in _OF_THE_COMMIT_ALONE.items():
             section, _, name = key.partition(".")
             config.write(f"[{section}]\n\t{name} = {value}\n")
+        # A user's git-lfs would fetch whatever the commit's own .lfsconfig names, with that user's rights.
+        config.write('[filter "lfs"]\n\tsmudge =\n\tprocess =\n\trequired = false\n')
 
 
 def _clone_shared(repository: Repository, into: Path, *options: str) -> None:

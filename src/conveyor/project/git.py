@@ -464,6 +464,23 @@ def _unknown(repository: Repository, ref: str) -> ProjectError:
     )
 
 
+def gitlinks(checkout: Path) -> list[tuple[str, str]]:
+    """The submodules that a checkout tracks: each path, with the commit that it is to have."""
+    found = []
+    for line in _split(run_git(["ls-files", "--stage", "-z"], folder=checkout)):
+        facts, _, path = line.partition("\t")
+        mode, commit, _ = facts.split(" ")
+        if mode == "160000":
+            found.append((path, commit))
+    return found
+
+
+def settings_of_file(file: Path) -> dict[str, str]:
+    """The settings in a file of git's, and in no other; raises ProjectError if it is not such a file."""
+    written = run_git(["config", "--no-includes", "-z", "--file", str(file), "--list"])
+    return {name: value for name, _, value in (entry.partition("\n") for entry in _split(written))}
+
+
 def told_about(repository: Repository) -> Mapping[str, str]:
     """The variables with which git reaches a repository; none for one that needs none."""
     return repository.variables if isinstance(repository, Remote) else {}

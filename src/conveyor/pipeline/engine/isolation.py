@@ -27,7 +27,7 @@ from conveyor.domain.releases.evidence import Making
 from conveyor.domain.runs.repositories import Reach
 from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
-from conveyor.pipeline.engine.remotes import remote
+from conveyor.pipeline.engine.remotes import remote, submodule
 from conveyor.pipeline.jails.door import Door
 from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
 from conveyor.project.foreign import RUN, Surroundings
@@ -74,6 +74,10 @@ class Workplace:
     def remote(self, repository: str) -> Remote:
         """A repository as the keeper's git reaches it; raises as ``remotes.remote``."""
         return remote(repository, self.reach, self.keyring)
+
+    def submodule(self, url: str, superproject: str) -> Remote:
+        """A submodule's repository as the keeper's git reaches it; raises as ``remotes.submodule``."""
+        return submodule(url, superproject, self.reach, self.keyring)
 
     def fresh(self, name: str) -> Path:
         """Make an empty folder of that name; anything that an interrupted attempt left in it is removed."""

@@ -80,6 +80,24 @@ def public_remote(repository: str) -> Remote:
     return Remote(repository, {"GIT_ALLOW_PROTOCOL": scheme, **told, **NOBODY})
 
 
+def submodule(url: str, superproject: str, reach: Reach, keyring: Path | None) -> Remote:
+    """The repository of a submodule: a registered one, or a public one on the host of its superproject.
+
+    The latter is read without any credentials: those of the host may be for other projects.
+
+    Raises:
+        Forbidden, InvalidInput, ProjectError: it is neither.
+    """
+    if canonical_url(url) in reach.registered:
+        return remote(url, reach, keyring)
+    if is_path(url) or origin_of(url) != origin_of(superproject):
+        raise Forbidden(
+            f"{url[:200]} is not registered for this project",
+            hint="an administrator registers it, as the repository itself: conveyor store repository list",
+        )
+    return public_remote(url)
+
+
 def public_addresses(repository: str) -> tuple[str, ...]:
     """The addresses of a repository's host, all public; none behind a proxy, which looks the name up itself.
 

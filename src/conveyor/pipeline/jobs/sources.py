@@ -21,6 +21,7 @@ from conveyor.project.backend import ask_backend
 from conveyor.project.clones import clone_commit, clone_tag
 from conveyor.project.git import all_tags, repository_top, resolve_commit, tags_here
 from conveyor.project.settings import answer_of, read_project
+from conveyor.project.submodules import bring_submodules
 from conveyor.project.trees import project_of_commit, project_of_tag, rules_of, version_of_checkout
 from conveyor.project.versions import is_release_tag, refuse_twins, releases_among
 
@@ -158,6 +159,8 @@ def read_clone(place: Workplace, source: Source, name: str = "checkout") -> Proj
 def clone_into(place: Workplace, source: Source, name: str) -> Path:
     """Make a fresh clone in the folder ``name``: for a tag only that tag, for a commit the whole history.
 
+    With the submodules that may be read; the log ``NAME submodules`` says which are left out, and why.
+
     Raises:
         ProjectError: the tag now names another commit.
     """
@@ -172,4 +175,9 @@ def clone_into(place: Workplace, source: Source, name: str) -> Path:
             f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
             hint="a tag always names the same release: make a new one",
         )
+    notes = bring_submodules(folder, source.repository, place.submodule)
+    if notes:
+        with place.log(f"{name} submodules") as write:
+            for note in notes:
+                write(f"left out: {note}")
     return folder

@@ -41,6 +41,7 @@ from conveyor.project.git import tracked_files
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.resolution import install_lock, lock_requirements
 from conveyor.project.settings import Project, read_project
+from conveyor.project.submodules import bring_submodules
 from conveyor.project.suites import (
     Requirements,
     below,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from conveyor.project.git import Repository
     from conveyor.project.interpreters import Interpreter
     from conveyor.project.resolution import EnvironmentLock
+    from conveyor.project.submodules import Reaching
 
 REPORT, JUNIT, ATTENDED = "report.json", "junit.xml", "attended"
 """What the tests leave in the folder of their results."""
@@ -86,6 +88,8 @@ class Subject:
     tag: str | None = None
     subfolder: str = "."
     """The project's folder in the repository."""
+    reach: Reaching | None = None
+    """How its submodules are reached; ``None``: they stay empty."""
     requires_python: str | None = None
     """What its metadata says."""
     sdist: Path | None = None
@@ -212,6 +216,8 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_tag(subject.repository, subject.tag, clone)
         else:
             clone_commit(subject.repository, subject.commit, clone)
+        if subject.reach is not None:
+            bring_submodules(clone, str(subject.repository), subject.reach)
         root = clone / subject.subfolder
         yield root, tracked_files(root)
 
@@ -285,8 +291,9 @@ def files_to_take(project: Project, paths: tuple[str, ...], tracked: tuple[str, 
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir() and not source.is_symlink():  # a submodule that is not checked out
-        target.mkdir(exist_ok=True)
+    if source.is_dir() and not source.is_symlink():  # a submodule, empty if it was left out
+        without = shutil.ignore_patterns(".git")
+        shutil.copytree(source, target, symlinks=True, ignore=without, dirs_exist_ok=True)
     else:
         shutil.copy2(source, target, follow_symlinks=False)
 

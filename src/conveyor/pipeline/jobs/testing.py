@@ -176,7 +176,13 @@ def subject_of(
             raise StepFailed(f"nothing says in which repository {ref} is", hint="name it: --repo URL")
         below = built[-1].folder if built else "."
         found = place.remote(where)
-        return replace(subject, commit=resolve_commit(found, ref), repository=found, subfolder=below)
+        return replace(
+            subject,
+            commit=resolve_commit(found, ref),
+            repository=found,
+            subfolder=below,
+            reach=place.submodule,
+        )
     if built:
         where = repository or built[-1].repository
         if where is None:
@@ -186,7 +192,7 @@ def subject_of(
             )
         return replace(
             subject, commit=built[-1].commit, repository=place.remote(where), tag=built[-1].tag,
-            subfolder=built[-1].folder,
+            subfolder=built[-1].folder, reach=place.submodule,
         )  # fmt: skip
     sdist = next(iter(release.sdists), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
