@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +15,7 @@ from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.domain.runs.states import NewRun, RunSettings
+from conveyor.domain.runs.webhooks import NewWebhook
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import revoke_worker
@@ -30,6 +34,12 @@ from conveyor.operations.runs.queue import (
     update_run,
 )
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
+from conveyor.operations.runs.webhooks import (
+    add_webhook,
+    list_webhooks,
+    receive_delivery,
+    remove_webhook,
+)
 from conveyor.operations.store.store import now, read, record_change
 from distributions_made import make_wheel
 from makers import make_store
@@ -176,6 +186,32 @@ def test_run_is_cancelled_and_requested_again_with_a_reason(tmp_path: Path) -> N
     assert claim_run(store, WORKER, "worker-1") is None
     with pytest.raises(NotFound):
         cancel_run(store, ADMIN, 99)
+
+
+def test_delivery_of_a_git_host_asks_for_runs_of_its_repository_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
+    with pytest.raises(InvalidInput, match="is registered for no project"):
+        add_webhook(store, ADMIN, NewWebhook("https://git.example.org/other.git", "github"))
+    with pytest.raises(Forbidden):
+        add_webhook(store, READER, NewWebhook(REPOSITORY, "github"))
+    made = add_webhook(store, ADMIN, NewWebhook(REPOSITORY, "github"))
+    assert list_webhooks(store, ADMIN) == [made.webhook]
+    push = {"ref": "refs/tags/v1.0", "before": "0" * 40, "after": COMMIT}
+    body = json.dumps(push | {"repository": {"clone_url": "https://git.example.org/other.git"}}).encode()
+    signature = hmac.new(made.secret.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"x-github-event": "push", "x-hub-signature-256": f"sha256={signature}"}
+    with pytest.raises(Forbidden):
+        receive_delivery(store, made.webhook.id, headers, body + b" ")
+    (number,) = receive_delivery(store, made.webhook.id, headers, body).runs
+    run = get_run(store, ADMIN, number)
+    assert (run.repository, run.ref) == (REPOSITORY, "refs/tags/v1.0")
+    assert run.requested_by == f"webhook {made.webhook.id[:8]}"
+    with pytest.raises(Conflict, match="received before"):
+        receive_delivery(store, made.webhook.id, headers | {"x-github-delivery": "another"}, body)
+    remove_webhook(store, ADMIN, made.webhook.id)
+    with pytest.raises(NotFound):
+        receive_delivery(store, made.webhook.id, headers, body)
 
 
 def test_run_of_a_worker_that_has_ended_is_taken_over_once(tmp_path: Path) -> None:

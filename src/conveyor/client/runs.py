@@ -17,6 +17,7 @@ from conveyor.domain.runs.states import (
     RunToken,
     StepReport,
 )
+from conveyor.domain.runs.webhooks import Webhook, WebhookMade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from conveyor.client.connection import Connection
     from conveyor.domain.runs.repositories import NewRepository
     from conveyor.domain.runs.states import RunReport, StepState
+    from conveyor.domain.runs.webhooks import NewWebhook
 
 
 def log_command(run_id: int, store_url: str) -> str:
@@ -133,3 +135,15 @@ class Repositories:
         """Stop runs of a repository from releasing this project."""
         body = RepositoryRemoval(project, url)
         self.connection.send(Request("POST", api_path("repositories", "removals"), json_body=body))
+
+    def webhooks(self) -> tuple[Webhook, ...]:
+        """Every webhook, by repository."""
+        return ask_for_all(self.connection, Request("GET", api_path("webhooks")), "webhooks", Webhook)
+
+    def add_webhook(self, asked: NewWebhook) -> WebhookMade:
+        """Register a webhook of a registered repository; its secret is in the answer, this once."""
+        return ask_for(self.connection, Request("POST", api_path("webhooks"), json_body=asked), WebhookMade)
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Refuse the deliveries of a webhook from now on; raises NotFound."""
+        self.connection.send(Request("DELETE", api_path("webhooks", webhook_id)))

@@ -538,6 +538,28 @@ repositories = Table(
     comment="repositories that runs may be asked for, by the project that they release",
 )
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("host", Text, nullable=False, comment="github, gitlab, gitea or bitbucket"),
+    Column("index_name", Text, comment="where releases enter; null: the only index where they can"),
+    Column("secret", Text, nullable=False, comment="shared with the host: signatures need it as it is"),
+    Column("registered_by", Text, nullable=False),
+    Column("registered_at", Text, nullable=False),
+    comment="webhooks of git hosts, whose deliveries ask for runs",
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook_id", Text, ForeignKey("webhooks.id"), primary_key=True),
+    Column("digest", Text, primary_key=True, comment="SHA-256 of the body"),
+    Column("received_at", Text, nullable=False),
+    comment="deliveries of before, so that none counts twice",
+)
+
 run_steps = Table(
     "run_steps",
     metadata,

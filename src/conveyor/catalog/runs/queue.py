@@ -1,4 +1,4 @@
-"""Rows of pipeline runs and their steps, and of the repositories that runs may be asked for."""
+"""Rows of pipeline runs and their steps, of repositories that runs may be asked for, and of webhooks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, delete, func, insert, or_, select, true, update
 
 from conveyor.catalog.database.statements import columns_of, record_of, values_of
-from conveyor.catalog.database.tables import repositories, run_steps, runs, workers
+from conveyor.catalog.database.tables import (
+    repositories,
+    run_steps,
+    runs,
+    webhook_deliveries,
+    webhooks,
+    workers,
+)
 from conveyor.domain.runs.repositories import Repository
 from conveyor.domain.runs.states import Run, Step
+from conveyor.domain.runs.webhooks import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -179,3 +187,47 @@ def projects_of(connection: Connection, url: str) -> dict[str, bool]:
     """The projects that a repository is registered for, each with whether it may be local there."""
     asked = select(repositories.c.project, repositories.c.is_local).where(repositories.c.url == url)
     return {project: bool(is_local) for project, is_local in connection.execute(asked)}
+
+
+def insert_webhook(connection: Connection, webhook: Webhook, *, secret: str) -> None:
+    """Write a new webhook."""
+    values = {**values_of(webhook, index="index_name"), "secret": secret}
+    connection.execute(insert(webhooks).values(values))
+
+
+def all_webhooks(connection: Connection) -> list[Webhook]:
+    """Every webhook, by repository; their secrets are not among what it says."""
+    return [record_of(Webhook, row) for row in connection.execute(_WEBHOOKS.order_by(webhooks.c.repository))]
+
+
+def find_webhook(connection: Connection, webhook_id: str) -> tuple[Webhook, str] | None:
+    """A webhook and its secret; ``None`` if there is none."""
+    row = connection.execute(_WEBHOOKS.where(webhooks.c.id == webhook_id)).first()
+    if row is None:
+        return None
+    secret = connection.scalar(select(webhooks.c.secret).where(webhooks.c.id == webhook_id))
+    return record_of(Webhook, row), str(secret)
+
+
+def delete_webhook(connection: Connection, webhook_id: str) -> bool:
+    """Remove a webhook with its deliveries; returns whether it existed."""
+    connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.webhook_id == webhook_id))
+    return connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id)).rowcount > 0
+
+
+def note_delivery(connection: Connection, webhook_id: str, digest: str, *, received_at: str) -> bool:
+    """Remember a delivery; returns whether it is new."""
+    mine = and_(webhook_deliveries.c.webhook_id == webhook_id, webhook_deliveries.c.digest == digest)
+    if connection.scalar(select(func.count()).select_from(webhook_deliveries).where(mine)):
+        return False
+    row = {"webhook_id": webhook_id, "digest": digest, "received_at": received_at}
+    connection.execute(insert(webhook_deliveries).values(row))
+    return True
+
+
+def forget_deliveries(connection: Connection, before: str) -> None:
+    """Remove deliveries that were received before a time."""
+    connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.received_at < before))
+
+
+_WEBHOOKS = select(*columns_of(Webhook, webhooks, index="index_name"))

@@ -19,6 +19,10 @@ COMMANDS = {
         "Let jobs of CI hosts publish without a stored secret.",
     ),
     "policy": ("conveyor.cli.store.policy", "Check, compare, apply and show the rules of promotion."),
+    "webhook": (
+        "conveyor.cli.store.repository:webhook",
+        "Let git hosts tell of pushes: GitLab, GitHub, Gitea, Forgejo, Bitbucket.",
+    ),
     "runs": ("conveyor.cli.store.runs", "Limit how many runs are under way, and how long they are kept."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
     "fsck": ("conveyor.cli.store.fsck", "Check that catalogue and blobs agree; repair what can be repaired."),

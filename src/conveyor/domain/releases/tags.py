@@ -88,6 +88,28 @@ def could_be_release(tag: str) -> bool:
     return is_short and version.dev is None and version.local is None
 
 
+def ref_of_run(ref: str, old: str | None, new: str | None) -> tuple[str | None, str]:
+    """Which ref a run is for after a push: the tag, or the commit of a branch; else ``None`` and the reason.
+
+    Args:
+        ref: the full name of the ref that was pushed.
+        old: the object that it named before; ``None`` if it is new.
+        new: the object that it names now; ``None`` if it was deleted.
+    """
+    kind, _, name = ref.removeprefix("refs/").partition("/")
+    if new is None:
+        return None, "deleted"
+    if kind == "heads":
+        return new, ""
+    if kind != "tags":
+        return None, "neither a branch nor a tag"
+    if not could_be_release(name):
+        return None, "not a release tag"
+    if old is not None and old != new:
+        return None, "the tag was moved, and a release tag always names the same commit: make a new one"
+    return ref, ""
+
+
 def tag_counts(tag: str, version: str, *, project: str, built_tags: Collection[str | None]) -> bool:
     """Whether a signed tag is a word about a release.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from conveyor.domain.releases.tags import could_be_release, read_tag_name
+from conveyor.domain.releases.tags import read_tag_name, ref_of_run
 from conveyor.errors import InvalidVersion, ProjectError
 from conveyor.project.git import begin_of_branch, files_changed
 from conveyor.project.settings import read_project
@@ -53,17 +53,9 @@ def read_pushes(lines: Iterable[str]) -> list[Push]:
         if len(words) != 3:
             continue
         old, new, ref = words
-        kind, _, name = ref.removeprefix("refs/").partition("/")
-        wanted, reason = None, ""
-        if not new.strip("0"):
-            reason = "deleted"
-        elif kind == "tags":
-            wanted, reason = (ref, "") if could_be_release(name) else (None, "not a release tag")
-        elif kind == "heads":
-            wanted = new
-        else:
-            reason = "neither a branch nor a tag"
-        pushes.append(Push(ref, wanted, reason, old if old.strip("0") else None, new))
+        before = old if old.strip("0") else None
+        wanted, reason = ref_of_run(ref, before, new if new.strip("0") else None)
+        pushes.append(Push(ref, wanted, reason, before, new))
     return pushes
 
 

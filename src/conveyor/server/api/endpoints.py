@@ -55,6 +55,8 @@ class Call:
     query: Mapping[str, str]
     body: bytes
     """Empty if the endpoint takes a file."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
     limits: UploadLimits = field(default_factory=UploadLimits)
     file: IncomingFile | None = None
     """The body of an endpoint that takes a file; whoever made it closes it."""

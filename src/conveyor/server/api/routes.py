@@ -162,6 +162,7 @@ def _answering(
                 path=request.path_params,
                 query=_query(request),
                 body=b"",
+                headers=request.headers,
                 limits=limits,
                 upstream_has=partial(_ask, asyncio.get_running_loop(), ask_upstream),
                 keep=partial(_keep, asyncio.get_running_loop(), keep),
