@@ -303,15 +303,11 @@ def test_push_asks_for_a_run_that_a_stopped_worker_leaves_to_the_next(town: Town
     bare = tmp_path / "theta.git"
     git(tmp_path, "init", "-q", "--bare", str(bare))
     town.conveyor("store", "repository", "add", "theta", bare, "--local", "--data", town.data)
-    hook = bare / "hooks" / "post-receive"
-    hook.write_text(
-        f"#!/bin/sh\nexec '{sys.executable}' -m conveyor pipeline trigger"
-        f" --store '{town.url}' --repo \"$PWD\" --hook\n"
-    )
-    hook.chmod(0o755)
+    town.conveyor("pipeline", "hook", "install", bare, "--store", town.url, CONVEYOR_TOKEN=town.token)
+    assert (bare / "conveyor-token").stat().st_mode & 0o777 == 0o600
     git(repository, "tag", "v1.0.0rc1")
     git(repository, "tag", "latest")
-    environment = town.variables() | {"CONVEYOR_TOKEN": town.token}
+    environment = town.variables()
     pushed = subprocess.run(
         ["git", "push", str(bare), "v1.0.0rc1", "latest"],
         cwd=repository, env=environment, capture_output=True, text=True, check=True,
@@ -458,17 +454,16 @@ def test_cancelled_run_ends_with_all_that_it_started(
     git(repository, "tag", "v1.0.0rc1")
     town.client.repositories.add(NewRepository("upsilon", str(repository), is_local=True))
     asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1")
-    state = tmp_path / "state"
-    words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(state))
+    words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     monkeypatch.setenv("CONVEYOR_TOKEN", town.token)
     with subprocess.Popen(
         [sys.executable, "-m", "conveyor", "pipeline", "worker", "--once", *words],
         env=town.variables(), stderr=subprocess.PIPE, text=True,
     ) as worker:  # fmt: skip
-        wait_until_tested(state)
+        wait_until_tested(town.state)
         assert run(["pipeline", "cancel", str(asked.id), "--reason", "wrong", "--store", town.url]) == 0
         assert "cancelled by admin: wrong" in capsys.readouterr().out
-        said = worker.communicate(timeout=60)[1]
+        said = worker.communicate(timeout=120)[1]
     assert f"run {asked.id} was cancelled" in said
     assert worker.returncode == 0
     assert run(["pipeline", "log", str(asked.id), "--follow", "--store", town.url]) == StepFailed.exit_code

@@ -5,7 +5,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes
+import pytest
+
+from conveyor.errors import ProjectError, StoreUnreachable
+from conveyor.pipeline.carrying.trigger import Push, look_closer, poll, read_pushes, write_hook
+from pipeline.projects import make_project
 from project.checkouts import commit, git
 from project.test_trees import make_repository
 
@@ -133,3 +137,48 @@ def test_branch_of_one_project_asks_for_a_run_whatever_its_tests_hold(tmp_path: 
     shutil.copy(root / "pyproject.toml", root / "tests/data/other")
     last = commit(root)
     assert pushed(root, f"{OLD} {last} refs/heads/main") == {"refs/heads/main": ["any"]}
+
+
+def test_poll_requests_runs_of_what_is_new_and_tries_again_what_was_refused(tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name="demo")
+    git(repository, "tag", "v1.0.0")
+    asked: list[str | None] = []
+
+    def look() -> list[tuple[str, str]] | None:
+        found = poll(str(repository), tmp_path / "state", ("main",), lambda push: asked.append(push.wanted))
+        return None if found is None else [(push.ref, push.reason) for push in found]
+
+    assert look() is None
+    assert look() == []
+    git(repository, "commit", "-q", "--allow-empty", "-m", "More")
+    git(repository, "tag", "v1.1.0")
+    git(repository, "tag", "latest")
+    git(repository, "tag", "-f", "v1.0.0")
+    git(repository, "branch", "other")
+    moved = "the tag was moved, and a release tag always names the same commit: make a new one"
+    expected = [
+        ("refs/tags/latest", "not a release tag"), ("refs/tags/v1.0.0", moved),
+        ("refs/tags/v1.1.0", ""), ("refs/heads/main", ""),
+    ]  # fmt: skip
+
+    def refuse(push: Push) -> None:
+        raise StoreUnreachable(push.ref)
+
+    with pytest.raises(StoreUnreachable):
+        poll(str(repository), tmp_path / "state", ("main",), refuse)
+    assert look() == expected
+    assert asked == ["refs/tags/v1.1.0", git(repository, "rev-parse", "HEAD")]
+    assert look() == []
+
+
+def test_hook_of_somebody_else_is_kept(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "init", "-q", "--bare", str(bare))
+    hook = write_hook(bare, ["conveyor", "it's"], "secret")
+    assert write_hook(bare, ["conveyor", "it's"], "another") == hook
+    assert (hook.stat().st_mode & 0o777, hook.read_text().count("secret")) == (0o700, 0)
+    hook.write_text("#!/bin/sh\nmake\n")
+    with pytest.raises(ProjectError, match="is there already"):
+        write_hook(bare, ["conveyor"], "secret")
+    with pytest.raises(ProjectError):
+        write_hook(tmp_path, ["conveyor"], "secret")

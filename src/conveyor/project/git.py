@@ -323,6 +323,17 @@ def all_tags(repository: Repository) -> tuple[str, ...]:
     return tuple(line.partition("\trefs/tags/")[2] for line in lines_of(written))
 
 
+def heads_and_tags(repository: Repository) -> dict[str, str]:
+    """Every branch and tag of a repository by its full name, with the object that it names, here or elsewhere.
+
+    Raises:
+        ProjectError: the repository cannot be read.
+    """
+    asked = ["ls-remote", "-q", "--refs", "--heads", "--tags", "--", source_of(repository)]
+    written = run_git(asked, variables=told_about(repository))
+    return {name: found for found, name in (line.split("\t", 1) for line in lines_of(written))}
+
+
 def tags_in_reach(checkout: Path) -> tuple[str, ...]:
     """All tags on the checked-out commit and its ancestors, oldest first, releases or not."""
     arguments = ["tag", "--list", "--merged", "HEAD", "--sort=creatordate"]

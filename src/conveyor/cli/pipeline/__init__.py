@@ -10,7 +10,9 @@ import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS, LazyGroup
 
-_JOBS, _WORKERS, _REQUESTS = (f"conveyor.cli.pipeline.{name}" for name in ("jobs", "workers", "requests"))
+_JOBS, _WORKERS, _TRIGGERS, _REQUESTS = (
+    f"conveyor.cli.pipeline.{name}" for name in ("jobs", "workers", "triggers", "requests")
+)
 COMMANDS = {
     "run": (f"{_JOBS}:run", "Carry a commit or a tag as far as its evidence allows."),
     "package": (f"{_JOBS}:package", "The packaging job alone, for a CI host."),
@@ -21,7 +23,9 @@ COMMANDS = {
     ),
     "worker": (f"{_WORKERS}:worker", "Claim the requested runs and carry them."),
     "credentials": (f"{_WORKERS}:credentials", "The worker's credentials of private repositories."),
-    "trigger": (f"{_REQUESTS}:trigger", "Request a run; a worker claims it."),
+    "trigger": (f"{_TRIGGERS}:trigger", "Request a run; a worker claims it."),
+    "hook": (f"{_TRIGGERS}:hook", "Have a repository request a run of what is pushed to it."),
+    "poll": (f"{_TRIGGERS}:poll_repositories", "Request runs of repositories that tell nobody of pushes."),
     "runs": (f"{_REQUESTS}:runs", "List the newest runs of a store, and how each ended."),
     "log": (f"{_REQUESTS}:show_log", "Show one run: its steps, and why it failed."),
     "cancel": (f"{_REQUESTS}:cancel", "End a run that waits or is under way."),

@@ -1,4 +1,4 @@
-"""``conveyor pipeline trigger | runs | log | cancel | retry``: runs as the store knows them.
+"""``conveyor pipeline runs | log | cancel | retry``: runs as the store knows them.
 
 The token is taken from ``CONVEYOR_TOKEN``.
 """
@@ -6,17 +6,14 @@ The token is taken from ``CONVEYOR_TOKEN``.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from conveyor.cli.pipeline.jobs import options, seen_by_worker
 from conveyor.domain.words.records import as_json as json_of
-from conveyor.errors import ConveyorError, InvalidInput, StepFailed, StoreUnreachable
+from conveyor.errors import StepFailed, StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,61 +21,6 @@ if TYPE_CHECKING:
     from conveyor.domain.runs.states import Run, Step
 
 FOLLOW_SECONDS = 0.5
-
-
-@click.command("trigger")
-@click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
-@click.option(
-    "--repo", "repository", default=".", show_default=True, help="The repository, as a worker reaches it."
-)
-@click.option("--ref", help="The tag, branch or commit to carry.")
-@options("project", "index")
-@click.option(
-    "--hook", is_flag=True, help="Read what was pushed from standard input, as post-receive gets it."
-)
-def trigger(
-    store_url: str, repository: str, ref: str | None, project: str | None, index: str | None, hook: bool
-) -> int:
-    """Request a run; a worker claims it. The token is taken from CONVEYOR_TOKEN.
-
-    A bare repository's hooks/post-receive ends in
-    exec conveyor pipeline trigger --store URL --repo "$PWD" --hook
-    It runs in that repository, whose projects say which tags are releases and what a branch changes. A ref
-    whose run the store refuses is named, and the others go on.
-    """
-    from conveyor.cli.store.place import given_token
-    from conveyor.client.runs import log_command
-    from conveyor.client.store import connect
-    from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes, request_run
-
-    if hook == (ref is not None):
-        raise InvalidInput("a run needs one of --ref and --hook")
-    if hook and project is not None:
-        raise InvalidInput("--project belongs to --ref: the hook sees which projects a push changes")
-    client = connect(store_url, token=given_token())
-    place = seen_by_worker(repository)
-    pushes = look_closer(read_pushes(sys.stdin), Path.cwd()) if hook else [Push("", ref, project=project)]
-    exit_code = 0
-    for push in pushes:
-        if push.wanted is None:
-            click.echo(f"no run for {push.ref}: {push.reason}", err=True)
-            continue
-        try:
-            asked = request_run(
-                client, repository=place, ref=push.wanted, index=index, project=push.project or project
-            )
-        except ConveyorError as error:
-            if not hook or isinstance(error, StoreUnreachable):
-                raise
-            which = f" of {push.project}" if push.project is not None else ""
-            hint = f"\nhint: {error.hint}" if error.hint else ""
-            click.echo(f"no run for {push.ref}{which}: {error.message}{hint}", err=True)
-            exit_code = exit_code or error.exit_code
-            continue
-        which = f" of {asked.project}" if asked.project is not None else ""
-        see = log_command(asked.id, store_url)
-        click.echo(f"run {asked.id} is requested: {push.wanted}{which}; to see it: {see}")
-    return exit_code
 
 
 def _of_runs(function: Callable[..., Any]) -> Callable[..., Any]:
