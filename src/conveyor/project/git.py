@@ -324,7 +324,7 @@ def all_tags(repository: Repository) -> tuple[str, ...]:
 
 
 def heads_and_tags(repository: Repository) -> dict[str, str]:
-    """Every branch and tag of a repository by its full name, with the object that it names, here or elsewhere.
+    """Every branch and tag of a repository, here or elsewhere, by its full name, with the object it names.
 
     Raises:
         ProjectError: the repository cannot be read.

@@ -104,8 +104,8 @@ def install_hook(repository: Path, store_url: str, named: str | None, index: str
 @click.command("poll", short_help="Request runs of repositories that tell nobody of their pushes.")
 @click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
 @click.option(
-    "--repo", "repositories", multiple=True, required=True,
-    help="The repository, as a worker reaches it.  [several times]",
+    "--repo", "repositories", multiple=True, default=["."],
+    help="The repository, as a worker reaches it.  [several times; default: .]",
 )  # fmt: skip
 @click.option(
     "--branch", "branches", multiple=True, help="Follow this branch, besides tags.  [several times]"

@@ -1,11 +1,11 @@
-"""Triggers of a run: a call, a push, which git's post-receive hook reports line by line (``old new ref``), a poll.
+"""Triggers of a run: a call, a poll, or a push, which git's post-receive hook reports line by line.
 
 A run that a push requests names its tag by full ref, and a branch by the commit that was pushed: when a
 worker claims it, the branch may have moved. What is no release of a project there, and a deleted ref, request
 nothing. In a repository of several projects, a branch requests a run for each that the push changes.
 
-``read_pushes`` reads what the hook was told, ``look_closer`` what the repository says about it. ``poll`` looks
-at a repository that tells nobody of its pushes, and compares its refs with those of the last look.
+``read_pushes`` reads what the hook was told, ``look_closer`` what the repository says about it. ``poll``
+looks at a repository that tells nobody of its pushes, and compares its refs with those of the last look.
 """
 
 from __future__ import annotations
@@ -186,19 +186,20 @@ def write_hook(repository: Path, command: Sequence[str], token: str) -> Path:
             hint=f"end it with: CONVEYOR_TOKEN=$(cat {shlex.quote(str(kept))}) {shlex.join(command)}",
         )
     folder.mkdir(exist_ok=True)
-    for path, mode, text in (
-        (kept, 0o600, f"{token}\n"),
-        (hook, 0o700, f"{_WRITTEN}\nCONVEYOR_TOKEN=$(cat {shlex.quote(str(kept))})\n"
-         f"export CONVEYOR_TOKEN\nexec {shlex.join(command)}\n"),
-    ):  # fmt: skip
-        unfinished = path.with_name(f".{path.name}.part")
-        unfinished.unlink(missing_ok=True)
-        with open(
-            os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8"
-        ) as file:
-            file.write(text)
-        unfinished.replace(path)
+    _write_alone(kept, 0o600, f"{token}\n")
+    lines = [_WRITTEN, f"CONVEYOR_TOKEN=$(cat {shlex.quote(str(kept))})", "export CONVEYOR_TOKEN"]
+    _write_alone(hook, 0o700, "\n".join([*lines, f"exec {shlex.join(command)}", ""]))
     return hook
+
+
+def _write_alone(path: Path, mode: int, text: str) -> None:
+    """Write a file that nobody else could read at any moment, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    unfinished.replace(path)
 
 
 _WRITTEN = "#!/bin/sh\n# Requests a run of each pushed release tag and branch; written by conveyor."

@@ -7,7 +7,7 @@ from alembic import op
 
 
 def upgrade() -> None:
-    """From schema 17 to schema 18."""
+    """From schema 18 to schema 19."""
     op.create_table(
         "webhooks",
         sa.Column("id", sa.Text(), nullable=False),
