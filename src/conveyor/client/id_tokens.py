@@ -15,7 +15,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
-from conveyor.client.connection import CONNECT_SECONDS, store_url
+from conveyor.client.connection import CONNECT_SECONDS, cause_of, no_answer, store_url
 from conveyor.errors import Forbidden, InvalidInput, StoreUnreachable
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _asked(
             answer = pool.request(method, url, body=content, headers=sent, redirect=False, retries=False)
             text = answer.data.decode(errors="replace")
     except HTTPError as error:
-        raise StoreUnreachable(f"{urlsplit(url).netloc} does not answer: {error}") from error
+        raise no_answer(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}", cause_of(error)) from error
     try:
         told = json.loads(text)
     except ValueError:
