@@ -340,7 +340,10 @@ def test_every_answer_is_as_the_document_says(
     with zipfile.ZipFile(tmp_path / "docs.zip", "w") as docs:
         docs.writestr("index.html", "shown")
     admin.files.upload_docs("unstable", "shown", "1.0", tmp_path / "docs.zip")
+    admin.policies.apply("schema = 1\n", reason="so that there is one")
     filled = {
+        "/api/v1/policy/versions/{version}": "/api/v1/policy/versions/1",
+        "/api/v1/projects/{project}/rules": "/api/v1/projects/shown/rules",
         "/api/v1/projects/{project}": "/api/v1/projects/shown",
         "/api/v1/projects/{project}/status": "/api/v1/projects/shown/status",
         "/api/v1/projects/{project}/size": "/api/v1/projects/shown/size",
