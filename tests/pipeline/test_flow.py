@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ from conveyor.operations.releases.verification import verify_release
 from conveyor.pipeline.carrying.claims import end_lines
 from conveyor.pipeline.carrying.outcomes import Outcome
 from conveyor.pipeline.engine.worker import open_worker
+from conveyor.project.ci import PACKAGE, TEST
 from gpg_keys import gpg_home
 from pipeline.projects import (
     EXTENSION,
@@ -38,8 +40,6 @@ from pipeline.projects import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conveyor.domain.releases.standing import Release
     from pipeline.conftest import Town
 
@@ -501,6 +501,35 @@ def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> 
     assert town.client.releases.get("iota", "1.0.0rc1").index == "testing"
     assert 'tests="1"' in report.read_text()
     assert list((state / "work").iterdir()) == []
+
+
+@pytest.mark.torture
+def test_shell_of_the_files_for_ci_hosts_carries_a_tag(town: Town, tmp_path: Path) -> None:
+    repository = make_project(tmp_path / "repository", name=claimed(town, "sigma"))
+    git(repository, "tag", "-m", "signed or not", "v1.0.0rc1")
+    checkout = tmp_path / "checkout"
+    git(tmp_path, "clone", "-q", "--no-tags", str(repository), str(checkout))
+    told = {"COMMIT": git(repository, "rev-parse", "HEAD"), "TAG": "v1.0.0rc1", "CONVEYOR_URL": town.url}
+    told |= {"CONVEYOR_WORKER_CREDENTIALS": str(town.credentials), "CONVEYOR_STATE": str(town.state)}
+    told |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for script in (PACKAGE, TEST):
+        done = subprocess.run(
+            ["/bin/sh", "-c", script],
+            cwd=checkout,
+            env=town.variables() | told,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert town.client.releases.get("sigma", "1.0.0rc1").index == "testing"
+    assert 'tests="1"' in (checkout / "junit.xml").read_text()
+    git(repository, "commit", "-q", "--allow-empty", "-m", "Later")
+    git(checkout, "pull", "-q")
+    moved = told | {"COMMIT": git(checkout, "rev-parse", "HEAD")}
+    done = subprocess.run(
+        ["/bin/sh", "-c", PACKAGE], cwd=checkout, env=town.variables() | moved, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "tag v1.0.0rc1 does not name the commit of this job\n")
 
 
 def test_store_that_is_down_is_told_as_such(town: Town, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ COMMANDS = {
         "Carry a commit or a tag through packaging, testing and promotion.",
     ),
     "approve": ("conveyor.cli.approve", "Sign the files of a release as they are, as its QA."),
+    "ci": ("conveyor.cli.ci", "Write the file of a CI host that packages and tests this project."),
     "verify": ("conveyor.cli.verify", "Prove a file or a release: tested, built from a commit, signed."),
     "why": ("conveyor.cli.why", "Say why a release is, or is not yet, in an index."),
     "demo": ("conveyor.cli.demo", "Play the whole story once: commit, tag, test, sign, install, predict."),
