@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped] # it has no types, and only this test reads YAML
 
 from conveyor.project.ci import FILES, PACKAGE, TEST, ci_file
 
