@@ -113,8 +113,9 @@ def test_package_that_only_testing_has_is_missed_before_anything_is_published(
     needing = HELD.replace('dynamic = ["version"]', 'dynamic = ["version"]\ndependencies = ["omega"]')
     stage = staged(town, tmp_path / "needing", base=needing)
     assert stage.rehearse("testing").startswith("1 passed")
-    with pytest.raises(ProjectError, match="omega was not found"):
+    with pytest.raises(ProjectError, match="omega was not found") as missed:
         stage.rehearse("testing", "stable")
+    assert str(missed.value.hint).startswith("this store takes omega from its own indexes alone")
 
 
 def test_wheel_that_a_python_of_an_index_cannot_install_is_told_before_a_test_runs(

@@ -33,6 +33,7 @@ from conveyor.pipeline.jobs.suite import (
     lock_suite,
     run_suite,
     run_tests,
+    telling_of_claims,
 )
 from conveyor.project.archives import sha256_of_file
 from conveyor.project.environment import Environment
@@ -109,7 +110,8 @@ def rehearse(
     stage = _Stage(place, worker, project, subject, known, first=asked[0][0])
     places: dict[str, list[str]] = {}
     for goal, interpreter in asked:
-        result, on = stage.rehearse_for(goal, interpreter)
+        with telling_of_claims(worker):
+            result, on = stage.rehearse_for(goal, interpreter)
         places.setdefault(result, []).append(on)
     return Done(None, "; ".join(f"{result} on {' and '.join(on)}" for result, on in places.items()))
 

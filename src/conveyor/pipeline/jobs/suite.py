@@ -29,7 +29,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.domain.releases.evidence import FactsOfTests, TestedOn, TestedOrigin, TestedPackage
 from conveyor.domain.words.names import canonical_version
-from conveyor.errors import ProjectError, StepFailed
+from conveyor.errors import ConveyorError, ProjectError, StepFailed
 from conveyor.pipeline.jobs import origin
 from conveyor.pipeline.jobs.counts import LARGEST_REPORT_BYTES, OUTCOMES, ToldCounts, read_junit
 from conveyor.pipeline.jobs.services import refuse_dead, running_services
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from packaging.metadata import RawMetadata
 
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jails.wall import Shared
     from conveyor.project.foreign import Completed
     from conveyor.project.git import Repository
@@ -193,6 +194,43 @@ def lock_suite(
             suite.folder.parent, interpreter, [*_requirements(subject, suite), *beside],
             suite.requirements.files, around=place.around(index_url, write), given=_given(subject),
         )  # fmt: skip
+
+
+_MISSED = re.compile(
+    r"([\w.-]+) was not found in the package registry|no versions? of ([\w.-]+?)[ =<>!~,]"
+    r"|only ([\w.-]+?)[=<>!~]"
+)
+"""How uv names a package that it lacks, or lacks a version of."""
+MOST_ASKED = 8
+"""Packages of a failed resolution about which the store is asked."""
+
+
+@contextmanager
+def telling_of_claims(worker: Keeper) -> Iterator[None]:
+    """Add to the error of a failed resolution which of the missing packages are names of this store's own.
+
+    A claimed name is never taken from upstream, so that what upstream has under it does not count; the
+    message of uv cannot say so.
+    """
+    try:
+        yield
+    except ProjectError as error:
+        missed = dict.fromkeys("".join(one) for one in _MISSED.findall(error.message))
+        own = [name for name in list(missed)[:MOST_ASKED] if _is_own(worker, name)]
+        if own:
+            error.hint = (
+                f"this store takes {', '.join(own)} from its own indexes alone, because the name is claimed: "
+                "publish a version there that fits, or require another one"
+            )
+        raise
+
+
+def _is_own(worker: Keeper, name: str) -> bool:
+    """Whether a name is claimed, as far as this worker may know."""
+    try:
+        return worker.client.projects.get(name).claimed_by is not None
+    except ConveyorError:
+        return False
 
 
 @contextmanager

@@ -19,7 +19,15 @@ from conveyor.domain.releases.facts import builds_of, faults_of, results_of
 from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
-from conveyor.pipeline.jobs.suite import Subject, Suite, checked_out, fresh_folder, run_tests, take_suite
+from conveyor.pipeline.jobs.suite import (
+    Subject,
+    Suite,
+    checked_out,
+    fresh_folder,
+    run_tests,
+    take_suite,
+    telling_of_claims,
+)
 from conveyor.project.git import resolve_commit
 from conveyor.project.interpreters import asked_by, pythons_to_test_on, running_interpreter
 from conveyor.project.uv import PYLOCK
@@ -71,10 +79,11 @@ def run_testing_job(
             if facts is None:
                 is_first = (file, python) == (files[0], found[0])
                 name = first if is_first else f"{first} {file.filename} {python.name}"
-                facts = run_tests(
-                    place, subject, index=index, index_url=worker.index_url(index), name=name,
-                    interpreter=python, suite=suite if is_first else None,
-                )  # fmt: skip
+                with telling_of_claims(worker):
+                    facts = run_tests(
+                        place, subject, index=index, index_url=worker.index_url(index), name=name,
+                        interpreter=python, suite=suite if is_first else None,
+                    )  # fmt: skip
                 facts = replace(facts, made=place.making(), pythons=tuple(announced))
                 lock = place.report(f"{name} {PYLOCK}").read_bytes()
                 worker.client.releases.add_lock(project, version, lock)
