@@ -210,6 +210,7 @@ def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path)
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 def test_release_waits_for_the_tests_of_those_that_require_it(town: Town, tmp_path: Path) -> None:
     """A failure of theirs blocks, unless they fail with the release before it as well."""
 

@@ -27,8 +27,8 @@ from conveyor.domain.releases.policy import (
 )
 from conveyor.domain.releases.promotions import next_station, successors
 from conveyor.domain.words.names import project_name
-from conveyor.domain.words.notation import utc_text
-from conveyor.errors import Conflict, NotFound
+from conveyor.domain.words.notation import checked_reason, utc_text
+from conveyor.errors import Conflict, InvalidInput, NotFound
 from conveyor.operations.releases.judging import judge_files, policy_now
 from conveyor.operations.store.store import read, record_change
 
@@ -52,10 +52,14 @@ def apply_policy(store: Store, identity: Identity, asked: NewPolicy) -> PolicyVe
 
     Raises:
         Unauthorized, Forbidden: the caller does not administer the store.
-        InvalidInput: it is not a policy for this store; names every fault with its line.
+        InvalidInput: the reason is blank, or it is not a policy for this store; names every fault with its
+            line.
     """
     # 1. the caller's right, and the file alone
     may_administer(identity)
+    reason = checked_reason(asked.reason)
+    if reason is None:
+        raise InvalidInput("a policy needs a reason, for its history", faults=["the reason is blank"])
     policy = read_policy(asked.content)
     with record_change(store, actor=identity.name) as change:
         # 2. the file and this store
@@ -65,10 +69,10 @@ def apply_policy(store: Store, identity: Identity, asked: NewPolicy) -> PolicyVe
             return newest
         # 3. the row and the event
         number = 1 if newest is None else newest.version + 1
-        applied = PolicyVersion(number, change.at, identity.name, asked.reason, asked.content)
+        applied = PolicyVersion(number, change.at, identity.name, reason, asked.content)
         rows.insert_policy(change.connection, applied)
         sha256 = hashlib.sha256(asked.content.encode()).hexdigest()
-        change.event("apply-policy", detail={"version": number, "reason": asked.reason, "sha256": sha256})
+        change.event("apply-policy", detail={"version": number, "reason": reason, "sha256": sha256})
         _judge_again(change, cause=f"version {number} of the policy")
     return applied
 
