@@ -54,7 +54,7 @@ rc=0
 timeout --signal=TERM --kill-after=10 {SECONDS} \\
   conveyor pipeline test "$project" "$version" --repo "$PWD" --ref "$ref" --junit junit.xml || rc=$?
 if [ "$rc" -eq 4 ]; then
-  echo "$project $version waits for a gate; what for: conveyor why $project $version"
+  echo "$project $version waits for a gate of the store"
   rc=0
 fi
 exit "$rc"
@@ -72,7 +72,7 @@ def ci_file(host: CiHost, store_url: str) -> str:
 
 
 _GITLAB = """\
-# Written by: conveyor ci gitlab. The store decides what a release may do; these jobs only build and test.
+# Written by conveyor ci gitlab. The store decides what a release may do; these jobs only build and test.
 # Settings → CI/CD → Variables: CONVEYOR_WORKER_CREDENTIALS, of the type file, protected.
 workflow:
   rules:
@@ -115,7 +115,7 @@ test:
       junit: junit.xml
 """
 _GITHUB = """\
-# Written by: conveyor ci github. The store decides what a release may do; this job only builds and tests.
+# Written by conveyor ci github. The store decides what a release may do; this job only builds and tests.
 # Settings → Secrets: CONVEYOR_WORKER_CREDENTIALS, the content of the worker's credentials file.
 name: conveyor
 on:
@@ -153,7 +153,7 @@ jobs:
           @TEST@
 """
 _JENKINS = """\
-// Written by: conveyor ci jenkins. The store decides what a release may do; these stages only build and test.
+// Written by conveyor ci jenkins. The store decides what a release may do; these stages only build and test.
 // Credentials: a secret file with the id conveyor-worker, the worker's credentials file.
 pipeline {
   agent any
