@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.cli import run
+from conveyor.cli.pipeline.jobs import state_folder
 from conveyor.cli.store.place import Place
 from conveyor.errors import MissingTool, StorageFailed
 from conveyor.operations.store.facts import last_address, reachable, remember_address
@@ -190,3 +191,10 @@ def test_address_is_remembered_as_this_machine_reaches_it(tmp_path: Path) -> Non
     assert last_address(tmp_path) == "http://[::1]:9/"
     assert [path.name for path in tmp_path.iterdir()] == ["served-at"]
     remember_address(tmp_path / "nowhere", "http://127.0.0.1:1/")
+
+
+def test_state_folder_is_named_as_uv_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "..", the wheel that a run had just built was taken for a file from elsewhere, and refused."""
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    assert state_folder(Path("../state")) == tmp_path.resolve() / "state"

@@ -99,7 +99,7 @@ def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def state_folder(given: Path | None) -> Path:
     """The worker's state folder: the one given, or that of this user."""
     if given is not None:
-        return given.absolute()
+        return given.resolve()  # uv writes paths without "..", and files outside of the run are refused
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base).absolute() / "conveyor"
 
