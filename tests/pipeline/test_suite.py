@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import platform
 import sysconfig
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor.domain.releases.standing import Release, ReleaseFile
 from conveyor.errors import ProjectError
+from conveyor.pipeline.jails.wall import Bubblewrap
 from conveyor.pipeline.jobs.candidates import candidate_of
 from conveyor.pipeline.jobs.testing import earlier_success, environment_on, files_to_test
 from conveyor.project.foreign import Surroundings
 from conveyor.project.interpreters import running_interpreter
-from conveyor.project.resolution import lock_requirements
+from conveyor.project.resolution import (
+    EnvironmentLock,
+    LockedPackage,
+    lock_requirements,
+    refuse_elsewhere,
+)
 from domain.test_gates import SDIST, WHEEL, built, with_tests
 from pipeline.projects import make_project
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conveyor.domain.releases.evidence import Evidence
 
 
@@ -104,3 +109,31 @@ def released(*evidence: Evidence) -> Release:
         for one in (WHEEL, SDIST)
     )
     return Release("demo", "1.0", "unstable", ("unstable",), is_closed=False, files=files, evidence=evidence)
+
+
+@pytest.mark.parametrize(
+    ("file", "is_taken"),
+    [
+        ({"url": "http://store.example/team/packages/a/six.whl", "hashes": {"sha256": "a" * 64}}, True),
+        ({"path": "/work/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
+        ({"url": "file:///work/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
+        ({"url": "http://store.example/packages/a/six.whl", "hashes": {"md5": "a"}}, False),
+        ({"url": "http://store.example/packages/a/six.whl"}, False),
+        ({"url": "http://elsewhere.example/?http://store.example/", "hashes": {"sha256": "a" * 64}}, False),
+        ({"url": "http://store.example.org/six.whl", "hashes": {"sha256": "a" * 64}}, False),
+        ({"path": "/etc/passwd", "hashes": {"sha256": "a" * 64}}, False),
+        ({"url": "file:///etc/passwd", "hashes": {"sha256": "a" * 64}}, False),
+    ],
+)
+def test_a_lock_that_a_jail_wrote_names_files_of_the_store_alone(
+    tmp_path: Path, file: dict[str, Any], is_taken: bool
+) -> None:
+    wall = Bubblewrap(tmp_path, store_url="http://store.example")
+    package = LockedPackage("six", "1.0", "wheels", file)
+    lock = EnvironmentLock((package,), ">=3.11", "3.12.1", "linux-x86_64", "http://store.example/i/simple/")
+    if is_taken:
+        refuse_elsewhere(lock, wall, [Path("/work/demo.whl")])
+        return
+    with pytest.raises(ProjectError, match="the store does not serve these files") as refused:
+        refuse_elsewhere(lock, wall, [Path("/work/demo.whl")])
+    assert "six from " in refused.value.message

@@ -132,6 +132,9 @@ class Wall(Protocol):
     def outward(self, url: str) -> str:
         """A URL that was named behind the wall, as this process reaches it."""
 
+    def is_of_store(self, url: str) -> bool:
+        """Whether a URL, as this process reaches it, is one of the store's."""
+
 
 @dataclass(frozen=True)
 class Surroundings:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from conveyor.project.foreign import Surroundings
+    from conveyor.project.foreign import Surroundings, Wall
     from conveyor.project.interpreters import Interpreter
 
 INSTALL_SECONDS = 1800.0
@@ -171,7 +171,7 @@ def lock_requirements(
         index=str(around.index_url),
     )
     if wall is not None:
-        _refuse_elsewhere(lock, around, given)
+        refuse_elsewhere(lock, wall, given)
     return lock
 
 
@@ -198,18 +198,17 @@ def install_lock(python: Path, lock: EnvironmentLock, folder: Path, *, around: S
     sync_lock(python, path, around, may_build=around.wall is None, timeout_seconds=INSTALL_SECONDS)
 
 
-def _refuse_elsewhere(lock: EnvironmentLock, around: Surroundings, given: Sequence[Path]) -> None:
+def refuse_elsewhere(lock: EnvironmentLock, wall: Wall, given: Sequence[Path]) -> None:
     """Refuse files of anywhere but the store: the lock was written where foreign code ran.
 
     Raises:
         ProjectError: names each.
     """
-    base = str(around.index_url).removesuffix("/simple/").rpartition("/")[0]
+    known = {text for path in given for text in (str(path), path.as_uri())}
     faults = []
     for one in lock.packages:
         where = str(one.file.get("url") or one.file.get("path"))
-        is_ours = where.startswith(f"{base}/") or where in {str(path) for path in given}
-        is_ours = is_ours or where in {path.as_uri() for path in given}
+        is_ours = wall.is_of_store(where) or where in known
         if not is_ours or not dict(one.file.get("hashes") or {}).get("sha256"):
             faults.append(f"{one.name} from {where}")
     if faults:

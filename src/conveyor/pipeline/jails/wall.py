@@ -63,6 +63,10 @@ class Bubblewrap:
         """A text of a jail with the store's address as the keeper reaches it."""
         return text if self.store_url is None else text.replace(f"{_STORE_INSIDE}/", f"{self.store_url}/")
 
+    def is_of_store(self, url: str) -> bool:
+        """Whether a URL, as the keeper reaches it, is one of the store's."""
+        return self.store_url is not None and url.startswith(f"{self.store_url}/")
+
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program in a jail of its own, which ends with it."""
         jail = self.opened(sight, folder, command[0])
@@ -120,6 +124,10 @@ class Shared:
     def outward(self, text: str) -> str:
         """As ``Bubblewrap`` has it."""
         return self.outer.outward(text)
+
+    def is_of_store(self, url: str) -> bool:
+        """As ``Bubblewrap`` has it."""
+        return self.outer.is_of_store(url)
 
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program in the jail, whatever else its ``Sight`` names."""
