@@ -33,11 +33,13 @@ JUDGED_BEYOND_THEIR_FORM = frozenset(
         *("post_evidence", "post_tag", "post_token", "post_signer", "post_worker", "post_index", "post_run"),
         *("put_yank", "put_status_of_project", "put_size_of_project", "post_run_claim", "post_repository"),
         *("post_repository_removal", "post_publication", "post_lock", "post_docs", "put_index_settings"),
+        *("post_approval", "post_signed_approval", "post_override", "post_policy", "post_policy_comparison"),
+        *("post_advisories", "post_publisher", "post_webhook", "put_settings_of_runs"),
     }
 )
 """A well-formed request to these may be refused with 400: a signature, a key, a time that is past, a
 reason that cannot be shown, an address that a worker may not be sent to, a number written as 1.0, Pythons of
-an index that nothing is promoted into."""
+an index that nothing is promoted into, a policy, an archive of advisories."""
 
 
 @schemathesis.serializer("application/toml", "application/zip")

@@ -32,7 +32,7 @@ def post_tag(call: Call) -> Answer:
     return Answer(TakenTag(received.version, received.signed_by), 201 if received.is_new else 200)
 
 
-def post_approval(call: Call) -> Answer:
+def post_signed_approval(call: Call) -> Answer:
     """Hand in a signed approval: a signer's word on the files of a release."""
     received = add_approval(
         call.store, call.identity, call.read(NewSignedApproval, what="the approval").signed
@@ -56,7 +56,7 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "/approvals",
-        post_approval,
+        post_signed_approval,
         right="read",
         body=NewSignedApproval,
         answers={201: TakenApproval, 200: TakenApproval},

@@ -13,6 +13,7 @@ from conveyor.domain.releases.policy import (
     ProposedPolicy,
     RulesOfIndex,
 )
+from conveyor.domain.words.records import Count
 from conveyor.operations.releases.advances import judge_due
 from conveyor.operations.releases.decisions import approve_release, override_gate
 from conveyor.operations.releases.policies import (
@@ -107,6 +108,7 @@ ENDPOINTS = (
         "/policy/versions/{version}",
         get_policy_version,
         right="admin",
+        in_path={"version": Count},
         answers={200: PolicyVersion},
     ),
     Endpoint(

@@ -85,12 +85,12 @@ def post_retry(call: Call) -> Answer:
     return Answer(retry_run(call.store, call.identity, call.number("run"), asked.reason), 201)
 
 
-def get_settings(call: Call) -> Answer:
+def get_settings_of_runs(call: Call) -> Answer:
     """How many runs are under way at a time, and for how long they are kept."""
     return Answer(get_run_settings(call.store, call.identity))
 
 
-def put_settings(call: Call) -> Answer:
+def put_settings_of_runs(call: Call) -> Answer:
     """Change both."""
     asked = call.read(RunSettings, what="the settings")
     return Answer(set_run_settings(call.store, call.identity, asked))
@@ -133,9 +133,14 @@ ENDPOINTS = (
         in_path=_RUN_NUMBER,
         answers={201: RunToken},
     ),
-    Endpoint("GET", "/run-settings", get_settings, right="admin", answers={200: RunSettings}),
+    Endpoint("GET", "/run-settings", get_settings_of_runs, right="admin", answers={200: RunSettings}),
     Endpoint(
-        "PUT", "/run-settings", put_settings, right="admin", body=RunSettings, answers={200: RunSettings}
+        "PUT",
+        "/run-settings",
+        put_settings_of_runs,
+        right="admin",
+        body=RunSettings,
+        answers={200: RunSettings},
     ),
     Endpoint("GET", "/runs/{run}", get_one_run, right="read", in_path=_RUN_NUMBER, answers={200: Run}),
     Endpoint(
