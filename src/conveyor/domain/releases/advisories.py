@@ -86,7 +86,7 @@ class OsvAdvisory(Record):
     is_open = True
     id: Annotated[str, Given(100)]
     modified: Annotated[Moment, readable_by(_store_time, "is not a time")]
-    withdrawn: Moment | None = None
+    withdrawn: Annotated[Moment, readable_by(_store_time, "is not a time")] | None = None
     summary: Annotated[str, "One line."] = ""
     aliases: tuple[ShortText, ...] = ()
     affected: tuple[OsvAffected, ...] = ()
