@@ -351,6 +351,9 @@ def test_every_answer_is_as_the_document_says(
         "/api/v1/projects/{project}/releases/{version}": "/api/v1/projects/shown/releases/1.0",
         "/api/v1/projects/{project}/releases/{version}/bundle": "/api/v1/projects/shown/releases/1.0/bundle",
         "/api/v1/projects/{project}/releases/{version}/docs": "/api/v1/projects/shown/releases/1.0/docs",
+        "/api/v1/projects/{project}/releases/{version}/dependants": (
+            "/api/v1/projects/shown/releases/1.0/dependants"
+        ),
         "/api/v1/projects/{project}/releases/{version}/verdicts": (
             "/api/v1/projects/shown/releases/1.0/verdicts?to=stable"
         ),
