@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("openapi")
 
-EXAMPLES, MANY_EXAMPLES = 4, 100
+EXAMPLES, MANY_EXAMPLES = 2, 100
 """Requests per endpoint and caller beside those that try each limit of each field."""
 CALLERS = ("stranger", "uploader", "administrator")
 SCHEMA = schemathesis.openapi.from_dict(openapi_document(ENDPOINTS, version="1.0"))

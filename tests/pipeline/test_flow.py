@@ -154,6 +154,7 @@ def test_candidate_goes_to_testing_and_its_signed_final_to_stable(town: Town, tm
     assert derived["derived_from"] == wheels["1.0.0rc1"].sha256
 
 
+@pytest.mark.torture
 def test_candidate_of_a_stated_version_and_its_final_stand_on_one_commit(town: Town, tmp_path: Path) -> None:
     """A project in a folder of its repository, whose version setuptools reads from a module."""
     name = claimed(town, "kappa")
@@ -215,6 +216,7 @@ def test_model_is_never_trained_again_for_its_final(town: Town, tmp_path: Path) 
     assert steps["take payload"] == "succeeded"
 
 
+@pytest.mark.torture
 def test_generated_file_that_holds_the_version_stops_the_final_and_is_missed_when_it_goes(
     town: Town, tmp_path: Path
 ) -> None:
