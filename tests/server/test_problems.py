@@ -51,10 +51,14 @@ def test_problem_of_a_refused_promotion_lists_every_verdict() -> None:
         Verdict("qa-signature", "waiting", "none", "sign the tag"),
     ]
     status, _, body = problem(PromotionRefused("not yet", verdicts=verdicts))
+    told = ("gate", "outcome", "reason", "next_step", "opens_at")
     assert status == 403
     assert json.loads(body)["verdicts"] == [
-        {"gate": "tests", "outcome": "pass", "reason": "9 passed", "next_step": None},
-        {"gate": "qa-signature", "outcome": "waiting", "reason": "none", "next_step": "sign the tag"},
+        dict(zip(told, values, strict=True))
+        for values in (
+            ("tests", "pass", "9 passed", None, None),
+            ("qa-signature", "waiting", "none", "sign the tag", None),
+        )
     ]
 
 
