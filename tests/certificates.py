@@ -1,8 +1,12 @@
-"""Certificates for servers on loopback."""
+"""Certificates for servers on loopback, and such servers."""
 
 from __future__ import annotations
 
+import ssl
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
 
@@ -63,3 +69,22 @@ def _write(
         )
     )
     return str(cert_path), str(key_path)
+
+
+@contextmanager
+def serving_tls(
+    handler: type[BaseHTTPRequestHandler], certificate: tuple[str, str]
+) -> Iterator[ThreadingHTTPServer]:
+    """A server of ours over TLS, on a free port of loopback, until the end of the block."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
-import ssl
 import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from certificates import serving_tls
 from postgres_server import free_port
 
 if TYPE_CHECKING:
@@ -37,20 +37,10 @@ class GitHost:
 @contextmanager
 def running_git_over_https(root: Path, certificate: tuple[str, str]) -> Iterator[GitHost]:
     """``git http-backend`` on a free port of loopback, as any web server would call it."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*certificate)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    host = GitHost(f"https://localhost:{server.server_port}", root)
-    server.git_host = host  # type: ignore[attr-defined] # what the handler finds through its server
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving_tls(_Handler, certificate) as server:
+        host = GitHost(f"https://localhost:{server.server_port}", root)
+        server.git_host = host  # type: ignore[attr-defined] # what the handler finds through its server
         yield host
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import ssl
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+
+from certificates import serving_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,20 +96,10 @@ class Issuer:
 @contextmanager
 def running_issuer(certificate: tuple[str, str]) -> Iterator[Issuer]:
     """An issuer on a free port of loopback, with one RSA key."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*certificate)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    issuer = Issuer(f"https://localhost:{server.server_port}", [rsa_key("first")])
-    server.issuer = issuer  # type: ignore[attr-defined] # what the handler finds through its server
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving_tls(_Handler, certificate) as server:
+        issuer = Issuer(f"https://localhost:{server.server_port}", [rsa_key("first")])
+        server.issuer = issuer  # type: ignore[attr-defined] # what the handler finds through its server
         yield issuer
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -115,8 +115,8 @@ def released(*evidence: Evidence) -> Release:
     ("file", "is_taken"),
     [
         ({"url": "http://store.example/team/packages/a/six.whl", "hashes": {"sha256": "a" * 64}}, True),
-        ({"path": "/work/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
-        ({"url": "file:///work/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
+        ({"path": "/builds/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
+        ({"url": "file:///builds/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
         ({"url": "http://store.example/packages/a/six.whl", "hashes": {"md5": "a"}}, False),
         ({"url": "http://store.example/packages/a/six.whl"}, False),
         ({"url": "http://elsewhere.example/?http://store.example/", "hashes": {"sha256": "a" * 64}}, False),
@@ -132,8 +132,8 @@ def test_a_lock_that_a_jail_wrote_names_files_of_the_store_alone(
     package = LockedPackage("six", "1.0", "wheels", file)
     lock = EnvironmentLock((package,), ">=3.11", "3.12.1", "linux-x86_64", "http://store.example/i/simple/")
     if is_taken:
-        refuse_elsewhere(lock, wall, [Path("/work/demo.whl")])
+        refuse_elsewhere(lock, wall, [Path("/builds/demo.whl")])
         return
     with pytest.raises(ProjectError, match="the store does not serve these files") as refused:
-        refuse_elsewhere(lock, wall, [Path("/work/demo.whl")])
+        refuse_elsewhere(lock, wall, [Path("/builds/demo.whl")])
     assert "six from " in refused.value.message

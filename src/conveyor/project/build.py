@@ -126,12 +126,7 @@ def build_distributions(
         room, built_files = held.path, held.path / "dist"
         for folder in (built_files, room / "build"):
             folder.mkdir()
-        stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
-        is_own = stated is None and tag is None and not rewrites_files(project.root)
-        if not is_clone and not is_own:
-            project = _clone_of(project, room / "clone")
-        strays = frozenset(untracked_files(project.root))
-        _state(project, planned, stated, tag)
+        project, stated, strays = _prepared(project, planned, None if is_clone else room / "clone")
         source, top = project.root, None
         if around.wall is not None:
             top = room / "seen"
@@ -251,6 +246,22 @@ def _line_to_set(project: Project, planned: Version) -> VersionLine | None:
         fault = static_fault(line.version, planned)
         raise ProjectError(f"{fault.message} ({line.path}, line {line.number})", hint=fault.hint)
     return line
+
+
+def _prepared(
+    project: Project, planned: Version, clone: Path | None
+) -> tuple[Project, VersionLine | None, frozenset[str]]:
+    """The project as it names the planned version, the line that had to be set, and what git does not track.
+
+    ``clone`` is where a clone is made if the checkout cannot be built as it is; ``None``: it may be changed.
+    """
+    stated, tag = _line_to_set(project, planned), tag_to_make(project, planned)
+    is_own = stated is None and tag is None and not rewrites_files(project.root)
+    if clone is not None and not is_own:
+        project = _clone_of(project, clone)
+    strays = frozenset(untracked_files(project.root))
+    _state(project, planned, stated, tag)
+    return project, stated, strays
 
 
 def _state(project: Project, planned: Version, stated: VersionLine | None, tag: str | None) -> None:

@@ -37,6 +37,7 @@ _OF_THE_COMMIT_ALONE = {
     "core.hooksPath": os.devnull,
     "submodule.recurse": "false",
 }
+_EVERYTHING = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
 
 
 def clone_tag(repository: Repository, tag: str, into: Path) -> None:
@@ -70,9 +71,8 @@ def clone_commit(repository: Repository, commit_or_branch: str, into: Path) -> N
     commit = resolve_commit(repository, commit_or_branch)
     _fresh_repository(into)
     source = source_of(repository)
-    heads = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
     told = told_about(repository)
-    run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into, variables=told)
+    run_git(["fetch", "-q", "--no-tags", "--", source, *_EVERYTHING], folder=into, variables=told)
     try:
         run_git(["cat-file", "-e", f"{commit}^{{commit}}"], folder=into)
     except ProjectError:  # on no branch and under no tag: fetch the commit itself
@@ -92,8 +92,7 @@ def clone_object(repository: Repository, commit: str, into: Path) -> None:
     try:
         run_git(["fetch", "-q", "--no-tags", "--depth=1", "--", source, commit], folder=into, variables=told)
     except ProjectError:  # a server may give only what a ref names
-        heads = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-        run_git(["fetch", "-q", "--no-tags", "--", source, *heads], folder=into, variables=told)
+        run_git(["fetch", "-q", "--no-tags", "--", source, *_EVERYTHING], folder=into, variables=told)
     run_git(["checkout", "-q", "--detach", commit], folder=into)
 
 

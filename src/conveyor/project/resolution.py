@@ -143,16 +143,8 @@ def lock_requirements(
     out = folder / "resolution"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    words = [
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-header",
-        "--format",
-        PYLOCK,
-        "--output-file",
-        str(out / PYLOCK),
-    ]
+    words = ["pip", "compile", "--quiet", "--no-header"]
+    words += ["--format", PYLOCK, "--output-file", str(out / PYLOCK)]
     words += ["--python", str(interpreter.path), str(asked), *files]
     if wall is None:
         run_uv(words, around, timeout_seconds=INSTALL_SECONDS)

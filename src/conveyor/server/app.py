@@ -241,7 +241,10 @@ class App:
             "readyz": Readiness(newest),
             "front": FrontPage(store),
         }
-        # 4. what happens without a request
+        self._care_without_requests(store)
+
+    def _care_without_requests(self, store: Store) -> None:
+        """Begin what happens by the clock: open releases are dropped, and what is due is judged."""
         ended = asyncio.Event()
         drop = partial(drop_outdated_files, store, actor=STORE)
         for work, what, seconds in (

@@ -44,7 +44,7 @@ from conveyor.operations.store.store import read, record_change
 from conveyor.operations.uploads.decisions import WantedFile, WantedUpload, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from conveyor.catalog.database.events import Change
     from conveyor.catalog.releases.open_files import OpenFile
@@ -174,11 +174,7 @@ def publish_release(
         shown = [one for one in waiting if FileToPublish(one.filename, one.sha256) in unseen]
         missing = {file.filename for file in unseen} - {one.filename for one in shown}
         if missing:
-            raise Conflict(
-                f"{name} {number} cannot be published: {', '.join(sorted(missing))} did not come, was "
-                f"replaced, or has waited for more than {OPEN_FOR.days} day",
-                hint="upload all its files again, then publish",
-            )
+            raise _not_whole(name, number, missing)
         if shown:
             # 4. rows, event
             decision = decisions[unseen[0]]
@@ -191,6 +187,14 @@ def publish_release(
         _drop(change, [one for one in waiting if one not in shown])
     return Publication(
         name, number, asked.index, tuple(sorted(one.filename for one in asked.files)), is_new=bool(shown)
+    )
+
+
+def _not_whole(name: str, number: str, missing: Collection[str]) -> Conflict:
+    return Conflict(
+        f"{name} {number} cannot be published: {', '.join(sorted(missing))} did not come, was "
+        f"replaced, or has waited for more than {OPEN_FOR.days} day",
+        hint="upload all its files again, then publish",
     )
 
 
