@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figure, machine
-from benchmarks.load import cpu_seconds_of_trees
+from benchmarks.load import adopt_orphans, children, cpu_seconds_of_orphans, cpu_seconds_of_trees
 from conveyor.project.uv import find_uv
 from pipeline.conftest import settled
 from pipeline.installed import offer_installed
@@ -73,6 +73,7 @@ class Taken:
 
 def measure() -> Iterator[Figure]:
     """The script, ``pipeline run`` and a running worker, in turn; then a run that has nothing to do."""
+    adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, _town(Path(name)) as town:
         folder = Path(name)
         ways: dict[str, list[Taken]] = {"script": [], "run": [], "worker": [], "again": []}
@@ -137,9 +138,11 @@ def _project(town: Town, folder: Path, name: str) -> Path:
 
 def _measured(action: Callable[[], object]) -> Taken:
     """The time of an action and the CPU time of the processes that it starts and waits for."""
-    before, started = os.times(), time.perf_counter()
+    own, before, started = children(), os.times(), time.perf_counter()
     action()
-    seconds, after = time.perf_counter() - started, os.times()
+    seconds = time.perf_counter() - started
+    cpu_seconds_of_orphans(own)
+    after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return Taken(seconds, used)
 
@@ -186,7 +189,7 @@ def _run(town: Town, repository: Path, ref: str) -> None:
 
 
 def _by_worker(town: Town, worker: int, repository: Path) -> Taken:
-    used, started = cpu_seconds_of_trees((worker,)), time.perf_counter()
+    own, used, started = children(), cpu_seconds_of_trees((worker,)), time.perf_counter()
     for ref in ("refs/tags/v1.0.0rc1", "refs/tags/v1.0.0"):
         run = town.client.runs.create(str(repository), ref)
         deadline = time.monotonic() + WORKER_SECONDS
@@ -196,4 +199,5 @@ def _by_worker(town: Town, worker: int, repository: Path) -> Taken:
             time.sleep(0.02)
         if now.state != "succeeded":
             raise RuntimeError(f"{ref} of {repository.name} {now.state}: {now.detail}")
-    return Taken(time.perf_counter() - started, cpu_seconds_of_trees((worker,)) - used)
+    seconds = time.perf_counter() - started
+    return Taken(seconds, cpu_seconds_of_trees((worker,)) - used + cpu_seconds_of_orphans(own))

@@ -14,7 +14,7 @@ Each message is a line of JSON after its length in four bytes, big-endian; descr
   ``{"told": ID, "answers": true}``
 - ``{"limits": {...}}``: before the first start, resource limits by name; without a reply
 
-The jail ends when the socket does: no program runs that no keeper has asked for.
+The jail ends when the keeper hangs up: no program runs that no keeper has asked for.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import socket
 import struct
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 LENGTH = struct.Struct(">I")
@@ -64,6 +65,16 @@ class Agent:
             finally:
                 for one in descriptors:
                     os.close(one)
+        self._end()
+
+    def _end(self) -> None:
+        """End what runs and wait for it: the kernel counts nobody's processor time that nobody waits for."""
+        for pid in list(self._pids.values()):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         name = message["start"]
@@ -89,9 +100,13 @@ class Agent:
         threading.Thread(target=self._wait, args=(name, pid), daemon=True).start()
 
     def _wait(self, name: int, pid: int) -> None:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number stays taken while it may be signalled
-        del self._pids[name]
-        _, status = os.waitpid(pid, 0)
+        try:
+            # Its number stays taken while it may be signalled.
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            del self._pids[name]
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:  # the jail ends, and has waited for it
+            return
         self._tell({"ended": name, "code": os.waitstatus_to_exitcode(status)})
 
     def _signal(self, message: dict[str, Any]) -> None:
@@ -206,3 +221,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         relay(int(sys.argv[2]), sys.argv[3])
     Agent(socket.socket(fileno=int(sys.argv[1]))).serve()
+    os._exit(0)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 UP_SECONDS = 30.0
 FIRST_FURTHER = 3
-_REAPED_SECONDS = 2.0
+_AGENT_SECONDS = 0.5
 _NOT_INSIDE = {
     "TEMP", "TMP", "UV_CACHE_DIR", "XDG_CACHE_HOME",
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
@@ -189,7 +189,7 @@ class Jail:
             os.close(told)
         number, first = _first_process(telling)
         self._kill = partial(_kill, first)
-        stack.callback(_end, child, first)
+        stack.callback(_end, child, first, ours)
         ours.settimeout(UP_SECONDS)
         self._keeper = ours
         if self._hear() is None:
@@ -314,13 +314,18 @@ def _kill(first: int | None) -> None:
             signal.pidfd_send_signal(first, signal.SIGKILL)
 
 
-def _end(child: subprocess.Popen[bytes], first: int | None) -> None:
-    """End a jail and return when nothing lives in it."""
+def _end(child: subprocess.Popen[bytes], first: int | None, keeper: socket.socket) -> None:
+    """End a jail and return when nothing lives in it.
+
+    The agent is to end what it has started, since the kernel forgets the processor time of whoever is killed
+    with the first process; something foreign may keep it from that, and then the jail is killed.
+    """
     if first is not None:
+        with suppress(OSError):  # it has ended by itself
+            keeper.shutdown(socket.SHUT_WR)
+        select.select([first], [], [], _AGENT_SECONDS)
         _kill(first)
         select.select([first], [], [])
         os.close(first)
-        with suppress(subprocess.TimeoutExpired):  # it ends by itself, and then the jail's CPU time is known
-            child.wait(_REAPED_SECONDS)
     child.kill()
     child.wait()
