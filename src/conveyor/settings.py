@@ -1,6 +1,7 @@
-"""Settings of the store, read once at start; nothing below reads the environment.
+"""Settings of the store and of workers, read once at start; nothing below reads the environment.
 
-``StoreSettings`` are the settings of one store process. ``upstream_of_this_machine`` returns the index that
+``StoreSettings`` are the settings of one store process, ``JobLimits`` those of a worker that bound what it
+starts. ``upstream_of_this_machine`` returns the index that
 this machine installs from, as pip determines it; it is called once, when a store is initialised, and the
 result is stored.
 """
@@ -102,6 +103,49 @@ class StoreSettings:
     def served_url(self) -> str:
         """The URL of the server at host and port."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """The bounds of what a worker starts: of each jail, and all programs in it."""
+
+    memory_bytes: int = 8 * 1024**3
+    """Of all its processes together, files in its memory included; without a control group, of each."""
+    processes: int = 1024
+    """Processes and threads at a time."""
+    cpu_seconds: int = 48 * 3600
+    """CPU time of all its processes together, those that have ended included."""
+    seconds: int = 12 * 3600
+    """From the start to the end of the jail; single programs may have less."""
+    open_files: int = 8192
+    """Descriptors of each process."""
+    disk_bytes: int = 32 * 1024**3
+    """Of all the folders that it may write in, and of files that only an open descriptor names."""
+    log_bytes: int = 256 * 1024**2
+    """What one program may write to its standard output and error."""
+
+
+JOB_SETTINGS = {
+    "memory_bytes": "CONVEYOR_JOB_MEMORY_BYTES",
+    "processes": "CONVEYOR_JOB_PROCESSES",
+    "cpu_seconds": "CONVEYOR_JOB_CPU_SECONDS",
+    "seconds": "CONVEYOR_JOB_SECONDS",
+    "open_files": "CONVEYOR_JOB_OPEN_FILES",
+    "disk_bytes": "CONVEYOR_JOB_DISK_BYTES",
+    "log_bytes": "CONVEYOR_JOB_LOG_BYTES",
+}
+"""Field of ``JobLimits`` → the variable that sets it."""
+
+
+def job_limits(environment: Mapping[str, str] | None = None) -> JobLimits:
+    """The bounds that the variables in ``JOB_SETTINGS`` set.
+
+    Raises:
+        InvalidInput: one is not a whole number above 0.
+    """
+    values = os.environ if environment is None else environment
+    given = {field_: _limit(values, name) for field_, name in JOB_SETTINGS.items()}
+    return JobLimits(**{field_: value for field_, value in given.items() if value is not None})
 
 
 def store_settings(

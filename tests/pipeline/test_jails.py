@@ -9,20 +9,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from conveyor.errors import MissingTool, ProjectError, StepFailed
+from conveyor.errors import InvalidInput, MissingTool, ProjectError, StepFailed
+from conveyor.pipeline.jails import limits
 from conveyor.pipeline.jails.door import Door, is_open_to
 from conveyor.pipeline.jails.jail import Jail
-from conveyor.pipeline.jails.limits import Limits, control_group
+from conveyor.pipeline.jails.limits import control_group, exceeded
 from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
 from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
 from conveyor.project.foreign import Sight, run_foreign
 from conveyor.project.taking import take_file, take_tree
+from conveyor.settings import JOB_SETTINGS, JobLimits, job_limits
 
 PYTHON = os.path.realpath(sys.executable)
 VARIABLES = {"PATH": os.defpath}
@@ -136,29 +139,88 @@ def test_programs_of_one_jail_meet(work: Path) -> None:
         one.output.close()
 
 
-@pytest.mark.parametrize(
-    ("code", "spent"),
-    [
-        ("x = []\nwhile True: x.append(bytearray(10**7))", "it used up its memory, 200 MB"),
-        ("f = open('/dev/shm/x', 'wb')\nwhile True: f.write(b'x' * 10**7)", "it used up its memory, 200 MB"),
-        ("import itertools\nfor i in itertools.count(): open(f'f{i}', 'wb').write(b'x' * 10**6)", "it wrote"),
-        (
-            "import os, time\nfor _ in range(2000):\n  if not os.fork(): time.sleep(60)",
-            "it used up its processes, 50",
-        ),
-    ],
-    ids=["memory", "shared memory", "disk", "processes"],
-)
-def test_a_jail_is_bounded(work: Path, code: str, spent: str) -> None:
-    limits = Limits(memory_bytes=200 * 2**20, processes=50, disk_bytes=100 * 2**20)
-    wall = Bubblewrap(work.parent, user=USER, limits=limits)
+FILL = "import itertools\nfor i in itertools.count(): "
+NAMELESS = """
+import os
+kept = []
+while True:
+    kept.append(open("f", "wb"))
+    os.unlink("f")
+    kept[-1].write(b"x" * 5 * 10**6)
+    kept[-1].flush()
+"""
+CHILDREN = """
+import os, time
+while True:
+    if not os.fork():
+        until = time.process_time() + 0.2
+        while time.process_time() < until:
+            pass
+        os._exit(0)
+    os.wait()
+"""
+EXCEEDING = {
+    "memory": ("memory_bytes", "x = []\nwhile True: x.append(bytearray(10**7))"),
+    "shared memory": ("memory_bytes", FILL + "open(f'/dev/shm/{i}', 'wb').write(b'x' * 10**7)"),
+    "processes": ("processes", "import os, time\nfor _ in range(2000):\n  if not os.fork(): time.sleep(60)"),
+    "files": ("disk_bytes", FILL + "open(f'f{i}', 'wb').write(b'x' * 10**6)"),
+    "one file": ("disk_bytes", "f = open('f', 'wb')\nwhile True: f.write(b'x' * 10**6)"),
+    "nameless files": ("disk_bytes", NAMELESS),
+    "CPU time": ("cpu_seconds", "import os\nos.fork()\nwhile True: pass"),
+    "CPU time of the dead": ("cpu_seconds", CHILDREN),
+    "time": ("seconds", "import time\ntime.sleep(60)"),
+    "log": ("log_bytes", "while True: print('x' * 10**5)"),
+    "open files": ("open_files", FILL + "globals()[f'f{i}'] = open('/dev/null')"),
+}
+"""What a program does → the limit that it exceeds, and its code."""
+BOUNDS = JobLimits(
+    memory_bytes=200 * 2**20, processes=50, cpu_seconds=1, seconds=8, open_files=64,
+    disk_bytes=100 * 2**20, log_bytes=4 * 2**20,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EXCEEDING)
+def test_whatever_exceeds_a_limit_ends_with_a_sentence_that_names_its_setting(work: Path, what: str) -> None:
+    limit, code = EXCEEDING[what]
+    bounds = replace(BOUNDS, seconds=1) if what == "time" else BOUNDS
+    told: list[str] = []
+    wall = Bubblewrap(work.parent, user=USER, limits=bounds)
+    done = run_foreign([PYTHON, "-c", code], Sight(VARIABLES, wall=wall), folder=work, on_line=told.append)
+    assert done.return_code
+    with control_group("conveyor-test-probe", bounds) as group:
+        is_bounded_as_a_whole = group is not None
+    sentence = exceeded(limit, bounds)
+    assert JOB_SETTINGS[limit] in sentence
+    assert told[-1].endswith(sentence), done
+    assert done.output.endswith(f"{told[-1]}\n")
+    is_refused_by_the_kernel = what in {"one file", "open files"} or (
+        what in {"memory", "processes"} and not is_bounded_as_a_whole
+    )
+    if not is_refused_by_the_kernel:  # the jail was ended, whatever the program made of it
+        assert done.spent == sentence
+
+
+@pytest.mark.parametrize("what", ["memory", "processes", "CPU time of the dead", "nameless files"])
+def test_limits_hold_where_no_control_group_can_be_made(
+    work: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "own_groups", lambda groups, mounts: {})
+    limit, code = EXCEEDING[what]
+    if USER is not None and what == "processes":
+        code = code.replace("range(2000)", "range(60)")  # counted for all jails of that user together
+    wall = Bubblewrap(work.parent, user=USER, limits=BOUNDS)
     done = run_foreign([PYTHON, "-c", code], Sight(VARIABLES, wall=wall), folder=work)
     assert done.return_code
-    with control_group("conveyor-test-probe", limits) as group:
-        is_bounded_as_a_whole = group is not None
-    if is_bounded_as_a_whole or spent == "it wrote":
-        assert done.spent is not None
-        assert done.spent.startswith(spent)
+    assert done.output.endswith(f"{exceeded(limit, BOUNDS)}\n")
+
+
+def test_settings_of_a_worker_bound_its_jobs() -> None:
+    given = {name: str(number) for number, name in enumerate(JOB_SETTINGS.values(), 1)}
+    assert job_limits(given) == JobLimits(**{name: at for at, name in enumerate(JOB_SETTINGS, 1)})
+    assert set(JOB_SETTINGS) == {one.name for one in fields(JobLimits)}
+    assert job_limits({}) == JobLimits()
+    with pytest.raises(InvalidInput, match="CONVEYOR_JOB_PROCESSES is not a whole number"):
+        job_limits({"CONVEYOR_JOB_PROCESSES": "many"})
 
 
 def test_what_leaves_its_session_ends_with_the_jail(work: Path) -> None:

@@ -126,6 +126,13 @@ class Wall(Protocol):
             MissingTool: there is no such program.
         """
 
+    @property
+    def longest_output(self) -> tuple[int, str]:
+        """How much one program may write, in characters, and the sentence about one that wrote more."""
+
+    def suspected(self, return_code: int, output: str) -> str | None:
+        """A sentence about the limit that may have made a program fail, by its last words; ``None``: none."""
+
     def inward(self, url: str) -> str:
         """A URL of the store as it is reached behind the wall; any other as it is."""
 
@@ -187,8 +194,13 @@ def end_work_of(run: str) -> None:
 class Running:
     """A foreign program that runs beside others, such as a service of tests."""
 
-    def __init__(self, child: Child, on_line: Callable[[str], None] | None, run: str | None = None) -> None:
-        self.run = run
+    def __init__(self, child: Child, on_line: Callable[[str], None] | None, sight: Sight) -> None:
+        self.run = run = sight.variables.get(RUN)
+        self._longest, self._too_long = (
+            (LONGEST_OUTPUT, f"it wrote more than {LONGEST_OUTPUT // 2**20} MB of output")
+            if sight.wall is None
+            else sight.wall.longest_output
+        )
         self._child = child
         self._on_line = on_line
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -247,8 +259,8 @@ class Running:
         try:
             while line := self._child.output.readline(LONGEST_LINE):
                 written += len(line)
-                if written > LONGEST_OUTPUT:
-                    self._spent = f"it wrote more than {LONGEST_OUTPUT // 2**20} MB of output"
+                if written > self._longest:
+                    self._spent = self._too_long
                     break
                 self._kept.append(line)
                 if self._on_line is not None:
@@ -269,7 +281,8 @@ def run_foreign(
 ) -> Completed:
     """Run a command to its end and pass each line of its output to ``on_line``; exit codes are not judged.
 
-    Whatever it has started ends with it. Without a wall, limits stop accidents: no core files, no file over
+    The limit that ended it, or may have, is told as its last line. Whatever it has started ends with it.
+    Without a wall, limits stop accidents: no core files, no file over
     64 GB, 8192 open files; and only what is left in the child's own session is ended.
 
     Raises:
@@ -277,7 +290,7 @@ def run_foreign(
     """
     started = time.monotonic()
     is_timed_out = False
-    running = Running(_start(command, sight, folder), on_line, sight.variables.get(RUN))
+    running = Running(_start(command, sight, folder), on_line, sight)
     try:
         return_code = running.wait(timeout_seconds)
     except TimeoutError:
@@ -286,7 +299,16 @@ def run_foreign(
         spent = running.stop(patience_seconds=0)
     if is_timed_out:
         return_code = running.wait()
-    return Completed(return_code, running.output, time.monotonic() - started, is_timed_out, spent)
+    output, seconds = running.output, time.monotonic() - started
+    if return_code and not is_timed_out:
+        line = f"ended: {spent}" if spent is not None else None
+        if line is None and sight.wall is not None and (limit := sight.wall.suspected(return_code, output)):
+            line = f"perhaps a limit of jobs: {limit}"
+        if line is not None:
+            output += f"{'' if output.endswith(chr(10)) or not output else chr(10)}{line}\n"
+            if on_line is not None:
+                on_line(line)
+    return Completed(return_code, output, seconds, is_timed_out, spent)
 
 
 @contextmanager
@@ -302,7 +324,7 @@ def started_foreign(
     Raises:
         MissingTool: there is no such program.
     """
-    running = Running(_start(command, sight, folder), on_line, sight.variables.get(RUN))
+    running = Running(_start(command, sight, folder), on_line, sight)
     try:
         yield running
     finally:

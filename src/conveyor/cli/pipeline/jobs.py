@@ -23,6 +23,7 @@ from click.core import ParameterSource
 from conveyor.cli.output import verdict_lines
 from conveyor.domain.words.records import as_json as json_of
 from conveyor.errors import InvalidInput, PromotionRefused
+from conveyor.settings import job_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,8 +134,8 @@ def run(
         from conveyor.pipeline.carrying.carrier import Bench, run_here  # with the engine: it takes a second
 
         outcome = run_here(
-            Bench(folder, credentials, engine_url), store_url=store_url, repository=repository, ref=ref,
-            index=index, project=project,
+            Bench(folder, credentials, engine_url, job_limits()), store_url=store_url,
+            repository=repository, ref=ref, index=index, project=project,
         )  # fmt: skip
     return _render(outcome, as_json=as_json)
 
@@ -300,7 +301,7 @@ def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iter
     )  # fmt: skip
     place.folder.mkdir(parents=True)
     secrets = [credentials.absolute(), keys]
-    with watched(mark), isolated(place, worker.store_url, secrets, say_to_stderr) as walled:
+    with watched(mark), isolated(place, worker.store_url, secrets, say_to_stderr, job_limits()) as walled:
         yield walled
     shutil.rmtree(place.folder, ignore_errors=True)
 

@@ -8,6 +8,7 @@ import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
 from conveyor.cli.pipeline.jobs import options, state_folder
+from conveyor.settings import job_limits
 
 
 @click.command("worker", short_help="Claim the requested runs and carry them.")
@@ -38,7 +39,7 @@ def worker(
     from conveyor.pipeline.carrying.carrier import Bench
     from conveyor.pipeline.carrying.claims import work
 
-    bench = Bench(state_folder(state), credentials.absolute(), engine_url)
+    bench = Bench(state_folder(state), credentials.absolute(), engine_url, job_limits())
     carried = work(bench, store_url=store_url, most=most, keep_days=keep_days, once=once)
     click.echo(f"runs carried: {carried}", err=True)
 

@@ -36,6 +36,7 @@ from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.pipeline.jobs.sources import resolve
 from conveyor.project.git import object_of
+from conveyor.settings import JobLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -79,6 +80,8 @@ class Bench:
     """The worker's credentials file."""
     engine_url: str | None = field(default=None, repr=False)
     """The PostgreSQL database of the engine's state; ``None``: a file in the state folder."""
+    limits: JobLimits = field(default_factory=JobLimits)
+    """The bounds of each jail."""
 
     @contextmanager
     def working(self) -> Iterator[Engine]:
@@ -147,7 +150,7 @@ def carry_run(job: Job) -> Outcome:
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (credentials, state / "engine", keyring)
     with (
-        isolated(place, worker.store_url, secrets, say_to_stderr) as place,
+        isolated(place, worker.store_url, secrets, say_to_stderr, _bench.limits) as place,
         closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr, told=worker.told))) as steps,
     ):
         return carry(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.releases.evidence import Isolation
     from conveyor.project.git import Remote
+    from conveyor.settings import JobLimits
 
 USERS = Path("/run/conveyor/users")
 """Where a root's workers on this machine note which users their runs have taken."""
@@ -128,8 +129,9 @@ class Workplace:
 
 @contextmanager
 def isolated(
-    place: Workplace, store_url: str, secrets: Sequence[Path], say: Callable[[str], None]
-) -> Iterator[Workplace]:
+    place: Workplace, store_url: str, secrets: Sequence[Path], say: Callable[[str], None],
+    limits: JobLimits,
+) -> Iterator[Workplace]:  # fmt: skip
     """The workplace with a wall until the end of the block; without one where this machine cannot isolate.
 
     Args:
@@ -137,6 +139,7 @@ def isolated(
         store_url: the store that jails reach through their door, without a last slash.
         secrets: the worker's own files, which no jail may show; its caches are among them anyway.
         say: told why there is no wall.
+        limits: the bounds of each jail.
     """
     reason = why_not()
     if reason is not None:
@@ -152,7 +155,7 @@ def isolated(
     ):
         wall = Bubblewrap(
             place.folder / "jails", user=user, door=door.path, store_url=store_url,
-            secrets=(place.cache, *secrets),
+            limits=limits, secrets=(place.cache, *secrets),
         )  # fmt: skip
         yield replace(place, wall=wall)
 

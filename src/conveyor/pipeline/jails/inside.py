@@ -12,7 +12,7 @@ Each message is a line of JSON after its length in four bytes, big-endian; descr
 - ``{"signal": ID, "number": N}``: to the whole session of that program
 - ``{"ask": ID, "port": N}`` or ``{"ask": ID, "socket": PATH}``: does something listen there?
   ``{"told": ID, "answers": true}``
-- ``{"limits": {...}}``: before the first start, resource limits by name; without a reply
+- ``{"limits": {NAME: [SOFT, HARD]}}``: before the first start, resource limits; without a reply
 
 The jail ends when the keeper hangs up: no program runs that no keeper has asked for.
 """
@@ -33,7 +33,7 @@ from typing import Any
 
 LENGTH = struct.Struct(">I")
 _MOST_DESCRIPTORS = 8
-_ABOVE = 64
+_ABOVE = 16
 _CHUNK_BYTES = 256 * 1024
 _PATIENCE_SECONDS = 1.0
 
@@ -61,7 +61,7 @@ class Agent:
                     self._tell({"told": message["ask"], "answers": there})
                 elif "limits" in message:
                     for name, value in message["limits"].items():
-                        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+                        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), tuple(value))
             finally:
                 for one in descriptors:
                     os.close(one)

@@ -30,11 +30,12 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from conveyor.errors import MissingTool, StepFailed
 from conveyor.pipeline.jails import inside
 from conveyor.pipeline.jails.inside import LENGTH, exactly
-from conveyor.pipeline.jails.limits import Group, Limits, control_group, measured
+from conveyor.pipeline.jails.limits import Group, control_group, exceeded, of_each_process, watched
 from conveyor.pipeline.jails.view import (
     DOOR,
     DOOR_PORT,
     HOME,
+    SHARED_MEMORY_BYTES,
     USER,
     View,
     arguments_of,
@@ -43,6 +44,7 @@ from conveyor.pipeline.jails.view import (
     read_host,
     refuse_secrets,
 )
+from conveyor.settings import JobLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,12 +67,12 @@ class Jail:
 
     def __init__(
         self, scratch: Path, *, reads: Sequence[Path] = (), writes: Sequence[Path] = (),
-        door: Path | None = None, user: int | None = None, limits: Limits | None = None,
+        door: Path | None = None, user: int | None = None, limits: JobLimits | None = None,
         secrets: Sequence[Path] = (),
     ) -> None:  # fmt: skip
         self._asked = (tuple(reads), tuple(writes), door, user)
         self._scratch = scratch
-        self._limits = limits or Limits()
+        self._limits = limits or JobLimits()
         self._secrets = tuple(secrets)
         self._spent: str | None = None
         self._stack = ExitStack()
@@ -82,13 +84,13 @@ class Jail:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jail-", dir=self._scratch)))
             reads, writes, door, user = self._asked
-            view = _view(folder, reads, writes, door=door, user=user)
+            view = _view(folder, reads, writes, door=door, user=user, memory_bytes=self._limits.memory_bytes)
             refuse_secrets(view, self._secrets)
             group = stack.enter_context(control_group(f"conveyor-{folder.name}", self._limits))
             stack.callback(self._note_spent, group)
-            self._open(view, group, stack)
-            watched = (*view.writes, view.home, view.temporary)
-            stack.enter_context(measured(watched, self._limits.disk_bytes, self._stop))
+            folders = (*view.writes, view.home, view.temporary)
+            first = self._open(view, group, stack)
+            stack.enter_context(watched(folders, self._limits, group, first, self._stop))
             self._stack = stack.pop_all()
         return self
 
@@ -157,11 +159,12 @@ class Jail:
         if group is None or self._spent is not None:
             return
         if group.memory_kills():
-            self._spent = f"it used up its memory, {self._limits.memory_bytes // 2**20} MB"
+            self._spent = exceeded("memory_bytes", self._limits)
         elif group.refused_processes():
-            self._spent = f"it used up its processes, {self._limits.processes}"
+            self._spent = exceeded("processes", self._limits)
 
-    def _open(self, view: View, group: Group | None, stack: ExitStack) -> None:
+    def _open(self, view: View, group: Group | None, stack: ExitStack) -> int | None:
+        """Start bubblewrap and its agent; the number of the jail's first process, if it was told."""
         ours, theirs = socket.socketpair()
         stack.callback(ours.close)
         words = arguments_of(view, read_host())
@@ -201,8 +204,9 @@ class Jail:
         ours.settimeout(None)
         if group is not None and number is not None:  # all there is of the jail: none of it is foreign yet
             group.add((child.pid, number, *_children(number)))
-        self._send({"limits": self._limits.of_each_process(has_group=group is not None)})
+        self._send({"limits": of_each_process(self._limits, has_group=group is not None)})
         threading.Thread(target=self._listen, daemon=True).start()
+        return number
 
     def _listen(self) -> None:
         """Pass each message on to whoever waits for it; at the end, tell all that the jail has ended."""
@@ -261,8 +265,9 @@ class Program:
 
 
 def _view(
-    scratch: Path, reads: Sequence[Path], writes: Sequence[Path], *, door: Path | None, user: int | None
-) -> View:
+    scratch: Path, reads: Sequence[Path], writes: Sequence[Path], *, door: Path | None, user: int | None,
+    memory_bytes: int,
+) -> View:  # fmt: skip
     """What was asked for, the agent, and a home, a temporary folder and an identity that are made here."""
     for name in ("home", "tmp", "etc"):
         (scratch / name).mkdir()
@@ -275,6 +280,7 @@ def _view(
     return View(
         reads=(*dict.fromkeys((*reads, *ours)),), writes=tuple(writes), temporary=scratch / "tmp",
         home=scratch / "home", identity=scratch / "etc", door=door, user=user,
+        shared_memory_bytes=min(SHARED_MEMORY_BYTES, memory_bytes),
     )  # fmt: skip
 
 

@@ -1,52 +1,94 @@
 """What a jail may use of the machine: by control groups where this process may make some, else by rlimits.
 
-A control group bounds a jail as a whole, rlimits bound each of its processes, and disk and log are measured
-by the keeper. As root, and below a delegated group of version 2 (``Delegate=yes`` in a systemd unit), there
-is a group; else memory is bounded for each process alone.
+A control group bounds memory and processes of a jail as a whole and counts its CPU time; rlimits bound each
+of its processes. Disk, CPU time and time are watched by the keeper, which ends the jail. As root, and below a
+delegated group of version 2 (``Delegate=yes`` in a systemd unit), there is a group; else memory is bounded
+for each process alone, and CPU time is what its living processes have used, with those that they waited for.
 
-Sources: ``cgroups(7)``, the kernel's ``cgroup-v1/memory`` and ``cgroup-v2`` documents, ``getrlimit(2)``.
+Each limit that ends something is told in one sentence, which names its setting (``exceeded``). Where the
+kernel only makes a call fail, as for descriptors, the program's own words are looked at (``suspected``).
+
+Sources: ``cgroups(7)``, the kernel's ``cgroup-v1/memory``, ``cgroup-v1/cpuacct`` and ``cgroup-v2`` documents,
+``getrlimit(2)``, ``proc(5)``.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from conveyor.settings import JOB_SETTINGS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from conveyor.settings import JobLimits
 
 MEASURE_SECONDS = 0.25
-GiB = 2**30
+MEASURE_SHARE = 20
+"""A measurement takes at most about one part in so many of the keeper's time."""
+_LARGER_FILE = 2**20
+"""How much larger than all of a jail's disk a file may become, so that this is measured before it is felt."""
+_MEGABYTE = 2**20
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The bounds of one jail."""
+def exceeded(limit: str, limits: JobLimits) -> str:
+    """One sentence about a field of ``JobLimits`` that ended a job, with its setting."""
+    most = getattr(limits, limit)
+    said = {
+        "memory_bytes": f"it used up its memory, {most // _MEGABYTE} MB",
+        "processes": f"it used up its processes, {most}",
+        "cpu_seconds": f"it used up its CPU time, {most} s",
+        "seconds": f"it took longer than {most} s",
+        "open_files": f"it used up its open files, {most} for each process",
+        "disk_bytes": f"it wrote more to disk than the {most // _MEGABYTE} MB that are allowed",
+        "log_bytes": f"it wrote more than {most // _MEGABYTE} MB of output",
+    }
+    return f"{said[limit]} (the worker's {JOB_SETTINGS[limit]})"
 
-    memory_bytes: int = 8 * GiB
-    """Of all its processes together, files in its memory included; without a control group, of each."""
-    processes: int = 1024
-    """Processes and threads at a time."""
-    cpu_seconds: int = 6 * 3600
-    """CPU time of each process."""
-    file_bytes: int = 64 * GiB
-    """The largest file."""
-    open_files: int = 8192
-    """Descriptors of each process."""
-    disk_bytes: int = 32 * GiB
-    """Of all the folders that it may write in."""
 
-    def of_each_process(self, *, has_group: bool) -> dict[str, int]:
-        """The rlimits, by the names that follow ``RLIMIT_``."""
-        limits = {
-            "CORE": 0, "CPU": self.cpu_seconds, "FSIZE": self.file_bytes, "NOFILE": self.open_files,
-        }  # fmt: skip
-        return limits if has_group else limits | {"NPROC": self.processes, "DATA": self.memory_bytes}
+_WORDS = {
+    "open_files": r"\bToo many open files\b|\bEMFILE\b",
+    "memory_bytes": r"\bCannot allocate memory\b|\bMemoryError\b",
+    "processes": r"\bResource temporarily unavailable\b|\bcan't start new thread\b",
+    "disk_bytes": r"\bFile too large\b",
+}
+"""Limit → what programs say when the kernel has refused them more."""
+
+
+def suspected(return_code: int, output: str, limits: JobLimits) -> str | None:
+    """The limit that may have made a program fail, by the signal or its own last words; ``None``: none."""
+    if return_code == 0:
+        return None
+    if return_code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+        return exceeded("cpu_seconds", limits)
+    if return_code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):
+        return exceeded("disk_bytes", limits)
+    found = next((name for name, words in _WORDS.items() if re.search(words, output)), None)
+    return None if found is None else exceeded(found, limits)
+
+
+def of_each_process(limits: JobLimits, *, has_group: bool) -> dict[str, tuple[int, int]]:
+    """The rlimits, soft and hard, by the names that follow ``RLIMIT_``."""
+    most = limits.disk_bytes + _LARGER_FILE
+    found = {
+        "CORE": (0, 0),
+        "CPU": (limits.cpu_seconds, limits.cpu_seconds + 5),  # first a signal that says why
+        "FSIZE": (most, most),
+        "NOFILE": (limits.open_files, limits.open_files),
+    }
+    if has_group:
+        return found
+    return found | {
+        "NPROC": (limits.processes, limits.processes), "DATA": (limits.memory_bytes, limits.memory_bytes),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +103,19 @@ class Group:
         for folder in set(self.folders.values()):
             for one in processes:
                 (folder / "cgroup.procs").write_text(f"{one}\n", encoding="ascii")
+
+    def processes(self) -> list[int]:
+        """The numbers of its processes."""
+        return [int(one) for one in (self.folders["pids"] / "cgroup.procs").read_text("ascii").split()]
+
+    def cpu_seconds(self) -> float | None:
+        """CPU time of all processes that were ever in it; ``None`` where it does not count that."""
+        if self.version == 1:
+            folder = self.folders.get("cpuacct")
+            return None if folder is None else int((folder / "cpuacct.usage").read_text("ascii")) / 1e9
+        said = (self.folders["memory"] / "cpu.stat").read_text("ascii")
+        found = re.search(r"^usage_usec (\d+)", said, re.MULTILINE)
+        return int(found[1]) / 1e6 if found else None
 
     def memory_kills(self) -> int:
         """How many processes the kernel has killed because the group had used up its memory."""
@@ -79,7 +134,7 @@ class Group:
 
 
 @contextmanager
-def control_group(name: str, limits: Limits) -> Iterator[Group | None]:
+def control_group(name: str, limits: JobLimits) -> Iterator[Group | None]:
     """Make the control groups of a jail; ``None`` where this process may not. They are empty at the end."""
     group = _made(name, limits)
     try:
@@ -90,7 +145,7 @@ def control_group(name: str, limits: Limits) -> Iterator[Group | None]:
                 folder.rmdir()
 
 
-def _made(name: str, limits: Limits) -> Group | None:
+def _made(name: str, limits: JobLimits) -> Group | None:
     places = own_groups(
         Path("/proc/self/cgroup").read_text("utf-8"), Path("/proc/self/mountinfo").read_text("utf-8")
     )
@@ -104,9 +159,10 @@ def _made(name: str, limits: Limits) -> Group | None:
     return None
 
 
-def _made_v1(name: str, limits: Limits, places: dict[str, Path]) -> Group:
-    folders = {one: places[one] / name for one in ("memory", "pids")}
-    values = {
+def _made_v1(name: str, limits: JobLimits, places: dict[str, Path]) -> Group:
+    wanted = ("memory", "pids", "cpuacct") if "cpuacct" in places else ("memory", "pids")
+    folders = {one: places[one] / name for one in wanted}
+    values: dict[str, dict[str, int]] = {
         "memory": {
             "memory.limit_in_bytes": limits.memory_bytes,
             "memory.memsw.limit_in_bytes": limits.memory_bytes,
@@ -115,13 +171,13 @@ def _made_v1(name: str, limits: Limits, places: dict[str, Path]) -> Group:
     }
     for one, folder in folders.items():
         folder.mkdir(exist_ok=True)
-        for key, value in values[one].items():
+        for key, value in values.get(one, {}).items():
             if (folder / key).exists():  # a kernel that does not account for swap has no memsw
                 (folder / key).write_text(str(value), encoding="ascii")
     return Group(1, folders)
 
 
-def _made_v2(name: str, limits: Limits, own: Path) -> Group:
+def _made_v2(name: str, limits: JobLimits, own: Path) -> Group:
     # A group that hands controllers on holds no process itself: the keeper moves to a leaf beside its jails.
     leaf = own / "keeper"
     if own.name != "keeper":
@@ -167,23 +223,88 @@ def own_groups(groups: str, mounts: str) -> dict[str, Path]:
 
 
 @contextmanager
-def measured(folders: Iterable[Path], largest: int, stop: Callable[[str], None]) -> Iterator[None]:
-    """Call ``stop`` with a sentence when the folders together hold more than ``largest`` bytes."""
-    ended = threading.Event()
+def watched(
+    folders: Collection[Path], limits: JobLimits, group: Group | None, first: int | None,
+    stop: Callable[[str], None],
+) -> Iterator[None]:  # fmt: skip
+    """Call ``stop`` with a sentence when a jail uses more disk, CPU time or time than it may.
 
-    def measure() -> None:
-        while not ended.wait(MEASURE_SECONDS):
-            if (used := sum(bytes_in(folder) for folder in folders)) > largest:
-                stop(f"it wrote {used // 2**20} MB where {largest // 2**20} MB are allowed")
-                return
+    Args:
+        folders: those in which it may write.
+        limits: its bounds.
+        group: its control groups; ``None``: it has none.
+        first: its first process.
+        stop: ends the jail; may be called by another thread.
+    """
+    ended, began = threading.Event(), time.monotonic()
 
-    thread = threading.Thread(target=measure, daemon=True)
+    def fault() -> str | None:
+        if time.monotonic() - began > limits.seconds:
+            return "seconds"
+        processes = processes_of(group, first)
+        used = group.cpu_seconds() if group is not None else None
+        if (cpu_seconds_of(processes) if used is None else used) > limits.cpu_seconds:
+            return "cpu_seconds"
+        return "disk_bytes" if disk_of(folders, processes) > limits.disk_bytes else None
+
+    def watch() -> None:
+        pause = MEASURE_SECONDS
+        while not ended.wait(pause):
+            begun = time.monotonic()
+            with suppress(OSError):  # a process or its group that ends meanwhile
+                if (found := fault()) is not None:
+                    stop(exceeded(found, limits))
+                    return
+            pause = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begun))
+
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+
+
+def processes_of(group: Group | None, first: int | None) -> list[int]:
+    """The processes of a jail, by its control group, or from its first one on."""
+    if group is not None:
+        return group.processes()
+    found, left = [], [first] if first is not None else []
+    while left:
+        found.append(at := left.pop())
+        for listed in Path(f"/proc/{at}/task").glob("*/children"):
+            with suppress(OSError):
+                left += map(int, listed.read_text(encoding="ascii").split())
+    return found
+
+
+def cpu_seconds_of(processes: Iterable[int]) -> float:
+    """CPU time of processes, with that of the ended children that they waited for."""
+    ticks = 0
+    for one in processes:
+        with suppress(OSError):
+            # The name of a program, which stands in brackets before, may hold anything.
+            fields = Path(f"/proc/{one}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def disk_of(folders: Iterable[Path], processes: Iterable[int] = ()) -> int:
+    """What the files below folders take of the disk, and those that processes keep open without a name."""
+    return sum(bytes_in(folder) for folder in folders) + _nameless(processes)
+
+
+def _nameless(processes: Iterable[int]) -> int:
+    found: dict[tuple[int, int], int] = {}
+    for one in processes:
+        with suppress(OSError), os.scandir(f"/proc/{one}/fd") as opened:
+            for entry in opened:
+                with suppress(OSError):
+                    facts = entry.stat()
+                    if not facts.st_nlink:
+                        found[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+    return sum(found.values())
 
 
 def bytes_in(folder: Path) -> int:

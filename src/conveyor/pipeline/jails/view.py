@@ -44,6 +44,7 @@ _SETTINGS = (
     "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "terminfo", "texmf", "timezone",
 )  # fmt: skip
 """What programs of the system read below ``/etc``; no secret of the machine is among them."""
+SHARED_MEMORY_BYTES = 2**31
 IDENTITY = ("group", "hosts", "passwd")
 _PROCESSORS = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 """Numeric libraries count processors here."""
@@ -85,7 +86,7 @@ class View:
     """The socket of the door to the store; ``None``: there is none, and the jail reaches nothing."""
     user: int | None = None
     """The user that it runs as, of a worker that is root; ``None``: a user namespace."""
-    shared_memory_bytes: int = 2**31
+    shared_memory_bytes: int = SHARED_MEMORY_BYTES
     """The size of ``/dev/shm``."""
 
 

@@ -19,9 +19,10 @@ from typing import IO, TYPE_CHECKING
 
 from conveyor.errors import MissingTool, StepFailed, StorageFailed
 from conveyor.pipeline.jails.jail import FIRST_FURTHER, Jail, Program
-from conveyor.pipeline.jails.limits import Limits
+from conveyor.pipeline.jails.limits import exceeded, suspected
 from conveyor.pipeline.jails.view import DOOR_PORT, folders_of_interpreter
 from conveyor.project.foreign import HANDED
+from conveyor.settings import JobLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ class Bubblewrap:
     """The socket of the door to the store."""
     store_url: str | None = None
     """The store's address as the keeper reaches it, without a last slash."""
-    limits: Limits = field(default_factory=Limits)
+    limits: JobLimits = field(default_factory=JobLimits)
     secrets: tuple[Path, ...] = ()
     """Files and folders of the worker's own, which no jail may show."""
 
@@ -66,6 +67,15 @@ class Bubblewrap:
     def is_of_store(self, url: str) -> bool:
         """Whether a URL, as the keeper reaches it, is one of the store's."""
         return self.store_url is not None and url.startswith(f"{self.store_url}/")
+
+    @property
+    def longest_output(self) -> tuple[int, str]:
+        """How much one program may write, in characters, and the sentence about one that wrote more."""
+        return self.limits.log_bytes, exceeded("log_bytes", self.limits)
+
+    def suspected(self, return_code: int, output: str) -> str | None:
+        """The limit that may have made a program fail, as far as its own last words tell."""
+        return suspected(return_code, output, self.limits)
 
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program in a jail of its own, which ends with it."""
@@ -128,6 +138,15 @@ class Shared:
     def is_of_store(self, url: str) -> bool:
         """As ``Bubblewrap`` has it."""
         return self.outer.is_of_store(url)
+
+    @property
+    def longest_output(self) -> tuple[int, str]:
+        """As ``Bubblewrap`` has it."""
+        return self.outer.longest_output
+
+    def suspected(self, return_code: int, output: str) -> str | None:
+        """As ``Bubblewrap`` has it."""
+        return self.outer.suspected(return_code, output)
 
     def start(self, command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
         """Start a program in the jail, whatever else its ``Sight`` names."""
