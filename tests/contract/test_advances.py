@@ -12,7 +12,9 @@ import pytest
 from conveyor.domain.indexes.definitions import IndexSettings
 from conveyor.domain.people.access import STORE, Identity
 from conveyor.domain.people.keys import NewSigner
+from conveyor.domain.releases.decisions import NewOverride
 from conveyor.domain.releases.policy import NewPolicy
+from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Forbidden, InvalidName
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import set_index
@@ -20,6 +22,7 @@ from conveyor.operations.indexes.projects import set_project_status
 from conveyor.operations.people.signers import add_signer
 from conveyor.operations.people.users import add_user
 from conveyor.operations.releases.advances import judge_due, judge_now
+from conveyor.operations.releases.decisions import override_gate
 from conveyor.operations.releases.evidence import add_tag
 from conveyor.operations.releases.policies import apply_policy
 from conveyor.operations.releases.promotions import judge_release, promote_release
@@ -162,6 +165,21 @@ def test_every_python_that_the_testing_job_names_is_waited_for(
     assert "which is not asked for" in verdict["reason"]
 
 
+@ON_ONE
+def test_failure_that_an_index_only_shows_holds_no_release_up(
+    store: Store, worker: WorkerCredentials
+) -> None:
+    policy = 'schema = 1\n[index.testing]\ngates = ["tests"]\npythons = ["3.11"]\n'
+    apply_policy(store, ADMIN, NewPolicy(policy, "the other one is on its way"))
+    _, wheel = make_release(store, worker)
+    on_later = {"python": "3.12.1", "platform": "linux-x86_64"}
+    both = ["3.11", "3.12"]
+    tell_tests(store, worker, wheel, "testing", pythons=both, environment=on_later, failed=1)
+    assert where(store) == "unstable"
+    tell_tests(store, worker, wheel, "testing", pythons=both)
+    assert where(store) == "testing"
+
+
 def test_setting_that_opens_a_gate_has_releases_judged_once_by_however_many_processes(
     store: Store, worker: WorkerCredentials, tmp_path: Path, database_url: str
 ) -> None:
@@ -216,6 +234,64 @@ def test_gate_that_time_opens_is_judged_then_and_not_before(
     assert judge_due(store) == 0
     (event,) = promotions(store)
     assert (event.actor, event.detail["cause"]) == (STORE, "the time that a gate waited for")
+
+
+@ON_ONE
+def test_policy_that_drops_a_gate_of_time_has_its_releases_judged_at_once(
+    store: Store, worker: WorkerCredentials
+) -> None:
+    """Such a release is due already, at the time that the gate named."""
+    policy = 'schema = 1\n[index.testing]\ngates = ["tests", "age"]\nminimum_age_hours = 48\n'
+    apply_policy(store, ADMIN, NewPolicy(policy, "nothing is too urgent"))
+    _, wheel = make_release(store, worker)
+    tell_tests(store, worker, wheel, "testing")
+    apply_policy(store, ADMIN, NewPolicy('schema = 1\n[index.testing]\ngates = ["tests"]\n', "it was"))
+    assert [judge_due(store), where(store)] == [1, "testing"]
+
+
+def test_end_of_an_override_is_told_once_and_moves_nothing_back(
+    store: Store, worker: WorkerCredentials, tmp_path: Path, clock: Clock, database_url: str
+) -> None:
+    policy = 'schema = 1\n[index.testing]\ngates = ["tests", "docs"]\n'
+    apply_policy(store, ADMIN, NewPolicy(policy, "people read"))
+    _, wheel = make_release(store, worker)
+    until = utc_text(clock() + timedelta(days=1))
+    asked = NewOverride("testing", "docs", "they come later", until)
+    override_gate(store, ADMIN, "demo", "1.0", asked)
+    tell_tests(store, worker, wheel, "testing")
+    assert [judge_due(store), where(store)] == [0, "testing"]
+    clock.pass_by(timedelta(hours=23))
+    assert judge_due(store) == 0
+    clock.pass_by(timedelta(hours=1))
+    settings = make_settings(tmp_path / "store", database_url=database_url)
+    others = [replace(open_store(settings), clock=store.clock) for _ in range(3)]
+    looking = [threading.Thread(target=judge_due, args=[one]) for one in others]
+    for thread in looking:
+        thread.start()
+    for thread in looking:
+        thread.join()
+    for one in others:
+        close_store(one)
+    (event,) = [one for one in list_events(store, ADMIN) if one.action == "end-override"]
+    assert (event.actor, event.index, event.version, where(store)) == (STORE, "testing", "1.0", "testing")
+    said = "it has no documentation; the override of admin ended at " + until
+    assert event.detail == {
+        "index": "testing", "gate": "docs", "until": until, "person": "admin",
+        "outcome": "waiting", "reason": said,
+    }  # fmt: skip
+    _, verdict = judge_release(store, ADMIN, "demo", "1.0", to="testing").verdicts
+    assert (verdict.outcome, verdict.reason) == ("waiting", said)
+
+    # Judged again for another reason, nothing is told twice; a release that never moved is told of as well.
+    make_release(store, worker, version="2.0")
+    until = utc_text(clock() + timedelta(days=1))
+    override_gate(store, ADMIN, "demo", "2.0", replace(asked, until=until))
+    apply_policy(store, ADMIN, NewPolicy(policy + "minimum_age_hours = 0\n", "the same"))
+    clock.pass_by(timedelta(days=2))
+    while judge_due(store):
+        pass
+    told = [one.version for one in list_events(store, ADMIN) if one.action == "end-override"]
+    assert told == ["1.0", "2.0"]
 
 
 def test_two_last_facts_that_come_at_once_promote_once(

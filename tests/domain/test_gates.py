@@ -11,6 +11,7 @@ from conveyor.domain.releases.evidence import Evidence, EvidenceKind, Isolation
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge, judge_on_way
 from conveyor.domain.releases.gates.judged import Ties
 from conveyor.domain.releases.gates.rules import NO_RULES, Rules
+from conveyor.domain.releases.policy import read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -574,6 +575,26 @@ def test_index_that_requires_isolation_sets_aside_what_was_found_without_it(
     if outcome == "waiting":
         assert 'which "stable" does not accept' in found.reason
         assert (found.next_step or "").endswith(": conveyor store index set stable --isolation any")
+
+
+def test_isolation_that_the_policy_asks_for_is_accepted_in_the_policy() -> None:
+    """The setting of the index would change nothing: the policy decides before it."""
+    policy = read_policy(
+        'schema = 1\n[index."risk/stable"]\nisolation = "required"\n'
+        '[index."risk/stable".project."de*"]\ngates = ["tests"]\nisolation = "required"\n'
+    )
+    assert policy.deciding("isolation", "risk/stable", "other") == '[index."risk/stable"]'
+    assert policy.deciding("isolation", "stable", "demo") is None
+    title = policy.deciding("isolation", "risk/stable", "demo")
+    assert title == '[index."risk/stable".project."de*"]'
+    facts = (built(WHEEL, isolation="jail"), with_tests(WHEEL, isolation="degraded"))
+    rules = Rules(("tests",), isolation="required")
+    station = JudgingIndex("risk/stable", rules, isolation_by=title)
+    (found,) = judge_on_way(JudgedRelease("demo", "1.0", (WHEEL,), facts), [station])
+    step = str(found.next_step)
+    assert f'isolation = "any" below {title} in the policy' in step
+    assert step.endswith(": conveyor store policy apply policy.toml --reason TEXT")
+    assert "index set" not in step
 
 
 def test_two_builds_of_one_file_that_name_two_commits_fail_every_gate_that_asks_and_name_both() -> None:

@@ -452,9 +452,9 @@ def test_cancelled_run_ends_with_all_that_it_started(
     town: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {"tests/test_wait.py": WAIT}
-    repository = make_project(tmp_path / "repository", name=claimed(town, "upsilon"), files=files)
+    repository = make_project(tmp_path / "repository", name=claimed(town, "stigma"), files=files)
     git(repository, "tag", "v1.0.0rc1")
-    town.client.repositories.add(NewRepository("upsilon", str(repository), is_local=True))
+    town.client.repositories.add(NewRepository("stigma", str(repository), is_local=True))
     asked = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1")
     words = ("--credentials", str(town.credentials), "--store", town.url, "--state", str(town.state))
     monkeypatch.setenv("CONVEYOR_TOKEN", town.token)

@@ -46,8 +46,8 @@ class Stage:
 
     def rehearse(self, *goals: str) -> str:
         worker = open_worker(self.town.credentials, store_url=self.town.url)
-        asked = worker.client.policies.pythons(self.built.project, goals)
-        wanted = {goal: asked.get(goal, ()) for goal in goals or ("testing",)}
+        rules = worker.client.policies.rules(self.built.project)
+        wanted = {goal: rules[goal] for goal in goals or ("testing",)}
         return rehearse(self.place, worker, self.source, wanted, self.built).summary
 
     def junit(self) -> str:

@@ -77,11 +77,11 @@ def test_release_tested_on_two_pythons_carries_evidence_of_each(town: Town, tmp_
     )
     files = {"tests/run.py": RUN, ".python-version": "3.11\n"}
     repository = make_project(
-        tmp_path / "repository", name=claimed(town, "sigma"), pyproject=pyproject, files=files
+        tmp_path / "repository", name=claimed(town, "digamma"), pyproject=pyproject, files=files
     )
     git(repository, "tag", "v1.0.0rc1")
     assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
-    release = town.client.releases.get("sigma", "1.0.0rc1")
+    release = town.client.releases.get("digamma", "1.0.0rc1")
     on: list[dict[str, Any]] = [one["environment"] for one in facts_of(release, "tests")]  # type: ignore[misc]
     assert [one["python"].rpartition(".")[0] for one in on] == ["3.11", second]
     (python,) = {one["environment"]["python"] for one in facts_of(release, "build")}  # type: ignore[index]
@@ -210,6 +210,29 @@ def test_rerun_takes_what_the_failed_run_had_trained(town: Town, tmp_path: Path)
 
 
 @pytest.mark.torture
+def test_failure_that_the_policy_only_shows_is_evidence_and_ends_no_run(town: Town, tmp_path: Path) -> None:
+    name, second = claimed(town, "sampi"), second_python()
+    extra = '[project.optional-dependencies]\ntest = ["pytest"]\n'
+    pyproject = HATCHLING.replace('">=3.11"', '">=3.9"').replace(extra, "") + (
+        '[tool.conveyor.test]\ncommand = ["python", "tests/run.py"]\njunit = "junit.xml"\n'
+        f'pythons = ["{second}"]\n'
+    )
+    here = RUN.replace("answer(), 42", "answer(), 42 if sys.implementation.name == 'cpython' else 43")
+    files = {"tests/run.py": f"import sys\n{here}", ".python-version": "3.11\n"}
+    repository = make_project(tmp_path / "repository", name=name, pyproject=pyproject, files=files)
+    git(repository, "tag", "v1.0.0rc1")
+    rules = f'schema = 1\n[index.testing.project.{name}]\ngates = ["tests"]\npythons = ["3.11"]\n'
+    town.client.policies.apply(rules, reason="the other one is on its way")
+    assert town.run(repository, "v1.0.0rc1")["index"] == "testing"
+    facts: list[dict[str, Any]] = facts_of(town.client.releases.get(name, "1.0.0rc1"), "tests")
+    on = {one["environment"]["python"].rpartition(".")[0]: (one["passed"], one["failed"]) for one in facts}
+    assert on == {"3.11": (1, 0), second: (0, 1)}
+    steps = {step.name: step.summary for step in town.client.runs.newest()[0].steps}
+    assert 'which "testing" only shows' in steps["rehearse"]
+    assert 'which "testing" only shows' in steps["test for testing"]
+
+
+@pytest.mark.torture
 @pytest.mark.timeout(900)
 def test_release_waits_for_the_tests_of_those_that_require_it(town: Town, tmp_path: Path) -> None:
     """A failure of theirs blocks, unless they fail with the release before it as well."""
@@ -225,18 +248,8 @@ def test_release_waits_for_the_tests_of_those_that_require_it(town: Town, tmp_pa
         git(source, "tag", f"v{version}")
         town.run(source, f"v{version}", expected=expected)
 
-    def ask(version: str, *, expected: int) -> None:
-        words = (
-            "pipeline",
-            "test-dependants",
-            lib,
-            version,
-            "--to",
-            "testing",
-            "--credentials",
-            town.credentials,
-        )
-        town.conveyor(*words, "--state", town.state, expected=expected)
+    def results(version: str) -> list[dict[str, Any]]:
+        return facts_of(town.client.releases.get(lib, version), "dependants")
 
     lib, user = claimed(town, "lib"), claimed(town, "user")
     source = make_project(tmp_path / lib, name=lib)
@@ -254,32 +267,23 @@ def test_release_waits_for_the_tests_of_those_that_require_it(town: Town, tmp_pa
     rules = f'schema = 1\n[index.testing.project.{lib}]\ngates = ["tests", "dependants"]\n'
     town.client.policies.apply(rules, reason="others rely on it")
 
-    release("1.1.0", 43, expected=4)
-    assert why("1.1.0") == (
-        f"waiting    dependants: the tests of {user} 1.0.0rc1, which requires {lib}>=1, were not run with it"
-    )
-    ask("1.1.0", expected=9)
+    release("1.1.0", 43, expected=9)
+    (step,) = [one for one in town.client.runs.newest()[0].steps if one.name == "dependants in testing"]
+    assert (step.state, len(results("1.1.0"))) == ("failed", 1)
     failing = "tests.test_core::test_answer"
     assert why("1.1.0") == f"fail       dependants: {user} 1.0.0rc1: {failing} failed, not so with 1.0.0"
     until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    override = (
-        "store",
-        "override",
-        lib,
-        "1.1.0",
-        "--to",
-        "testing",
-        "--gate",
-        "dependants",
-        "--until",
-        until,
-    )
-    town.conveyor(*override, "--reason", "they know", "--data", town.data)
-    town.conveyor("store", "promote", lib, "1.1.0", "--to", "testing", "--data", town.data)
+    override = ("store", "override", lib, "1.1.0", "--to", "testing", "--gate", "dependants")
+    town.conveyor(*override, "--until", until, "--reason", "they know", "--data", town.data)
+    assert town.client.releases.get(lib, "1.1.0").index == "testing"
 
     release("1.2.0", 43, expected=4)
-    ask("1.2.0", expected=0)
+    assert town.client.releases.get(lib, "1.2.0").index == "testing"
     assert why("1.2.0") == f"pass       dependants: {user} 1.0.0rc1: 1 passed, 1 fail as before"
+    again = ("pipeline", "test-dependants", lib, "1.2.0", "--to", "testing")
+    town.conveyor(*again, "--credentials", town.credentials, "--state", town.state)
+    (found,) = results("1.2.0")
+    assert found["reference"]["version"] == "1.1.0"
     # Who would suffer if it were withdrawn: with 1.0.0 they would all have something.
     said = town.conveyor(
         "store", "rollback", lib, "1.2.0", "--reason", "a mistake", "--yes", "--data", town.data

@@ -17,8 +17,6 @@ from conveyor.domain.releases.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from conveyor.client.connection import Connection
     from conveyor.domain.releases.advisories import OsvAdvisory
     from conveyor.domain.releases.decisions import NewApproval, NewOverride
@@ -58,11 +56,6 @@ class Policies:
         """What each local index asks of the releases of a project."""
         request = Request("GET", api_path("projects", project, "rules"))
         return {one.index: one.rules for one in ask_for_all(self.connection, request, "rules", RulesOfIndex)}
-
-    def pythons(self, project: str, indexes: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The Pythons that these indexes add to those of a project; no entry for one that adds none."""
-        rules = self.rules(project)
-        return {name: rules[name].pythons for name in indexes if name in rules and rules[name].pythons}
 
 
 @dataclass(frozen=True)

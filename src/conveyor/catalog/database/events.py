@@ -75,6 +75,13 @@ def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> l
     ]
 
 
+def details_of(connection: Connection, action: str, project: str, version: str) -> list[dict[str, Any]]:
+    """The details of the events of one kind about a release, oldest first."""
+    mine = (events.c.project == project, events.c.version == version, events.c.action == action)
+    found = connection.execute(select(events.c.detail).where(*mine).order_by(events.c.serial))
+    return [json.loads(detail) for (detail,) in found]
+
+
 @dataclass
 class Change:
     """One write transaction: its connection, its author, its time, and the serial of its newest event."""

@@ -197,26 +197,27 @@ def put_tested_due(
     version: str | None = None,
     indexes: Collection[str] | None = None,
 ) -> None:
-    """Have releases judged that some test is known of: those of a project, or those in some indexes."""
-    known = exists().where(_due.project == evidence.c.project, _due.version == evidence.c.version)
-    found = (
-        select(evidence.c.project, evidence.c.version, literal(due_at), literal(cause))
-        .where(evidence.c.kind == "tests", ~known)
-        .distinct()
-    )
+    """Have releases judged that some test is known of: those of a project, or those in some indexes.
+
+    One that is due later, for the time that a gate waits for, is due at this moment instead.
+    """
+    asked = [evidence.c.kind == "tests"]
     if project is not None:
-        found = found.where(evidence.c.project == project)
+        asked.append(evidence.c.project == project)
     if version is not None:
-        found = found.where(evidence.c.version == version)
+        asked.append(evidence.c.version == version)
     if indexes is not None:
-        is_there = (
+        asked.append(
             exists()
             .where(files.c.project == evidence.c.project, files.c.version == evidence.c.version)
             .where(placements.c.distribution_id == files.c.id)
             .where(placements.c.index_name.in_(sorted(indexes)))
         )
-        found = found.where(is_there)
-    _insert(connection, found)
+    is_same = (_due.project == evidence.c.project, _due.version == evidence.c.version)
+    later = update(due_judgements).where(_due.due_at > due_at, exists().where(*is_same, *asked))
+    connection.execute(later.values(due_at=due_at, cause=cause))
+    values = select(evidence.c.project, evidence.c.version, literal(due_at), literal(cause)).distinct()
+    _insert(connection, values.where(*asked, ~exists().where(*is_same)))
 
 
 def _insert(connection: Connection, found: Select[str, str, str, str]) -> None:

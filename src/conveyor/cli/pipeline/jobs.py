@@ -27,12 +27,9 @@ from conveyor.settings import job_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
-    from conveyor.domain.releases.dependants import Dependant
     from conveyor.pipeline.carrying.outcomes import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
-    from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
 
 WAITING = PromotionRefused.exit_code
@@ -193,7 +190,7 @@ def test(
 
     Exit code 4: it was tested, and the index's gates ask for more.
     """
-    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, next_index
+    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, dependants_job, next_index
     from conveyor.pipeline.engine.worker import open_worker
     from conveyor.pipeline.jobs.promotion import await_promotion
     from conveyor.pipeline.jobs.testing import run_testing_job
@@ -209,7 +206,7 @@ def test(
     ):  # fmt: skip
         goal = to or next_index(worker, project, version)
         try:
-            steps(
+            asks_dependants = steps(
                 f"test for {goal}",
                 lambda: run_testing_job(
                     place, worker, project=project, version=version, index=goal,
@@ -220,6 +217,8 @@ def test(
             report = place.report(f"test for {goal} junit.xml")
             if junit is not None and report.is_file():
                 shutil.copyfile(report, junit)
+        if asks_dependants:
+            dependants_job(steps, place, worker, project, version, goal)
         where = steps(f"promote to {goal}", lambda: await_promotion(worker, project, version, to=goal))
     facts = {"project": project, "version": version} | asdict(where)
     click.echo(json.dumps(facts) if as_json else f'{project} {version} is in "{where.index}"')
@@ -237,33 +236,20 @@ def test_dependants(
     """Run the tests of every release in an index that requires release VERSION of PROJECT, with it installed.
 
     What fails then is tried again with the release that the index has; only what fails anew counts. The gate
-    "dependants" judges by the results.
+    "dependants" judges by the results. Where an index has that gate, its testing job does this by itself.
     """
-    from conveyor.pipeline.carrying.runs import AS_BUILT, begun
+    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, dependants_job
     from conveyor.pipeline.engine.worker import open_worker
-    from conveyor.pipeline.jobs.dependants import run_dependants_job
 
     known = open_worker(credentials, store_url=store_url)
-
-    def as_built(name: str, number: str) -> AbstractContextManager[tuple[Steps, Keeper]]:
-        where = known.client.releases.get(name, number).index
-        return begun(known, repository=AS_BUILT, ref=number, project=name, version=number, index=where)
-
-    @contextmanager
-    def reaching(dependant: Dependant) -> Iterator[Keeper]:
-        with as_built(dependant.project, dependant.version) as (_, reader):
-            yield reader
-
+    where = known.client.releases.get(project, version).index
     with (
-        as_built(project, version) as (steps, worker),
+        begun(
+            known, repository=AS_BUILT, ref=version, project=project, version=version, index=where
+        ) as (steps, worker),
         _workplace(state_folder(state), "test", credentials, worker) as place,
-    ):
-        steps(
-            f"dependants in {to}",
-            lambda: run_dependants_job(
-                place, worker, project=project, version=version, index=to, reaching=reaching
-            ),
-        )
+    ):  # fmt: skip
+        dependants_job(steps, place, worker, project, version, to)
 
 
 def _render(outcome: Outcome, *, as_json: bool) -> int:

@@ -66,6 +66,10 @@ class PersonalDecision(Record):
             and at < self.until
         )
 
+    def has_ended(self, at: str) -> bool:
+        """Whether it is an override whose time was over then."""
+        return self.until is not None and self.until <= at
+
     @property
     def told(self) -> str:
         """It as a sentence."""

@@ -15,6 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from conveyor.domain.runs.repositories import Repository
 from conveyor.domain.words.names import is_final
 from conveyor.domain.words.records import Record
 
@@ -44,6 +45,10 @@ class Dependants(Record):
         tuple[str, ...],
         "Other versions that are not yanked, in that index or those of the release and their bases; newest "
         "first.",
+    ] = ()
+    repositories: Annotated[
+        tuple[Repository, ...],
+        "Those that are registered for the dependants; only workers are told, which read the tests there.",
     ] = ()
 
     def without_another(self, dependant: Dependant) -> bool:

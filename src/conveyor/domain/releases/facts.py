@@ -122,13 +122,20 @@ def _is_named(
     return environment in named.get((index, platform), (environment,))
 
 
-def is_tested_for(evidence: Collection[Evidence], digests: Collection[str], index: str) -> bool:
+def is_tested_for(
+    evidence: Collection[Evidence],
+    digests: Collection[str],
+    index: str,
+    blocks: Callable[[FactsOfTests], bool] = lambda _: True,
+) -> bool:
     """Whether a worker whose word counts has tested files for an index, as far as its job went, with success.
 
     The store moves only such releases by itself: they are on the way of a run, or somebody put them there.
+    ``blocks`` tells of a failure whether the index does more than show it.
     """
     found = [results_of(evidence, sha256, route=(index,)) for sha256 in digests]
-    return any(one.newest for one in found) and not any(one.failing or one.missing for one in found)
+    has_failed = any(one.missing or any(map(blocks, one.failing)) for one in found)
+    return any(one.newest for one in found) and not has_failed
 
 
 def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants) -> bool:

@@ -21,6 +21,7 @@ A file is read whole or not at all: ``read_policy`` names every fault with its l
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from dataclasses import dataclass, replace
@@ -49,6 +50,7 @@ SCHEMA = 1
 MAX_POLICY_BYTES = 256 * 1024
 _HINT = "repair these lines; nothing has changed"
 _PATTERN = re.compile(r"[a-z0-9*?](?:[a-z0-9*?-]*[a-z0-9*?])?")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 PolicyText = Annotated[str, Given(MAX_POLICY_BYTES)]
 
 
@@ -111,6 +113,13 @@ class PolicySection:
     lines: Mapping[str, int]
     """Field of ``Rules`` → the line of its key."""
 
+    @property
+    def title(self) -> str:
+        """Its title in the file."""
+        below = "" if self.pattern is None else f".project.{json.dumps(self.pattern)}"
+        index = self.index if _BARE_KEY.fullmatch(self.index) else json.dumps(self.index)
+        return f"[index.{index}{below}]"
+
     def covers(self, index: str, project: str) -> bool:
         """Whether its settings are about this project in this index."""
         return self.index == index and (self.pattern is None or fnmatchcase(project, self.pattern))
@@ -135,6 +144,11 @@ class Policy:
         return _merged(
             rules_of_index(index), (one for one in self.sections if one.covers(index.name, project))
         )
+
+    def deciding(self, setting: str, index: str, project: str) -> str | None:
+        """The title of the section that decides a setting; ``None`` if none names it."""
+        named = (one for one in self.sections if setting in one.given and one.covers(index, project))
+        return next((one.title for one in reversed(tuple(named))), None)
 
 
 def _merged(rules: Rules, sections: Iterable[PolicySection]) -> Rules:

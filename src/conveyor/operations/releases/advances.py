@@ -2,8 +2,9 @@
 
 ``advance`` is called within the transaction that brings a fact (evidence, a signature, documentation), and
 moves the release as far as its gates allow, index by index; the events name the store as their actor, and
-their cause. Facts that touch many releases, and gates that only time opens, leave a row for each release that
-is judged again (``judge_due``): any process of any node looks for them, and whoever deletes the row judges.
+their cause. Facts that touch many releases, gates that only time opens, and the ends of overrides leave a row
+for each release that is judged again (``judge_due``): any process of any node looks for them, and whoever
+deletes the row judges. The end of an override moves nothing back: an event says what its gate says now.
 
 Only releases move that a registered worker has tested for the index that they enter: what a person uploads
 and nobody tests stays where it was put (decision 0047). One promotion at a time per project: the project's
@@ -13,12 +14,14 @@ row is locked before its facts are read, so of two facts that come at once the s
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from conveyor.catalog.database.events import details_of
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.releases.distributions import placements_of_release
 from conveyor.catalog.releases.evidence import evidence_of_release
-from conveyor.catalog.releases.judging import due_releases, put_due, take_due
+from conveyor.catalog.releases.judging import decisions_of_release, due_releases, put_due, take_due
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import STORE, Identity, may_testify
@@ -26,7 +29,8 @@ from conveyor.domain.releases.facts import is_tested_for
 from conveyor.domain.releases.promotions import Judgement, has_arrived, next_station, own_moves
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import utc_text
-from conveyor.errors import Conflict, DistributionExists, Forbidden
+from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound
+from conveyor.operations.releases.judging import policy_now
 from conveyor.operations.releases.promotions import judge_release, move_release, plan_promotion
 from conveyor.operations.releases.standing import release_in
 from conveyor.operations.store.store import read, record_changes
@@ -35,10 +39,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from conveyor.catalog.database.events import Change
+    from conveyor.domain.releases.decisions import PersonalDecision
+    from conveyor.domain.releases.evidence import FactsOfTests
+    from conveyor.domain.releases.gates.judged import Verdict
+    from conveyor.domain.releases.gates.rules import Rules
     from conveyor.operations.releases.promotions import PromotionPlan
     from conveyor.operations.store.store import Store
 
 _THE_STORE = Identity(STORE, frozenset({"admin"}))
+END_OF_OVERRIDE = "end-override"
+"""The action of the event that tells of it."""
 MOST_AT_ONCE = 50
 """Releases that one look for due ones judges, each in a change of its own."""
 
@@ -46,7 +56,7 @@ MOST_AT_ONCE = 50
 def advance(change: Change, project: str, version: str, *, cause: str) -> None:
     """Move a release as far as the gates allow; its project is locked, and ``change`` is the store's.
 
-    If a gate will be changed by time alone, the release is judged again then.
+    If a gate will be changed by time alone, or an override ends, the release is judged again then.
     """
     connection = change.connection
     while True:
@@ -55,8 +65,9 @@ def advance(change: Change, project: str, version: str, *, cause: str) -> None:
         if ready is None or ready.way is None:
             break
         move_release(change, ready, ready.way, cause=cause)
-    moments = {one.opens_at for plan in plans for one in plan.verdicts if one.opens_at is not None}
-    ahead = [moment for moment in moments if moment > change.at]
+    opening = {one.opens_at for plan in plans for one in plan.verdicts}
+    ending = {one.until for one in decisions_of_release(connection, project, version)}
+    ahead = [moment for moment in opening | ending if moment is not None and moment > change.at]
     if ahead:
         put_due(connection, project, version, due_at=min(ahead), cause="the time that a gate waited for")
 
@@ -104,9 +115,45 @@ def judge_due(store: Store) -> int:
             lock_project(change.connection, project)
             cause = take_due(change.connection, project, version, now=now)
             if cause is not None:
+                _note_ends(change, project, version)
                 advance(change, project, version, cause=cause)
                 judged += 1
     return judged
+
+
+def _note_ends(change: Change, project: str, version: str) -> None:
+    """Write an event for each override that has ended, once: what its gate says of the release now."""
+    ended = [
+        one for one in decisions_of_release(change.connection, project, version) if one.has_ended(change.at)
+    ]
+    if not ended:
+        return
+    noted = {
+        (one["index"], one["gate"], one["until"])
+        for one in details_of(change.connection, END_OF_OVERRIDE, project, version)
+    }
+    for one in ended:
+        what = (one.index, one.gate, one.until)
+        if what in noted:
+            continue
+        noted.add(what)
+        detail = {"index": one.index, "gate": one.gate, "until": one.until, "person": one.person}
+        verdict = _verdict_now(change, one)
+        if verdict is not None:
+            detail |= {"outcome": verdict.outcome, "reason": verdict.reason}
+        change.event(END_OF_OVERRIDE, index=one.index, project=project, version=version, detail=detail)
+
+
+def _verdict_now(change: Change, decision: PersonalDecision) -> Verdict | None:
+    """What the gate of an override says of its release; ``None`` if the index has no way for it any more."""
+    try:
+        plan = plan_promotion(
+            change.connection, _THE_STORE, decision.project, decision.version, to=decision.index,
+            source=None, at=change.at,
+        )  # fmt: skip
+    except (Conflict, DistributionExists, NotFound):
+        return None
+    return next((one for one in plan.verdicts if one.gate == decision.gate), None)
 
 
 def _plans(connection: Connection, project: str, version: str, *, at: str) -> list[PromotionPlan]:
@@ -114,11 +161,13 @@ def _plans(connection: Connection, project: str, version: str, *, at: str) -> li
     placed = placements_of_release(connection, project, version)
     if not placed:  # evidence comes before an open release is published
         return []
-    evidence = evidence_of_release(connection, project, version)
+    evidence, indexes = evidence_of_release(connection, project, version), all_indexes(connection)
     found = []
-    for source, target in own_moves({file.index for file in placed}, version, all_indexes(connection)):
+    for source, target in own_moves({file.index for file in placed}, version, indexes):
         digests = {file.sha256 for file in placed if file.index == source}
-        if not is_tested_for(evidence, digests, target):
+        rules = policy_now(connection).rules(indexes[target], project)
+        blocks = partial(_is_blocked_by, rules)
+        if not is_tested_for(evidence, digests, target, blocks):
             continue
         try:
             plan = plan_promotion(connection, _THE_STORE, project, version, to=target, source=source, at=at)
@@ -127,6 +176,11 @@ def _plans(connection: Connection, project: str, version: str, *, at: str) -> li
             continue  # a person who asks for it is told
         found.append(plan)
     return found
+
+
+def _is_blocked_by(rules: Rules, facts: FactsOfTests) -> bool:
+    """Whether failing tests hold a release up, rather than being shown only."""
+    return rules.blocks_on(facts.on.python, facts.on.platform)
 
 
 def _is_open(plan: PromotionPlan) -> bool:

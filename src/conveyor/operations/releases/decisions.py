@@ -67,6 +67,8 @@ def override_gate(
 ) -> PersonalDecision:
     """Have a gate of an index let a release pass until a time, whatever it says.
 
+    Its end is judged by the store itself (``advances.judge_due``): an event says what the gate says then.
+
     Raises:
         InvalidName, InvalidVersion, InvalidInput: the project's name, the version, the reason or the time is
             not valid, or the index has no such gate.

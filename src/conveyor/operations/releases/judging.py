@@ -61,7 +61,12 @@ def stations_to(
     """
     policy = policy_now(connection)
     return tuple(
-        JudgingIndex(name, policy.rules(indexes[name], project), route_to(name, source, indexes))
+        JudgingIndex(
+            name,
+            policy.rules(indexes[name], project),
+            route_to(name, source, indexes),
+            policy.deciding("isolation", name, project),
+        )
         for name in names
     )
 

@@ -12,6 +12,7 @@ from conveyor.catalog.indexes.mirrored import mirrored_projects_of
 from conveyor.catalog.releases import distributions as rows
 from conveyor.catalog.releases.evidence import evidence_of_release, versions_built_from
 from conveyor.catalog.releases.projects import find_project, find_release
+from conveyor.catalog.runs.queue import all_repositories
 from conveyor.domain.indexes.definitions import resolution_order
 from conveyor.domain.indexes.policy import not_here, readable_indexes
 from conveyor.domain.releases.dependants import Dependants, dependant_of, newest_of
@@ -223,5 +224,8 @@ def find_dependants(
             for name, number, _ in rows.all_releases(connection, place, with_yanked=False)
             if name == release.project and number != release.version
         }
+        needing = {one.project for one in found if one.accepts}
+        known = all_repositories(connection) if needing and identity.worker is not None else []
     remaining = tuple(sorted(others, key=Version, reverse=True))
-    return Dependants(release.project, release.version, found, remaining)
+    repositories = tuple(one for one in known if one.project in needing)
+    return Dependants(release.project, release.version, found, remaining, repositories)

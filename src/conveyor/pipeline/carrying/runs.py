@@ -2,7 +2,8 @@
 
 1. way: the store says which indexes it leads through, such as "unstable" → "testing" → "stable"
 2. packaging job → the first index                                         (``packaging``)
-3. testing job, resolved against the second index → the store promotes it  (``testing``, ``promotion``)
+3. testing job, resolved against the second index; where that index asks for the tests of those that require
+   the release, these too (``testing``, ``dependants``) → the store promotes it (``promotion``)
 4. a final release: the same for every further index, if the gates let it
 
 A run that ends with a release waiting for a person (a QA signature) has succeeded; its detail says what the
@@ -22,6 +23,7 @@ from conveyor.domain.runs.states import RunReport
 from conveyor.errors import Conflict, ConveyorError, Forbidden, Unauthorized
 from conveyor.pipeline.carrying.outcomes import Outcome, arrived, failed
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, say_to_stderr
+from conveyor.pipeline.jobs.dependants import run_dependants_job
 from conveyor.pipeline.jobs.packaging import Packaged, package
 from conveyor.pipeline.jobs.promotion import Standing, await_promotion, goals_of, index_on
 from conveyor.pipeline.jobs.testing import run_testing_job
@@ -113,7 +115,8 @@ def advance(
         goal: steps.begin(f"test for {goal}", _testing_job(place, worker, packaged, goal)) for goal in ahead
     }
     for goal in ahead:
-        tests[goal]()
+        if tests[goal]():
+            dependants_job(steps, place, worker, packaged.project, packaged.version, goal)
         reached = steps(
             f"promote to {goal}",
             partial(await_promotion, worker, packaged.project, packaged.version, to=goal),
@@ -124,9 +127,17 @@ def advance(
     return where
 
 
+def dependants_job(
+    steps: Steps, place: Workplace, worker: Keeper, project: str, version: str, goal: str
+) -> None:
+    """The step that runs the tests of those in an index that require a release."""
+    job = partial(run_dependants_job, place, worker, project=project, version=version, index=goal)
+    steps(f"dependants in {goal}", job)
+
+
 def _testing_job(
     place: Workplace, worker: Keeper, packaged: Packaged, index: str
-) -> Callable[[], Done[None]]:
+) -> Callable[[], Done[bool]]:
     return partial(
         run_testing_job, place, worker, project=packaged.project, version=packaged.version, index=index,
         repository=packaged.source.repository,

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from conveyor.pipeline.engine.liveness import Liveness
 
-SCHEMA = "7"
+SCHEMA = "8"
 """Version of the shape of our workflows; add one whenever steps or their results change. The engine resumes
 only workflows of its own version; by default the library would treat every edit as a new version."""
 MOST_FORGOTTEN = 1000

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.facts import builds_of
+from conveyor.domain.releases.gates.rules import NO_RULES
 from conveyor.domain.releases.tags import is_signed
 from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.domain.releases.evidence import FactsOfEquivalence
+    from conveyor.domain.releases.gates.rules import Rules
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
@@ -113,7 +115,7 @@ def make_release(
 ) -> str:
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry = way[0]
-    goals = steps("pythons", lambda: find_pythons(place, worker, source, way))  # 3
+    goals = steps("pythons", lambda: find_goals(place, worker, source, way))  # 3
     steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
     candidate = None
     if source.tag is not None and is_final(source.version):
@@ -227,12 +229,12 @@ def prepare(place: Workplace, worker: Keeper, source: Source, entry: str) -> Don
     return Done(None, f"{project.display_name} and its requirements, from the store; Python {python.name}")
 
 
-def find_pythons(
+def find_goals(
     place: Workplace, worker: Keeper, source: Source, way: tuple[str, ...]
-) -> Done[dict[str, tuple[str, ...]]]:
-    """Step 3: the indexes that the release is to be tested for, each with the Pythons that it adds.
+) -> Done[dict[str, Rules]]:
+    """Step 3: the indexes that the release is to be tested for, each with what it asks of the project.
 
-    Those of the project are not among them. This machine has all of these Pythons.
+    This machine has all Pythons that they and the project name.
 
     Raises:
         MissingTool: this machine lacks some.
@@ -244,10 +246,11 @@ def find_pythons(
     if (docs := plan_docs(project, place.folder / "docs")) is not None:
         check_requirements(project, docs.requirements)
     goals = goals_of(way, str(source.version))
-    added = worker.client.policies.pythons(project.name, goals)
-    asking = {asked_by(goal): versions for goal, versions in added.items()}
+    known = worker.client.policies.rules(project.name)
+    rules = {goal: known.get(goal, NO_RULES) for goal in goals}
+    asking = {asked_by(goal): one.pythons for goal, one in rules.items()}
     found = ", ".join(one.name for one in pythons_to_test_on(project, asking))
-    return Done({goal: added.get(goal, ()) for goal in goals}, f"Python {found}", {"pythons": found})
+    return Done(rules, f"Python {found}", {"pythons": found})
 
 
 def bring_data(place: Workplace, source: Source) -> Done[None]:

@@ -3,7 +3,7 @@
 The same code runs with the same suite, for each index that the release is to enter and on each Python; only
 the file comes from its folder and not from the store. So a version is not used up by a failure that could be
 known before anything is published. Where an index resolves to packages among which the file has passed
-already, it is not tested again (decision 0039).
+already, it is not tested again (decision 0039). A failure that the index would only show is only shown.
 
 When tests fail here, they run once more in a whole checkout, against the same installed file. If more of them
 pass there, what they opened outside of the tests, or handed to a program that they started, is named: it must
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.domain.releases.evidence import FactsOfTests
+    from conveyor.domain.releases.gates.rules import Rules
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
     from conveyor.pipeline.jobs.candidates import Candidate
@@ -72,7 +73,7 @@ class KnownResult:
 
 
 def rehearse(
-    place: Workplace, worker: Keeper, source: Source, goals: Mapping[str, Sequence[str]],
+    place: Workplace, worker: Keeper, source: Source, goals: Mapping[str, Rules],
     built: BuiltRelease, candidate: Candidate | None = None,
 ) -> Done[None]:  # fmt: skip
     """Test the built wheel as the testing job will, for each index and on each Python.
@@ -84,7 +85,7 @@ def rehearse(
         place: where to work.
         worker: the worker.
         source: what was built.
-        goals: the indexes that the release is to enter, in order, each with the Pythons that it adds.
+        goals: the indexes that the release is to enter, in order, each with what it asks.
         built: the files.
         candidate: the tested candidate of a final; ``None`` if there is none.
 
@@ -102,8 +103,8 @@ def rehearse(
     )  # fmt: skip
     asked = [
         (goal, interpreter)
-        for goal, further in goals.items()
-        for interpreter in pythons_to_test_on(project, {asked_by(goal): further})
+        for goal, rules in goals.items()
+        for interpreter in pythons_to_test_on(project, {asked_by(goal): rules.pythons})
     ]
     _must_fit(built.wheel, asked)
     known = _results_of(worker, subject.project, candidate) if candidate is not None else []
@@ -111,7 +112,7 @@ def rehearse(
     places: dict[str, list[str]] = {}
     for goal, interpreter in asked:
         with telling_of_claims(worker):
-            result, on = stage.rehearse_for(goal, interpreter)
+            result, on = stage.rehearse_for(goal, interpreter, goals[goal])
         places.setdefault(result, []).append(on)
     return Done(None, "; ".join(f"{result} on {' and '.join(on)}" for result, on in places.items()))
 
@@ -141,7 +142,7 @@ class _Stage:
     suite: Suite | None = None
     """The suite that is resolved but not run, once it was needed."""
 
-    def rehearse_for(self, goal: str, interpreter: Interpreter) -> tuple[str, str]:
+    def rehearse_for(self, goal: str, interpreter: Interpreter, rules: Rules) -> tuple[str, str]:
         """Test for an index on one Python, unless that is known; return (the result, where) for people."""
         more = "" if goal == self.first else f" for {goal}"
         name, on = f"rehearse{more} {interpreter.name}", f"Python {interpreter.name}{more}"
@@ -156,8 +157,11 @@ class _Stage:
             name=name,
             interpreter=interpreter,
         )
-        if faults_of(facts):
+        faults = faults_of(facts)
+        if faults and rules.blocks_on(interpreter.name, interpreter.platform):
             raise self._failure(facts, name=name, on=on)
+        if faults:
+            return f'{"; ".join(faults)}, which "{goal}" only shows,', on
         self.known.append(_result(facts, said="the same wheel"))
         return f"{facts.passed} passed, {facts.skipped} skipped", on
 

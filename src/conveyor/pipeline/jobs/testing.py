@@ -2,8 +2,8 @@
 
 Each wheel is tested on each Python that it fits, of those that the project declares and those that the index
 asks for; an sdist too, unless a wheel is known to be built from it. The facts are sent as evidence whatever
-they say; the job fails if they are not good enough. A file is not tested again if its newest result for this
-index, Python and platform is good (``domain.releases.facts``).
+they say; the job fails if they are not good enough, except where the index only shows a failure. A file is
+not tested again if its newest result for this index, Python and platform is good (``domain.releases.facts``).
 
 Tests are where the build evidence says. A release that was uploaded by hand has none: its tests come from its
 sdist, or from a repository and ref that the caller names.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.evidence import environment_of, statement
 from conveyor.domain.releases.facts import builds_of, faults_of, results_of
+from conveyor.domain.releases.gates.rules import NO_RULES
 from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
@@ -49,8 +50,10 @@ _BY_HAND = "--python"
 def run_testing_job(
     place: Workplace, worker: Keeper, *, project: str, version: str, index: str,
     repository: str | None = None, ref: str | None = None, pythons: Sequence[str] = (),
-) -> Done[None]:  # fmt: skip
+) -> Done[bool]:  # fmt: skip
     """Test every file that the gates ask about, resolved against ``index``, and send the facts.
+
+    Its value says whether the index asks for the tests of dependants too (``dependants``).
 
     ``repository`` is where the tests are, ``ref`` the tag, branch or commit there; ``None`` means what the
     build evidence names. ``pythons`` are versions to test on besides those of the project and the index.
@@ -65,8 +68,8 @@ def run_testing_job(
     subjects = [(file, subject_of(place, worker, release, file, repository, ref)) for file in files]
     lines: list[str] = []
     first = f"test for {index}"
-    asked = {asked_by(one): found for one, found in worker.client.policies.pythons(project, [index]).items()}
-    asked[_BY_HAND] = tuple(pythons)
+    rules = worker.client.policies.rules(project).get(index, NO_RULES)
+    asked = {asked_by(index): rules.pythons, _BY_HAND: tuple(pythons)}
     suite, found, named = _arrange(place, subjects[0][1], first, asked) if subjects else (None, (), ())
     for file, subject in subjects:
         fitting = [python for python in found if file.packagetype == "sdist" or python.fits(file.filename)]
@@ -90,7 +93,12 @@ def run_testing_job(
                 worker.testify(
                     statement("tests", filename=file.filename, sha256=file.sha256, predicate=as_json(facts))
                 )
-                _refuse_bad(place, file, python, facts, name)
+                faults = faults_of(facts)
+                if faults and not rules.blocks_on(python.name, python.platform):
+                    said = "; ".join(faults)
+                    lines.append(f'{said} on Python {facts.on.python}, which "{index}" only shows')
+                    continue
+                _refuse_bad(place, file, python, faults, name)
             checked = facts.origin.modules_checked
             modules = "1 imported module is" if checked == 1 else f"{checked} imported modules are"
             lines.append(
@@ -103,7 +111,7 @@ def run_testing_job(
             f"no file of {project} {version} fits this machine{f' and Python {tried}' if tried else ''}",
             hint="test it on a worker of that platform, with that Python",
         )
-    return Done(None, "; ".join(lines), {"index": index})
+    return Done("dependants" in rules.gates, "; ".join(lines), {"index": index})
 
 
 def files_to_test(release: Release) -> list[ReleaseFile]:
@@ -115,9 +123,8 @@ def files_to_test(release: Release) -> list[ReleaseFile]:
 
 
 def _refuse_bad(
-    place: Workplace, file: ReleaseFile, python: Interpreter, facts: FactsOfTests, name: str
+    place: Workplace, file: ReleaseFile, python: Interpreter, faults: Sequence[str], name: str
 ) -> None:
-    faults = faults_of(facts)
     if faults:
         raise StepFailed(
             f"{file.filename} failed its tests on Python {python.name}: {'; '.join(faults)}",

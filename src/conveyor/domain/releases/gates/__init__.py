@@ -10,7 +10,7 @@ says who and why, and what the gate would have said.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.gates.contents import judge_advisories, judge_docs, judge_licences
@@ -131,5 +131,12 @@ def _judge_one(release: JudgedRelease, gate: str) -> Verdict:
         )
     if verdict.outcome == "pass":
         return verdict
-    opened = [one for one in release.decisions if one.overrides(gate, release.index, release.at)]
-    return Verdict(gate, "overridden", f"{opened[-1].told} ({verdict.reason})") if opened else verdict
+    mine = [one for one in release.decisions if (one.gate, one.index) == (gate, release.index)]
+    opened = [one for one in mine if one.overrides(gate, release.index, release.at)]
+    if opened:
+        return Verdict(gate, "overridden", f"{opened[-1].told} ({verdict.reason})")
+    ended = [one for one in mine if one.has_ended(release.at)]
+    if ended:
+        told = f"{verdict.reason}; the override of {ended[-1].person} ended at {ended[-1].until}"
+        return replace(verdict, reason=told)
+    return verdict

@@ -37,6 +37,8 @@ class JudgingIndex:
     rules: Rules
     route: tuple[str, ...] | None = None
     """The indexes whose tests count: those on the release's way up to this one; ``None``: any."""
+    isolation_by: str | None = None
+    """The section of the policy that says how isolated evidence must be; ``None``: the index itself."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class JudgedRelease:
     """The indexes whose tests count, as that index says; ``None``: any."""
     ties: Ties | None = None
     """``None``: nobody signed a tag, or the store is not at hand."""
+    isolation_by: str | None = None
+    """As ``JudgingIndex`` has it."""
 
     def versions_in(self, index: str) -> tuple[str, ...]:
         """The other versions of the project in an index."""
@@ -113,7 +117,10 @@ class JudgedRelease:
                 else replace(one, is_signer_valid=False)
                 for one in evidence
             )
-        return replace(self, index=station.index, rules=station.rules, evidence=evidence, route=station.route)
+        return replace(
+            self, index=station.index, rules=station.rules, evidence=evidence, route=station.route,
+            isolation_by=station.isolation_by,
+        )  # fmt: skip
 
     @property
     def is_isolating(self) -> bool:
@@ -207,7 +214,13 @@ def degraded_tests(release: JudgedRelease, file: JudgedFile, command: str) -> Fi
 
 
 def _accepting(release: JudgedRelease) -> str:
-    return f"or let an administrator accept it: conveyor store index set {release.index} --isolation any"
+    """How an administrator accepts it, where it is asked for: the policy decides before the index."""
+    if release.isolation_by is None:
+        return f"or let an administrator accept it: conveyor store index set {release.index} --isolation any"
+    return (
+        f'or let an administrator accept it, by isolation = "any" below {release.isolation_by} in the policy '
+        "(conveyor store policy show): conveyor store policy apply policy.toml --reason TEXT"
+    )
 
 
 def tags_of(release: JudgedRelease) -> frozenset[str | None]:

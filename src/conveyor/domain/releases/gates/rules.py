@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from conveyor.domain.releases.licences import canonical_licence
-from conveyor.domain.words.names import PythonName
+from conveyor.domain.words.names import PythonName, is_python
 from conveyor.domain.words.records import Between, Given, Judged, Matching, Record, ShortText, Text
 
 if TYPE_CHECKING:
@@ -100,6 +100,16 @@ class Rules(Record):
         tuple[ShortText, ...], _Once, "Users who may override its gates; administrators always may."
     ] = ()
     override_days: Annotated[int, Between(1, 366), "The longest time that an override holds, in days."] = 30
+
+    def blocks_on(self, python: str, platform: str) -> bool:
+        """Whether failing tests there block: not if the rules name other places and only show this one.
+
+        ``python`` may have a patch number.
+        """
+        if self.other_environments == "block":
+            return True
+        is_named = not self.pythons or any(is_python(python, one) for one in self.pythons)
+        return is_named and (not self.platforms or platform in self.platforms)
 
 
 NO_RULES = Rules()

@@ -68,12 +68,7 @@ def _missing_environments(release: JudgedRelease) -> Iterator[Finding]:
 
 
 def _blocks(release: JudgedRelease, facts: FactsOfTests) -> bool:
-    """Whether a failure in that environment blocks: not if the rules name others and only show this one."""
-    rules = release.rules
-    if rules.other_environments == "block":
-        return True
-    is_named = not rules.pythons or any(is_python(facts.on.python, one) for one in rules.pythons)
-    return is_named and (not rules.platforms or facts.on.platform in rules.platforms)
+    return release.rules.blocks_on(facts.on.python, facts.on.platform)
 
 
 def _tests_of(release: JudgedRelease, file: JudgedFile) -> Finding:
