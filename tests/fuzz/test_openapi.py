@@ -34,7 +34,7 @@ JUDGED_BEYOND_THEIR_FORM = frozenset(
         *("put_yank", "put_status_of_project", "put_size_of_project", "post_run_claim", "post_repository"),
         *("post_repository_removal", "post_publication", "post_lock", "post_docs", "put_index_settings"),
         *("post_approval", "post_signed_approval", "post_override", "post_policy", "post_policy_comparison"),
-        *("post_advisories", "post_publisher", "post_webhook", "put_settings_of_runs"),
+        *("post_advisories", "post_publisher", "post_webhook", "put_settings_of_runs", "post_output"),
     }
 )
 """A well-formed request to these may be refused with 400: a signature, a key, a time that is past, a

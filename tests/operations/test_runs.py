@@ -14,16 +14,19 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
-from conveyor.domain.runs.states import NewRun, RunSettings
+from conveyor.domain.runs.states import NewRun, OutputPart, OutputReport, OutputTaken, RunSettings
 from conveyor.domain.runs.webhooks import NewWebhook
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import revoke_worker
+from conveyor.operations.runs import queue
 from conveyor.operations.runs.queue import (
     MAX_RUNS_LISTED,
+    add_output,
     cancel_run,
     claim_run,
     create_run,
+    get_output,
     get_run,
     get_run_settings,
     list_runs,
@@ -262,6 +265,44 @@ def test_run_that_ended_is_not_changed_any_more(tmp_path: Path) -> None:
         update_run(store, WORKER, run.id, detail="more")
     with pytest.raises(Conflict):
         report_step(store, WORKER, run.id, "late", state="running")
+
+
+def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, run = make_claimed_run(tmp_path)
+
+    def add(text: str, after: int | None) -> OutputTaken:
+        return add_output(store, WORKER, run.id, OutputReport((OutputPart("build", text),), after))
+
+    monkeypatch.setattr(queue, "MOST_OUTPUT", 20)
+    assert get_output(store, ADMIN, run.id) == []
+    assert add("one\n", None) == OutputTaken(1, is_full=False)
+    assert add("two\n", 1) == OutputTaken(2, is_full=False)
+    assert add("two\n", 1) == OutputTaken(2, is_full=False), "its answer was lost"
+    assert add("three\n", 2) == OutputTaken(3, is_full=True)
+    assert add("four\n", 3) == OutputTaken(3, is_full=True)
+    assert [part.text for one in get_output(store, ADMIN, run.id) for part in one.parts] == [
+        "one\n", "two\n", "three\n",
+    ]  # fmt: skip
+    assert [one.number for one in get_output(store, ADMIN, run.id, after=1)] == [2, 3]
+    with pytest.raises(Forbidden):
+        add_output(store, OTHER, run.id, OutputReport(()))
+    hidden = Identity("rea", frozenset({"read"}), projects=frozenset({"other"}))
+    with pytest.raises(NotFound):
+        get_output(store, hidden, run.id)
+    update_run(store, WORKER, run.id, state="succeeded")
+    with pytest.raises(Conflict, match="it writes no more"):
+        add("late\n", 3)
+    assert len(get_output(store, ADMIN, run.id)) == 3
+    set_run_settings(store, ADMIN, RunSettings(None, kept_days=7))
+    later = replace(store, clock=lambda: now() + timedelta(days=8))
+    request_run(later, ref="b")
+    other = claim_run(later, WORKER, "worker-1")
+    assert other is not None
+    update_run(later, WORKER, other.id, state="failed")
+    with read(later) as connection:
+        assert queue.rows.output_of_run(connection, run.id, after=0, most=9) == []
 
 
 def test_only_the_holder_reports(tmp_path: Path) -> None:

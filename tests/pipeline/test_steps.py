@@ -1,13 +1,17 @@
-"""Steps: what they give, how they fail, and that failures survive as plain data."""
+"""Steps: what they give, how they fail, that failures survive as plain data, and their output."""
 
 from __future__ import annotations
 
 import pickle
+from typing import TYPE_CHECKING
 
 import pytest
 
 from conveyor.client.problems import Problem
+from conveyor.client.store import StoreClient
+from conveyor.domain.people.access import WORKER_SCOPES, Identity
 from conveyor.domain.releases.gates.judged import Verdict
+from conveyor.domain.runs.states import RunReport
 from conveyor.errors import (
     ConveyorError,
     EquivalenceFailed,
@@ -18,6 +22,15 @@ from conveyor.errors import (
 )
 from conveyor.pipeline.engine import steps as room
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, carry_out, value_of
+from conveyor.server.api.direct import DirectConnection
+from makers import make_store
+from releases_made import make_worker, request_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conveyor.client.connection import Request, StoreAnswer
+    from conveyor.domain.runs.states import OutputBatch
 
 
 def test_step_gives_its_value_and_tells_a_person() -> None:
@@ -74,3 +87,77 @@ def test_step_is_tried_again_while_the_store_is_away(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(room, "RETRY_SECONDS", ())
     with pytest.raises(StoreUnreachable):
         value_of(carry_out(Reporter(None, None), "step", flaky))
+
+
+def looked_at(tmp_path: Path) -> tuple[StoreClient, int]:
+    """A store, as a worker sees it that holds a run."""
+    store = make_store(tmp_path)
+    make_worker(store)
+    request_run(store)
+    worker = Identity("worker-1", WORKER_SCOPES, worker="worker-1")
+    client = StoreClient(DirectConnection(store, worker, name="here"))
+    run = client.runs.claim("worker-1")
+    assert run is not None
+    return client, run.id
+
+
+def written(client: StoreClient, run_id: int) -> list[tuple[str, str]]:
+    batches: list[OutputBatch] = []
+    while more := client.runs.output(run_id, after=batches[-1].number if batches else 0):
+        batches += more
+    return [(part.log, line) for one in batches for part in one.parts for line in part.text.splitlines()]
+
+
+def test_output_is_in_the_store_before_its_step_has_ended(tmp_path: Path) -> None:
+    client, run_id = looked_at(tmp_path)
+    reporter = Reporter(client, run_id)
+
+    def build() -> Done[None]:
+        reporter.output("build", "beginning\n")
+        reporter.output("build", "")
+        reporter.output("other log", "\0 and \ud800")
+        reporter.output("build", "x" * 317_000)
+        return Done(None)
+
+    carry_out(reporter, "build", build)
+    cut = "x" * room.LONGEST_LINE + " [315000 more characters]"
+    assert written(client, run_id) == [
+        ("build", "beginning"), ("build", ""), ("other log", "\ufffd and ?"), ("build", cut),
+    ]  # fmt: skip
+    reporter.run(RunReport(state="succeeded"))
+    reporter.output("build", "after the end")
+    reporter.close()
+    assert len(written(client, run_id)) == 4
+
+
+def test_log_that_is_long_leaves_room_for_others_and_much_of_it_is_sent_in_batches(tmp_path: Path) -> None:
+    client, run_id = looked_at(tmp_path)
+    reporter = Reporter(client, run_id)
+    for number in range(30_000):
+        reporter.output("install", f"line {number}")
+    reporter.output("tests", "1 passed")
+    reporter.close()
+    *lines, (log, last), tests = written(client, run_id)
+    assert (tests, log, last) == (
+        ("tests", "1 passed"), "install", "[the rest of this log is on its worker only]",
+    )  # fmt: skip
+    assert [line for _, line in lines] == [f"line {number}" for number in range(len(lines))]
+    assert sum(len(line) + 1 for _, line in lines) <= room.MOST_OF_ONE_LOG
+
+
+def test_output_that_the_store_could_not_take_is_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, run_id = looked_at(tmp_path)
+    reporter = Reporter(client, run_id)
+    with monkeypatch.context() as away:
+        away.setattr(DirectConnection, "send", _unreachable)
+        reporter.output("build", "one")
+        reporter.step("build", "running")
+    reporter.output("build", "two")
+    reporter.close()
+    assert written(client, run_id) == [("build", "one"), ("build", "two")]
+
+
+def _unreachable(self: DirectConnection, request: Request) -> StoreAnswer:
+    raise StoreUnreachable(f"{self.url} does not answer {request.method}")

@@ -10,6 +10,9 @@ from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, 
 from conveyor.domain.runs.repositories import Repository, RepositoryRemoval
 from conveyor.domain.runs.states import (
     NewRun,
+    OutputBatch,
+    OutputReport,
+    OutputTaken,
     Run,
     RunClaim,
     RunReason,
@@ -87,6 +90,16 @@ class Runs:
         body = StepReport(state, detail)
         request = Request("PUT", api_path("runs", run_id, "steps", name), json_body=body)
         return ask_for(self.connection, request, Run)
+
+    def add_output(self, run_id: int, report: OutputReport) -> OutputTaken:
+        """Hand in what the programs of a run that this worker holds have written, each batch once."""
+        request = Request("POST", api_path("runs", run_id, "output"), json_body=report)
+        return ask_for(self.connection, request, OutputTaken)
+
+    def output(self, run_id: int, *, after: int = 0) -> tuple[OutputBatch, ...]:
+        """What they have written, some of the batches after that number; empty if there is no more yet."""
+        path = api_path("runs", run_id, "output", after=after)
+        return ask_for_all(self.connection, Request("GET", path), "output", OutputBatch)
 
     def cancel(self, run_id: int, reason: str | None = None) -> Run:
         """End a run that waits or is under way; raises NotFound, Conflict."""

@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 19
+SCHEMA_VERSION = 20
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -570,6 +570,17 @@ run_steps = Table(
     Column("started_at", Text, nullable=False),
     Column("finished_at", Text),
     Column("detail", Text, nullable=False, comment="JSON: what the step found or made"),
+)
+
+run_output = Table(
+    "run_output",
+    metadata,
+    Column("run_id", RowId, ForeignKey("runs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("received_at", Text, nullable=False),
+    Column("characters", Integer, nullable=False, comment="how much it is; a run has a limit"),
+    Column("parts", Text, nullable=False, comment="JSON: names of logs, and lines in them"),
+    comment="what the programs of runs write, for those who look on; removed with the run",
 )
 
 

@@ -1,7 +1,8 @@
-"""Rows of pipeline runs and their steps, of repositories that runs may be asked for, and of webhooks."""
+"""Rows of pipeline runs, their steps and output, of repositories that runs may be asked for, of webhooks."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, or_, select, true, update
@@ -9,6 +10,7 @@ from sqlalchemy import and_, delete, func, insert, or_, select, true, update
 from conveyor.catalog.database.statements import columns_of, record_of, values_of
 from conveyor.catalog.database.tables import (
     repositories,
+    run_output,
     run_steps,
     runs,
     webhook_deliveries,
@@ -16,8 +18,9 @@ from conveyor.catalog.database.tables import (
     workers,
 )
 from conveyor.domain.runs.repositories import Repository
-from conveyor.domain.runs.states import Run, Step
+from conveyor.domain.runs.states import OutputBatch, OutputPart, Run, Step
 from conveyor.domain.runs.webhooks import Webhook
+from conveyor.domain.words.records import as_json, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -109,10 +112,11 @@ def open_runs_like(connection: Connection, run: NewRun) -> list[Run]:
 
 
 def delete_runs_ended_before(connection: Connection, before: str, *, most: int) -> int:
-    """Remove the oldest runs that ended before a time, with their steps; returns how many were removed."""
+    """Remove the oldest runs that ended before a time, whole; returns how many were removed."""
     ended = select(runs.c.id).where(runs.c.finished_at < before).order_by(runs.c.finished_at).limit(most)
     ids = list(connection.execute(ended).scalars())
-    connection.execute(delete(run_steps).where(run_steps.c.run_id.in_(ids)))
+    for rows in (run_steps, run_output):
+        connection.execute(delete(rows).where(rows.c.run_id.in_(ids)))
     connection.execute(delete(runs).where(runs.c.id.in_(ids)))
     return len(ids)
 
@@ -150,6 +154,44 @@ def update_step(connection: Connection, run_id: int, step: Step) -> None:
         .where(run_steps.c.run_id == run_id, run_steps.c.name == step.name)
         .values(values_of(step, with_nulls=True))
     )
+
+
+def state_of_output(connection: Connection, run_id: int) -> tuple[int, int]:
+    """(number of the newest batch of a run's output, 0 if there is none; characters of all together)."""
+    asked = select(
+        func.coalesce(func.max(run_output.c.number), 0), func.coalesce(func.sum(run_output.c.characters), 0)
+    )
+    number, characters = connection.execute(asked.where(run_output.c.run_id == run_id)).one()
+    return int(number), int(characters)
+
+
+def insert_output(connection: Connection, run_id: int, batch: OutputBatch, *, characters: int) -> None:
+    """Write a batch of output; raises IntegrityError if its number is taken."""
+    connection.execute(
+        insert(run_output).values(
+            run_id=run_id,
+            number=batch.number,
+            received_at=batch.received_at,
+            characters=characters,
+            parts=json.dumps(as_json(batch.parts)),
+        )
+    )
+
+
+def output_of_run(connection: Connection, run_id: int, *, after: int, most: int) -> list[OutputBatch]:
+    """The first batches after a number, in order."""
+    rows = connection.execute(
+        select(run_output.c.number, run_output.c.received_at, run_output.c.parts)
+        .where(run_output.c.run_id == run_id, run_output.c.number > after)
+        .order_by(run_output.c.number)
+        .limit(most)
+    )
+    return [
+        OutputBatch(
+            number, at, tuple(read_record(OutputPart, one, what="the part") for one in json.loads(parts))
+        )
+        for number, at, parts in rows
+    ]
 
 
 def _steps_of(connection: Connection, run_ids: Collection[int]) -> dict[int, tuple[Step, ...]]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from conveyor.pipeline.carrying.outcomes import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
+    from conveyor.pipeline.engine.steps import DirectSteps
     from conveyor.pipeline.engine.worker import Keeper
 
 WAITING = PromotionRefused.exit_code
@@ -151,7 +152,7 @@ def package(
     known, where = open_worker(credentials, store_url=store_url), seen_by_worker(repository)
     with (
         begun(known, repository=where, ref=ref, index=index, project=project) as (steps, worker),
-        _workplace(state_folder(state), "package", credentials, worker) as place,
+        _workplace(state_folder(state), "package", credentials, worker, steps) as place,
     ):
         way = steps("way", lambda: find_way(worker, index))
         packaged = package_ref(
@@ -202,7 +203,7 @@ def test(
             known, repository=where_tests_are or AS_BUILT, ref=ref or version, project=project,
             version=version, index=known.client.releases.get(project, version).index,
         ) as (steps, worker),
-        _workplace(state_folder(state), "test", credentials, worker) as place,
+        _workplace(state_folder(state), "test", credentials, worker, steps) as place,
     ):  # fmt: skip
         goal = to or next_index(worker, project, version)
         try:
@@ -247,7 +248,7 @@ def test_dependants(
         begun(
             known, repository=AS_BUILT, ref=version, project=project, version=version, index=where
         ) as (steps, worker),
-        _workplace(state_folder(state), "test", credentials, worker) as place,
+        _workplace(state_folder(state), "test", credentials, worker, steps) as place,
     ):  # fmt: skip
         dependants_job(steps, place, worker, project, version, to)
 
@@ -274,7 +275,9 @@ def _render(outcome: Outcome, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iterator[Workplace]:
+def _workplace(
+    state: Path, job: str, credentials: Path, worker: Keeper, steps: DirectSteps
+) -> Iterator[Workplace]:
     """A workplace for one job without an engine; it is removed if the job succeeds."""
     from conveyor.pipeline.engine import keyring
     from conveyor.pipeline.engine.isolation import Workplace, isolated, watched
@@ -283,7 +286,7 @@ def _workplace(state: Path, job: str, credentials: Path, worker: Keeper) -> Iter
     mark, keys = f"{job}-{uuid.uuid4().hex[:12]}", state / keyring.FOLDER
     place = Workplace(
         state / "work" / mark, cache=state / "cache", executor=mark, run=worker.run, reach=worker.reach,
-        keyring=keys, told=worker.told, store=worker.public_url,
+        keyring=keys, told=worker.told, store=worker.public_url, output=steps.reporter.output,
     )  # fmt: skip
     place.folder.mkdir(parents=True)
     secrets = [credentials.absolute(), keys]

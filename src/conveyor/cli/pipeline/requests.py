@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from conveyor.domain.words.faults import printable
 from conveyor.domain.words.records import as_json as json_of
 from conveyor.errors import StepFailed, StoreUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from conveyor.domain.runs.states import Run, Step
+    from conveyor.client.runs import Runs
+    from conveyor.domain.runs.states import OutputBatch, Run, Step
 
 FOLLOW_SECONDS = 0.5
 
@@ -57,11 +59,15 @@ def runs(limit: int, store_url: str, as_json: bool) -> None:
         click.echo("no run is here that you may see", err=True)
 
 
-@click.command("log", short_help="Show one run: its steps, and why it failed.")
+@click.command("log", short_help="Show one run: its steps, its output, and why it failed.")
 @click.argument("number", metavar="RUN", type=click.IntRange(1))
-@click.option("--follow", is_flag=True, help="Go on until the run has ended; exit code 8 if it failed.")
+@click.option(
+    "--follow", is_flag=True,
+    help="Go on until the run has ended, with its output as it comes; exit code 8 if it failed.",
+)  # fmt: skip
+@click.option("--output", "with_output", is_flag=True, help="Show what its programs have written, too.")
 @_of_runs
-def show_log(number: int, follow: bool, store_url: str, as_json: bool) -> int:
+def show_log(number: int, follow: bool, with_output: bool, store_url: str, as_json: bool) -> int:
     """Show run RUN: its state, its steps, and of a step that failed the log and what to do.
 
     The token is taken from CONVEYOR_TOKEN.
@@ -74,34 +80,79 @@ def show_log(number: int, follow: bool, store_url: str, as_json: bool) -> int:
         if follow:
             if not as_json:
                 click.echo(run_line(found))
-            found = _follow(found, client.runs.get, is_quiet=as_json)
-    if as_json:
-        click.echo(json.dumps(json_of(found), indent=2))
-    elif not follow:
-        for line in [run_line(found), *(line for step in found.steps for line in step_lines(step))]:
-            click.echo(line)
+            found = _follow(client.runs, found, is_quiet=as_json)
+        if as_json:
+            shown = json_of(found)
+            if with_output:
+                shown["output"] = json_of(list(_Output(client.runs, number).more()))
+            click.echo(json.dumps(shown, indent=2))
+        elif not follow:
+            for line in [run_line(found), *(line for step in found.steps for line in step_lines(step))]:
+                click.echo(line)
+            if with_output:
+                _Output(client.runs, number).show()
     return 0 if not follow or found.state == "succeeded" else StepFailed.exit_code
 
 
-def _follow(run: Run, look: Callable[[int], Run], *, is_quiet: bool) -> Run:
-    """Write each step when it begins and when it has ended, wherever the run is carried; the run at its end.
+def _follow(runs: Runs, run: Run, *, is_quiet: bool) -> Run:
+    """Write each step when it begins and when it ends, and the output meanwhile; returns the run at its end.
 
     A store that is restarted meanwhile is waited for.
     """
     told: dict[str, Step] = {}
+    output = _Output(runs, run.id)
     while True:
-        for step in run.steps:
-            if told.get(step.name) != step and not is_quiet:
-                for line in step_lines(step):
-                    click.echo(line)
-            told[step.name] = step
-        if run.has_ended:
-            if not is_quiet:
+        if not is_quiet:
+            news = [step for step in run.steps if told.get(step.name) != step]
+            _write_steps(step for step in news if step.state == "running")
+            with suppress(StoreUnreachable):
+                output.show()
+            _write_steps(step for step in news if step.state != "running")
+            told |= {step.name: step for step in run.steps}
+            if run.has_ended:
                 click.echo(run_line(run))
+        if run.has_ended:
             return run
         time.sleep(FOLLOW_SECONDS)
         with suppress(StoreUnreachable):
-            run = look(run.id)
+            run = runs.get(run.id)
+
+
+def _write_steps(steps: Iterable[Step]) -> None:
+    for step in steps:
+        for line in step_lines(step):
+            click.echo(line)
+
+
+class _Output:
+    """The output of a run, and how much of it was seen."""
+
+    def __init__(self, runs: Runs, run_id: int) -> None:
+        self._runs = runs
+        self._run_id = run_id
+        self._seen = 0
+        self._log = ""
+
+    def more(self) -> Iterator[OutputBatch]:
+        """What has come since; raises StoreUnreachable."""
+        while batches := self._runs.output(self._run_id, after=self._seen):
+            for batch in batches:
+                self._seen = batch.number
+                yield batch
+
+    def show(self) -> None:
+        """Write what has come since, each log under its name."""
+        for part in (part for batch in self.more() for part in batch.parts):
+            if part.log != self._log:
+                self._log = part.log
+                click.echo(f"  > {printable(part.log)}")
+            for line in part.text.splitlines():
+                click.echo(shown_line(line))
+
+
+def shown_line(line: str) -> str:
+    """A line that a program of a run wrote, without what would command the terminal."""
+    return f"    | {printable(line.expandtabs())}".rstrip()
 
 
 def _order(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -166,7 +217,7 @@ def step_lines(step: Step) -> list[str]:
         return [f"…          {step.name:<20} since {step.started_at}"]
     lines = [step_line(step.name, step.state, step.seconds, step.summary)]
     if step.state == "failed":
-        lines += [f"    | {line}" for line in str(step.detail.get("log") or "").splitlines()]
+        lines += [shown_line(line) for line in str(step.detail.get("log") or "").splitlines()]
         told = f"{step.detail.get('error') or 'failed'}: {step.detail.get('message') or step.summary}"
         lines += [f"    {line}" for line in told.splitlines()]
         if hint := step.detail.get("hint"):

@@ -31,6 +31,10 @@ RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["running", "succeeded", "failed", "skipped"]
 MAX_DETAIL = 100_000
 """Characters."""
+MOST_OF_ONE_BATCH = 50_000
+"""Characters of output that a worker sends at a time."""
+MOST_OUTPUT = 1_000_000
+"""Characters of output that the store keeps of a run; its worker keeps more."""
 
 RUN_MOVES: Mapping[RunState, frozenset[RunState]] = {
     "requested": frozenset({"running", "cancelled"}),
@@ -184,6 +188,48 @@ class StepReport(Record):
     def facts(self) -> Mapping[str, Any] | None:
         """The detail as a step keeps it: one line for people is its summary."""
         return {"summary": self.detail} if isinstance(self.detail, str) else self.detail
+
+
+@dataclass(frozen=True)
+class OutputPart(Record):
+    """Lines that one of the programs of a run wrote."""
+
+    log: Annotated[ShortText, "The name of the log that they stand in, on the worker."]
+    text: Annotated[str, Given(MOST_OF_ONE_BATCH), "Whole lines; long ones are cut."]
+
+
+@dataclass(frozen=True)
+class OutputReport(Record):
+    """Output of a run, as its worker sends it while the run goes on."""
+
+    parts: tuple[OutputPart, ...]
+    after: Annotated[
+        Count | None,
+        "The number of the batch that the worker sent before, so that one that is sent twice counts once; "
+        "null: it has sent none yet.",
+    ] = None
+
+    @property
+    def characters(self) -> int:
+        """How much it is."""
+        return sum(len(part.log) + len(part.text) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class OutputTaken(Record):
+    """What became of a batch of output."""
+
+    number: Annotated[Count, "Of the newest batch."]
+    is_full: Annotated[bool, "Whether the store takes no more output of this run."]
+
+
+@dataclass(frozen=True)
+class OutputBatch(Record):
+    """A batch of output of a run."""
+
+    number: Annotated[Count, "Counted from 1 in each run."]
+    received_at: Moment
+    parts: tuple[OutputPart, ...]
 
 
 def priority_of(ref: str, *, could_be_release: bool) -> int:

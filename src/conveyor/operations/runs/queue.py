@@ -34,7 +34,11 @@ from conveyor.domain.runs.repositories import (
     may_start_run,
 )
 from conveyor.domain.runs.states import (
+    MOST_OUTPUT,
     NewRun,
+    OutputBatch,
+    OutputReport,
+    OutputTaken,
     Run,
     RunSettings,
     RunState,
@@ -63,6 +67,8 @@ if TYPE_CHECKING:
 
 MAX_RUNS_LISTED = 200
 AT_A_TIME, KEPT_DAYS = "runs_at_a_time", "runs_kept_days"
+MOST_BATCHES = 20
+"""Batches of output in one answer."""
 MOST_DROPPED = 100
 """Old runs that the end of one run removes: a shorter time to keep must not make one request long."""
 
@@ -468,6 +474,41 @@ def report_step(
             )  # fmt: skip
             rows.update_step(connection, run_id, step)
         return _get(connection, run_id)
+
+
+def add_output(store: Store, identity: Identity, run_id: int, report: OutputReport) -> OutputTaken:
+    """Keep what the programs of a run have written, up to ``MOST_OUTPUT`` of a run.
+
+    A batch that comes after the one that its worker sent before, which is not the newest, was sent twice: it
+    is here already.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is not the worker that holds the run.
+        NotFound: there is no such run.
+        Conflict: the run has ended.
+    """
+    may_work_on(identity, run_id)
+    with record_change(store, actor=identity.name) as change:
+        run = _get(change.connection, run_id)
+        check_holder(run, identity.worker)
+        if run.has_ended:
+            raise Conflict(f"run {run_id} has {run.state} already, it writes no more")
+        newest, kept = rows.state_of_output(change.connection, run_id)
+        is_new = report.after is None or report.after >= newest
+        if is_new and report.parts and kept < MOST_OUTPUT:
+            newest, kept = newest + 1, kept + report.characters
+            batch = OutputBatch(newest, change.at, report.parts)
+            rows.insert_output(change.connection, run_id, batch, characters=report.characters)
+        return OutputTaken(newest, kept >= MOST_OUTPUT)
+
+
+def get_output(store: Store, identity: Identity, run_id: int, *, after: int = 0) -> list[OutputBatch]:
+    """The next batches of a run's output, at most ``MOST_BATCHES``; raises as ``get_run``."""
+    _must_be_known(identity, "see a pipeline run")
+    with read(store) as connection:
+        if not _Watcher(connection, identity).may_see(_get(connection, run_id)):
+            raise _no_run(run_id)
+        return rows.output_of_run(connection, run_id, after=after, most=MOST_BATCHES)
 
 
 def _may_release(connection: Connection, identity: Identity, run: Run, project: str | None) -> None:

@@ -107,6 +107,7 @@ class DurableSteps:
     def close(self) -> None:
         """Wait for the steps that still run; nothing of a run must go on after its end."""
         self._threads.shutdown()
+        self.reporter.close()
 
     def __call__(self, name: str, function: Callable[[], Done[R]]) -> R:
         """Return the value of the step, done now or kept from before a crash."""
@@ -149,9 +150,11 @@ def carry_run(job: Job) -> Outcome:
     )  # fmt: skip
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (credentials, state / "engine", keyring)
+    reporter = Reporter(worker.client, run_id, say_to_stderr, told=worker.told)
+    place = replace(place, output=reporter.output)
     with (
         isolated(place, worker.store_url, secrets, say_to_stderr, _bench.limits) as place,
-        closing(DurableSteps(Reporter(worker.client, run_id, say_to_stderr, told=worker.told))) as steps,
+        closing(DurableSteps(reporter)) as steps,
     ):
         return carry(
             steps, place, worker, repository=job.repository, ref=job.ref, index=job.index, project=job.project

@@ -69,7 +69,7 @@ def carry(
 def begun(
     worker: Keeper, *, repository: str, ref: str, index: str | None = None, project: str | None = None,
     version: str | None = None,
-) -> Iterator[tuple[Steps, Keeper]]:  # fmt: skip
+) -> Iterator[tuple[DirectSteps, Keeper]]:  # fmt: skip
     """Steps of one job without an engine, and the worker with the token of their run.
 
     Raises:
@@ -88,6 +88,7 @@ def begun(
         ended = RunReport(state="failed", detail=failed(error).detail)
         raise
     finally:
+        steps.reporter.close()
         with suppress(Forbidden, Conflict):
             steps.note(ended)
 

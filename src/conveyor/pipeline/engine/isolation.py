@@ -66,6 +66,8 @@ class Workplace:
     """What is written down of a text: the store by its public URL (``Keeper.told``)."""
     store: str | None = None
     """The store's public URL; ``None``: as far as is known, it has none."""
+    output: Callable[[str, str], None] | None = None
+    """Called with each line of a log and the log's name; ``None``: nobody looks on."""
 
     def making(self) -> Making:
         """When, in which run, for which store and how isolated a fact is found out here and now."""
@@ -124,7 +126,14 @@ class Workplace:
     def log(self, name: str) -> Iterator[Callable[[str], None]]:
         """Yield a function that writes each line to ``logs/NAME.log`` at once; each attempt empties it."""
         with self.report(f"{name}.log").open("w", encoding="utf-8", buffering=1) as file:
-            yield lambda line: print(self.told(line), file=file)
+
+            def write(line: str) -> None:
+                told = self.told(line)
+                print(told, file=file)
+                if self.output is not None:
+                    self.output(name, told)
+
+            yield write
 
 
 @contextmanager

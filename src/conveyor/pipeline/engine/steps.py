@@ -8,22 +8,33 @@ step, and a line for people.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from conveyor.client.problems import Problem, error_from, problem_of
+from conveyor.domain.runs.states import MOST_OF_ONE_BATCH, OutputPart, OutputReport
 from conveyor.errors import ConveyorError, StepFailed, StorageFailed, StoreUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from conveyor.client.store import StoreClient
     from conveyor.domain.runs.states import RunReport, StepState
 
 R = TypeVar("R")
+OUTPUT_SECONDS = 1.0
+LONGEST_LINE = 2000
+"""Characters of a line of output in the store; one error of pip was a line of 317,000."""
+MOST_OF_ONE_LOG = 200_000
+"""Characters."""
+LONGEST_NAME = 200
 RETRY_SECONDS = (0.5, 2.0, 5.0)
 """Pauses before a step is tried again because the store could not be reached; it may be restarting."""
 LOG_CHARACTERS = 20_000
@@ -52,6 +63,95 @@ class Steps(Protocol):
         """Tell the store what was found out about the run."""
 
 
+class Output:
+    """What the programs of a run write, on its way to the store: in batches, each second, in a thread.
+
+    It is for people who look on: nothing waits for it, and what the store does not take is in the worker's
+    logs. Lines are cut at ``LONGEST_LINE``, and a log at ``MOST_OF_ONE_LOG``, so that one of them leaves
+    room for the others.
+    """
+
+    def __init__(self, client: StoreClient, run_id: int) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._guard = threading.Lock()
+        self._sending = threading.Lock()
+        self._waiting: deque[tuple[str, str]] = deque()
+        self._written: Counter[str] = Counter()
+        self._newest: int | None = None
+        self._is_over = False
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def line(self, log: str, line: str) -> None:
+        """Take one line of a log; any thread may call it."""
+        line = _sendable(line)
+        with self._guard:
+            before = self._written[log]
+            if self._is_over or before > MOST_OF_ONE_LOG:
+                return
+            self._written[log] += len(line) + 1
+            if self._written[log] > MOST_OF_ONE_LOG:
+                line = "[the rest of this log is on its worker only]"
+            self._waiting.append((log[:LONGEST_NAME], line))
+            if self._thread is None and not self._ended.is_set():
+                self._thread = threading.Thread(target=self._send_on, name="output", daemon=True)
+                self._thread.start()
+
+    def flush(self) -> None:
+        """Send what has been written so far; what the store cannot take now is sent later."""
+        with self._sending:
+            while not self._is_over and (taken := self._take()):
+                try:
+                    done = self._client.runs.add_output(
+                        self._run_id, OutputReport(_as_parts(taken), self._newest)
+                    )
+                except (StoreUnreachable, StorageFailed):
+                    with self._guard:
+                        self._waiting.extendleft(reversed(taken))
+                    return
+                except ConveyorError:  # the run has ended, or is another's
+                    self._is_over = True
+                else:
+                    self._newest, self._is_over = done.number, done.is_full
+
+    def close(self) -> None:
+        """Send the rest, and no more."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def _take(self) -> list[tuple[str, str]]:
+        taken, size = [], 0
+        with self._guard:
+            while self._waiting and size + sum(map(len, self._waiting[0])) + 1 <= MOST_OF_ONE_BATCH:
+                taken.append(self._waiting.popleft())
+                size += sum(map(len, taken[-1])) + 1
+        return taken
+
+    def _send_on(self) -> None:
+        while not self._ended.wait(OUTPUT_SECONDS):
+            self.flush()
+
+
+def _sendable(line: str) -> str:
+    """A line as the store takes it: of limited length, of characters that UTF-8 has, without NUL."""
+    line = line.rstrip("\n")
+    more = len(line) - LONGEST_LINE
+    if more > 0:
+        line = f"{line[:LONGEST_LINE]} [{more} more characters]"
+    return line.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _as_parts(lines: Iterable[tuple[str, str]]) -> tuple[OutputPart, ...]:
+    """Lines of the same log, as long as they follow each other, are one part."""
+    return tuple(
+        OutputPart(log, "".join(f"{line}\n" for _, line in group))
+        for log, group in groupby(lines, key=itemgetter(0))
+    )
+
+
 class Reporter:
     """Reports progress to the store and to a person; the job goes on while the store is unreachable."""
 
@@ -68,9 +168,22 @@ class Reporter:
         self.run_id = run_id
         self.say = say or (lambda _line: None)
         self.told = told
+        self._output = Output(self.client, run_id) if self.client is not None and run_id is not None else None
+
+    def output(self, log: str, line: str) -> None:
+        """Show the store a line that a program of the run wrote."""
+        if self._output is not None:
+            self._output.line(log, line)
+
+    def close(self) -> None:
+        """Send what is left of the output."""
+        if self._output is not None:
+            self._output.close()
 
     def step(self, name: str, state: StepState, seconds: float | None = None, **detail: Any) -> None:  # noqa: ANN401 - JSON
         """Note a step's state."""
+        if self._output is not None:
+            self._output.flush()
         if seconds is not None:
             detail["seconds"] = round(seconds, 3)
             self.say(step_line(name, state, seconds, detail.get("summary", "")))
@@ -83,6 +196,8 @@ class Reporter:
     def run(self, report: RunReport) -> None:
         """Note facts of the run; tried again while the store is unreachable."""
         client, run_id = self.client, self.run_id
+        if self._output is not None and report.state is not None:
+            self._output.flush()
         if client is not None and run_id is not None:
             with_patience(lambda: client.runs.update(run_id, report))
 

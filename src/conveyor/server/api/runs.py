@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from conveyor.domain.runs.states import (
     NewRun,
+    OutputBatch,
+    OutputReport,
+    OutputTaken,
     Run,
     RunClaim,
     RunReason,
@@ -16,9 +19,11 @@ from conveyor.domain.runs.states import (
 )
 from conveyor.domain.words.records import Count
 from conveyor.operations.runs.queue import (
+    add_output,
     cancel_run,
     claim_run,
     create_run,
+    get_output,
     get_run,
     get_run_settings,
     list_runs,
@@ -110,6 +115,18 @@ def put_step(call: Call) -> Answer:
     return Answer(run)
 
 
+def post_output(call: Call) -> Answer:
+    """Keep what the programs of the run have written, as the worker that holds it; each batch once."""
+    report = call.read(OutputReport, what="the output")
+    return Answer(add_output(call.store, call.identity, call.number("run"), report))
+
+
+def get_output_of_run(call: Call) -> Answer:
+    """What the programs of the run have written, the first batches after a number."""
+    after = call.query_number("after", default=0)
+    return Answer({"output": get_output(call.store, call.identity, call.number("run"), after=after)})
+
+
 _RUN_NUMBER = {"run": Count}
 
 ENDPOINTS = (
@@ -178,5 +195,23 @@ ENDPOINTS = (
         in_path=_RUN_NUMBER,
         body=StepReport,
         answers={200: Run},
+    ),
+    Endpoint(
+        "GET",
+        "/runs/{run}/output",
+        get_output_of_run,
+        right="read",
+        in_path=_RUN_NUMBER,
+        query={"after": Count},
+        answers={200: ListOf("output", OutputBatch)},
+    ),
+    Endpoint(
+        "POST",
+        "/runs/{run}/output",
+        post_output,
+        right="run",
+        in_path=_RUN_NUMBER,
+        body=OutputReport,
+        answers={200: OutputTaken},
     ),
 )
