@@ -274,13 +274,14 @@ def test_end_of_an_override_is_told_once_and_moves_nothing_back(
         close_store(one)
     (event,) = [one for one in list_events(store, ADMIN) if one.action == "end-override"]
     assert (event.actor, event.index, event.version, where(store)) == (STORE, "testing", "1.0", "testing")
-    said = "it has no documentation; the override of admin ended at " + until
+    said = "it has no documentation, and takes none since it was promoted"
+    said += f"; the override of admin ended at {until}"
     assert event.detail == {
         "index": "testing", "gate": "docs", "until": until, "person": "admin",
-        "outcome": "waiting", "reason": said,
+        "outcome": "fail", "reason": said,
     }  # fmt: skip
     _, verdict = judge_release(store, ADMIN, "demo", "1.0", to="testing").verdicts
-    assert (verdict.outcome, verdict.reason) == ("waiting", said)
+    assert (verdict.outcome, verdict.reason) == ("fail", said)
 
     # Judged again for another reason, nothing is told twice; a release that never moved is told of as well.
     make_release(store, worker, version="2.0")

@@ -288,9 +288,8 @@ def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run(
     assert [one.number for one in get_output(store, ADMIN, run.id, after=1)] == [2, 3]
     with pytest.raises(Forbidden):
         add_output(store, OTHER, run.id, OutputReport(()))
-    hidden = Identity("rea", frozenset({"read"}), projects=frozenset({"other"}))
-    with pytest.raises(NotFound):
-        get_output(store, hidden, run.id)
+    with pytest.raises(Forbidden):
+        get_output(store, Identity("eve", frozenset({"upload"})), run.id)
     update_run(store, WORKER, run.id, state="succeeded")
     with pytest.raises(Conflict, match="it writes no more"):
         add("late\n", 3)

@@ -223,6 +223,21 @@ def test_settings_of_a_worker_bound_its_jobs() -> None:
         job_limits({"CONVEYOR_JOB_PROCESSES": "many"})
 
 
+def test_program_that_two_threads_wait_for_ends_for_both(work: Path) -> None:
+    """The thread that looks whether a run was cancelled ends what the thread of the run waits for."""
+    with Jail(work.parent, writes=[work], user=USER) as jail:
+        program = jail.start(["sleep", "60"], VARIABLES, work)
+        codes: list[int] = []
+        waiting = [Thread(target=lambda: codes.append(program.wait())) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        program.end()
+        for thread in waiting:
+            thread.join(timeout=20)
+        program.output.close()
+    assert codes == [-signal.SIGKILL] * 2
+
+
 def test_what_leaves_its_session_ends_with_the_jail(work: Path) -> None:
     token = f"leaves-{random.getrandbits(64):x}"
     wall = Bubblewrap(work.parent, user=USER)

@@ -239,12 +239,18 @@ class Program:
         self._code: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended; negative when a signal ended it, or its jail."""
+        """Its exit code, once it has ended; negative when a signal ended it, or its jail.
+
+        Any number of threads may wait: the one that is told puts it back for the next.
+        """
         if self._code is None:
             try:
-                self._code = int(self._told.get(timeout=timeout).get("code", -signal.SIGKILL))
+                told = self._told.get(timeout=timeout)
             except Empty:
                 raise TimeoutError from None
+            self._told.put(told)
+            if self._code is None:
+                self._code = int(told.get("code", -signal.SIGKILL))
         return self._code
 
     def poll(self) -> int | None:
