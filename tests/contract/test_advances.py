@@ -287,7 +287,7 @@ def test_end_of_an_override_is_told_once_and_moves_nothing_back(
     make_release(store, worker, version="2.0")
     until = utc_text(clock() + timedelta(days=1))
     override_gate(store, ADMIN, "demo", "2.0", replace(asked, until=until))
-    apply_policy(store, ADMIN, NewPolicy(policy + "minimum_age_hours = 0\n", "the same"))
+    apply_policy(store, ADMIN, NewPolicy(policy + "override_days = 40\n", "the same"))
     clock.pass_by(timedelta(days=2))
     while judge_due(store):
         pass

@@ -18,8 +18,12 @@ import urllib3
 
 from conveyor.cli.pipeline.requests import run_line, step_lines
 from conveyor.domain.runs.repositories import NewRepository
+from pipeline.conftest import settled
+from pipeline.installed import offer_installed
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, TRAINING, git, make_project
 from postgres_server import running_postgres
+from running_stores import RunningStore, ready_url, serve_environment, start_serving, stop
+from upstreams import running_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,12 +104,15 @@ TAKE_OVER_SECONDS = 2.0
 
 @dataclass
 class Crew:
-    """Three workers, each of its own name; one is killed now and then, and its like begins again."""
+    """A store and three workers, each of its own name; who is killed begins again."""
 
     town: Town
     name: str
     folder: Path
     commands: list[list[str]]
+    environment: dict[str, str]
+    """Of the store."""
+    store: subprocess.Popen[str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def begin(self, number: int) -> subprocess.Popen[bytes]:
@@ -115,24 +122,51 @@ class Crew:
                 start_new_session=True,
             )  # fmt: skip
 
-    def kill(self, number: int, *, is_replaced: bool = True) -> None:
+    def kill(self, number: int) -> None:
         process = self.processes[number]
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        if is_replaced:
-            self.processes[number] = self.begin(number)
+        self.processes[number] = self.begin(number)
+
+    def kill_store(self) -> None:
+        """The store's first process; the same folder is served again, on the same port."""
+        self.store.kill()
+        self.store.communicate()
+        port = self.town.url.rpartition(":")[2]
+        self.store = start_serving(self.town.data, "--port", port, environment=self.environment)
+        ready_url(self.store)
+
+    def kill_child(self, chance: random.Random) -> None:
+        """Something that a worker has started for a run, such as a jail, a program in it, uv or git."""
+        workers = {process.pid for process in self.processes}
+        found = [
+            pid for pid, line, ancestors in with_children(self.folder)
+            if ancestors & workers and pid not in workers and "watchdog" not in line
+        ]  # fmt: skip
+        if found:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(sorted(found)), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def crew(
-    request: pytest.FixtureRequest, town: Town, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Crew]:
-    """On SQLite they share a state folder, on PostgreSQL each is as on a machine of its own."""
+def crew(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """On SQLite they share a state folder; on PostgreSQL, as the store is, each is as on its own machine."""
     folder = tmp_path_factory.mktemp(f"crew-{request.param}")
     with ExitStack() as stack:
+        upstream = stack.enter_context(running_upstream())
+        offer_installed(upstream)
+        environment, database_url = serve_environment(PIP_INDEX_URL=upstream.url), None
         engine: tuple[str, ...] = ()
         if request.param == "postgresql":
-            engine = ("--engine", stack.enter_context(running_postgres(is_durable=True)).new_database())
+            postgres = stack.enter_context(running_postgres(is_durable=True))
+            database_url = postgres.new_database()
+            environment |= {"CONVEYOR_DATABASE_URL": database_url}
+            engine = ("--engine", postgres.new_database())
+        store = start_serving(folder / "store", environment=environment)
+        stack.callback(store.kill)  # if it cannot be made ready
+        url = ready_url(store)
+        running = RunningStore(url, folder / "store", store, folder / "access.log")
+        town = settled(running, folder, database_url=database_url)
         commands = []
         for number in range(WORKERS):
             name, credentials = f"{request.param}-{number}", folder / f"worker-{number}.toml"
@@ -142,7 +176,7 @@ def crew(
                 [*(sys.executable, "-m", "conveyor", "pipeline", "worker", "--store", town.url),
                  *("--credentials", str(credentials), "--state", str(state), "--runs", "2", *engine)]
             )  # fmt: skip
-        crew = Crew(town, request.param, folder, commands)
+        crew = Crew(town, request.param, folder, commands, environment, store)
         crew.processes = [crew.begin(number) for number in range(WORKERS)]
         try:
             yield crew
@@ -150,7 +184,9 @@ def crew(
             for process in crew.processes:
                 process.kill()
                 process.wait()
-        assert orphans(folder) == []
+            left = orphans(folder, but=[crew.store])
+            stop(crew.store)
+        assert left == []
 
 
 @pytest.mark.parametrize("number", range(KILLING_ROUNDS))
@@ -166,20 +202,26 @@ def test_killed_workers_leave_every_run_as_if_undisturbed(crew: Crew, tmp_path: 
         town.client.repositories.add(NewRepository(name, str(repository), is_local=True))
         asked[name] = town.client.runs.create(str(repository), "refs/tags/v1.0.0rc1", project=name).id
     deadline = time.monotonic() + 600
-    kills = 0
+    victims = [chance.choice(["worker", "worker", "store", "child"]) for _ in range(MOST_KILLS)]
+    killed: list[str] = []
     while left := [one for one in asked.values() if not town.client.runs.get(one).has_ended]:
         assert time.monotonic() < deadline, [town.client.runs.get(one) for one in left]
         time.sleep(chance.uniform(0.5, 4.0))
-        if kills < MOST_KILLS:
-            crew.kill(chance.randrange(WORKERS))
-            kills += 1
+        if len(killed) < len(victims):
+            killed.append(victims[len(killed)])
+            if killed[-1] == "store":
+                crew.kill_store()
+            elif killed[-1] == "child":
+                crew.kill_child(chance)
+            else:
+                crew.kill(chance.randrange(WORKERS))
     for name, run_id in asked.items():
         run = town.client.runs.get(run_id)
-        assert (run.state, run.version) == ("succeeded", "1.0.0rc1"), told(run)
+        assert (run.state, run.version) == ("succeeded", "1.0.0rc1"), f"{killed}\n{told(run)}"
         mine = [action for action, _ in actions_on(town, name, began)]
         assert (mine.count("publish"), mine.count("promote")) == (1, 1)
         assert town.client.releases.get(name, "1.0.0rc1").index == "testing"
-    assert orphans(crew.folder, but=crew.processes) == []
+    assert orphans(crew.folder, but=[crew.store, *crew.processes]) == []
 
 
 def told(run: Run) -> str:
@@ -187,21 +229,21 @@ def told(run: Run) -> str:
     return "\n".join([run_line(run), *(line for step in run.steps for line in step_lines(step))])
 
 
-def orphans(folder: Path, but: Sequence[subprocess.Popen[bytes]] = ()) -> list[str]:
+def orphans(folder: Path, but: Sequence[subprocess.Popen[Any]] = ()) -> list[str]:
     """Processes that have to do with a folder and were not started, at any remove, by one of these.
 
     What a worker has left is looked for until it is gone: its watchdog needs a moment.
     """
     for _ in range(100):
-        left = [one for one in with_children(folder) if not one[1] & {process.pid for process in but}]
+        left = [one for one in with_children(folder) if not one[2] & {process.pid for process in but}]
         if not left:
             break
         time.sleep(0.1)
-    return [line for line, _ in left]
+    return [line for _, line, _ in left]
 
 
-def with_children(folder: Path) -> list[tuple[str, set[int]]]:
-    """The command line of each process that names the folder, there or in its variables; its ancestors."""
+def with_children(folder: Path) -> list[tuple[int, str, set[int]]]:
+    """Each process that names the folder in its command line or its variables: that line, its ancestors."""
     found, parents = {}, {}
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
@@ -217,7 +259,7 @@ def with_children(folder: Path) -> list[tuple[str, set[int]]]:
         while at := parents.get(at, 0):
             ancestors.add(at)
         if os.getpid() != pid:
-            seen.append((line, ancestors))
+            seen.append((pid, line, ancestors))
     return seen
 
 

@@ -11,12 +11,13 @@ The output is read line by line while the program runs.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,6 +78,7 @@ def clean_environment_variables() -> dict[str, str]:
     return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
+_LAST_CHARACTERS = 2000
 _KEPT_LINES = 400  # enough for a traceback and the lines before it; a runaway child must not fill memory
 _LEFT_SECONDS = 2.0
 LONGEST_LINE = 64 * 1024
@@ -181,6 +183,23 @@ RUN = "CONVEYOR_RUN"
 """The variable that names the run for which a foreign program works."""
 _at_work: set[Running] = set()
 _ended: set[str] = set()
+_KILLED_BELOW = re.compile(r"\(SIGKILL\)|died of signal 9|early EOF|hung up unexpectedly")
+"""How uv and git tell that a program which they started was killed, in the last lines that they write."""
+_kills: Counter[str | None] = Counter()
+
+
+def kills_of(run: str | None) -> int:
+    """How many programs of a run were killed so far, by neither this process nor a limit of theirs.
+
+    The machine was short of memory, or somebody has ended them. Programs of no run count for each.
+    """
+    return _kills[run] + (_kills[None] if run is not None else 0)
+
+
+def note_if_killed(return_code: int, output: str, run: str | None = None) -> None:
+    """Count a program that has ended by itself, if it was killed, or something that it started was."""
+    if return_code == -signal.SIGKILL or (return_code and _KILLED_BELOW.search(output[-_LAST_CHARACTERS:])):
+        _kills[run] += 1
 
 
 def end_work_of(run: str) -> None:
@@ -300,6 +319,8 @@ def run_foreign(
     if is_timed_out:
         return_code = running.wait()
     output, seconds = running.output, time.monotonic() - started
+    if spent is None and not is_timed_out:
+        note_if_killed(return_code, output, running.run)
     if return_code and not is_timed_out:
         line = f"ended: {spent}" if spent is not None else None
         if line is None and sight.wall is not None and (limit := sight.wall.suspected(return_code, output)):

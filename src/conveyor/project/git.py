@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from conveyor.errors import MissingTool, ProjectError
+from conveyor.project.foreign import note_if_killed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -78,7 +79,9 @@ def run_git(
             "git is not installed", hint="install git (on Debian: apt-get install git)"
         ) from error
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        errors = done.stderr.decode(errors="replace")
+        note_if_killed(done.returncode, errors)
+        lines = errors.strip().splitlines() or [f"exit code {done.returncode}"]
         said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])
         message = re.sub(r"^(fatal|error): ", "", said)
         raise ProjectError(f"git {arguments[0]}: {message}", hint=_hint_about(lines))

@@ -288,6 +288,7 @@ def _workplace(
         state / "work" / mark, cache=state / "cache", executor=mark, run=worker.run, reach=worker.reach,
         keyring=keys, told=worker.told, store=worker.public_url, output=steps.reporter.output,
     )  # fmt: skip
+    steps.reporter.mark = mark
     place.folder.mkdir(parents=True)
     secrets = [credentials.absolute(), keys]
     with watched(mark), isolated(place, worker.store_url, secrets, say_to_stderr, job_limits()) as walled:

@@ -151,7 +151,7 @@ def carry_run(job: Job) -> Outcome:
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (credentials, state / "engine", keyring)
     reporter = Reporter(worker.client, run_id, say_to_stderr, told=worker.told)
-    place = replace(place, output=reporter.output)
+    reporter.mark, place = place.folder.name, replace(place, output=reporter.output)
     with (
         isolated(place, worker.store_url, secrets, say_to_stderr, _bench.limits) as place,
         closing(DurableSteps(reporter)) as steps,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from conveyor.client.problems import Problem, error_from, problem_of
 from conveyor.domain.runs.states import MOST_OF_ONE_BATCH, OutputPart, OutputReport
 from conveyor.errors import ConveyorError, StepFailed, StorageFailed, StoreUnreachable
+from conveyor.project.foreign import kills_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -168,6 +169,8 @@ class Reporter:
         self.run_id = run_id
         self.say = say or (lambda _line: None)
         self.told = told
+        self.mark: str | None = None
+        """By which programs of the run are known (``foreign.RUN``)."""
         self._output = Output(self.client, run_id) if self.client is not None and run_id is not None else None
 
     def output(self, log: str, line: str) -> None:
@@ -209,11 +212,23 @@ def step_line(name: str, state: StepState, seconds: float, summary: str) -> str:
 
 
 def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Problem:
-    """Do a step and report it; try again while the store is unreachable; return errors as values."""
+    """Do a step and report it; try again while the store is unreachable; return errors as values.
+
+    A step is done once more if it failed when a program of it was killed, by whomever: it may be repeated
+    after the death of its worker as well.
+    """
     started = time.monotonic()
     reporter.step(name, "running")
+    kills = kills_of(reporter.mark)
     try:
-        done = with_patience(function)
+        try:
+            done = with_patience(function)
+        except ConveyorError:
+            if kills_of(reporter.mark) == kills:
+                raise
+            reporter.say(f"  (step {name} is done again: a program of it was killed)")
+            done = with_patience(function)
+            done = replace(done, summary=f"{done.summary} (done again: a program of it was killed)".strip())
     except ConveyorError as error:
         failure = problem_of(error)
         failure = replace(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from urllib3.util import Timeout
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 SILENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 15.0
+"""How long a store is waited for that takes no connections; it may be restarting."""
+PAUSE_SECONDS = 0.25
 _ASKED = (
     "Accept", "Accept-Encoding", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "Range",
     "User-Agent",
@@ -87,13 +91,26 @@ class Door:
         self.path.unlink(missing_ok=True)
 
     def ask(self, method: str, target: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse | None:
-        """The store's answer; ``None`` if the door is not open to that path."""
+        """The store's answer; ``None`` if the door is not open to that path.
+
+        A store that cannot be reached, because it is being restarted, is waited for.
+
+        Raises:
+            HTTPError: it has not answered in time.
+        """
         if not is_open_to(target):
             return None
-        return self._pool.request(
-            method, self._store + target, headers=headers | self._headers, preload_content=False,
-            decode_content=False, redirect=False,
-        )  # fmt: skip
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self._pool.request(
+                    method, self._store + target, headers=headers | self._headers, preload_content=False,
+                    decode_content=False, redirect=False,
+                )  # fmt: skip
+            except (NewConnectionError, ProtocolError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(PAUSE_SECONDS)
 
 
 class _Server(ThreadingMixIn, UnixStreamServer):

@@ -44,6 +44,7 @@ from conveyor.pipeline.jails.view import (
     read_host,
     refuse_secrets,
 )
+from conveyor.project.foreign import RUN, note_if_killed
 from conveyor.settings import JobLimits
 
 if TYPE_CHECKING:
@@ -125,11 +126,15 @@ class Jail:
                 },
                 (writing, *further),
             )  # fmt: skip
+        except OSError:  # its agent is gone
+            told.put({})
         finally:
             os.close(writing)
         first = told.get()
         if "started" not in first:
             os.close(reading)
+            if "error" not in first:
+                note_if_killed(-signal.SIGKILL, "", variables.get(RUN))
             raise MissingTool(f"{command[0]} cannot be run: {first.get('error', 'the jail has ended')}")
         return Program(self, number, told, os.fdopen(reading, encoding="utf-8", errors="replace"))
 
@@ -196,7 +201,7 @@ class Jail:
         ours.settimeout(UP_SECONDS)
         self._keeper = ours
         if self._hear() is None:
-            child.wait(UP_SECONDS)
+            note_if_killed(child.wait(UP_SECONDS), "")
             errors.seek(0)
             raise StepFailed(
                 f"no jail can be opened on this machine: {errors.read().strip()[-500:] or 'it ended at once'}"
@@ -204,7 +209,11 @@ class Jail:
         ours.settimeout(None)
         if group is not None and number is not None:  # all there is of the jail: none of it is foreign yet
             group.add((child.pid, number, *_children(number)))
-        self._send({"limits": of_each_process(self._limits, has_group=group is not None)})
+        try:
+            self._send({"limits": of_each_process(self._limits, has_group=group is not None)})
+        except OSError as error:
+            note_if_killed(-signal.SIGKILL, "")
+            raise StepFailed("a jail ended as soon as it was open") from error
         threading.Thread(target=self._listen, daemon=True).start()
         return number
 
