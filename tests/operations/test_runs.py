@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.runs.queue import insert_run
+from conveyor.catalog.runs.queue import insert_run, output_of_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.domain.runs.states import NewRun, OutputPart, OutputReport, OutputTaken, RunSettings
@@ -301,7 +301,7 @@ def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run(
     assert other is not None
     update_run(later, WORKER, other.id, state="failed")
     with read(later) as connection:
-        assert queue.rows.output_of_run(connection, run.id, after=0, most=9) == []
+        assert output_of_run(connection, run.id, after=0, most=9) == []
 
 
 def test_only_the_holder_reports(tmp_path: Path) -> None:
