@@ -384,6 +384,28 @@ for path in ("/pypi/simple/six/", "/packages/0/x.whl", "/api/v1/status", "/simpl
     ]
 
 
+def test_door_waits_for_a_store_that_is_restarted(tmp_path: Path) -> None:
+    with store() as url:
+        port = int(url.rpartition(":")[2])
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        answer = door.ask("GET", "/pypi/simple/six/", {})
+        assert answer is not None
+        answers.append(answer.read())
+
+    with Door(tmp_path, url) as door:
+        asking = Thread(target=ask)
+        asking.start()
+        time.sleep(0.5)
+        assert answers == []
+        with ThreadingHTTPServer(("127.0.0.1", port), _Store) as server:
+            Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+            asking.join(timeout=20)
+            server.shutdown()
+    assert answers == [b"/pypi/simple/six/ None None"]
+
+
 # Plans
 
 

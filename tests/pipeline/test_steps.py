@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from conveyor.errors import (
 )
 from conveyor.pipeline.engine import steps as room
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, carry_out, value_of
+from conveyor.project.foreign import RUN, Sight, run_foreign
 from conveyor.server.api.direct import DirectConnection
 from makers import make_store
 from releases_made import make_worker, request_run
@@ -87,6 +89,29 @@ def test_step_is_tried_again_while_the_store_is_away(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(room, "RETRY_SECONDS", ())
     with pytest.raises(StoreUnreachable):
         value_of(carry_out(Reporter(None, None), "step", flaky))
+
+
+@pytest.mark.parametrize(("kills", "calls"), [(0, 1), (1, 2), (2, 2)])
+def test_step_is_done_once_more_if_a_program_of_it_was_killed(tmp_path: Path, kills: int, calls: int) -> None:
+    """As a kernel that is short of memory does; a program that fails by itself fails its step."""
+    counted = tmp_path / "calls"
+    program = f"echo >> {counted}; test $(wc -l < {counted}) -gt {kills} || kill -9 $$; exit {int(not kills)}"
+
+    def build() -> Done[None]:
+        ended = run_foreign(["/bin/sh", "-c", program], Sight({RUN: "mine", "PATH": os.defpath}))
+        if ended.return_code:
+            raise StepFailed(f"it ended with {ended.return_code}")
+        return Done(None, "built")
+
+    reporter = Reporter(None, None)
+    reporter.mark = "mine"
+    outcome = carry_out(reporter, "build", build)
+    assert len(counted.read_text()) == calls
+    if kills == 1:
+        assert isinstance(outcome, Done)
+        assert outcome.summary == "built (done again: a program of it was killed)"
+    else:
+        assert isinstance(outcome, Problem)
 
 
 def looked_at(tmp_path: Path) -> tuple[StoreClient, int]:
