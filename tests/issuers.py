@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -80,6 +81,10 @@ class Issuer:
     keys: list[SigningKey]
     asked: list[str] = field(default_factory=list)
     """Paths of the requests it got."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """Claims of the job that asks for an ID token, as one of GitHub does."""
+    bearer: str = field(default_factory=lambda: secrets.token_hex(16))
+    """What that job must show."""
 
     def claims(self, audience: str, **more: Any) -> dict[str, Any]:
         """The claims of a job of GitLab on the branch main."""
@@ -91,6 +96,25 @@ class Issuer:
             "ci_config_ref_uri": f"{self.url.removeprefix('https://')}/team/demo//.gitlab-ci.yml@refs/tags/v1.0",
             **more,
         }  # fmt: skip
+
+    def github_claims(self, audience: str, **more: Any) -> dict[str, Any]:
+        """The claims of a job of GitHub on the tag v1.0."""
+        now = int(time.time())
+        return {
+            "iss": self.url, "aud": audience, "iat": now, "nbf": now, "exp": now + 300,
+            "jti": secrets.token_hex(8), "sub": "repo:team/demo:ref:refs/tags/v1.0",
+            "repository": "team/demo", "repository_id": "74", "repository_owner_id": "65",
+            "ref": "refs/tags/v1.0", "run_id": "1658", "sha": "0" * 40,
+            "workflow_ref": "team/demo/.github/workflows/conveyor.yml@refs/tags/v1.0",
+            **more,
+        }  # fmt: skip
+
+    def ambient(self, query: str, authorization: str) -> dict[str, Any] | None:
+        """The answer to a job of GitHub that asks for an ID token; ``None`` if it may not."""
+        if authorization.casefold() != f"bearer {self.bearer}":
+            return None
+        audience = parse_qs(query)["audience"][0]
+        return {"value": self.keys[0].sign(self.github_claims(audience, **self.told))}
 
 
 @contextmanager
@@ -110,8 +134,11 @@ class _Handler(BaseHTTPRequestHandler):
             "/.well-known/openid-configuration": {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"},
             "/keys": {"keys": [key.jwk for key in issuer.keys]},
         }
+        path, _, query = self.path.partition("?")
+        if path == "/id-token":
+            documents[self.path] = issuer.ambient(query, self.headers.get("Authorization", "")) or {}
         body = json.dumps(documents.get(self.path, {})).encode()
-        self.send_response(200 if self.path in documents else 404)
+        self.send_response(200 if documents.get(self.path) else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

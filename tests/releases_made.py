@@ -10,12 +10,14 @@ from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_s
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.indexes.policy import UploadLimits
-from conveyor.domain.people.access import Identity
+from conveyor.domain.people.access import HostedJob, Identity
+from conveyor.domain.people.publishers import NewPublisher
 from conveyor.domain.releases.evidence import statement
 from conveyor.domain.runs.states import NewRun
 from conveyor.operations.indexes.definitions import create_index
+from conveyor.operations.people.publishers import add_publisher
 from conveyor.operations.people.signers import add_worker
-from conveyor.operations.releases.evidence import Received, add_evidence
+from conveyor.operations.releases.evidence import Received, add_evidence, add_statement
 from conveyor.operations.runs.queue import create_run
 from conveyor.operations.runs.repositories import add_repository
 from conveyor.operations.uploads.acceptance import AcceptedUpload, ReceivedUpload, accept_upload
@@ -54,6 +56,33 @@ def make_worker(store: Store, name: str = "worker-1") -> WorkerCredentials:
     pair = make_key_pair()
     registered = add_worker(store, ADMIN, name, pair.public_pem)
     return WorkerCredentials(None, name, registered.token, pair.private_pem)
+
+
+def make_job(
+    store: Store, *projects: str, index: str = "unstable", issuer: str = "https://git.example"
+) -> Identity:
+    """A job of a CI host with the token of a trusted publisher of these projects, as its ID token made it."""
+    made = {
+        name: add_publisher(
+            store, ADMIN, NewPublisher(name, index, "gitlab", issuer, f"team/{name}", ".gitlab-ci.yml")
+        )
+        for name in projects
+    }
+    first = made[projects[0]]
+    claims = {"repository": first.repository, "issuer": first.issuer, "ref": "v1.0", "job_id": "42"}
+    return Identity(
+        first.user,
+        frozenset({"read", "upload"}),
+        indexes=frozenset({index}),
+        projects=frozenset(made),
+        job=HostedJob({name: one.id for name, one in made.items()}, claims),
+    )
+
+
+def tell(store: Store, job: Identity, kind: EvidenceKind, made: Made, predicate: dict[str, Any]) -> Received:
+    """What the job found out about a file, told unsigned."""
+    said = statement(kind, filename=made.filename, sha256=made.sha256, predicate=predicate)
+    return add_statement(store, job, said)
 
 
 def make_team_chain(store: Store) -> None:

@@ -35,6 +35,7 @@ JUDGED_BEYOND_THEIR_FORM = frozenset(
         *("post_repository_removal", "post_publication", "post_lock", "post_docs", "put_index_settings"),
         *("post_approval", "post_signed_approval", "post_override", "post_policy", "post_policy_comparison"),
         *("post_advisories", "post_publisher", "post_webhook", "put_settings_of_runs", "post_output"),
+        "post_statement",
     }
 )
 """A well-formed request to these may be refused with 400: a signature, a key, a time that is past, a

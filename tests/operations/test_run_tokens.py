@@ -143,7 +143,7 @@ def test_worker_writes_the_public_url_of_the_store_and_not_how_it_reaches_it(tmp
     made = issue_run_token(store, known, run.id)
     assert made.store_url == "https://packages.example.org/store"
     keeper = Keeper(
-        connect("http://10.0.0.7:8080", token=made.secret), worker, "http://10.0.0.7:8080", made.secret,
+        connect("http://10.0.0.7:8080", token=made.secret), worker, "http://10.0.0.7:8080",
         public_url=made.store_url,
     )  # fmt: skip
     told = "Looking in http://10.0.0.7:8080/stable/simple/, not http://10.0.0.7:80801/ (http://10.0.0.7:8080)"

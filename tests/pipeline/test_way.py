@@ -31,6 +31,7 @@ from releases_made import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conveyor.client.credentials import WorkerCredentials
     from conveyor.operations.store.store import Store
 
 WHOLE = ("unstable", "testing", "stable")
@@ -40,7 +41,12 @@ def worker_of(store: Store) -> Keeper:
     """A worker that asks the store without a network, with the rights that it has in a run."""
     identity = Identity("worker-1", RUN_SCOPES, worker="worker-1")
     client = StoreClient(DirectConnection(store, identity, name="here"))
-    return Keeper(client, make_worker(store), "http://here", "")
+    return Keeper(client, make_worker(store), "http://here")
+
+
+def signing(worker: Keeper) -> WorkerCredentials:
+    assert worker.credentials is not None
+    return worker.credentials
 
 
 def test_way_is_the_one_that_the_store_gives(tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_release_that_is_known_on_another_way_is_not_built_again(tmp_path: Path)
     store = make_store(tmp_path)
     make_team_chain(store)
     worker = worker_of(store)
-    make_release(store, worker.credentials, version="1.0.0rc1")
+    make_release(store, signing(worker), version="1.0.0rc1")
     source = Source("file:///demo.git", COMMIT, "v1.0.0rc1", planned="1.0.0rc1")
     assert look_up(worker, "demo", source, WHOLE).value == "1.0.0rc1"
     with pytest.raises(Conflict, match='is in "unstable" already, which is not on the way risk/unstable'):
@@ -69,9 +75,9 @@ def test_release_that_is_known_on_another_way_is_not_built_again(tmp_path: Path)
 def test_next_index_is_the_one_that_follows(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     worker = worker_of(store)
-    _, wheel = make_release(store, worker.credentials)
+    _, wheel = make_release(store, signing(worker))
     assert next_index(worker, "demo", "1.0") == "testing"
-    hand_in(store, worker.credentials, "tests", wheel, predicate_of_tests(index="testing"))
+    hand_in(store, signing(worker), "tests", wheel, predicate_of_tests(index="testing"))
     assert next_index(worker, "demo", "1.0") == "stable"
 
 
@@ -79,6 +85,6 @@ def test_end_of_the_way_has_no_next_index(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     create_index(store, ADMIN, NewIndex("alone", mode="uploads"))
     worker = worker_of(store)
-    make_release(store, worker.credentials, index="alone")
+    make_release(store, signing(worker), index="alone")
     with pytest.raises(Conflict, match='no index follows "alone"'):
         next_index(worker, "demo", "1.0")

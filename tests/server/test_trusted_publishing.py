@@ -232,3 +232,61 @@ def test_discovery_names_the_exchange_for_upload_addresses_of_the_store(house: H
             "mint-token-endpoint": f"{house.store.url}/_/oidc/mint-token",
         }
     assert house.store.get(f"/.well-known/pytp/{hashlib.sha256(b'/legacy/').hexdigest()}").status == 404
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_repository_that_somebody_registers_again_under_its_name_gains_nothing(
+    house: House, kind: str
+) -> None:
+    sign, name = house.issuer.keys[0].sign, f"team/pinned-{kind}"
+    host = house.issuer.url.removeprefix("https://")
+    asked = publisher(
+        house, project="other", kind=kind, repository=name, workflow="pinned.yml", environment="pins"
+    )
+    known = house.admin.publishers.add(asked)
+    named = {
+        "github": {
+            "repository": name,
+            "workflow_ref": f"{name}/.github/workflows/pinned.yml@refs/heads/main",
+        },
+        "gitlab": {"project_path": name, "ci_config_ref_uri": f"{host}/{name}//pinned.yml@refs/heads/main"},
+    }[kind] | {"environment": "pins"}
+    first, owner = {
+        "github": ("repository_id", "repository_owner_id"), "gitlab": ("project_id", "namespace_id"),
+    }[kind]  # fmt: skip
+    told = {"github": house.issuer.github_claims, "gitlab": house.issuer.claims}[kind]
+    claims = {**named, first: "7", owner: "3"}
+    for _ in range(2):
+        assert house.mint(sign(told(house.audience, **claims)))[0] == 200
+    for changed in ({first: "8"}, {owner: "4"}, {first: None}):
+        status, said = house.mint(sign(told(house.audience, **(claims | changed))))
+        assert (status, "as at first, seen" in said) == (403, True), said
+    pinned = next(one for one in house.admin.publishers.all() if one.id == known.id)
+    assert (pinned.repository_id, pinned.owner_id) == ("7", "3")
+
+
+def test_token_may_last_as_long_as_its_id_token(house: House) -> None:
+    sign, until = house.issuer.keys[0].sign, house.claims()["iat"] + 3600
+    ends = [
+        house.ask("mint-token", {"token": sign(house.claims(exp=until)), "until_expiry": wanted})[1][
+            "expires"
+        ]
+        for wanted in (True, False)
+    ]
+    assert ends[0] == until
+    assert ends[1] < until - 1800
+    assert house.ask("mint-token", {"token": sign(house.claims()), "until_expiry": 1})[0] == 400
+
+
+def test_command_gets_a_token_that_nothing_shows_and_that_ends_with_it(house: House) -> None:
+    token = house.issuer.keys[0].sign(house.claims())
+    looking = "import os, sys; given = os.environ; "
+    looking += "sys.exit(given['TWINE_USERNAME'] + given['TWINE_PASSWORD'][:9])"
+    command = ("--url", house.front, "--", sys.executable, "-c", looking)
+    done = subprocess.run(
+        [sys.executable, "-m", "conveyor", "store", "publisher", "token", *command],
+        env=house.job_variables(token), capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "__token__conveyor-\n")
+    newest = [one for one in house.admin.tokens.all() if one.user == "publisher-1"][-1]
+    assert newest.revoked_at is not None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from conveyor.errors import Conflict
-from conveyor.project.ci import FILES, ci_file
+from conveyor.project.ci import FILES, CiIdentity, ci_file
 
 if TYPE_CHECKING:
     from conveyor.project.ci import CiHost
@@ -17,15 +17,24 @@ if TYPE_CHECKING:
 @click.command("ci", short_help="Write the file of a CI host that packages and tests this project.")
 @click.argument("host", type=click.Choice(list(FILES)))
 @click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
+@click.option(
+    "--identity", type=click.Choice(list(get_args(CiIdentity))),
+    help="Who a job is: a trusted publisher by its ID token, or a worker whose credentials the host keeps. "
+    " [default: oidc; worker for Jenkins]",
+)  # fmt: skip
+@click.option("--audience", help="What ID tokens are made out to.  [default: the host in the store's URL]")
 @click.option("--force", is_flag=True, help="Replace a file that is there already.")
 @click.option("--stdout", "is_shown", is_flag=True, help="Write to standard output instead.")
-def command(host: CiHost, store_url: str, force: bool, is_shown: bool) -> None:
+def command(
+    host: CiHost, store_url: str, identity: CiIdentity | None, audience: str | None, force: bool,
+    is_shown: bool,
+) -> None:  # fmt: skip
     """Write .gitlab-ci.yml, a workflow of GitHub or a Jenkinsfile for this project.
 
     It calls `conveyor pipeline package` and `conveyor pipeline test` and nothing else. The store decides what
-    a release may do. Its first lines say which secret the host needs.
+    a release may do. Its first lines say which secret the host needs, if any.
     """
-    text = ci_file(host, store_url)
+    text = ci_file(host, store_url, identity=identity, audience=audience)
     if is_shown:
         click.echo(text, nl=False)
         return

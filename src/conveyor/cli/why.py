@@ -10,6 +10,7 @@ import click
 
 from conveyor.cli.output import verdict_lines
 from conveyor.cli.store.place import on_a_store
+from conveyor.domain.releases.facts import told_by_jobs
 from conveyor.domain.words import records
 
 if TYPE_CHECKING:
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
 def command(name: str, version: str | None, to: str | None, as_json: bool, place: Place) -> None:
     """Say why release VERSION of project NAME, or its newest one, is or is not yet in an index.
 
-    One verdict for each gate, and what to do now; then what people decided about the release, for ever.
+    One verdict for each gate, and what to do now; then what people decided about the release, for ever, and
+    what jobs of CI hosts told of it, which opens no gate unless the policy says so.
     """
     with place.client() as client:
         if version is None:
             version = client.projects.get(name).releases[0].version
-        where = client.releases.get(name, version).index
+        release = client.releases.get(name, version)
+        where = release.index
         judgement = client.releases.judgement(name, version, to=to)
     target, verdicts = judgement.target, judgement.verdicts
+    told = told_by_jobs(release.evidence, {file.sha256: file.filename for file in release.files})
     if as_json:
         fields = {
             "project": name,
@@ -41,6 +45,7 @@ def command(name: str, version: str | None, to: str | None, as_json: bool, place
             "to": target,
             "verdicts": [asdict(verdict) for verdict in verdicts],
             "decisions": records.as_json(judgement.decisions),
+            "told": told,
         }
         click.echo(json.dumps(fields, indent=2))
         return
@@ -56,3 +61,5 @@ def command(name: str, version: str | None, to: str | None, as_json: bool, place
         )
     for decision in judgement.decisions:
         click.echo(f"  {decision.told}")
+    for sentence in told:
+        click.echo(f"  {sentence}")

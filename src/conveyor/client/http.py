@@ -30,7 +30,7 @@ from conveyor.client.connection import (
 from conveyor.errors import StoreUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BACKOFF_SECONDS = 0.2
 
@@ -38,9 +38,12 @@ BACKOFF_SECONDS = 0.2
 class HttpConnection:
     """Sends requests to a server; may be shared by threads. See ``Connection``."""
 
-    def __init__(self, url: str, *, token: str | None = None) -> None:
+    def __init__(self, url: str, *, token: str | Callable[[], str] | None = None) -> None:
+        """``token``: sent with each request; a function gives the one that holds now."""
         self.url = store_url(url)
-        self._headers = request_headers(token)
+        self._token = token
+        if not callable(token):
+            request_headers(token)
         self._pool = urllib3.PoolManager(
             timeout=Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS), maxsize=8
         )
@@ -69,6 +72,7 @@ class HttpConnection:
         """Return the successful answer to a request. The caller must read and close a streamed one."""
         if not request.path.startswith("/"):  # else it could name another host, which would get the token
             raise StoreUnreachable(f'"{request.path}" is not a path on a store')
+        sent = request_headers(self._token() if callable(self._token) else self._token)
         content = request.content
         described = {"Content-Type": "application/json"} if isinstance(content, bytes) else {}
         try:
@@ -76,7 +80,7 @@ class HttpConnection:
                 request.method,
                 self.url + request.path,
                 body=content,
-                headers={**self._headers, **described, **request.headers},
+                headers={**sent, **described, **request.headers},
                 retries=_retries(is_repeatable=request.is_repeatable),
                 redirect=False,
                 preload_content=not is_streamed,
@@ -87,7 +91,7 @@ class HttpConnection:
         except HTTPError as error:
             raise no_answer(self.url, cause_of(error)) from error
         kind = answer.headers.get("Content-Type", "")
-        raise refusal(answer.status, kind, data, is_anonymous="Authorization" not in self._headers)
+        raise refusal(answer.status, kind, data, is_anonymous="Authorization" not in sent)
 
 
 def _retries(*, is_repeatable: bool) -> Retry:

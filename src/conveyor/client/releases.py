@@ -174,6 +174,11 @@ class StoreEvidence:
         request = Request("POST", api_path("evidence"), body=envelope, may_repeat=True)
         ask_for(self.connection, request, TakenEvidence)
 
+    def tell(self, statement: bytes) -> None:
+        """Hand in a statement of this job of a CI host, unsigned."""
+        request = Request("POST", api_path("statements"), body=statement, may_repeat=True)
+        ask_for(self.connection, request, TakenEvidence)
+
     def add_tag(self, project: str, tag_object: bytes) -> None:
         """Hand in a signed tag object (``git cat-file tag NAME``)."""
         body = NewTag(project, base64.b64encode(tag_object).decode())

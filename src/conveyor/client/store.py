@@ -15,11 +15,15 @@ from conveyor.client.runs import Repositories, Runs
 from conveyor.domain.words.notation import StoreStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.client.connection import Connection
 
 
-def connect(url: str, *, token: str | None = None) -> StoreClient:
+def connect(url: str, *, token: str | Callable[[], str] | None = None) -> StoreClient:
     """Connect to the store that a server serves at ``url``, with a token or anonymously.
+
+    A function as ``token`` gives the one that holds now, for every request.
 
     Raises:
         InvalidInput: ``url`` is not the URL of a store, or ``token`` cannot be a token.

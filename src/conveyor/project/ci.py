@@ -8,12 +8,21 @@ is decided by the store alone. What the shell keeps to, because runners differ o
 - exit code 4, a release that waits for a gate, is success, and nothing after it publishes anything;
 - the time limit is ours: some runners have none, others kill without warning;
 - no retry, lock or condition of the runner is relied on; every scalar that looks like a number is quoted.
+
+A job says who it is by an ID token of its host, as a trusted publisher of the store, so that no secret is
+kept there; or it holds a worker's credentials, and what it finds out counts as that worker's evidence.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Literal
+from urllib.parse import urlsplit
+
+from conveyor.client.connection import store_url as checked_url
+from conveyor.client.id_tokens import ANYWHERE, variable_of
+from conveyor.errors import InvalidInput
 
 CiHost = Literal["gitlab", "github", "jenkins"]
 FILES: dict[CiHost, str] = {
@@ -22,6 +31,10 @@ FILES: dict[CiHost, str] = {
     "jenkins": "Jenkinsfile",
 }
 """Host → where it looks for its file."""
+CiIdentity = Literal["oidc", "worker"]
+"""Who a job is: what its host says of it, or the worker whose credentials it holds."""
+IDENTITIES: dict[CiHost, CiIdentity] = {"gitlab": "oidc", "github": "oidc", "jenkins": "worker"}
+"""Host → the identity of its jobs by default; Jenkins has ID tokens only by a plugin."""
 SECONDS = 7200
 
 _REF = """\
@@ -62,19 +75,41 @@ exit "$rc"
 """Tests what ``PACKAGE`` published, as installed; writes ``junit.xml``."""
 
 
-def ci_file(host: CiHost, store_url: str) -> str:
-    """The file for a CI host; it is the same for every project."""
+def ci_file(
+    host: CiHost, store_url: str, *, identity: CiIdentity | None = None, audience: str | None = None
+) -> str:
+    """The file for a CI host; it is the same for every project.
+
+    Args:
+        host: for which the file is.
+        store_url: where jobs reach the store.
+        identity: ``None`` means that of ``IDENTITIES``.
+        audience: what ID tokens are made out to; ``None`` means the host in the URL, which is what a store
+            says that has this as its public URL.
+
+    Raises:
+        InvalidInput: the URL is not that of a store, or the audience is not one word.
+    """
+    url = checked_url(store_url)
+    made_out_to = audience or str(urlsplit(url).hostname)
+    for what, said in (("the URL of the store", url), ("the audience", made_out_to)):
+        if not re.fullmatch(r"[A-Za-z0-9._~:/%\[\]-]+", said):  # it becomes part of YAML and Groovy
+            raise InvalidInput(f'"{said[:100]}" has signs that {what} cannot have in such a file')
     text = {"gitlab": _GITLAB, "github": _GITHUB, "jenkins": _JENKINS}[host]
     depth = {"gitlab": 6, "github": 10, "jenkins": 10}[host]
+    for name, part in _PARTS[host, identity or IDENTITIES[host]].items():
+        text = text.replace(f"@{name}@", part)
     for name, script in (("PACKAGE", PACKAGE), ("TEST", TEST)):
         text = text.replace(f"@{name}@", textwrap.indent(script, " " * depth).strip())
-    return text.replace("@STORE@", store_url).replace("@SECONDS@", str(SECONDS))
+    told = {"STORE": url, "AUDIENCE": made_out_to, "VARIABLE": variable_of(made_out_to)}
+    for name, value in told.items():
+        text = text.replace(f"@{name}@", value)
+    return text
 
 
 _GITLAB = """\
 # Written by conveyor ci gitlab. The store decides what a release may do; these jobs only build and test.
-# Settings → CI/CD → Variables: CONVEYOR_WORKER_CREDENTIALS, of the type file, protected.
-workflow:
+@WHO@workflow:
   rules:
     - if: $CI_COMMIT_TAG && $CI_COMMIT_BRANCH
       when: never
@@ -89,7 +124,7 @@ variables:
 
 package:
   stage: package
-  variables:
+@IDENTITY@  variables:
     COMMIT: "$CI_COMMIT_SHA"
     TAG: "$CI_COMMIT_TAG"
   script:
@@ -101,7 +136,7 @@ package:
 
 test:
   stage: test
-  needs: [package]
+@IDENTITY@  needs: [package]
   variables:
     COMMIT: "$CI_COMMIT_SHA"
     TAG: "$CI_COMMIT_TAG"
@@ -116,8 +151,7 @@ test:
 """
 _GITHUB = """\
 # Written by conveyor ci github. The store decides what a release may do; this job only builds and tests.
-# Settings → Secrets: CONVEYOR_WORKER_CREDENTIALS, the content of the worker's credentials file.
-name: conveyor
+@WHO@name: conveyor
 on:
   push:
     branches: ["**"]
@@ -130,7 +164,7 @@ defaults:
 jobs:
   conveyor:
     runs-on: ubuntu-latest
-    env:
+@PERMISSIONS@    env:
       CONVEYOR_URL: "@STORE@"
       COMMIT: ${{ github.sha }}
       TAG: ${{ github.ref_type == 'tag' && github.ref_name || '' }}
@@ -138,14 +172,7 @@ jobs:
       - uses: actions/checkout@v4
         with:
           fetch-depth: "0"
-      - name: credentials
-        env:
-          CREDENTIALS: ${{ secrets.CONVEYOR_WORKER_CREDENTIALS }}
-        run: |
-          umask 077
-          printf '%s\\n' "$CREDENTIALS" > "$RUNNER_TEMP/worker.toml"
-          echo "CONVEYOR_WORKER_CREDENTIALS=$RUNNER_TEMP/worker.toml" >> "$GITHUB_ENV"
-      - name: package
+@IDENTITY@      - name: package
         run: |
           @PACKAGE@
       - name: test
@@ -154,8 +181,7 @@ jobs:
 """
 _JENKINS = """\
 // Written by conveyor ci jenkins. The store decides what a release may do; these stages only build and test.
-// Credentials: a secret file with the id conveyor-worker, the worker's credentials file.
-pipeline {
+@WHO@pipeline {
   agent any
   environment {
     CONVEYOR_URL = '@STORE@'
@@ -165,8 +191,7 @@ pipeline {
   stages {
     stage('package') {
       steps {
-        withCredentials([file(credentialsId: 'conveyor-worker', variable: 'CONVEYOR_WORKER_CREDENTIALS')]) {
-          sh '''
+@IDENTITY@          sh '''
           @PACKAGE@
           '''
         }
@@ -174,8 +199,7 @@ pipeline {
     }
     stage('test') {
       steps {
-        withCredentials([file(credentialsId: 'conveyor-worker', variable: 'CONVEYOR_WORKER_CREDENTIALS')]) {
-          sh '''
+@IDENTITY@          sh '''
           @TEST@
           '''
         }
@@ -189,3 +213,54 @@ pipeline {
   }
 }
 """
+_PARTS: dict[tuple[CiHost, CiIdentity], dict[str, str]] = {
+    ("gitlab", "oidc"): {
+        "WHO": "# No secret is needed: register it once, see conveyor store publisher add --help\n",
+        "IDENTITY": """\
+  id_tokens:
+    @VARIABLE@:
+      aud: "@AUDIENCE@"
+""",
+    },
+    ("gitlab", "worker"): {
+        "WHO": "# Settings → CI/CD → Variables: CONVEYOR_WORKER_CREDENTIALS, of the type file, protected.\n",
+        "IDENTITY": "",
+    },
+    ("github", "oidc"): {
+        "WHO": "# No secret is needed: register it once, see conveyor store publisher add --help\n",
+        "PERMISSIONS": """\
+    permissions:
+      contents: read
+      id-token: write
+""",
+        "IDENTITY": "",
+    },
+    ("github", "worker"): {
+        "WHO": ("# Settings → Secrets: CONVEYOR_WORKER_CREDENTIALS, the content of the worker's file.\n"),
+        "PERMISSIONS": "",
+        "IDENTITY": """\
+      - name: credentials
+        env:
+          CREDENTIALS: ${{ secrets.CONVEYOR_WORKER_CREDENTIALS }}
+        run: |
+          umask 077
+          printf '%s\\n' "$CREDENTIALS" > "$RUNNER_TEMP/worker.toml"
+          echo "CONVEYOR_WORKER_CREDENTIALS=$RUNNER_TEMP/worker.toml" >> "$GITHUB_ENV"
+""",
+    },
+    ("jenkins", "oidc"): {
+        "WHO": "// Credentials: an ID token with the id conveyor-id-token, made out to @AUDIENCE@.\n",
+        "IDENTITY": (
+            "        withCredentials([string(credentialsId: 'conveyor-id-token', "
+            f"variable: '{ANYWHERE}')]) {{\n"
+        ),
+    },
+    ("jenkins", "worker"): {
+        "WHO": "// Credentials: a secret file with the id conveyor-worker, the worker's credentials file.\n",
+        "IDENTITY": (
+            "        withCredentials([file(credentialsId: 'conveyor-worker', "
+            "variable: 'CONVEYOR_WORKER_CREDENTIALS')]) {\n"
+        ),
+    },
+}
+"""What differs by the identity of jobs: name of a place in the file → its text."""

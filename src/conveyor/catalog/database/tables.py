@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 20
+SCHEMA_VERSION = 21
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -308,6 +308,7 @@ tokens = Table(
     Column("revoked_at", Text),
     Column("last_used_at", Text),
     Column("run_id", RowId, comment="the run it was made for, with which it ends; null: none"),
+    Column("job", Text, comment="JSON: the job of a CI host that it was made for; null: for none"),
     Index(None, "run_id"),
 )
 
@@ -325,6 +326,8 @@ publishers = Table(
     Column("registered_by", Text, nullable=False),
     Column("registered_at", Text, nullable=False),
     Column("removed_at", Text),
+    Column("repository_id", Text, comment="what the host calls it, whatever its name; null: not seen yet"),
+    Column("owner_id", Text, comment="as repository_id, of who owns the repository"),
     Index(None, "issuer"),
     comment="jobs of CI hosts that may publish a project into an index, without a stored secret",
 )
@@ -390,6 +393,8 @@ evidence = Table(
     Column("received_at", Text, nullable=False),
     Column("received_from", Text, nullable=False, comment="the user who handed it in"),
     Column("made_at", Text, nullable=False, comment="by its worker's clock; received_at if it does not say"),
+    Column("publisher_id", RowId, comment="whose job told it, unsigned; null: it is signed"),
+    Column("job", Text, comment="JSON: claims of the ID token of that job"),
     UniqueConstraint("project", "version", "envelope_sha256"),
     Index(None, "sha256"),
     Index(None, "project", "commit_id"),

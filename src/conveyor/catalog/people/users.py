@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from conveyor.catalog.database.statements import Statement, columns_of, insert_missing, record_of, values_of
 from conveyor.catalog.database.tables import exchanged_id_tokens, publishers, tokens, users, workers
-from conveyor.domain.people.access import Token, scopes_from
+from conveyor.domain.people.access import HostedJob, Token, scopes_from
 from conveyor.domain.people.publishers import Publisher
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class KnownToken:
     """The registered worker whose user this is."""
     run: int | None = None
     """The run it was made for."""
+    job: HostedJob | None = None
+    """The job of a CI host that it was made for."""
 
 
 def insert_token(
@@ -106,10 +108,16 @@ def insert_token(
     secret_sha256: str,
     created_at: str,
     run_id: int | None = None,
+    job: HostedJob | None = None,
 ) -> int:
-    """Write a new token, whose scopes have been checked, and return its id; ``run_id``: its run, if any."""
+    """Write a new token, whose scopes have been checked, and return its id.
+
+    ``run_id`` and ``job``: the run, or the job of a CI host, that it is for.
+    """
     values = {"description": "", **values_of(token, user="user_name")}
     values |= {"secret_sha256": secret_sha256, "created_at": created_at, "run_id": run_id}
+    if job is not None:
+        values["job"] = json.dumps({"publishers": dict(job.publishers), "claims": dict(job.claims)})
     statement = insert(tokens).values(values).returning(tokens.c.id)
     return int(connection.execute(statement).scalar_one())
 
@@ -125,6 +133,7 @@ _FIND_TOKEN = Statement(
         users.c.scopes.label("user_scopes"),
         workers.c.name.label("worker"),
         tokens.c.run_id,
+        tokens.c.job,
     )
     .join_from(tokens, users, users.c.name == tokens.c.user_name)
     .outerjoin(workers, (workers.c.user_name == users.c.name) & workers.c.revoked_at.is_(None))
@@ -141,7 +150,7 @@ def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
     row = _FIND_TOKEN.first(connection, {"secret_sha256": secret_sha256})
     if row is None:
         return None
-    token_id, user, scopes, indexes, projects, expires_at, user_scopes, worker, run = row
+    token_id, user, scopes, indexes, projects, expires_at, user_scopes, worker, run, job = row
     return KnownToken(
         id=token_id,
         user=user,
@@ -152,6 +161,7 @@ def find_token(connection: Connection, secret_sha256: str) -> KnownToken | None:
         expires_at=expires_at,
         worker=worker,
         run=run,
+        job=None if job is None else HostedJob(**json.loads(job)),
     )
 
 
@@ -241,6 +251,14 @@ def publishers_of(connection: Connection, issuer: str) -> list[Publisher]:
     """The publishers of one issuer, by number."""
     asked = _PUBLISHERS.where(publishers.c.issuer == issuer).order_by(publishers.c.id)
     return [record_of(Publisher, row) for row in connection.execute(asked)]
+
+
+def pin_publisher(connection: Connection, number: int, ids: Mapping[str, str]) -> None:
+    """Write what a publisher's repository and its owner are called by their host, unless it is known."""
+    for name, value in ids.items():
+        column = publishers.c[name]
+        unknown = update(publishers).where(publishers.c.id == number, column.is_(None))
+        connection.execute(unknown.values({name: value}))
 
 
 def remove_publisher(connection: Connection, number: int, *, removed_at: str) -> bool:

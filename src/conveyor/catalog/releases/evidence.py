@@ -9,14 +9,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from conveyor.catalog.database.statements import insert_missing
-from conveyor.catalog.database.tables import distributions, evidence, signers, workers
-from conveyor.domain.releases.evidence import Evidence
+from conveyor.catalog.database.tables import distributions, evidence, publishers, signers, workers
+from conveyor.domain.releases.evidence import Evidence, ToldByJob
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection
 
@@ -60,6 +60,8 @@ def insert_evidence(
     received_at: str,
     received_from: str,
     made_at: str,
+    publisher_id: int | None = None,
+    job: Mapping[str, str] | None = None,
 ) -> int | None:
     """Write one piece of evidence and return its id; ``None`` if the same envelope is stored already."""
     written = insert_missing(
@@ -79,6 +81,8 @@ def insert_evidence(
             "received_at": received_at,
             "received_from": received_from,
             "made_at": made_at,
+            "publisher_id": publisher_id,
+            "job": None if job is None else json.dumps(dict(job), sort_keys=True),
         },
     )
     return None if written is None else int(written[0])
@@ -96,12 +100,23 @@ def find_evidence(connection: Connection, *, project: str, version: str, envelop
     return found
 
 
+def count_of_jobs(connection: Connection, project: str, version: str) -> int:
+    """How many statements of jobs of CI hosts there are on a release."""
+    told = select(func.count()).where(
+        evidence.c.project == project,
+        evidence.c.version == version,
+        evidence.c.publisher_id.is_not(None),
+    )
+    return int(connection.execute(told).scalar_one())
+
+
 def signed_evidence_of_release(connection: Connection, project: str, version: str) -> list[SignedEvidence]:
-    """All evidence on a release as it was signed, oldest first."""
+    """All evidence on a release as it was signed, oldest first; what jobs of CI hosts told is none."""
     columns = ("kind", "sha256", "envelope", "key_id", "received_at")
     rows = connection.execute(
         select(*(evidence.c[name] for name in columns))
         .where(evidence.c.project == project, evidence.c.version == version)
+        .where(evidence.c.publisher_id.is_(None))
         .order_by(evidence.c.id)
     )
     return [SignedEvidence(**row._mapping) for row in rows]
@@ -122,7 +137,9 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
             signers.c.id.label("signer"),
             signers.c.projects.label("signer_projects"),
             signers.c.indexes.label("signer_indexes"),
+            publishers.c.removed_at.label("publisher_removed_at"),
         )
+        .outerjoin(publishers, publishers.c.id == evidence.c.publisher_id)
         .outerjoin(
             workers, (workers.c.key_id == evidence.c.key_id) & (workers.c.name == evidence.c.signed_by)
         )
@@ -149,6 +166,11 @@ def evidence_of_release(connection: Connection, project: str, version: str) -> t
                 and (row.signer_projects is None or project in json.loads(row.signer_projects))
                 if row.kind == "qa-signature"
                 else row.worker is not None and row.worker_revoked_at is None
+            ),
+            job=(
+                None
+                if row.publisher_id is None
+                else ToldByJob(row.signed_by, row.publisher_removed_at is None, json.loads(row.job))
             ),
         )
         for row in rows

@@ -71,6 +71,12 @@ def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             envvar="CONVEYOR_WORKER_CREDENTIALS",
             help="The worker's credentials file.  [env: CONVEYOR_WORKER_CREDENTIALS]",
         ),
+        "identity": click.option(
+            "--credentials", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            envvar="CONVEYOR_WORKER_CREDENTIALS",
+            help="The worker's credentials file.  [default: none, as the job of a CI host that is a trusted "
+            "publisher]  [env: CONVEYOR_WORKER_CREDENTIALS]",
+        ),
         "store": click.option(
             "--store", "store_url", envvar="CONVEYOR_URL", help="URL of the store.  [default: as in the file]"
         ),
@@ -139,17 +145,20 @@ def run(
 
 
 @click.command("package", short_help="The packaging job alone, for a CI host.")
-@options("repo", "ref", "project", "index", "credentials", "store", "state", "json")
+@options("repo", "ref", "project", "index", "identity", "store", "state", "json")
 def package(
-    repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
+    repository: str, ref: str, project: str | None, index: str | None, credentials: Path | None,
     store_url: str | None, state: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """The packaging job alone, for a CI host: build, check and publish to an index, with evidence."""
+    """The packaging job alone, for a CI host: build, check and publish to an index, with evidence.
+
+    With a worker's credentials the evidence counts. Without any, the job's own ID token says which trusted
+    publisher it is; what it tells is kept with its name, and opens no gate unless the policy says so.
+    """
     from conveyor.pipeline.carrying.runs import begun, find_way
-    from conveyor.pipeline.engine.worker import open_worker
     from conveyor.pipeline.jobs.packaging import package as package_ref
 
-    known, where = open_worker(credentials, store_url=store_url), seen_by_worker(repository)
+    known, where = _who(credentials, store_url), seen_by_worker(repository)
     with (
         begun(known, repository=where, ref=ref, index=index, project=project) as (steps, worker),
         _workplace(state_folder(state), "package", credentials, worker, steps) as place,
@@ -181,22 +190,21 @@ def package(
     help="Test on this Python too, besides those of the project.  [several times]",
 )  # fmt: skip
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the JUnit report there.")
-@options("credentials", "store", "state", "json")
+@options("identity", "store", "state", "json")
 def test(
     project: str, version: str, to: str | None, repository: str | None, ref: str | None,
     pythons: tuple[str, ...], junit: Path | None,
-    credentials: Path, store_url: str | None, state: Path | None, as_json: bool,
+    credentials: Path | None, store_url: str | None, state: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """The testing job alone, for a CI host: install the published file and test it; the store promotes it.
 
-    Exit code 4: it was tested, and the index's gates ask for more.
+    Exit code 4: it was tested, and the index's gates ask for more. Whose evidence it is: as for package.
     """
     from conveyor.pipeline.carrying.runs import AS_BUILT, begun, dependants_job, next_index
-    from conveyor.pipeline.engine.worker import open_worker
     from conveyor.pipeline.jobs.promotion import await_promotion
     from conveyor.pipeline.jobs.testing import run_testing_job
 
-    known = open_worker(credentials, store_url=store_url)
+    known = _who(credentials, store_url)
     where_tests_are = seen_by_worker(repository) if repository else None
     with (
         begun(
@@ -274,9 +282,18 @@ def _render(outcome: Outcome, *, as_json: bool) -> int:
     return WAITING if outcome.is_waiting else 0
 
 
+def _who(credentials: Path | None, store_url: str | None) -> Keeper:
+    """The worker of these credentials, else the job of a CI host."""
+    from conveyor.pipeline.engine.worker import open_job, open_worker
+
+    if credentials is not None:
+        return open_worker(credentials, store_url=store_url)
+    return open_job(store_url=store_url)
+
+
 @contextmanager
 def _workplace(
-    state: Path, job: str, credentials: Path, worker: Keeper, steps: DirectSteps
+    state: Path, job: str, credentials: Path | None, worker: Keeper, steps: DirectSteps
 ) -> Iterator[Workplace]:
     """A workplace for one job without an engine; it is removed if the job succeeds."""
     from conveyor.pipeline.engine import keyring
@@ -290,7 +307,7 @@ def _workplace(
     )  # fmt: skip
     steps.reporter.mark = mark
     place.folder.mkdir(parents=True)
-    secrets = [credentials.absolute(), keys]
+    secrets = [keys, *([credentials.absolute()] if credentials is not None else [])]
     with watched(mark), isolated(place, worker.store_url, secrets, say_to_stderr, job_limits()) as walled:
         yield walled
     shutil.rmtree(place.folder, ignore_errors=True)

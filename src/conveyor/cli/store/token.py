@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +14,7 @@ from conveyor.cli.output import filling, show
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.people.access import NewToken, Token
 from conveyor.domain.people.publishers import NewPublisher, Publisher
+from conveyor.errors import ConveyorError, MissingTool
 
 if TYPE_CHECKING:
     from conveyor.cli.output import Filled
@@ -87,19 +90,48 @@ def list_publishers(as_json: bool, place: Place) -> None:
         show(client.publishers.all(), Publisher, as_text=not as_json)
 
 
-@publisher.command("token", short_help="Exchange the ID token of this job for a token that publishes.")
+OF_TOOLS = {
+    "CONVEYOR_TOKEN": None,
+    "UV_PUBLISH_TOKEN": None,
+    "TWINE_PASSWORD": "TWINE_USERNAME",
+    "FLIT_PASSWORD": "FLIT_USERNAME",
+    "HATCH_INDEX_AUTH": "HATCH_INDEX_USER",
+    "PDM_PUBLISH_PASSWORD": "PDM_PUBLISH_USERNAME",
+}
+"""Variable in which a tool looks for the token → the one with its user, if it needs one."""
+
+
+@publisher.command(
+    "token",
+    short_help="Exchange the ID token of this job for a token that publishes.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.option("--url", envvar="CONVEYOR_URL", required=True, help="URL of the store.  [env: CONVEYOR_URL]")
-def publisher_token(url: str) -> None:
-    """Exchange the ID token of this job for a token, and print only the token: for twine and other tools.
+@click.argument("command", metavar="[COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+def publisher_token(url: str, command: tuple[str, ...]) -> int:
+    """Exchange the ID token of this job for a token, and run COMMAND with it: twine or another tool.
 
-    twine sends it with: TWINE_USERNAME=__token__ TWINE_PASSWORD=$(conveyor store publisher token --url URL)
+    The command finds the token in the variables of twine, uv, flit, hatch and pdm; nothing shows it, and it
+    ends with the command. Without a command, print only the token.
     """
-    from conveyor.client.id_tokens import mint
+    from conveyor.client.id_tokens import JobTokens, mint
 
-    made = mint(url)
-    if os.environ.get("GITHUB_ACTIONS") == "true":  # first: what follows may show it
-        click.echo(f"::add-mask::{made}", err=True)
-    click.echo(made)
+    if not command:
+        made = mint(url).secret
+        if os.environ.get("GITHUB_ACTIONS") == "true":  # first: what follows may show it
+            click.echo(f"::add-mask::{made}", err=True)
+        click.echo(made)
+        return 0
+    tokens = JobTokens(url)
+    told = {name: tokens() for name in OF_TOOLS}
+    told |= {name: "__token__" for name in OF_TOOLS.values() if name is not None}
+    try:
+        return subprocess.run(command, check=False, env=os.environ | told).returncode
+    except OSError as error:
+        raise MissingTool(f"{command[0]} cannot be run: {error.strerror}") from error
+    finally:
+        with suppress(ConveyorError):  # it ends by itself soon
+            tokens.burn()
 
 
 @publisher.command("remove", short_help="Remove the publisher with this number.")

@@ -28,7 +28,7 @@ from conveyor.domain.words.records import (
 from conveyor.errors import Forbidden, InvalidInput, InvalidName, NotFound, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Scope = Literal["read", "upload", "claim", "promote", "run", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -36,8 +36,19 @@ WORKER_SCOPES: frozenset[Scope] = frozenset({"read", "run"})
 """Scopes of a pipeline worker: it asks for runs, gets a token for each, and changes nothing by itself."""
 RUN_SCOPES: frozenset[Scope] = frozenset({"read", "upload", "run"})
 """Scopes of the token of one run, ``run`` for that run alone: people claim names, and the store promotes."""
+OF_PUBLISHERS = "publisher-"
+"""What the users of trusted publishers are called, with their number behind it."""
 STORE = "store"
 """The actor of what the store does by itself; no user has this name."""
+
+
+@dataclass(frozen=True)
+class HostedJob:
+    """The job of a CI host that got a token as a trusted publisher, as its ID token told of it."""
+
+    publishers: Mapping[str, int]
+    """Project → number of its publisher."""
+    claims: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class Identity:
     """The registered worker this identity speaks for, if any."""
     run: int | None = None
     """The run that this token was made for: it changes nothing but that run and its project."""
+    job: HostedJob | None = field(default=None, compare=False)
+    """The job of a CI host that this token was made for."""
     user_scopes: frozenset[Scope] | None = field(default=None, compare=False)
     """Scopes of this token's user, to say which token would help; ``None``: no more than the token's."""
 
@@ -141,6 +154,18 @@ def may_testify(identity: Identity, project: str | None = None) -> None:
     """
     if identity.worker is None or identity.run is not None or not identity.has_scope("run"):
         may_upload(identity, project=project)
+
+
+def job_of(identity: Identity) -> HostedJob:
+    """The job that tells something unsigned; raises Unauthorized or Forbidden if the caller is none."""
+    _known(identity, "tell what a job found out")
+    if identity.job is None:
+        raise Forbidden(
+            f"{identity.name} is not the job of a trusted publisher",
+            hint="a worker signs what it found out; a job of a CI host exchanges its ID token first: "
+            "conveyor store publisher token --url URL",
+        )
+    return identity.job
 
 
 def may_work_on(identity: Identity, run: int | None) -> None:
@@ -300,6 +325,8 @@ def check_user_name(name: str) -> None:
     """
     if name == STORE:
         raise InvalidName(f'"{name}" is what the store calls itself in its log', hint="use another name")
+    if name.startswith(OF_PUBLISHERS):
+        raise InvalidName(f'"{name[:65]}" is what trusted publishers are called', hint="use another name")
     if not _USER_NAME.fullmatch(name):
         raise InvalidName(
             f'"{name[:65]}" cannot be the name of a user',

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from conveyor.domain.people.access import OF_PUBLISHERS
 from conveyor.domain.words.names import ProjectName
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import NO_COLUMN, Count, Option, Record, ShortText, Text
@@ -35,8 +36,6 @@ LEEWAY_SECONDS = 30
 MAX_TOKEN_LENGTH = 16 * 1024
 MAX_KEYS = 100
 """Keys of one issuer; they have two or three."""
-USER_PREFIX = "publisher-"
-"""What the users of publishers are called, with their number behind it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,11 @@ class NewPublisher(Record):
     repository: Annotated[Text, "Such as GROUP/PROJECT, without the host."]
     workflow: Annotated[Text, "The file of the workflow, such as release.yml or .gitlab-ci.yml."]
     environment: Annotated[ShortText | None, "Only jobs of this environment; null: of any, or none."] = None
+    repository_id: Annotated[
+        ShortText | None,
+        "What the host calls the repository whatever its name; null: what its first job says.",
+    ] = None
+    owner_id: Annotated[ShortText | None, "The same of the repository's owner."] = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,20 @@ class Publisher(Record):
     repository: str
     workflow: str
     environment: str | None
+    repository_id: Annotated[str | None, "What the host calls the repository; null: no job told it yet."]
+    owner_id: Annotated[str | None, NO_COLUMN, "The same of the repository's owner."]
     registered_by: Annotated[str, NO_COLUMN]
     registered_at: Annotated[Moment, NO_COLUMN]
 
     @property
     def user(self) -> str:
         """The user whose tokens it gets."""
-        return f"{USER_PREFIX}{self.id}"
+        return user_of(self.id)
+
+
+def user_of(publisher: int) -> str:
+    """The user of the publisher with that number."""
+    return f"{OF_PUBLISHERS}{publisher}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,26 @@ def mismatches(publisher: Publisher, claims: Mapping[str, Any]) -> list[str]:
     environment = claims.get("environment")
     if publisher.environment is not None and environment != publisher.environment:
         faults.append(f'environment: wanted "{publisher.environment}", seen "{str(environment or "")[:200]}"')
+    for claim, pinned in zip(
+        _LASTING.get(publisher.kind, ()), (publisher.repository_id, publisher.owner_id), strict=False
+    ):
+        seen = claims.get(claim)
+        if pinned is not None and str(seen) != pinned:
+            faults.append(f'{claim}: wanted "{pinned}", as at first, seen "{str(seen or "")[:200]}"')
     return faults
+
+
+def lasting_ids(publisher: Publisher, claims: Mapping[str, Any]) -> dict[str, str]:
+    """What the publisher does not know yet and the claims tell: ``repository_id`` and ``owner_id``.
+
+    A name may be given up and registered by somebody else; a host never gives a number twice.
+    """
+    named = zip(("repository_id", "owner_id"), _LASTING.get(publisher.kind, ()), strict=False)
+    return {
+        field: str(claims[claim])[:200]
+        for field, claim in named
+        if getattr(publisher, field) is None and claims.get(claim) not in (None, "")
+    }
 
 
 _NAMES = {
@@ -135,6 +165,12 @@ _NAMES = {
     "other": ("repository", "workflow"),
 }
 """Kind → the claims that name the repository, and the file of the workflow."""
+_LASTING = {
+    "github": ("repository_id", "repository_owner_id"),
+    "gitlab": ("project_id", "namespace_id"),
+    "other": ("repository_id", "repository_owner_id"),
+}
+"""Kind → the claims that name the repository and its owner by numbers, which outlive their names."""
 
 
 def _workflow(publisher: Publisher) -> str:

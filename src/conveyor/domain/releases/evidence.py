@@ -91,6 +91,15 @@ Base64 = Annotated[
 
 
 @dataclass(frozen=True)
+class ToldByJob(Record):
+    """The job of a CI host that told a fact without a signature that counts."""
+
+    publisher: Annotated[str, "The trusted publisher as whom it told it."]
+    is_registered: Annotated[bool, "Whether that publisher is registered now."]
+    claims: Annotated[dict[str, Any], "What the CI host's ID token says of the job."]
+
+
+@dataclass(frozen=True)
 class Evidence(Record):
     """One stored fact about a release, as the gates see it."""
 
@@ -108,6 +117,10 @@ class Evidence(Record):
     ] = None
     signer_indexes: Annotated[
         tuple[str, ...] | None, "The indexes for which its signer may sign; null: all, and for workers."
+    ] = None
+    job: Annotated[
+        ToldByJob | None,
+        "The job of a CI host that told it; nothing of it was checked. Null: a worker or signer signed it.",
     ] = None
 
 
@@ -446,6 +459,9 @@ class DependantsStatement(EvidenceStatement):
     predicate: FactsOfDependants
 
 
+MAX_OF_JOB_BYTES = 512 * 1024
+MOST_OF_JOBS = 100
+"""Statements of jobs on one release: whoever holds the CI host tells as many as the store takes."""
 _STATEMENTS: dict[str, type[EvidenceStatement]] = {
     "urn:conveyor:evidence:build:1": BuildStatement,
     "urn:conveyor:evidence:tests:1": TestsStatement,

@@ -7,6 +7,9 @@ patch number, platform) counts, and a distribution is tested when there is a res
 its own passes (decisions 0006 and 0047). The newest is the one that was made last, whenever it came. The lock
 of a test is given to readers for as long as the test passes.
 
+What the job of a CI host tells, by the token of a trusted publisher, is kept with its name and counts
+nowhere, except in an index whose policy says so (``admitted``); and it never counts as isolated.
+
 Where isolation is required, a success that was found without it is set aside: the project's own programs
 could have written it. A failure counts however it was found, until the tests pass in a jail.
 """
@@ -14,7 +17,7 @@ could have written it. A failure counts however it was found, until the tests pa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.version import InvalidVersion, Version
@@ -61,6 +64,29 @@ class Results:
     def are_good(self) -> bool:
         """Whether the distribution is tested: there is a result, and every environment passes."""
         return bool(self.newest) and not self.failing and not self.missing
+
+
+def admitted(
+    evidence: Iterable[Evidence], *, workers: Collection[str] = (), takes_jobs: bool = False
+) -> tuple[Evidence, ...]:
+    """Evidence as an index takes it: of these workers only, if some are named; of jobs only if it takes them.
+
+    What a job says of its isolation is shown, and not believed: its host could say anything.
+    """
+    found = []
+    for one in evidence:
+        if one.job is not None:
+            counts = takes_jobs and one.job.is_registered
+            made = {**(one.predicate.get("made") or {}), "isolation": "degraded"}
+            taken = replace(one, is_signer_valid=True, predicate={**one.predicate, "made": made})
+            found.append(
+                taken if counts and one.predicate.get("made") else replace(one, is_signer_valid=counts)
+            )
+        elif workers and one.kind != "qa-signature" and one.signed_by not in workers:
+            found.append(replace(one, is_signer_valid=False))
+        else:
+            found.append(one)
+    return tuple(found)
 
 
 def results_of(
@@ -136,6 +162,34 @@ def is_tested_for(
     found = [results_of(evidence, sha256, route=(index,)) for sha256 in digests]
     has_failed = any(one.missing or any(map(blocks, one.failing)) for one in found)
     return any(one.newest for one in found) and not has_failed
+
+
+def told_by_jobs(evidence: Iterable[Evidence], filenames: Mapping[str, str]) -> list[str]:
+    """A sentence for each fact that a job of a CI host told; ``filenames`` by digest."""
+    sentences = []
+    for one in evidence:
+        if one.job is None:
+            continue
+        claims = {name: str(value) for name, value in one.job.claims.items()}
+        told = [claims.get("repository", "?")]
+        told += [f"{name} {claims[name]}" for name in ("ref", "run_id", "job_id") if name in claims]
+        what = filenames.get(str(one.sha256), str(one.sha256))
+        isolation = (one.predicate.get("made") or {}).get("isolation")
+        said = f"{one.kind} of {what}{_counts_told(one)}"
+        said += f", isolation as it says: {isolation}" if isolation else ""
+        gone = "" if one.job.is_registered else ", which is registered no more"
+        sentences.append(f"{one.job.publisher}{gone} ({', '.join(told)}) told {said}; unsigned")
+    return sentences
+
+
+def _counts_told(one: Evidence) -> str:
+    try:
+        facts = facts_of_tests(one.predicate) if one.kind == "tests" else None
+    except InvalidInput:
+        return ", unreadable"
+    if facts is None:
+        return ""
+    return f": {facts.passed} passed, {facts.failed} failed, {facts.errors} broke on Python {facts.on.python}"
 
 
 def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants) -> bool:

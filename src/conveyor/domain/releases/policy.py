@@ -34,6 +34,7 @@ from conveyor.domain.indexes.definitions import check_index_name
 from conveyor.domain.releases.gates import GATES
 from conveyor.domain.releases.gates.judged import Verdict
 from conveyor.domain.releases.gates.rules import NEEDS_GATE, Rules, rules_of_index
+from conveyor.domain.releases.promotions import successors
 from conveyor.domain.words.faults import MOST_FAULTS, printable
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import NO_COLUMN, Count, Given, Record, Text, read_record
@@ -327,6 +328,11 @@ def check_policy(policy: Policy, indexes: Mapping[str, Index], workers: Collecti
                 for key, line in section.lines.items()
                 if key != "hosts" or index.kind == "mirror"
             ]
+        elif section.given.get("ci_evidence") == "counts" and not _may_count_jobs(index.name, indexes):
+            said = f'"{index.name}" is not between the uploads and the last index'
+            faults.append(
+                (section.lines["ci_evidence"], f"{said}, so what jobs of CI hosts tell counts not there")
+            )
         faults += [
             (section.lines["workers"], f'there is no worker "{name}": see conveyor store worker list')
             for name in section.given.get("workers", ())
@@ -335,6 +341,12 @@ def check_policy(policy: Policy, indexes: Mapping[str, Index], workers: Collecti
     faults += _faults_of_gates(policy.sections, indexes)
     if faults:
         raise _refused(faults)
+
+
+def _may_count_jobs(name: str, indexes: Mapping[str, Index]) -> bool:
+    """Whether releases come into an index from one that takes uploads, and go on from it."""
+    uploading = [one.name for one in indexes.values() if one.mode == "uploads"]
+    return any(name in successors(one, indexes) for one in uploading) and bool(successors(name, indexes))
 
 
 def differing_gates(before: Iterable[Verdict], after: Iterable[Verdict]) -> frozenset[str]:

@@ -9,8 +9,11 @@ ID token is exchanged in these steps:
 4. it is a registered publisher, by repository, workflow and environment; several publishers of one workflow
    publish into one index
 5. it was not exchanged before, if it has an id at all (``jti``)
+6. its repository and owner have the numbers that they had at the first exchange: a name may be registered
+   again by somebody else
 
-The token that it gets reaches that index and these projects, and ends after a quarter of an hour.
+The token that it gets reaches that index and these projects, and ends after a quarter of an hour; or, if the
+job asks for that, with its ID token, which was as good until then.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ from typing import TYPE_CHECKING
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people import users as rows
 from conveyor.domain.indexes.policy import accepting_index
-from conveyor.domain.people.access import NewToken, may_administer
+from conveyor.domain.people.access import OF_PUBLISHERS, HostedJob, NewToken, may_administer
 from conveyor.domain.people.publishers import (
-    USER_PREFIX,
     Publisher,
     check_claims,
     check_publisher,
+    lasting_ids,
     mismatches,
+    user_of,
 )
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
@@ -40,6 +44,8 @@ from conveyor.operations.store.store import read, record_change
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection
+
     from conveyor.domain.people.access import Identity, Scope
     from conveyor.domain.people.publishers import IdToken, IssuerKey, NewPublisher
     from conveyor.operations.store.store import Store
@@ -49,6 +55,8 @@ LIFETIME = timedelta(minutes=16)
 """PEP 807 (draft) asks for at least a quarter of an hour from the time of the request."""
 NOTED_CLAIMS = ("ref", "sha", "run_id", "pipeline_id", "job_id", "actor", "user_login", "environment")
 """Claims that the audit log keeps: what the CI host says about the job."""
+_OF_PERSONS = ("actor", "user_login")
+"""Those that only the audit log keeps; the others are shown with what the job told."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ def remove_publisher(store: Store, identity: Identity, number: int) -> None:
     with record_change(store, actor=identity.name) as change:
         if not rows.remove_publisher(change.connection, number, removed_at=change.at):
             raise NotFound(f"there is no publisher {number}", hint="see conveyor store publisher list")
-        user = f"{USER_PREFIX}{number}"
+        user = user_of(number)
         rows.disable_user(change.connection, user, disabled_at=change.at)
         rows.revoke_tokens_of(change.connection, user, revoked_at=change.at)
         change.event("remove-publisher", detail={"publisher": number})
@@ -149,8 +157,12 @@ def publishers_of_issuer(store: Store, issuer: str) -> list[Publisher]:
     return found
 
 
-def exchange(store: Store, token: IdToken, key: IssuerKey, *, audience: str) -> Exchanged:
-    """Steps 2 to 5: a token for the job of a publisher, and when it ends.
+def exchange(
+    store: Store, token: IdToken, key: IssuerKey, *, audience: str, is_lasting: bool = False
+) -> Exchanged:
+    """Steps 2 to 6: a token for the job of a publisher, and when it ends.
+
+    ``is_lasting``: it ends with the ID token, if that is later; a build may take hours.
 
     Raises:
         Forbidden: a step refuses it; says what was wanted and what was seen.
@@ -166,7 +178,8 @@ def exchange(store: Store, token: IdToken, key: IssuerKey, *, audience: str) -> 
     check_claims(token, audience=audience, now=now.timestamp())
     # 4. which publisher
     chosen = _matching(publishers_of_issuer(store, token.issuer), token)
-    first, until = chosen[0], utc_text(now + LIFETIME)
+    expires = datetime.fromtimestamp(float(token.claims["exp"]), UTC)
+    first, until = chosen[0], utc_text(max(now + LIFETIME, expires if is_lasting else now))
     noted = {name: str(token.claims[name])[:200] for name in NOTED_CLAIMS if name in token.claims}
     asked = NewToken(
         first.user,
@@ -176,22 +189,42 @@ def exchange(store: Store, token: IdToken, key: IssuerKey, *, audience: str) -> 
         expires_at=until,
         description=f"job of {first.repository}",
     )
+    shown = {name: value for name, value in noted.items() if name not in _OF_PERSONS}
+    shown |= {"issuer": first.issuer, "repository": first.repository, "workflow": first.workflow}
+    job = HostedJob({one.project: one.id for one in chosen}, shown)
     with record_change(store, actor=first.user) as change:
         # 5. once
         token_id = token.claims.get("jti")
-        expires = utc_text(datetime.fromtimestamp(float(token.claims["exp"]), UTC))
         rows.forget_exchanges(change.connection, before=utc_text(now - timedelta(minutes=5)))
         if token_id is not None and not rows.note_exchange(
-            change.connection, token.issuer, str(token_id)[:500], expires_at=expires
+            change.connection, token.issuer, str(token_id)[:500], expires_at=utc_text(expires)
         ):
             raise Conflict(
                 "this ID token was exchanged before",
                 hint="let the job ask for a new one for each publication",
             )
+        # 6. still the same repository
+        noted |= _pin(change.connection, chosen, token)
         detail = {"publishers": [one.id for one in chosen], "repository": first.repository, **noted}
-        issued = insert_new_token(change, asked)
+        issued = insert_new_token(change, asked, job=job)
         change.event("exchange-id-token", detail={"token": issued.id, **detail})
     return Exchanged(issued.secret, until)
+
+
+def _pin(connection: Connection, chosen: Sequence[Publisher], token: IdToken) -> dict[str, str]:
+    """Step 6: remember by which numbers the host calls the repository and its owner, if that is new.
+
+    Raises:
+        Forbidden: a job with other numbers came first, at the same time.
+    """
+    told: dict[str, str] = {}
+    for one in chosen:
+        ids = lasting_ids(one, token.claims)
+        rows.pin_publisher(connection, one.id, ids)
+        told |= ids
+    if told:
+        _matching(rows.publishers_of(connection, token.issuer), token)
+    return told
 
 
 def burn(store: Store, secret: str) -> None:
@@ -199,7 +232,7 @@ def burn(store: Store, secret: str) -> None:
     digest = digest_of(secret)
     with read(store) as connection:
         known = rows.find_token(connection, digest)
-    if known is None or not known.user.startswith(USER_PREFIX):
+    if known is None or not known.user.startswith(OF_PUBLISHERS):
         return
     with record_change(store, actor=known.user) as change:
         if rows.revoke_token(change.connection, known.id, revoked_at=change.at) is not None:

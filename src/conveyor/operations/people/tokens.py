@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from conveyor.catalog.database.events import Change
-    from conveyor.domain.people.access import Token
+    from conveyor.domain.people.access import HostedJob, Token
     from conveyor.operations.store.store import Store
 
 PREFIX = "conveyor-"
@@ -67,7 +67,7 @@ def create_token(store: Store, identity: Identity, asked: NewToken) -> IssuedTok
         return insert_new_token(change, checked)
 
 
-def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
+def insert_new_token(change: Change, asked: NewToken, *, job: HostedJob | None = None) -> IssuedToken:
     """Make a token as part of a change whose values are already checked; raises as ``create_token``."""
     user = asked.user
     owner = find_user(change.connection, user)
@@ -90,7 +90,7 @@ def insert_new_token(change: Change, asked: NewToken) -> IssuedToken:
     indexes = None if asked.indexes is None else tuple(sorted(asked.indexes))
     token = replace(asked, scopes=tuple(sorted(wanted)), indexes=indexes)
     token_id = rows.insert_token(
-        change.connection, token, secret_sha256=digest_of(secret), created_at=change.at
+        change.connection, token, secret_sha256=digest_of(secret), created_at=change.at, job=job
     )
     change.event("create-token", detail={"token": token_id, "user": user, "scopes": sorted(wanted)})
     return IssuedToken(token_id, secret)
@@ -136,6 +136,7 @@ def find_token(store: Store, secret_sha256: str) -> TokenBearer | None:
         worker=row.worker,
         user_scopes=row.user_scopes if row.run is None else None,
         run=row.run,
+        job=row.job,
     )
     return TokenBearer(id=row.id, identity=identity, expires_at=row.expires_at)
 

@@ -25,7 +25,7 @@ from conveyor.catalog.releases.judging import decisions_of_release, due_releases
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import STORE, Identity, may_testify
-from conveyor.domain.releases.facts import is_tested_for
+from conveyor.domain.releases.facts import admitted, is_tested_for
 from conveyor.domain.releases.promotions import Judgement, has_arrived, next_station, own_moves
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import utc_text
@@ -166,8 +166,9 @@ def _plans(connection: Connection, project: str, version: str, *, at: str) -> li
     for source, target in own_moves({file.index for file in placed}, version, indexes):
         digests = {file.sha256 for file in placed if file.index == source}
         rules = policy_now(connection).rules(indexes[target], project)
+        taken = admitted(evidence, takes_jobs=rules.ci_evidence == "counts")
         blocks = partial(_is_blocked_by, rules)
-        if not is_tested_for(evidence, digests, target, blocks):
+        if not is_tested_for(taken, digests, target, blocks):
             continue
         try:
             plan = plan_promotion(connection, _THE_STORE, project, version, to=target, source=source, at=at)

@@ -19,9 +19,10 @@ from conveyor.catalog.people.signers import find_signer, list_signers, workers_o
 from conveyor.catalog.releases import evidence as rows
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.catalog.runs.queue import find_run
-from conveyor.domain.people.access import STORE, Identity, may_testify, may_upload, must_be_known
+from conveyor.domain.people.access import STORE, Identity, job_of, may_testify, may_upload, must_be_known
 from conveyor.domain.people.keys import fingerprint, signer_fault
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
+from conveyor.domain.people.publishers import user_of
 from conveyor.domain.releases.approvals import (
     APPROVAL_TYPE,
     HINT_OF_APPROVALS,
@@ -31,11 +32,14 @@ from conveyor.domain.releases.approvals import (
 from conveyor.domain.releases.bundles import Bundle, BundledEvidence, BundledFile
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
+    MAX_OF_JOB_BYTES,
+    MOST_OF_JOBS,
     canonical_envelope,
     fault_of_time,
     made_at,
     read_envelope,
     read_statement,
+    statement,
 )
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
@@ -48,6 +52,8 @@ from conveyor.operations.store.signatures import verified_worker, verify_signatu
 from conveyor.operations.store.store import read, record_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from conveyor.catalog.releases.evidence import EvidenceSubject
@@ -84,6 +90,8 @@ class _EvidenceRow:
     envelope_sha256: str
     signed_by: str
     key_id: str
+    publisher_id: int | None = None
+    job: Mapping[str, str] | None = None
 
 
 def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
@@ -128,6 +136,55 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         envelope_sha256=hashlib.sha256(kept).hexdigest(),
         signed_by=worker.name,
         key_id=worker.key_id,
+    )
+    return _write(store, identity, row)
+
+
+def add_statement(store: Store, identity: Identity, content: bytes) -> Received:
+    """Take in a statement of the job of a CI host about one distribution of its own project.
+
+    It is kept with the publisher and the claims of its ID token, and proves nothing: whoever holds the host
+    can tell what they like.
+
+    Raises:
+        Unauthorized, Forbidden: the caller is not the job of a trusted publisher.
+        TooLarge: it is over its limit.
+        InvalidInput: it is not well-formed, does not agree with a distribution of the job's project here,
+            was made in the future or names a run; names every fault.
+        Conflict: jobs have told too much about the release.
+    """
+    # 1. may the caller hand something in
+    may_upload(identity)
+    if len(content) > MAX_OF_JOB_BYTES:
+        raise TooLarge(f"a statement of {len(content)} bytes is over the limit of {MAX_OF_JOB_BYTES}")
+    # 2. is it well-formed
+    said = read_statement(content)
+    # 3. whose word it is
+    job = job_of(identity)
+    # 4. is it about something here: of other projects the job learns nothing, not even that they are
+    with read(store) as connection:
+        found = rows.subjects_of_digest(connection, said.sha256)
+    subject, faults = _subject(said, [one for one in found if one.project in job.publishers])
+    if subject is None:
+        raise InvalidInput(f"the statement is refused: {faults[0]}", faults=faults, hint=_HINT_OF_JOBS)
+    may_upload(identity, project=subject.project)
+    _check_making(store, said, subject, worker=None)
+    # 5. write it
+    kept = statement(said.kind, filename=said.filename, sha256=said.sha256, predicate=said.predicate)
+    publisher = job.publishers[subject.project]
+    row = _EvidenceRow(
+        kind=said.kind,
+        project=subject.project,
+        version=subject.version,
+        sha256=said.sha256,
+        commit_id=None,  # whose commit it is, only a signature can say
+        predicate=said.predicate,
+        envelope=kept.decode(),
+        envelope_sha256=hashlib.sha256(kept).hexdigest(),
+        signed_by=user_of(publisher),
+        key_id="",
+        publisher_id=publisher,
+        job=job.claims,
     )
     return _write(store, identity, row)
 
@@ -279,8 +336,13 @@ def _subject(
     return (None if faults else subject), faults
 
 
-def _check_making(store: Store, said: WorkerStatement, subject: EvidenceSubject, worker: Worker) -> None:
-    """Raise InvalidInput when it was made in the future, or in a run of another worker or project."""
+def _check_making(
+    store: Store, said: WorkerStatement, subject: EvidenceSubject, worker: Worker | None
+) -> None:
+    """Raise InvalidInput when it was made in the future, or in a run of another worker or project.
+
+    ``None``: the job of a CI host, which carries no run.
+    """
     fault = fault_of_time(said.predicate, store.clock())
     if fault is not None:
         raise InvalidInput(f"the evidence is refused: {fault}", faults=[fault], hint=_HINT_OF_TIME)
@@ -289,7 +351,9 @@ def _check_making(store: Store, said: WorkerStatement, subject: EvidenceSubject,
         return
     with read(store) as connection:
         run = find_run(connection, number)
-    if run is None or run.worker != worker.name:
+    if worker is None:
+        fault = f"run {number} is not carried by the job of a CI host"
+    elif run is None or run.worker != worker.name:
         fault = f"run {number} is not carried by {worker.name}"
     elif run.project not in (None, subject.project):
         fault = f"run {number} is of {run.project}, not of {subject.project}"
@@ -354,7 +418,13 @@ def _write(store: Store, identity: Identity, row: _EvidenceRow) -> Received:
         change = begin(identity.name)
         connection = change.connection
         lock_project(connection, row.project)
-        _still_valid(connection, row)
+        if row.publisher_id is None:
+            _still_valid(connection, row)
+        elif rows.count_of_jobs(connection, row.project, row.version) >= MOST_OF_JOBS:
+            raise Conflict(
+                f"jobs told {MOST_OF_JOBS} facts about {row.project} {row.version}, and no more are kept",
+                hint="release it under a new version",
+            )
         written = rows.insert_evidence(
             connection, **vars(row), received_at=change.at, received_from=identity.name,
             made_at=made_at(row.predicate, received_at=change.at),
@@ -390,4 +460,5 @@ def _still_valid(connection: Connection, row: _EvidenceRow) -> None:
 
 
 _HINT = "evidence counts from registered workers, about files the store holds: publish first, then sign"
+_HINT_OF_JOBS = "a job tells of files of its own project that the store holds: publish first"
 _HINT_OF_TIME = "set the clock of the worker's machine by the network (NTP), then do the job again"

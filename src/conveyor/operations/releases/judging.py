@@ -19,6 +19,7 @@ from conveyor.catalog.releases.judging import (
 )
 from conveyor.catalog.releases.projects import find_release, projects_among
 from conveyor.catalog.runs.queue import projects_of
+from conveyor.domain.releases.facts import admitted
 from conveyor.domain.releases.gates import JudgedFile, JudgedRelease, JudgingIndex, judge_on_way
 from conveyor.domain.releases.gates.contents import packages_tested_with
 from conveyor.domain.releases.gates.judged import Ties
@@ -154,5 +155,6 @@ def _advisories(
 ) -> tuple[AdvisoryOfProject, ...] | None:
     if not has_advisories(connection):
         return None
-    names = {project, *(name for name, _ in packages_tested_with(evidence))}
+    told = [evidence, admitted(evidence, takes_jobs=True)]  # an index may count what jobs told
+    names = {project, *(name for one in told for name, _ in packages_tested_with(one))}
     return tuple(advisories_about(connection, names))

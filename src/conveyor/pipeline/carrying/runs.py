@@ -72,9 +72,18 @@ def begun(
 ) -> Iterator[tuple[DirectSteps, Keeper]]:  # fmt: skip
     """Steps of one job without an engine, and the worker with the token of their run.
 
+    The job of a CI host has no run here; its token ends with the block.
+
     Raises:
         ConveyorError: the store refuses the run; errors of the block end it as failed.
     """
+    if worker.job is not None:
+        try:
+            yield DirectSteps(Reporter(None, None, say_to_stderr, told=worker.told)), worker
+        finally:
+            with suppress(ConveyorError):  # it ends by itself soon
+                worker.job.burn()
+        return
     run = worker.client.runs.create(
         repository, ref, index=index, project=project, claim=True, version=version
     )

@@ -1,4 +1,8 @@
-"""The worker's identity at the store: a client with its token, and the key that signs its evidence."""
+"""Who works here, for the store: a worker, whose key signs its evidence, or the job of a CI host.
+
+A worker is registered and has a key. A job of a CI host is known by the ID token that its host gave it; it
+signs nothing, so what it tells is kept as its word and no more (``domain.releases.facts``).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conveyor.client.credentials import WorkerCredentials, load_credentials, sign_statement
+from conveyor.client.id_tokens import JobTokens
 from conveyor.client.store import StoreClient, connect
+from conveyor.domain.releases.facts import admitted
 from conveyor.domain.runs.repositories import Reach
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from conveyor.domain.releases.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -20,10 +29,9 @@ class Keeper:
     """A registered worker, as the jobs see it. Never an argument of a workflow: it holds secrets."""
 
     client: StoreClient
-    credentials: WorkerCredentials
+    credentials: WorkerCredentials | None
+    """``None``: it is the job of a CI host, and signs nothing."""
     store_url: str
-    token: str = field(repr=False)
-    """What the client sends: the worker's own token, or that of one run."""
     run: int | None = None
     """The run that it carries; ``None``: none yet."""
     reach: Reach = field(default_factory=Reach)
@@ -31,10 +39,17 @@ class Keeper:
     public_url: str | None = None
     """The URL by which people reach the store, as it says; ``None``: it does not say."""
 
+    job: JobTokens | None = None
+    """The token of the job of a CI host."""
+
     @property
     def name(self) -> str:
         """The name under which the store registered it."""
-        return self.credentials.name
+        return self.credentials.name if self.credentials is not None else "the job of a CI host"
+
+    def seen(self, evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
+        """Evidence as this worker goes by it: a job of a CI host believes what jobs told before."""
+        return admitted(evidence, takes_jobs=self.job is not None)
 
     def for_run(self, run_id: int) -> Keeper:
         """The worker as it carries one run: with a token for its project and indexes, which ends with it.
@@ -47,9 +62,7 @@ class Keeper:
         client = connect(self.store_url, token=made.secret)
         registered = {one.url: one.is_local for one in made.repositories}
         reach = Reach(registered, made.folders)
-        return replace(
-            self, client=client, token=made.secret, run=run_id, reach=reach, public_url=made.store_url
-        )
+        return replace(self, client=client, run=run_id, reach=reach, public_url=made.store_url)
 
     @property
     def told_url(self) -> str:
@@ -69,8 +82,14 @@ class Keeper:
         return path if "://" in path else f"{self.store_url}{path}"
 
     def testify(self, statement: bytes) -> None:
-        """Sign a statement and hand it to the store, which records the same statement only once."""
-        self.client.evidence.add(sign_statement(statement, self.credentials))
+        """Sign a statement and hand it to the store, which records the same statement only once.
+
+        A job of a CI host hands it in as it is.
+        """
+        if self.credentials is None:
+            self.client.evidence.tell(statement)
+        else:
+            self.client.evidence.add(sign_statement(statement, self.credentials))
 
 
 def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:
@@ -83,4 +102,20 @@ def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:
     url = (store_url or found.store_url or "").rstrip("/")
     if not url:
         raise InvalidInput(f"{credentials} does not name a store", hint="name it with --store URL")
-    return Keeper(connect(url, token=found.token), found, url, found.token)
+    return Keeper(connect(url, token=found.token), found, url)
+
+
+def open_job(*, store_url: str | None, variables: Mapping[str, str] | None = None) -> Keeper:
+    """The job of a CI host that runs here, a trusted publisher of the store.
+
+    ``variables`` are those of its environment; ``None``: of this process. It asks for a token only when
+    the store is first called.
+
+    Raises:
+        InvalidInput: no store is named.
+    """
+    url = (store_url or "").rstrip("/")
+    if not url:
+        raise InvalidInput("no store is named", hint="name it with --store URL, or in CONVEYOR_URL")
+    tokens = JobTokens(url, variables)
+    return Keeper(connect(url, token=tokens), None, url, job=tokens)

@@ -34,7 +34,7 @@ from conveyor.domain.releases.gates.rules import NO_RULES
 from conveyor.domain.releases.tags import is_signed
 from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
-from conveyor.errors import Conflict, ConveyorError
+from conveyor.errors import Conflict, ConveyorError, NotFound
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from conveyor.domain.releases.evidence import FactsOfEquivalence
     from conveyor.domain.releases.gates.rules import Rules
+    from conveyor.domain.releases.standing import Release
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
     from conveyor.pipeline.engine.worker import Keeper
@@ -159,14 +160,27 @@ def look_up(worker: Keeper, name: str, source: Source, way: tuple[str, ...]) -> 
     Raises:
         Conflict: they were published to an index that is not on the way of this run.
     """
-    for release in worker.client.releases.of_commit(name, source.commit):
+    for release in published_before(worker, name, source):
         version = parse_version(release.version)
         of_tag = source.version == version if source.tag is not None else version.is_devrelease
-        kinds = {file.packagetype for file in release.files if builds_of(release.evidence, file.sha256)}
+        evidence = worker.seen(release.evidence)
+        kinds = {file.packagetype for file in release.files if builds_of(evidence, file.sha256)}
         if of_tag and kinds >= {"sdist", "bdist_wheel"}:
             where = index_on(way, release)
             return Done(release.version, f'{release.version} is in "{where}" already')
     return Done(None, "not published yet")
+
+
+def published_before(worker: Keeper, name: str, source: Source) -> tuple[Release, ...]:
+    """The releases that were built from this commit, as far as this worker goes by what was told of them."""
+    if worker.job is None:
+        return worker.client.releases.of_commit(name, source.commit)
+    try:  # what jobs tell of commits is not looked for: any job could name any commit
+        found = worker.client.releases.get(name, str(source.version))
+    except NotFound:
+        return ()
+    builds = [facts for file in found.files for facts in builds_of(worker.seen(found.evidence), file.sha256)]
+    return (found,) if {facts.commit for facts in builds} == {source.commit} else ()
 
 
 def unless_known(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from conveyor.domain.releases.approvals import NewSignedApproval, TakenApproval
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
+    MAX_OF_JOB_BYTES,
     DsseEnvelope,
+    EvidenceStatement,
     NewTag,
     TakenEvidence,
     TakenTag,
 )
-from conveyor.operations.releases.evidence import add_approval, add_evidence, add_tag
+from conveyor.operations.releases.evidence import add_approval, add_evidence, add_statement, add_tag
 from conveyor.server.api.endpoints import Answer, Endpoint
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 def post_evidence(call: Call) -> Answer:
     """Hand in a DSSE envelope with an in-toto statement about one distribution of this store."""
     received = add_evidence(call.store, call.identity, call.body)
+    return Answer(TakenEvidence(received.id), 201 if received.is_new else 200)
+
+
+def post_statement(call: Call) -> Answer:
+    """Hand in an in-toto statement of the job of a trusted publisher, unsigned: it is kept and labelled."""
+    received = add_statement(call.store, call.identity, call.body)
     return Answer(TakenEvidence(received.id), 201 if received.is_new else 200)
 
 
@@ -51,6 +59,15 @@ ENDPOINTS = (
         answers={201: TakenEvidence, 200: TakenEvidence},
         # One byte more, so that the operation itself refuses an envelope that is too large.
         max_body_bytes=MAX_ENVELOPE_BYTES + 1,
+    ),
+    Endpoint(
+        "POST",
+        "/statements",
+        post_statement,
+        right=None,
+        body=EvidenceStatement,
+        answers={201: TakenEvidence, 200: TakenEvidence},
+        max_body_bytes=MAX_OF_JOB_BYTES + 1,
     ),
     Endpoint("POST", "/tags", post_tag, right="upload", body=NewTag, answers={201: TakenTag, 200: TakenTag}),
     Endpoint(

@@ -79,14 +79,16 @@ class TrustedPublishing:
         if word == "audience":
             return 200, {"audience": wanted}
         refuse_other_sites(scope["headers"])
-        given = await _token_of(receive)
+        given, is_lasting = await _request_of(receive)
         if word == "burn-token":
             await asyncio.to_thread(burn, self._store, given)
             return 200, {}
         token = read_id_token(given)
         await asyncio.to_thread(publishers_of_issuer, self._store, token.issuer)
         key = await self._issuers.key(token.issuer, token.key_id)
-        issued = await asyncio.to_thread(exchange, self._store, token, key, audience=wanted)
+        issued = await asyncio.to_thread(
+            exchange, self._store, token, key, audience=wanted, is_lasting=is_lasting
+        )
         ends = int(from_utc_text(issued.expires_at).timestamp())
         return 200, {"success": True, "token": issued.secret, "expires": ends}
 
@@ -106,7 +108,8 @@ class TrustedPublishing:
         return {"audience-endpoint": f"{base}audience", "mint-token-endpoint": f"{base}mint-token"}
 
 
-async def _token_of(receive: Receive) -> str:
+async def _request_of(receive: Receive) -> tuple[str, bool]:
+    """The token in a request, and whether the one that it is exchanged for is to last as long."""
     content = b""
     while True:
         message = await receive()
@@ -118,12 +121,15 @@ async def _token_of(receive: Receive) -> str:
         if not message.get("more_body"):
             break
     try:
-        given = json.loads(content)["token"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        asked = json.loads(content)
+        given, is_lasting = asked["token"], asked.get("until_expiry", False)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidInput('the request is not {"token": "…"}') from error
     if not isinstance(given, str) or not given:
         raise InvalidInput("the token in the request is not a text")
-    return given
+    if not isinstance(is_lasting, bool):
+        raise InvalidInput("until_expiry in the request is not true or false")
+    return given, is_lasting
 
 
 def _refusal(error: ConveyorError) -> dict[str, object]:

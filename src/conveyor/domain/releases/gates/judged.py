@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from conveyor.domain.releases.facts import builds_of, results_of
+from conveyor.domain.releases.facts import admitted, builds_of, results_of
 from conveyor.domain.releases.gates.rules import NO_RULES, Rules
 from conveyor.domain.releases.tags import could_be_release, read_tag_name
 from conveyor.domain.words.names import final_of, parse_version
@@ -108,17 +108,11 @@ class JudgedRelease:
         return tuple(version for version, name in self.others if name == index and version != self.version)
 
     def asked_by(self, station: JudgingIndex) -> JudgedRelease:
-        """As one index judges it: evidence of workers that its rules do not name does not count."""
-        evidence = self.evidence
-        if station.rules.workers:
-            evidence = tuple(
-                one
-                if one.kind == "qa-signature" or one.signed_by in station.rules.workers
-                else replace(one, is_signer_valid=False)
-                for one in evidence
-            )
+        """As one index judges it: evidence that its rules do not take does not count."""
+        rules = station.rules
+        evidence = admitted(self.evidence, workers=rules.workers, takes_jobs=rules.ci_evidence == "counts")
         return replace(
-            self, index=station.index, rules=station.rules, evidence=evidence, route=station.route,
+            self, index=station.index, rules=rules, evidence=evidence, route=station.route,
             isolation_by=station.isolation_by,
         )  # fmt: skip
 

@@ -49,6 +49,11 @@ class Rules(Record):
     workers: Annotated[
         tuple[ShortText, ...], _Once, "Whose evidence counts, by name; none named: every registered worker's."
     ] = ()
+    ci_evidence: Annotated[
+        Literal["shown", "counts"],
+        "Whether what jobs of CI hosts tell as trusted publishers counts as well, or is only shown. Only an "
+        "index between the uploads and the last one may count it.",
+    ] = "shown"
     pythons: Annotated[
         tuple[PythonName, ...],
         _Once,
