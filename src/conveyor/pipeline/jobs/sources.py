@@ -151,9 +151,12 @@ def clone(place: Workplace, source: Source, ask: Asking | None = None) -> Done[C
 
 def read_clone(place: Workplace, source: Source, name: str = "checkout") -> Project:
     """The project in one of the run's clones, whose backend was asked for its name before if need be."""
-    answer = answer_of(place.folder / "checkout" / source.folder)
-    known: RawMetadata = answer or ({"name": source.project} if source.project is not None else {})
-    return read_project(place.folder / name / source.folder, known=known)
+
+    def answered(_root: Path) -> RawMetadata:
+        answer = answer_of(place.folder / "checkout" / source.folder)
+        return answer or ({"name": source.project} if source.project is not None else {})
+
+    return read_project(place.folder / name / source.folder, ask=answered)
 
 
 def clone_into(place: Workplace, source: Source, name: str) -> Path:
