@@ -1,17 +1,20 @@
 """The agent of a jail: its first program, which starts the others there on the keeper's word.
 
-A script for a bare interpreter (``-I -S``): it imports nothing but the standard library, and little of that,
-because it starts with each jail. Its arguments are the descriptor of a socket to the keeper and, if the jail
-has a door to the store, a port and the path of that door's socket.
+A script for a bare interpreter (``-I -S``). It starts with each jail, so it imports nothing that takes longer
+than the interpreter itself: modules of C in place of ``socket`` and ``threading``, and no ``json``. Its
+arguments are the descriptor of a socket to the keeper and, for each way out of the jail, a port and the path
+of the socket behind it.
 
-Each message is a line of JSON after its length in four bytes, big-endian; descriptors ride on the length.
+Each message comes after its length in four bytes, big-endian; descriptors ride on the length. The keeper
+writes them by ``marshal``, since the agent trusts it; the agent writes JSON, since what comes out of a jail
+is not to be trusted.
 
 - ``{"start": ID, "command": [...], "variables": {...}, "folder": PATH}`` with the descriptor of its output,
   and of further ones that it inherits as 3, 4, ...; the reply is ``{"started": ID}``, or ``{"failed": ID,
-  "error": TEXT}``; then, some time later, ``{"ended": ID, "code": N}``, negative for a signal
+  "errno": N}``; then, some time later, ``{"ended": ID, "code": N}``, negative for a signal
 - ``{"signal": ID, "number": N}``: to the whole session of that program
 - ``{"ask": ID, "port": N}`` or ``{"ask": ID, "socket": PATH}``: does something listen there?
-  ``{"told": ID, "answers": true}``
+  ``{"told": ID, "answers": 1}``, or 0
 - ``{"limits": {NAME: [SOFT, HARD]}}``: before the first start, resource limits; without a reply
 
 The jail ends when the keeper hangs up: no program runs that no keeper has asked for.
@@ -19,36 +22,40 @@ The jail ends when the keeper hangs up: no program runs that no keeper has asked
 
 from __future__ import annotations
 
+import _socket
+import _thread
+import errno
 import fcntl
-import json
+import marshal
 import os
 import resource
-import signal
-import socket
-import struct
 import sys
-import threading
-from contextlib import suppress
-from typing import Any
 
-LENGTH = struct.Struct(">I")
+TYPE_CHECKING = False  # typing takes longer than all of the above
+if TYPE_CHECKING:
+    from typing import Any
+
+LENGTH_BYTES = 4
+_DESCRIPTOR_BYTES = 4
 _MOST_DESCRIPTORS = 8
 _ABOVE = 16
 _CHUNK_BYTES = 256 * 1024
 _PATIENCE_SECONDS = 1.0
+_KILL, _PIPE = 9, 13
+"""Numbers of signals, signal(7); the module of that name makes enumerations first."""
 
 
 class Agent:
     """Starts programs and tells how they ended."""
 
-    def __init__(self, keeper: socket.socket) -> None:
+    def __init__(self, keeper: _socket.socket) -> None:
         self._keeper = keeper
-        self._telling = threading.Lock()
+        self._telling = _thread.allocate_lock()
         self._pids: dict[int, int] = {}
 
     def serve(self) -> None:
         """Do what the keeper asks, until it hangs up."""
-        self._tell({"up": os.getpid()})
+        self._tell(up=os.getpid())
         while (heard := self._hear()) is not None:
             message, descriptors = heard
             try:
@@ -58,7 +65,7 @@ class Agent:
                     self._signal(message)
                 elif "ask" in message:
                     there = answers(message.get("port"), message.get("socket"))
-                    self._tell({"told": message["ask"], "answers": there})
+                    self._tell(told=message["ask"], answers=int(there))
                 elif "limits" in message:
                     for name, value in message["limits"].items():
                         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), tuple(value))
@@ -70,11 +77,12 @@ class Agent:
     def _end(self) -> None:
         """End what runs and wait for it: the kernel counts nobody's processor time that nobody waits for."""
         for pid in list(self._pids.values()):
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
+            _signal_session(pid, _KILL)
+        try:
             while True:
                 os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         name = message["start"]
@@ -87,17 +95,17 @@ class Agent:
             os.chdir(message["folder"])
             pid = os.posix_spawn(
                 _program(message["command"][0], message["variables"]), message["command"],
-                message["variables"], file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE],
+                message["variables"], file_actions=actions, setsid=True, setsigdef=[_PIPE],
             )  # fmt: skip
         except OSError as error:
-            self._tell({"failed": name, "error": error.strerror})
+            self._tell(failed=name, errno=error.errno or errno.ENOENT)
             return
         finally:
             for one in high:
                 os.close(one)
         self._pids[name] = pid
-        self._tell({"started": name})
-        threading.Thread(target=self._wait, args=(name, pid), daemon=True).start()
+        self._tell(started=name)
+        _thread.start_new_thread(self._wait, (name, pid))
 
     def _wait(self, name: int, pid: int) -> None:
         try:
@@ -107,33 +115,44 @@ class Agent:
             _, status = os.waitpid(pid, 0)
         except ChildProcessError:  # the jail ends, and has waited for it
             return
-        self._tell({"ended": name, "code": os.waitstatus_to_exitcode(status)})
+        self._tell(ended=name, code=os.waitstatus_to_exitcode(status))
 
     def _signal(self, message: dict[str, Any]) -> None:
         pid = self._pids.get(message["signal"])
         if pid is not None:
-            try:
-                os.killpg(pid, message["number"])
-            except ProcessLookupError:
-                return
+            _signal_session(pid, message["number"])
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        line = json.dumps(message).encode()
+    def _tell(self, **numbers: int) -> None:
+        line = b"{%s}" % ", ".join(f'"{name}": {number}' for name, number in numbers.items()).encode()
         with self._telling:
             try:
-                self._keeper.sendall(LENGTH.pack(len(line)) + line)
+                self._keeper.sendall(len(line).to_bytes(LENGTH_BYTES, "big") + line)
             except BrokenPipeError:
                 os._exit(0)
 
     def _hear(self) -> tuple[dict[str, Any], list[int]] | None:
-        head, descriptors, _, _ = socket.recv_fds(self._keeper, LENGTH.size, _MOST_DESCRIPTORS)
+        space = _socket.CMSG_LEN(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES)
+        head, riding, _, _ = self._keeper.recvmsg(LENGTH_BYTES, space)
+        descriptors = [
+            int.from_bytes(data[at : at + _DESCRIPTOR_BYTES], sys.byteorder)
+            for _, kind, data in riding
+            if kind == _socket.SCM_RIGHTS
+            for at in range(0, len(data), _DESCRIPTOR_BYTES)
+        ]
         for one in descriptors:
             os.set_inheritable(one, False)
-        rest = exactly(self._keeper, LENGTH.size - len(head)) if head else None
+        rest = exactly(self._keeper, LENGTH_BYTES - len(head)) if head else None
         if rest is None:
             return None
-        body = exactly(self._keeper, *LENGTH.unpack(head + rest))
-        return None if body is None else (json.loads(body), list(descriptors))
+        body = exactly(self._keeper, int.from_bytes(head + rest, "big"))
+        return None if body is None else (marshal.loads(body), descriptors)  # noqa: S302 - of the keeper
+
+
+def _signal_session(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def _program(word: str, variables: dict[str, str]) -> str:
@@ -144,10 +163,10 @@ def _program(word: str, variables: dict[str, str]) -> str:
         path = f"{folder}/{word}"
         if os.access(path, os.X_OK):
             return path
-    raise FileNotFoundError(2, os.strerror(2))
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def exactly(connection: socket.socket, size: int) -> bytes | None:
+def exactly(connection: _socket.socket, size: int) -> bytes | None:
     """So many bytes of a connection; ``None`` if it ends before."""
     parts = []
     while size:
@@ -164,61 +183,79 @@ def exactly(connection: socket.socket, size: int) -> bytes | None:
 
 def answers(port: int | None, path: str | None) -> bool:
     """Whether something listens on a port of the loopback, or on a Unix socket."""
+    if port is not None:
+        return _listens(_socket.AF_INET, ("127.0.0.1", port))
+    # A socket's address holds 107 bytes at most, and the folder of a run may be longer.
+    folder, name = os.path.split(str(path))
     try:
-        if port is not None:
-            with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_SECONDS):
-                return True
-        # A socket's address holds 107 bytes at most, and the folder of a run may be longer.
-        folder, name = os.path.split(str(path))
         at = os.open(folder, os.O_PATH)
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_PATIENCE_SECONDS)
-                connection.connect(f"/proc/self/fd/{at}/{name}")
-                return True
-        finally:
-            os.close(at)
     except OSError:
         return False
+    try:
+        return _listens(_socket.AF_UNIX, f"/proc/self/fd/{at}/{name}")
+    finally:
+        os.close(at)
+
+
+def _listens(family: int, address: str | tuple[str, int]) -> bool:
+    connection = _socket.socket(family, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_PATIENCE_SECONDS)
+        connection.connect(address)
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def relay(port: int, door: str) -> None:
-    """Carry each connection to the port of this jail's loopback on to the store's door."""
-    listener = socket.create_server(("127.0.0.1", port), backlog=256)
+    """Carry each connection to the port of this jail's loopback on to a socket of the keeper's."""
+    listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(256)
 
     def accept() -> None:
         while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=_carry, args=(connection, door), daemon=True).start()
+            number, _ = listener._accept()  # type: ignore[attr-defined]
+            _thread.start_new_thread(_carry, (_socket.socket(fileno=number), door))
 
-    threading.Thread(target=accept, daemon=True).start()
+    _thread.start_new_thread(accept, ())
 
 
-def _carry(connection: socket.socket, door: str) -> None:
-    with connection, socket.socket(socket.AF_UNIX) as store:
-        try:
-            store.connect(door)
-        except OSError:  # the keeper is gone, and soon this jail
-            return
-        back = threading.Thread(target=_pump, args=(store, connection), daemon=True)
-        back.start()
+def _carry(connection: _socket.socket, door: str) -> None:
+    store = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        store.connect(door)
+        is_answered = _thread.allocate_lock()
+        is_answered.acquire()
+        _thread.start_new_thread(_pump, (store, connection, is_answered))
         _pump(connection, store)
-        back.join()
+        is_answered.acquire()
+    except OSError:  # the keeper is gone, and soon this jail
+        return
+    finally:
+        connection.close()
+        store.close()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: _socket.socket, target: _socket.socket, done: _thread.LockType | None = None) -> None:
     try:
         while data := source.recv(_CHUNK_BYTES):
             target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+        target.shutdown(_socket.SHUT_WR)
     except OSError:
         return
+    finally:
+        if done is not None:
+            done.release()
 
 
 if __name__ == "__main__":
     os.umask(0o022)
     os.set_inheritable(int(sys.argv[1]), False)
-    if len(sys.argv) > 2:
-        relay(int(sys.argv[2]), sys.argv[3])
-    Agent(socket.socket(fileno=int(sys.argv[1]))).serve()
+    for port, socket_path in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
+        relay(int(port), socket_path)
+    Agent(_socket.socket(fileno=int(sys.argv[1]))).serve()
     os._exit(0)

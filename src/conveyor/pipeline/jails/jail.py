@@ -12,6 +12,7 @@ after that. If the keeper is killed, the kernel ends the jail.
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import select
 import shutil
@@ -29,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from conveyor.errors import MissingTool, StepFailed
 from conveyor.pipeline.jails import inside
-from conveyor.pipeline.jails.inside import LENGTH, exactly
+from conveyor.pipeline.jails.inside import LENGTH_BYTES, exactly
 from conveyor.pipeline.jails.limits import Group, control_group, exceeded, of_each_process, watched
 from conveyor.pipeline.jails.view import (
     DOOR,
@@ -133,9 +134,10 @@ class Jail:
         first = told.get()
         if "started" not in first:
             os.close(reading)
-            if "error" not in first:
+            if "errno" not in first:
                 note_if_killed(-signal.SIGKILL, "", variables.get(RUN))
-            raise MissingTool(f"{command[0]} cannot be run: {first.get('error', 'the jail has ended')}")
+            why = os.strerror(int(first["errno"])) if "errno" in first else "the jail has ended"
+            raise MissingTool(f"{command[0]} cannot be run: {why}")
         return Program(self, number, told, os.fdopen(reading, encoding="utf-8", errors="replace"))
 
     def answers(self, *, port: int | None = None, path: Path | None = None) -> bool:
@@ -149,7 +151,7 @@ class Jail:
     def signal(self, number: int, which: int) -> None:
         """Send a signal to a program's session."""
         with suppress(OSError):
-            self._send({"signal": number, "number": which})
+            self._send({"signal": number, "number": int(which)})
 
     @property
     def spent(self) -> str | None:
@@ -228,15 +230,16 @@ class Jail:
             told.put({})
 
     def _hear(self) -> dict[str, Any] | None:
-        head = exactly(self._keeper, LENGTH.size)
-        body = exactly(self._keeper, *LENGTH.unpack(head)) if head is not None else None
+        head = exactly(self._keeper, LENGTH_BYTES)
+        body = exactly(self._keeper, int.from_bytes(head, "big")) if head is not None else None
         return json.loads(body) if body is not None else None
 
     def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        line = json.dumps(message).encode()
+        body = marshal.dumps(message)
         with self._sending:
-            socket.send_fds(self._keeper, [LENGTH.pack(len(line))], list(descriptors))
-            self._keeper.sendall(line)
+            head = len(body).to_bytes(LENGTH_BYTES, "big")
+            socket.send_fds(self._keeper, [head], list(descriptors))
+            self._keeper.sendall(body)
 
 
 class Program:
