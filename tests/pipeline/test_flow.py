@@ -468,6 +468,8 @@ def test_cancelled_run_ends_with_all_that_it_started(
         said = worker.communicate(timeout=120)[1]
     assert f"run {asked.id} was cancelled" in said
     assert worker.returncode == 0
+    left = [path.name for folder in town.state.glob(f"work/*-{asked.id}-1") for path in folder.iterdir()]
+    assert left == ["logs"]
     assert run(["pipeline", "log", str(asked.id), "--follow", "--store", town.url]) == StepFailed.exit_code
     assert "cancelled" in capsys.readouterr().out.splitlines()[-1]
     assert run(["pipeline", "retry", str(asked.id), "--store", town.url]) == 0

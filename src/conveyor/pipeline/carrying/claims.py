@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, cast
 from conveyor.client.runs import log_command
 from conveyor.domain.runs.states import RunReport
 from conveyor.errors import ConveyorError, StepFailed
-from conveyor.pipeline.carrying.carrier import WORK, Job, carry_run, next_id
+from conveyor.pipeline.carrying.carrier import WORK, Job, carry_run, next_id, work_folder
+from conveyor.pipeline.carrying.runs import sweep
 from conveyor.pipeline.engine.steps import say_to_stderr
 from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
@@ -32,6 +33,7 @@ from conveyor.project.foreign import end_work_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType
 
     from conveyor.domain.runs.states import Run
@@ -65,7 +67,7 @@ def work(bench: Bench, *, store_url: str | None, most: int, keep_days: int, once
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with bench.working() as engine, ThreadPoolExecutor(MOST_THREADS) as threads:
-        desk = _Desk(engine, worker, threads)
+        desk = _Desk(engine, worker, threads, bench.state)
         tidied = 0.0
         desk.rescue()
         desk.adopt()
@@ -105,8 +107,9 @@ def tidy(bench: Bench, engine: Engine, keep_days: int, tidied: float) -> float:
 class _Desk:
     """Turns claimed runs into workflows, and knows which of them go on here."""
 
-    def __init__(self, engine: Engine, worker: Keeper, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: Engine, worker: Keeper, threads: ThreadPoolExecutor, state: Path) -> None:
         self.engine = engine
+        self._state = state
         self.worker = worker
         self.carried = 0
         self._threads = threads
@@ -178,11 +181,16 @@ class _Desk:
         if time.monotonic() - self._looked_after < CANCEL_SECONDS:
             return
         for work_id in self._busy:
-            with suppress(ConveyorError):
-                if self.worker.client.runs.get(self._run_id(work_id)).state == "cancelled":
-                    self._cancelled.add(work_id)
-                    end_work_of(work_id)
+            if self._is_cancelled(work_id):
+                end_work_of(work_id)
         self._looked_after = time.monotonic()
+
+    def _is_cancelled(self, work_id: str) -> bool:
+        """Whether a run was cancelled in the store, as far as the store can be asked."""
+        with suppress(ConveyorError):
+            if self.worker.client.runs.get(self._run_id(work_id)).state == "cancelled":
+                self._cancelled.add(work_id)
+        return work_id in self._cancelled
 
     def _begin_anew(self, work_id: str) -> None:
         """Carry a run whose files lie where no worker lives; the store knows what of it is done."""
@@ -226,19 +234,27 @@ class _Desk:
         try:
             outcome = cast("Outcome | None", carrying())
         except Exception as error:  # noqa: BLE001 - one broken run must not end the worker
-            if work_id in self._cancelled:
-                say_to_stderr(f"run {run_id} was cancelled")
+            if self._is_cancelled(work_id):
+                self._end_cancelled(work_id)
                 return
             reason = error.message if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
             self._give_up(run_id, reason)
             return
-        if outcome is None or work_id in self._cancelled:
-            what = "was cancelled" if work_id in self._cancelled else "goes on elsewhere"
-            say_to_stderr(f"run {run_id} {what}")
+        if (outcome is None or outcome.state == "failed") and self._is_cancelled(work_id):
+            self._end_cancelled(work_id)
+            return
+        if outcome is None:
+            say_to_stderr(f"run {run_id} goes on elsewhere")
             return
         say_to_stderr(f"run {run_id} {outcome.state}: {outcome.detail}")
         for line in end_lines(outcome, log_command(run_id, self.worker.store_url)):
             say_to_stderr(f"  {line}")
+
+    def _end_cancelled(self, work_id: str) -> None:
+        """Say so, and remove what nobody needs any more; what failed by itself stays to be looked at."""
+        say_to_stderr(f"run {self._run_id(work_id)} was cancelled")
+        with suppress(OSError):
+            sweep(work_folder(self._state, work_id))
 
     def _stem(self, run_id: int) -> str:
         return f"{self._prefix}{run_id}-"

@@ -30,6 +30,7 @@ from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import Steps
@@ -61,7 +62,7 @@ def carry(
     with suppress(Unauthorized, Forbidden, Conflict):  # somebody has ended the run in the store meanwhile
         steps.note(RunReport(state=outcome.state, detail=outcome.detail))
     if outcome.state == "succeeded":
-        sweep(place)
+        sweep(place.folder)
     return outcome
 
 
@@ -160,9 +161,9 @@ def locate(worker: Keeper, packaged: Packaged, way: tuple[str, ...]) -> Done[str
     return Done(index, f'in "{index}"')
 
 
-def sweep(place: Workplace) -> None:
-    """Remove the files that a successful run no longer needs; its logs stay."""
-    for entry in place.folder.iterdir():
+def sweep(folder: Path) -> None:
+    """Remove the files that a run no longer needs, in whose folder they are; its logs stay."""
+    for entry in folder.iterdir():
         if entry.name != "logs" and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
 
