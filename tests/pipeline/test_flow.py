@@ -332,6 +332,9 @@ def test_push_asks_for_a_run_that_a_stopped_worker_leaves_to_the_next(town: Town
     assert (run.state, run.ref, run.project) == ("succeeded", "refs/tags/v1.0.0rc1", "theta")
     assert town.client.releases.get("theta", "1.0.0rc1").index == "testing"
     assert f"; to see it: conveyor pipeline log {run.id} --store {town.url}" in pushed.stderr
+    log = ("pipeline", "log", str(run.id), "--store", town.url)
+    shown = town.conveyor(*log, "--output", CONVEYOR_TOKEN=town.token).stdout
+    assert re.search(r"^  > test for testing\n(    \|.*\n)*    \| .*2 passed", shown, re.MULTILINE), shown
     tag = next(step for step in run.steps if step.name == "tag")
     assert (
         tag.summary == "v1.0.0rc1 is a lightweight tag, so nobody signed it; a candidate needs no signature"
@@ -463,6 +466,8 @@ def test_cancelled_run_ends_with_all_that_it_started(
         env=town.variables(), stderr=subprocess.PIPE, text=True,
     ) as worker:  # fmt: skip
         wait_until_tested(town.state)
+        shown = {part.log for one in town.client.runs.output(asked.id) for part in one.parts}
+        assert "build" in shown, "it is seen while the run goes on"
         assert run(["pipeline", "cancel", str(asked.id), "--reason", "wrong", "--store", town.url]) == 0
         assert "cancelled by admin: wrong" in capsys.readouterr().out
         said = worker.communicate(timeout=120)[1]
