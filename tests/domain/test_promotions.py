@@ -179,13 +179,14 @@ def test_run_enters_the_only_index_that_leads_on() -> None:
     assert way_of_run(ANONYMOUS, None, INDEXES) == WHOLE
     scratch = with_more(Index("scratch", "local", "uploads", bases=("pypi",)))
     assert way_of_run(ANONYMOUS, None, scratch) == WHOLE
-    # A team's private chain is not a choice, not even for callers who see it.
+    # A team's private chain has to be named, unless the caller's runs can enter no other.
     for identity in (ANONYMOUS, ADMIN):
         assert way_of_run(identity, None, PRIVATE) == WHOLE
+    assert way_of_run(ADMIN, "risk/unstable", PRIVATE) == OF_TEAM
     assert way_of_run(ADMIN, "risk/unstable", TEAM) == OF_TEAM
     # The chain of a team is the only choice for a token that is narrowed to it.
     narrowed = Identity("hook", frozenset({"read", "run"}), indexes=frozenset(OF_TEAM))
-    assert way_of_run(narrowed, None, TEAM) == OF_TEAM
+    assert way_of_run(narrowed, None, TEAM) == way_of_run(narrowed, None, PRIVATE) == OF_TEAM
 
 
 def test_run_with_a_choice_of_entries_has_to_name_one() -> None:
@@ -233,10 +234,5 @@ def test_next_steps_name_the_entry_where_there_is_a_choice() -> None:
     assert entry_to_name("risk/testing", ADMIN, TEAM) == "risk/unstable"
     assert entry_to_name("unstable", ADMIN, TEAM) == "unstable"
     assert entry_to_name("pypi", ADMIN, TEAM) is None
-
-
-def test_private_index_is_not_entered_by_whoever_may_read_it() -> None:
-    for identity in (ADMIN, READER):
-        with pytest.raises(Conflict, match='cannot enter "risk/unstable": it is private') as caught:
-            way_of_run(identity, "risk/unstable", PRIVATE)
-        assert caught.value.hint == "name the index where it enters: unstable"
+    assert entry_to_name("testing", ADMIN, PRIVATE) is None
+    assert entry_to_name("risk/testing", ADMIN, PRIVATE) == "risk/unstable"

@@ -37,6 +37,7 @@ from conveyor.operations.runs.queue import (
     update_run,
 )
 from conveyor.operations.runs.repositories import add_repository, list_repositories, remove_repository
+from conveyor.operations.runs.tokens import issue_run_token
 from conveyor.operations.runs.webhooks import (
     add_webhook,
     list_webhooks,
@@ -389,7 +390,7 @@ def store_with_a_private_way(folder: Path) -> Store:
 
 
 def insert_hidden_run(store: Store, identity: Identity = ADMIN) -> Run:
-    """A run that enters a private index, as stores have them from the time when that was not refused."""
+    """A run that enters a private index, also if the same is requested already."""
     with record_change(store, actor=identity.name) as change:
         run_id = insert_run(
             change.connection,
@@ -401,12 +402,16 @@ def insert_hidden_run(store: Store, identity: Identity = ADMIN) -> Run:
     return get_run(store, identity, run_id)
 
 
-def test_run_is_not_asked_for_where_its_installers_have_no_credentials(tmp_path: Path) -> None:
+def test_token_of_a_run_says_whether_reading_what_it_reads_takes_a_right(tmp_path: Path) -> None:
     store = store_with_a_private_way(tmp_path)
-    with pytest.raises(Conflict, match='a run cannot enter "team/dev": it is private') as refused:
-        create_run(store, ADMIN, NewRun(REPOSITORY, "main", "team/dev"))
-    assert refused.value.hint == "name the index where it enters: unstable"
-    assert list_runs(store, ADMIN) == []
+    make_worker(store)
+    hidden = NewRun("https://git.team.example/hidden.git", "main", "team/dev", claim=True)
+    for asked, index in ((hidden, "team/dev"), (NewRun("/srv/demo.git", "main", claim=True), "unstable")):
+        made = issue_run_token(store, WORKER, create_run(store, WORKER, asked).id)
+        assert (made.index, made.is_private) == (index, index == "team/dev")
+    outsider = Identity("otto", frozenset({"run", "read"}), indexes=frozenset({"unstable"}))
+    with pytest.raises(NotFound, match='there is no index "team/dev"'):
+        create_run(store, outsider, replace(hidden, claim=False))
 
 
 @pytest.mark.parametrize("is_known", [False, True])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import pytest
 
+from certificates import make_certified, serving_tls
 from conveyor.pipeline.jails.wall import why_not
+from distributions_made import make_sdist
 from pipeline.projects import HATCHLING, git, make_project
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pipeline.conftest import Town
@@ -25,11 +30,15 @@ ATTACKS = '''\
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
+import vaulted
 
 import demo.core
 
@@ -49,7 +58,7 @@ def test_sees_the_variables_or_the_memory_of_others():
     for number in set(numbers) - {os.getpid()}:
         words = pathlib.Path(f"/proc/{number}/cmdline").read_bytes()
         assert not [one for one in KNOWN["secrets"] if one.encode() in words]
-    assert not [name for name in os.environ if "TOKEN" in name or "CREDENTIALS" in name]
+    assert not [name for name in os.environ if re.search("TOKEN|CREDENTIALS|NETRC|PROXY", name.upper())]
 
 
 def test_reaches_the_store_or_the_network():
@@ -84,6 +93,17 @@ def test_gains_rights():
     assert "CapEff:\\t0000000000000000" in status
 
 
+def test_reads_by_the_door_what_the_run_may_read_and_nothing_else():
+    """The token of the run is the keeper's: it opens the private index, and its text is nowhere."""
+    assert vaulted.__file__
+    page = urllib.request.urlopen("http://127.0.0.1:47301/vault/parts/simple/vaulted/")
+    assert b"vaulted-1.0" in page.read()
+    for path in ("/api/v1/status", "/api/v1/indexes", "/sealed/simple/vaulted/"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:47301{path}")
+        assert refused.value.code in (403, 404)
+
+
 def test_leaves_a_daemon():
     subprocess.Popen(
         ["env", "-i", "setsid", "sh", "-c", f"sleep 300; : {KNOWN['token']}"],
@@ -92,23 +112,56 @@ def test_leaves_a_daemon():
 '''
 
 
-def test_a_hostile_suite_gets_nothing(town: Town, tmp_path: Path) -> None:
+PARTS, END, MIDDLE, ENTRY = "vault/parts", "vault/stable", "vault/testing", "vault/unstable"
+
+
+@pytest.fixture(scope="module")
+def vault(town: Town, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A private way through the store, and beside it an index that its runs may not read.
+
+    What their project requires is private too, and an sdist alone: the keeper fetches it to have it built.
+    """
+    create = ("store", "index", "create", "--data", town.data, "--private")
+    below = [word for base in (PARTS, "pypi") for word in ("--base", base)]
+    gated = ("--mode", "promotion-only", "--gate", "tests")
+    for name, words in {
+        PARTS: ("--mode", "uploads"),
+        "sealed": ("--mode", "uploads"),
+        END: (*gated, *below),
+        MIDDLE: (*gated, "--base", END, *below),
+        ENTRY: ("--mode", "uploads", "--base", MIDDLE, "--base", END, *below),
+    }.items():
+        town.conveyor(*create, name, *words)
+    made = make_sdist("vaulted", "1.0")
+    path = tmp_path_factory.mktemp("vault") / made.filename
+    path.write_bytes(made.content)
+    town.claim("vaulted")
+    town.client.files.upload(PARTS, path)
+
+
+def test_a_hostile_suite_gets_nothing(town: Town, vault: None, tmp_path: Path) -> None:
     if why_not() is not None:
         pytest.fail(f"this machine cannot isolate: {why_not()}")
     town.claim("hostile")
+    state = tmp_path / "state"
     token = f"hostile-{random.getrandbits(64):x}"
     host, _, port = town.url.removeprefix("http://").partition(":")
-    secrets = (town.credentials, town.data, town.state / "cache", town.state / "engine")
+    secrets = (town.credentials, town.data, state / "cache", state / "engine")
     known = {
         "secrets": [str(one) for one in secrets],
         "store": [host, int(port)],
         "token": token,
     }
     files = {"tests/test_attacks.py": ATTACKS, "tests/known.json": json.dumps(known)}
-    repository = make_project(tmp_path / "repository", name="hostile", files=files)
+    pyproject = HATCHLING.replace("dynamic =", 'dependencies = ["vaulted"]\ndynamic =')
+    repository = make_project(tmp_path / "repository", name="hostile", pyproject=pyproject, files=files)
     git(repository, "tag", "v1.0.0rc1")
-    outcome = town.run(repository, "v1.0.0rc1")
-    assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
+    outcome = town.run(repository, "v1.0.0rc1", index=ENTRY, state=state)
+    assert (outcome["state"], outcome["index"]) == ("succeeded", MIDDLE)
+    for file in (one for one in (state / "work").rglob("*") if one.is_file()):
+        assert not re.search(rb"conveyor-[\w-]{40}", file.read_bytes()), file  # a token
+    # What its environments were filled from is for no run into another index.
+    assert {one.name for one in (state / "cache").glob("uv*")} == {"uv-vault+unstable"}
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert token not in running
 
@@ -120,12 +173,15 @@ import json
 import os
 import pathlib
 import socket
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
 
 HERE = pathlib.Path(__file__).parent
 KNOWN = json.loads((HERE / "known.json").read_text())
+TRUST = ssl.create_default_context()
+TRUST.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the certificates of the tests are plain ones
 
 
 def attack(where):
@@ -135,6 +191,16 @@ def attack(where):
             gained.append((path, os.listdir(path) if os.path.isdir(path) else open(path, "rb").read()))
         except OSError:
             pass
+    try:
+        named = urllib.request.urlopen(KNOWN["named"], timeout=5, context=TRUST).read()
+    except OSError:
+        named = None
+    if (named is not None) != (where == "the backend"):
+        gained.append((KNOWN["named"], named))
+    try:
+        gained.append(urllib.request.urlopen("https://other.example/", timeout=5).read())
+    except OSError:
+        pass
     for target in (tuple(KNOWN["store"]), ("192.0.2.1", 443)):
         try:
             socket.create_connection(target, timeout=2)
@@ -199,7 +265,34 @@ pages.mkdir()
 """
 
 
-def test_hostile_backend_training_and_documentation_get_nothing(town: Town, tmp_path: Path) -> None:
+class NamedHost(BaseHTTPRequestHandler):
+    """The host that the policy names for builds of one project."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+@pytest.fixture
+def named(town: Town, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The URL of a host that the policy names for builds of ``perfidy``, and the authority that it needs."""
+    authority, certificate = make_certified(tmp_path / "tls")
+    with serving_tls(NamedHost, certificate) as server:
+        host = f"localhost:{server.server_port}"
+        content = f'schema = 1\n[index.unstable.project.perfidy]\nhosts = ["{host}"]\n'
+        town.client.policies.apply(content, reason="a registry of tests")
+        yield f"https://{host}/", authority
+        town.client.policies.apply("schema = 1\n", reason="the tests are over")
+
+
+def test_hostile_backend_training_and_documentation_get_nothing(
+    town: Town, named: tuple[str, str], tmp_path: Path
+) -> None:
     town.conveyor("store", "claim", "perfidy", "--data", town.data)
     token = f"perfidy-{random.getrandbits(64):x}"
     host, _, port = town.url.removeprefix("http://").partition(":")
@@ -210,6 +303,7 @@ def test_hostile_backend_training_and_documentation_get_nothing(town: Town, tmp_
         "store": [host, int(port)],
         "token": token,
         "marker": str(marker),
+        "named": named[0],
     }
     backend = HATCHLING.replace(
         'build-backend = "hatchling.build"', 'build-backend = "own"\nbackend-path = ["."]'
@@ -230,11 +324,14 @@ def test_hostile_backend_training_and_documentation_get_nothing(town: Town, tmp_
         tmp_path / "repository", name="perfidy", pyproject=backend + declared, files=files
     )
     git(repository, "tag", "v1.0.0rc1")
-    outcome = town.run(repository, "v1.0.0rc1")
+    outcome = town.run(repository, "v1.0.0rc1", variables={"SSL_CERT_FILE": named[1]})
     assert (outcome["state"], outcome["index"]) == ("succeeded", "testing")
     written = "".join(path.read_text() for path in (town.state / "work").glob("*/logs/*.log"))
     for one in ("the backend", "the training", "the documentation"):
         assert f"{one} attacked in vain" in written
+    asked = "".join(path.read_text() for path in (town.state / "work").glob("*/logs/hosts.log"))
+    assert f"opened {named[0].split('/')[2]}" in asked
+    assert "refused other.example:443: the policy names no host" in asked
     assert not marker.exists()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert token not in running

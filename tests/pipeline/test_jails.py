@@ -13,19 +13,25 @@ from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 
+from certificates import make_certified, serving_tls
+from conveyor.domain.words.addresses import may_be_opened, pattern_for
 from conveyor.errors import InvalidInput, MissingTool, ProjectError, StepFailed
 from conveyor.pipeline.jails import limits
 from conveyor.pipeline.jails.door import Door, is_open_to
+from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.jail import Jail
 from conveyor.pipeline.jails.limits import control_group, exceeded
 from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
 from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
 from conveyor.project.foreign import Sight, run_foreign
 from conveyor.project.taking import take_file, take_tree
+from conveyor.project.uv import find_uv
 from conveyor.settings import JOB_SETTINGS, JobLimits, job_limits
+from distributions_made import make_wheel
 
 PYTHON = os.path.realpath(sys.executable)
 VARIABLES = {"PATH": os.defpath}
@@ -250,6 +256,7 @@ def test_what_leaves_its_session_ends_with_the_jail(work: Path) -> None:
 KEEPER = """
 import sys
 from pathlib import Path
+from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.jail import Jail
 with Jail(Path(sys.argv[1]).parent, writes=[Path(sys.argv[1])], user=eval(sys.argv[3])) as jail:
     waiting = f"sleep 300; : {sys.argv[2]}"
@@ -404,6 +411,159 @@ def test_door_waits_for_a_store_that_is_restarted(tmp_path: Path) -> None:
             asking.join(timeout=20)
             server.shutdown()
     assert answers == [b"/pypi/simple/six/ None None"]
+
+
+# The way to the hosts that the policy names
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "pattern"),
+    [
+        ("packages.example", 443, "packages.example"),
+        ("Packages.Example.", 443, "packages.example"),
+        ("packages.example", 8443, None),
+        ("packages.example.attacker.example", 443, None),
+        ("a.mirror.example", 8443, "*.mirror.example:8443"),
+        ("a.b.mirror.example", 8443, "*.mirror.example:8443"),
+        ("mirror.example", 8443, None),
+        ("amirror.example", 8443, None),
+        ("a.mirror.example", 443, None),
+        ("", 443, None),
+    ],
+)
+def test_a_pattern_names_hosts_by_whole_labels_and_port(host: str, port: int, pattern: str | None) -> None:
+    assert pattern_for(host, port, ("packages.example", "*.mirror.example:8443")) == pattern
+
+
+@pytest.mark.parametrize(
+    ("address", "pattern", "is_open"),
+    [
+        ("93.184.215.14", "packages.example", True),
+        ("10.0.0.5", "packages.example", False),
+        ("127.0.0.1", "*.example", False),
+        ("169.254.169.254", "packages.example", False),
+        ("::ffff:10.0.0.5", "packages.example", False),
+        ("10.0.0.5", "10.0.0.5:8443", True),
+        ("10.0.0.5", "nexus.internal", True),
+        ("127.0.0.1", "localhost:8443", True),
+        ("10.0.0.5", "*.internal", False),
+    ],
+)
+def test_a_private_address_is_opened_only_where_the_pattern_is_plainly_local(
+    address: str, pattern: str, is_open: bool
+) -> None:
+    assert may_be_opened(address, pattern) is is_open
+
+
+class _Registry(BaseHTTPRequestHandler):
+    """A simple index over TLS, with one wheel."""
+
+    wheel = make_wheel("extra", "1.0")
+
+    def do_GET(self) -> None:
+        link = f'<a href="/{self.wheel.filename}#sha256={self.wheel.sha256}">{self.wheel.filename}</a>'
+        content = self.wheel.content if self.path.endswith(".whl") else link.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()  # uv asks so for the size of a wheel
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+ASKS = """
+import sys, urllib.request
+for url in sys.argv[1:]:
+    try:
+        print(urllib.request.urlopen(url, timeout=5).status)
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_builds_alone_reach_the_hosts_that_the_policy_names(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, certificate = make_certified(work.parent / "tls")
+    noted: list[str] = []
+    with serving_tls(_Registry, certificate) as server, HostsDoor(work.parent, noted.append) as door:
+        url = f"https://localhost:{server.server_port}"
+        wall = Bubblewrap(work.parent / "jails", user=USER, hosts=door)
+        sight = Sight(VARIABLES | {"SSL_CERT_FILE": authority}, is_build=True, wall=wall)
+        here = f"https://127.0.0.1:{server.server_port}"
+        asking = [PYTHON, "-c", ASKS, url, "https://other.example/", here]
+        door.hosts = (f"localhost:{server.server_port}", "named.example")
+        # 1. A real client installs from there.
+        uv = [find_uv(), "--no-config", "--no-cache", "pip", "install", "--python", PYTHON]
+        shown = replace(sight, reads=(Path(find_uv()), Path(PYTHON)))
+        done = run_foreign(
+            [*uv, "--target", "there", "--index-url", f"{url}/simple", "extra"], shown, folder=work
+        )
+        assert done.return_code == 0, done.output
+        assert list((work / "there").glob("extra-1.0.dist-info"))
+        # 2. Others are refused, and what the client shows says why; nothing else is a way out.
+        done = run_foreign(asking, sight, folder=work)
+        said = f"403 the policy names no host other.example:443 for builds; it names {', '.join(door.hosts)}"
+        assert done.output.splitlines()[:2] == ["200", f"<urlopen error Tunnel connection failed: {said}>"]
+        assert "Connection refused" in done.output.splitlines()[2]
+        # 3. A name that leads into the network of the keeper, as a resolver may say at any time.
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("10.0.0.5", 443))])
+        done = run_foreign([*asking[:3], "https://named.example/"], sight, folder=work)
+        assert "403 named.example leads to 10.0.0.5, a private address" in done.output
+        monkeypatch.undo()
+        # 4. What is no build has no way out, nor has a build whose project names no host.
+        for other in (replace(sight, is_build=False), sight):
+            done = run_foreign(asking[:4], other, folder=work)
+            assert "Tunnel" not in done.output
+            assert "200" not in done.output
+            door.hosts = ()
+    assert f"opened localhost:{server.server_port}" in noted
+    assert [line.partition(":")[0] for line in noted if "refused" in line] == [
+        "refused other.example",
+        "refused named.example",
+    ]
+
+
+class _MachinesProxy(BaseHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
+    def do_CONNECT(self) -> None:
+        self.asked.append(f"{self.path} {self.headers['Proxy-Authorization']}")
+        self.wfile.write(b"HTTP/1.1 200 ok\r\n\r\n")
+        self.wfile.write(self.connection.recv(9).upper())
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+def test_hosts_are_reached_through_the_proxy_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), _MachinesProxy) as server,
+        HostsDoor(tmp_path, noted.append) as door,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        monkeypatch.setenv("https_proxy", f"http://ann:p%40ss@127.0.0.1:{server.server_port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        door.hosts = ("packages.example",)
+        client.connect(str(door.path))
+        client.sendall(b"CONNECT packages.example:443 HTTP/1.1\r\nHost: packages.example\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 200 connected\r\n\r\n"
+        client.sendall(b"hello tls")
+        assert client.recv(100) == b"HELLO TLS"
+        server.shutdown()
+    assert noted == ["opened packages.example:443"]
+    assert _MachinesProxy.asked == ["packages.example:443 Basic YW5uOnBAc3M="]
 
 
 # Plans

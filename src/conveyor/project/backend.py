@@ -236,6 +236,7 @@ class Backend:
                 writes=(*writes, control, bytecode, *([self.build_folder] if self.build_folder else [])),
                 index_url=around.index_url,
                 holds=around.holds,
+                is_build=True,
                 wall=around.wall,
             )  # fmt: skip
             words = [python, script, hook, str(control)]

@@ -18,6 +18,7 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
+from netrc import netrc as NetRC  # noqa: N812 - a class of the standard library
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -45,6 +46,7 @@ def download(
     *,
     on_progress: Progress | None = None,
     variables: Mapping[str, str] | None = None,
+    netrc: Path | None = None,
 ) -> str:
     """Fetch a file to ``target`` and return its SHA-256; an interrupted download is continued.
 
@@ -53,6 +55,7 @@ def download(
         target: where it goes; ``target.part`` and ``target.part.json`` hold what has arrived.
         on_progress: told of each piece.
         variables: the environment; ``None`` means that of this process.
+        netrc: a file with the credentials of the server; ``None``: it is asked as anybody may.
 
     Raises:
         UpstreamFailed: the server refuses it or broke off too often; what arrived stays.
@@ -64,7 +67,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                _receive(url, part, notes, variables, on_progress)
+                _receive(url, part, notes, variables, on_progress, netrc)
                 break
             except HTTPError as error:
                 if attempt == ATTEMPTS:
@@ -87,14 +90,17 @@ def download(
 
 
 def _receive(
-    url: str, part: Path, notes: Path, variables: Mapping[str, str], on_progress: Progress | None
-) -> None:
+    url: str, part: Path, notes: Path, variables: Mapping[str, str], on_progress: Progress | None,
+    netrc: Path | None,
+) -> None:  # fmt: skip
     """Append to ``part`` what is missing, or write it anew if the server's file is another one."""
     here, validator = _kept(url, part, notes)
     asked = {"User-Agent": "conveyor-client", "Accept-Encoding": "identity"}
     if here and validator:
         asked |= {"Range": f"bytes={here}-", "If-Range": validator}
     address, headers = _addressed(url, asked, variables)
+    if netrc is not None and (known := NetRC(netrc).authenticators(urlsplit(url).hostname or "")) is not None:
+        headers |= urllib3.make_headers(basic_auth=f"{known[0]}:{known[2]}")
     timeout = Timeout(connect=10, read=60)
     with urllib3.PoolManager(timeout=timeout) as pool:
         answer = pool.request(

@@ -33,11 +33,14 @@ HANDED = "_CONVEYOR_HANDED"
 LARGEST_FILE_BYTES = 64 * 2**30
 OPEN_FILES = 8192
 
+CERTIFICATES = ("SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+"""Variables that name the authorities that this machine trusts."""
+
 _KEPT = {
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "RUSTUP_HOME", "SHELL", "TEMP", "TERM", "TMP", "TMPDIR",
     "TZ", "USER", "XDG_CACHE_HOME",
     # Certificates and proxies: how this machine reaches other hosts.
-    "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
+    *CERTIFICATES,
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "all_proxy", "http_proxy", "https_proxy", "no_proxy",
     # Threads and devices that numeric libraries may use.
@@ -62,6 +65,8 @@ class Sight:
     when this process is killed before it."""
     hands: int | None = None
     """A descriptor that it inherits; ``HANDED`` tells it the number."""
+    is_build: bool = False
+    """Whether it builds something: what the policy of the store lets builds reach is not for others."""
     wall: Wall | None = None
     """What keeps it apart; ``None``: nothing does."""
 
@@ -159,6 +164,8 @@ class Surroundings:
     """What keeps foreign ones apart; ``None``: nothing does."""
     holds: tuple[int, ...] = ()
     """As ``Sight`` has it."""
+    netrc: Path | None = None
+    """Credentials of the index, for this process's own clients; no foreign program gets it."""
 
     def with_variables(self, more: Mapping[str, str]) -> Surroundings:
         """The same with more variables."""

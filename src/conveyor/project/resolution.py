@@ -235,7 +235,7 @@ def _build_wheel(python: Path, package: LockedPackage, folder: Path, around: Sur
 
         sdist = kept / _filename(package.file)
         url, sha256 = str(package.file["url"]), str(package.file["hashes"]["sha256"])
-        if download(url, sdist) != sha256:
+        if download(url, sdist, netrc=around.netrc) != sha256:
             raise ProjectError(f"{url} has other bytes than its index says")
     base = Path(os.path.realpath(python))
     words = ["build", "--wheel", "--no-create-gitignore", "--python", str(base)]

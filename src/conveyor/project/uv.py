@@ -58,6 +58,8 @@ def run_uv(
     base = clean_environment_variables() if is_clean else user_environment_variables()
     if around.index_url is not None:  # no argument: it may hold a password, and anyone can list processes
         base["UV_DEFAULT_INDEX"] = around.index_url
+    if around.netrc is not None:  # without a wall the backends that uv starts can read it, like anything
+        base["NETRC"] = str(around.netrc)
     sight = Sight(
         variables={**base, **around.variables, "UV_LINK_MODE": "hardlink" if may_link else "copy"},
         index_url=around.index_url,
@@ -120,7 +122,7 @@ def run_uv_behind(
         variables["UV_DEFAULT_INDEX"] = wall.inward(around.index_url)
     sight = Sight(
         variables, reads=(Path(uv), *reads), writes=(wall.uv_cache, *writes), index_url=around.index_url,
-        holds=around.holds, wall=wall,
+        holds=around.holds, is_build=True, wall=wall,
     )  # fmt: skip
     return _run(command, sight, words, around.on_line, None, timeout_seconds)
 

@@ -308,7 +308,7 @@ def _workplace(
     steps.reporter.mark = mark
     place.folder.mkdir(parents=True)
     secrets = [keys, *([credentials.absolute()] if credentials is not None else [])]
-    with watched(mark), isolated(place, worker.store_url, secrets, say_to_stderr, job_limits()) as walled:
+    with watched(mark), isolated(place, worker, secrets, say_to_stderr, job_limits()) as walled:
         yield walled
     shutil.rmtree(place.folder, ignore_errors=True)
 

@@ -281,15 +281,15 @@ def way_of_run(identity: Identity, entry: str | None, indexes: Mapping[str, Inde
     """The indexes that a pipeline run may carry a release through, from the one that it enters to the last.
 
     ``entry`` names the first index; ``None``: the one that this caller's runs can enter, if there is only
-    one. At least two indexes. The list of indexes tells the bases of each index that the caller reads; so
-    errors name them too.
+    one; private ones count only where no public one is. At least two indexes. The list of indexes tells the
+    bases of each index that the caller reads; so errors name them too.
 
     Raises:
         NotFound: there is no such index, or none that the caller may read.
-        Conflict: no run can go anywhere from there (a mirror, no uploads, private, no index follows, several
-            follow it or one of the next), or no single entry is left.
+        Conflict: no run can go anywhere from there (a mirror, no uploads, no index follows, several follow
+            it or one of the next), or no single entry is left.
     """
-    choices = _entries(identity, indexes)
+    choices = _choices(identity, indexes)
     hint = (
         f"name the index where it enters: {', '.join(choices)}"
         if choices
@@ -314,7 +314,8 @@ def entry_to_name(index: str, identity: Identity, indexes: Mapping[str, Index]) 
 
     That is the nearest index where it can enter; ``None`` if there is only one choice, or no way leads there.
     """
-    return entry_of(index, identity, indexes) if len(_entries(identity, indexes)) > 1 else None
+    entry = entry_of(index, identity, indexes)
+    return None if _choices(identity, indexes) == [entry] else entry
 
 
 def entry_of(index: str, identity: Identity, indexes: Mapping[str, Index]) -> str | None:
@@ -332,6 +333,12 @@ def _entries(identity: Identity, indexes: Mapping[str, Index]) -> list[str]:
     ]
 
 
+def _choices(identity: Identity, indexes: Mapping[str, Index]) -> list[str]:
+    """The entries that are chosen from if none is named: what is private is released there on purpose."""
+    entries = _entries(identity, indexes)
+    return [name for name in entries if not indexes[name].is_private] or entries
+
+
 def _fault_of_way(entry: str, indexes: Mapping[str, Index]) -> str | None:
     """The reason why runs cannot enter there; ``None`` if they can."""
     index = indexes[entry]
@@ -339,8 +346,6 @@ def _fault_of_way(entry: str, indexes: Mapping[str, Index]) -> str | None:
         return "it is a mirror and holds no files of this store"
     if index.mode != "uploads":
         return "it is promotion-only and accepts no upload"
-    if index.is_private:  # then so may be what follows it; what follows a public index is public
-        return "it is private, and uv and pip, which a run calls, have no credentials for it"
     way = _way_from(entry, indexes)
     following = successors(way[-1], indexes)
     if following:

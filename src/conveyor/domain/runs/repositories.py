@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from conveyor.domain.people.access import must_have, reaches_index
-from conveyor.domain.words.addresses import address_kind, literal_address
+from conveyor.domain.words.addresses import is_local_name
 from conveyor.domain.words.names import ProjectName
 from conveyor.domain.words.notation import Moment
 from conveyor.domain.words.records import NO_COLUMN, Record, Text
@@ -175,14 +175,7 @@ def _is_local(url: str) -> bool:
     host = _host_of(url)
     if host is None:
         return True
-    host = host.rstrip(".").lower()
-    is_single_word = not {".", ":"} & set(host)  # such a name is known only in a local network
-    if is_single_word or host.endswith((".localhost", ".local", ".internal")):
-        return True
-    address = literal_address(host)
-    if address is not None:
-        return address_kind(address) != "public"
-    return host.rpartition(".")[2].isdigit()  # 127.1 and the like, which resolvers take for addresses
+    return is_local_name(host)
 
 
 def _is_relative(url: str) -> bool:

@@ -135,6 +135,8 @@ class RunToken(Record):
     store_url: Annotated[
         str | None, "The store's public URL, for what the worker writes down; null: none is configured."
     ] = None
+    index: Annotated[str | None, "The index that its run enters."] = None
+    is_private: Annotated[bool, "Whether reading that index, or one of its bases, takes a right."] = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Network addresses, and which of them an upstream may lead to.
+"""Network addresses: which of them an upstream may lead to, and which hosts a pattern names.
 
 An upstream decides where the links of its pages and its redirects lead, so it could make the store ask
 services that only the store can reach, and publish their answers to everybody (server-side request forgery).
@@ -13,12 +13,13 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 AddressKind = Literal["public", "private", "loopback", "link-local"]
 """``private`` is everything that is neither public nor one of the others, such as multicast."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+HTTPS_PORT = 443
 _LOW_32_BITS = 0xFFFFFFFF
 
 
@@ -53,6 +54,44 @@ def literal_address(host: str) -> str | None:
         return str(ip_address(host.strip("[]")))
     except ValueError:
         return None
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a host is plainly one of a local network: a private address, or a name known only there."""
+    host = host.rstrip(".").lower()
+    is_single_word = not {".", ":"} & set(host)
+    if is_single_word or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    address = literal_address(host)
+    if address is not None:
+        return address_kind(address) != "public"
+    return host.rpartition(".")[2].isdigit()  # 127.1 and the like, which resolvers take for addresses
+
+
+def pattern_for(host: str, port: int, patterns: Iterable[str]) -> str | None:
+    """The pattern that names a host and port: ``HOST``, ``*.DOMAIN``, either with ``:PORT``, else 443.
+
+    ``*.DOMAIN`` names every host below a domain, and not the domain itself. One without a wildcard comes
+    first: it may say of a local name or address that it is meant.
+    """
+    host = host.rstrip(".").lower()
+    for pattern in sorted(patterns, key=lambda one: one.startswith("*")):
+        name, _, wanted = pattern.partition(":")
+        if port != int(wanted or HTTPS_PORT):
+            continue
+        if host == name or (name.startswith("*.") and host.endswith(name[1:])):
+            return pattern
+    return None
+
+
+def may_be_opened(address: str, pattern: str) -> bool:
+    """Whether a host that a pattern names may have this address: a private one only if the pattern says so.
+
+    Otherwise whoever answers for a name could open the network behind the wall.
+    """
+    name = pattern.partition(":")[0]
+    is_meant = not name.startswith("*") and is_local_name(name)
+    return is_meant or address_kind(address) == "public"
 
 
 def _embedded(ip: IPv6Address) -> IPv4Address | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.people import users
 from conveyor.catalog.runs import queue as rows
-from conveyor.domain.indexes.definitions import resolution_order
+from conveyor.domain.indexes.definitions import is_any_private, resolution_order
 from conveyor.domain.people.access import RUN_SCOPES, Identity, NewToken, may_work_on
 from conveyor.domain.releases.promotions import way_of_run
 from conveyor.domain.runs.repositories import canonical_url, is_path
@@ -75,9 +75,13 @@ def issue_run_token(store: Store, identity: Identity, run_id: int) -> RunToken:
         )
         change.event("create-token", detail={"token": token_id, "user": identity.name, "run": run_id})
         known = [one for one in rows.all_repositories(connection) if one.project in projects or not projects]
+        is_private = is_any_private(run.index, all_indexes(connection))
     folders = is_path(run.repository) and not registered
     public_url = store.public_url.rstrip("/") if store.public_url else None
-    return RunToken(secret, until, tuple(known), folders=folders, store_url=public_url)
+    return RunToken(
+        secret, until, tuple(known), folders=folders, store_url=public_url, index=run.index,
+        is_private=is_private,
+    )  # fmt: skip
 
 
 def _indexes_of(connection: Connection, identity: Identity, run: Run) -> set[str]:

@@ -153,7 +153,7 @@ def carry_run(job: Job) -> Outcome:
     reporter = Reporter(worker.client, run_id, say_to_stderr, told=worker.told)
     reporter.mark, place = place.folder.name, replace(place, output=reporter.output)
     with (
-        isolated(place, worker.store_url, secrets, say_to_stderr, _bench.limits) as place,
+        isolated(place, worker, secrets, say_to_stderr, _bench.limits) as place,
         closing(DurableSteps(reporter)) as steps,
     ):
         return carry(

@@ -17,11 +17,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from conveyor.domain.releases.evidence import Making
 from conveyor.domain.runs.repositories import Reach
@@ -29,6 +31,7 @@ from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
 from conveyor.pipeline.engine.remotes import remote, submodule
 from conveyor.pipeline.jails.door import Door
+from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
 from conveyor.project.foreign import RUN, Surroundings
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from conveyor.domain.releases.evidence import Isolation
+    from conveyor.pipeline.engine.worker import Keeper
     from conveyor.project.git import Remote
     from conveyor.settings import JobLimits
 
@@ -68,6 +72,10 @@ class Workplace:
     """The store's public URL; ``None``: as far as is known, it has none."""
     output: Callable[[str, str], None] | None = None
     """Called with each line of a log and the log's name; ``None``: nobody looks on."""
+    private_index: str | None = None
+    """The index that the run enters, if it is private; ``None``: everybody may read what the run reads."""
+    netrc: Path | None = None
+    """The token of a run into a private index, for the keeper's own installers."""
 
     def making(self) -> Making:
         """When, in which run, for which store and how isolated a fact is found out here and now."""
@@ -82,6 +90,11 @@ class Workplace:
         """A submodule's repository as the keeper's git reaches it; raises as ``remotes.submodule``."""
         return submodule(url, superproject, self.reach, self.keyring)
 
+    def open_hosts(self, hosts: Sequence[str]) -> None:
+        """Let builds reach these hosts, as the policy names them; the log ``hosts`` tells of each attempt."""
+        if self.wall is not None and self.wall.hosts is not None:
+            self.wall.hosts.hosts = tuple(hosts)
+
     def fresh(self, name: str) -> Path:
         """Make an empty folder of that name; anything that an interrupted attempt left in it is removed."""
         folder = self.folder / name
@@ -89,6 +102,16 @@ class Workplace:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         return folder
+
+    @property
+    def uv_cache(self) -> Path:
+        """The cache of the keeper's own uv: its own for each private index.
+
+        A run names by digest what is installed for it, so that out of a shared one it would get what it may
+        not read.
+        """
+        own = f"-{self.private_index.replace('/', '+')}" if self.private_index is not None else ""
+        return self.cache / f"uv{own}"
 
     def variables(self) -> dict[str, str]:
         """Variables of children on top of the clean ones: a home, a temporary folder, caches and the mark."""
@@ -98,7 +121,7 @@ class Workplace:
         variables = {
             "HOME": str(home),
             "TMPDIR": str(temporary),
-            "UV_CACHE_DIR": str(self.cache / "uv"),
+            "UV_CACHE_DIR": str(self.uv_cache),
             "UV_LINK_MODE": "copy",  # also for uv as a child calls it: runs share the cache, not its files
             "XDG_CACHE_HOME": str(home / ".cache"),
             RUN: self.folder.name,
@@ -109,7 +132,7 @@ class Workplace:
         self, index_url: str | None = None, on_line: Callable[[str], None] | None = None
     ) -> Surroundings:
         """What the programs of a job have in common that are resolved against an index."""
-        return Surroundings(self.variables(), index_url, on_line, self.wall)
+        return Surroundings(self.variables(), index_url, on_line, self.wall, netrc=self.netrc)
 
     def report(self, name: str) -> Path:
         """The path of a file that is kept: ``logs/NAME`` without spaces; a slash in it begins a folder."""
@@ -138,35 +161,54 @@ class Workplace:
 
 @contextmanager
 def isolated(
-    place: Workplace, store_url: str, secrets: Sequence[Path], say: Callable[[str], None],
+    place: Workplace, worker: Keeper, secrets: Sequence[Path], say: Callable[[str], None],
     limits: JobLimits,
 ) -> Iterator[Workplace]:  # fmt: skip
     """The workplace with a wall until the end of the block; without one where this machine cannot isolate.
 
     Args:
         place: where the jobs of one run work.
-        store_url: the store that jails reach through their door, without a last slash.
+        worker: the worker with the token of the run, which the keeper's end of the door adds where the store
+            asks for one.
         secrets: the worker's own files, which no jail may show; its caches are among them anyway.
         say: told why there is no wall.
         limits: the bounds of each jail.
     """
-    reason = why_not()
-    if reason is not None:
-        say(f"jobs run without isolation: {reason}")
-        yield place
-        return
-    os.umask(0o022)  # the user of the jails reads what is made here
     # A socket's address holds 107 bytes at most, and the folder of a run may be longer.
-    with (
-        run_user(USERS) as user,
-        tempfile.TemporaryDirectory(prefix="conveyor-door-") as folder,
-        Door(Path(folder), store_url) as door,
-    ):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conveyor-door-")))
+        if worker.is_private:
+            place = replace(place, private_index=worker.index, netrc=_write_netrc(folder / "netrc", worker))
+        reason = why_not()
+        if reason is not None:
+            say(f"jobs run without isolation: {reason}")
+            yield place
+            return
+        os.umask(0o022)  # the user of the jails reads what is made here
+        token = worker.token if worker.is_private else None
+        user = stack.enter_context(run_user(USERS))
+        door = stack.enter_context(Door(folder, worker.store_url, token=token))
+        hosts = stack.enter_context(HostsDoor(folder, partial(_append, place.report("hosts.log"))))
         wall = Bubblewrap(
-            place.folder / "jails", user=user, door=door.path, store_url=store_url,
-            limits=limits, secrets=(place.cache, *secrets),
+            place.folder / "jails", user=user, door=door.path, hosts=hosts, store_url=worker.store_url,
+            limits=limits,
+            secrets=(place.cache, folder / "netrc", *secrets),
         )  # fmt: skip
         yield replace(place, wall=wall)
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def _write_netrc(path: Path, worker: Keeper) -> Path:
+    """The token of a run, for the host of its store, as uv reads it: on no command line and in no log."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    host = urlsplit(worker.store_url).hostname
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"machine {host} login __token__ password {worker.token}\n")
+    return path
 
 
 @contextmanager

@@ -38,7 +38,12 @@ class Keeper:
     """The repositories that the run may read."""
     public_url: str | None = None
     """The URL by which people reach the store, as it says; ``None``: it does not say."""
-
+    index: str | None = None
+    """The index that the run enters; ``None``: no run yet."""
+    is_private: bool = False
+    """Whether reading that index, or one of its bases, takes the run's token."""
+    token: str | None = field(default=None, repr=False)
+    """The run's token, which the client sends; ``None``: no run yet."""
     job: JobTokens | None = None
     """The token of the job of a CI host."""
 
@@ -62,7 +67,10 @@ class Keeper:
         client = connect(self.store_url, token=made.secret)
         registered = {one.url: one.is_local for one in made.repositories}
         reach = Reach(registered, made.folders)
-        return replace(self, client=client, run=run_id, reach=reach, public_url=made.store_url)
+        return replace(
+            self, client=client, token=made.secret, run=run_id, reach=reach, public_url=made.store_url,
+            index=made.index, is_private=made.is_private,
+        )  # fmt: skip
 
     @property
     def told_url(self) -> str:

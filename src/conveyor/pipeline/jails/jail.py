@@ -36,6 +36,8 @@ from conveyor.pipeline.jails.view import (
     DOOR,
     DOOR_PORT,
     HOME,
+    HOSTS,
+    HOSTS_PORT,
     SHARED_MEMORY_BYTES,
     USER,
     View,
@@ -60,8 +62,17 @@ _NOT_INSIDE = {
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "all_proxy", "http_proxy", "https_proxy", "no_proxy",
 }  # fmt: skip
-"""Variables that name proxies, which no jail reaches, and folders of the keeper's, without which programs use
-their home and temporary folder."""
+"""Variables that name proxies of the machine, which no jail reaches, and folders of the keeper's: without
+these, programs use their home and temporary folder."""
+
+_PROXY = {
+    name: value
+    for said, value in (
+        ("https_proxy", f"http://127.0.0.1:{HOSTS_PORT}"), ("no_proxy", "127.0.0.1,::1"),
+    )
+    for name in (said, said.upper())
+}  # fmt: skip
+"""Variables by which clients find the way to the hosts that the policy names."""
 
 
 class Jail:
@@ -69,10 +80,10 @@ class Jail:
 
     def __init__(
         self, scratch: Path, *, reads: Sequence[Path] = (), writes: Sequence[Path] = (),
-        door: Path | None = None, user: int | None = None, limits: JobLimits | None = None,
-        secrets: Sequence[Path] = (),
+        door: Path | None = None, hosts: Path | None = None, user: int | None = None,
+        limits: JobLimits | None = None, secrets: Sequence[Path] = (),
     ) -> None:  # fmt: skip
-        self._asked = (tuple(reads), tuple(writes), door, user)
+        self._asked = (tuple(reads), tuple(writes), door, hosts, user)
         self._scratch = scratch
         self._limits = limits or JobLimits()
         self._secrets = tuple(secrets)
@@ -85,8 +96,11 @@ class Jail:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jail-", dir=self._scratch)))
-            reads, writes, door, user = self._asked
-            view = _view(folder, reads, writes, door=door, user=user, memory_bytes=self._limits.memory_bytes)
+            reads, writes, door, hosts, user = self._asked
+            view = _view(
+                folder, reads, writes, door=door, hosts=hosts, user=user,
+                memory_bytes=self._limits.memory_bytes,
+            )  # fmt: skip
             refuse_secrets(view, self._secrets)
             group = stack.enter_context(control_group(f"conveyor-{folder.name}", self._limits))
             stack.callback(self._note_spent, group)
@@ -123,7 +137,8 @@ class Jail:
                 {
                     "start": number, "command": list(command), "folder": str(folder),
                     "variables": {one: value for one, value in variables.items() if one not in _NOT_INSIDE}
-                    | {"HOME": HOME, "TMPDIR": "/tmp"},  # noqa: S108 - of the jail
+                    | {"HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - of the jail
+                    | (_PROXY if self._asked[3] is not None else {}),
                 },
                 (writing, *further),
             )  # fmt: skip
@@ -182,7 +197,8 @@ class Jail:
         errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115
         python = os.path.realpath(sys.executable)
         command = [python, "-I", "-S", inside.__file__, str(theirs.fileno())]
-        command += [str(DOOR_PORT), DOOR] if view.door is not None else []
+        for there, port, path in ((view.door, DOOR_PORT, DOOR), (view.hosts, HOSTS_PORT, HOSTS)):
+            command += [str(port), path] if there is not None else []
         command = [*_become(view.user), *command]
         try:
             child = subprocess.Popen(
@@ -283,8 +299,8 @@ class Program:
 
 
 def _view(
-    scratch: Path, reads: Sequence[Path], writes: Sequence[Path], *, door: Path | None, user: int | None,
-    memory_bytes: int,
+    scratch: Path, reads: Sequence[Path], writes: Sequence[Path], *, door: Path | None,
+    hosts: Path | None, user: int | None, memory_bytes: int,
 ) -> View:  # fmt: skip
     """What was asked for, the agent, and a home, a temporary folder and an identity that are made here."""
     for name in ("home", "tmp", "etc"):
@@ -297,7 +313,7 @@ def _view(
     ours = (Path(inside.__file__), *folders_of_interpreter(Path(sys.executable)))
     return View(
         reads=(*dict.fromkeys((*reads, *ours)),), writes=tuple(writes), temporary=scratch / "tmp",
-        home=scratch / "home", identity=scratch / "etc", door=door, user=user,
+        home=scratch / "home", identity=scratch / "etc", door=door, hosts=hosts, user=user,
         shared_memory_bytes=min(SHARED_MEMORY_BYTES, memory_bytes),
     )  # fmt: skip
 

@@ -34,6 +34,10 @@ DOOR = "/run/store.sock"
 """Where a jail finds the door to the store."""
 DOOR_PORT = 47301
 """The port of a jail's loopback that leads to the store; fixed, because caches are kept by address."""
+HOSTS = "/run/hosts.sock"
+"""Where a jail of a build finds the proxy to the hosts that the policy names."""
+HOSTS_PORT = 47302
+"""The port of its loopback that leads there."""
 
 _ROOTS = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
 """Folders that are links into ``/usr`` on merged systems, and folders on others."""
@@ -83,7 +87,9 @@ class View:
     identity: Path
     """A folder with the files ``IDENTITY``, which it shows below ``/etc``."""
     door: Path | None = None
-    """The socket of the door to the store; ``None``: there is none, and the jail reaches nothing."""
+    """The socket of the door to the store; ``None``: there is none."""
+    hosts: Path | None = None
+    """The socket of the proxy to the hosts that the policy names; ``None``: it reaches no host."""
     user: int | None = None
     """The user that it runs as, of a worker that is root; ``None``: a user namespace."""
     shared_memory_bytes: int = SHARED_MEMORY_BYTES
@@ -130,8 +136,9 @@ def arguments_of(view: View, host: Host) -> list[str]:
     writes = {str(path) for path in view.writes}
     shown += [("--ro-bind", str(path), str(path)) for path in view.reads if str(path) not in writes]
     shown += [("--bind", path, path) for path in writes]
-    if view.door is not None:
-        shown.append(("--ro-bind", str(view.door), DOOR))
+    for socket, target in ((view.door, DOOR), (view.hosts, HOSTS)):
+        if socket is not None:
+            shown.append(("--ro-bind", str(socket), target))
     # The outermost first: what is shown later covers what was shown before.
     for how, source, target in sorted(set(shown), key=lambda one: (one[2].count("/"), one[2])):
         words += [*_parents(target, made), how, source, target]

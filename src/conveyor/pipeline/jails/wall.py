@@ -21,12 +21,13 @@ from conveyor.errors import MissingTool, StepFailed, StorageFailed
 from conveyor.pipeline.jails.jail import FIRST_FURTHER, Jail, Program
 from conveyor.pipeline.jails.limits import exceeded, suspected
 from conveyor.pipeline.jails.view import DOOR_PORT, folders_of_interpreter
-from conveyor.project.foreign import HANDED
+from conveyor.project.foreign import CERTIFICATES, HANDED
 from conveyor.settings import JobLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from conveyor.pipeline.jails.hosts import HostsDoor
     from conveyor.project.foreign import Child, Sight
 
 _STORE_INSIDE = f"http://127.0.0.1:{DOOR_PORT}"
@@ -45,6 +46,8 @@ class Bubblewrap:
     """The user that jails run as, of a worker that is root; see ``run_user``."""
     door: Path | None = field(default=None, repr=False)
     """The socket of the door to the store."""
+    hosts: HostsDoor | None = field(default=None, repr=False)
+    """The way to the hosts that the policy names for builds; ``None``: there is none."""
     store_url: str | None = None
     """The store's address as the keeper reaches it, without a last slash."""
     limits: JobLimits = field(default_factory=JobLimits)
@@ -95,13 +98,18 @@ class Bubblewrap:
             if python.is_absolute():
                 reads += folders_of_interpreter(python)
         writes = [path.absolute() for path in (*sight.writes, *((folder,) if folder is not None else ()))]
+        outward = self.hosts if sight.is_build and self.hosts is not None and self.hosts.hosts else None
+        if outward is not None:  # what this machine trusts besides, where its variables say so
+            named = (Path(sight.variables[one]) for one in CERTIFICATES if one in sight.variables)
+            reads += [path.absolute() for path in named if path.exists()]
         self.uv_cache.mkdir(parents=True, exist_ok=True)
         if self.user is not None:
             for path in writes:
                 hand_over(path, self.user)
         jail = Jail(
             self.scratch, reads=[*dict.fromkeys(reads)], writes=[*dict.fromkeys(writes)], door=self.door,
-            user=self.user, limits=self.limits, secrets=self.secrets,
+            hosts=outward.path if outward is not None else None, user=self.user, limits=self.limits,
+            secrets=self.secrets,
         )  # fmt: skip
         return jail.__enter__()
 

@@ -117,7 +117,7 @@ def make_release(
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry = way[0]
     goals = steps("pythons", lambda: find_goals(place, worker, source, way))  # 3
-    steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
+    place.open_hosts(steps("ask store", lambda: ask_store(worker, name, source, entry)))  # 3
     candidate = None
     if source.tag is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
@@ -203,10 +203,15 @@ def unless_known(
         return Done(known.value, f"{known.summary}: another run published it", is_skipped=True)
 
 
-def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[None]:
-    """Step 3: whether the store would take this version from this worker; raises what its upload would."""
+def ask_store(worker: Keeper, name: str, source: Source, entry: str) -> Done[tuple[str, ...]]:
+    """Step 3: whether the store would take this version from this worker; raises what its upload would.
+
+    The value is the hosts that builds of the project may reach.
+    """
     worker.client.releases.check_publishing(name, str(source.version), index=entry)
-    return Done(None, f'{name} {source.version} may enter "{entry}"')
+    hosts = worker.client.policies.rules(name).get(entry, NO_RULES).hosts
+    told = f"; its builds may reach {', '.join(hosts)}" if hosts else ""
+    return Done(hosts, f'{name} {source.version} may enter "{entry}"{told}')
 
 
 def make_workshop(place: Workplace) -> Done[None]:

@@ -69,7 +69,10 @@ def run_testing_job(
     subjects = [(file, subject_of(place, worker, release, file, repository, ref)) for file in files]
     lines: list[str] = []
     first = f"test for {index}"
-    rules = worker.client.policies.rules(project).get(index, NO_RULES)
+    known = worker.client.policies.rules(project)
+    rules = known.get(index, NO_RULES)
+    if worker.index is not None:  # what is resolved is built where it has no wheel
+        place.open_hosts(known.get(worker.index, NO_RULES).hosts)
     asked = {asked_by(index): rules.pythons, _BY_HAND: tuple(pythons)}
     suite, found, named = _arrange(place, subjects[0][1], first, asked) if subjects else (None, (), ())
     for file, subject in subjects:

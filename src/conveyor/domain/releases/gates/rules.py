@@ -98,7 +98,7 @@ class Rules(Record):
     hosts: Annotated[
         tuple[Annotated[str, Given(200), Matching(_HOST, "is not the name of a host")], ...],
         _Once,
-        "Hosts that builds may reach besides the store, such as `packages.example` or `*.example:8443`. "
+        "Hosts that builds may reach besides the store, over TLS: `packages.example` or `*.example:8443`. "
         "Those of the index count where a release enters.",
     ] = ()
     override_by: Annotated[
