@@ -166,17 +166,20 @@ while True:
     os.wait()
 """
 EXCEEDING = {
-    "memory": ("memory_bytes", "x = []\nwhile True: x.append(bytearray(10**7))"),
-    "shared memory": ("memory_bytes", FILL + "open(f'/dev/shm/{i}', 'wb').write(b'x' * 10**7)"),
-    "processes": ("processes", "import os, time\nfor _ in range(2000):\n  if not os.fork(): time.sleep(60)"),
-    "files": ("disk_bytes", FILL + "open(f'f{i}', 'wb').write(b'x' * 10**6)"),
-    "one file": ("disk_bytes", "f = open('f', 'wb')\nwhile True: f.write(b'x' * 10**6)"),
-    "nameless files": ("disk_bytes", NAMELESS),
-    "CPU time": ("cpu_seconds", "import os\nos.fork()\nwhile True: pass"),
-    "CPU time of the dead": ("cpu_seconds", CHILDREN),
-    "time": ("seconds", "import time\ntime.sleep(60)"),
-    "log": ("log_bytes", "while True: print('x' * 10**5)"),
-    "open files": ("open_files", FILL + "globals()[f'f{i}'] = open('/dev/null')"),
+    "takes memory without end": ("memory_bytes", "x = []\nwhile True: x.append(bytearray(10**7))"),
+    "fills shared memory": ("memory_bytes", FILL + "open(f'/dev/shm/{i}', 'wb').write(b'x' * 10**7)"),
+    "starts 2,000 processes": (
+        "processes",
+        "import os, time\nfor _ in range(2000):\n  if not os.fork(): time.sleep(60)",
+    ),
+    "writes files without end": ("disk_bytes", FILL + "open(f'f{i}', 'wb').write(b'x' * 10**6)"),
+    "writes one file without end": ("disk_bytes", "f = open('f', 'wb')\nwhile True: f.write(b'x' * 10**6)"),
+    "keeps deleted files open": ("disk_bytes", NAMELESS),
+    "computes in two processes": ("cpu_seconds", "import os\nos.fork()\nwhile True: pass"),
+    "computes in children that end": ("cpu_seconds", CHILDREN),
+    "sleeps": ("seconds", "import time\ntime.sleep(60)"),
+    "writes output without end": ("log_bytes", "while True: print('x' * 10**5)"),
+    "opens files without end": ("open_files", FILL + "globals()[f'f{i}'] = open('/dev/null')"),
 }
 """What a program does → the limit that it exceeds, and its code."""
 BOUNDS = JobLimits(
@@ -188,7 +191,7 @@ BOUNDS = JobLimits(
 @pytest.mark.parametrize("what", EXCEEDING)
 def test_whatever_exceeds_a_limit_ends_with_a_sentence_that_names_its_setting(work: Path, what: str) -> None:
     limit, code = EXCEEDING[what]
-    bounds = replace(BOUNDS, seconds=1) if what == "time" else BOUNDS
+    bounds = replace(BOUNDS, seconds=1) if what == "sleeps" else BOUNDS
     told: list[str] = []
     wall = Bubblewrap(work.parent, user=USER, limits=bounds)
     done = run_foreign([PYTHON, "-c", code], Sight(VARIABLES, wall=wall), folder=work, on_line=told.append)
@@ -199,20 +202,28 @@ def test_whatever_exceeds_a_limit_ends_with_a_sentence_that_names_its_setting(wo
     assert JOB_SETTINGS[limit] in sentence
     assert told[-1].endswith(sentence), done
     assert done.output.endswith(f"{told[-1]}\n")
-    is_refused_by_the_kernel = what in {"one file", "open files"} or (
-        what in {"memory", "processes"} and not is_bounded_as_a_whole
+    is_refused_by_the_kernel = what in {"writes one file without end", "opens files without end"} or (
+        what in {"takes memory without end", "starts 2,000 processes"} and not is_bounded_as_a_whole
     )
     if not is_refused_by_the_kernel:  # the jail was ended, whatever the program made of it
         assert done.spent == sentence
 
 
-@pytest.mark.parametrize("what", ["memory", "processes", "CPU time of the dead", "nameless files"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "takes memory without end",
+        "starts 2,000 processes",
+        "computes in children that end",
+        "keeps deleted files open",
+    ],
+)
 def test_limits_hold_where_no_control_group_can_be_made(
     work: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "own_groups", lambda groups, mounts: {})
     limit, code = EXCEEDING[what]
-    if USER is not None and what == "processes":
+    if USER is not None and what == "starts 2,000 processes":
         code = code.replace("range(2000)", "range(60)")  # counted for all jails of that user together
     wall = Bubblewrap(work.parent, user=USER, limits=BOUNDS)
     done = run_foreign([PYTHON, "-c", code], Sight(VARIABLES, wall=wall), folder=work)

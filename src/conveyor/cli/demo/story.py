@@ -35,7 +35,7 @@ from conveyor.cli.demo.cast import (
 from conveyor.cli.demo.screen import Screen, station
 from conveyor.client.store import connect
 from conveyor.errors import InvalidInput, PromotionRefused, StepFailed
-from conveyor.pipeline.jails.wall import why_not
+from conveyor.pipeline.jails.wall import means
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,10 +127,12 @@ def _open_the_store(stage: Stage) -> tuple[str, str]:
         call([*store, "claim", PROJECT, *at], folder=stage.folder)
         token = call([*store, "token", "create", "--user", "admin", *at], folder=stage.folder).strip()
         screen.note(f"worker-1 may give test evidence; {SIGNER} may sign; the name {PROJECT} is claimed")
-        reason = why_not()
-        if reason is not None:
+        found = means()
+        if found.kind != "jail":
             call([*store, "index", "set", "stable", "--isolation", "any", *at], folder=stage.folder)
-            screen.note(f"this machine cannot isolate ({reason}), which stable would refuse; overridden:")
+            screen.note(
+                f"this machine cannot isolate ({found.lacking}), which stable would refuse; overridden:"
+            )
             screen.note("never in earnest: conveyor store index set stable --isolation any")
         stage.cast.start(
             "worker",

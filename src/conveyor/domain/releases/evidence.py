@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 EvidenceKind = Literal["build", "tests", "equivalence", "dependants", "qa-signature"]
-Isolation = Literal["jail", "degraded"]
+Isolation = Literal["jail", "shared-proc", "degraded"]
 """How the programs of a project were kept from their worker: by a jail, or by little more than good will."""
 
 PREDICATE_TYPES: dict[str, EvidenceKind] = {
@@ -211,7 +211,9 @@ class Making(Record):
     is_open = True
     at: Annotated[UtcText, "By the worker's clock."]
     isolation: Annotated[
-        Isolation, "Whether a jail held the programs of the project, or they ran as the worker's own user."
+        Isolation,
+        "Whether a jail held the programs of the project, or one that shows the processes of the worker's "
+        "container, or they ran as the worker's own user.",
     ]
     run: Annotated[Count | None, "The run's number in the store; null: none was asked for."] = None
     store: Annotated[Text | None, "Public URL of the store that it was found out for, if it has one."] = None

@@ -193,8 +193,8 @@ def _counts_told(one: Evidence) -> str:
 
 
 def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants) -> bool:
-    """Whether the programs of the project were not in a jail; what does not say so counts as degraded."""
-    return facts.made is None or facts.made.isolation == "degraded"
+    """Whether the programs of the project were not in a whole jail; so counts what does not say how."""
+    return facts.made is None or facts.made.isolation != "jail"
 
 
 def passing_results(evidence: Iterable[Evidence]) -> list[tuple[Evidence, FactsOfTests]]:

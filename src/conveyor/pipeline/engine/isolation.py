@@ -32,7 +32,7 @@ from conveyor.pipeline.engine import watchdog
 from conveyor.pipeline.engine.remotes import remote, submodule
 from conveyor.pipeline.jails.door import Door
 from conveyor.pipeline.jails.hosts import HostsDoor
-from conveyor.pipeline.jails.wall import Bubblewrap, run_user, why_not
+from conveyor.pipeline.jails.wall import Bubblewrap, means, run_user
 from conveyor.project.foreign import RUN, Surroundings
 
 if TYPE_CHECKING:
@@ -79,8 +79,12 @@ class Workplace:
 
     def making(self) -> Making:
         """When, in which run, for which store and how isolated a fact is found out here and now."""
-        isolation: Isolation = "degraded" if self.wall is None else "jail"
-        return Making(utc_text(datetime.now(UTC)), isolation, self.run, self.store)
+        return Making(utc_text(datetime.now(UTC)), self.isolation, self.run, self.store)
+
+    @property
+    def isolation(self) -> Isolation:
+        """The kind of jail that holds the programs of the project, as evidence says it."""
+        return "degraded" if self.wall is None else self.wall.kind
 
     def remote(self, repository: str) -> Remote:
         """A repository as the keeper's git reaches it; raises as ``remotes.remote``."""
@@ -179,9 +183,15 @@ def isolated(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conveyor-door-")))
         if worker.is_private:
             place = replace(place, private_index=worker.index, netrc=_write_netrc(folder / "netrc", worker))
-        reason = why_not()
-        if reason is not None:
-            say(f"jobs run without isolation: {reason}")
+        found = means()
+        if found.kind != "jail":
+            how = (
+                "without isolation"
+                if found.kind == "degraded"
+                else "in jails that show this container's /proc"
+            )
+            say(f"jobs run {how}: {found.lacking}")
+        if found.kind == "degraded":
             yield place
             return
         os.umask(0o022)  # the user of the jails reads what is made here
@@ -191,7 +201,7 @@ def isolated(
         hosts = stack.enter_context(HostsDoor(folder, partial(_append, place.report("hosts.log"))))
         wall = Bubblewrap(
             place.folder / "jails", user=user, door=door.path, hosts=hosts, store_url=worker.store_url,
-            limits=limits,
+            limits=limits, kind=found.kind,
             secrets=(place.cache, folder / "netrc", *secrets),
         )  # fmt: skip
         yield replace(place, wall=wall)

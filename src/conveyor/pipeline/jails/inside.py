@@ -43,6 +43,7 @@ _CHUNK_BYTES = 256 * 1024
 _PATIENCE_SECONDS = 1.0
 _KILL, _PIPE = 9, 13
 """Numbers of signals, signal(7); the module of that name makes enumerations first."""
+_SET_DUMPABLE = 4
 
 
 class Agent:
@@ -252,7 +253,19 @@ def _pump(source: _socket.socket, target: _socket.socket, done: _thread.LockType
             done.release()
 
 
+def close_to_others() -> None:
+    """Keep the programs of the jail, which run as the same user, from tracing this one (prctl(2)).
+
+    They could speak to the keeper in its place. The module ``ctypes`` takes longer than all else here.
+    """
+    import _ctypes
+
+    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    _ctypes.call_cdeclfunction(prctl, (_SET_DUMPABLE, 0, 0, 0, 0))
+
+
 if __name__ == "__main__":
+    close_to_others()
     os.umask(0o022)
     os.set_inheritable(int(sys.argv[1]), False)
     for port, socket_path in zip(sys.argv[2::2], sys.argv[3::2], strict=True):

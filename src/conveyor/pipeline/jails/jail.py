@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 UP_SECONDS = 30.0
 FIRST_FURTHER = 3
 _AGENT_SECONDS = 0.5
+_LONGEST_MESSAGE = 64 * 1024
 _NOT_INSIDE = {
     "TEMP", "TMP", "UV_CACHE_DIR", "XDG_CACHE_HOME",
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
@@ -81,12 +83,13 @@ class Jail:
     def __init__(
         self, scratch: Path, *, reads: Sequence[Path] = (), writes: Sequence[Path] = (),
         door: Path | None = None, hosts: Path | None = None, user: int | None = None,
-        limits: JobLimits | None = None, secrets: Sequence[Path] = (),
+        limits: JobLimits | None = None, secrets: Sequence[Path] = (), shares_proc: bool = False,
     ) -> None:  # fmt: skip
         self._asked = (tuple(reads), tuple(writes), door, hosts, user)
         self._scratch = scratch
         self._limits = limits or JobLimits()
         self._secrets = tuple(secrets)
+        self._shares_proc = shares_proc
         self._spent: str | None = None
         self._stack = ExitStack()
         self._told: dict[int, SimpleQueue[dict[str, Any]]] = {}
@@ -101,6 +104,7 @@ class Jail:
                 folder, reads, writes, door=door, hosts=hosts, user=user,
                 memory_bytes=self._limits.memory_bytes,
             )  # fmt: skip
+            view = replace(view, shares_proc=self._shares_proc)
             refuse_secrets(view, self._secrets)
             group = stack.enter_context(control_group(f"conveyor-{folder.name}", self._limits))
             stack.callback(self._note_spent, group)
@@ -247,8 +251,13 @@ class Jail:
 
     def _hear(self) -> dict[str, Any] | None:
         head = exactly(self._keeper, LENGTH_BYTES)
-        body = exactly(self._keeper, int.from_bytes(head, "big")) if head is not None else None
-        return json.loads(body) if body is not None else None
+        size = int.from_bytes(head, "big") if head is not None else 0
+        body = exactly(self._keeper, size) if 0 < size <= _LONGEST_MESSAGE else None
+        try:
+            message = json.loads(body) if body is not None else None
+        except ValueError:
+            return None  # no agent says that: the jail counts as ended
+        return message if isinstance(message, dict) else None
 
     def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         body = marshal.dumps(message)

@@ -92,6 +92,8 @@ class View:
     """The socket of the proxy to the hosts that the policy names; ``None``: it reaches no host."""
     user: int | None = None
     """The user that it runs as, of a worker that is root; ``None``: a user namespace."""
+    shares_proc: bool = False
+    """Whether it shows the ``/proc`` of the worker's own container, where none of its own can be mounted."""
     shared_memory_bytes: int = SHARED_MEMORY_BYTES
     """The size of ``/dev/shm``."""
 
@@ -127,7 +129,8 @@ def arguments_of(view: View, host: Host) -> list[str]:
         words += ["--symlink", target, path]
     for path in host.folders:
         words += [*_parents(path, made), "--ro-bind", path, path]
-    words += ["--proc", "/proc", "--dev", "/dev"]
+    words += ["--ro-bind", "/proc", "/proc"] if view.shares_proc else ["--proc", "/proc"]
+    words += ["--dev", "/dev"]
     words += ["--size", str(view.shared_memory_bytes), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
     words += ["--perms", "0755", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]  # noqa: S108
     made |= {"/proc", "/dev", "/var"}

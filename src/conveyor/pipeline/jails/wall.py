@@ -27,6 +27,7 @@ from conveyor.settings import JobLimits
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from conveyor.domain.releases.evidence import Isolation
     from conveyor.pipeline.jails.hosts import HostsDoor
     from conveyor.project.foreign import Child, Sight
 
@@ -34,6 +35,8 @@ _STORE_INSIDE = f"http://127.0.0.1:{DOOR_PORT}"
 FIRST_USER = 0x43_00_00_00
 """The first of the numbers that jails of a root's worker run as; no system hands out numbers there."""
 USERS = 4096
+KINDS: tuple[Isolation, ...] = ("jail", "shared-proc")
+"""Kinds of jails, the best first."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Bubblewrap:
     limits: JobLimits = field(default_factory=JobLimits)
     secrets: tuple[Path, ...] = ()
     """Files and folders of the worker's own, which no jail may show."""
+    kind: Isolation = "jail"
+    """The kind of its jails."""
 
     @property
     def uv_cache(self) -> Path:
@@ -109,7 +114,7 @@ class Bubblewrap:
         jail = Jail(
             self.scratch, reads=[*dict.fromkeys(reads)], writes=[*dict.fromkeys(writes)], door=self.door,
             hosts=outward.path if outward is not None else None, user=self.user, limits=self.limits,
-            secrets=self.secrets,
+            secrets=self.secrets, shares_proc=self.kind == "shared-proc",
         )  # fmt: skip
         return jail.__enter__()
 
@@ -194,15 +199,33 @@ class _Alone:
         return self._jail.spent
 
 
+@dataclass(frozen=True)
+class Means:
+    """How this machine can isolate."""
+
+    kind: Isolation
+    """As evidence says it; ``degraded``: not at all."""
+    lacking: str | None
+    """Why not better, as a sentence; ``None``: nothing is lacking."""
+
+
 @lru_cache
-def why_not() -> str | None:
-    """Why this machine cannot isolate, as a sentence; ``None`` if it can."""
+def means() -> Means:
+    """The best kind of jail that can be opened here: a whole one; one with the container's ``/proc``; none.
+
+    In a container whose engine covers parts of ``/proc`` the kernel refuses an ordinary user another one. A
+    jail without processes of its own could be opened nowhere else, and what it starts could outlive it.
+    """
     user = FIRST_USER + USERS if os.geteuid() == 0 else None
-    try:
-        with tempfile.TemporaryDirectory(prefix="conveyor-probe-") as scratch, Jail(Path(scratch), user=user):
-            return None
-    except (MissingTool, StepFailed) as error:
-        return error.message
+    lacking = None
+    with tempfile.TemporaryDirectory(prefix="conveyor-probe-") as scratch:
+        for kind in KINDS:
+            try:
+                with Jail(Path(scratch), user=user, shares_proc=kind == "shared-proc"):
+                    return Means(kind, lacking)
+            except (MissingTool, StepFailed) as error:
+                lacking = lacking or error.message
+    return Means("degraded", lacking)
 
 
 @contextmanager

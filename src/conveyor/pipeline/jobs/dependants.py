@@ -51,7 +51,7 @@ def run_dependants_job(
     release = worker.client.releases.get(project, version)
     found = worker.client.releases.dependants(project, version, index=index)
     before = next((one for one in found.remaining if is_final(parse_version(one))), None)
-    known = runs_of_dependants(release.evidence, is_isolated=place.wall is not None)
+    known = runs_of_dependants(release.evidence, is_isolated=place.isolation == "jail")
     lines, broken = [], []
     for one in found.dependants:
         if not one.accepts:

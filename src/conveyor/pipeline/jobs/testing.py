@@ -81,7 +81,7 @@ def run_testing_job(
         for python in fitting:
             environment = environment_on(index, python)
             facts = earlier_success(
-                release.evidence, file.sha256, environment, is_isolated=place.wall is not None
+                release.evidence, file.sha256, environment, is_isolated=place.isolation == "jail"
             )
             if facts is None:
                 is_first = (file, python) == (files[0], found[0])
