@@ -1,8 +1,9 @@
-"""Real git hosts on loopback: ``git http-backend`` behind TLS and a password, and an SSH server."""
+"""Real git hosts on loopback: ``git http-backend`` and Git LFS behind TLS and a password; an SSH server."""
 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import threading
@@ -32,6 +33,11 @@ class GitHost:
     """First part of a path → the URL to go on with."""
     passwords: dict[str, str] = field(default_factory=dict)
     """First part of a path → ``user:password`` that opens it; others are open to everybody."""
+    objects: dict[str, bytes] = field(default_factory=dict)
+    """Files of Git LFS, by digest; clients put them here, and get them from here."""
+    is_without_lfs: bool = False
+    objects_url: str | None = None
+    """Where the batch API says that they are; ``None``: at this host."""
 
 
 @contextmanager
@@ -50,12 +56,42 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        host: GitHost = self.server.git_host  # type: ignore[attr-defined] # as set above
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        host.objects[self.path.rpartition("/")[2]] = content
+        self._send(200, b"")
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.git-lfs+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _batch(self, host: GitHost) -> None:
+        """The batch API of Git LFS, with its basic transfer."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        told = []
+        for one in asked["objects"]:
+            oid, action = one["oid"], asked["operation"]
+            if action == "download" and oid not in host.objects:
+                told.append(one | {"error": {"code": 404, "message": "it was never pushed"}})
+            else:
+                href = f"{host.objects_url or host.url}/objects/{oid}"
+                told.append(one | {"actions": {action: {"href": href, "header": {"X-Ticket": "1"}}}})
+        self._send(200, json.dumps({"transfer": "basic", "objects": told}).encode())
+
     def _answer(self) -> None:
         host: GitHost = self.server.git_host  # type: ignore[attr-defined] # as set above
         path, _, query = self.path.partition("?")
         given = self.headers.get("Authorization", "")
         host.asked.append((path, given))
-        first = path.split("/")[1]
+        first = path.split("/")[1].removesuffix(".git")
+        if first == "objects":
+            content = host.objects.get(path.rpartition("/")[2]) if self.headers["X-Ticket"] else None
+            self._send(404 if content is None else 200, content or b"")
+            return
         if first in host.redirects:
             self.send_response(301)
             self.send_header("Location", host.redirects[first] + self.path.removeprefix(f"/{first}"))
@@ -68,6 +104,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        if path.endswith("/info/lfs/objects/batch") and not host.is_without_lfs:
+            self._batch(host)
+            return
+        if "/info/lfs/" in path:  # locks, which clients ask for before they push
+            self._send(404, b"{}")
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         done = subprocess.run(

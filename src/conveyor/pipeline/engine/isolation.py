@@ -29,6 +29,7 @@ from conveyor.domain.releases.evidence import Making
 from conveyor.domain.runs.repositories import Reach
 from conveyor.domain.words.notation import utc_text
 from conveyor.pipeline.engine import watchdog
+from conveyor.pipeline.engine.lfs import bring_lfs
 from conveyor.pipeline.engine.remotes import remote, submodule
 from conveyor.pipeline.jails.door import Door
 from conveyor.pipeline.jails.hosts import HostsDoor
@@ -89,6 +90,10 @@ class Workplace:
     def remote(self, repository: str) -> Remote:
         """A repository as the keeper's git reaches it; raises as ``remotes.remote``."""
         return remote(repository, self.reach, self.keyring)
+
+    def bring_lfs(self, clone: Path, repository: str) -> list[str]:
+        """Put the files of Git LFS into a clone; notes on those that stay pointers (``lfs.bring_lfs``)."""
+        return bring_lfs(clone, repository, self.reach, self.keyring)
 
     def submodule(self, url: str, superproject: str) -> Remote:
         """A submodule's repository as the keeper's git reaches it; raises as ``remotes.submodule``."""

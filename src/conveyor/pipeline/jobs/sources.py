@@ -162,7 +162,8 @@ def read_clone(place: Workplace, source: Source, name: str = "checkout") -> Proj
 def clone_into(place: Workplace, source: Source, name: str) -> Path:
     """Make a fresh clone in the folder ``name``: for a tag only that tag, for a commit the whole history.
 
-    With the submodules that may be read; the log ``NAME submodules`` says which are left out, and why.
+    With the submodules that may be read, and the files of Git LFS; the logs ``NAME submodules`` and ``NAME
+    lfs`` say which are left out, and why.
 
     Raises:
         ProjectError: the tag now names another commit.
@@ -178,9 +179,12 @@ def clone_into(place: Workplace, source: Source, name: str) -> Path:
             f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
             hint="a tag always names the same release: make a new one",
         )
-    notes = bring_submodules(folder, source.repository, place.submodule)
-    if notes:
-        with place.log(f"{name} submodules") as write:
-            for note in notes:
-                write(f"left out: {note}")
+    for what, notes in (
+        ("lfs", place.bring_lfs(folder, source.repository)),
+        ("submodules", bring_submodules(folder, source.repository, place.submodule)),
+    ):
+        if notes:
+            with place.log(f"{name} {what}") as write:
+                for note in notes:
+                    write(f"left out: {note}")
     return folder

@@ -54,7 +54,7 @@ from conveyor.project.taking import opened_plainly, take_file
 from conveyor.project.uv import PYLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from packaging.metadata import RawMetadata
@@ -91,6 +91,8 @@ class Subject:
     """The project's folder in the repository."""
     reach: Reaching | None = None
     """How its submodules are reached; ``None``: they stay empty."""
+    bring_lfs: Callable[[Path, str], list[str]] | None = None
+    """Puts the files of Git LFS into a clone of a repository; ``None``: they stay pointers."""
     requires_python: str | None = None
     """What its metadata says."""
     sdist: Path | None = None
@@ -254,6 +256,8 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_tag(subject.repository, subject.tag, clone)
         else:
             clone_commit(subject.repository, subject.commit, clone)
+        if subject.bring_lfs is not None:
+            subject.bring_lfs(clone, str(subject.repository))
         if subject.reach is not None:
             bring_submodules(clone, str(subject.repository), subject.reach)
         root = clone / subject.subfolder

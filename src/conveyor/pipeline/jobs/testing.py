@@ -205,6 +205,7 @@ def subject_of(
             repository=found,
             subfolder=below,
             reach=place.submodule,
+            bring_lfs=place.bring_lfs,
         )
     if built:
         where = repository or built[-1].repository
@@ -215,7 +216,7 @@ def subject_of(
             )
         return replace(
             subject, commit=built[-1].commit, repository=place.remote(where), tag=built[-1].tag,
-            subfolder=built[-1].folder, reach=place.submodule,
+            subfolder=built[-1].folder, reach=place.submodule, bring_lfs=place.bring_lfs,
         )  # fmt: skip
     sdist = next(iter(release.sdists), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
