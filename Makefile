@@ -96,6 +96,7 @@ test-packages: system-packages
 	@missing=""; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v strace >/dev/null || missing="$$missing strace"; \
+	PATH="$$PATH:/usr/sbin" command -v runc >/dev/null || missing="$$missing runc"; \
 	command -v git-lfs >/dev/null || missing="$$missing git-lfs"; \
 	command -v pypy3 >/dev/null || missing="$$missing pypy3"; \
 	command -v gpg >/dev/null || missing="$$missing gpg"; \

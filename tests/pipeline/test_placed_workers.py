@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 from conveyor.pipeline.jails.limits import exceeded
 from docs.markdown import page
 from pipeline import attacks
-from pipeline.placed import CONTAINER, PLACES, ROOT, USER, folder_in, give, words_for
+from pipeline.placed import CONTAINER, NOBODYS, PLACES, ROOT, USER, bundle, folder_in, give, words_for
 from pipeline.projects import git, make_project
 from pipeline.test_jails import BOUNDS, EXCEEDING, processes_with
 
@@ -114,16 +115,17 @@ def store() -> Iterator[str]:
 KINDS = {ROOT: "jail", USER: "jail", CONTAINER: "shared-proc"}
 
 
-def attacked(place: str, store: str) -> dict[str, Any]:
+def attacked(place: str, store: str, *, is_of_runc: bool = False) -> dict[str, Any]:
     """The kind of jail that a worker has in a place, and what a hostile program got in it."""
     mark = f"placed-{random.getrandbits(64):x}"
-    with folder_in(place) as folder:
+    with folder_in(place) as folder, tempfile.TemporaryDirectory(prefix="conveyor-container-") as container:
         script = folder / "attacks.py"
         shutil.copy(attacks.__file__, script)
         script.chmod(0o644)
-        words = [*words_for(place), sys.executable, "-c", KEEPER, str(folder), str(script), store, mark]
+        words = [sys.executable, "-c", KEEPER, str(folder), str(script), store, mark]
+        placed = bundle(Path(container, mark), words, NOBODYS) if is_of_runc else [*words_for(place), *words]
         done = subprocess.run(
-            words, capture_output=True, text=True, cwd="/", env={"PATH": os.environ["PATH"]}
+            placed, capture_output=True, text=True, cwd="/", env={"PATH": os.environ["PATH"]}, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert processes_with(mark) == []
@@ -150,6 +152,17 @@ def test_page_says_what_hostile_programs_get(found: dict[str, dict[str, Any]]) -
     said = [[row[0], *(row[1 + (ROOT, USER, CONTAINER).index(place)] for place in PLACES)]
             for row in rows_of("What hostile programs got")]  # fmt: skip
     assert said == table, "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(os.geteuid() != 0, reason="runc of an ordinary user needs a systemd of its own")
+def test_container_of_runc_is_as_the_page_says(found: dict[str, dict[str, Any]], store: str) -> None:
+    assert attacked(CONTAINER, store, is_of_runc=True) == found[CONTAINER]
+    with tempfile.TemporaryDirectory(prefix="conveyor-container-") as name:
+        code = "from conveyor.pipeline.jails.wall import means; print(means())"
+        words = bundle(Path(name, "conveyor-of-root"), [sys.executable, "-c", code], 0)
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Means(kind='degraded', lacking='root may not do here what jails take")
 
 
 def test_page_says_what_exceeds_limits_and_how_it_ends() -> None:

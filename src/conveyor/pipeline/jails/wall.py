@@ -225,6 +225,10 @@ def means() -> Means:
                     return Means(kind, lacking)
             except (MissingTool, StepFailed) as error:
                 lacking = lacking or error.message
+            except PermissionError as error:  # a root of a container, without the rights that make it one
+                lacking = lacking or (
+                    f"root may not do here what jails take ({error.strerror}); let the worker be another user"
+                )
     return Means("degraded", lacking)
 
 
