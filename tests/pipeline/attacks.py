@@ -129,7 +129,7 @@ def _(known: dict[str, Any]) -> str:
 def asked(path: str, content: bytes | None = None) -> str:
     """What the door answers."""
     try:
-        return urllib.request.urlopen(DOOR + path, content, timeout=5).read().decode()
+        return str(urllib.request.urlopen(DOOR + path, content, timeout=5).read())
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -10,13 +11,13 @@ import pytest
 
 from certificates import make_certificate
 from conveyor.domain.runs.repositories import Reach
-from conveyor.errors import Forbidden
+from conveyor.errors import Forbidden, ProjectError
 from conveyor.pipeline.engine import lfs
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.keyring import add_credentials
 from conveyor.pipeline.jobs.sources import clone_into, resolve
 from conveyor.project.git import changed_files
-from git_hosts import running_git_over_https
+from git_hosts import running_git_over_https, running_sshd
 from pipeline.projects import git, make_project
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def checkout(tmp_path: Path) -> Path:
     """A project with two files that Git LFS keeps, one of them executable, and a text about pointers."""
     folder = make_project(tmp_path / "demo")
     git(folder, "lfs", "install", "--local")
+    git(folder, "config", "lfs.allowincompletepush", "true")  # it takes the text for a pointer as well
     git(folder, "lfs", "track", "*.bin", "*.csv")
     (folder / "src/demo/weights.bin").write_bytes(WEIGHTS)
     (folder / "tests/a [table]*.csv").write_bytes(TABLE)
@@ -101,6 +103,25 @@ def test_clone_holds_the_files_and_counts_as_unchanged(host: GitHost, tmp_path: 
     assert not [one for one in clone.rglob("*") if one.is_file() and SECRET.encode() in one.read_bytes()]
 
 
+def test_host_says_over_ssh_where_they_are(host: GitHost, tmp_path: Path) -> None:
+    with running_sshd(tmp_path / "ssh") as server:
+        gate, told = tmp_path / "ssh" / "gate", tmp_path / "ssh" / "told"
+        told.write_text(json.dumps({"href": f"{host.url}/demo.git/info/lfs", "header": {"X-Ticket": "1"}}))
+        gate.write_text(
+            f'#!/bin/sh\ncase "$SSH_ORIGINAL_COMMAND" in git-lfs-authenticate*) exec cat {told};; esac\n'
+            'exec sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        )
+        gate.chmod(0o755)
+        allowed = tmp_path / "ssh" / "authorized"
+        allowed.write_text(allowed.read_text().replace("restrict ", f'restrict,command="{gate}" '))
+        url = f"ssh://127.0.0.1:{server.port}{host.root}/demo"
+        keyring = tmp_path / "repositories"
+        add_credentials(keyring, url, key=server.key, known_hosts=server.known_hosts)
+        clone = cloned(place_for(tmp_path, url), url)
+    assert is_whole(clone)
+    assert {path.split("/")[1] for path, _ in host.asked} == {"demo.git", "objects"}
+
+
 def test_folder_of_this_machine_gives_what_its_own_client_has_fetched(checkout: Path, tmp_path: Path) -> None:
     clone = cloned(place_for(tmp_path), str(checkout))
     assert is_whole(clone)
@@ -117,7 +138,7 @@ def test_file_that_cannot_be_had_stays_a_pointer_and_the_log_says_why(
         "gone": "the server says: it was never pushed",
         "other bytes": "the server gives other bytes than the commit names",
         "elsewhere": "127.0.0.1 cannot be asked for files of Git LFS",
-        "no server": "answers 404 to a question for files of Git LFS",
+        "no server": "/demo.git/info/lfs answers 404 to a question for files of Git LFS",
     }[spoiled]
     if spoiled == "gone":
         del host.objects[oid]
@@ -148,6 +169,6 @@ def test_server_leads_to_no_private_address_and_off_https_nowhere(
         ("file:///etc/passwd", "not asked by file"),
     ):
         told = {"actions": {"download": {"href": href}}}
-        with pytest.raises((Forbidden, lfs.ProjectError), match=refused):
+        with pytest.raises((Forbidden, ProjectError), match=refused):
             lfs._download(public, told, wanted, tmp_path / "target")
     assert host.asked == []

@@ -43,7 +43,7 @@ BESIDE_A_PACKAGE = frozenset({
 _POINTER_OF_LFS = b"version https://git-lfs.github.com/spec/v1"
 _HINT_OF_LFS = (
     "a worker fetches files of Git LFS where it may read them, and the log lfs of its run says which not; "
-    "conveyor build fetches none: commit the files themselves (git lfs untrack PATTERN, then "
+    "builds of a checkout fetch none: commit the files themselves (git lfs untrack PATTERN, then "
     "git add --renormalize .)"
 )
 

@@ -260,7 +260,7 @@ def close_to_others() -> None:
     """
     import _ctypes
 
-    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type] # as ctypes does
     _ctypes.call_cdeclfunction(prctl, (_SET_DUMPABLE, 0, 0, 0, 0))
 
 

@@ -117,7 +117,8 @@ def make_release(
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry = way[0]
     goals = steps("pythons", lambda: find_goals(place, worker, source, way))  # 3
-    place.open_hosts(steps("ask store", lambda: ask_store(worker, name, source, entry)))  # 3
+    hosts = steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
+    place.open_hosts(hosts)
     candidate = None
     if source.tag is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
