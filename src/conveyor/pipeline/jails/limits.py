@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 MEASURE_SECONDS = 0.25
 MEASURE_SHARE = 20
-"""A measurement takes at most about one part in so many of the keeper's time."""
+"""A measurement takes at most about one part in so many of the keeper's time…"""
+LONGEST_PAUSE_SECONDS = 5.0
+"""…but a job that makes it slow, by a million files, gains no more time than this."""
 _LARGER_FILE = 2**20
 """How much larger than all of a jail's disk a file may become, so that this is measured before it is felt."""
 _MEGABYTE = 2**20
@@ -255,7 +257,8 @@ def watched(
                 if (found := fault()) is not None:
                     stop(exceeded(found, limits))
                     return
-            pause = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begun))
+            took = time.monotonic() - begun
+            pause = min(max(MEASURE_SECONDS, MEASURE_SHARE * took), LONGEST_PAUSE_SECONDS)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
