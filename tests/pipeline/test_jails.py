@@ -523,6 +523,9 @@ def test_builds_alone_reach_the_hosts_that_the_policy_names(
         said = f"403 the policy names no host other.example:443 for builds; it names {', '.join(door.hosts)}"
         assert done.output.splitlines()[:2] == ["200", f"<urlopen error Tunnel connection failed: {said}>"]
         assert "Connection refused" in done.output.splitlines()[2]
+        asked = [PYTHON, "-c", "import os; print(*sorted(one for one in os.environ if one.isupper()))"]
+        named = run_foreign(asked, sight, folder=work).output.split()
+        assert set(named) >= {"HTTPS_PROXY", "JAVA_TOOL_OPTIONS", "NO_PROXY", "PATH"}
         # 3. A name that leads into the network of the keeper, as a resolver may say at any time.
         monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("10.0.0.5", 443))])
         done = run_foreign([*asking[:3], "https://named.example/"], sight, folder=work)

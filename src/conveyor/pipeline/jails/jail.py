@@ -68,12 +68,10 @@ _NOT_INSIDE = {
 these, programs use their home and temporary folder."""
 
 _PROXY = {
-    name: value
-    for said, value in (
-        ("https_proxy", f"http://127.0.0.1:{HOSTS_PORT}"), ("no_proxy", "127.0.0.1,::1"),
-    )
-    for name in (said, said.upper())
-}  # fmt: skip
+    **dict.fromkeys(("https_proxy", "HTTPS_PROXY"), f"http://127.0.0.1:{HOSTS_PORT}"),
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,::1"),
+    "JAVA_TOOL_OPTIONS": f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={HOSTS_PORT}",  # Maven and others
+}
 """Variables by which clients find the way to the hosts that the policy names."""
 
 
