@@ -356,7 +356,9 @@ def started_foreign(
     try:
         yield running
     finally:
-        running.stop()
+        ended = running.return_code
+        if running.stop() is None and ended is not None:
+            note_if_killed(ended, "", running.run)
 
 
 def _start(command: Sequence[str], sight: Sight, folder: Path | None) -> Child:
