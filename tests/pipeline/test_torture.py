@@ -162,7 +162,7 @@ def crew(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             database_url = postgres.new_database()
             environment |= {"CONVEYOR_DATABASE_URL": database_url}
             engine = ("--engine", postgres.new_database())
-        store = start_serving(folder / "store", environment=environment)
+        store = start_serving(folder / "store", "--port", "0", environment=environment)
         stack.callback(store.kill)  # if it cannot be made ready
         url = ready_url(store)
         running = RunningStore(url, folder / "store", store, folder / "access.log")

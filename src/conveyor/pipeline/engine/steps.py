@@ -36,6 +36,8 @@ LONGEST_LINE = 2000
 MOST_OF_ONE_LOG = 200_000
 """Characters."""
 LONGEST_NAME = 200
+MOST_REPEATS = 3
+"""How often a step is done again because a program of it was killed; as often as a job may end its worker."""
 RETRY_SECONDS = (0.5, 2.0, 5.0)
 """Pauses before a step is tried again because the store could not be reached; it may be restarting."""
 LOG_CHARACTERS = 20_000
@@ -214,21 +216,13 @@ def step_line(name: str, state: StepState, seconds: float, summary: str) -> str:
 def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R] | Problem:
     """Do a step and report it; try again while the store is unreachable; return errors as values.
 
-    A step is done once more if it failed when a program of it was killed, by whomever: it may be repeated
-    after the death of its worker as well.
+    A step is done again if it failed when a program of it was killed, by whomever: it may be repeated after
+    the death of its worker as well.
     """
     started = time.monotonic()
     reporter.step(name, "running")
-    kills = kills_of(reporter.mark)
     try:
-        try:
-            done = with_patience(function)
-        except ConveyorError:
-            if kills_of(reporter.mark) == kills:
-                raise
-            reporter.say(f"  (step {name} is done again: a program of it was killed)")
-            done = with_patience(function)
-            done = replace(done, summary=f"{done.summary} (done again: a program of it was killed)".strip())
+        done = _done_in_spite_of_kills(reporter, name, function)
     except ConveyorError as error:
         failure = problem_of(error)
         failure = replace(
@@ -248,6 +242,18 @@ def carry_out(reporter: Reporter, name: str, function: Callable[[], Done[R]]) ->
         error=failure.title, message=failure.detail, hint=failure.hint, log=failure.log,
     )  # fmt: skip
     return failure
+
+
+def _done_in_spite_of_kills(reporter: Reporter, name: str, function: Callable[[], Done[R]]) -> Done[R]:
+    for _ in range(MOST_REPEATS):
+        kills = kills_of(reporter.mark)
+        try:
+            return with_patience(function)
+        except ConveyorError:
+            if kills_of(reporter.mark) == kills:
+                raise
+        reporter.say(f"  (step {name} is done again: a program of it was killed)")
+    return with_patience(function)
 
 
 def value_of(outcome: Done[R] | Problem) -> R:
