@@ -38,7 +38,7 @@ MOST_OF_ONE_LOG = 200_000
 LONGEST_NAME = 200
 MOST_REPEATS = 3
 """How often a step is done again because a program of it was killed; as often as a job may end its worker."""
-RETRY_SECONDS = (0.5, 2.0, 5.0)
+RETRY_SECONDS = (0.5, 2.0, 5.0, 10.0)
 """Pauses before a step is tried again because the store could not be reached; it may be restarting."""
 LOG_CHARACTERS = 20_000
 
