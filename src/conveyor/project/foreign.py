@@ -190,8 +190,10 @@ RUN = "CONVEYOR_RUN"
 """The variable that names the run for which a foreign program works."""
 _at_work: set[Running] = set()
 _ended: set[str] = set()
-_KILLED_BELOW = re.compile(r"\(SIGKILL\)|died of signal 9|early EOF|hung up unexpectedly")
-"""How uv and git tell that a program which they started was killed, in the last lines that they write."""
+_KILLED_BELOW = re.compile(
+    r"\(SIGKILL\)|died of signal 9|early EOF|hung up unexpectedly|^Killed$", re.MULTILINE
+)
+"""How uv, git and a shell tell that a program which they started was killed, in the last lines they write."""
 _kills: Counter[str | None] = Counter()
 
 
@@ -205,7 +207,8 @@ def kills_of(run: str | None) -> int:
 
 def note_if_killed(return_code: int, output: str, run: str | None = None) -> None:
     """Count a program that has ended by itself, if it was killed, or something that it started was."""
-    if return_code == -signal.SIGKILL or (return_code and _KILLED_BELOW.search(output[-_LAST_CHARACTERS:])):
+    is_killed = return_code in (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter as a shell tells it
+    if is_killed or (return_code and _KILLED_BELOW.search(output[-_LAST_CHARACTERS:])):
         _kills[run] += 1
 
 
