@@ -176,6 +176,11 @@ def _(known: dict[str, Any]) -> str:
     return write_into(known["folders"][1])
 
 
+@tries("leave files beside its folders, where nothing measures them")
+def _(known: dict[str, Any]) -> str:
+    return f"{write_into('/')}, {write_into('/dev')}"
+
+
 @tries("become root")
 def _(known: dict[str, Any]) -> str:
     os.setuid(0)

@@ -206,8 +206,9 @@ def test_a_whole_run_of_a_worker_in_a_place(town: Town, found: dict[str, dict[st
         shutil.copy(town.credentials, credentials)
         expected = [row for row in found[place]["table"] if not any(one in row[0] for one in LEFT_OUT)]
         known = {
-            "expected": expected, "secrets": [str(credentials)], "worker": "1" if place == CONTAINER else "2",
-            "folders": [str(folder / "state" / "cache"), str(folder / "state" / "work")],
+            "expected": expected, "secrets": [str(credentials)],
+            "worker": "1" if place == CONTAINER else str(2**22 + 1),  # no process has that number
+            "folders": [str(folder / "state" / "cache"), str(folder / "state" / "engine")],
             "port": int(town.url.rpartition(":")[2]), "socket": str(folder / "none"), "abstract": "none",
         }  # fmt: skip
         files = {

@@ -145,7 +145,8 @@ def arguments_of(view: View, host: Host) -> list[str]:
     # The outermost first: what is shown later covers what was shown before.
     for how, source, target in sorted(set(shown), key=lambda one: (one[2].count("/"), one[2])):
         words += [*_parents(target, made), how, source, target]
-    return words
+    # Made in memory by bubblewrap, and else the job's to fill where it is its own user's.
+    return [*words, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def identity_of(user: int) -> dict[str, str]:
