@@ -712,3 +712,53 @@ def test_approval_needs_no_build_evidence_for_it_names_the_files() -> None:
     assert verdict("qa-signature", [WHEEL], approved(WHEEL)).outcome == "pass"
     contradicting = (built(WHEEL), built(WHEEL, commit=OTHER_COMMIT), approved(WHEEL))
     assert verdict("qa-signature", [WHEEL], *contradicting).outcome == "fail"
+
+
+def proved(
+    file: JudgedFile, *, of: str = "1.0rc1", derived: str | None = None, is_valid: bool = True,
+    isolation: Isolation | None = None,
+) -> Evidence:  # fmt: skip
+    predicate = {
+        "project": "demo", "version": "1.0", "rc_version": of, "rc_sha256": "9" * 64,
+        "derived_sha256": derived or file.sha256, "rebuilt_sha256": file.sha256, "proof": "identical",
+        "made": made(isolation),
+    }  # fmt: skip
+    return evidence("equivalence", file.sha256, predicate, is_valid=is_valid)
+
+
+def test_final_whose_files_are_all_proved_equal_to_its_candidate_passes() -> None:
+    found = verdict("equivalence", [WHEEL, SDIST], proved(WHEEL), proved(SDIST))
+    assert found.outcome == "pass"
+    assert "is that of 1.0rc1 but for its version; a rebuild has the same bytes" in found.reason
+    assert verdict("equivalence", [WHEEL], version="1.0rc1").outcome == "pass"
+
+
+@pytest.mark.parametrize(
+    ("facts", "outcome", "told"),
+    [
+        ([], "waiting", "no worker has proved that demo-1.0-py3-none-any.whl equals a tested candidate"),
+        ([proved(WHEEL, is_valid=False)], "waiting", "no worker has proved"),
+        ([proved(SDIST)], "waiting", "no worker has proved"),
+        ([proved(WHEEL), proved(WHEEL, of="0.9rc1")], "fail", "to 0.9rc1, which is no candidate of 1.0"),
+        ([proved(WHEEL, of="0.9")], "fail", "to 0.9, which is no candidate of 1.0"),
+        ([proved(WHEEL, of="1.0.dev3")], "fail", "to 1.0.dev3, which is no candidate of 1.0"),
+        ([proved(WHEEL, derived="8" * 64)], "fail", "is about another file, sha256 8888888888888888"),
+    ],
+)  # fmt: skip
+def test_final_that_is_not_proved_to_be_its_candidate_is_held(
+    facts: list[Evidence], outcome: str, told: str
+) -> None:
+    found = verdict("equivalence", [WHEEL], *facts)
+    assert (found.outcome, told in found.reason) == (outcome, True), found.reason
+    assert (found.next_step or "").endswith(": conveyor release rc && conveyor release final")
+
+
+def test_proof_that_was_found_without_isolation_counts_where_none_is_required() -> None:
+    def outcome(isolation: Isolation, required: bool) -> str:
+        release = JudgedRelease("demo", "1.0", (WHEEL,), (proved(WHEEL, isolation=isolation),))
+        rules = Rules(("equivalence",), isolation="required" if required else "any")
+        (found,) = judge_on_way(release, [JudgingIndex("stable", rules)])
+        return found.outcome
+
+    assert outcome("degraded", required=False) == outcome("jail", required=True) == "pass"
+    assert outcome("degraded", required=True) == "waiting"

@@ -351,7 +351,7 @@ class FactsOfTests(Record):
 
 @dataclass(frozen=True)
 class FactsOfEquivalence(Record):
-    """That a rebuilt final is what was derived from its candidate. People read it; no gate asks for it."""
+    """That a rebuilt final is what was derived from its candidate; the gate ``equivalence`` asks for it."""
 
     is_open = True
     project: Annotated[Text, "Of the final, as is its version."]
@@ -553,6 +553,11 @@ def read_statement(payload: bytes) -> WorkerStatement:
 def facts_of_build(predicate: dict[str, Any]) -> FactsOfBuild:
     """The facts of build evidence; raises InvalidInput with every fault."""
     return read_record(FactsOfBuild, predicate, what="the build predicate")
+
+
+def facts_of_equivalence(predicate: dict[str, Any]) -> FactsOfEquivalence:
+    """The facts of equivalence evidence; raises InvalidInput with every fault."""
+    return read_record(FactsOfEquivalence, predicate, what="the equivalence predicate")
 
 
 def facts_of_dependants(predicate: dict[str, Any]) -> FactsOfDependants:

@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.version import InvalidVersion, Version
 
-from conveyor.domain.releases.evidence import facts_of_build, facts_of_dependants, facts_of_tests
+from conveyor.domain.releases.evidence import (
+    facts_of_build,
+    facts_of_dependants,
+    facts_of_equivalence,
+    facts_of_tests,
+)
 from conveyor.domain.releases.standing import farthest
 from conveyor.domain.words.names import is_python, minor_of
 from conveyor.errors import InvalidInput, NotFound
@@ -31,7 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from conveyor.domain.indexes.definitions import Index
-    from conveyor.domain.releases.evidence import Evidence, FactsOfBuild, FactsOfDependants, FactsOfTests
+    from conveyor.domain.releases.evidence import (
+        Evidence,
+        FactsOfBuild,
+        FactsOfDependants,
+        FactsOfEquivalence,
+        FactsOfTests,
+    )
 
 Facts = TypeVar("Facts")
 
@@ -192,7 +203,7 @@ def _counts_told(one: Evidence) -> str:
     return f": {facts.passed} passed, {facts.failed} failed, {facts.errors} broke on Python {facts.on.python}"
 
 
-def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants) -> bool:
+def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants | FactsOfEquivalence) -> bool:
     """Whether the programs of the project were not in a whole jail; so counts what does not say how."""
     return facts.made is None or facts.made.isolation != "jail"
 
@@ -223,6 +234,15 @@ def builds_of(evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool = 
     """What the distribution with that digest was built from, oldest first; asked as ``results_of``."""
     builds = [one for one in evidence if one.kind == "build" and one.sha256 == sha256]
     counting = [facts for one in builds if (facts := _counting(one, facts_of_build)) is not None]
+    return [facts for facts in counting if not (is_isolated and is_degraded(facts))]
+
+
+def proofs_of(
+    evidence: Iterable[Evidence], sha256: str, *, is_isolated: bool = False
+) -> list[FactsOfEquivalence]:
+    """By which proofs the file with that digest equals one of a candidate; asked as ``results_of``."""
+    about = [one for one in evidence if one.kind == "equivalence" and one.sha256 == sha256]
+    counting = [facts for one in about if (facts := _counting(one, facts_of_equivalence)) is not None]
     return [facts for facts in counting if not (is_isolated and is_degraded(facts))]
 
 

@@ -14,7 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.gates.contents import judge_advisories, judge_docs, judge_licences
-from conveyor.domain.releases.gates.finals import judge_final_version, judge_qa_signature
+from conveyor.domain.releases.gates.finals import (
+    judge_equivalence,
+    judge_final_version,
+    judge_qa_signature,
+)
 from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease, JudgingIndex, Verdict, worst_of
 from conveyor.domain.releases.gates.tests import judge_dependants, judge_tests
 from conveyor.domain.releases.gates.waiting import judge_age, judge_approval
@@ -58,6 +62,11 @@ GATES: dict[str, Gate] = {
     ),
     "final-version": Gate(
         judge_final_version, "The version is not a pre-release, development or local version."
+    ),
+    "equivalence": Gate(
+        judge_equivalence,
+        "A worker proved that every file is that of one candidate of this version, but for the version; the "
+        "newest proof counts. A release that is no final has nothing to prove.",
     ),
     "docs": Gate(judge_docs, "The release has documentation in the store."),
     "age": Gate(

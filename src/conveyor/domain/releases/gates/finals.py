@@ -1,7 +1,8 @@
-"""The gates of a final release: ``qa-signature`` and ``final-version``.
+"""The gates of a final release: ``qa-signature``, ``final-version`` and ``equivalence``.
 
 ``qa-signature``: registered signers signed the commit that every file was built from, or the files
-themselves. ``final-version``: no pre-release, no development version, no local version.
+themselves. ``final-version``: no pre-release, no development version, no local version. ``equivalence``: its
+files are those of a tested candidate, but for the version.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.approvals import approves
+from conveyor.domain.releases.facts import proofs_of
 from conveyor.domain.releases.gates.judged import (
+    Finding,
     Verdict,
     commits_of,
     faults_of_builds,
@@ -20,12 +23,13 @@ from conveyor.domain.releases.gates.judged import (
     worst,
 )
 from conveyor.domain.releases.tags import projects_named, tag_counts
-from conveyor.domain.words.names import is_final, parse_version
+from conveyor.domain.words.names import final_of, is_final, parse_version
 from conveyor.errors import InvalidInput
 
 if TYPE_CHECKING:
     from conveyor.domain.releases.evidence import Evidence
-    from conveyor.domain.releases.gates.judged import JudgedRelease
+    from conveyor.domain.releases.gates.judged import JudgedFile, JudgedRelease
+    from conveyor.domain.words.names import Version
 
 
 def judge_qa_signature(release: JudgedRelease) -> Verdict:
@@ -181,3 +185,37 @@ def judge_final_version(release: JudgedRelease) -> Verdict:
     if version.is_prerelease:
         return Verdict(gate, "fail", f"{version} is a pre-release", step)
     return Verdict(gate, "fail", f"{version} is a local version ({version.local})", step)
+
+
+def judge_equivalence(release: JudgedRelease) -> Verdict:
+    """Workers proved that every file of a final is that of one tested candidate, but for its version."""
+    gate = "equivalence"
+    version = parse_version(release.version)
+    if not is_final(version):
+        return Verdict(gate, "pass", f"{version} is no final, so there is nothing to prove")
+    return worst(gate, [_proved(release, file, version) for file in release.files])
+
+
+def _proved(release: JudgedRelease, file: JudgedFile, version: Version) -> Finding:
+    """The finding about one file: its newest proof, of a candidate of this very version, counts."""
+    step = (
+        "release it anew as a candidate, let that be tested, and then as a final on the same commit: "
+        "conveyor release rc && conveyor release final"
+    )
+    proofs = proofs_of(release.evidence, file.sha256, is_isolated=release.is_isolating)
+    if not proofs:
+        return Finding(
+            "waiting", f"no worker has proved that {file.filename} equals a tested candidate", step
+        )
+    proof = proofs[-1]
+    candidate = parse_version(proof.rc_version)
+    if candidate.pre is None or final_of(candidate) != version:
+        said = f"{file.filename} was proved equal to {candidate}, which is no candidate of {version}"
+        return Finding("fail", said, step)
+    if proof.derived_sha256 != file.sha256:
+        said = f"the proof for {file.filename} is about another file, sha256 {proof.derived_sha256[:16]}…"
+        return Finding("fail", said, step)
+    what = "the same bytes" if proof.proof == "identical" else "the same members in another framing"
+    return Finding(
+        "pass", f"{file.filename} is that of {candidate} but for its version; a rebuild has {what}"
+    )
