@@ -13,6 +13,7 @@ from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import HostedJob, Identity
 from conveyor.domain.people.publishers import NewPublisher
 from conveyor.domain.releases.evidence import statement
+from conveyor.domain.runs.repositories import NewRepository
 from conveyor.domain.runs.states import NewRun
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.publishers import add_publisher
@@ -99,7 +100,7 @@ def make_team_chain(store: Store) -> None:
 def request_run(store: Store, *, ref: str = "main", index: str | None = None) -> Run:
     """A run that an administrator asked for, of a repository that is registered for demo and my-demo."""
     for project in ("demo", "my-demo"):
-        add_repository(store, ADMIN, project, REPOSITORY, is_local=True)
+        add_repository(store, ADMIN, NewRepository(project, REPOSITORY, is_local=True))
     return create_run(store, ADMIN, NewRun(REPOSITORY, ref, index))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.domain.distributions.archives import ArchiveLimits
+from conveyor.domain.notices.mail import MailSettings
 from conveyor.errors import InvalidInput
 from conveyor.settings import (
     DEFAULT_UPSTREAM_TIMEOUT_SECONDS,
@@ -225,3 +226,33 @@ def test_trusted_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
     assert store_settings(tmp_path, environment={}).trusted_proxies == ()
     with pytest.raises(InvalidInput, match="CONVEYOR_TRUSTED_PROXIES is not a list"):
         store_settings(tmp_path, environment={"CONVEYOR_TRUSTED_PROXIES": "proxy.example"})
+
+
+def test_mail_server_is_named_by_a_url_and_its_password_by_a_file(tmp_path: Path) -> None:
+    assert store_settings(tmp_path, environment={}).mail is None
+    (tmp_path / "password").write_text("secret\n")
+    given = {
+        "CONVEYOR_SMTP_URL": "smtp://store%40team.example@mail.example",
+        "CONVEYOR_SMTP_PASSWORD_FILE": str(tmp_path / "password"),
+        "CONVEYOR_MAIL_FROM": "store@team.example",
+    }
+    mail = store_settings(tmp_path, environment=given).mail
+    assert mail == MailSettings(
+        "mail.example", 587, "store@team.example", False, "store@team.example", "secret"
+    )
+    assert "secret" not in repr(mail)
+    given = {"CONVEYOR_SMTP_URL": "smtps://127.0.0.1", "CONVEYOR_MAIL_FROM": "store@team.example"}
+    mail = store_settings(tmp_path, environment=given).mail
+    assert mail == MailSettings("127.0.0.1", 465, "store@team.example", True)
+
+
+def test_mail_server_that_cannot_be_used_is_refused_with_every_fault(tmp_path: Path) -> None:
+    given = {"CONVEYOR_SMTP_URL": "http://user:secret@mail.example", "CONVEYOR_MAIL_FROM": "nobody"}
+    given["CONVEYOR_SMTP_PASSWORD_FILE"] = str(tmp_path / "missing")
+    with pytest.raises(InvalidInput) as refused:
+        store_settings(tmp_path, environment=given)
+    assert len(refused.value.faults) == 4
+    assert "secret" not in str(refused.value.faults)
+    given = {"CONVEYOR_SMTP_URL": "smtp://user@mail.example", "CONVEYOR_MAIL_FROM": "store@team.example"}
+    with pytest.raises(InvalidInput, match="belong together"):
+        store_settings(tmp_path, environment=given)

@@ -15,10 +15,12 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.indexes.mirror import PAGE_LIMIT_BYTES
+from conveyor.domain.notices.mail import MailSettings
+from conveyor.domain.notices.receivers import is_mailbox
 from conveyor.domain.people.passwords import networks
 from conveyor.errors import InvalidInput
 
@@ -96,6 +98,8 @@ class StoreSettings:
     """How long a client may stop sending a request, or stop receiving an answer."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of proxies whose ``X-Forwarded-For`` says where a request came from."""
+    mail: MailSettings | None = None
+    """``None``: the store sends no mail."""
     upstream: UpstreamSettings | None = None
     """Index to mirror when the store is initialised; ``None``: the one this machine's pip uses."""
 
@@ -181,6 +185,7 @@ def store_settings(
         ),
         client_pause_seconds=_limit(values, "CONVEYOR_CLIENT_PAUSE_SECONDS") or DEFAULT_CLIENT_PAUSE_SECONDS,
         trusted_proxies=_networks(values, "CONVEYOR_TRUSTED_PROXIES"),
+        mail=_mail(values),
     )
 
 
@@ -195,6 +200,43 @@ def _public_url(text: str) -> str | None:
             hint="write it as in a browser: https://packages.example/",
         )
     return text.rstrip("/") + "/"
+
+
+def _mail(values: Mapping[str, str]) -> MailSettings | None:
+    """The mail server in ``CONVEYOR_SMTP_URL``; ``None`` when it is not set. Raises InvalidInput."""
+    text, sender = values.get("CONVEYOR_SMTP_URL", ""), values.get("CONVEYOR_MAIL_FROM", "")
+    if not text:
+        return None
+    faults = []
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path.strip("/") or parts.query:
+        faults.append(f"CONVEYOR_SMTP_URL is not the URL of a mail server: {redacted(text)!r}")
+    if parts.password is not None:
+        faults.append("CONVEYOR_SMTP_URL holds a password: put it into the file CONVEYOR_SMTP_PASSWORD_FILE")
+    if not is_mailbox(sender):
+        faults.append(f"CONVEYOR_MAIL_FROM is not the address that mails come from: {sender!r}")
+    password = None
+    file = values.get("CONVEYOR_SMTP_PASSWORD_FILE", "")
+    if file:
+        try:
+            password = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"CONVEYOR_SMTP_PASSWORD_FILE cannot be read: {error}")
+    if (parts.username is None) != (password is None) and not faults:
+        faults.append("a user in CONVEYOR_SMTP_URL and CONVEYOR_SMTP_PASSWORD_FILE belong together")
+    if faults:
+        raise InvalidInput(
+            f"the store cannot send mail: {faults[0]}",
+            faults=faults,
+            hint="write smtp://USER@HOST:587 or smtps://USER@HOST, the password's file, and an address",
+        )
+    is_tls = parts.scheme == "smtps"
+    user = unquote(parts.username) if parts.username else None
+    return MailSettings(str(parts.hostname), port or (465 if is_tls else 587), sender, is_tls, user, password)
 
 
 def _networks(values: Mapping[str, str], name: str) -> tuple[Network, ...]:

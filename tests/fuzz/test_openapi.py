@@ -36,6 +36,7 @@ JUDGED_BEYOND_THEIR_FORM = frozenset(
         *("post_approval", "post_signed_approval", "post_override", "post_policy", "post_policy_comparison"),
         *("post_advisories", "post_publisher", "post_webhook", "put_settings_of_runs", "post_output"),
         "post_statement",
+        "post_receiver",
     }
 )
 """A well-formed request to these may be refused with 400: a signature, a key, a time that is past, a

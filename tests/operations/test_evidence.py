@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from conveyor.catalog.database.events import events_since
-from conveyor.catalog.database.tables import evidence
+from conveyor.catalog.database.judging_tables import evidence
 from conveyor.catalog.releases.evidence import evidence_of_release
 from conveyor.client.credentials import WorkerCredentials, make_key_pair, sign_statement
 from conveyor.domain.people.access import ANONYMOUS, Identity

@@ -12,6 +12,7 @@ from conveyor.client.store import connect
 from conveyor.domain.distributions.reading import UploadForm
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.releases.evidence import statement
+from conveyor.domain.runs.repositories import NewRepository
 from conveyor.domain.runs.states import NewRun
 from conveyor.errors import Conflict, Forbidden
 from conveyor.operations.people.tokens import digest_of, find_token
@@ -118,7 +119,7 @@ def test_worker_vouches_for_folders_and_administrators_for_everything_else(tmp_p
     assert refused.value.hint == f"ask an administrator: conveyor store repository add PROJECT {URL}"
     with pytest.raises(Forbidden, match="is not a worker"):
         create_run(store, ADMIN, NewRun(REPOSITORY, "v1.0", claim=True))
-    add_repository(store, ADMIN, "demo", URL)
+    add_repository(store, ADMIN, NewRepository("demo", URL))
     run, own = begun(store, worker, URL)
     assert own.projects == frozenset({"demo"})
     told = issue_run_token(store, known, run.id)
@@ -126,7 +127,7 @@ def test_worker_vouches_for_folders_and_administrators_for_everything_else(tmp_p
     with pytest.raises(Forbidden, match="not registered for other"):
         update_run(store, own, run.id, project="other")
     # A folder that is registered for some project is for that project, whoever asks.
-    add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
+    add_repository(store, ADMIN, NewRepository("demo", REPOSITORY, is_local=True))
     run, own = begun(store, worker, REPOSITORY)
     assert own.projects == frozenset({"demo"})
     assert not issue_run_token(store, known, run.id).folders

@@ -14,6 +14,7 @@ from conveyor.catalog.database.events import events_since
 from conveyor.catalog.runs.queue import insert_run, output_of_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
+from conveyor.domain.runs.repositories import NewRepository
 from conveyor.domain.runs.states import NewRun, OutputPart, OutputReport, OutputTaken, RunSettings
 from conveyor.domain.runs.webhooks import NewWebhook
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
@@ -194,7 +195,7 @@ def test_run_is_cancelled_and_requested_again_with_a_reason(tmp_path: Path) -> N
 
 def test_delivery_of_a_git_host_asks_for_runs_of_its_repository_once(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
+    add_repository(store, ADMIN, NewRepository("demo", REPOSITORY, is_local=True))
     with pytest.raises(InvalidInput, match="is registered for no project"):
         add_webhook(store, ADMIN, NewWebhook("https://git.example.org/other.git", "github"))
     with pytest.raises(Forbidden):
@@ -385,7 +386,7 @@ def store_with_a_private_way(folder: Path) -> Store:
     store = make_store(folder)
     create_index(store, ADMIN, NewIndex("team/done", mode="promotion-only", is_private=True))
     create_index(store, ADMIN, NewIndex("team/dev", mode="uploads", bases=("team/done",), is_private=True))
-    add_repository(store, ADMIN, "hidden", "https://git.team.example/hidden.git")
+    add_repository(store, ADMIN, NewRepository("hidden", "https://git.team.example/hidden.git"))
     return store
 
 
@@ -480,11 +481,11 @@ def test_run_is_started_only_of_a_repository_that_is_registered_for_its_project(
     with pytest.raises(Forbidden, match="no administrator has registered"):
         create_run(store, starter, NewRun(REPOSITORY, "main"))
     with pytest.raises(Forbidden):
-        add_repository(store, starter, "demo", REPOSITORY, is_local=True)
-    add_repository(store, ADMIN, "Other", REPOSITORY, is_local=True)
+        add_repository(store, starter, NewRepository("demo", REPOSITORY, is_local=True))
+    add_repository(store, ADMIN, NewRepository("Other", REPOSITORY, is_local=True))
     with pytest.raises(Forbidden, match="may not start runs of this repository"):
         create_run(store, starter, NewRun(REPOSITORY, "main"))
-    add_repository(store, ADMIN, "Demo", f"{REPOSITORY}/", is_local=True)
+    add_repository(store, ADMIN, NewRepository("Demo", f"{REPOSITORY}/", is_local=True))
     for unregistered in ("third", "other"):  # the token reaches demo alone
         with pytest.raises(Forbidden):
             create_run(store, starter, NewRun(REPOSITORY, "main", project=unregistered))
@@ -535,7 +536,7 @@ def test_run_enters_the_index_that_is_named_or_the_only_one_there_is(tmp_path: P
 def test_token_for_one_chain_starts_runs_there_only(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     make_team_chain(store)
-    add_repository(store, ADMIN, "demo", REPOSITORY, is_local=True)
+    add_repository(store, ADMIN, NewRepository("demo", REPOSITORY, is_local=True))
     starter = Identity("hook", frozenset({"run"}), indexes=frozenset(TEAM_CHAIN))
     assert create_run(store, starter, NewRun(REPOSITORY, "main")).index == "risk/unstable"
     with pytest.raises(Forbidden, match='may not run in index "unstable"'):

@@ -10,6 +10,7 @@ import pytest
 from conveyor.catalog.runs.queue import insert_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import NewToken
+from conveyor.domain.runs.repositories import NewRepository
 from conveyor.domain.runs.states import NewRun
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.tokens import create_token
@@ -101,7 +102,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "uploader": token("upload"),
         "runner": token("run"),
     }
-    add_repository(store, ADMIN, "hidden", REPOSITORY)
+    add_repository(store, ADMIN, NewRepository("hidden", REPOSITORY))
     with record_change(store, actor="admin") as change:  # stores have such runs from before they were refused
         asked = NewRun(REPOSITORY, "main", SECRET)
         insert_run(change.connection, asked, requested_by="admin", requested_at=change.at)

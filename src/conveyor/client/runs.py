@@ -1,4 +1,4 @@
-"""Pipeline runs: request, claim, report on and read them."""
+"""Pipeline runs: request, claim, report on and read them; what asks for some, and who is told of changes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conveyor.client.connection import Request, api_path, ask_for, ask_for_all, ask_for_any
+from conveyor.domain.notices.receivers import Delivery, Receiver, ReceiverMade
 from conveyor.domain.runs.repositories import Repository, RepositoryRemoval
 from conveyor.domain.runs.states import (
     NewRun,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conveyor.client.connection import Connection
+    from conveyor.domain.notices.receivers import NewReceiver
     from conveyor.domain.runs.repositories import NewRepository
     from conveyor.domain.runs.states import RunReport, StepState
     from conveyor.domain.runs.webhooks import NewWebhook
@@ -160,3 +162,38 @@ class Repositories:
     def remove_webhook(self, webhook_id: str) -> None:
         """Refuse the deliveries of a webhook from now on; raises NotFound."""
         self.connection.send(Request("DELETE", api_path("webhooks", webhook_id)))
+
+
+@dataclass(frozen=True)
+class Receivers:
+    """The receivers of messages about changes in the store."""
+
+    connection: Connection
+
+    def all(self) -> tuple[Receiver, ...]:
+        """Every receiver, by its URL."""
+        return ask_for_all(self.connection, Request("GET", api_path("receivers")), "receivers", Receiver)
+
+    def add(self, asked: NewReceiver) -> ReceiverMade:
+        """Register a receiver; the secret that signs its messages is in the answer, this once."""
+        return ask_for(self.connection, Request("POST", api_path("receivers"), json_body=asked), ReceiverMade)
+
+    def remove(self, receiver_id: str) -> None:
+        """Tell a receiver nothing any more; raises NotFound."""
+        self.connection.send(Request("DELETE", api_path("receivers", receiver_id)))
+
+    def ping(self, receiver_id: str) -> Delivery:
+        """Send a receiver a message that tells of nothing; raises NotFound."""
+        return ask_for(self.connection, Request("POST", api_path("receivers", receiver_id, "ping")), Delivery)
+
+    def deliveries(
+        self, *, receiver_id: str | None = None, state: str | None = None, limit: int = 50
+    ) -> tuple[Delivery, ...]:
+        """The newest messages, newest first; of one receiver, in one state."""
+        path = api_path("deliveries", receiver=receiver_id, state=state, limit=limit)
+        return ask_for_all(self.connection, Request("GET", path), "deliveries", Delivery)
+
+    def redeliver(self, delivery_id: str) -> Delivery:
+        """Send a message once more, under the same id; raises NotFound, Conflict."""
+        request = Request("POST", api_path("deliveries", delivery_id, "redelivery"))
+        return ask_for(self.connection, request, Delivery)

@@ -11,7 +11,7 @@ from conveyor.client.indexes import Claims, Indexes
 from conveyor.client.people import Publishers, Signers, Tokens, Users, Workers
 from conveyor.client.policies import Advisories, Decisions, Policies
 from conveyor.client.releases import Projects, Releases, StoreEvidence
-from conveyor.client.runs import Repositories, Runs
+from conveyor.client.runs import Receivers, Repositories, Runs
 from conveyor.domain.words.notation import StoreStatus
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class StoreClient:
         self.policies = Policies(connection)
         self.projects = Projects(connection)
         self.publishers = Publishers(connection)
+        self.receivers = Receivers(connection)
         self.releases = Releases(connection)
         self.repositories = Repositories(connection)
         self.runs = Runs(connection)

@@ -28,10 +28,12 @@ import structlog
 
 from conveyor.domain.indexes.policy import UploadLimits
 from conveyor.domain.people.access import ANONYMOUS, STORE
-from conveyor.errors import NotFound
+from conveyor.domain.words.names import project_name
+from conveyor.errors import NotFound, UpstreamFailed
 from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import visible_indexes
 from conveyor.operations.releases.advances import judge_due
+from conveyor.operations.runs.repositories import request_due_runs, watched_projects
 from conveyor.operations.store.facts import reachable, store_upstream
 from conveyor.operations.uploads.open_releases import drop_outdated_files
 from conveyor.server.api import make_api
@@ -50,6 +52,7 @@ from conveyor.server.logs import AccessLog
 from conveyor.server.memory.caches import Freshness
 from conveyor.server.memory.newest import Newest
 from conveyor.server.mirror.mirroring import Mirroring, PageFinder
+from conveyor.server.notices.sender import Sender
 from conveyor.server.pages.json_api import JsonApi
 from conveyor.server.pages.simple_api import SimpleApi
 from conveyor.server.uploads.legacy import Uploads
@@ -59,7 +62,7 @@ from conveyor.upstream import Upstream
 from conveyor.upstream.issuers import Issuers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -75,6 +78,8 @@ CARE_SECONDS = 600.0
 """How often each process looks for files that have waited too long to be published."""
 JUDGING_SECONDS = 20.0
 """How often each process looks for releases to judge again: at most a minute after time opens a gate."""
+WATCHING_SECONDS = 3600.0
+"""How often upstream is asked for projects whose releases request runs, if nobody else asks for them."""
 
 
 def make_app(
@@ -241,32 +246,44 @@ class App:
             "readyz": Readiness(newest),
             "front": FrontPage(store),
         }
-        self._care_without_requests(store)
+        self._care_without_requests(store, pages)
+        sender = Sender(store, self._settings.mail)
+        sender.start()
+        self._ending.push_async_callback(sender.close)
 
-    def _care_without_requests(self, store: Store) -> None:
-        """Begin what happens by the clock: open releases are dropped, and what is due is judged."""
+    def _care_without_requests(self, store: Store, pages: PageFinder) -> None:
+        """Begin what happens by the clock: what is outdated is dropped, what is due judged or requested."""
         ended = asyncio.Event()
-        drop = partial(drop_outdated_files, store, actor=STORE)
+        in_thread = partial(partial, asyncio.to_thread)
         for work, what, seconds in (
-            (drop, "open releases", self._care_seconds),
-            (partial(judge_due, store), "judgements", self._judging_seconds),
+            (in_thread(drop_outdated_files, store, actor=STORE), "open releases", self._care_seconds),
+            (in_thread(judge_due, store), "judgements", self._judging_seconds),
+            (in_thread(request_due_runs, store), "requests of runs", self._judging_seconds),
+            (partial(_look_for_releases, store, pages), "pages of mirrors", WATCHING_SECONDS),
         ):
             caring = asyncio.create_task(_care_for(work, ended, what=what, every_seconds=seconds))
             self._ending.push_async_callback(_stop, caring, ended)
 
 
+async def _look_for_releases(store: Store, pages: PageFinder) -> None:
+    """Bring the pages up to date of projects whose releases request runs; another process may just have."""
+    for index, project in await asyncio.to_thread(watched_projects, store):
+        with suppress(NotFound, UpstreamFailed):
+            await pages.find(index, project_name(project))
+
+
 async def _care_for(
-    work: Callable[[], object], ended: asyncio.Event, *, what: str, every_seconds: float
+    work: Callable[[], Awaitable[object]], ended: asyncio.Event, *, what: str, every_seconds: float
 ) -> None:
     """Do what the store does without a request, now and whenever some time has passed.
 
-    Files of open releases are dropped that nobody published in time, and releases are judged again that time
-    or a setting may let pass. Every process of every node does it: whoever comes first has done it, in one
-    change, and the others find nothing.
+    Files of open releases are dropped that nobody published in time, releases are judged again that time or a
+    setting may let pass, and runs are requested whose time has come. Every process of every node does it:
+    whoever comes first has done it, in one change, and the others find nothing.
     """
     while not ended.is_set():
         try:
-            await asyncio.to_thread(work)
+            await work()
         except Exception as error:  # noqa: BLE001 - requests are answered all the same
             reason = str(as_error(error, path=what))
             structlog.get_logger("conveyor.server").warning(f"{what} wait on", reason=reason)

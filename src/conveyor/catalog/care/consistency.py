@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, exists, func, literal, not_, or_, select, text, update
 
 from conveyor.catalog.database.connection import is_sqlite
+from conveyor.catalog.database.judging_tables import evidence
 from conveyor.catalog.database.schema import read_fact
 from conveyor.catalog.database.tables import (
     SCHEMA_VERSION,
@@ -22,7 +23,6 @@ from conveyor.catalog.database.tables import (
     claims,
     distributions,
     events,
-    evidence,
     first_digests,
     indexes,
     mirrored_files,

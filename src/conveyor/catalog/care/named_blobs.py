@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sqlalchemy import ColumnElement, and_, literal, null, select, true, update
 
-from conveyor.catalog.database.tables import distributions, docs_archives, mirrored_files, pinned_files
+from conveyor.catalog.database.judging_tables import pinned_files
+from conveyor.catalog.database.tables import distributions, docs_archives, mirrored_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, union_all
+from sqlalchemy import bindparam, func, insert, select, union_all
 
 from conveyor.catalog.database.serials import next_serial
 from conveyor.catalog.database.statements import Statement
@@ -17,7 +17,7 @@ from conveyor.catalog.database.tables import events
 from conveyor.domain.words.notation import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection
 
@@ -60,19 +60,48 @@ def events_since(connection: Connection, serial: int, *, limit: int = 1000) -> l
     rows = connection.execute(
         select(events).where(events.c.serial > serial).order_by(events.c.serial).limit(limit)
     )
-    return [
-        Event(
-            serial=row.serial,
-            at=row.at,
-            actor=row.actor,
-            action=row.action,
-            index=row.index_name,
-            project=row.project,
-            version=row.version,
-            detail=json.loads(row.detail),
-        )
-        for row in rows
-    ]
+    return [_event(row) for row in rows]
+
+
+def events_of_actions(
+    connection: Connection, serial: int, *, actions: Collection[str], limit: int
+) -> tuple[list[Event], int]:
+    """The events of these actions after ``serial``, oldest first, and the serial up to which they are all."""
+    rows = connection.execute(
+        select(events)
+        .where(events.c.serial > serial, events.c.action.in_(sorted(actions)))
+        .order_by(events.c.serial)
+        .limit(limit)
+    )
+    found = [_event(row) for row in rows]
+    if len(found) == limit:
+        return found, found[-1].serial
+    newest = connection.scalar(select(func.max(events.c.serial)))
+    return found, max(serial, newest or 0)
+
+
+def indexes_of_release_ever(connection: Connection, project: str, version: str) -> list[str]:
+    """The indexes that events of a release name, those that it has left too."""
+    named = events.c.index_name.is_not(None)
+    rows = connection.execute(
+        select(events.c.index_name)
+        .where(events.c.project == project, events.c.version == version, named)
+        .distinct()
+    )
+    return [str(name) for (name,) in rows]
+
+
+def _event(row: Any) -> Event:  # noqa: ANN401 - a row of the table
+    return Event(
+        serial=row.serial,
+        at=row.at,
+        actor=row.actor,
+        action=row.action,
+        index=row.index_name,
+        project=row.project,
+        version=row.version,
+        detail=json.loads(row.detail),
+    )
 
 
 def details_of(connection: Connection, action: str, project: str, version: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy
 from sqlalchemy import insert, select, text, update
 
+from conveyor.catalog.database import judging_tables as _judging_tables  # noqa: F401 - so that there are all
 from conveyor.catalog.database.connection import is_sqlite, reading, writing
 from conveyor.catalog.database.tables import SCHEMA_VERSION, facts, metadata, serial
 from conveyor.errors import Conflict

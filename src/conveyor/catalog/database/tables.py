@@ -28,7 +28,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-SCHEMA_VERSION = 21
+SCHEMA_VERSION = 23
 """Number of the newest migration; a catalogue with a lower one is migrated before it is used."""
 
 metadata = MetaData(
@@ -376,69 +376,6 @@ signers = Table(
     comment="people whose signatures count",
 )
 
-evidence = Table(
-    "evidence",
-    metadata,
-    Column("id", RowId, primary_key=True),
-    Column("kind", Text, nullable=False, comment="build, tests, equivalence or qa-signature"),
-    Column("project", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("sha256", Text, comment="the distribution it is about; null for a qa-signature"),
-    Column("commit_id", Text, comment="the git commit it names, if any"),
-    Column("predicate", Text, nullable=False, comment="JSON: the facts"),
-    Column("envelope", Text, nullable=False, comment="what was signed: DSSE JSON or tag object"),
-    Column("envelope_sha256", Text, nullable=False),
-    Column("signed_by", Text, nullable=False, comment="worker name or signer principal"),
-    Column("key_id", Text, nullable=False),
-    Column("received_at", Text, nullable=False),
-    Column("received_from", Text, nullable=False, comment="the user who handed it in"),
-    Column("made_at", Text, nullable=False, comment="by its worker's clock; received_at if it does not say"),
-    Column("publisher_id", RowId, comment="whose job told it, unsigned; null: it is signed"),
-    Column("job", Text, comment="JSON: claims of the ID token of that job"),
-    UniqueConstraint("project", "version", "envelope_sha256"),
-    Index(None, "sha256"),
-    Index(None, "project", "commit_id"),
-    Index(None, "commit_id"),
-)
-
-due_judgements = Table(
-    "due_judgements",
-    metadata,
-    Column("project", Text, primary_key=True),
-    Column("version", Text, primary_key=True),
-    Column("due_at", Text, nullable=False),
-    Column("cause", Text, nullable=False, comment="what the store names when the release moves"),
-    Index(None, "due_at"),
-    comment="releases to judge again, because time or a setting may have opened a gate",
-)
-
-locks = Table(
-    "locks",
-    metadata,
-    Column("project", Text, primary_key=True),
-    Column("version", Text, primary_key=True),
-    Column("sha256", Text, primary_key=True, comment="digest of the content, as tests evidence names it"),
-    Column("content", LargeBinary, nullable=False, comment="pylock.toml (PEP 751), byte by byte"),
-    Column("received_at", Text, nullable=False),
-    Column("received_from", Text, nullable=False, comment="the user who handed it in"),
-    comment="environments in which releases were tested",
-)
-
-pinned_files = Table(
-    "pinned_files",
-    metadata,
-    Column("project", Text, primary_key=True, comment="of the release whose lock names the file"),
-    Column("version", Text, primary_key=True),
-    Column("sha256", Text, primary_key=True),
-    Column("filename", Text, primary_key=True),
-    Column("index_name", Text, ForeignKey("indexes.name"), nullable=False, comment="the mirror it is from"),
-    Column("file_project", Text, nullable=False, comment="the project whose file it is"),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("missed_at", Text, comment="first served after upstream had removed it; null: never"),
-    Index(None, "sha256"),
-    comment="mirrored files that locks name: kept and served by digest, even if upstream removes them",
-)
-
 docs_archives = Table(
     "docs_archives",
     metadata,
@@ -450,56 +387,6 @@ docs_archives = Table(
     Column("uploaded_at", Text, nullable=False),
     Column("uploaded_by", Text, nullable=False),
     comment="built documentation of releases, one archive each",
-)
-
-policies = Table(
-    "policies",
-    metadata,
-    Column("version", BigInteger, primary_key=True, autoincrement=False),
-    Column("applied_at", Text, nullable=False),
-    Column("applied_by", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("content", Text, nullable=False, comment="TOML, as it was applied"),
-    comment="which rules hold in which indexes; the newest version holds",
-)
-
-decisions = Table(
-    "decisions",
-    metadata,
-    Column("id", RowId, primary_key=True),
-    Column("kind", Text, nullable=False, comment="approval or override"),
-    Column("project", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("index_name", Text, ForeignKey("indexes.name"), nullable=False),
-    Column("gate", Text, nullable=False),
-    Column("person", Text, nullable=False),
-    Column("reason", Text),
-    Column("made_at", Text, nullable=False),
-    Column("until", Text, comment="end of an override; null: an approval"),
-    Index(None, "project", "version"),
-    comment="approvals of releases and overrides of gates, shown for ever",
-)
-
-advisories = Table(
-    "advisories",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("modified", Text, nullable=False, comment="as the advisory says: the newer state holds"),
-    Column("withdrawn", Text, comment="null: it holds"),
-    Column("summary", Text, nullable=False),
-    Column("aliases", Text, nullable=False, comment="JSON list of other names of it"),
-    comment="known vulnerabilities of packages, as OSV describes them",
-)
-
-advisory_projects = Table(
-    "advisory_projects",
-    metadata,
-    Column("id", Text, ForeignKey("advisories.id"), primary_key=True),
-    Column("project", Text, primary_key=True, comment="normalized"),
-    Column("ranges", Text, nullable=False, comment="JSON, as OSV spells them"),
-    Column("versions", Text, nullable=False, comment="JSON list"),
-    Index(None, "project"),
-    comment="which projects an advisory affects",
 )
 
 runs = Table(
@@ -528,6 +415,7 @@ runs = Table(
     Column("priority", Integer, nullable=False, server_default=text("0"), comment="higher ones come first"),
     Column("retry_of", RowId, comment="the run that it does again; null: none"),
     Column("reason", Text, comment="why it was requested again, or cancelled"),
+    Column("tests_since", Text, comment="only later results of tests count for it; null: all"),
     Index(None, "state", "id"),
     comment="pipeline runs: one commit or tag going through",
 )
@@ -540,6 +428,13 @@ repositories = Table(
     Column("is_local", Boolean, nullable=False),
     Column("registered_by", Text, nullable=False),
     Column("registered_at", Text, nullable=False),
+    Column("branch", Text, comment="of which the store requests runs by itself; null: of none"),
+    Column("index_name", Text, comment="where these runs enter; null: the only index where they can"),
+    Column("schedule", Text, comment="when one is requested; null: at no time"),
+    Column("on_release", Text, nullable=False, server_default=text("'[]'"), comment="JSON list of projects"),
+    Column("next_run_at", Text, comment="when the schedule comes next"),
+    Column("seen_serial", BigInteger, comment="events up to this one were looked at for new releases"),
+    Index(None, "next_run_at"),
     comment="repositories that runs may be asked for, by the project that they release",
 )
 
@@ -563,6 +458,44 @@ webhook_deliveries = Table(
     Column("digest", Text, primary_key=True, comment="SHA-256 of the body"),
     Column("received_at", Text, nullable=False),
     comment="deliveries of before, so that none counts twice",
+)
+
+receivers = Table(
+    "receivers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False, comment="JSON list of types of messages; empty: the usual ones"),
+    Column("indexes", Text, nullable=False, comment="JSON list of patterns; empty: every public index"),
+    Column("projects", Text, nullable=False, comment="JSON list of patterns; empty: all"),
+    Column("is_local", Boolean, nullable=False),
+    Column("secret", Text, comment="signs its messages; null: mail"),
+    Column("registered_by", Text, nullable=False),
+    Column("registered_at", Text, nullable=False),
+    Column("told_serial", BigInteger, nullable=False, comment="events up to this one became messages"),
+    comment="who is told of changes; the audit log is their outbox",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("number", RowId, primary_key=True, comment="in the order of the events"),
+    Column("id", Text, nullable=False),
+    Column("receiver_id", Text, ForeignKey("receivers.id"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("subject", Text, nullable=False, comment="what is told in order: a release, or a run"),
+    Column("body", Text, nullable=False, comment="JSON, the same in every attempt"),
+    Column("state", Text, nullable=False, comment="waiting, delivered or failed"),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("asked_at", Text, nullable=False, comment="when it was made, or asked for again"),
+    Column("next_at", Text, comment="when it is tried, or taken from a process that died with it"),
+    Column("finished_at", Text),
+    Column("answer", Text, comment="what the last attempt met with"),
+    UniqueConstraint("id"),
+    Index(None, "state", "next_at"),
+    Index(None, "receiver_id", "subject", "state", "number"),
+    comment="messages to receivers, on their way and at its end",
 )
 
 run_steps = Table(

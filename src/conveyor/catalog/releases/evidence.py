@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import func, select
 
+from conveyor.catalog.database.judging_tables import evidence
 from conveyor.catalog.database.statements import insert_missing
-from conveyor.catalog.database.tables import distributions, evidence, publishers, signers, workers
+from conveyor.catalog.database.tables import distributions, publishers, signers, workers
 from conveyor.domain.releases.evidence import Evidence, ToldByJob
 
 if TYPE_CHECKING:

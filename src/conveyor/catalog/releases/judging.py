@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, literal, select, update
 
-from conveyor.catalog.database.statements import Statement, columns_of, record_of, values_of
-from conveyor.catalog.database.tables import (
+from conveyor.catalog.database.judging_tables import (
     advisories,
     advisory_projects,
     decisions,
     due_judgements,
     evidence,
-    placements,
     policies,
+    told_verdicts,
 )
+from conveyor.catalog.database.statements import Statement, columns_of, record_of, values_of
 from conveyor.catalog.database.tables import distributions as files
+from conveyor.catalog.database.tables import placements
 from conveyor.domain.releases.advisories import AdvisoryOfProject, OsvRange
 from conveyor.domain.releases.decisions import PersonalDecision
 from conveyor.domain.releases.policy import PolicyVersion
 from conveyor.domain.words.records import as_json, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from sqlalchemy import Connection, Select
 
@@ -222,3 +223,24 @@ def put_tested_due(
 
 def _insert(connection: Connection, found: Select[str, str, str, str]) -> None:
     connection.execute(insert(due_judgements).from_select(["project", "version", "due_at", "cause"], found))
+
+
+# --- verdicts that the audit log told last
+# -------------------------------------------------------------------
+
+_told = told_verdicts.c
+
+
+def tell_verdicts(
+    connection: Connection, project: str, version: str, index: str, shut: Mapping[str, str]
+) -> bool:
+    """Remember which gates keep a release out of an index; returns whether that is news."""
+    gates = json.dumps(shut, sort_keys=True)
+    mine = (_told.project == project, _told.version == version, _told.index_name == index)
+    known = connection.scalar(select(_told.gates).where(*mine))
+    if known is None:
+        values = {"project": project, "version": version, "index_name": index, "gates": gates}
+        connection.execute(insert(told_verdicts).values(values))
+    elif known != gates:
+        connection.execute(update(told_verdicts).where(*mine).values(gates=gates))
+    return known != gates

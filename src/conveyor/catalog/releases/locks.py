@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
+from conveyor.catalog.database.judging_tables import locks, pinned_files
 from conveyor.catalog.database.statements import insert_missing
-from conveyor.catalog.database.tables import locks, pinned_files
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, select, update
 
+from conveyor.catalog.database.judging_tables import evidence
 from conveyor.catalog.database.statements import Statement
-from conveyor.catalog.database.tables import (
-    distributions,
-    evidence,
-    open_files,
-    placements,
-    retired_filenames,
-)
+from conveyor.catalog.database.tables import distributions, open_files, placements, retired_filenames
 from conveyor.catalog.releases.distributions import id_of_distribution
 from conveyor.catalog.releases.projects import take_stored_bytes
 

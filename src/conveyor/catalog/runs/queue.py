@@ -32,14 +32,16 @@ if TYPE_CHECKING:
 
 def insert_run(
     connection: Connection, run: NewRun, *, requested_by: str, requested_at: str, priority: int = 0,
-    retry_of: int | None = None, reason: str | None = None,
+    retry_of: int | None = None, reason: str | None = None, tests_since: str | None = None,
 ) -> int:  # fmt: skip
     """Write a new run, requested, whose index is decided, and return its id."""
     values = {
-        **values_of(run, index="index_name", without=("claim",)), "state": "requested", "priority": priority,
-    }  # fmt: skip
+        **values_of(run, index="index_name", without=("claim", "tests_again")),
+        "state": "requested",
+        "priority": priority,
+    }
     values |= {"requested_by": requested_by, "requested_at": requested_at}
-    values |= {"retry_of": retry_of, "reason": reason}
+    values |= {"retry_of": retry_of, "reason": reason, "tests_since": tests_since}
     return int(connection.execute(insert(runs).values(values).returning(runs.c.id)).scalar_one())
 
 
@@ -207,9 +209,47 @@ _RUNS = select(*columns_of(Run, runs, without=("steps",), index="index_name", co
 _STEPS = select(run_steps.c.run_id, *columns_of(Step, run_steps))
 
 
-def insert_repository(connection: Connection, repository: Repository) -> None:
-    """Write a registration that is not there yet."""
-    connection.execute(insert(repositories).values(values_of(repository)))
+_REPOSITORIES = select(*columns_of(Repository, repositories, index="index_name"))
+
+
+def insert_repository(connection: Connection, repository: Repository, *, seen_serial: int) -> None:
+    """Write a registration that is not there yet; events up to ``seen_serial`` request no run of it."""
+    values = {**values_of(repository, index="index_name"), "seen_serial": seen_serial}
+    connection.execute(insert(repositories).values(values))
+
+
+def due_repositories(connection: Connection, now: str) -> list[Repository]:
+    """The registrations whose schedule has come, the longest ago first."""
+    due = _REPOSITORIES.where(repositories.c.next_run_at <= now).order_by(repositories.c.next_run_at)
+    return [record_of(Repository, row) for row in connection.execute(due)]
+
+
+def move_next_run(connection: Connection, repository: Repository, *, after: str) -> bool:
+    """Write when a schedule comes next; returns whether no other process has done so meanwhile."""
+    moved = (
+        update(repositories)
+        .where(repositories.c.project == repository.project, repositories.c.url == repository.url)
+        .where(repositories.c.next_run_at == repository.next_run_at)
+        .values(next_run_at=after)
+    )
+    return connection.execute(moved).rowcount > 0
+
+
+def watching_repositories(connection: Connection) -> list[tuple[Repository, int]]:
+    """The registrations that wait for releases, each with the event up to which was looked."""
+    asked = _REPOSITORIES.add_columns(repositories.c.seen_serial).where(repositories.c.on_release != "[]")
+    return [(record_of(Repository, row), int(seen or 0)) for *row, seen in connection.execute(asked)]
+
+
+def move_seen_serial(connection: Connection, repository: Repository, *, before: int, after: int) -> bool:
+    """Write up to which event was looked; returns whether no other process has done so meanwhile."""
+    moved = (
+        update(repositories)
+        .where(repositories.c.project == repository.project, repositories.c.url == repository.url)
+        .where(repositories.c.seen_serial == before)
+        .values(seen_serial=after)
+    )
+    return connection.execute(moved).rowcount > 0
 
 
 def delete_repository(connection: Connection, project: str, url: str) -> bool:
@@ -220,8 +260,7 @@ def delete_repository(connection: Connection, project: str, url: str) -> bool:
 
 def all_repositories(connection: Connection) -> list[Repository]:
     """Every registration, by project and URL."""
-    asked = select(*columns_of(Repository, repositories))
-    rows = connection.execute(asked.order_by(repositories.c.project, repositories.c.url))
+    rows = connection.execute(_REPOSITORIES.order_by(repositories.c.project, repositories.c.url))
     return [record_of(Repository, row) for row in rows]
 
 

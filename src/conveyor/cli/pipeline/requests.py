@@ -205,6 +205,8 @@ def run_line(run: Run) -> str:
     end = run.detail if run.has_ended and run.detail else f"by {run.worker}" if run.worker else ""
     if run.retry_of is not None:
         end = f"{end} (again for run {run.retry_of}{f': {run.reason}' if run.reason else ''})".strip()
+    elif run.reason and run.state != "cancelled":  # else its detail says it
+        end = f"{end} ({run.reason})".strip()
     said = f"  {end.splitlines()[0]}" if end else ""
     return f"{run.id:>6}  {run.state:<9}  {run.requested_at}  {what}  {run.ref}{said}"
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
 from conveyor.cli.pipeline.jobs import options, state_folder
+
+if TYPE_CHECKING:
+    from conveyor.pipeline.engine.keyring import StatusHost
 from conveyor.settings import job_limits
 
 
@@ -93,11 +97,13 @@ def add_credentials(
 @credentials.command("list")
 @options("state")
 def list_credentials(state: Path | None) -> None:
-    """List the repositories that the worker has credentials of; no secret is shown."""
+    """List the repositories that the worker has credentials or tells statuses of; no secret is shown."""
     from conveyor.pipeline.engine import keyring
 
     for one in keyring.list_credentials(_keyring(state)):
         click.echo(f"{one.url}  {'key' if one.key is not None else f'token of {one.user}'}")
+    for account in keyring.list_status_accounts(_keyring(state)):
+        click.echo(f"{account.url}  commit statuses to {account.host} at {account.api}")
 
 
 @credentials.command("remove")
@@ -109,3 +115,41 @@ def remove_credentials(url: str, state: Path | None) -> None:
 
     keyring.remove_credentials(_keyring(state), url)
     click.echo(f"the worker has no credentials of {url} any more")
+
+
+@credentials.command("status", short_help="Tell the git host of the repository URL how its runs stand.")
+@click.argument("url")
+@click.option(
+    "--host",
+    type=click.Choice(["gitlab", "github", "gitea"]),
+    help="What the host is; gitea: Forgejo as well.",
+)
+@click.option(
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with a token that may set commit statuses there.",
+)  # fmt: skip
+@click.option("--api", metavar="URL", help="Where the host has its API.  [default: as such hosts have it]")
+@click.option("--remove", is_flag=True, help="Tell the host nothing any more.")
+@options("state")
+def tell_status(
+    url: str,
+    host: StatusHost | None,
+    token_file: Path | None,
+    api: str | None,
+    remove: bool,
+    state: Path | None,
+) -> None:
+    """Tell the git host of the repository URL how its runs stand, which it shows beside the commit.
+
+    The worker keeps a copy of the token, which must be in a file of its owner's alone (mode 0600).
+    """
+    from conveyor.pipeline.engine import keyring
+
+    if remove:
+        keyring.remove_status_account(_keyring(state), url)
+        click.echo(f"the host of {url} is told nothing any more")
+        return
+    if host is None or token_file is None:
+        raise click.UsageError("give --host HOST and --token-file FILE, or --remove")
+    account = keyring.add_status_account(_keyring(state), url, host=host, token_file=token_file, api=api)
+    click.echo(f"the worker tells {account.host} at {account.api} how runs of {account.url} stand")

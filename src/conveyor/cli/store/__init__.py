@@ -23,6 +23,7 @@ COMMANDS = {
         "conveyor.cli.store.repository:webhook",
         "Let git hosts tell of pushes: GitLab, GitHub, Gitea, Forgejo, Bitbucket.",
     ),
+    "notify": ("conveyor.cli.store.notify", "Tell other programs and people of changes in the store."),
     "runs": ("conveyor.cli.store.runs", "Limit how many runs are under way, and how long they are kept."),
     "claim": ("conveyor.cli.store.claim", "Make a project's name this store's own."),
     "fsck": ("conveyor.cli.store.fsck", "Check that catalogue and blobs agree; repair what can be repaired."),

@@ -262,6 +262,16 @@ class FileChanges:
         return not (self.added or self.changed or self.removed)
 
 
+MOST_NEW_VERSIONS = 20
+
+
+def new_versions(known: Mapping[str, MirroredFile], added: Iterable[MirroredFile]) -> tuple[str, ...]:
+    """The versions of files that a page adds, of which no file was known; the newest, at most a few."""
+    before = {version_in_filename(name) for name in known}
+    found = {version_in_filename(file.filename) for file in added if not file.is_yanked} - before
+    return tuple(sorted((one for one in found if one), key=version_order, reverse=True)[:MOST_NEW_VERSIONS])
+
+
 def is_due(known: MirroredProject | None, now: datetime) -> bool:
     """Whether upstream is to be asked (again)."""
     return known is None or now >= due_at(known)

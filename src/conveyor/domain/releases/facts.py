@@ -175,6 +175,17 @@ def is_tested_for(
     return any(one.newest for one in found) and not has_failed
 
 
+def is_failed_for(
+    evidence: Collection[Evidence],
+    digests: Collection[str],
+    index: str,
+    blocks: Callable[[FactsOfTests], bool] = lambda _: True,
+) -> bool:
+    """Whether a worker whose word counts has tested files for an index, and some failed; see above."""
+    found = [results_of(evidence, sha256, route=(index,)) for sha256 in digests]
+    return any(any(map(blocks, one.failing)) for one in found)
+
+
 def told_by_jobs(evidence: Iterable[Evidence], filenames: Mapping[str, str]) -> list[str]:
     """A sentence for each fact that a job of a CI host told; ``filenames`` by digest."""
     sentences = []

@@ -17,7 +17,7 @@ other; people may promote into any base.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from conveyor.domain.indexes.definitions import IndexName, team_of
 from conveyor.domain.indexes.policy import readable_indexes
@@ -257,6 +257,21 @@ def own_moves(present: Collection[str], version: str, indexes: Mapping[str, Inde
     ]
     ways = ((name, successors(name, indexes)) for name in leaving)
     return [(name, following[0]) for name, following in ways if len(following) == 1]
+
+
+BROUGHT_BY_RUNS = frozenset({"tests", "dependants", "docs"})
+"""Gates whose evidence the run of a release brings; while one of them waits, nobody is asked for anything."""
+
+
+def standstill(shut: Mapping[str, str]) -> Literal["hold", "refuse"] | None:
+    """Whether a release stands still before the gates that are shut, each with its outcome.
+
+    ``refuse``: a gate fails it; ``hold``: it waits for people or for time; ``None``: its run goes on, or no
+    gate is shut.
+    """
+    if "fail" in shut.values():
+        return "refuse"
+    return "hold" if shut and not BROUGHT_BY_RUNS & shut.keys() else None
 
 
 def has_arrived(present: Collection[str], target: str, indexes: Mapping[str, Index]) -> bool:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from conveyor.domain.people.access import must_have, reaches_index
+from conveyor.domain.runs.schedules import read_schedule
 from conveyor.domain.words.addresses import is_local_name
 from conveyor.domain.words.names import ProjectName
 from conveyor.domain.words.notation import Moment
-from conveyor.domain.words.records import NO_COLUMN, Record, Text
+from conveyor.domain.words.records import NO_COLUMN, Option, Record, ShortText, Text
 from conveyor.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ class NewRepository(Record):
     project: ProjectName
     url: Annotated[Text, "As a worker reaches it, without credentials."]
     is_local: Annotated[bool, "Allow a path or a private address."] = False
+    branch: Annotated[ShortText | None, "The branch of which the store requests runs by itself."] = None
+    index: Annotated[ShortText | None, "Where these runs enter; null: the only index where they can."] = None
+    schedule: Annotated[
+        ShortText | None,
+        'When it requests one, in UTC: "every 6h", "daily 03:00", "weekly mon 03:00", or cron.',
+    ] = None
+    on_release: Annotated[
+        tuple[ProjectName, ...],
+        Option("on-release", "PROJECT"),
+        "Request one when a new release of this project can be installed, own or mirrored.",
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,45 @@ class Repository(Record):
     is_local: Annotated[bool, "Whether it may be a path, or at a loopback or private address."]
     registered_by: str
     registered_at: Annotated[Moment, NO_COLUMN]
+    branch: Annotated[str | None, "The branch of which the store requests runs by itself."] = None
+    index: Annotated[
+        str | None, NO_COLUMN, "Where these runs enter; null: the only index where they can."
+    ] = None
+    schedule: Annotated[str | None, "When it requests one, in UTC."] = None
+    on_release: Annotated[tuple[str, ...], "Of which projects a new release requests one."] = ()
+    next_run_at: Annotated[Moment | None, NO_COLUMN, "When the schedule comes next."] = None
 
 
 def canonical_url(url: str) -> str:
     """The spelling in which a repository is registered and looked up: without slashes at its end."""
     return url.rstrip("/") or url
+
+
+def check_triggers(asked: NewRepository) -> None:
+    """Accept what is to request runs by itself; raises InvalidInput with every fault."""
+    faults = []
+    asks = asked.schedule is not None or bool(asked.on_release)
+    if asks and asked.branch is None:
+        faults.append("a schedule and releases request runs of a branch, and none is named")
+    if not asks and (asked.branch is not None or asked.index is not None):
+        faults.append("a branch and an index are named, and nothing requests runs")
+    if asked.branch is not None and (
+        asked.branch.startswith(("-", "refs/")) or not asked.branch.isprintable() or " " in asked.branch
+    ):
+        faults.append("the branch is not the name of one")
+    if asked.project in asked.on_release:
+        faults.append("a release of the project itself would request the next one without end")
+    if asked.schedule is not None:
+        try:
+            read_schedule(asked.schedule)
+        except InvalidInput as error:
+            faults.append(error.message)
+    if faults:
+        raise InvalidInput(
+            f"runs of {asked.url[:200]} cannot be requested by themselves: {faults[0]}",
+            faults=faults,
+            hint='name a branch and a moment: --branch main --schedule "daily 03:00"',
+        )
 
 
 def check_repository(url: str, *, is_local: bool) -> None:

@@ -99,7 +99,10 @@ class Run(Record):
     detail: Annotated[str | None, "What failed, in one sentence."]
     priority: Annotated[int, "Those with a higher one are claimed first: tags before branches."] = 0
     retry_of: Annotated[Count | None, "The run that it does again."] = None
-    reason: Annotated[str | None, "Why it was requested again, or cancelled."] = None
+    reason: Annotated[str | None, "Why it was requested by itself or again, or cancelled."] = None
+    tests_since: Annotated[
+        Moment | None, "Only results of tests from then on count for it; null: earlier ones too."
+    ] = None
     steps: tuple[Step, ...] = ()
 
     @property
@@ -120,6 +123,7 @@ class NewRun(Record):
     version: Annotated[
         VersionNumber | None, "Only test this release, which is in the index already; null: build one."
     ] = None
+    tests_again: Annotated[bool, "Test again what was tested before, as with new dependencies."] = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,9 @@ class RunToken(Record):
     ] = None
     index: Annotated[str | None, "The index that its run enters."] = None
     is_private: Annotated[bool, "Whether reading that index, or one of its bases, takes a right."] = False
+    tests_since: Annotated[
+        Moment | None, "Only results of tests from then on count for the run; null: earlier ones too."
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +258,8 @@ def is_same_event(run: Run, asked: NewRun, *, index: str) -> bool:
     """
     waits = run.state == "requested" or (run.state == "running" and _COMMIT.fullmatch(run.ref) is not None)
     wanted = (asked.repository, asked.ref, asked.project, index)
+    if asked.tests_again and run.tests_since is None:
+        return False
     return waits and (run.repository, run.ref, run.project, run.index) == wanted
 
 

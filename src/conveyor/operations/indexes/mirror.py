@@ -36,7 +36,14 @@ from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.distributions.filenames import distribution_filename
 from conveyor.domain.distributions.metadata import is_static
 from conveyor.domain.distributions.sdists import read_sdist
-from conveyor.domain.indexes.mirror import MirroredProject, Unchanged, address_of, merge, with_facts
+from conveyor.domain.indexes.mirror import (
+    MirroredProject,
+    Unchanged,
+    address_of,
+    merge,
+    new_versions,
+    with_facts,
+)
 from conveyor.domain.words.faults import Faults
 from conveyor.domain.words.names import version_or_none
 from conveyor.errors import InvalidDistribution, UpstreamFailed
@@ -97,11 +104,13 @@ def store_page(
             (before.is_present, before.status) != (known.is_present, known.status)
         )
         if not difference.is_empty or is_shown_otherwise:
-            detail = {
+            detail: dict[str, object] = {
                 "added": len(difference.added),
                 "changed": len(difference.changed),
                 "removed": len(difference.removed),
             }
+            if before is not None and before.is_present and (new := new_versions(rows, difference.added)):
+                detail["new_versions"] = list(new)
             change.event("mirror-page", index=index, project=project, detail=detail)
         rows.update({file.filename: file for file in (*difference.added, *difference.changed)})
         for filename in difference.removed:

@@ -13,7 +13,7 @@ row is locked before its facts are read, so of two facts that come at once the s
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,24 @@ from conveyor.catalog.database.events import details_of
 from conveyor.catalog.indexes.definitions import all_indexes
 from conveyor.catalog.releases.distributions import placements_of_release
 from conveyor.catalog.releases.evidence import evidence_of_release
-from conveyor.catalog.releases.judging import decisions_of_release, due_releases, put_due, take_due
+from conveyor.catalog.releases.judging import (
+    decisions_of_release,
+    due_releases,
+    put_due,
+    take_due,
+    tell_verdicts,
+)
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import STORE, Identity, may_testify
-from conveyor.domain.releases.facts import admitted, is_tested_for
-from conveyor.domain.releases.promotions import Judgement, has_arrived, next_station, own_moves
+from conveyor.domain.releases.facts import admitted, is_failed_for, is_tested_for
+from conveyor.domain.releases.promotions import (
+    Judgement,
+    has_arrived,
+    next_station,
+    own_moves,
+    standstill,
+)
 from conveyor.domain.words.names import canonical_version, project_name
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, DistributionExists, Forbidden, NotFound
@@ -60,16 +72,37 @@ def advance(change: Change, project: str, version: str, *, cause: str) -> None:
     """
     connection = change.connection
     while True:
-        plans = _plans(connection, project, version, at=change.at)
-        ready = next((plan for plan in plans if _is_open(plan)), None)
+        moves = _moves(connection, project, version, at=change.at)
+        ready = next((move.plan for move in moves if move.is_open), None)
         if ready is None or ready.way is None:
             break
         move_release(change, ready, ready.way, cause=cause)
-    opening = {one.opens_at for plan in plans for one in plan.verdicts}
+    opening = {one.opens_at for move in moves if move.is_tested for one in move.plan.verdicts}
     ending = {one.until for one in decisions_of_release(connection, project, version)}
     ahead = [moment for moment in opening | ending if moment is not None and moment > change.at]
     if ahead:
         put_due(connection, project, version, due_at=min(ahead), cause="the time that a gate waited for")
+    for move in moves:
+        _note_verdicts(change, move.plan, cause=cause)
+
+
+def _note_verdicts(change: Change, plan: PromotionPlan, *, cause: str) -> None:
+    """Record that gates keep a release out of an index, unless the audit log said the same of it last.
+
+    ``hold``: it waits for people, or for time; ``refuse``: a gate fails it. As long as its run may still
+    bring what is missing, there is nothing to say.
+    """
+    shut = {one.gate: one.outcome for one in plan.verdicts if not one.lets_pass}
+    action = standstill(shut)
+    if action is None or not tell_verdicts(change.connection, plan.project, plan.version, plan.target, shut):
+        return
+    change.event(
+        action,
+        index=plan.target,
+        project=plan.project,
+        version=plan.version,
+        detail={"verdicts": [asdict(one) for one in plan.verdicts if not one.lets_pass], "cause": cause},
+    )
 
 
 def judge_now(store: Store, identity: Identity, project: str, version: str, *, to: str | None) -> Judgement:
@@ -85,9 +118,8 @@ def judge_now(store: Store, identity: Identity, project: str, version: str, *, t
     may_testify(identity, name)
     with read(store) as connection:
         release_in(connection, identity, name, number)
-        is_ready = any(
-            _is_open(plan) for plan in _plans(connection, name, number, at=utc_text(store.clock()))
-        )
+        moves = _moves(connection, name, number, at=utc_text(store.clock()))
+        is_ready = any(move.is_open for move in moves)
     if is_ready:
         with record_changes(store) as begin:
             change = begin(STORE)
@@ -156,33 +188,46 @@ def _verdict_now(change: Change, decision: PersonalDecision) -> Verdict | None:
     return next((one for one in plan.verdicts if one.gate == decision.gate), None)
 
 
-def _plans(connection: Connection, project: str, version: str, *, at: str) -> list[PromotionPlan]:
-    """The promotions that the store would make of a release, whatever the gates say."""
+@dataclass(frozen=True)
+class _Move:
+    """A promotion that the store would make of a release, whatever the gates say."""
+
+    plan: PromotionPlan
+    is_tested: bool
+    """Whether a worker has tested the release for the index that it would enter, with success."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store makes it now."""
+        passes = all(verdict.lets_pass for verdict in self.plan.verdicts)
+        return self.is_tested and self.plan.way is not None and passes
+
+
+def _moves(connection: Connection, project: str, version: str, *, at: str) -> list[_Move]:
+    """The promotions that the store would make of a release of which some test is known."""
     placed = placements_of_release(connection, project, version)
-    if not placed:  # evidence comes before an open release is published
+    evidence = evidence_of_release(connection, project, version) if placed else ()
+    if not any(one.kind == "tests" for one in evidence):  # evidence comes before an open release is published
         return []
-    evidence, indexes = evidence_of_release(connection, project, version), all_indexes(connection)
+    indexes = all_indexes(connection)
     found = []
     for source, target in own_moves({file.index for file in placed}, version, indexes):
         digests = {file.sha256 for file in placed if file.index == source}
         rules = policy_now(connection).rules(indexes[target], project)
         taken = admitted(evidence, takes_jobs=rules.ci_evidence == "counts")
         blocks = partial(_is_blocked_by, rules)
-        if not is_tested_for(taken, digests, target, blocks):
+        is_tested = is_tested_for(taken, digests, target, blocks)
+        if not is_tested and not is_failed_for(taken, digests, target, blocks):
             continue
         try:
             plan = plan_promotion(connection, _THE_STORE, project, version, to=target, source=source, at=at)
             must_offer_files(plan.project, plan.status)
         except (Conflict, DistributionExists, Forbidden):
             continue  # a person who asks for it is told
-        found.append(plan)
+        found.append(_Move(plan, is_tested))
     return found
 
 
 def _is_blocked_by(rules: Rules, facts: FactsOfTests) -> bool:
     """Whether failing tests hold a release up, rather than being shown only."""
     return rules.blocks_on(facts.on.python, facts.on.platform)
-
-
-def _is_open(plan: PromotionPlan) -> bool:
-    return plan.way is not None and all(verdict.lets_pass for verdict in plan.verdicts)

@@ -90,26 +90,34 @@ def create_run(store: Store, identity: Identity, asked: NewRun) -> Run:
     may_work_on(identity, None)
     if asked.claim and identity.worker is None:
         raise Forbidden(f"{identity.name} is not a worker, so it cannot claim the run that it asks for")
-    check_request(asked.repository, asked.ref)
-    project = None if asked.project is None else project_name(asked.project)
-    version = None if asked.version is None else canonical_version(asked.version)
     with record_change(store, actor=identity.name) as change:
-        indexes = all_indexes(change.connection)
-        entry = asked.index
-        if asked.version is not None and entry is not None:  # the release may be on its way already
-            entry = entry_of(entry, identity, indexes) or entry
-        entry = way_of_run(identity, entry, indexes)[0]
-        registered = rows.projects_of(change.connection, canonical_url(asked.repository))
-        may_start_run(identity, asked.repository, registered, index=entry, project=project)
-        wanted = replace(asked, index=entry, project=project, version=version)
-        if identity.worker is None:
-            for run in rows.open_runs_like(change.connection, wanted):
-                if is_same_event(run, wanted, index=entry):
-                    return _get(change.connection, run.id)
-        run = _insert(change, wanted, requested_by=identity.name)
+        run = run_in(change, identity, asked)
         if asked.claim and identity.worker is not None:
             _claim(change, identity.worker, run_id=run.id)
         return _get(change.connection, run.id)
+
+
+def run_in(change: Change, identity: Identity, asked: NewRun, *, reason: str | None = None) -> Run:
+    """The run that is asked for, new or waiting already; ``reason``: why the store asks by itself.
+
+    Raises as ``create_run``, and has then written nothing.
+    """
+    check_request(asked.repository, asked.ref)
+    project = None if asked.project is None else project_name(asked.project)
+    version = None if asked.version is None else canonical_version(asked.version)
+    indexes = all_indexes(change.connection)
+    entry = asked.index
+    if asked.version is not None and entry is not None:  # the release may be on its way already
+        entry = entry_of(entry, identity, indexes) or entry
+    entry = way_of_run(identity, entry, indexes)[0]
+    registered = rows.projects_of(change.connection, canonical_url(asked.repository))
+    may_start_run(identity, asked.repository, registered, index=entry, project=project)
+    wanted = replace(asked, index=entry, project=project, version=version)
+    if identity.worker is None:
+        for run in rows.open_runs_like(change.connection, wanted):
+            if is_same_event(run, wanted, index=entry):
+                return run
+    return _insert(change, wanted, requested_by=identity.name, reason=reason)
 
 
 def _insert(
@@ -118,7 +126,7 @@ def _insert(
     run_id = rows.insert_run(
         change.connection, run, requested_by=requested_by, requested_at=change.at,
         priority=priority_of(run.ref, could_be_release=could_be_release(run.ref)),
-        retry_of=retry_of, reason=reason,
+        retry_of=retry_of, reason=reason, tests_since=change.at if run.tests_again else None,
     )  # fmt: skip
     detail: dict[str, Any] = {"run": run_id, "repository": run.repository, "ref": run.ref}
     more = {"project": run.project, "retry_of": retry_of, "reason": reason}
@@ -157,7 +165,9 @@ def retry_run(store: Store, identity: Identity, run_id: int, reason: str | None 
     """
     with _ordered(store, identity, run_id) as (change, run):
         check_can_retry(run)
-        wanted = NewRun(run.repository, run.ref, run.index, run.project)
+        wanted = NewRun(
+            run.repository, run.ref, run.index, run.project, tests_again=run.tests_since is not None
+        )
         return _insert(change, wanted, requested_by=identity.name, retry_of=run_id, reason=reason)
 
 

@@ -80,7 +80,7 @@ def issue_run_token(store: Store, identity: Identity, run_id: int) -> RunToken:
     public_url = store.public_url.rstrip("/") if store.public_url else None
     return RunToken(
         secret, until, tuple(known), folders=folders, store_url=public_url, index=run.index,
-        is_private=is_private,
+        is_private=is_private, tests_since=run.tests_since,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from conveyor.domain.runs.states import RunReport
 from conveyor.errors import ConveyorError, StepFailed
 from conveyor.pipeline.carrying.carrier import WORK, Job, carry_run, next_id, work_folder
 from conveyor.pipeline.carrying.runs import sweep
+from conveyor.pipeline.carrying.statuses import Statuses
 from conveyor.pipeline.engine.steps import say_to_stderr
 from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
@@ -47,6 +48,7 @@ AWAY_SECONDS = 2.0
 TAKE_OVER_SECONDS = 0.5
 CANCEL_SECONDS = 1.0
 TIDY_SECONDS = 3600.0
+ELSEWHERE_SECONDS = 30.0
 MOST_RUNS = 16
 """Runs at a time; a worker that is to do more needs more machines, not more threads."""
 MOST_THREADS = 4 * MOST_RUNS
@@ -83,9 +85,11 @@ def work(bench: Bench, *, store_url: str | None, most: int, keep_days: int, once
                 continue
             desk.rescue()
             desk.look_after()
+            desk.tell_hosts()
             tidied = tidy(bench, engine, keep_days, tidied)
             if not has_claimed:
                 if once and not desk.is_busy:
+                    desk.tell_hosts(is_last=True)
                     return desk.carried
                 desk.pause()
 
@@ -113,8 +117,12 @@ class _Desk:
         self.worker = worker
         self.carried = 0
         self._threads = threads
+        self._statuses = Statuses(state, prefix=prefix_of(worker.store_url))
+        self._telling: Future[int] | None = None
+        self._looked_elsewhere = 0.0
+        self._told_url: str | None = None
         self._busy: dict[str, Future[None]] = {}
-        self._prefix = f"store-{hashlib.sha256(worker.store_url.encode()).hexdigest()[:8]}-"
+        self._prefix = prefix_of(worker.store_url)
         self._is_unsure = False
         self._looked_at = 0.0
         self._looked_after = 0.0
@@ -188,9 +196,44 @@ class _Desk:
     def _is_cancelled(self, work_id: str) -> bool:
         """Whether a run was cancelled in the store, as far as the store can be asked."""
         with suppress(ConveyorError):
-            if self.worker.client.runs.get(self._run_id(work_id)).state == "cancelled":
+            run = self.worker.client.runs.get(self._run_id(work_id))
+            if self._statuses.are_told:
+                self._statuses.note(run, self._store_url())
+            if run.state == "cancelled":
                 self._cancelled.add(work_id)
         return work_id in self._cancelled
+
+    def tell_hosts(self, *, is_last: bool = False) -> None:
+        """Tell git hosts how runs stand, on a thread: a host that does not answer holds up nothing.
+
+        Runs that ended while no worker was here, or on another machine, are looked up now and then.
+        ``is_last``: this worker ends; what a host does not take now, the next one tells.
+        """
+        if not self._statuses.are_told:
+            return
+        if is_last or time.monotonic() - self._looked_elsewhere > ELSEWHERE_SECONDS:
+            busy = {self._run_id(work_id) for work_id in self._busy}
+            for run_id in self._statuses.unfinished():
+                if run_id not in busy:
+                    self._note_end(run_id)
+            self._looked_elsewhere = time.monotonic()
+        if self._telling is None or self._telling.done():
+            self._telling = self._threads.submit(self._statuses.send)
+        if is_last:
+            self._telling.result()
+            self._statuses.send()
+
+    def _note_end(self, run_id: int) -> None:
+        if not self._statuses.are_told:
+            return
+        with suppress(ConveyorError):
+            self._statuses.note(self.worker.client.runs.get(run_id), self._store_url())
+
+    def _store_url(self) -> str:
+        """The URL of the store for other people: its public one, as far as it says."""
+        if self._told_url is None:
+            self._told_url = self.worker.client.status().url or self.worker.store_url
+        return self._told_url
 
     def _begin_anew(self, work_id: str) -> None:
         """Carry a run whose files lie where no worker lives; the store knows what of it is done."""
@@ -232,6 +275,12 @@ class _Desk:
     def _see_through(self, work_id: str, carrying: Callable[[], object]) -> None:
         run_id = self._run_id(work_id)
         try:
+            self._see_to_its_end(work_id, run_id, carrying)
+        finally:
+            self._note_end(run_id)
+
+    def _see_to_its_end(self, work_id: str, run_id: int, carrying: Callable[[], object]) -> None:
+        try:
             outcome = cast("Outcome | None", carrying())
         except Exception as error:  # noqa: BLE001 - one broken run must not end the worker
             if self._is_cancelled(work_id):
@@ -268,6 +317,11 @@ class _Desk:
             self.worker.client.runs.update(run_id, RunReport(state="failed", detail=reason))
         except ConveyorError as error:
             say_to_stderr(f"{type(error).__name__}: {error.message}")
+
+
+def prefix_of(store_url: str) -> str:
+    """What the names of a store's workflows, and of other files about its runs, begin with."""
+    return f"store-{hashlib.sha256(store_url.encode()).hexdigest()[:8]}-"
 
 
 def end_lines(outcome: Outcome, command: str) -> list[str]:

@@ -121,7 +121,8 @@ def advance(
     A final release is tested for all its indexes at the same time; only the promotions wait for each other.
     """
     where = Standing(steps("locate", lambda: locate(worker, packaged, way)))
-    ahead = [goal for goal in goals_of(way, packaged.version) if way.index(goal) > way.index(where.index)]
+    here = way.index(where.index) + (0 if worker.tests_since else 1)  # what is there already is tested again
+    ahead = [goal for goal in goals_of(way, packaged.version) if way.index(goal) >= here]
     tests = {
         goal: steps.begin(f"test for {goal}", _testing_job(place, worker, packaged, goal)) for goal in ahead
     }

@@ -3,6 +3,9 @@
 ``repositories/DIGEST/`` holds the URL that they are for and the secret, mode 0600 in folders of mode 0700,
 owned by the worker's user; where that is not so, they are refused rather than used. They never leave this
 folder but in the environment of the keeper's own git (``remotes``): no jail shows it, and the store has none.
+
+``status-accounts/DIGEST/`` holds, in the same way, the token by which a git host is told how runs of a
+repository stand (``carrying.statuses``); it need not be allowed to read the repository.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import os
 import shutil
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
 
-from conveyor.domain.runs.repositories import canonical_url, check_repository, scheme_of
+from conveyor.domain.runs.repositories import canonical_url, check_repository, is_path, origin_of, scheme_of
+from conveyor.domain.words.addresses import address_kind, literal_address
 from conveyor.errors import Conflict, InvalidInput, NotFound, StorageFailed
 
 if TYPE_CHECKING:
@@ -37,6 +42,138 @@ class RepositoryCredentials:
     user: str = "git"
     """The name that goes with a token; most hosts ignore it."""
     token: str | None = field(default=None, repr=False)
+
+
+StatusHost = Literal["gitlab", "github", "gitea"]
+
+
+@dataclass(frozen=True)
+class StatusAccount:
+    """By which API, and with which token, a git host is told how runs of a repository stand."""
+
+    url: str
+    host: StatusHost
+    api: str
+    """Without a slash at its end."""
+    token: str = field(repr=False)
+
+
+def usual_api(url: str, host: StatusHost) -> str:
+    """Where a git host has its API, by the URL of one of its repositories."""
+    _, name, port = origin_of(url)
+    place = f"https://{name}" + (f":{port}" if port and scheme_of(url) != "ssh" else "")
+    if host == "github":
+        return "https://api.github.com" if name == "github.com" else f"{place}/api/v3"
+    return f"{place}/api/{'v4' if host == 'gitlab' else 'v1'}"
+
+
+def add_status_account(
+    keyring: Path, url: str, *, host: StatusHost, token_file: Path, api: str | None = None
+) -> StatusAccount:
+    """Keep a copy of the token by which a host is told how runs of a repository stand.
+
+    Raises:
+        InvalidInput: the URL is not one of a repository on a host, the API is not at an https URL, or the
+        file
+            is not the worker's alone or holds no token; names every fault.
+        Conflict: there is one for this repository already.
+        StorageFailed: the folder cannot be written.
+    """
+    url = canonical_url(url)
+    check_repository(url, is_local=True)
+    faults, token = [], b""
+    if is_path(url):
+        faults.append("a folder has no host that could be told")
+    place = (api or ("" if is_path(url) else usual_api(url, host))).rstrip("/")
+    if place and not _is_api(place):
+        faults.append(f"{place[:200]} is not an https URL, and a token is sent there")
+    try:
+        token = _given(token_file, is_secret=True).strip()
+        if not token or not token.isascii() or len(token.split()) != 1:
+            faults.append(f"{token_file} does not hold a token alone")
+    except InvalidInput as error:
+        faults.append(error.message)
+    if faults:
+        raise InvalidInput(
+            f"the account for {url} cannot be kept: {faults[0]}",
+            faults=faults,
+            hint="name the repository by its URL, and a file of mode 0600: "
+            "conveyor pipeline credentials status URL --host HOST --token-file FILE",
+        )
+    contents = {"url": url.encode(), "host": host.encode(), "api": place.encode(), "token": token}
+    _write(_accounts(keyring) / _name_of(url), contents)
+    return StatusAccount(url, host, place, token.decode())
+
+
+def list_status_accounts(keyring: Path) -> list[StatusAccount]:
+    """What there is, by URL; raises InvalidInput as ``find_status_account``."""
+    folder = _accounts(keyring)
+    names = [one.name for one in folder.iterdir() if not one.name.startswith(".")] if folder.is_dir() else []
+    found = [_read_account(folder / name) for name in names]
+    return sorted(found, key=lambda one: one.url)
+
+
+def has_status_accounts(keyring: Path) -> bool:
+    """Whether any host is told how runs stand."""
+    folder = _accounts(keyring)
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def find_status_account(keyring: Path, url: str) -> StatusAccount | None:
+    """The account for a repository; ``None`` if its host is told nothing.
+
+    Raises:
+        InvalidInput: it lies open to other users, or belongs to another one; names every fault.
+    """
+    folder = _accounts(keyring) / _name_of(canonical_url(url))
+    return _read_account(folder) if folder.is_dir() else None
+
+
+def remove_status_account(keyring: Path, url: str) -> None:
+    """Tell the host of a repository nothing any more; raises NotFound if it is told nothing."""
+    folder = _accounts(keyring) / _name_of(canonical_url(url))
+    if not folder.is_dir():
+        raise NotFound(
+            f"the host of {url[:200]} is told nothing", hint="see conveyor pipeline credentials list"
+        )
+    shutil.rmtree(folder)
+
+
+def _read_account(folder: Path) -> StatusAccount:
+    files = {name: folder / name for name in ("url", "host", "api", "token")}
+    faults = [
+        fault
+        for path in (folder.parent, folder, *files.values())
+        if (fault := _lies_open(path.lstat(), path))
+    ]
+    if faults:
+        raise InvalidInput(
+            f"the account in {folder} is not used: {faults[0]}",
+            faults=faults,
+            hint="chown and chmod it (folders 0700, files 0600), or make it anew",
+        )
+    url, host, api, token = (path.read_text(encoding="utf-8").strip() for path in files.values())
+    return StatusAccount(url, cast("StatusHost", host), api, token)
+
+
+def _is_api(url: str) -> bool:
+    """Whether a token may be sent there: over TLS, or to this machine."""
+    try:
+        parts = urlsplit(url)
+        address = literal_address(parts.hostname or "")
+    except ValueError:
+        return False
+    is_here = parts.hostname == "localhost" or (address is not None and address_kind(address) == "loopback")
+    is_plain = not (parts.query or parts.fragment or "@" in parts.netloc) and url.isprintable()
+    return (
+        bool(parts.hostname)
+        and is_plain
+        and (parts.scheme == "https" or (parts.scheme == "http" and is_here))
+    )
+
+
+def _accounts(keyring: Path) -> Path:
+    return keyring.with_name("status-accounts")
 
 
 def add_credentials(

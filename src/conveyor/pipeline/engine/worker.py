@@ -36,6 +36,8 @@ class Keeper:
     """The run that it carries; ``None``: none yet."""
     reach: Reach = field(default_factory=Reach)
     """The repositories that the run may read."""
+    tests_since: str | None = None
+    """Only results of tests from then on count for its run; ``None``: earlier ones too."""
     public_url: str | None = None
     """The URL by which people reach the store, as it says; ``None``: it does not say."""
     index: str | None = None
@@ -69,7 +71,7 @@ class Keeper:
         reach = Reach(registered, made.folders)
         return replace(
             self, client=client, token=made.secret, run=run_id, reach=reach, public_url=made.store_url,
-            index=made.index, is_private=made.is_private,
+            index=made.index, is_private=made.is_private, tests_since=made.tests_since,
         )  # fmt: skip
 
     @property

@@ -69,6 +69,7 @@ def run_testing_job(
     subjects = [(file, subject_of(place, worker, release, file, repository, ref)) for file in files]
     lines: list[str] = []
     first = f"test for {index}"
+    counting = [one for one in release.evidence if one.received_at >= (worker.tests_since or "")]
     known = worker.client.policies.rules(project)
     rules = known.get(index, NO_RULES)
     if worker.index is not None:  # what is resolved is built where it has no wheel
@@ -80,9 +81,7 @@ def run_testing_job(
         announced = [environment_on(index, python)[1] for python in fitting if python in named]
         for python in fitting:
             environment = environment_on(index, python)
-            facts = earlier_success(
-                release.evidence, file.sha256, environment, is_isolated=place.isolation == "jail"
-            )
+            facts = earlier_success(counting, file.sha256, environment, is_isolated=place.isolation == "jail")
             if facts is None:
                 is_first = (file, python) == (files[0], found[0])
                 name = first if is_first else f"{first} {file.filename} {python.name}"

@@ -22,8 +22,7 @@ def get_repositories(call: Call) -> Answer:
 def post_repository(call: Call) -> Answer:
     """Let runs of a repository be asked for and release this project."""
     asked = call.read(NewRepository, what="the repository")
-    repository = add_repository(call.store, call.identity, asked.project, asked.url, is_local=asked.is_local)
-    return Answer(repository, 201)
+    return Answer(add_repository(call.store, call.identity, asked), 201)
 
 
 def post_repository_removal(call: Call) -> Answer:

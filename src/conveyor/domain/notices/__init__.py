@@ -1,0 +1,1 @@
+"""What the store tells others: who is told of what, and the messages."""

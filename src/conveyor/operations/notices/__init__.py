@@ -1,0 +1,1 @@
+"""What the store tells others: receivers, and the messages that events become."""
