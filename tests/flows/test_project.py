@@ -49,6 +49,7 @@ def done(finished: subprocess.CompletedProcess[str]) -> str:
     return finished.stdout
 
 
+@pytest.mark.torture  # in every round the demo trains the same model, by a push
 def test_model_from_new_to_a_prediction(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

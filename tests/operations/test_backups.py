@@ -445,7 +445,7 @@ def test_blobs_that_lie_elsewhere_must_be_empty_too(store: Store, tmp_path: Path
     assert hash_file(shelves.blob_path(tmp_path / "elsewhere", MADE.sha256)) is not None
 
 
-@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("stride", [29, pytest.param(1, marks=pytest.mark.torture)])
 def test_backup_and_restore_killed_before_any_of_their_steps_are_completed_by_the_next(
     tmp_path: Path, stride: int
 ) -> None:

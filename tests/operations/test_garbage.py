@@ -175,7 +175,7 @@ def test_no_collection_while_a_backup_needs_the_blobs(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.torture)])
 def test_uploads_never_lose_their_bytes_to_collectors_of_other_processes(
     tmp_path: Path, kills: int, figures: Figures
 ) -> None:

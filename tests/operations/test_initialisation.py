@@ -164,7 +164,7 @@ def test_nodes_that_initialise_the_same_database_at_once_make_one_store(tmp_path
         assert password_holds(make_settings(with_password[0].parent, database_url=url))
 
 
-@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("stride", [29, pytest.param(1, marks=pytest.mark.torture)])
 def test_initialisation_killed_at_any_step_is_completed_by_the_next(tmp_path: Path, stride: int) -> None:
     program = Path(__file__).with_name("initialise_and_die.py")
     ended = subprocess.run(

@@ -128,7 +128,7 @@ def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.torture)])
 def test_nothing_acknowledged_is_lost_when_the_server_is_killed(
     tmp_path: Path, environment: dict[str, str], rounds: int, figures: Figures
 ) -> None:

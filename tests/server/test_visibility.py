@@ -184,7 +184,7 @@ def kill(pid: int, servers: Servers) -> None:
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
-    ("rounds", "period"), [(120, 120), pytest.param(10_000, 500, marks=pytest.mark.torture)]
+    ("rounds", "period"), [(62, 62), pytest.param(10_000, 500, marks=pytest.mark.torture)]
 )
 def test_promotion_and_yank_are_seen_by_every_process_at_the_next_request(
     tmp_path: Path, database_url: str | None, rounds: int, period: int, figures: Figures
