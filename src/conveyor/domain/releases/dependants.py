@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from packaging.metadata import parse_email
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -71,6 +70,8 @@ def newest_of(releases: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def requirement_on(metadata: bytes, project: str) -> Requirement | None:
     """The requirement on a project in core metadata, its parts joined; ``None`` if there is none."""
+    from packaging.metadata import parse_email
+
     found = []
     for line in parse_email(metadata)[0].get("requires_dist", ()):
         try:

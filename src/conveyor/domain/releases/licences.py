@@ -3,6 +3,8 @@
 A licence is what the core metadata says: ``License-Expression`` (PEP 639), an SPDX expression; without it the
 licence classifiers, where they name licences. The free text of ``License`` is not read: nobody can tell what
 "BSD" is there. A classifier that may stand for several licences counts as all of them.
+
+The readers of metadata and of expressions are imported where they read: every command imports this module.
 """
 
 from __future__ import annotations
@@ -10,9 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.metadata import parse_email
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -67,6 +66,9 @@ class DeclaredLicence:
 
 def read_licence(metadata: bytes) -> DeclaredLicence:
     """The licence in core metadata."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+    from packaging.metadata import parse_email
+
     raw, _ = parse_email(metadata)
     classifiers = tuple(
         one.removeprefix(_PREFIX) for one in raw.get("classifiers", ()) if one.startswith(_PREFIX)
@@ -129,6 +131,8 @@ class _Expression:
 
 def canonical_licence(text: str) -> str | None:
     """The canonical spelling of one SPDX identifier, perhaps with an exception; ``None`` if it is none."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
     try:
         found = str(canonicalize_license_expression(text))
     except InvalidLicenseExpression:
