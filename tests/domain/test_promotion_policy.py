@@ -113,7 +113,7 @@ project = 3
 
 
 KNOWN = (
-    "approval, approvals, gates, hosts, isolation, licences, minimum_age_hours, not_author, "
+    "approval, approvals, ci_evidence, gates, hosts, isolation, licences, minimum_age_hours, not_author, "
     "other_environments, override_by, override_days, platforms, pythons, signers, workers"
 )
 
