@@ -20,6 +20,7 @@ from conveyor.domain.runs.webhooks import NewWebhook
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.people.signers import revoke_worker
+from conveyor.operations.releases.standing import find_dependants
 from conveyor.operations.runs import queue
 from conveyor.operations.runs.queue import (
     MAX_RUNS_LISTED,
@@ -304,6 +305,27 @@ def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run(
     update_run(later, WORKER, other.id, state="failed")
     with read(later) as connection:
         assert output_of_run(connection, run.id, after=0, most=9) == []
+
+
+def test_repositories_of_dependants_are_told_to_workers_alone(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    make_worker(store)
+    request_run(store)  # its repository is registered for both
+    publish(store, make_wheel("demo"))
+
+    def require(version: str, requirement: str) -> None:
+        words = f"Metadata-Version: 2.4\nName: my-demo\nVersion: {version}\nRequires-Dist: {requirement}\n"
+        publish(store, make_wheel("my-demo", version, metadata=words.encode()))
+
+    def told(identity: Identity) -> list[tuple[str, str]]:
+        found = find_dependants(store, identity, "demo", "1.0", index="unstable")
+        assert [one.project for one in found.dependants] == ["my-demo"]
+        return [(one.project, one.url) for one in found.repositories]
+
+    require("1.0", "demo>=1")
+    assert [told(one) for one in (WORKER, ADMIN, READER)] == [[("my-demo", REPOSITORY)], [], []]
+    require("2.0", "demo<1")
+    assert told(WORKER) == [], "its tests are not asked for"
 
 
 def test_only_the_holder_reports(tmp_path: Path) -> None:
