@@ -270,8 +270,9 @@ def test_run_that_ended_is_not_changed_any_more(tmp_path: Path) -> None:
         report_step(store, WORKER, run.id, "late", state="running")
 
 
-def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kept_days", [None, 30])
+def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run_or_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_days: int | None
 ) -> None:
     store, run = make_claimed_run(tmp_path)
 
@@ -297,14 +298,24 @@ def test_output_of_a_run_is_kept_once_until_its_limit_and_goes_with_the_run(
     with pytest.raises(Conflict, match="it writes no more"):
         add("late\n", 3)
     assert len(get_output(store, ADMIN, run.id)) == 3
-    set_run_settings(store, ADMIN, RunSettings(None, kept_days=7))
-    later = replace(store, clock=lambda: now() + timedelta(days=8))
-    request_run(later, ref="b")
-    other = claim_run(later, WORKER, "worker-1")
-    assert other is not None
-    update_run(later, WORKER, other.id, state="failed")
-    with read(later) as connection:
-        assert output_of_run(connection, run.id, after=0, most=9) == []
+
+    def lines_after(days: int) -> int:
+        """What is left of it when another run ends, which writes too."""
+        later = replace(store, clock=lambda: now() + timedelta(days=days))
+        request_run(later, ref=f"b{days}")
+        other = claim_run(later, WORKER, "worker-1")
+        assert other is not None
+        add_output(later, WORKER, other.id, OutputReport((OutputPart("build", "other\n"),)))
+        update_run(later, WORKER, other.id, state="failed")
+        with read(later) as connection:
+            assert len(output_of_run(connection, other.id, after=0, most=9)) == 1
+            return len(output_of_run(connection, run.id, after=0, most=9))
+
+    assert lines_after(29) == 3
+    if kept_days is not None:
+        set_run_settings(store, ADMIN, RunSettings(None, kept_days))
+    assert lines_after(31) == 0
+    assert (run.id in {one.id for one in list_runs(store, ADMIN)}) == (kept_days is None)
 
 
 def test_repositories_of_dependants_are_told_to_workers_alone(tmp_path: Path) -> None:

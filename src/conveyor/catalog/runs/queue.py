@@ -180,6 +180,17 @@ def insert_output(connection: Connection, run_id: int, batch: OutputBatch, *, ch
     )
 
 
+def delete_output_received_before(connection: Connection, before: str, *, most: int) -> None:
+    """Remove the output of the oldest runs that began to write before a time, of at most so many."""
+    oldest = select(run_output.c.run_id, run_output.c.received_at)
+    oldest = oldest.order_by(run_output.c.run_id, run_output.c.number).limit(1)
+    for _ in range(most):
+        found = connection.execute(oldest).first()
+        if found is None or found.received_at >= before:
+            return
+        connection.execute(delete(run_output).where(run_output.c.run_id == found.run_id))
+
+
 def output_of_run(connection: Connection, run_id: int, *, after: int, most: int) -> list[OutputBatch]:
     """The first batches after a number, in order."""
     rows = connection.execute(

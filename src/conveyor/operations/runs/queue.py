@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 
 MAX_RUNS_LISTED = 200
 AT_A_TIME, KEPT_DAYS = "runs_at_a_time", "runs_kept_days"
+OUTPUT_DAYS = 30
+"""For how long output is kept, of runs that are kept longer."""
 MOST_BATCHES = 20
 """Batches of output in one answer."""
 MOST_DROPPED = 100
@@ -295,7 +297,9 @@ def _has_room(connection: Connection, *, is_locked: bool = False) -> bool:
 
 
 def _drop_old_runs(store: Store, change: Change) -> None:
-    """Remove runs that ended longer ago than they are kept, at most ``MOST_DROPPED``."""
+    """Remove runs that ended longer ago than they are kept, and old output; of at most ``MOST_DROPPED``."""
+    output = utc_text(store.clock() - timedelta(days=OUTPUT_DAYS))
+    rows.delete_output_received_before(change.connection, output, most=MOST_DROPPED)
     days = _number(change.connection, KEPT_DAYS)
     if days is not None:
         before = utc_text(store.clock() - timedelta(days=days))
