@@ -498,6 +498,26 @@ def test_run_that_was_claimed_but_never_begun_is_carried(town: Town, tmp_path: P
     assert town.client.releases.get("mu", str(run.version)).index == "testing"
 
 
+@pytest.mark.torture
+def test_run_that_the_clock_requests_tests_the_same_commit_again(town: Town, tmp_path: Path) -> None:
+    """It builds nothing twice; its tests may fail today, with the dependencies of today."""
+    repository = make_project(tmp_path / "repository", name=claimed(town, "rhythm"))
+    town.client.repositories.add(NewRepository("rhythm", str(repository), is_local=True))
+    words = ("--credentials", town.credentials, "--store", town.url, "--state", town.state, "--once")
+    told = []
+    for again in (False, False, True):
+        run = town.client.runs.create(str(repository), "main", tests_again=again)
+        town.conveyor("pipeline", "worker", *words)
+        ended = town.client.runs.get(run.id)
+        assert (ended.state, ended.tests_since is not None) == ("succeeded", again), ended.detail
+        (release,) = town.client.releases.of_commit("rhythm", git(repository, "rev-parse", "HEAD"))
+        told.append([one.kind for one in release.evidence].count("tests"))
+    assert told[1] == told[0] > 0
+    assert told[2] > told[1]
+    assert [one.kind for one in release.evidence].count("build") == len(release.files)
+    assert release.index == "testing"
+
+
 def test_ci_host_packages_and_tests_in_two_calls(town: Town, tmp_path: Path) -> None:
     repository = make_project(tmp_path / "repository", name=claimed(town, "iota"))
     git(repository, "tag", "v1.0.0rc1")

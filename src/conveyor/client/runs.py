@@ -61,14 +61,15 @@ class Runs:
         project: str | None = None,
         claim: bool = False,
         version: str | None = None,
+        tests_again: bool = False,
     ) -> Run:
         """Request a run of a commit or tag; ``index`` is where its release enters.
 
         ``None`` means the only index where runs of this caller can enter, and the only project of the commit.
         With ``claim`` the caller, who is a worker, holds it at once; with ``version`` it only tests the
-        release that is in the index.
+        release that is in the index. ``tests_again``: earlier results of tests do not count for it.
         """
-        body = NewRun(repository, ref, index, project, claim, version)
+        body = NewRun(repository, ref, index, project, claim, version, tests_again)
         return ask_for(self.connection, Request("POST", api_path("runs"), json_body=body), Run)
 
     def claim(self, worker: str, *, run_id: int | None = None, held_by: str | None = None) -> Run | None:
