@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from certificates import make_certified, serving_tls
+from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.pipeline.jails.wall import means
 from distributions_made import make_sdist
 from pipeline.projects import HATCHLING, git, make_project
@@ -121,17 +122,15 @@ def vault(town: Town, tmp_path_factory: pytest.TempPathFactory) -> None:
 
     What their project requires is private too, and an sdist alone: the keeper fetches it to have it built.
     """
-    create = ("store", "index", "create", "--data", town.data, "--private")
-    below = [word for base in (PARTS, "pypi") for word in ("--base", base)]
-    gated = ("--mode", "promotion-only", "--gate", "tests")
-    for name, words in {
-        PARTS: ("--mode", "uploads"),
-        "sealed": ("--mode", "uploads"),
-        END: (*gated, *below),
-        MIDDLE: (*gated, "--base", END, *below),
-        ENTRY: ("--mode", "uploads", "--base", MIDDLE, "--base", END, *below),
-    }.items():
-        town.conveyor(*create, name, *words)
+    below = (PARTS, "pypi")
+    for asked in (
+        NewIndex(PARTS, mode="uploads", is_private=True),
+        NewIndex("sealed", mode="uploads", is_private=True),
+        NewIndex(END, mode="promotion-only", bases=below, gates=("tests",), is_private=True),
+        NewIndex(MIDDLE, mode="promotion-only", bases=(END, *below), gates=("tests",), is_private=True),
+        NewIndex(ENTRY, mode="uploads", bases=(MIDDLE, END, *below), is_private=True),
+    ):
+        town.client.indexes.add(asked)
     made = make_sdist("vaulted", "1.0")
     path = tmp_path_factory.mktemp("vault") / made.filename
     path.write_bytes(made.content)

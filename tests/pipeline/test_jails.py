@@ -175,7 +175,6 @@ EXCEEDING = {
     "writes files without end": ("disk_bytes", FILL + "open(f'f{i}', 'wb').write(b'x' * 10**6)"),
     "writes one file without end": ("disk_bytes", "f = open('f', 'wb')\nwhile True: f.write(b'x' * 10**6)"),
     "keeps deleted files open": ("disk_bytes", NAMELESS),
-    "computes in two processes": ("cpu_seconds", "import os\nos.fork()\nwhile True: pass"),
     "computes in children that end": ("cpu_seconds", CHILDREN),
     "sleeps": ("seconds", "import time\ntime.sleep(60)"),
     "writes output without end": ("log_bytes", "while True: print('x' * 10**5)"),
