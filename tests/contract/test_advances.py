@@ -180,6 +180,21 @@ def test_failure_that_an_index_only_shows_holds_no_release_up(
     assert where(store) == "testing"
 
 
+@ON_ONE
+def test_worker_that_the_policy_does_not_name_neither_moves_a_release_nor_holds_it_up(
+    store: Store, worker: WorkerCredentials
+) -> None:
+    other = make_worker(store, "worker-2")
+    policy = 'schema = 1\n[index.testing]\ngates = ["final-version"]\nworkers = ["worker-1"]\n'
+    apply_policy(store, ADMIN, NewPolicy(policy, "one of them is trusted"))
+    _, wheel = make_release(store, worker)
+    tell_tests(store, other, wheel, "testing")
+    assert where(store) == "unstable"
+    tell_tests(store, other, wheel, "testing", failed=1)
+    tell_tests(store, worker, wheel, "testing")
+    assert where(store) == "testing"
+
+
 def test_setting_that_opens_a_gate_has_releases_judged_once_by_however_many_processes(
     store: Store, worker: WorkerCredentials, tmp_path: Path, database_url: str
 ) -> None:

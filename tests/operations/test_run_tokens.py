@@ -126,6 +126,10 @@ def test_worker_vouches_for_folders_and_administrators_for_everything_else(tmp_p
     assert ([(one.url, one.is_local) for one in told.repositories], told.folders) == ([(URL, False)], False)
     with pytest.raises(Forbidden, match="not registered for other"):
         update_run(store, own, run.id, project="other")
+    # A run of an unregistered folder reads no repository of anybody's: its project is not known yet.
+    run, _ = begun(store, worker, "/srv/checkout")
+    told = issue_run_token(store, known, run.id)
+    assert (told.repositories, told.folders) == ((), True)
     # A folder that is registered for some project is for that project, whoever asks.
     add_repository(store, ADMIN, NewRepository("demo", REPOSITORY, is_local=True))
     run, own = begun(store, worker, REPOSITORY)

@@ -49,6 +49,7 @@ from conveyor.operations.runs.webhooks import (
 from conveyor.operations.store.store import now, read, record_change
 from distributions_made import make_wheel
 from makers import make_store
+from operations.stores_damaged import execute
 from releases_made import (
     ADMIN,
     COMMIT,
@@ -209,6 +210,11 @@ def test_delivery_of_a_git_host_asks_for_runs_of_its_repository_once(tmp_path: P
     headers = {"x-github-event": "push", "x-hub-signature-256": f"sha256={signature}"}
     with pytest.raises(Forbidden):
         receive_delivery(store, made.webhook.id, headers, body + b" ")
+    # What breaks before its runs are written is as if it had never come: the host tells it again.
+    execute(store, "create trigger broken before insert on runs begin select raise(abort, 'broken'); end")
+    with pytest.raises(Conflict, match="was not stored"):
+        receive_delivery(store, made.webhook.id, headers, body)
+    execute(store, "drop trigger broken")
     (number,) = receive_delivery(store, made.webhook.id, headers, body).runs
     run = get_run(store, ADMIN, number)
     assert (run.repository, run.ref) == (REPOSITORY, "refs/tags/v1.0")

@@ -234,7 +234,6 @@ class Backend:
                 | dict(self.hook_variables) | dict(extra_environ or {}),
                 reads=(self.environment.path, Path(script).parent),
                 writes=(*writes, control, bytecode, *([self.build_folder] if self.build_folder else [])),
-                index_url=around.index_url,
                 holds=around.holds,
                 is_build=True,
                 wall=around.wall,

@@ -2,8 +2,8 @@
 
 Build backends, training, documentation, tests, services, and the question which version a backend gives:
 each is started by ``run_foreign``, or a service by ``started_foreign``, with a ``Sight``, which says what it
-may see and change. Variables are held to that now; files and the network are described, and kept out by the
-worker's isolation where it has one (``pipeline.engine.isolation``).
+may see and change. Its variables are held to that; files and the network are kept out by a ``Wall``, where
+there is one (``pipeline.jails``).
 
 The output is read line by line while the program runs.
 """
@@ -58,8 +58,6 @@ class Sight:
     """Files and folders that it may read, besides the system's."""
     writes: tuple[Path, ...] = ()
     """Files and folders that it may change."""
-    index_url: str | None = field(default=None, repr=False)
-    """The only index that it may download from; ``None``: it needs none, or follows the user's settings."""
     holds: tuple[int, ...] = ()
     """Descriptors that it keeps open. A lock on one of them ends with the last program that holds it, also
     when this process is killed before it."""
@@ -140,11 +138,11 @@ class Wall(Protocol):
     def suspected(self, return_code: int, output: str) -> str | None:
         """A sentence about the limit that may have made a program fail, by its last words; ``None``: none."""
 
-    def inward(self, url: str) -> str:
-        """A URL of the store as it is reached behind the wall; any other as it is."""
+    def inward(self, text: str) -> str:
+        """A text with the store's URL as it is reached behind the wall."""
 
-    def outward(self, url: str) -> str:
-        """A URL that was named behind the wall, as this process reaches it."""
+    def outward(self, text: str) -> str:
+        """A text that was written behind the wall, with the store's URL as this process reaches it."""
 
     def is_of_store(self, url: str) -> bool:
         """Whether a URL, as this process reaches it, is one of the store's."""

@@ -62,7 +62,6 @@ def run_uv(
         base["NETRC"] = str(around.netrc)
     sight = Sight(
         variables={**base, **around.variables, "UV_LINK_MODE": "hardlink" if may_link else "copy"},
-        index_url=around.index_url,
         writes=(folder,) if folder is not None else (),
         holds=around.holds,
     )
@@ -121,7 +120,7 @@ def run_uv_behind(
     if around.index_url is not None:
         variables["UV_DEFAULT_INDEX"] = wall.inward(around.index_url)
     sight = Sight(
-        variables, reads=(Path(uv), *reads), writes=(wall.uv_cache, *writes), index_url=around.index_url,
+        variables, reads=(Path(uv), *reads), writes=(wall.uv_cache, *writes),
         holds=around.holds, is_build=True, wall=wall,
     )  # fmt: skip
     return _run(command, sight, words, around.on_line, None, timeout_seconds)

@@ -47,12 +47,12 @@ class BundledEvidence(Record):
     """What somebody signed, as the store received it."""
 
     kind: EvidenceKind
-    content: Annotated[Base64, "The DSSE envelope, or the tag object of a QA signature."]
+    content: Annotated[Base64, "The DSSE envelope; of a QA signature the tag object or the approval."]
     received_at: Moment
 
     @property
     def signed(self) -> bytes:
-        """The envelope or the tag object itself."""
+        """The envelope, the tag object or the approval itself."""
         return base64.b64decode(self.content)
 
 

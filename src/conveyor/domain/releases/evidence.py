@@ -1,11 +1,12 @@
-"""Evidence: signed, stored facts about one distribution.
+"""Evidence: stored facts about one distribution.
 
-Facts travel as an in-toto Statement v1 inside a DSSE envelope, signed by a worker's Ed25519 key. The
-subject is the distribution, by its SHA-256; the predicate type says which kind of fact it is. A QA
-signature is the exception: its envelope is the raw git tag object, signed with SSH or OpenPGP (``tags``).
+Facts travel as an in-toto Statement v1. The subject is the distribution, by its SHA-256; the predicate type
+says which kind of fact it is. A worker signs it in a DSSE envelope with its Ed25519 key; the job of a CI host
+hands it in unsigned, by its token. A QA signature is the exception: the raw git tag object (``tags``), or an
+approval of the very files (``approvals``), signed with SSH or OpenPGP.
 
 In this room: how statements and envelopes are written and read, and the facts of each kind as values.
-Signatures are verified in ``operations.releases.evidence``; which facts count is said in ``facts``, and what
+Signatures are verified in ``operations.store.signatures``; which facts count is said in ``facts``, and what
 they are good for in ``gates``.
 
 Sources: in-toto Attestation Framework v1 (Statement), DSSE protocol v1.0.2.

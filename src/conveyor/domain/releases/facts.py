@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         FactsOfEquivalence,
         FactsOfTests,
     )
+    from conveyor.domain.releases.gates.rules import Rules
 
 Facts = TypeVar("Facts")
 
@@ -98,6 +99,11 @@ def admitted(
         else:
             found.append(one)
     return tuple(found)
+
+
+def taken_by(rules: Rules, evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """Evidence as the rules of an index take it."""
+    return admitted(evidence, workers=rules.workers, takes_jobs=rules.ci_evidence == "counts")
 
 
 def results_of(
@@ -220,7 +226,7 @@ def is_degraded(facts: FactsOfTests | FactsOfBuild | FactsOfDependants | FactsOf
 
 
 def passing_results(evidence: Iterable[Evidence]) -> list[tuple[Evidence, FactsOfTests]]:
-    """Of each distribution the result that counts in each environment, where it is good; order as above."""
+    """Of each distribution the result that counts in each environment, where it is good; oldest first."""
     newest: dict[tuple[str | None, TestedEnvironment], tuple[Evidence, FactsOfTests]] = {}
     for one in evidence:
         facts = _counting(one, facts_of_tests) if one.kind == "tests" else None

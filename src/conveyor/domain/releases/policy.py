@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from conveyor.domain.indexes.definitions import check_index_name
 from conveyor.domain.releases.gates import GATES
 from conveyor.domain.releases.gates.judged import Verdict
-from conveyor.domain.releases.gates.rules import NEEDS_GATE, Rules, rules_of_index
+from conveyor.domain.releases.gates.rules import Rules, rules_of_index
 from conveyor.domain.releases.promotions import successors
 from conveyor.domain.words.faults import MOST_FAULTS, printable
 from conveyor.domain.words.notation import Moment
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from conveyor.domain.indexes.definitions import Index
     from conveyor.domain.words.toml_lines import Path
 
+_READER = {setting: name for name, gate in GATES.items() for setting in gate.reads}
+"""Setting → the gate that reads it."""
 SCHEMA = 1
 MAX_POLICY_BYTES = 256 * 1024
 _HINT = "repair these lines; nothing has changed"
@@ -299,9 +301,9 @@ def _faults_of_gates(
             continue
         rules = _merged(rules_of_index(indexes[name]) if name in indexes else Rules(), around)
         faults += [
-            (section.lines[key], f"{key} has no effect without the gate {NEEDS_GATE[key]}: add it to gates")
+            (section.lines[key], f"{key} has no effect without the gate {_READER[key]}: add it to gates")
             for key in section.given
-            if key in NEEDS_GATE and NEEDS_GATE[key] not in rules.gates
+            if key in _READER and _READER[key] not in rules.gates
         ]
         is_stated = section.pattern is None or section.given.keys() & {"gates", "licences"}
         if is_stated and "licences" in rules.gates and not rules.licences:
@@ -331,7 +333,7 @@ def check_policy(policy: Policy, indexes: Mapping[str, Index], workers: Collecti
         elif section.given.get("ci_evidence") == "counts" and not _may_count_jobs(index.name, indexes):
             said = f'"{index.name}" is not between the uploads and the last index'
             faults.append(
-                (section.lines["ci_evidence"], f"{said}, so what jobs of CI hosts tell counts not there")
+                (section.lines["ci_evidence"], f"{said}, so what jobs of CI hosts tell does not count there")
             )
         faults += [
             (section.lines["workers"], f'there is no worker "{name}": see conveyor store worker list')

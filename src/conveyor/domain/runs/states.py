@@ -157,7 +157,11 @@ class RunReason(Record):
 class RunSettings(Record):
     """How the store deals with its runs."""
 
-    at_a_time: Annotated[Count | None, "How many run at a time in all workers; null: any number."]
+    at_a_time: Annotated[
+        Count | None,
+        "How many run at a time in all workers, but for those that a worker asks for itself or takes over; "
+        "null: any number.",
+    ]
     kept_days: Annotated[Count | None, "For how many days ended runs are kept; null: for ever."]
 
 

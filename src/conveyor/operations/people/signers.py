@@ -1,4 +1,4 @@
-"""Signers, who are people with SSH keys, and pipeline workers: register, revoke, list them.
+"""Signers, who are people with SSH or OpenPGP keys, and pipeline workers: register, revoke, list them.
 
 A worker is a machine whose evidence counts: it has an Ed25519 key for its signatures, and a user with a token
 for its requests. The private key never comes here.

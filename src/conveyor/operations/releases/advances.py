@@ -31,7 +31,7 @@ from conveyor.catalog.releases.judging import (
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.domain.indexes.projects import must_offer_files
 from conveyor.domain.people.access import STORE, Identity, may_testify
-from conveyor.domain.releases.facts import admitted, is_failed_for, is_tested_for
+from conveyor.domain.releases.facts import is_failed_for, is_tested_for, taken_by
 from conveyor.domain.releases.promotions import (
     Judgement,
     has_arrived,
@@ -214,7 +214,7 @@ def _moves(connection: Connection, project: str, version: str, *, at: str) -> li
     for source, target in own_moves({file.index for file in placed}, version, indexes):
         digests = {file.sha256 for file in placed if file.index == source}
         rules = policy_now(connection).rules(indexes[target], project)
-        taken = admitted(evidence, takes_jobs=rules.ci_evidence == "counts")
+        taken = taken_by(rules, evidence)
         blocks = partial(_is_blocked_by, rules)
         is_tested = is_tested_for(taken, digests, target, blocks)
         if not is_tested and not is_failed_for(taken, digests, target, blocks):

@@ -5,7 +5,7 @@ formed; 3. is the signer known and valid now, and is the signature genuine; 4. i
 write it, once. Handing in the same signed statement again, however its envelope is spelled, returns the same
 answer and changes nothing.
 
-Evidence is not judged here beyond that: failing tests are evidence too. Gates judge (``promotions``).
+Evidence is not judged here beyond that: failing tests are evidence too. Gates judge (``judging``).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def get_project(store: Store, identity: Identity, name: str) -> ProjectReleases:
     """A project with the releases that the caller may see.
 
     Raises:
-        InvalidName: ``project`` is not a project name.
+        InvalidName: ``name`` is not a project name.
         NotFound: there is no such project, or the caller may see nothing of it.
         Unauthorized: in the same cases, for anonymous callers of a store that has a private index.
     """

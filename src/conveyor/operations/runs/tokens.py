@@ -74,7 +74,7 @@ def issue_run_token(store: Store, identity: Identity, run_id: int) -> RunToken:
             connection, asked, secret_sha256=digest_of(secret), created_at=change.at, run_id=run_id
         )
         change.event("create-token", detail={"token": token_id, "user": identity.name, "run": run_id})
-        known = [one for one in rows.all_repositories(connection) if one.project in projects or not projects]
+        known = [one for one in rows.all_repositories(connection) if one.project in projects]
         is_private = is_any_private(run.index, all_indexes(connection))
     folders = is_path(run.repository) and not registered
     public_url = store.public_url.rstrip("/") if store.public_url else None

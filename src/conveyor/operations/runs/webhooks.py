@@ -24,8 +24,8 @@ from conveyor.domain.runs.webhooks import (
     pushed_refs,
 )
 from conveyor.domain.words.notation import utc_text
-from conveyor.errors import Conflict, ConveyorError, InvalidInput, NotFound
-from conveyor.operations.runs.queue import create_run
+from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound
+from conveyor.operations.runs.queue import run_in
 from conveyor.operations.store.store import read, record_change
 
 if TYPE_CHECKING:
@@ -116,17 +116,18 @@ def receive_delivery(store: Store, webhook_id: str, headers: Mapping[str, str], 
         detail = {"webhook": webhook.id, "refs": [one.ref for one in pushed]}
         change.event("receive-webhook", detail=detail)
         projects = rows.projects_of(change.connection, webhook.repository)
-    sender = Identity(actor, frozenset({"run"}), projects=frozenset(projects))
-    runs, refused = [], []
-    for one in pushed:
-        wanted, reason = ref_of_run(one.ref, one.old, one.new)
-        if wanted is not None:
-            try:
-                runs.append(create_run(store, sender, NewRun(webhook.repository, wanted, webhook.index)).id)
-            except ConveyorError as error:
-                reason = error.message
-        if reason:
-            refused.append(f"{one.ref}: {reason}")
+        sender = Identity(actor, frozenset({"run"}), projects=frozenset(projects))
+        runs, refused = [], []
+        for one in pushed:  # with the delivery, so that a host that repeats it after a crash is not refused
+            wanted, reason = ref_of_run(one.ref, one.old, one.new)
+            if wanted is not None:
+                try:
+                    asked = NewRun(webhook.repository, wanted, webhook.index)
+                    runs.append(run_in(change, sender, asked).id)
+                except (InvalidInput, Forbidden, NotFound, Conflict) as error:
+                    reason = error.message
+            if reason:
+                refused.append(f"{one.ref}: {reason}")
     return WebhookAnswer(tuple(runs), tuple(refused))
 
 

@@ -223,7 +223,7 @@ def run_here(
 
 
 def next_id(stem: str, before: Iterable[Work]) -> str:
-    """The id after those that begin with ``stem``; older ones may be forgotten, none is used twice."""
+    """The id after those that begin with ``stem``; one whose runs are all forgotten begins anew."""
     numbers = [int(one.id.removeprefix(stem)) for one in before]
     return f"{stem}{max(numbers, default=0) + 1}"
 

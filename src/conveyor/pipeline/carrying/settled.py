@@ -1,9 +1,9 @@
 """Runs that have nothing left to do, recognised without the engine, which takes a second to start.
 
 When a run has succeeded, its outcome is kept in the state folder, under everything that the run depends on:
-the store, the repository, the ref, its commit or tag object, and the index. Called again, it is settled if
-the store still says the same: the release is where the run left it, and the gates ahead, if there are any,
-still wait. In every other case the run is carried out again, which repeats nothing that is done.
+the store, the repository, the project, the ref, its commit or tag object, and the index. Called again, it is
+settled if the store still says the same: the release is where the run left it, and the gates ahead, if there
+are any, still wait. In every other case the run is carried out again, which repeats nothing that is done.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from dbos._error import DBOSAwaitedWorkflowCancelledError
 
 from conveyor.errors import ConveyorError, StepFailed, StorageFailed
 from conveyor.pipeline.engine.liveness import LockedFiles, LockedNames, place_of
+from conveyor.pipeline.engine.steps import MOST_REPEATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +55,7 @@ only workflows of its own version; by default the library would treat every edit
 MOST_FORGOTTEN = 1000
 POOL = 8
 """Connections to PostgreSQL, at most; the steps of a run use one for a moment each."""
-MAX_RECOVERY_ATTEMPTS = 3
+MAX_RECOVERY_ATTEMPTS = MOST_REPEATS
 """A job that kills its worker this often is not tried again."""
 POLL_SECONDS = 0.1
 FOLLOW_SECONDS = 0.25

@@ -1,8 +1,9 @@
 """Isolation: children of a job are kept apart from the worker, and none outlives it.
 
 Everything that a project brings runs in a *jail* (``jails``), where it sees neither the worker nor another
-run, and reaches nothing but the store. On a machine that cannot isolate it runs as the worker's user in a
-session of its own (``project.foreign``), with clean variables, its own home and temporary folder, and limits.
+run, and reaches nothing but the store and, while it builds, the hosts that the policy names. On a machine
+that cannot isolate it runs as the worker's user in a session of its own (``project.foreign``), with clean
+variables, its own home and temporary folder, and limits.
 
 Children that are not in a jail carry their executor's id in their environment: when the executor dies, a
 *watchdog* finds the remaining ones by that mark and ends them. The watchdog is a tiny process that waits for

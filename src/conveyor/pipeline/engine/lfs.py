@@ -34,7 +34,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 from conveyor.domain.runs.repositories import canonical_url, is_path, origin_of, scheme_of
-from conveyor.errors import ConveyorError, ProjectError
+from conveyor.errors import ConveyorError, Forbidden, ProjectError
 from conveyor.pipeline.engine.keyring import find_credentials
 from conveyor.pipeline.engine.remotes import PORTS, authorization, public_addresses, remote
 from conveyor.project.git import local_path, run_git, tracked_files
@@ -150,7 +150,7 @@ def _fetch(
         for one in batch:
             try:
                 _download(server, answers.get(one.sha256, {}), one, into / one.sha256)
-            except ProjectError as error:
+            except (ProjectError, Forbidden) as error:
                 missing[one] = error.message
     return missing
 
@@ -198,10 +198,14 @@ def _told_over_ssh(repository: str, variables: Mapping[str, str], *, is_local: b
         place, _, path = repository.partition(":")
         port = []
     command = [*shlex.split(variables["GIT_SSH_COMMAND"]), *port, "--", place]
-    done = subprocess.run(
-        [*command, f"git-lfs-authenticate {shlex.quote(path)} download"],
-        capture_output=True, stdin=subprocess.DEVNULL, timeout=120, env=os.environ | variables, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*command, f"git-lfs-authenticate {shlex.quote(path)} download"],
+            capture_output=True, stdin=subprocess.DEVNULL, timeout=120, env=os.environ | variables,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ProjectError(f"the host of {repository} does not answer within 120 s") from error
     try:
         said = json.loads(done.stdout[:_LONGEST_ANSWER])
         return Server(str(said["href"]).rstrip("/"), _texts(said.get("header")), is_local)
@@ -225,7 +229,7 @@ def _ask(server: Server, batch: Sequence[Pointer]) -> dict[str, dict[str, Any]]:
                 if answer.status in (401, 403)
                 else None,
             )
-        content = answer.read(_LONGEST_ANSWER)
+        content = _read(answer, _LONGEST_ANSWER)
     try:
         return {str(one["oid"]): dict(one) for one in json.loads(content)["objects"]}
     except (ValueError, KeyError, TypeError) as error:
@@ -247,13 +251,20 @@ def _download(server: Server, told: Mapping[str, Any], wanted: Pointer, target: 
     with _opened(server, url, "GET", headers) as answer, target.open("wb") as file:
         if answer.status != 200:
             raise ProjectError(f"{urlsplit(url).hostname} answers {answer.status}")
-        while (piece := answer.read(_CHUNK_BYTES)) and size <= wanted.size:
+        while (piece := _read(answer, _CHUNK_BYTES)) and size <= wanted.size:
             file.write(piece)
             found.update(piece)
             size += len(piece)
     if (found.hexdigest(), size) != (wanted.sha256, wanted.size):
         target.unlink()
         raise ProjectError("the server gives other bytes than the commit names")
+
+
+def _read(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
+    try:
+        return answer.read(most)
+    except HTTPError as error:
+        raise ProjectError(f"the answer ended before its end: {error}") from error
 
 
 def _opened(

@@ -1,4 +1,6 @@
-"""The door to the store: the only way out of a jail, held by the keeper.
+"""The door to the store: the way out of a jail, held by the keeper.
+
+Builds may have a second one, to the hosts that the policy names (``hosts``).
 
 A Unix socket that speaks HTTP. It passes on reads of the simple pages of indexes and of files; it adds the
 token, if there is one, which never enters the jail, and refuses all else. What a page lists decides the

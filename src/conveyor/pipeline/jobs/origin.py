@@ -184,7 +184,7 @@ def attend(distribution: str, folder: str) -> None:
 
 
 def main(settings: dict[str, Any]) -> int:
-    """Run pytest, write the counts and the proof, and return pytest's exit code."""
+    """Run pytest, tell each result, write the proof, and return pytest's exit code."""
     import pytest  # here, because RECORD can be read without it
 
     teller = Teller(int(os.environ.pop("_CONVEYOR_HANDED")))

@@ -1,8 +1,8 @@
 """Gates: the rules of an index that ask for evidence, and their verdicts.
 
-A gate is a pure function of a release and its evidence, in a module of its own. It never raises: a release
-that it cannot judge (an unknown gate, an unreadable predicate) does not pass. Its reason says what was found,
-with values; its next step says what the reader can do now.
+A gate is a pure function of a release and its evidence. It never raises: a release that it cannot judge (an
+unknown gate, an unreadable predicate) does not pass. Its reason says what was found, with values; its next
+step says what the reader can do now.
 
 A person may override a gate for a while (``releases.decisions``): then its verdict is ``overridden``, and
 says who and why, and what the gate would have said.
@@ -45,9 +45,10 @@ GATES: dict[str, Gate] = {
         judge_tests,
         "Every wheel has tests evidence: at least one test passed, none failed or ended with an error, no "
         "module came from outside. In each environment (index, Python without its patch number, platform) "
-        "the newest result counts, and all environments must pass. An sdist passes if it has passed tests of "
-        "its own, or if a tested wheel of the release was built from it. On each Python and platform that "
-        "the index asks for, at least one file passed its tests, resolved against that index.",
+        "the newest result counts, and each that the testing job or the index asks for must be there and "
+        "pass; others are shown. An sdist passes if it has passed tests of its own, or if a tested wheel of "
+        "the release was built from it. On each Python and platform that the index asks for, at least one "
+        "file passed its tests, resolved against that index.",
         reads=("pythons", "platforms", "other_environments"),
     ),
     "qa-signature": Gate(

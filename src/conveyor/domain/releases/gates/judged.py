@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from conveyor.domain.releases.facts import admitted, builds_of, results_of
+from conveyor.domain.releases.facts import builds_of, results_of, taken_by
 from conveyor.domain.releases.gates.rules import NO_RULES, Rules
 from conveyor.domain.releases.tags import could_be_release, read_tag_name
 from conveyor.domain.words.names import final_of, parse_version
@@ -110,7 +110,7 @@ class JudgedRelease:
     def asked_by(self, station: JudgingIndex) -> JudgedRelease:
         """As one index judges it: evidence that its rules do not take does not count."""
         rules = station.rules
-        evidence = admitted(self.evidence, workers=rules.workers, takes_jobs=rules.ci_evidence == "counts")
+        evidence = taken_by(rules, self.evidence)
         return replace(
             self, index=station.index, rules=rules, evidence=evidence, route=station.route,
             isolation_by=station.isolation_by,

@@ -118,17 +118,6 @@ class Rules(Record):
 
 
 NO_RULES = Rules()
-NEEDS_GATE = {
-    "minimum_age_hours": "age",
-    "approval": "approval",
-    "approvals": "approval",
-    "signers": "qa-signature",
-    "not_author": "qa-signature",
-    "licences": "licences",
-    "pythons": "tests",
-    "platforms": "tests",
-}
-"""Setting → the gate that reads it: without that gate it would have no effect."""
 
 
 def rules_of_index(index: Index) -> Rules:
