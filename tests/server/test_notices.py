@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -13,13 +16,16 @@ import pytest
 from conveyor.client.store import connect
 from conveyor.domain.notices.receivers import NewReceiver
 from conveyor.domain.people.access import NewToken
+from conveyor.operations.notices.outbox import LEASE_SECONDS
+from conveyor.operations.notices.receivers import add_receiver
 from conveyor.operations.people.tokens import create_token
+from conveyor.operations.releases.withdrawals import unyank_release, yank_release
 from distributions_made import make_wheel
 from mail_servers import running_mail_server
 from makers import copy_prepared_store, make_store
 from receiving_programs import PATIENCE_SECONDS, running_program
 from releases_made import ADMIN, hand_in, make_release, make_worker, predicate_of_tests, publish
-from running_stores import running_store, serve_environment
+from running_stores import children_of, running_store, serve_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
     from conveyor.client.store import StoreClient
     from conveyor.domain.notices.receivers import Delivery, ReceiverMade
+    from figures import Figures
     from receiving_programs import Program
     from running_stores import RunningStore
 
@@ -72,13 +79,17 @@ def add(client: StoreClient) -> Iterator[Callable[[str], ReceiverMade]]:
 
 
 def is_signed(made: ReceiverMade, headers: dict[str, str], body: bytes) -> bool:
-    """As a receiver checks it."""
+    """As a receiver checks it, at once."""
     assert made.secret is not None
-    key = base64.b64decode(made.secret.removeprefix("whsec_"))
+    is_now = abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    return is_now and is_signed_by(made.secret, headers, body)
+
+
+def is_signed_by(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
     said = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     wanted = base64.b64encode(hmac.new(key, said, hashlib.sha256).digest()).decode()
-    is_now = abs(int(headers["webhook-timestamp"]) - time.time()) < 60
-    return is_now and headers["webhook-signature"] == f"v1,{wanted}"
+    return headers["webhook-signature"] == f"v1,{wanted}"
 
 
 def settled(client: StoreClient, count: int, *made: ReceiverMade, state: str = "delivered") -> list[Delivery]:
@@ -199,3 +210,41 @@ def test_people_are_mailed_what_they_care_about_as_one_thread_per_release(tmp_pa
     assert "- qa-signature: " in text
     assert "more: https://packages.example/api/v1/projects/demo/releases/1.0" in text
     assert "Subject" not in text
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+def test_no_message_is_lost_or_out_of_order_however_often_the_servers_are_killed(
+    tmp_path: Path, program: Program, figures: Figures
+) -> None:
+    """Parent and workers are killed while they post; what they had taken is due again when its lease ends."""
+    copy_prepared_store(tmp_path / "store")
+    data = make_store(tmp_path / "store")
+    made = add_receiver(data, ADMIN, NewReceiver(f"{program.url}/", is_local=True))
+    kills, releases = 4, [f"{number}.0" for number in range(12)]
+    for round_ in range(kills):
+        with running_store(tmp_path / "store", workers=2) as store:
+            for version in releases[round_ * 3 : round_ * 3 + 3]:
+                publish(data, make_wheel("killed", version))
+                yank_release(data, ADMIN, "killed", version, reason="wrong data")
+                unyank_release(data, ADMIN, "killed", version)
+            program.wait_for(1 + 4 * round_)
+            for process in (*children_of(store.process), store.process.pid):
+                os.kill(process, signal.SIGKILL)
+    with running_store(tmp_path / "store", workers=2) as store:
+        client = administrator(store)
+        ends = time.monotonic() + 2 * LEASE_SECONDS + PATIENCE_SECONDS
+        while [one for one in client.receivers.deliveries(limit=200) if one.state != "delivered"]:
+            assert time.monotonic() < ends, client.receivers.deliveries(limit=200)
+            time.sleep(0.5)
+    told: dict[str, list[str]] = {}
+    seen = set()
+    for _, headers, body in program.posted:
+        assert is_signed_by(str(made.secret), headers, body)
+        if headers["webhook-id"] not in seen:
+            seen.add(headers["webhook-id"])
+            message = json.loads(body)
+            told.setdefault(message["data"]["version"], []).append(message["type"])
+    in_order = ["file.uploaded", "release.yanked", "release.unyanked"]
+    assert told == dict.fromkeys(releases, in_order)
+    figures("kill -9 of senders", kills=kills, messages=len(seen), posted=len(program.posted))
