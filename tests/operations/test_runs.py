@@ -15,7 +15,7 @@ from conveyor.catalog.runs.queue import insert_run, output_of_run
 from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.people.access import ANONYMOUS, WORKER_SCOPES, Identity
 from conveyor.domain.runs.repositories import NewRepository
-from conveyor.domain.runs.states import NewRun, OutputPart, OutputReport, OutputTaken, RunSettings
+from conveyor.domain.runs.states import AS_BUILT, NewRun, OutputPart, OutputReport, OutputTaken, RunSettings
 from conveyor.domain.runs.webhooks import NewWebhook
 from conveyor.errors import Conflict, Forbidden, InvalidInput, InvalidVersion, NotFound, Unauthorized
 from conveyor.operations.indexes.definitions import create_index
@@ -193,6 +193,12 @@ def test_run_is_cancelled_and_requested_again_with_a_reason(tmp_path: Path) -> N
     assert claim_run(store, WORKER, "worker-1") is None
     with pytest.raises(NotFound):
         cancel_run(store, ADMIN, 99)
+    # Only the worker that tested a release knows how to do so again.
+    tested = create_run(store, WORKER, NewRun(AS_BUILT, "1.0", "unstable", "demo", version="1.0", claim=True))
+    cancel_run(store, ADMIN, tested.id)
+    with pytest.raises(Conflict) as refused:
+        retry_run(store, ADMIN, tested.id)
+    assert "conveyor pipeline test demo 1.0 " in str(refused.value.hint)
 
 
 def test_delivery_of_a_git_host_asks_for_runs_of_its_repository_once(tmp_path: Path) -> None:

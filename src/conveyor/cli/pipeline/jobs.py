@@ -200,7 +200,8 @@ def test(
 
     Exit code 4: it was tested, and the index's gates ask for more. Whose evidence it is: as for package.
     """
-    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, dependants_job, next_index
+    from conveyor.domain.runs.states import AS_BUILT
+    from conveyor.pipeline.carrying.runs import begun, dependants_job, next_index
     from conveyor.pipeline.jobs.promotion import await_promotion
     from conveyor.pipeline.jobs.testing import run_testing_job
 
@@ -247,7 +248,8 @@ def test_dependants(
     What fails then is tried again with the release that the index has; only what fails anew counts. The gate
     "dependants" judges by the results. Where an index has that gate, its testing job does this by itself.
     """
-    from conveyor.pipeline.carrying.runs import AS_BUILT, begun, dependants_job
+    from conveyor.domain.runs.states import AS_BUILT
+    from conveyor.pipeline.carrying.runs import begun, dependants_job
     from conveyor.pipeline.engine.worker import open_worker
 
     known = open_worker(credentials, store_url=store_url)

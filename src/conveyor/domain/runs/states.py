@@ -25,6 +25,8 @@ from conveyor.domain.words.notation import Commit, Moment, from_utc_text
 from conveyor.domain.words.records import Count, Given, Named, Record, ShortText, Text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
 
+AS_BUILT = "as-built"
+"""The repository of a run that tests a release: the one that its build evidence names, or its sdist."""
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
@@ -282,6 +284,12 @@ def check_can_retry(run: Run) -> None:
         raise Conflict(
             f"run {run.id} is {run.state}",
             hint=f"wait for its end, or: conveyor pipeline cancel {run.id} --store URL",
+        )
+    if run.repository == AS_BUILT:
+        raise Conflict(
+            f"run {run.id} tested a release, and its worker alone can do that again",
+            hint=f"there: conveyor pipeline test {run.project or 'NAME'} {run.version or run.ref} "
+            "--credentials worker.toml",
         )
 
 

@@ -1,9 +1,9 @@
-"""Evidence: take in statements of workers and signers, and keep them as they were signed.
+"""Evidence: take in what workers, signers and jobs of CI hosts state, and keep it as they signed or said it.
 
-Envelopes, tags and approvals go through the same steps: 1. may the caller hand something in; 2. is it well-
-formed; 3. is the signer known and valid now, and is the signature genuine; 4. is it about something here; 5.
-write it, once. Handing in the same signed statement again, however its envelope is spelled, returns the same
-answer and changes nothing.
+All of it goes through the same steps: 1. may the caller hand something in; 2. is it well-formed; 3. whose
+word it is: of a signer who is valid now and whose signature is genuine, or of a job by its token; 4. is it
+about something here; 5. write it, once. Handing in the same signed statement again, however its envelope is
+spelled, returns the same answer and changes nothing.
 
 Evidence is not judged here beyond that: failing tests are evidence too. Gates judge (``judging``).
 """
@@ -98,7 +98,7 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
     """Take in a DSSE envelope with a statement about one distribution of this store.
 
     Raises:
-        Unauthorized, Forbidden: the caller may not upload for that project.
+        Unauthorized, Forbidden: the caller may not testify about that project (``may_testify``).
         TooLarge: the envelope is over its limit.
         InvalidInput: it is not well-formed, no valid worker signed it, it does not agree with a
             distribution here, or it was made in the future or in a run that is not of this worker and
@@ -384,7 +384,7 @@ def _valid_signer(connection: Connection, signed: SignedTag | SignedApproval, no
     key = fingerprint(signed.public_key)
     if signer is None:
         problem = f"the key {key} that signed {signed.subject} is not registered"
-        hint = "an administrator registers it: conveyor store signer add PRINCIPAL --key FILE.pub"
+        hint = f"an administrator registers it: {_REGISTER}"
     else:
         fault = signer_fault(signer, key, at=now)
         if fault is None:

@@ -143,11 +143,13 @@ def cancel_run(store: Store, identity: Identity, run_id: int, reason: str | None
     Cancelling what is cancelled changes nothing.
 
     Raises:
-        Unauthorized, Forbidden: the caller may not start runs of this repository.
+        Unauthorized, Forbidden: the caller may not start runs of this repository, and is no administrator.
         NotFound: there is no such run, or the caller may not see it.
         Conflict: it has ended.
     """
     with _ordered(store, identity, run_id) as (change, run):
+        if not identity.is_whole_admin:
+            _must_reach(change.connection, identity, run)
         if check_run_move(run.state, "cancelled"):
             detail = f"cancelled by {identity.name}" + (f": {reason}" if reason else "")
             changes = {"state": "cancelled", "finished_at": change.at, "detail": detail, "reason": reason}
@@ -167,6 +169,7 @@ def retry_run(store: Store, identity: Identity, run_id: int, reason: str | None 
     """
     with _ordered(store, identity, run_id) as (change, run):
         check_can_retry(run)
+        _must_reach(change.connection, identity, run)
         wanted = NewRun(
             run.repository, run.ref, run.index, run.project, tests_again=run.tests_since is not None
         )
@@ -175,16 +178,20 @@ def retry_run(store: Store, identity: Identity, run_id: int, reason: str | None 
 
 @contextmanager
 def _ordered(store: Store, identity: Identity, run_id: int) -> Iterator[tuple[Change, Run]]:
-    """A change to a run by somebody who might have requested it."""
+    """A change to a run that the caller may see."""
     must_have(identity, "run")
     with record_change(store, actor=identity.name) as change:
         run = _get(change.connection, run_id)
         if not _Watcher(change.connection, identity).may_see(run):
             raise _no_run(run_id)
-        if run.requested_by != identity.name:
-            registered = rows.projects_of(change.connection, canonical_url(run.repository))
-            may_start_run(identity, run.repository, registered, index=run.index, project=run.project)
         yield change, run
+
+
+def _must_reach(connection: Connection, identity: Identity, run: Run) -> None:
+    """Allow those who asked for a run, and those who might have, what they ask of it."""
+    if run.requested_by != identity.name:
+        registered = rows.projects_of(connection, canonical_url(run.repository))
+        may_start_run(identity, run.repository, registered, index=run.index, project=run.project)
 
 
 def claim_run(store: Store, identity: Identity, worker: str, *, run_id: int | None = None) -> Run | None:

@@ -169,10 +169,6 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-AS_BUILT = "as-built"
-"""The repository of a run that tests a release: the one that its build evidence names, or its sdist."""
-
-
 def next_index(worker: Keeper, project: str, version: str) -> str:
     """The index that follows the one in which a release is.
 

@@ -99,7 +99,7 @@ def rehearse(
         built.project, built.version, built.wheel, sha256_of_file(wheel), wheel.as_uri(),
         wheel.stat().st_size,
         commit=source.commit, repository=place.remote(source.repository), tag=source.tag,
-        subfolder=source.folder, reach=place.submodule, bring_lfs=place.bring_lfs,
+        subfolder=source.folder, submodule=place.submodule, bring_lfs=place.bring_lfs,
     )  # fmt: skip
     asked = [
         (goal, interpreter)

@@ -89,7 +89,7 @@ class Subject:
     tag: str | None = None
     subfolder: str = "."
     """The project's folder in the repository."""
-    reach: Reaching | None = None
+    submodule: Reaching | None = None
     """How its submodules are reached; ``None``: they stay empty."""
     bring_lfs: Callable[[Path, str], list[str]] | None = None
     """Puts the files of Git LFS into a clone of a repository; ``None``: they stay pointers."""
@@ -258,8 +258,8 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_commit(subject.repository, subject.commit, clone)
         if subject.bring_lfs is not None:
             subject.bring_lfs(clone, str(subject.repository))
-        if subject.reach is not None:
-            bring_submodules(clone, str(subject.repository), subject.reach)
+        if subject.submodule is not None:
+            bring_submodules(clone, str(subject.repository), subject.submodule)
         root = clone / subject.subfolder
         yield root, tracked_files(root)
 

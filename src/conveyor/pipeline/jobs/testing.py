@@ -203,7 +203,7 @@ def subject_of(
             commit=resolve_commit(found, ref),
             repository=found,
             subfolder=below,
-            reach=place.submodule,
+            submodule=place.submodule,
             bring_lfs=place.bring_lfs,
         )
     if built:
@@ -215,7 +215,7 @@ def subject_of(
             )
         return replace(
             subject, commit=built[-1].commit, repository=place.remote(where), tag=built[-1].tag,
-            subfolder=built[-1].folder, reach=place.submodule, bring_lfs=place.bring_lfs,
+            subfolder=built[-1].folder, submodule=place.submodule, bring_lfs=place.bring_lfs,
         )  # fmt: skip
     sdist = next(iter(release.sdists), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
