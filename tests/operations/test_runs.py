@@ -594,7 +594,7 @@ def test_runs_are_requested_by_starters_and_without_secrets(tmp_path: Path) -> N
         create_run(store, READER, NewRun("/srv/demo.git", "main"))
     with pytest.raises(Forbidden, match="run"):
         create_run(store, Identity("up", frozenset({"upload"})), NewRun("/srv/demo.git", "main"))
-    with pytest.raises(InvalidInput, match="password"):
+    with pytest.raises(InvalidInput, match="credentials"):
         create_run(store, ADMIN, NewRun("https://a:b@host/demo.git", "main"))
 
 

@@ -118,7 +118,7 @@ def check_repository(url: str, *, is_local: bool) -> None:
         faults.append("it is neither a URL nor a path")
     elif _is_relative(url):
         faults.append("it is a relative path, which means another place in each folder")
-    elif _holds_credentials(url):
+    elif holds_credentials(url):
         faults.append("it holds credentials, which everybody who may see runs would see")
     elif scheme not in LOCAL_SCHEMES:
         faults.append(f"git reads repositories by https and ssh, not by {scheme}")
@@ -208,8 +208,11 @@ def may_see_run(
     return identity.has_scope("read") and all(reads(project) for project in projects or (None,))
 
 
-def _holds_credentials(url: str) -> bool:
-    """A user name alone is fine for SSH, which then asks for a key; over HTTP it may be a token."""
+def holds_credentials(url: str) -> bool:
+    """Whether a repository's URL holds a password, or what may be a token, or cannot be read.
+
+    A user name alone is fine for SSH, which then asks for a key; over HTTP it may be a token.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:

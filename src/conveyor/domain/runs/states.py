@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from conveyor.domain.runs.repositories import Repository
+from conveyor.domain.runs.repositories import Repository, holds_credentials
 from conveyor.domain.words.names import ProjectName, VersionNumber
 from conveyor.domain.words.notation import Commit, Moment, from_utc_text
 from conveyor.domain.words.records import Count, Given, Named, Record, ShortText, Text
@@ -319,14 +319,14 @@ def check_request(repository: str, ref: str) -> None:
     """Accept the repository and ref of a requested run.
 
     Raises:
-        InvalidInput: the repository's URL holds a password, or git would read one of the two as an option;
+        InvalidInput: the repository's URL holds credentials, or git would read one of the two as an option;
             names every fault.
     """
     faults = []
     if repository.startswith("-") or not repository.isprintable():
         faults.append("repository is neither a URL nor a path")
-    if holds_password(repository):
-        faults.append("repository holds a password, which everybody who may read runs would see")
+    if holds_credentials(repository):
+        faults.append("repository holds credentials, which everybody who may read runs would see")
     if ref.startswith("-") or not ref.isprintable() or " " in ref:
         faults.append("ref is not the name of a ref in git")
     if faults:

@@ -36,6 +36,7 @@ from conveyor.pipeline.jails.door import Door
 from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.wall import Bubblewrap, means, run_user
 from conveyor.project.foreign import RUN, Surroundings
+from conveyor.project.submodules import bring_submodules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,12 +93,21 @@ class Workplace:
         """A repository as the keeper's git reaches it; raises as ``remotes.remote``."""
         return remote(repository, self.reach, self.keyring)
 
-    def bring_lfs(self, clone: Path, repository: str) -> list[str]:
-        """Put the files of Git LFS into a clone; notes on those that stay pointers (``lfs.bring_lfs``)."""
-        return bring_lfs(clone, repository, self.reach, self.keyring)
+    def complete(self, clone: Path, repository: str, *, name: str) -> None:
+        """Bring into a fresh clone what git leaves out: files of Git LFS and submodules that may be read.
 
-    def submodule(self, url: str, superproject: str) -> Remote:
-        """A submodule's repository as the keeper's git reaches it; raises as ``remotes.submodule``."""
+        The logs ``NAME lfs`` and ``NAME submodules`` say which stay away, and why.
+        """
+        for what, notes in (
+            ("lfs", bring_lfs(clone, repository, self.reach, self.keyring)),
+            ("submodules", bring_submodules(clone, repository, self._submodule)),
+        ):
+            if notes:
+                with self.log(f"{name} {what}") as write:
+                    for note in notes:
+                        write(f"left out: {note}")
+
+    def _submodule(self, url: str, superproject: str) -> Remote:
         return submodule(url, superproject, self.reach, self.keyring)
 
     def open_hosts(self, hosts: Sequence[str]) -> None:

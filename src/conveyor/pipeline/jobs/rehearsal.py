@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,7 @@ def rehearse(
         built.project, built.version, built.wheel, sha256_of_file(wheel), wheel.as_uri(),
         wheel.stat().st_size,
         commit=source.commit, repository=place.remote(source.repository), tag=source.tag,
-        subfolder=source.folder, submodule=place.submodule, bring_lfs=place.bring_lfs,
+        subfolder=source.folder, complete=partial(place.complete, name="tests"),
     )  # fmt: skip
     asked = [
         (goal, interpreter)

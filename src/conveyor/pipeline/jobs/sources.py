@@ -21,7 +21,6 @@ from conveyor.project.backend import ask_backend
 from conveyor.project.clones import clone_commit, clone_tag
 from conveyor.project.git import all_tags, repository_top, resolve_commit, tags_here
 from conveyor.project.settings import answer_of, read_project
-from conveyor.project.submodules import bring_submodules
 from conveyor.project.trees import project_of_commit, project_of_tag, rules_of, version_of_checkout
 from conveyor.project.versions import is_release_tag, refuse_twins, releases_among
 
@@ -162,8 +161,7 @@ def read_clone(place: Workplace, source: Source, name: str = "checkout") -> Proj
 def clone_into(place: Workplace, source: Source, name: str) -> Path:
     """Make a fresh clone in the folder ``name``: for a tag only that tag, for a commit the whole history.
 
-    With the submodules that may be read, and the files of Git LFS; the logs ``NAME submodules`` and ``NAME
-    lfs`` say which are left out, and why.
+    With what may be read of its submodules and its files of Git LFS (``Workplace.complete``).
 
     Raises:
         ProjectError: the tag now names another commit.
@@ -179,12 +177,5 @@ def clone_into(place: Workplace, source: Source, name: str) -> Path:
             f"tag {source.tag} moved from {source.commit[:12]} to {found[:12]} while it was packaged",
             hint="a tag always names the same release: make a new one",
         )
-    for what, notes in (
-        ("lfs", place.bring_lfs(folder, source.repository)),
-        ("submodules", bring_submodules(folder, source.repository, place.submodule)),
-    ):
-        if notes:
-            with place.log(f"{name} {what}") as write:
-                for note in notes:
-                    write(f"left out: {note}")
+    place.complete(folder, source.repository, name=name)
     return folder

@@ -41,7 +41,6 @@ from conveyor.project.git import tracked_files
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.resolution import install_lock, lock_requirements
 from conveyor.project.settings import Project, read_project
-from conveyor.project.submodules import bring_submodules
 from conveyor.project.suites import (
     Requirements,
     below,
@@ -66,7 +65,6 @@ if TYPE_CHECKING:
     from conveyor.project.git import Repository
     from conveyor.project.interpreters import Interpreter
     from conveyor.project.resolution import EnvironmentLock
-    from conveyor.project.submodules import Reaching
 
 REPORT, JUNIT, ATTENDED = "report.json", "junit.xml", "attended"
 """What the tests leave in the folder of their results."""
@@ -89,10 +87,8 @@ class Subject:
     tag: str | None = None
     subfolder: str = "."
     """The project's folder in the repository."""
-    submodule: Reaching | None = None
-    """How its submodules are reached; ``None``: they stay empty."""
-    bring_lfs: Callable[[Path, str], list[str]] | None = None
-    """Puts the files of Git LFS into a clone of a repository; ``None``: they stay pointers."""
+    complete: Callable[[Path, str], None] | None = None
+    """Brings submodules and files of Git LFS into a clone of a repository; ``None``: they stay away."""
     requires_python: str | None = None
     """What its metadata says."""
     sdist: Path | None = None
@@ -256,10 +252,8 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_tag(subject.repository, subject.tag, clone)
         else:
             clone_commit(subject.repository, subject.commit, clone)
-        if subject.bring_lfs is not None:
-            subject.bring_lfs(clone, str(subject.repository))
-        if subject.submodule is not None:
-            bring_submodules(clone, str(subject.repository), subject.submodule)
+        if subject.complete is not None:
+            subject.complete(clone, str(subject.repository))
         root = clone / subject.subfolder
         yield root, tracked_files(root)
 

@@ -12,6 +12,7 @@ sdist, or from a repository and ref that the caller names.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conveyor.domain.releases.evidence import environment_of, statement
@@ -203,8 +204,7 @@ def subject_of(
             commit=resolve_commit(found, ref),
             repository=found,
             subfolder=below,
-            submodule=place.submodule,
-            bring_lfs=place.bring_lfs,
+            complete=partial(place.complete, name="tests"),
         )
     if built:
         where = repository or built[-1].repository
@@ -215,7 +215,7 @@ def subject_of(
             )
         return replace(
             subject, commit=built[-1].commit, repository=place.remote(where), tag=built[-1].tag,
-            subfolder=built[-1].folder, submodule=place.submodule, bring_lfs=place.bring_lfs,
+            subfolder=built[-1].folder, complete=partial(place.complete, name="tests"),
         )  # fmt: skip
     sdist = next(iter(release.sdists), None)
     if sdist is None or not sdist.filename.endswith(".tar.gz"):
