@@ -91,7 +91,8 @@ system-packages:
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL_MISSING)
 
-# What only the tests use: a real PostgreSQL, started by the tests for themselves; what makes disks fail.
+# What only the tests use: a real PostgreSQL, started by the tests for themselves; what makes disks fail; what
+# copies a checkout for a runner, and the Groovy of Jenkins.
 test-packages: system-packages
 	@missing=""; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
@@ -99,6 +100,9 @@ test-packages: system-packages
 	PATH="$$PATH:/usr/sbin" command -v runc >/dev/null || missing="$$missing runc"; \
 	command -v git-lfs >/dev/null || missing="$$missing git-lfs"; \
 	command -v pypy3 >/dev/null || missing="$$missing pypy3"; \
+	command -v rsync >/dev/null || missing="$$missing rsync"; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
+	test -d /usr/share/groovy || missing="$$missing groovy"; \
 	command -v gpg >/dev/null || missing="$$missing gpg"; \
 	command -v gpg-agent >/dev/null || missing="$$missing gpg-agent"; \
 	PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || missing="$$missing openssh-server"; \

@@ -360,6 +360,9 @@ def test_every_answer_is_as_the_document_says(
         "/api/v1/projects/{project}/releases/{version}/publication": (
             "/api/v1/projects/shown/releases/2.0/publication?index=unstable"
         ),
+        "/api/v1/files/{sha256}/{filename}/evidence": (
+            f"/api/v1/files/{wheel.sha256}/{wheel.filename}/evidence"
+        ),
         "/api/v1/runs/{run}": f"/api/v1/runs/{run.id}",
         "/api/v1/runs/{run}/output": f"/api/v1/runs/{run.id}/output",
         "/api/v1/way": "/api/v1/way?index=unstable",

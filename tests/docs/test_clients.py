@@ -11,15 +11,15 @@ from flows.documented import GUIDE
 
 PINNED = ROOT / "requirements" / "clients"
 
-SCAFFOLDS = {"pyscaffold"}
-"""Tools that make projects, and never ask an index."""
+OTHERS = {"pyscaffold", "ci-runners", "buildbot"}
+"""Tools that make projects or run jobs, and never ask an index."""
 
 
 def _pinned() -> dict[str, str]:
     """Client → its versions as the table has them, from the pinned requirements."""
     found: dict[str, str] = {}
     for file in PINNED.glob("*.txt"):
-        if file.stem in SCAFFOLDS:
+        if file.stem in OTHERS:
             continue
         client = file.stem.partition("-")[0]
         version = re.search(rf"^{client}==(\S+)", file.read_text(encoding="utf-8"), flags=re.MULTILINE)

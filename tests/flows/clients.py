@@ -99,14 +99,18 @@ class Client:
         return Called(words, done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr))
 
 
-def shared_client(name: str, *, shared: Path, home: Path) -> Client:
-    """A tool, named as in ``requirements/clients``, installed below ``shared`` by who comes first."""
+def shared_client(name: str, *, shared: Path, home: Path, pinned: Path | None = None) -> Client:
+    """A tool, named as in ``requirements/clients``, installed below ``shared`` by who comes first.
+
+    ``pinned``: its requirements, if they are elsewhere.
+    """
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         environment, is_complete = Environment(shared / name), shared / f"{name}.complete"
         if not is_complete.exists():
             environment = make_environment(shared / name)
-            _install(environment, name, _requirements(name))
+            requirements = _requirements(name) if pinned is None else pinned.read_text(encoding="utf-8")
+            _install(environment, name, requirements)
             is_complete.touch()
     return Client(environment, home)
 

@@ -21,7 +21,7 @@ from conveyor.domain.releases.facts import results_of
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized
 from conveyor.operations.people.signers import add_worker, list_workers, revoke_worker
-from conveyor.operations.releases.evidence import add_evidence
+from conveyor.operations.releases.evidence import add_evidence, evidence_on_file
 from conveyor.operations.runs.queue import claim_run, update_run
 from conveyor.operations.store.store import read
 from distributions_made import make_sdist, make_wheel
@@ -309,3 +309,30 @@ def test_evidence_names_no_run_but_one_that_its_worker_carries_for_that_project(
     update_run(store, holder, asked.id, project="my-demo")
     with pytest.raises(InvalidInput, match=f"run {asked.id} is of my-demo, not of demo"):
         hand_in(store, worker, "tests", WHEEL, predicate_of_tests(made=in_run["made"], passed=4))
+
+
+def test_evidence_on_a_file_of_another_store_is_kept_for_its_mirror(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    worker, made = make_worker(store), make_wheel("their", "1.0")
+    envelope = envelope_of(worker, "build", made, predicate_of_build(made, name="their"))
+    with pytest.raises(InvalidInput, match="no distribution here"):
+        add_evidence(store, ADMIN, envelope)
+    for index in ("unstable", "nothing"):
+        with pytest.raises(NotFound):
+            add_evidence(store, ADMIN, envelope, mirror=index)
+    received = add_evidence(store, ADMIN, envelope, mirror="pypi")
+    assert (received.project, received.version, received.is_new) == ("their", "1.0", True)
+    with pytest.raises(NotFound):  # nobody has asked the mirror for it yet
+        evidence_on_file(store, ADMIN, made.sha256, made.filename)
+    lying = envelope_of(worker, "build", made, predicate_of_build(made, name="other"))
+    with pytest.raises(InvalidInput, match="but the file's is"):
+        add_evidence(store, ADMIN, lying, mirror="pypi")
+    # A name of this store is never taken from a mirror.
+    own = make_wheel("demo", "1.0")
+    publish(store, own)
+    with pytest.raises(Conflict, match="belongs to this store"):
+        add_evidence(store, ADMIN, envelope_of(worker, "build", own, predicate_of_build(own)), mirror="pypi")
+    hand_in(store, worker, "build", own, predicate_of_build(own))
+    assert [one.kind for one in evidence_on_file(store, ADMIN, own.sha256, own.filename)] == ["build"]
+    with pytest.raises(NotFound):
+        evidence_on_file(store, ADMIN, "0" * 64, own.filename)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_newest_python_that_is_allowed_is_taken_and_never_a_shim(tmp_path: Path)
     assert numbers(python_of(project_with(tmp_path / "any")).version) == newest
     held = project_with(tmp_path / "held", f'requires-python = "=={MINOR}.*"\n')
     assert python_of(held).version.startswith(f"{MINOR}.")
+    assert not [place for place in places() if "shims" in place.path.parts]
+
+
+def test_shims_are_passed_over_wherever_their_home_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = tmp_path / "elsewhere" / "shims" / "python3.11"
+    shim.parent.mkdir(parents=True)
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))  # as runners do
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
     assert not [place for place in places() if "shims" in place.path.parts]
 
 

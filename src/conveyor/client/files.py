@@ -23,7 +23,7 @@ from conveyor.client.connection import CHUNK_BYTES, Request
 from conveyor.errors import InvalidDistribution, InvalidInput, StorageFailed, StoreUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from conveyor.client.connection import Connection
@@ -135,17 +135,19 @@ class MultipartForm:
         yield self.tail
 
 
-def make_form(path: Path, *, action: str = "file_upload") -> MultipartForm:
-    """Make the form that uploads a wheel or sdist.
+def make_form(
+    path: Path, *, action: str = "file_upload", fields: Sequence[tuple[str, str]] = ()
+) -> MultipartForm:
+    """Make the form that uploads a wheel or sdist; ``fields``: further ones, some of them several times.
 
     Raises:
         InvalidDistribution: its filename is not that of a wheel or an sdist.
         InvalidInput: the file cannot be read.
     """
-    return _form(path, {":action": action, **_fields(path)})
+    return _form(path, {":action": action, **_fields(path)}, fields)
 
 
-def _form(path: Path, fields: dict[str, str]) -> MultipartForm:
+def _form(path: Path, fields: dict[str, str], more: Sequence[tuple[str, str]] = ()) -> MultipartForm:
     """A form with these fields, the digest of the file, and the file; raises InvalidInput."""
     try:
         with path.open("rb") as file:
@@ -156,7 +158,7 @@ def _form(path: Path, fields: dict[str, str]) -> MultipartForm:
     boundary = secrets.token_hex(16)
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
+        for name, value in (*fields.items(), *more)
     ]
     parts.append(
         f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{path.name}"\r\n'

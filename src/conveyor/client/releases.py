@@ -12,7 +12,7 @@ from conveyor.domain.indexes.withdrawals import Deletion, NewYank, Yank
 from conveyor.domain.releases.approvals import NewSignedApproval, TakenApproval
 from conveyor.domain.releases.bundles import Bundle
 from conveyor.domain.releases.dependants import Dependants
-from conveyor.domain.releases.evidence import NewTag, TakenEvidence, TakenTag
+from conveyor.domain.releases.evidence import Evidence, NewTag, TakenEvidence, TakenTag
 from conveyor.domain.releases.locks import TakenLock
 from conveyor.domain.releases.promotions import Judgement, NewPromotion, Promotion
 from conveyor.domain.releases.publications import FileToPublish, NewPublication, Publication, PublishingCheck
@@ -169,10 +169,15 @@ class StoreEvidence:
 
     connection: Connection
 
-    def add(self, envelope: bytes) -> None:
-        """Hand in a signed statement."""
-        request = Request("POST", api_path("evidence"), body=envelope, may_repeat=True)
+    def add(self, envelope: bytes, *, mirror: str | None = None) -> None:
+        """Hand in a signed statement; with ``mirror`` it is about a file of the store that this mirrors."""
+        request = Request("POST", api_path("evidence", mirror=mirror), body=envelope, may_repeat=True)
         ask_for(self.connection, request, TakenEvidence)
+
+    def on_file(self, sha256: str, filename: str) -> tuple[Evidence, ...]:
+        """What is known of a distribution, one of the store's own or a mirror's; raises NotFound."""
+        request = Request("GET", api_path("files", sha256, filename, "evidence"))
+        return ask_for_all(self.connection, request, "evidence", Evidence)
 
     def tell(self, statement: bytes) -> None:
         """Hand in a statement of this job of a CI host, unsigned."""

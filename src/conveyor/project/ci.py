@@ -169,7 +169,7 @@ jobs:
       COMMIT: ${{ github.sha }}
       TAG: ${{ github.ref_type == 'tag' && github.ref_name || '' }}
     steps:
-      - uses: actions/checkout@v4
+      - uses: actions/checkout@v5
         with:
           fetch-depth: "0"
 @IDENTITY@      - name: package

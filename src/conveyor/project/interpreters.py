@@ -155,7 +155,9 @@ def _folders() -> Iterator[tuple[Path, str]]:
     yield Path(os.path.realpath(sys.executable)).parent, "PATH"
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        if entry and Path(entry) != pyenv / "shims":  # a shim runs whatever some file says
+        if (
+            entry and Path(entry).name != "shims"
+        ):  # a shim runs whatever some file says, with pyenv's own home
             yield Path(entry), "PATH"
     for folder in sorted(pyenv.glob("versions/*/bin")):
         yield folder, "pyenv"

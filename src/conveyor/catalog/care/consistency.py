@@ -339,6 +339,7 @@ _CHECKS: tuple[tuple[str, Select[tuple[object, ...]], Callable[..., str]], ...] 
         .where(
             evidence.c.sha256.is_not(None),
             _file.id.is_(None),
+            exists().where(projects.c.name == evidence.c.project),  # else a mirror has the file
             not_(exists().where(retired_filenames.c.sha256 == evidence.c.sha256)),  # it was deleted
         ),
         lambda number, kind, project, version, sha256: (

@@ -28,6 +28,7 @@ from conveyor.settings import job_limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conveyor.client.elsewhere import Elsewhere
     from conveyor.pipeline.carrying.outcomes import Outcome
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.steps import DirectSteps
@@ -146,31 +147,43 @@ def run(
 
 @click.command("package", short_help="The packaging job alone, for a CI host.")
 @options("repo", "ref", "project", "index", "identity", "store", "state", "json")
+@click.option(
+    "--publish-to", "publish_to", metavar="URL",
+    help="Publish to another store, such as devpi or Nexus, at this address for uploads.",
+)  # fmt: skip
+@click.option("--mirror", metavar="INDEX", help="The mirror of that store here.  [default: the only one]")
 def package(
     repository: str, ref: str, project: str | None, index: str | None, credentials: Path | None,
-    store_url: str | None, state: Path | None, as_json: bool,
+    store_url: str | None, state: Path | None, as_json: bool, publish_to: str | None, mirror: str | None,
 ) -> None:  # fmt: skip
     """The packaging job alone, for a CI host: build, check and publish to an index, with evidence.
 
     With a worker's credentials the evidence counts. Without any, the job's own ID token says which trusted
     publisher it is; what it tells is kept with its name, and opens no gate unless the policy says so.
+
+    With --publish-to the files go to another store, with the user and password in CONVEYOR_PUBLISH_USER and
+    CONVEYOR_PUBLISH_PASSWORD; the evidence on them comes here, for what a mirror of that store shows.
     """
     from conveyor.pipeline.carrying.runs import begun, find_way
     from conveyor.pipeline.jobs.packaging import package as package_ref
 
     known, where = _who(credentials, store_url), seen_by_worker(repository)
+    target = _target(known, publish_to, mirror)
     with (
         begun(known, repository=where, ref=ref, index=index, project=project) as (steps, worker),
         _workplace(state_folder(state), "package", credentials, worker, steps) as place,
     ):
         way = steps("way", lambda: find_way(worker, index))
         packaged = package_ref(
-            steps, place, worker, repository=where, ref=ref, way=way, project=project
+            steps, place, worker, repository=where, ref=ref, way=way, project=project, target=target
         )  # fmt: skip
         if packaged is None:
             click.echo("nothing to do: the commit carries a release tag", err=True)
             return
-        where = worker.client.releases.get(packaged.project, packaged.version).index
+        if target is not None:
+            where = target[1]
+        else:
+            where = worker.client.releases.get(packaged.project, packaged.version).index
     facts = {"project": packaged.project, "version": packaged.version, "index": where} | asdict(
         packaged.source
     )
@@ -282,6 +295,26 @@ def _render(outcome: Outcome, *, as_json: bool) -> int:
         for line in verdict_lines(outcome.verdicts):
             click.echo(line, err=True)
     return WAITING if outcome.is_waiting else 0
+
+
+def _target(known: Keeper, url: str | None, mirror: str | None) -> tuple[Elsewhere, str] | None:
+    """Another store that gets the files, and the mirror of it here; ``None``: none is named."""
+    from conveyor.client.elsewhere import elsewhere
+
+    if url is None:
+        if mirror is not None:
+            raise InvalidInput("--mirror belongs to --publish-to")
+        return None
+    if known.job is not None:
+        raise InvalidInput(
+            "what is published elsewhere needs the evidence of a worker",
+            hint="give the worker's credentials: --credentials FILE",
+        )
+    target = elsewhere(url)
+    mirrors = [one.name for one in known.client.indexes.all() if one.kind == "mirror"]
+    if mirror is None and len(mirrors) != 1:
+        raise InvalidInput(f"this store has {len(mirrors)} mirrors", hint="name that store's: --mirror INDEX")
+    return target, mirror or mirrors[0]
 
 
 def _who(credentials: Path | None, store_url: str | None) -> Keeper:

@@ -42,6 +42,7 @@ COMMANDS = {
     "override": ("conveyor.cli.store.decisions:override", "Have a gate let a release pass for a while."),
     "advisories": ("conveyor.cli.store.advisories", "Import advisories about vulnerable packages."),
     "docs": ("conveyor.cli.store.docs", "Hand in the documentation of a release."),
+    "evidence": ("conveyor.cli.store.evidence", "Show what is known of a file, by its bytes."),
     "promote": ("conveyor.cli.store.promote", "Move a release to an index, if its gates allow it."),
 }
 """Command name → (module holding ``command``, or ``module:name``; one line of help)."""

@@ -15,10 +15,17 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
+
+from conveyor.catalog.indexes.definitions import all_indexes, claims_on
 from conveyor.catalog.people.signers import find_signer, list_signers, workers_of_keys
 from conveyor.catalog.releases import evidence as rows
+from conveyor.catalog.releases.evidence import EvidenceSubject
 from conveyor.catalog.releases.projects import lock_project
 from conveyor.catalog.runs.queue import find_run
+from conveyor.domain.distributions.filenames import distribution_filename
+from conveyor.domain.indexes.definitions import is_claimed
+from conveyor.domain.indexes.policy import readable_indexes
 from conveyor.domain.people.access import STORE, Identity, job_of, may_testify, may_upload, must_be_known
 from conveyor.domain.people.keys import fingerprint, signer_fault
 from conveyor.domain.people.openpgp import is_openpgp, stored_certificate
@@ -44,7 +51,8 @@ from conveyor.domain.releases.evidence import (
 from conveyor.domain.releases.tags import parse_signed_tag
 from conveyor.domain.words.names import project_name
 from conveyor.domain.words.notation import utc_text
-from conveyor.errors import Conflict, InvalidInput, TooLarge
+from conveyor.errors import Conflict, InvalidInput, NotFound, TooLarge
+from conveyor.operations.indexes.files import find_file
 from conveyor.operations.releases.advances import advance
 from conveyor.operations.releases.standing import release_in
 from conveyor.operations.store.facts import store_id
@@ -56,10 +64,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from conveyor.catalog.releases.evidence import EvidenceSubject
     from conveyor.domain.people.keys import Signer, Worker
     from conveyor.domain.releases.approvals import SignedApproval
-    from conveyor.domain.releases.evidence import EvidenceKind, WorkerStatement
+    from conveyor.domain.releases.evidence import Evidence, EvidenceKind, WorkerStatement
     from conveyor.domain.releases.tags import SignedTag
     from conveyor.operations.store.store import Store
 
@@ -94,8 +101,11 @@ class _EvidenceRow:
     job: Mapping[str, str] | None = None
 
 
-def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
+def add_evidence(store: Store, identity: Identity, envelope: bytes, *, mirror: str | None = None) -> Received:
     """Take in a DSSE envelope with a statement about one distribution of this store.
+
+    ``mirror``: about one of another store, which that mirror shows or will show; it opens no gate, as
+    nothing of it is promoted here.
 
     Raises:
         Unauthorized, Forbidden: the caller may not testify about that project (``may_testify``).
@@ -115,7 +125,11 @@ def add_evidence(store: Store, identity: Identity, envelope: bytes) -> Received:
         # 3. who signed it
         workers = workers_of_keys(connection, [key_id for key_id, _ in parsed.signatures])
         # 4. is it about something here
-        subjects = rows.subjects_of_digest(connection, said.sha256)
+        subjects = (
+            rows.subjects_of_digest(connection, said.sha256)
+            if mirror is None
+            else _mirrored_subject(connection, identity, said, mirror)
+        )
     worker, problems = verified_worker(parsed, workers)
     # Only a worker is told the name of the file, which may be a secret of a private index.
     subject, faults = _subject(said, subjects) if worker is not None else (None, problems)
@@ -314,6 +328,43 @@ def export_bundle(store: Store, identity: Identity, project: str, version: str) 
         workers=tuple(workers),
         signers=tuple(signers),
     )
+
+
+def _mirrored_subject(
+    connection: Connection, identity: Identity, said: WorkerStatement, mirror: str
+) -> list[EvidenceSubject]:
+    """The distribution of another store that a statement is about, by its filename.
+
+    It may not be here yet: a mirror learns of a file when somebody asks for its project.
+
+    Raises:
+        NotFound: the caller may not read such a mirror.
+        Conflict: the project belongs to this store, so no mirror shows it.
+        InvalidDistribution: the filename is not that of a distribution.
+    """
+    indexes = all_indexes(connection)
+    if mirror not in readable_indexes(indexes, identity) or indexes[mirror].kind != "mirror":
+        raise NotFound(f'there is no mirror "{mirror}"', hint="see conveyor store index list")
+    about = distribution_filename(said.filename)
+    if is_claimed(about.project, claims_on(connection, about.project)):
+        raise Conflict(
+            f"{about.project} belongs to this store, so no mirror shows it",
+            hint="publish it here, or remove the claim",
+        )
+    return [EvidenceSubject(said.filename, about.project, str(about.version))]
+
+
+def evidence_on_file(store: Store, identity: Identity, sha256: str, filename: str) -> tuple[Evidence, ...]:
+    """What is known of a distribution, one of our own or a mirror's, oldest first.
+
+    Raises:
+        NotFound, Gone, Unauthorized, Forbidden: as for its bytes.
+    """
+    found = find_file(store, sha256, filename, reader=identity)
+    about = distribution_filename(filename)
+    with read(store) as connection:
+        known = rows.evidence_of_release(connection, canonicalize_name(found.project), str(about.version))
+    return tuple(one for one in known if one.sha256 == sha256)
 
 
 def _subject(

@@ -91,15 +91,16 @@ class Keeper:
         """A file's absolute URL, from the path or URL in the store's API."""
         return path if "://" in path else f"{self.store_url}{path}"
 
-    def testify(self, statement: bytes) -> None:
+    def testify(self, statement: bytes, *, mirror: str | None = None) -> None:
         """Sign a statement and hand it to the store, which records the same statement only once.
 
-        A job of a CI host hands it in as it is.
+        A job of a CI host hands it in as it is. With ``mirror`` it is about a file of the store that this
+        index mirrors.
         """
         if self.credentials is None:
             self.client.evidence.tell(statement)
         else:
-            self.client.evidence.add(sign_statement(statement, self.credentials))
+            self.client.evidence.add(sign_statement(statement, self.credentials), mirror=mirror)
 
 
 def open_worker(credentials: Path, *, store_url: str | None = None) -> Keeper:

@@ -10,13 +10,14 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from conveyor.client.elsewhere import publish_elsewhere
 from conveyor.domain.releases.evidence import BuiltOn, FactsOfBuild, SetLine, TrainedFile, statement
 from conveyor.domain.words.records import as_json
 from conveyor.errors import StepFailed
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs.documentation import ARCHIVE
 from conveyor.pipeline.jobs.sources import clone_into, read_clone
-from conveyor.project.archives import sha256_of_file
+from conveyor.project.archives import open_sdist, open_wheel, sha256_of_file
 from conveyor.project.backend import read_build_system
 from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time, run_git
@@ -24,8 +25,10 @@ from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from conveyor.client.elsewhere import Elsewhere
     from conveyor.domain.releases.evidence import FactsOfEquivalence, Making
     from conveyor.pipeline.engine.isolation import Workplace
     from conveyor.pipeline.engine.worker import Keeper
@@ -110,6 +113,38 @@ def publish(
     digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
     for name in digests:
         worker.client.files.upload(entry, folder / name, is_open=True)
+    for said in _statements_of_build(place, source, built, digests):
+        worker.testify(said)
+    for name, proof in proofs.items():
+        predicate = as_json(replace(proof, made=built.made))
+        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=predicate))
+    if has_docs:
+        worker.client.files.upload_docs(entry, built.project, built.version, place.folder / ARCHIVE)
+    worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
+    return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
+
+
+def publish_to(
+    place: Workplace, worker: Keeper, source: Source, built: BuiltRelease, target: Elsewhere, mirror: str
+) -> Done[str]:
+    """Step 8 for a team whose store is another one: files there, evidence on them here.
+
+    ``mirror`` is the index of the worker's store whose upstream that store is.
+    """
+    folder = place.folder / "dist"
+    opened = {built.wheel: open_wheel(folder / built.wheel), built.sdist: open_sdist(folder / built.sdist)}
+    publish_elsewhere(target, [(folder / name, one.metadata) for name, one in opened.items()])
+    digests = {name: sha256_of_file(folder / name) for name in (built.sdist, built.wheel)}
+    for said in _statements_of_build(place, source, built, digests):
+        worker.testify(said, mirror=mirror)
+    where = f'{target.url}; its evidence is here, for what "{mirror}" shows of it'
+    return Done(built.version, f"{built.project} {built.version} at {where}", {"files": digests})
+
+
+def _statements_of_build(
+    place: Workplace, source: Source, built: BuiltRelease, digests: Mapping[str, str]
+) -> Iterator[bytes]:
+    """What each file was built from."""
     document = read_clone(place, source, "source").document
     backend = read_build_system(document, where="pyproject.toml").backend
     for name, sha256 in digests.items():
@@ -131,14 +166,7 @@ def publish(
             made=built.made,
             author=built.author,
         )
-        worker.testify(statement("build", filename=name, sha256=sha256, predicate=as_json(facts)))
-    for name, proof in proofs.items():
-        predicate = as_json(replace(proof, made=built.made))
-        worker.testify(statement("equivalence", filename=name, sha256=digests[name], predicate=predicate))
-    if has_docs:
-        worker.client.files.upload_docs(entry, built.project, built.version, place.folder / ARCHIVE)
-    worker.client.releases.publish(built.project, built.version, index=entry, digests=digests)
-    return Done(built.version, f'{built.project} {built.version} in "{entry}"', {"files": digests})
+        yield statement("build", filename=name, sha256=sha256, predicate=as_json(facts))
 
 
 def _author_of(checkout: Path) -> str | None:

@@ -37,7 +37,7 @@ from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import Conflict, ConveyorError, NotFound
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
-from conveyor.pipeline.jobs.distributions import build, publish
+from conveyor.pipeline.jobs.distributions import build, publish, publish_to
 from conveyor.pipeline.jobs.documentation import build_docs, plan_docs
 from conveyor.pipeline.jobs.promotion import goals_of, index_on
 from conveyor.pipeline.jobs.rehearsal import rehearse
@@ -57,6 +57,7 @@ from conveyor.project.versions import forced_version, named_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conveyor.client.elsewhere import Elsewhere
     from conveyor.domain.releases.evidence import FactsOfEquivalence
     from conveyor.domain.releases.gates.rules import Rules
     from conveyor.domain.releases.standing import Release
@@ -81,11 +82,12 @@ class Packaged:
 
 def package(
     steps: Steps, place: Workplace, worker: Keeper, *, repository: str, ref: str, way: tuple[str, ...],
-    project: str | None = None,
+    project: str | None = None, target: tuple[Elsewhere, str] | None = None,
 ) -> Packaged | None:  # fmt: skip
     """Carry a commit or tag into the first index of the way; the numbers are those at the head of this file.
 
     ``project`` says which of the commit's projects is meant; ``None`` leaves that to ``project_of_commit``.
+    ``target``: another store that gets the files instead, and the mirror of it here.
 
     Returns ``None`` if there is nothing to do: a commit that carries a release tag has no development
     version, and the job never guesses which of its tags is meant; each has its own run.
@@ -102,25 +104,29 @@ def package(
     steps.note(RunReport(project=name, version=source.planned if source.tag is not None else None))
     if source.tag is None and cloned.releases:
         return None
-    version = steps("look up", lambda: look_up(worker, name, source, way))  # 3
+    version = None
+    if target is None:  # what another store has, only its answer to the upload tells
+        version = steps("look up", lambda: look_up(worker, name, source, way))  # 3
     if version is None:
-        version = make_release(steps, place, worker, name, source, way)
+        version = make_release(steps, place, worker, name, source, way, target)
     steps.note(RunReport(version=version))
-    if source.tag is not None:
+    if source.tag is not None and target is None:
         steps("tag", lambda: hand_over_tag(place, worker, source, name))  # 9
     return Packaged(name, version, source)
 
 
 def make_release(
-    steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, way: tuple[str, ...]
-) -> str:
+    steps: Steps, place: Workplace, worker: Keeper, name: str, source: Source, way: tuple[str, ...],
+    target: tuple[Elsewhere, str] | None = None,
+) -> str:  # fmt: skip
     """Steps 4 to 8: build a release that the store does not have, publish it and return its version."""
     entry = way[0]
     goals = steps("pythons", lambda: find_goals(place, worker, source, way))  # 3
-    hosts = steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
-    place.open_hosts(hosts)
     candidate = None
-    if source.tag is not None and is_final(source.version):
+    if target is None:
+        hosts = steps("ask store", lambda: ask_store(worker, name, source, entry))  # 3
+        place.open_hosts(hosts)
+    if target is None and source.tag is not None and is_final(source.version):
         candidate = steps("find candidate", lambda: candidates.find(worker, place, name, source))  # 4
     if candidate is None:
         project = read_clone(place, source)
@@ -141,16 +147,16 @@ def make_release(
     docs = steps.begin("docs", lambda: build_docs(place, source, built, worker.index_url(entry)))  # 7
     steps("rehearse", lambda: rehearse(place, worker, source, goals, built, candidate))  # 7
     has_docs = docs()
-    version = steps(
-        "publish",
-        lambda: unless_known(
-            lambda: publish(place, worker, source, entry, built, proofs, has_docs=has_docs),
-            worker,
-            name,
-            source,
-            way,
-        ),
-    )  # 8
+
+    def publishing() -> Done[str]:
+        if target is not None:
+            return publish_to(place, worker, source, built, *target)
+        return publish(place, worker, source, entry, built, proofs, has_docs=has_docs)
+
+    if target is None:
+        version = steps("publish", lambda: unless_known(publishing, worker, name, source, way))  # 8
+    else:
+        version = steps("publish", publishing)
     payloads.forget(place, source)
     return version
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.domain.indexes.definitions import IndexName
 from conveyor.domain.releases.approvals import NewSignedApproval, TakenApproval
 from conveyor.domain.releases.evidence import (
     MAX_ENVELOPE_BYTES,
     MAX_OF_JOB_BYTES,
     DsseEnvelope,
+    Evidence,
     EvidenceStatement,
     NewTag,
     TakenEvidence,
     TakenTag,
 )
-from conveyor.operations.releases.evidence import add_approval, add_evidence, add_statement, add_tag
-from conveyor.server.api.endpoints import Answer, Endpoint
+from conveyor.operations.releases.evidence import (
+    add_approval,
+    add_evidence,
+    add_statement,
+    add_tag,
+    evidence_on_file,
+)
+from conveyor.server.api.endpoints import Answer, Endpoint, ListOf
 
 if TYPE_CHECKING:
     from conveyor.server.api.endpoints import Call
@@ -23,8 +31,14 @@ if TYPE_CHECKING:
 
 def post_evidence(call: Call) -> Answer:
     """Hand in a DSSE envelope with an in-toto statement about one distribution of this store."""
-    received = add_evidence(call.store, call.identity, call.body)
+    received = add_evidence(call.store, call.identity, call.body, mirror=call.query.get("mirror") or None)
     return Answer(TakenEvidence(received.id), 201 if received.is_new else 200)
+
+
+def get_evidence_on_file(call: Call) -> Answer:
+    """What is known of a distribution, one of the store's own or a mirror's, oldest first."""
+    found = evidence_on_file(call.store, call.identity, call.path["sha256"], call.path["filename"])
+    return Answer({"evidence": list(found)})
 
 
 def post_statement(call: Call) -> Answer:
@@ -56,9 +70,17 @@ ENDPOINTS = (
         post_evidence,
         right=None,
         body=DsseEnvelope,
+        query={"mirror": IndexName},
         answers={201: TakenEvidence, 200: TakenEvidence},
         # One byte more, so that the operation itself refuses an envelope that is too large.
         max_body_bytes=MAX_ENVELOPE_BYTES + 1,
+    ),
+    Endpoint(
+        "GET",
+        "/files/{sha256}/{filename}/evidence",
+        get_evidence_on_file,
+        right="read",
+        answers={200: ListOf("evidence", Evidence)},
     ),
     Endpoint(
         "POST",
