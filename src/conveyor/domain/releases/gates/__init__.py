@@ -78,9 +78,10 @@ GATES: dict[str, Gate] = {
     "approval": Gate(
         judge_approval,
         "As many people approved the release for this index (`conveyor store approve`, or a QA signature "
-        "that counts) as the policy asks, or its version changes less than the policy asks people about. "
-        "Compared is the newest final release below it in the index: another first number or epoch is a "
-        "major change, another second one minor, anything else a patch; a first release is major.",
+        "that counts; people are told apart by their names) as the policy asks, or its version changes less "
+        "than the policy asks people about. Compared is the newest final release below it in the index: "
+        "another first number or epoch is a major change, another second one minor, anything else a patch; a "
+        "first release is major.",
         reads=("approval", "approvals"),
     ),
     "licences": Gate(
