@@ -215,7 +215,7 @@ def test(
     """
     from conveyor.domain.runs.states import AS_BUILT
     from conveyor.pipeline.carrying.runs import begun, dependants_job, next_index
-    from conveyor.pipeline.jobs.promotion import await_promotion
+    from conveyor.pipeline.jobs.promotion import ask_for_promotion
     from conveyor.pipeline.jobs.testing import run_testing_job
 
     known = _who(credentials, store_url)
@@ -242,7 +242,7 @@ def test(
                 shutil.copyfile(report, junit)
         if asks_dependants:
             dependants_job(steps, place, worker, project, version, goal)
-        where = steps(f"promote to {goal}", lambda: await_promotion(worker, project, version, to=goal))
+        where = steps(f"promote to {goal}", lambda: ask_for_promotion(worker, project, version, to=goal))
     facts = {"project": project, "version": version} | asdict(where)
     click.echo(json.dumps(facts) if as_json else f'{project} {version} is in "{where.index}"')
     return WAITING if where.verdicts else 0

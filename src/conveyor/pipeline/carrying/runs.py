@@ -25,7 +25,7 @@ from conveyor.pipeline.carrying.outcomes import Outcome, arrived, failed
 from conveyor.pipeline.engine.steps import DirectSteps, Done, Reporter, say_to_stderr
 from conveyor.pipeline.jobs.dependants import run_dependants_job
 from conveyor.pipeline.jobs.packaging import Packaged, package
-from conveyor.pipeline.jobs.promotion import Standing, await_promotion, goals_of, index_on
+from conveyor.pipeline.jobs.promotion import Standing, ask_for_promotion, goals_of, index_on
 from conveyor.pipeline.jobs.testing import run_testing_job
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def advance(
             dependants_job(steps, place, worker, packaged.project, packaged.version, goal)
         reached = steps(
             f"promote to {goal}",
-            partial(await_promotion, worker, packaged.project, packaged.version, to=goal),
+            partial(ask_for_promotion, worker, packaged.project, packaged.version, to=goal),
         )
         if reached.verdicts:
             return replace(reached, index=where.index)  # the release may be elsewhere in the store as well

@@ -1,4 +1,4 @@
-"""Promotion: waits for the store's answer, which moves a release by itself when its gates let it pass.
+"""Promotion: asks for the store's answer, which moves a release by itself when its gates let it pass.
 
 A refusal is an answer, not a failure of the run: if every gate that did not pass is only *waiting* (for a
 signature, for a person), the run has done all it could and says what is missing.
@@ -34,7 +34,7 @@ class Standing:
         return tuple(verdict.gate for verdict in self.verdicts if not verdict.lets_pass)
 
 
-def await_promotion(worker: Keeper, project: str, version: str, *, to: str) -> Done[Standing]:
+def ask_for_promotion(worker: Keeper, project: str, version: str, *, to: str) -> Done[Standing]:
     """Have the store judge a release that was tested for an index, and return where it is then.
 
     The store has judged it with each fact that came before; it judges once more here, for a run that brought
