@@ -24,7 +24,7 @@ from conveyor.pipeline.jails import limits
 from conveyor.pipeline.jails.door import Door, is_open_to
 from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.jail import Jail
-from conveyor.pipeline.jails.limits import control_group, exceeded
+from conveyor.pipeline.jails.limits import control_group, exceeded, remove_left
 from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
 from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
 from conveyor.project.foreign import Sight, run_foreign
@@ -679,3 +679,12 @@ def test_the_keeper_takes_a_tree_without_its_links(tmp_path: Path) -> None:
     assert found == ["deep", "deep/page"]
     with pytest.raises(StepFailed, match="more than 0 files"):
         take_tree(job, tmp_path / "again", most_files=0)
+
+
+def test_groups_that_killed_keepers_left_are_removed_once_they_are_old(tmp_path: Path) -> None:
+    for name in ("conveyor-jail-old", "conveyor-jail-used/job", "conveyor-jail-new", "another"):
+        (tmp_path / name).mkdir(parents=True)
+        if "new" not in name:
+            os.utime((tmp_path / name).parent if "/" in name else tmp_path / name, (0, 0))
+    remove_left(tmp_path)
+    assert {one.name for one in tmp_path.iterdir()} == {"conveyor-jail-used", "conveyor-jail-new", "another"}

@@ -146,7 +146,11 @@ class Workplace:
             "XDG_CACHE_HOME": str(home / ".cache"),
             RUN: self.folder.name,
         }
-        return variables | ({watchdog.MARK: self.executor} if self.executor else {})
+        return variables | self.marks()
+
+    def marks(self) -> dict[str, str]:
+        """The variable by which the watchdog finds what the run has started."""
+        return {watchdog.MARK: self.executor} if self.executor else {}
 
     def around(
         self, index_url: str | None = None, on_line: Callable[[str], None] | None = None
@@ -217,7 +221,7 @@ def isolated(
         hosts = stack.enter_context(HostsDoor(folder, partial(_append, place.report("hosts.log"))))
         wall = Bubblewrap(
             place.folder / "jails", user=user, door=door.path, hosts=hosts, store_url=worker.store_url,
-            limits=limits, kind=found.kind,
+            limits=limits, kind=found.kind, marks=place.marks(),
             secrets=(place.cache, folder / "netrc", *secrets),
         )  # fmt: skip
         yield replace(place, wall=wall)

@@ -82,12 +82,15 @@ class Jail:
         self, scratch: Path, *, reads: Sequence[Path] = (), writes: Sequence[Path] = (),
         door: Path | None = None, hosts: Path | None = None, user: int | None = None,
         limits: JobLimits | None = None, secrets: Sequence[Path] = (), shares_proc: bool = False,
+        marks: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._asked = (tuple(reads), tuple(writes), door, hosts, user)
         self._scratch = scratch
         self._limits = limits or JobLimits()
         self._secrets = tuple(secrets)
         self._shares_proc = shares_proc
+        # Of bubblewrap itself: one whose keeper was killed while it started is found by them.
+        self._marks = {**(marks or {}), "CONVEYOR_JAILS": str(scratch)}
         self._spent: str | None = None
         self._stack = ExitStack()
         self._told: dict[int, SimpleQueue[dict[str, Any]]] = {}
@@ -205,7 +208,8 @@ class Jail:
         try:
             child = subprocess.Popen(
                 ["bwrap", "--args", str(listing), "--info-fd", str(told), "--", *command],
-                env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd="/",
+                env={"PATH": os.defpath, **self._marks}, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 pass_fds=(listing, told, theirs.fileno()), start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as error:

@@ -21,6 +21,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from conveyor.settings import JobLimits
 
+GROUP = "conveyor-jail-"
+LEFT_AFTER_SECONDS = 3600
 MEASURE_SECONDS = 0.25
 MEASURE_SHARE = 20
 """A measurement takes at most about one part in so many of the keeper's time…"""
@@ -151,6 +154,8 @@ def _made(name: str, limits: JobLimits) -> Group | None:
     places = own_groups(
         Path("/proc/self/cgroup").read_text("utf-8"), Path("/proc/self/mountinfo").read_text("utf-8")
     )
+    for place in {*places.values()}:
+        remove_left(place)
     try:
         if "memory" in places and "pids" in places:
             return _made_v1(name, limits, places)
@@ -159,6 +164,15 @@ def _made(name: str, limits: JobLimits) -> Group | None:
     except OSError:  # not ours to make
         return None
     return None
+
+
+@lru_cache
+def remove_left(place: Path) -> None:
+    """Remove the groups that killed keepers have left, old and empty ones; once in each keeper."""
+    for folder in place.glob(f"{GROUP}*"):
+        with suppress(OSError):  # it is not empty, or somebody else was faster
+            if time.time() - folder.stat().st_mtime > LEFT_AFTER_SECONDS:
+                folder.rmdir()
 
 
 def _made_v1(name: str, limits: JobLimits, places: dict[str, Path]) -> Group:

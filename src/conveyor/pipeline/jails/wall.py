@@ -25,7 +25,7 @@ from conveyor.project.foreign import CERTIFICATES, HANDED
 from conveyor.settings import JobLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from conveyor.domain.releases.evidence import Isolation
     from conveyor.pipeline.jails.hosts import HostsDoor
@@ -58,6 +58,8 @@ class Bubblewrap:
     """Files and folders of the worker's own, which no jail may show."""
     kind: Isolation = "jail"
     """The kind of its jails."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Variables by which a watchdog finds what belongs to this worker."""
 
     @property
     def uv_cache(self) -> Path:
@@ -114,7 +116,7 @@ class Bubblewrap:
         jail = Jail(
             self.scratch, reads=[*dict.fromkeys(reads)], writes=[*dict.fromkeys(writes)], door=self.door,
             hosts=outward.path if outward is not None else None, user=self.user, limits=self.limits,
-            secrets=self.secrets, shares_proc=self.kind == "shared-proc",
+            secrets=self.secrets, shares_proc=self.kind == "shared-proc", marks=self.marks,
         )  # fmt: skip
         return jail.__enter__()
 
