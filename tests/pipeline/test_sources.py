@@ -10,6 +10,7 @@ import pytest
 from conveyor.errors import InvalidInput, InvalidVersion, ProjectError
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.jobs.sources import clone, clone_into, read_clone, resolve
+from conveyor.pipeline.jobs.suite import Subject, checked_out
 from conveyor.project.settings import keep_answer
 from pipeline.projects import git, make_project
 from project.test_trees import make_repository
@@ -162,3 +163,26 @@ def test_what_the_backend_said_of_the_commit_holds_in_each_clone_of_the_run(
     clone_into(place, source, "source")
     for name in ("checkout", "source"):
         assert read_clone(place, source, name).asked_requires_python == ">=3.9"
+
+
+def test_a_link_that_leads_out_of_the_clone_is_refused_before_anything_is_read(
+    repository: Path, tmp_path: Path
+) -> None:
+    place = Workplace(tmp_path / "work", tmp_path / "cache")
+    (tmp_path / "token").write_text("not of this project\n")
+    (repository / "inside").symlink_to("pyproject.toml")
+    (repository / "setup.cfg").symlink_to(tmp_path / "token")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "Links")
+    source = resolve(str(repository), "main").value
+    with pytest.raises(
+        ProjectError, match=r"these links lead out of the repository:\n  - setup.cfg(?:\n|$)"
+    ) as told:
+        clone(place, source)
+    assert "not of this project" not in str(told.value)
+    subject = Subject("demo", "1.0.0", "", "", "", 0, commit=source.commit, repository=str(repository))
+    with pytest.raises(ProjectError, match="lead out of the repository"), checked_out(subject, tmp_path):
+        pass
+    git(repository, "rm", "-q", "setup.cfg")
+    git(repository, "commit", "-q", "-m", "No link that leads out")
+    assert clone(place, resolve(str(repository), "main").value).value.project == "demo"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from conveyor.errors import ProjectError
+from conveyor.project.interpreters import declared_python
 from conveyor.project.settings import find_project, read_project
+from conveyor.project.suites import pytest_settings
 from project.checkouts import commit, git, new_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def write(folder: Path, text: str) -> Path:
@@ -246,3 +252,39 @@ def test_checkout_without_pyproject_asks_for_one_in_the_repository_it_was_cloned
     with pytest.raises(ProjectError) as caught:
         read_project(tmp_path)
     assert (caught.value.hint or "").startswith("commit one at the top of the repository")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("pyproject.toml", read_project),
+        ("setup.cfg", read_project),
+        ("setup.py", read_project),
+        ("pytest.ini", pytest_settings),
+        ("pytest.toml", pytest_settings),
+        (".python-version", declared_python),
+    ],
+)
+def test_files_of_another_place_are_not_read(
+    tmp_path: Path, name: str, read: Callable[[Path], object]
+) -> None:
+    """What a parser says of a broken line would be written down, and so would the line."""
+    (tmp_path / "elsewhere").write_text("not = of [this project\n")
+    root = tmp_path / "repository" / "demo"
+    root.mkdir(parents=True)
+    (root.parent / ".git").mkdir()
+    (root / "pyproject.toml").write_text("[build-system]\nrequires = []\n")
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to("../../elsewhere")
+    with pytest.raises(ProjectError, match="is a link that leads out of the repository") as told:
+        read(root)
+    assert "this project" not in str(told.value)
+
+
+def test_a_link_to_another_file_of_the_repository_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "demo"
+    root.mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".python-version").write_text("3.12\n")
+    (root / ".python-version").symlink_to("../.python-version")
+    assert declared_python(root) == "3.12"

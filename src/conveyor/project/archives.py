@@ -27,6 +27,7 @@ from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import ProjectError
 from conveyor.project.contents import LARGEST_SEARCHED_BYTES, secrets_in
 from conveyor.project.settings import TEST_FOLDERS
+from conveyor.project.taking import refuse_links_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,6 +235,7 @@ def unpack_tar(archive: tarfile.TarFile, into: Path) -> None:
             os.utime(target, (member.mtime, member.mtime))
         else:
             raise ProjectError(f"{member.name} is neither a file nor a folder nor a link")
+    refuse_links_out(into)  # a link may lead elsewhere once the next ones are there
 
 
 def installed_path(member: str) -> str:

@@ -40,7 +40,7 @@ from conveyor.project.foreign import Sight, run_foreign
 from conveyor.project.git import changed_files, repository_top
 from conveyor.project.interpreters import python_to_ask_with
 from conveyor.project.settings import keep_answer, read_toml
-from conveyor.project.taking import take_file
+from conveyor.project.taking import own_file, take_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -320,7 +320,7 @@ def ask_backend(root: Path, *, python: str | None = None, around: Surroundings |
     """
     path = root / "pyproject.toml"
     try:
-        document = read_toml(path)
+        document = read_toml(own_file(path))
     except FileNotFoundError:
         document = {}
     system = read_build_system(document, where=str(path))

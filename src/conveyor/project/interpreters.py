@@ -29,6 +29,7 @@ from packaging.utils import parse_wheel_filename
 from conveyor.errors import MissingTool, ProjectError
 from conveyor.project.foreign import Sight, clean_environment_variables, run_foreign
 from conveyor.project.settings import written_requires_python
+from conveyor.project.taking import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -245,7 +246,7 @@ def declared_python(root: Path) -> str | None:
     """
     path = root / ".python-version"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = own_file(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

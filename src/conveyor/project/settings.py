@@ -27,6 +27,7 @@ from conveyor.domain.words.names import NormalizedName, project_name
 from conveyor.errors import InvalidName, ProjectError
 from conveyor.project.declarations import Declarations, ProjectKind, read_declarations
 from conveyor.project.git import differs_from_commit, head_commit, own_folder, tracked_files
+from conveyor.project.taking import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -310,7 +311,7 @@ def _is_python_computed(root: Path, document: Mapping[str, Any]) -> bool:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return own_file(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -347,7 +348,7 @@ def written_in_setup_cfg(root: Path, key: str, *, section: str = "metadata") -> 
 def _setup_cfg(root: Path, section: str) -> dict[str, str]:
     parser = ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read(root / "setup.cfg", encoding="utf-8")
+        parser.read(own_file(root / "setup.cfg"), encoding="utf-8")
     except (ConfigParserError, UnicodeDecodeError) as error:
         raise ProjectError(f"{root / 'setup.cfg'} cannot be read: {error}") from error
     return dict(parser[section]) if parser.has_section(section) else {}
@@ -356,7 +357,7 @@ def _setup_cfg(root: Path, section: str) -> dict[str, str]:
 def written_in_setup_py(root: Path, key: str) -> str | None:
     """The literal that ``setup.py`` hands to ``setup`` under a keyword; ``None`` if it computes it."""
     try:
-        tree = ast.parse((root / "setup.py").read_bytes())
+        tree = ast.parse(own_file(root / "setup.py").read_bytes())
         handed = handed_to_setup(tree, key)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -388,7 +389,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _read_document(root: Path) -> dict[str, Any]:
     path = root / "pyproject.toml"
     try:
-        document = read_toml(path)
+        document = read_toml(own_file(path))
     except FileNotFoundError:
         if (root / "setup.py").is_file():
             return {}

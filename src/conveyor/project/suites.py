@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 
 from conveyor.errors import ProjectError
 from conveyor.project.settings import TEST_FOLDERS, read_toml, specifier_of_poetry, table_in
+from conveyor.project.taking import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -111,7 +112,7 @@ def pytest_settings(root: Path) -> PytestSettings:
 
 
 def _toml_settings(path: Path) -> PytestSettings | None:
-    document = read_toml(path)
+    document = read_toml(own_file(path))
     if path.name != "pyproject.toml":  # pytest 9: chosen even if it is empty
         if not isinstance(document.get("pytest", {}), dict):
             raise ProjectError(f"{path} is not valid: pytest must be a table", hint="write [pytest] above it")
@@ -126,7 +127,7 @@ def _ini_settings(path: Path) -> PytestSettings | None:
     parser = ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[method-assign,assignment]  # the documented way to keep the case
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read(own_file(path), encoding="utf-8")
     except (ConfigParserError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} cannot be read: {error}") from error
     section = "tool:pytest" if path.name == "setup.cfg" else "pytest"

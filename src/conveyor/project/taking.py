@@ -6,6 +6,10 @@ Each part of a path is opened by itself and never through a link, and what is fo
 of bounded size with no other name. All this happens when the jail has ended, so that nothing changes between
 the look and the reading.
 
+A commit holds links as well. Those that lead out of the repository are refused before anything of a clone is
+read (``refuse_links_out``), and what the keeper itself reads of a checkout is a file of that repository
+(``own_file``).
+
 Sources: ``openat(2)`` (``O_NOFOLLOW``), ``path_resolution(7)``.
 """
 
@@ -18,12 +22,63 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from conveyor.errors import StepFailed
+from conveyor.errors import ProjectError, StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_BYTES = 64 * 2**30
+_MOST_NAMED = 20
+
+
+def refuse_links_out(top: Path) -> None:
+    """Refuse links below a folder that lead out of it, or to what git keeps for itself.
+
+    Args:
+        top: a fresh clone with its submodules, or an unpacked archive; nothing else may write in it.
+
+    Raises:
+        ProjectError: the links are named, but nothing of where they lead.
+    """
+    home = Path(os.path.realpath(top))
+    found = []
+    for folder, names, files in os.walk(home, followlinks=False):
+        found += [
+            str(path.relative_to(home))
+            for path in (Path(folder, name) for name in (*names, *files))
+            if path.is_symlink() and not _is_inside(home, Path(os.path.realpath(path)))
+        ]
+    if found:
+        listed = "".join(f"\n  - {path}" for path in sorted(found)[:_MOST_NAMED])
+        more = f"\n  - and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise ProjectError(
+            f"these links lead out of the repository:{listed}{more}",
+            hint="put the files themselves in the place of the links, or remove the links; then commit",
+        )
+
+
+def own_file(path: Path) -> Path:
+    """A file of a checkout that the keeper reads: the path to open, of a file of the same repository.
+
+    Outside of git, as in an unpacked sdist, the file's own folder stands for the repository.
+
+    Raises:
+        ProjectError: it is a link that leads out of the repository, or to what git keeps for itself.
+    """
+    real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
+    if real == folder / path.name:
+        return path
+    top = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), folder)
+    if not _is_inside(top, real):
+        raise ProjectError(
+            f"{path} is a link that leads out of the repository",
+            hint="put the file itself in the place of the link, then commit",
+        )
+    return real
+
+
+def _is_inside(top: Path, real: Path) -> bool:
+    return real.is_relative_to(top) and ".git" not in real.relative_to(top).parts
 
 
 @contextmanager

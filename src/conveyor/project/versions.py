@@ -29,6 +29,7 @@ from packaging.utils import canonicalize_name
 from conveyor.domain.words.names import Version, version_or_none
 from conveyor.errors import ConveyorError, InvalidVersion, ProjectError
 from conveyor.project.settings import table_in
+from conveyor.project.taking import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -393,7 +394,7 @@ def version_tools(project: Project) -> frozenset[str]:
     found = {canonicalize_name(match[0]) for word in words if (match := re.match(r"[\w.-]+", word.strip()))}
     script = project.root / "setup.py"
     if project.backend == "setuptools" and script.is_file():
-        text = script.read_text(encoding="utf-8", errors="replace")
+        text = own_file(script).read_text(encoding="utf-8", errors="replace")
         found |= {canonicalize_name(tool) for tool, use in _IN_SETUP_PY.items() if re.search(use, text)}
     return frozenset(tool for tool in _KNOWN_TOOLS if canonicalize_name(tool) in found)
 

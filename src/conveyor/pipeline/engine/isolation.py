@@ -37,6 +37,7 @@ from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.wall import Bubblewrap, means, run_user
 from conveyor.project.foreign import RUN, Surroundings
 from conveyor.project.submodules import bring_submodules
+from conveyor.project.taking import refuse_links_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +98,12 @@ class Workplace:
         """Bring into a fresh clone what git leaves out: files of Git LFS and submodules that may be read.
 
         The logs ``NAME lfs`` and ``NAME submodules`` say which stay away, and why.
+
+        Raises:
+            ProjectError: a link in it, or in one of its submodules, leads out of the clone; nothing of it has
+                been read then.
         """
+        refuse_links_out(clone)
         for what, notes in (
             ("lfs", bring_lfs(clone, repository, self.reach, self.keyring)),
             ("submodules", bring_submodules(clone, repository, self._submodule)),
@@ -106,6 +112,8 @@ class Workplace:
                 with self.log(f"{name} {what}") as write:
                     for note in notes:
                         write(f"left out: {note}")
+        if (clone / ".gitmodules").exists():
+            refuse_links_out(clone)
 
     def _submodule(self, url: str, superproject: str) -> Remote:
         return submodule(url, superproject, self.reach, self.keyring)

@@ -49,7 +49,7 @@ from conveyor.project.suites import (
     pytest_settings,
     requirements_of_tests,
 )
-from conveyor.project.taking import opened_plainly, take_file
+from conveyor.project.taking import opened_plainly, refuse_links_out, take_file
 from conveyor.project.uv import PYLOCK
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
     """A checkout of the project that the subject was built from, and the paths of its files; then it is gone.
 
     Raises:
-        ProjectError: there is no such commit, or the sdist does not hold one folder.
+        ProjectError: there is no such commit, or the sdist does not hold one folder; or a link leads out.
     """
     with tempfile.TemporaryDirectory(prefix="checkout-", dir=beside) as scratch:
         if subject.sdist is not None:
@@ -252,6 +252,7 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_tag(subject.repository, subject.tag, clone)
         else:
             clone_commit(subject.repository, subject.commit, clone)
+        refuse_links_out(clone)
         if subject.complete is not None:
             subject.complete(clone, str(subject.repository))
         root = clone / subject.subfolder
