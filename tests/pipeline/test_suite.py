@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sysconfig
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from conveyor.project.resolution import (
     EnvironmentLock,
     LockedPackage,
     lock_requirements,
-    refuse_elsewhere,
+    made_anew,
 )
 from domain.test_gates import SDIST, WHEEL, built, with_tests
 from pipeline.projects import make_project
@@ -111,29 +113,81 @@ def released(*evidence: Evidence) -> Release:
     return Release("demo", "1.0", "unstable", ("unstable",), is_closed=False, files=files, evidence=evidence)
 
 
+SHA256 = "a" * 64
+SERVED = f"http://store.example/packages/{SHA256}/six-1.0-py3-none-any.whl"
+HASHES = {"sha256": SHA256}
+
+
 @pytest.mark.parametrize(
-    ("file", "is_taken"),
+    ("kind", "file", "is_taken"),
     [
-        ({"url": "http://store.example/team/packages/a/six.whl", "hashes": {"sha256": "a" * 64}}, True),
-        ({"path": "/builds/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
-        ({"url": "file:///builds/demo.whl", "hashes": {"sha256": "a" * 64}}, True),
-        ({"url": "http://store.example/packages/a/six.whl", "hashes": {"md5": "a"}}, False),
-        ({"url": "http://store.example/packages/a/six.whl"}, False),
-        ({"url": "http://elsewhere.example/?http://store.example/", "hashes": {"sha256": "a" * 64}}, False),
-        ({"url": "http://store.example.org/six.whl", "hashes": {"sha256": "a" * 64}}, False),
-        ({"path": "/etc/passwd", "hashes": {"sha256": "a" * 64}}, False),
-        ({"url": "file:///etc/passwd", "hashes": {"sha256": "a" * 64}}, False),
+        ("wheels", {"url": SERVED, "size": 7, "hashes": HASHES | {"md5": "b"}}, True),
+        ("archive", {"path": "/builds/six-1.0-py3-none-any.whl", "hashes": HASHES}, True),
+        ("archive", {"url": "file:///builds/six-1.0-py3-none-any.whl", "hashes": HASHES}, True),
+        ("sdist", {"url": SERVED.replace("-py3-none-any.whl", ".tar.gz"), "hashes": HASHES}, True),
+        ("wheels", {"url": SERVED, "hashes": {"md5": "a"}}, False),
+        ("wheels", {"url": SERVED}, False),
+        ("wheels", {"url": SERVED, "hashes": {"sha256": "b" * 64}}, False),
+        ("wheels", {"url": SERVED, "hashes": HASHES | {"other = 1": "b"}}, False),
+        ("wheels", {"url": SERVED, "path": "/builds/six-1.0-py3-none-any.whl", "hashes": HASHES}, False),
+        ("wheels", {"url": SERVED, "subdirectory": "x", "hashes": HASHES}, False),
+        ("wheels", {"url": SERVED, "size": "7", "hashes": HASHES}, False),
+        ("wheels", {"url": SERVED.replace("six-1.0", "six-1.1"), "hashes": HASHES}, False),
+        ("wheels", {"url": SERVED.replace("six-1.0", "other-1.0"), "hashes": HASHES}, False),
+        ("wheels", {"url": SERVED.replace("six-1", "..%2Fsix-1"), "hashes": HASHES}, False),
+        ("wheels", {"url": f"{SERVED}?a=/six-1.0-py3-none-any.whl", "hashes": HASHES}, False),
+        ("wheels", {"url": f"{SERVED}#six-1.0-py3-none-any.whl", "hashes": HASHES}, False),
+        ("sdist", {"url": SERVED, "hashes": HASHES}, False),
+        ("wheels", {"url": f"http://elsewhere.example/?{SERVED}", "hashes": HASHES}, False),
+        ("wheels", {"url": SERVED.replace(".example", ".example.org"), "hashes": HASHES}, False),
+        ("archive", {"path": "/etc/six-1.0-py3-none-any.whl", "hashes": HASHES}, False),
+        ("archive", {"url": "file:///etc/six-1.0-py3-none-any.whl", "hashes": HASHES}, False),
+        ("archive", {"path": SERVED, "hashes": HASHES}, False),
     ],
 )
 def test_a_lock_that_a_jail_wrote_names_files_of_the_store_alone(
-    tmp_path: Path, file: dict[str, Any], is_taken: bool
+    tmp_path: Path, kind: str, file: dict[str, Any], is_taken: bool
 ) -> None:
     wall = Bubblewrap(tmp_path, store_url="http://store.example")
-    package = LockedPackage("six", "1.0", "wheels", file)
-    lock = EnvironmentLock((package,), ">=3.11", "3.12.1", "linux-x86_64", "http://store.example/i/simple/")
+    lock = locked(LockedPackage("six", "1.0", kind, file))
+    given = [Path("/builds/six-1.0-py3-none-any.whl")]
     if is_taken:
-        refuse_elsewhere(lock, wall, [Path("/builds/demo.whl")])
+        (made,) = made_anew(lock, wall, given).packages
+        assert made.file["hashes"] == HASHES
+        assert made.file.get("url") in (None, file.get("url"))
+        assert made.file.get("path") in (None, str(given[0]))
+        assert len(tomllib.loads(lock.document())["packages"]) == 1
         return
-    with pytest.raises(ProjectError, match="the store does not serve these files") as refused:
-        refuse_elsewhere(lock, wall, [Path("/builds/demo.whl")])
-    assert "six from " in refused.value.message
+    with pytest.raises(ProjectError, match="behind the wall is refused: 'six': "):
+        made_anew(lock, wall, given)
+
+
+@pytest.mark.parametrize(("name", "version"), [("six/../..", "1.0"), ("six\n", "1.0"), ("six", "1.0/..")])
+def test_a_lock_that_a_jail_wrote_has_plain_names_and_versions(
+    tmp_path: Path, name: str, version: str
+) -> None:
+    wall = Bubblewrap(tmp_path, store_url="http://store.example")
+    one = LockedPackage(name, version, "wheels", {"url": SERVED, "hashes": HASHES})
+    with pytest.raises(ProjectError, match="behind the wall is refused"):
+        made_anew(locked(one), wall, [])
+
+
+def test_a_lock_that_a_jail_wrote_has_each_package_once(tmp_path: Path) -> None:
+    wall = Bubblewrap(tmp_path, store_url="http://store.example")
+    one = LockedPackage("six", "1.0", "wheels", {"url": SERVED, "hashes": HASHES})
+    with pytest.raises(ProjectError, match="it stands there twice"):
+        made_anew(locked(one, one), wall, [])
+    with pytest.raises(ProjectError, match="no range of Python versions"):
+        made_anew(replace(locked(one), requires_python=">=3\n"), wall, [])
+
+
+def test_keys_of_a_lock_stay_keys_whatever_they_hold() -> None:
+    hashes = {"sha256": SHA256, 'x" = "" }]\n[[packages]]\nname = "y"\n#': "z"}
+    lock = locked(LockedPackage("six", "1.0", "wheels", {"url": SERVED, "hashes": hashes}))
+    (package,) = tomllib.loads(lock.document())["packages"]
+    assert package["wheels"][0]["hashes"] == hashes
+
+
+def locked(*packages: LockedPackage) -> EnvironmentLock:
+    """An environment of these packages."""
+    return EnvironmentLock(packages, ">=3.11", "3.12.1", "linux-x86_64", "http://store.example/i/simple/")

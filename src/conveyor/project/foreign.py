@@ -144,8 +144,8 @@ class Wall(Protocol):
     def outward(self, text: str) -> str:
         """A text that was written behind the wall, with the store's URL as this process reaches it."""
 
-    def is_of_store(self, url: str) -> bool:
-        """Whether a URL, as this process reaches it, is one of the store's."""
+    def path_in_store(self, url: str) -> str | None:
+        """What stands behind the store's address in a URL as this process reaches it; ``None``: elsewhere."""
 
 
 @dataclass(frozen=True)

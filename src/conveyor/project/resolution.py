@@ -11,18 +11,22 @@ Source: PEP 751.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from packaging.utils import BuildTag, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from conveyor.domain.releases.locks import marker_of
+from conveyor.domain.words.names import version_or_none
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import ProjectError
 from conveyor.project.archives import sha256_of_file
@@ -37,7 +41,18 @@ if TYPE_CHECKING:
     from conveyor.project.interpreters import Interpreter
 
 INSTALL_SECONDS = 1800.0
-LARGEST_LOCK_BYTES = 64 * 2**20
+LARGEST_LOCK_BYTES = 16 * 2**20
+"""A wheel takes about 300 bytes of it."""
+MOST_PACKAGES = 4096
+_PLACE = re.compile(r"/packages/([0-9a-f]{64})/([^/?#]+)")
+"""Where the store serves a file, below its own address."""
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SUPPORTED = re.compile(r"[0-9A-Za-z.,<>=!~* ]{0,200}")
+_FORMS = ("archive", "directory", "sdist", "vcs", "wheels")
+_SDISTS = (".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -148,23 +163,35 @@ def lock_requirements(
     words += ["--python", str(interpreter.path), str(asked), *files]
     if wall is None:
         run_uv(words, around, timeout_seconds=INSTALL_SECONDS)
-        text = (out / PYLOCK).read_text(encoding="utf-8")
-    else:
-        reads = (interpreter.path, asked, *map(Path, files), *given)
-        run_uv_behind(words, around, reads=reads, writes=(out,), timeout_seconds=INSTALL_SECONDS)
-        with opened_plainly(out, PYLOCK, largest=LARGEST_LOCK_BYTES) as found:
-            text = wall.outward(found.read().decode("utf-8"))
+        return _read((out / PYLOCK).read_text(encoding="utf-8"), interpreter, around)
+    reads = (interpreter.path, asked, *map(Path, files), *given)
+    run_uv_behind(words, around, reads=reads, writes=(out,), timeout_seconds=INSTALL_SECONDS)
+    return _read_foreign(out, interpreter, around, wall, given)
+
+
+def _read(text: str, interpreter: Interpreter, around: Surroundings) -> EnvironmentLock:
     document = tomllib.loads(text)
-    lock = EnvironmentLock(
+    return EnvironmentLock(
         packages=tuple(_chosen(package, interpreter) for package in document.get("packages", [])),
         requires_python=str(document.get("requires-python", f">={interpreter.version}")),
         python=interpreter.name,
         platform=interpreter.platform,
         index=str(around.index_url),
     )
-    if wall is not None:
-        refuse_elsewhere(lock, wall, given)
-    return lock
+
+
+def _read_foreign(
+    out: Path, interpreter: Interpreter, around: Surroundings, wall: Wall, given: Sequence[Path]
+) -> EnvironmentLock:
+    try:
+        with opened_plainly(out, PYLOCK, largest=LARGEST_LOCK_BYTES) as found:
+            text = found.read(LARGEST_LOCK_BYTES + 1).decode("utf-8")
+        lock = _read(wall.outward(text), interpreter, around)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FileNotFoundError) as error:
+        raise ProjectError(
+            f"what was written behind the wall is no lock that can be read: {str(error)[:200]!a}"
+        ) from error
+    return made_anew(lock, wall, given)
 
 
 def install_lock(python: Path, lock: EnvironmentLock, folder: Path, *, around: Surroundings) -> None:
@@ -190,24 +217,95 @@ def install_lock(python: Path, lock: EnvironmentLock, folder: Path, *, around: S
     sync_lock(python, path, around, may_build=around.wall is None, timeout_seconds=INSTALL_SECONDS)
 
 
-def refuse_elsewhere(lock: EnvironmentLock, wall: Wall, given: Sequence[Path]) -> None:
-    """Refuse files of anywhere but the store: the lock was written where foreign code ran.
+def made_anew(lock: EnvironmentLock, wall: Wall, given: Sequence[Path]) -> EnvironmentLock:
+    """The same lock, built from the parts that a lock needs, each of which is what it may be.
+
+    It was written where foreign code ran, and is used where none runs: names become paths, and keys and
+    values become text of another document. So nothing of it is taken over that was not looked at.
+
+    Args:
+        lock: as it was read.
+        wall: knows the store's address.
+        given: the files of this machine that may stand in it.
 
     Raises:
-        ProjectError: names each.
+        ProjectError: it names a file of anywhere but the store, or says anything else that no lock says;
+            names each fault.
     """
-    known = {text for path in given for text in (str(path), path.as_uri())}
-    faults = []
-    for one in lock.packages:
-        where = str(one.file.get("url") or one.file.get("path"))
-        is_ours = wall.is_of_store(where) or where in known
-        if not is_ours or not dict(one.file.get("hashes") or {}).get("sha256"):
-            faults.append(f"{one.name} from {where}")
+    faults, packages, names = [], [], set()
+    if len(lock.packages) > MOST_PACKAGES:
+        faults.append(f"it has more than {MOST_PACKAGES} packages")
+    if not _SUPPORTED.fullmatch(lock.requires_python):
+        faults.append(f"{lock.requires_python[:80]!a} is no range of Python versions")
+    for one in lock.packages[:MOST_PACKAGES]:
+        try:
+            made = _judged(one, wall, given)
+        except (ValueError, TypeError) as error:
+            faults.append(f"{one.name[:80]!a}: {error}")
+            continue
+        if made.name in names:
+            faults.append(f"{made.name[:80]!a}: it stands there twice")
+        names.add(made.name)
+        packages.append(made)
     if faults:
         raise ProjectError(
-            f"the store does not serve these files, or not with a digest: {', '.join(faults)}",
-            hint="publish them to an index of the store and require them by version",
+            f"the lock that was written behind the wall is refused: {'; '.join(faults[:20])}",
+            hint="publish what it names to an index of the store and require it by version",
         )
+    return replace(lock, packages=tuple(packages))
+
+
+def _judged(package: LockedPackage, wall: Wall, given: Sequence[Path]) -> LockedPackage:
+    """Raises ValueError with the fault."""
+    name = canonicalize_name(package.name)
+    if not _NAME.fullmatch(name) or len(name) > 200:
+        raise ValueError("it is no name of a package")
+    version = None if package.version is None else Version(package.version)
+    where = [str(package.file[one]) for one in ("url", "path") if one in package.file]
+    if len(where) != 1 or "subdirectory" in package.file:
+        raise ValueError("it has to come from exactly one file")
+    hashes = package.file.get("hashes")
+    if not isinstance(hashes, dict) or not set(hashes) <= hashlib.algorithms_guaranteed:
+        raise ValueError("its digests have no known names")
+    sha256 = str(hashes.get("sha256"))
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{where[0][:200]!a} has no SHA-256")
+    known = {text: path for path in given for text in (str(path), path.as_uri())}
+    if where[0] in known:
+        filename, facts = known[where[0]].name, {"path": str(known[where[0]])}
+    else:
+        place = _PLACE.fullmatch(wall.path_in_store(where[0]) or "") if "url" in package.file else None
+        if place is None or place[1] != sha256:
+            raise ValueError(f"the store does not serve {where[0][:200]!a} with that digest")
+        filename = unquote(place[2])
+        facts = {"url": where[0].removesuffix(place[2]) + quote(filename)}
+    if not _is_file_of(filename, package.kind, name, version):
+        raise ValueError(f"{filename[:200]!a} is no name of a file of it")
+    size = package.file.get("size")
+    if size is not None and (type(size) is not int or not 0 <= size < 2**53):
+        raise ValueError("its size is no number of bytes")
+    sized = {} if size is None else {"size": size}
+    told = None if version is None else str(version)
+    return LockedPackage(name, told, package.kind, {**facts, **sized, "hashes": {"sha256": sha256}})
+
+
+def _is_file_of(filename: str, kind: str, name: str, version: Version | None) -> bool:
+    """Whether a file can be one of a package, by its name; raises ValueError if it is no wheel's."""
+    if not _FILENAME.fullmatch(filename):
+        return False
+    if filename.endswith(".whl"):
+        found, release, _, _ = parse_wheel_filename(filename)
+        return kind != "sdist" and found == name and version in (None, release)
+    suffix = next((one for one in _SDISTS if filename.endswith(one)), None)
+    if suffix is None or kind == "wheels":
+        return False
+    parts = filename.removesuffix(suffix).split("-")  # of names and versions of old, both may have dashes
+    for at in range(1, len(parts)):
+        if canonicalize_name("-".join(parts[:at])) == name:
+            stated = version_or_none("-".join(parts[at:]))
+            if stated is not None and version in (None, stated):
+                return True
+    return False
 
 
 def _with_wheels(python: Path, lock: EnvironmentLock, folder: Path, around: Surroundings) -> EnvironmentLock:
@@ -242,8 +340,12 @@ def _build_wheel(python: Path, package: LockedPackage, folder: Path, around: Sur
     words += ["--out-dir", str(out), str(sdist)]
     run_uv_behind(words, around, reads=(base, sdist), writes=(out,), timeout_seconds=INSTALL_SECONDS)
     built = sorted(path.name for path in out.iterdir() if path.name.endswith(".whl"))
-    if len(built) != 1 or canonicalize_name(built[0].partition("-")[0]) != package.name:
-        raise ProjectError(f"{sdist.name} was built, but gave {', '.join(built) or 'no wheel'}")
+    try:
+        is_of_package = len(built) == 1 and _is_file_of(built[0], "wheels", package.name, None)
+    except ValueError:
+        is_of_package = False
+    if not is_of_package:
+        raise ProjectError(f"{sdist.name} was built, but gave {', '.join(map(ascii, built)) or 'no wheel'}")
     take_file(out, built[0], kept / built[0])
     return kept / built[0]
 
@@ -251,6 +353,8 @@ def _build_wheel(python: Path, package: LockedPackage, folder: Path, around: Sur
 def _chosen(package: dict[str, Any], interpreter: Interpreter) -> LockedPackage:
     """The package with the file that uv would install on this interpreter."""
     name, version = str(package["name"]), package.get("version")
+    if len({"files" if form in ("wheels", "sdist") else form for form in _FORMS if form in package}) > 1:
+        raise ProjectError(f"{name[:80]!a} comes from several places at once")
     if "archive" in package:
         return LockedPackage(name, version, "archive", _kept(package["archive"]))
     if "vcs" in package:
@@ -298,5 +402,5 @@ def _inline(table: dict[str, Any]) -> str:
     parts = []
     for name, value in table.items():
         shown = _inline(value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
-        parts.append(f"{name} = {shown}")
+        parts.append(f"{name if _BARE_KEY.fullmatch(name) else json.dumps(name)} = {shown}")
     return f"{{ {', '.join(parts)} }}"

@@ -74,9 +74,10 @@ class Bubblewrap:
         """A text of a jail with the store's address as the keeper reaches it."""
         return text if self.store_url is None else text.replace(f"{_STORE_INSIDE}/", f"{self.store_url}/")
 
-    def is_of_store(self, url: str) -> bool:
-        """Whether a URL, as the keeper reaches it, is one of the store's."""
-        return self.store_url is not None and url.startswith(f"{self.store_url}/")
+    def path_in_store(self, url: str) -> str | None:
+        """What stands behind the store's address in a URL as the keeper reaches it, from the slash on."""
+        is_of_store = self.store_url is not None and url.startswith(f"{self.store_url}/")
+        return url.removeprefix(str(self.store_url)) if is_of_store else None
 
     @property
     def longest_output(self) -> tuple[int, str]:
@@ -150,9 +151,9 @@ class Shared:
         """As ``Bubblewrap`` has it."""
         return self.outer.outward(text)
 
-    def is_of_store(self, url: str) -> bool:
+    def path_in_store(self, url: str) -> str | None:
         """As ``Bubblewrap`` has it."""
-        return self.outer.is_of_store(url)
+        return self.outer.path_in_store(url)
 
     @property
     def longest_output(self) -> tuple[int, str]:
