@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,10 @@ from conveyor.domain.notices.mail import MailSettings
 from conveyor.errors import InvalidInput
 from conveyor.settings import (
     DEFAULT_UPSTREAM_TIMEOUT_SECONDS,
+    JOB_GRANTS,
+    JobGrants,
     UpstreamSettings,
+    job_grants,
     pip_configuration_files,
     redacted,
     store_settings,
@@ -256,3 +260,12 @@ def test_mail_server_that_cannot_be_used_is_refused_with_every_fault(tmp_path: P
     given = {"CONVEYOR_SMTP_URL": "smtp://user@mail.example", "CONVEYOR_MAIL_FROM": "store@team.example"}
     with pytest.raises(InvalidInput, match="belong together"):
         store_settings(tmp_path, environment=given)
+
+
+def test_worker_gives_no_variables_of_its_own_to_training() -> None:
+    assert job_grants({}) == JobGrants()
+    given = {"CONVEYOR_JOB_TRAIN_ENV": "REGION  LANG"}
+    assert job_grants(given) == JobGrants(train_env=frozenset({"REGION", "LANG"}))
+    assert set(JOB_GRANTS) == {one.name for one in fields(JobGrants)}
+    with pytest.raises(InvalidInput, match="names CONVEYOR_STORE_URL, which no training may see"):
+        job_grants({"CONVEYOR_JOB_TRAIN_ENV": "REGION CONVEYOR_STORE_URL"})

@@ -1,9 +1,9 @@
 """Settings of the store and of workers, read once at start; nothing below reads the environment.
 
 ``StoreSettings`` are the settings of one store process, ``JobLimits`` those of a worker that bound what it
-starts. ``upstream_of_this_machine`` returns the index that
-this machine installs from, as pip determines it; it is called once, when a store is initialised, and the
-result is stored.
+starts, ``JobGrants`` those that give it more. ``upstream_of_this_machine`` returns the index that this
+machine installs from, as pip determines it; it is called once, when a store is initialised, and the result is
+stored.
 """
 
 from __future__ import annotations
@@ -150,6 +150,35 @@ def job_limits(environment: Mapping[str, str] | None = None) -> JobLimits:
     values = os.environ if environment is None else environment
     given = {field_: _limit(values, name) for field_, name in JOB_SETTINGS.items()}
     return JobLimits(**{field_: value for field_, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class JobGrants:
+    """What a worker gives to jobs because its operator says so; a project cannot ask for more."""
+
+    train_env: frozenset[str] = frozenset()
+    """Names of the worker's variables that training may see, if the project declares them."""
+
+
+JOB_GRANTS = {"train_env": "CONVEYOR_JOB_TRAIN_ENV"}
+"""Field of ``JobGrants`` → the variable that sets it."""
+
+
+def job_grants(environment: Mapping[str, str] | None = None) -> JobGrants:
+    """What the variables in ``JOB_GRANTS`` give: lists of words between spaces.
+
+    Raises:
+        InvalidInput: one names a variable of Conveyor itself, which holds its own settings and secrets.
+    """
+    values = os.environ if environment is None else environment
+    given = {field_: frozenset(values.get(name, "").split()) for field_, name in JOB_GRANTS.items()}
+    own = sorted(name for name in given["train_env"] if name.startswith("CONVEYOR_"))
+    if own:
+        raise InvalidInput(
+            f"{JOB_GRANTS['train_env']} names {', '.join(own)}, which no training may see",
+            hint="give training variables of its own; those that begin with CONVEYOR_ are the worker's",
+        )
+    return JobGrants(**given)
 
 
 def store_settings(

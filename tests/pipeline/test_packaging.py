@@ -12,7 +12,7 @@ from conveyor.errors import Conflict, StoreUnreachable
 from conveyor.pipeline.engine.isolation import Workplace
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import payloads
-from conveyor.pipeline.jobs.packaging import unless_known
+from conveyor.pipeline.jobs.packaging import named_requirements, unless_known
 from conveyor.pipeline.jobs.sources import Source
 from conveyor.project.settings import read_project
 from distributions_made import Made, make_sdist, make_wheel
@@ -86,3 +86,14 @@ def test_store_that_cannot_hand_out_a_trained_file_is_no_reason_to_train_again(
     blob.write_bytes(bytes(blob.stat().st_size))
     with pytest.raises(StoreUnreachable, match="came with other bytes"):
         payloads.take(place, there.worker, project, there.source)
+
+
+def test_requirements_at_an_address_are_not_fetched_ahead_by_the_worker_itself(tmp_path: Path) -> None:
+    declared = [
+        "NumPy[extra]>=2; python_version > '3'", "one @ http://127.0.0.1:9/one-1.0-py3-none-any.whl",
+        "two @ git+https://git.example/two", "http://127.0.0.1:9/three-1.0.tar.gz", "./four", "five.whl", 6,
+    ]  # fmt: skip
+    project = read_project(make_project(tmp_path / "repository", name="carme"))
+    project.document["project"]["dependencies"] = declared
+    found = named_requirements(project)
+    assert found == ['numpy[extra]>=2; python_version > "3"', "five-whl"]

@@ -18,6 +18,8 @@ from project.checkouts import TRAINING, commit, new_project, small_model
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conveyor.project.settings import Project
+
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
@@ -38,6 +40,37 @@ def test_training_names_what_it_wrote(tmp_path: Path, environment: Environment) 
     assert result.manifest is None
     assert result.seconds > 0
     assert lines == ["trained on nothing"]
+
+
+def test_worker_gives_training_only_the_variables_that_its_operator_names(
+    tmp_path: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small_model(tmp_path, training="import os\nprint({'REGION', 'DATABASE'} - {*os.environ})\n")
+    file = root / "pyproject.toml"
+    command = 'train = ["python", "-m", "small.training"]\n'
+    before = file.read_text()
+    assert command in before
+    table = '[tool.conveyor.train]\ncommand = ["python", "-m", "small.training"]\n'
+
+    def declaring(*names: str) -> Project:
+        file.write_text(f"{before.replace(command, '')}\n{table}env = {json.dumps(names)}\n")
+        return read_project(root)
+
+    for name in ("REGION", "DATABASE", "CONVEYOR_ENGINE_DATABASE_URL"):
+        monkeypatch.setenv(name, "mine")
+    there = Environment(environment.path, Surroundings(SOURCE))
+    asked = declaring("REGION", "DATABASE", "CONVEYOR_ENGINE_DATABASE_URL")
+    with pytest.raises(ProjectError) as refused:
+        train(asked, there, granted={"REGION", "CONVEYOR_ENGINE_DATABASE_URL"})
+    assert "declares DATABASE, CONVEYOR_ENGINE_DATABASE_URL for its training" in refused.value.message
+    assert refused.value.hint is not None
+    assert refused.value.hint.endswith('names what it gives: CONVEYOR_JOB_TRAIN_ENV="DATABASE"')
+    with pytest.raises(StepFailed) as ran:  # it writes no payload
+        train(declaring("REGION"), there, granted={"REGION", "DATABASE"})
+    assert ran.value.log == "{'DATABASE'}\n"
+    with pytest.raises(StepFailed) as here:
+        train(asked, there)
+    assert here.value.log == "set()\n"
 
 
 def test_training_again_writes_anew(tmp_path: Path, environment: Environment) -> None:

@@ -26,9 +26,10 @@ from conveyor.project.git import ignored_files
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import PayloadFile, payload_stamps, read_manifest, read_payload
 from conveyor.project.taking import opened_plainly, take_file
+from conveyor.settings import JOB_GRANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from conveyor.domain.distributions.models import ModelManifest
     from conveyor.project.foreign import Completed
@@ -54,6 +55,7 @@ def train(
     environment: Environment,
     *,
     where: Project | None = None,
+    granted: Collection[str] | None = None,
     timeout_seconds: float | None = None,
 ) -> TrainingResult:
     """Run the project's training command in an environment that has the project installed.
@@ -66,15 +68,18 @@ def train(
         environment: where the command runs.
         where: the same project in another clone, to run the command there and take the payload from it;
             ``None`` means that it is run in the project itself.
+        granted: the names of variables that a project may declare, in a worker, whose environment holds
+            secrets; ``None``: any, on a developer's own machine.
         timeout_seconds: the time after which training is ended; ``None`` means never.
 
     Raises:
-        ProjectError: the project declares no training command.
+        ProjectError: the project declares no training command, or variables that are not granted.
         StepFailed: the command failed, read a file that git ignores and nothing declares, or did not write a
             declared file; carries the log.
     """
     _refuse_untrainable(project)
     there = where or project
+    variables = declared_variables(project, granted)
     old = payload_stamps(there)
     with tempfile.TemporaryDirectory(prefix="conveyor-train-") as scratch:
         notes = Path(scratch) / "notes"
@@ -83,7 +88,7 @@ def train(
             environment,
             watched(project.train, notes / OPENED, there.root),
             folder=there.root,
-            variables=declared_variables(project) | dict(environment.around.variables),
+            variables=variables | dict(environment.around.variables),
             reads=(Path(opened.__file__),),
             writes=(notes,),
             timeout_seconds=timeout_seconds,
@@ -131,8 +136,26 @@ def _refuse_bad(
         )
 
 
-def declared_variables(project: Project) -> dict[str, str]:
-    """The variables of this process that training may see, because they are declared by name."""
+def declared_variables(project: Project, granted: Collection[str] | None) -> dict[str, str]:
+    """The variables of this process that training may see, because they are declared by name.
+
+    Raises:
+        ProjectError: some are not among those that are granted.
+    """
+    refused = [
+        name
+        for name in project.declared.train.env
+        if granted is not None and (name not in granted or name.startswith("CONVEYOR_"))
+    ]
+    if refused:
+        able = " ".join(name for name in refused if not name.startswith("CONVEYOR_"))
+        raise ProjectError(
+            f"{project.display_name} declares {', '.join(refused)} for its training, "
+            "which this worker does not give to projects",
+            hint=f'whoever runs the worker names what it gives: {JOB_GRANTS["train_env"]}="{able}"'
+            if able
+            else "take it out of env in [tool.conveyor.train]: names with CONVEYOR_ are the worker's own",
+        )
     return {name: os.environ[name] for name in project.declared.train.env if name in os.environ}
 
 

@@ -23,7 +23,7 @@ from click.core import ParameterSource
 from conveyor.cli.output import verdict_lines
 from conveyor.domain.words.records import as_json as json_of
 from conveyor.errors import InvalidInput, PromotionRefused
-from conveyor.settings import job_limits
+from conveyor.settings import job_grants, job_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,7 @@ def run(
         from conveyor.pipeline.carrying.carrier import Bench, run_here  # with the engine: it takes a second
 
         outcome = run_here(
-            Bench(folder, credentials, engine_url, job_limits()), store_url=store_url,
+            Bench(folder, credentials, engine_url, job_limits(), job_grants()), store_url=store_url,
             repository=repository, ref=ref, index=index, project=project,
         )  # fmt: skip
     return _render(outcome, as_json=as_json)
@@ -339,6 +339,7 @@ def _workplace(
     place = Workplace(
         state / "work" / mark, cache=state / "cache", executor=mark, run=worker.run, reach=worker.reach,
         keyring=keys, told=worker.told, store=worker.public_url, output=steps.reporter.output,
+        grants=job_grants(),
     )  # fmt: skip
     steps.reporter.mark = mark
     place.folder.mkdir(parents=True)

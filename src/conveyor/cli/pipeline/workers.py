@@ -12,7 +12,7 @@ from conveyor.cli.pipeline.jobs import options, state_folder
 
 if TYPE_CHECKING:
     from conveyor.pipeline.engine.keyring import StatusHost
-from conveyor.settings import job_limits
+from conveyor.settings import job_grants, job_limits
 
 
 @click.command("worker", short_help="Claim the requested runs and carry them.")
@@ -43,7 +43,7 @@ def worker(
     from conveyor.pipeline.carrying.carrier import Bench
     from conveyor.pipeline.carrying.claims import work
 
-    bench = Bench(state_folder(state), credentials.absolute(), engine_url, job_limits())
+    bench = Bench(state_folder(state), credentials.absolute(), engine_url, job_limits(), job_grants())
     carried = work(bench, store_url=store_url, most=most, keep_days=keep_days, once=once)
     click.echo(f"runs carried: {carried}", err=True)
 

@@ -36,7 +36,7 @@ from conveyor.pipeline.engine.watchdog import end_children
 from conveyor.pipeline.engine.worker import Keeper, open_worker
 from conveyor.pipeline.jobs.sources import resolve
 from conveyor.project.git import object_of
-from conveyor.settings import JobLimits
+from conveyor.settings import JobGrants, JobLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +82,8 @@ class Bench:
     """The PostgreSQL database of the engine's state; ``None``: a file in the state folder."""
     limits: JobLimits = field(default_factory=JobLimits)
     """The bounds of each jail."""
+    grants: JobGrants = field(default_factory=JobGrants)
+    """What the operator of this worker gives to jobs."""
 
     @contextmanager
     def working(self) -> Iterator[Engine]:
@@ -147,6 +149,7 @@ def carry_run(job: Job) -> Outcome:
     place = Workplace(
         work_folder(state, job.work_id), cache=state / "cache", executor=engine.executor(), run=run_id,
         reach=worker.reach, keyring=keyring, told=worker.told, store=worker.public_url,
+        grants=_bench.grants,
     )  # fmt: skip
     place.folder.mkdir(parents=True, exist_ok=True)
     secrets = (credentials, state / "engine", keyring)

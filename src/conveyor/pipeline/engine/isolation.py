@@ -38,6 +38,7 @@ from conveyor.pipeline.jails.wall import Bubblewrap, means, run_user
 from conveyor.project.foreign import RUN, Surroundings
 from conveyor.project.submodules import bring_submodules
 from conveyor.project.taking import refuse_links_out
+from conveyor.settings import JobGrants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,8 @@ class Workplace:
     """The index that the run enters, if it is private; ``None``: everybody may read what the run reads."""
     netrc: Path | None = None
     """The token of a run into a private index, for the keeper's own installers."""
+    grants: JobGrants = field(default_factory=JobGrants)
+    """What the operator of this worker gives to jobs."""
 
     def making(self) -> Making:
         """When, in which run, for which store and how isolated a fact is found out here and now."""

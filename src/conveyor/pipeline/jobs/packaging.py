@@ -29,6 +29,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from conveyor.domain.releases.facts import builds_of
 from conveyor.domain.releases.gates.rules import NO_RULES
 from conveyor.domain.releases.tags import is_signed
@@ -300,7 +303,7 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
         result = train(
             project, Environment(place.folder / "environment", around),
             where=replace(project, root=place.folder / WORKSHOP / source.folder),
-            timeout_seconds=TRAINING_SECONDS,
+            granted=place.grants.train_env, timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
     payloads.keep(place, project, source, result.payload)
     listed = ", ".join(f"{Path(file.path).name} {file.sha256[:12]}…" for file in result.payload)
@@ -325,11 +328,27 @@ def hand_over_tag(place: Workplace, worker: Keeper, source: Source, project: str
 
 def _fetch_ahead(place: Workplace, project: Project, environment: Environment) -> None:
     """Fetch wheels of declared requirements into the cache; a failure here shows up again later."""
-    wanted = table_in(project.document, "project").get("dependencies", ())
-    if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str) for one in wanted):
+    wanted = named_requirements(project)
+    if not wanted:
         return
     nowhere = place.fresh("ahead")
     words = ["pip", "install", "--quiet", "--only-binary=:all:", "--python", str(environment.python)]
     with suppress(ConveyorError):
         run_uv([*words, "--target", str(nowhere), "--", *wanted], replace(environment.around, on_line=None))
     shutil.rmtree(nowhere, ignore_errors=True)
+
+
+def named_requirements(project: Project) -> list[str]:
+    """The declared requirements that an index answers by name, without those at an address.
+
+    The keeper's own uv fetches these, outside of the wall: no address may come from the project, be it a URL,
+    a repository or a path of this machine. So each is parsed here and written anew.
+    """
+    wanted = table_in(project.document, "project").get("dependencies", ())
+    found = []
+    for text in wanted if isinstance(wanted, list) else ():
+        with suppress(InvalidRequirement):
+            if isinstance(text, str) and (one := Requirement(text)).url is None:
+                one.name = canonicalize_name(one.name)  # uv takes NAME.whl for a path
+                found.append(str(one))
+    return found
