@@ -158,9 +158,11 @@ class JobGrants:
 
     train_env: frozenset[str] = frozenset()
     """Names of the worker's variables that training may see, if the project declares them."""
+    data_hosts: frozenset[str] = frozenset()
+    """``HOST`` or ``HOST:PORT`` of servers that may hold declared data although they are not public."""
 
 
-JOB_GRANTS = {"train_env": "CONVEYOR_JOB_TRAIN_ENV"}
+JOB_GRANTS = {"train_env": "CONVEYOR_JOB_TRAIN_ENV", "data_hosts": "CONVEYOR_JOB_DATA_HOSTS"}
 """Field of ``JobGrants`` → the variable that sets it."""
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import subprocess
 import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
 
+from conveyor.errors import Forbidden
+from conveyor.pipeline.engine.remotes import addresses_of_data
 from flows.clients import shared_client
 from pipeline.projects import HATCHLING, MODEL, MODEL_TESTS, git, make_project
 from pipeline.test_flow import claimed, facts_of, steps_of
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from flows.clients import Client
     from pipeline.conftest import Town
+    from upstreams import RunningUpstream
 
 pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(300)]
 
@@ -45,6 +50,11 @@ def declared(url: str, sha256: str = DIGEST) -> str:
     return f'{MODEL}[tool.conveyor.data.rows]\npath = "data/rows.csv"\nurl = "{url}"\nsha256 = "{sha256}"\n'
 
 
+def reaching(host: RunningUpstream) -> dict[str, str]:
+    """The variables of a worker whose operator lets it fetch data from this host."""
+    return {"SSL_CERT_FILE": str(host.cert), "CONVEYOR_JOB_DATA_HOSTS": urlsplit(host.root).netloc}
+
+
 def repository_of(town: Town, folder: Path, name: str, declaration: str) -> Path:
     """A model whose training copies ``data/rows.csv``, which git ignores; tagged v1.0.0rc1."""
     root = make_project(folder, name=claimed(town, name), pyproject=HATCHLING + declaration, files=FILES)
@@ -59,10 +69,20 @@ def test_data_of_another_digest_is_refused_before_training(town: Town, tmp_path:
     with running_upstream(tls_folder=tmp_path / "tls") as host:
         host.paths["/rows.csv"] = Served(b"others")
         root = repository_of(town, tmp_path / "root", "draco", declared(f"{host.root}/rows.csv"))
-        outcome = town.run(root, "v1.0.0rc1", expected=8, variables={"SSL_CERT_FILE": str(host.cert)})
-    others = hashlib.sha256(b"others").hexdigest()
-    assert f"rows.csv has SHA-256 {others}, but data.rows declares {DIGEST}" in outcome["error"]["detail"]
+        outcome = town.run(root, "v1.0.0rc1", expected=8, variables=reaching(host))
+    assert f"rows.csv has another SHA-256, but data.rows declares {DIGEST}" in outcome["error"]["detail"]
+    assert hashlib.sha256(b"others").hexdigest() not in json.dumps(outcome)
     assert list(steps_of(town, "v1.0.0rc1"))[-1] == "data"
+
+
+def test_worker_asks_public_addresses_for_data_and_those_that_its_operator_names() -> None:
+    with pytest.raises(Forbidden, match=r"leads to 127\.0\.0\.1, a loopback address") as refused:
+        addresses_of_data("https://127.0.0.1:9/rows.csv", {"127.0.0.1:10"})
+    assert refused.value.hint is not None
+    assert refused.value.hint.endswith("their operator names it: CONVEYOR_JOB_DATA_HOSTS=127.0.0.1")
+    assert addresses_of_data("https://127.0.0.1:9/rows.csv", {"127.0.0.1:9"}) == ()
+    assert addresses_of_data("https://127.0.0.1:9/rows.csv", {"127.0.0.1"}) == ()
+    assert addresses_of_data("https://8.8.8.8/rows.csv", ()) == ("8.8.8.8",)
 
 
 @pytest.mark.torture
@@ -70,7 +90,7 @@ def test_declared_data_is_what_training_reads(town: Town, tmp_path: Path) -> Non
     with running_upstream(tls_folder=tmp_path / "tls") as host:
         host.paths["/rows.csv"] = Served(ROWS)
         root = repository_of(town, tmp_path / "root", "dorado", declared(f"{host.root}/rows.csv"))
-        outcome = town.run(root, "v1.0.0rc1", variables={"SSL_CERT_FILE": str(host.cert)})
+        outcome = town.run(root, "v1.0.0rc1", variables=reaching(host))
     assert outcome["index"] == "testing"
     assert trained_on(town, "dorado") == {DIGEST}
 
@@ -95,7 +115,7 @@ def test_training_that_reads_an_ignored_file_stops_the_run_and_says_how_to_decla
         town.conveyor(*added, "--project", root, SSL_CERT_FILE=str(host.cert))
         git(root, "commit", "-q", "-a", "-m", "Declare the data")
         git(root, "tag", "v1.0.0rc2")
-        outcome = town.run(root, "v1.0.0rc2", variables={"SSL_CERT_FILE": str(host.cert)})
+        outcome = town.run(root, "v1.0.0rc2", variables=reaching(host))
     assert outcome["index"] == "testing"
     assert trained_on(town, "lepus", "1.0.0rc2") == {DIGEST}
 

@@ -6,10 +6,11 @@ import hashlib
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
-from conveyor.errors import UpstreamFailed
+from conveyor.errors import Forbidden, UpstreamFailed
 from conveyor.project.downloads import download, signature
 from upstreams import Served, running_upstream
 
@@ -69,6 +70,36 @@ def test_file_that_changed_meanwhile_is_fetched_from_its_beginning(
         download(f"{upstream.root}/rows.csv", tmp_path / "rows.csv")
     upstream.paths["/rows.csv"] = Served(CONTENT, headers={"ETag": validator})
     assert download(f"{upstream.root}/rows.csv", tmp_path / "rows.csv") == DIGEST
+
+
+def test_judged_download_connects_to_the_judged_address_and_has_redirects_judged(
+    upstream: RunningUpstream, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def judge(url: str) -> tuple[str, ...]:
+        asked.append(url)
+        if "inner" in url:
+            raise Forbidden(f"{url} is inside")
+        return ("127.0.0.1",)
+
+    port = urlsplit(upstream.root).port
+    root = f"https://localhost:{port}"
+    upstream.paths["/rows.csv"] = Served(CONTENT)
+    for name, place in {
+        "there": "/rows.csv",
+        "inner": "/inner.csv",
+        "plain": f"http://localhost:{port}/",
+    }.items():
+        upstream.paths[f"/to-{name}"] = Served(status=302, headers={"Location": place})
+    assert download(f"{root}/to-there", tmp_path / "rows.csv", judge=judge) == DIGEST
+    assert asked == [f"{root}/to-there", f"{root}/rows.csv"]
+    assert upstream.requests[-1][2]["host"] == f"localhost:{port}"
+    with pytest.raises(Forbidden, match="inside"):
+        download(f"{root}/to-inner", tmp_path / "inner.csv", judge=judge)
+    with pytest.raises(UpstreamFailed, match="over https alone"):
+        download(f"{root}/to-plain", tmp_path / "plain.csv", judge=judge)
+    assert not any(path in ("/inner.csv", "/") for _, path, _ in upstream.requests)
 
 
 def test_refusal_names_the_address_and_the_status(upstream: RunningUpstream, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.project.declarations import DataDeclaration
+    from conveyor.project.downloads import Judge
     from conveyor.project.settings import Project
 
     Progress = Callable[[str, int, int | None], None]
@@ -80,8 +81,9 @@ def cached_file(cache: Path, sha256: str) -> Path:
 
 
 def bring(
-    project: Project, cache: Path, *, names: Sequence[str] = (), on_progress: Progress | None = None
-) -> tuple[Dataset, ...]:
+    project: Project, cache: Path, *, names: Sequence[str] = (), on_progress: Progress | None = None,
+    judge: Judge | None = None,
+) -> tuple[Dataset, ...]:  # fmt: skip
     """Bring declared data into the checkout: from the cache, else from its address; return what was brought.
 
     Args:
@@ -89,6 +91,8 @@ def bring(
         cache: a folder of files by digest; made if it does not exist.
         names: those to bring; empty means all.
         on_progress: told of each piece that is downloaded.
+        judge: judges each address before it is asked, as ``download`` has it. An error then does not say what
+            was found at an address: those who see the run may not be able to read it there.
 
     Raises:
         InvalidInput: the project declares no data of that name.
@@ -119,7 +123,7 @@ def bring(
             f"right, declare it: {_add(project, found)}",
         )
     for one in missing:
-        _bring(project, one, cache, on_progress)
+        _bring(project, one, cache, on_progress, judge)
     return tuple(missing)
 
 
@@ -152,30 +156,34 @@ def _fault(one: Dataset) -> str:
     return f"{one.path} has another SHA-256 than {one.declared.sha256}, which data.{one.name} declares"
 
 
-def _bring(project: Project, one: Dataset, cache: Path, on_progress: Progress | None) -> None:
+def _bring(
+    project: Project, one: Dataset, cache: Path, on_progress: Progress | None, judge: Judge | None
+) -> None:
     kept = cached_file(cache, one.declared.sha256)
     if not kept.is_file() or sha256_of_file(kept) != one.declared.sha256:
         url = one.declared.url
         assert url is not None  # noqa: S101 - else it was refused, or is cached
         again = f"{project.command('data add')} {one.name} --url {shlex.quote(url)}"
-        _download(url, kept, one.name, on_progress, expected=one.declared.sha256, again=again)
+        _download(url, kept, one.name, on_progress, expected=one.declared.sha256, again=again, judge=judge)
     _copy(kept, project.root / one.path)
 
 
 def _download(
-    url: str, kept: Path, name: str, on_progress: Progress | None, *, expected: str, again: str
-) -> None:
+    url: str, kept: Path, name: str, on_progress: Progress | None, *, expected: str, again: str,
+    judge: Judge | None,
+) -> None:  # fmt: skip
     arriving = kept.with_name(f"{kept.name}.new")
 
     def tell(done: int, total: int | None) -> None:
         if on_progress is not None:
             on_progress(name, done, total)
 
-    sha256 = download(url, arriving, on_progress=tell)
+    sha256 = download(url, arriving, on_progress=tell, judge=judge)
     if sha256 != expected:
         arriving.unlink()
+        found = f"SHA-256 {sha256}" if judge is None else "another SHA-256"
         raise ProjectError(
-            f"{url} has SHA-256 {sha256}, but data.{name} declares {expected}",
+            f"{url} has {found}, but data.{name} declares {expected}",
             hint=f"if the new content is right, declare it: {again}",
         )
     arriving.replace(kept)

@@ -8,6 +8,10 @@ meanwhile sends all of it. The digest decides in the end, whatever any server sa
 ``AWS_ENDPOINT_URL``, else from the region's. With ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` it is
 signed (AWS, "Authenticating requests: using the Authorization header (AWS Signature Version 4)"), else asked
 as anybody may.
+
+A worker downloads what any commit declares, so it has each address judged before it connects, also each that
+a server redirects to, and connects to the very address that was judged: another look at the name could give
+another one. The endpoint of ``s3`` in the worker's own variables is its operator's word.
 """
 
 from __future__ import annotations
@@ -16,11 +20,11 @@ import hashlib
 import hmac
 import json
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from netrc import netrc as NetRC  # noqa: N812 - a class of the standard library
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -30,13 +34,16 @@ from conveyor.client.connection import CHUNK_BYTES, cause_of
 from conveyor.errors import StorageFailed, UpstreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     Progress = Callable[[int, int | None], None]
     """Called with (bytes that are here, all bytes or ``None`` where the server does not say)."""
+    Judge = Callable[[str], Sequence[str]]
+    """Gives the addresses at which a URL may be asked, none for any; raises an error of ours to refuse it."""
 
 ATTEMPTS = 4
+MOST_REDIRECTS = 5
 _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
@@ -47,6 +54,7 @@ def download(
     on_progress: Progress | None = None,
     variables: Mapping[str, str] | None = None,
     netrc: Path | None = None,
+    judge: Judge | None = None,
 ) -> str:
     """Fetch a file to ``target`` and return its SHA-256; an interrupted download is continued.
 
@@ -56,9 +64,12 @@ def download(
         on_progress: told of each piece.
         variables: the environment; ``None`` means that of this process.
         netrc: a file with the credentials of the server; ``None``: it is asked as anybody may.
+        judge: judges each address before it is asked; ``None``: any may be, as on a developer's machine.
 
     Raises:
-        UpstreamFailed: the server refuses it or broke off too often; what arrived stays.
+        UpstreamFailed: the server refuses it or broke off too often; what arrived stays. Or it redirects to
+            what is not https, where addresses are judged.
+        ConveyorError: what ``judge`` raises.
         StorageFailed: it cannot be written.
     """
     part, notes = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
@@ -67,7 +78,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                _receive(url, part, notes, variables, on_progress, netrc)
+                _receive(url, part, notes, variables, on_progress, netrc, judge)
                 break
             except HTTPError as error:
                 if attempt == ATTEMPTS:
@@ -91,7 +102,7 @@ def download(
 
 def _receive(
     url: str, part: Path, notes: Path, variables: Mapping[str, str], on_progress: Progress | None,
-    netrc: Path | None,
+    netrc: Path | None, judge: Judge | None,
 ) -> None:  # fmt: skip
     """Append to ``part`` what is missing, or write it anew if the server's file is another one."""
     here, validator = _kept(url, part, notes)
@@ -101,12 +112,9 @@ def _receive(
     address, headers = _addressed(url, asked, variables)
     if netrc is not None and (known := NetRC(netrc).authenticators(urlsplit(url).hostname or "")) is not None:
         headers |= urllib3.make_headers(basic_auth=f"{known[0]}:{known[2]}")
-    timeout = Timeout(connect=10, read=60)
-    with urllib3.PoolManager(timeout=timeout) as pool:
-        answer = pool.request(
-            "GET", address, headers=headers, preload_content=False,
-            retries=Retry(total=5, connect=2, read=0, redirect=5, status=0),
-        )  # fmt: skip
+    is_ours = urlsplit(url).scheme == "s3" and _endpoint(variables) is not None
+    with ExitStack() as stack:
+        answer = _answered(stack, address, headers, judge, is_ours=is_ours)
         try:
             if answer.status == 416 and here:  # all of it is here, or the file has become shorter
                 part.unlink()
@@ -136,6 +144,63 @@ def _receive(
             answer.close()
 
 
+def _answered(
+    stack: ExitStack, url: str, headers: dict[str, str], judge: Judge | None, *, is_ours: bool
+) -> urllib3.BaseHTTPResponse:
+    """The answer of a server, after its redirects; ``is_ours``: the first address needs no judgement."""
+    if judge is None:
+        pool = stack.enter_context(urllib3.PoolManager(timeout=_TIMEOUT))
+        return pool.request("GET", url, headers=headers, preload_content=False, retries=_RETRIES)
+    for number in range(MOST_REDIRECTS + 1):
+        addresses: Sequence[str] = ()
+        if number or not is_ours:
+            if not _is_https(url):
+                raise UpstreamFailed(f"{url} is not asked: declared data is fetched over https alone")
+            addresses = judge(url)
+        answer = _asked(stack, url, headers, addresses)
+        place = answer.get_redirect_location()
+        if not place:
+            return answer
+        answer.close()
+        before, url = url, urljoin(url, place)
+        if urlsplit(url).netloc != urlsplit(before).netloc:
+            headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    raise UpstreamFailed(f"{url} is not asked: the server redirects more than {MOST_REDIRECTS} times")
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port, or of what stands in brackets
+        return False
+
+
+_TIMEOUT = Timeout(connect=10, read=60)
+_RETRIES = Retry(total=5, connect=2, read=0, redirect=MOST_REDIRECTS, status=0)
+
+
+def _asked(
+    stack: ExitStack, url: str, headers: Mapping[str, str], addresses: Sequence[str]
+) -> urllib3.BaseHTTPResponse:
+    """The answer of one server, which a redirect is too; ``addresses``: where it is, if that was judged."""
+    pool: urllib3.PoolManager | urllib3.HTTPSConnectionPool
+    parts, target = urlsplit(url), url
+    if addresses:
+        pool = urllib3.HTTPSConnectionPool(
+            addresses[0], parts.port or 443, server_hostname=parts.hostname, assert_hostname=parts.hostname,
+            timeout=_TIMEOUT,
+        )  # fmt: skip
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {**headers, "Host": parts.netloc.rpartition("@")[2]}
+    else:
+        pool = urllib3.PoolManager(timeout=_TIMEOUT)
+    stack.enter_context(pool)
+    return pool.request(
+        "GET", target, headers=headers, preload_content=False, redirect=False, retries=_RETRIES
+    )
+
+
 def _kept(url: str, part: Path, notes: Path) -> tuple[int, str | None]:
     """How many bytes are here, and the validator under which more of the same can be asked for."""
     with suppress(OSError, ValueError):
@@ -151,8 +216,7 @@ def _addressed(url: str, headers: dict[str, str], variables: Mapping[str, str]) 
     if parts.scheme != "s3":
         return url, headers
     region = variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or "us-east-1"
-    endpoint = variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL")
-    endpoint = (endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/")
+    endpoint = (_endpoint(variables) or f"https://s3.{region}.amazonaws.com").rstrip("/")
     path = quote(f"/{parts.netloc}{parts.path}", safe="/-_.~")
     key, secret = variables.get("AWS_ACCESS_KEY_ID"), variables.get("AWS_SECRET_ACCESS_KEY")
     if not key or not secret:
@@ -165,6 +229,10 @@ def _addressed(url: str, headers: dict[str, str], variables: Mapping[str, str]) 
     authorization = signature(path, signed, key=key, secret=secret, region=region)
     del signed["host"]  # the connection sets it
     return endpoint + path, headers | signed | {"Authorization": authorization}
+
+
+def _endpoint(variables: Mapping[str, str]) -> str | None:
+    return variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL")
 
 
 def signature(path: str, headers: Mapping[str, str], *, key: str, secret: str, region: str) -> str:

@@ -26,9 +26,10 @@ from conveyor.domain.words.addresses import address_kind
 from conveyor.errors import Forbidden, ProjectError
 from conveyor.pipeline.engine.keyring import find_credentials
 from conveyor.project.git import Remote
+from conveyor.settings import JOB_GRANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from conveyor.domain.runs.repositories import Reach
@@ -98,6 +99,25 @@ def submodule(url: str, superproject: str, reach: Reach, keyring: Path | None) -
     return public_remote(url)
 
 
+def addresses_of_data(url: str, hosts: Collection[str]) -> tuple[str, ...]:
+    """The addresses at which declared data may be asked for; none for a server that the operator named.
+
+    Args:
+        url: over https.
+        hosts: the ``HOST`` or ``HOST:PORT`` of servers that need not be public.
+
+    Raises:
+        Forbidden: some are not public.
+        ProjectError: the name has none.
+    """
+    _, host, port = origin_of(url)
+    if hosts and {host, f"{host}:{port or PORTS['https']}"} & set(hosts):
+        return ()
+    return _looked_up(
+        url, f"if workers are to fetch data there, their operator names it: {JOB_GRANTS['data_hosts']}={host}"
+    )
+
+
 def public_addresses(repository: str) -> tuple[str, ...]:
     """The addresses of a repository's host, all public; none behind a proxy, which looks the name up itself.
 
@@ -105,19 +125,26 @@ def public_addresses(repository: str) -> tuple[str, ...]:
         Forbidden: some are not public.
         ProjectError: the name has none.
     """
-    scheme, host, port = origin_of(repository)
+    scheme, host, _ = origin_of(repository)
     if scheme in getproxies() and not proxy_bypass(host):
         return ()
+    return _looked_up(
+        repository, "if a worker is to read it there, an administrator registers it with --local"
+    )
+
+
+def _looked_up(url: str, hint: str) -> tuple[str, ...]:
+    scheme, host, port = origin_of(url)
     try:
         found = socket.getaddrinfo(host, port or PORTS[scheme], type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ProjectError(f"{host} cannot be looked up: {error}", hint="is its name right?") from error
     addresses = tuple(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
     closed = [address for address in addresses if address_kind(address) != "public"]
     if closed:
         raise Forbidden(
-            f"{repository[:200]} leads to {closed[0]}, a {address_kind(closed[0])} address",
-            hint="if a worker is to read it there, an administrator registers it with --local",
+            f"{url[:200]} leads to {closed[0]}, a {address_kind(closed[0])} address",
+            hint=hint,
         )
     return addresses
 

@@ -26,6 +26,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ from conveyor.domain.releases.tags import is_signed
 from conveyor.domain.runs.states import RunReport
 from conveyor.domain.words.names import is_final, parse_version
 from conveyor.errors import Conflict, ConveyorError, NotFound
+from conveyor.pipeline.engine.remotes import addresses_of_data
 from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import candidates, payloads
 from conveyor.pipeline.jobs.distributions import build, publish, publish_to
@@ -289,6 +291,7 @@ def bring_data(place: Workplace, source: Source) -> Done[None]:
         brought = bring(
             replace(project, root=place.folder / WORKSHOP / source.folder), place.cache / "data",
             on_progress=lambda name, done, total: write(f"{name}: {done} of {total or 'unknown'} bytes"),
+            judge=partial(addresses_of_data, hosts=place.grants.data_hosts),
         )  # fmt: skip
     listed = ", ".join(f"{one.name} {one.declared.sha256[:12]}…" for one in brought)
     digests = {name: one.sha256 for name, one in project.declared.datasets.items()}
