@@ -20,6 +20,7 @@ import pytest
 from certificates import make_certified, serving_tls
 from conveyor.domain.words.addresses import may_be_opened, pattern_for
 from conveyor.errors import InvalidInput, MissingTool, ProjectError, StepFailed
+from conveyor.pipeline.engine.keyring import folders_of_secrets
 from conveyor.pipeline.jails import limits
 from conveyor.pipeline.jails.door import Door, is_open_to
 from conveyor.pipeline.jails.hosts import HostsDoor
@@ -608,6 +609,20 @@ def test_a_view_never_shows_the_workers_own_files() -> None:
     assert caught.value.message.endswith(
         "/srv/state holds /srv/state; /srv/w holds /srv/w/.config/worker.json"
     )
+
+
+def test_a_view_shows_nothing_that_lies_in_a_folder_of_secrets(tmp_path: Path) -> None:
+    state, link = tmp_path / "state", tmp_path / "project"
+    keys, accounts = folders_of_secrets(state)
+    for folder in (keys, accounts):
+        (folder / "one").mkdir(parents=True)
+    link.symlink_to(accounts / "one")
+    refuse_secrets(view_of(reads=(state / "work",)), [keys, accounts])
+    for shown in (accounts / "one" / "token", keys / "one", link, accounts):
+        with pytest.raises(ProjectError, match="the worker's own files"):
+            refuse_secrets(view_of(reads=(shown,)), [keys, accounts])
+        with pytest.raises(ProjectError, match="the worker's own files"):
+            refuse_secrets(view_of(writes=(shown,)), [keys, accounts])
 
 
 def test_a_linked_file_is_copied_before_it_is_handed_over(tmp_path: Path) -> None:

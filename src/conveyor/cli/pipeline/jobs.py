@@ -343,7 +343,8 @@ def _workplace(
     )  # fmt: skip
     steps.reporter.mark = mark
     place.folder.mkdir(parents=True)
-    secrets = [keys, *([credentials.absolute()] if credentials is not None else [])]
+    secrets = [*keyring.folders_of_secrets(state)]
+    secrets += [credentials.absolute()] if credentials is not None else []
     with watched(mark), isolated(place, worker, secrets, say_to_stderr, job_limits()) as walled:
         yield walled
     shutil.rmtree(place.folder, ignore_errors=True)

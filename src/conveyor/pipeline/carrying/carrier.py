@@ -152,7 +152,7 @@ def carry_run(job: Job) -> Outcome:
         grants=_bench.grants,
     )  # fmt: skip
     place.folder.mkdir(parents=True, exist_ok=True)
-    secrets = (credentials, state / "engine", keyring)
+    secrets = (credentials, state / "engine", *keyrings.folders_of_secrets(state))
     reporter = Reporter(worker.client, run_id, say_to_stderr, told=worker.told)
     reporter.mark, place = place.folder.name, replace(place, output=reporter.output)
     with (

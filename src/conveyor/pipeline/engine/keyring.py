@@ -172,6 +172,11 @@ def _is_api(url: str) -> bool:
     )
 
 
+def folders_of_secrets(state: Path) -> tuple[Path, ...]:
+    """The folders of a worker's state that hold credentials, which no jail shows."""
+    return state / FOLDER, _accounts(state / FOLDER)
+
+
 def _accounts(keyring: Path) -> Path:
     return keyring.with_name("status-accounts")
 

@@ -99,18 +99,23 @@ class View:
 
 
 def refuse_secrets(view: View, secrets: Iterable[Path]) -> None:
-    """Refuse a view that would show the worker's own files.
+    """Refuse a view that would show the worker's own files, by whatever links.
 
     Raises:
-        ProjectError: names each path that holds one.
+        ProjectError: names each path that holds one or lies in one.
     """
-    shown = [*view.reads, *view.writes]
-    faults = sorted({
-        f"{path} holds {secret}" for path in shown for secret in secrets if secret.is_relative_to(path)
-    })  # fmt: skip
+    kept = [(secret, {secret, Path(os.path.realpath(secret))}) for secret in secrets]
+    faults = set()
+    for path in (*view.reads, *view.writes):
+        for at in {path, Path(os.path.realpath(path))}:
+            for secret, places in kept:
+                if any(one.is_relative_to(at) for one in places):
+                    faults.add(f"{path} holds {secret}")
+                elif any(at.is_relative_to(one) for one in places):
+                    faults.add(f"{path} lies in {secret}")
     if faults:
         raise ProjectError(
-            f"a jail would show the worker's own files: {'; '.join(faults)}",
+            f"a jail would show the worker's own files: {'; '.join(sorted(faults))}",
             hint="keep the worker's credentials and its state apart from interpreters and projects",
         )
 
