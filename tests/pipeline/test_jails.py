@@ -2,13 +2,14 @@
 
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +21,11 @@ import pytest
 from certificates import make_certified, serving_tls
 from conveyor.domain.words.addresses import may_be_opened, pattern_for
 from conveyor.errors import InvalidInput, MissingTool, ProjectError, StepFailed
+from conveyor.pipeline.engine import isolation
+from conveyor.pipeline.engine.isolation import LARGEST_HOSTS_LOG
 from conveyor.pipeline.engine.keyring import folders_of_secrets
 from conveyor.pipeline.jails import limits
-from conveyor.pipeline.jails.door import Door, is_open_to
+from conveyor.pipeline.jails.door import MOST_CONNECTIONS, Door, is_open_to
 from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.jail import Jail
 from conveyor.pipeline.jails.limits import control_group, exceeded, remove_left
@@ -578,6 +581,47 @@ def test_hosts_are_reached_through_the_proxy_of_the_machine(
         server.shutdown()
     assert noted == ["opened packages.example:443"]
     assert _MachinesProxy.asked == ["packages.example:443 Basic YW5uOnBAc3M="]
+
+
+@pytest.mark.parametrize("kind", ["store", "hosts"])
+def test_a_door_serves_so_many_connections_at_a_time_and_lets_others_wait(tmp_path: Path, kind: str) -> None:
+    door = Door(tmp_path, "http://127.0.0.1:9") if kind == "store" else HostsDoor(tmp_path, print)
+    ask, refusal = b"CONNECT x:1 HTTP/1.1\r\n\r\n", b"HTTP/1.1 403"
+    if kind == "store":
+        ask = b"GET /api HTTP/1.1\r\nConnection: close\r\n\r\n"
+    with door, ExitStack() as stack:
+        held = []
+        for _ in range(MOST_CONNECTIONS + 1):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(door.path))
+            held.append(client)
+        held[-1].sendall(ask)
+        held[-1].settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            held[-1].recv(100)
+        held[0].close()
+        held[-1].settimeout(20)
+        assert held[-1].recv(100).startswith(refusal)
+        for one in [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]:
+            one.connect(str(door.path))  # it closes while some wait
+
+
+def test_the_log_of_hosts_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.log"
+    for _ in range(40):
+        isolation._append(path, "x" * (LARGEST_HOSTS_LOG // 20))
+    assert path.stat().st_size < 1.1 * LARGEST_HOSTS_LOG
+    assert path.read_text().endswith("x\nfurther attempts are not noted\n")
+
+
+def test_a_limit_above_that_of_the_machine_is_the_machines(work: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    code, output, _ = in_jail(
+        work,
+        "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))",
+        limits=replace(JobLimits(), open_files=most + 1),
+    )
+    assert (code, output.split()) == (0, [str(most), str(most)])
 
 
 # Plans

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from conveyor.project.git import Remote
     from conveyor.settings import JobLimits
 
+LARGEST_HOSTS_LOG = 2**20
+"""Bytes, for a run."""
 USERS = Path("/run/conveyor/users")
 """Where a root's workers on this machine note which users their runs have taken."""
 
@@ -240,7 +242,10 @@ def isolated(
 
 def _append(path: Path, line: str) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
+        if file.tell() < LARGEST_HOSTS_LOG:  # a jail can ask without end
+            file.write(f"{line}\n")
+            if file.tell() >= LARGEST_HOSTS_LOG:
+                file.write("further attempts are not noted\n")
 
 
 def _write_netrc(path: Path, worker: Keeper) -> Path:

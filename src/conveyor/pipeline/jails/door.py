@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingMixIn, UnixStreamServer
+from socketserver import BaseRequestHandler, ThreadingMixIn, UnixStreamServer
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 SILENCE_SECONDS = 60.0
+MOST_CONNECTIONS = 64
+"""At a time, of all jails of a run: each takes descriptors and a thread of the worker. Others wait."""
 PATIENCE_SECONDS = 15.0
 """How long a store is waited for that takes no connections; it may be restarting."""
 PAUSE_SECONDS = 0.25
@@ -87,6 +89,7 @@ class Door:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._server.is_closing = True
         self._server.shutdown()
         self._server.server_close()
         self._pool.clear()
@@ -115,17 +118,47 @@ class Door:
             time.sleep(PAUSE_SECONDS)
 
 
-class _Server(ThreadingMixIn, UnixStreamServer):
+class BoundedServer(ThreadingMixIn, UnixStreamServer):
+    """A thread for each connection, and no more than so many; set ``is_closing`` before ``shutdown``."""
+
     daemon_threads = True
     request_queue_size = 256
-    door: Door
+    is_closing = False
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
+    def __init__(self, path: str, handler: type[BaseRequestHandler]) -> None:
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(path, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
+        """Wait for a place; the next connections stay in the kernel's queue meanwhile."""
+        while not self._places.acquire(timeout=0.05):
+            if self.is_closing:
+                self.shutdown_request(request)
+                return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
+        """Serve it, and give its place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
         """A jail that hangs up is no fault of the keeper's."""
+
+
+class _Server(BoundedServer):
+    door: Door
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = SILENCE_SECONDS  # a place is not kept for who says nothing
     server_version = "conveyor-door"
     sys_version = ""
     wbufsize = CHUNK_BYTES

@@ -14,13 +14,14 @@ import socket
 import threading
 from base64 import b64encode
 from contextlib import suppress
-from socketserver import StreamRequestHandler, ThreadingMixIn, UnixStreamServer
+from socketserver import StreamRequestHandler
 from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from conveyor.domain.words.addresses import address_kind, may_be_opened, pattern_for
 from conveyor.errors import Forbidden
+from conveyor.pipeline.jails.door import BoundedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ class HostsDoor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._server.is_closing = True
         self._server.shutdown()
         self._server.server_close()
         self.path.unlink(missing_ok=True)
@@ -125,13 +127,8 @@ def _through(proxy: str, host: str, port: int) -> socket.socket:
     return connection
 
 
-class _Proxy(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 256
+class _Proxy(BoundedServer):
     door: HostsDoor
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A jail that hangs up is no fault of the keeper's."""
 
 
 class _Tunnel(StreamRequestHandler):

@@ -69,7 +69,7 @@ class Agent:
                     self._tell(told=message["ask"], answers=int(there))
                 elif "limits" in message:
                     for name, value in message["limits"].items():
-                        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), tuple(value))
+                        _limit(getattr(resource, f"RLIMIT_{name}"), *value)
             finally:
                 for one in descriptors:
                     os.close(one)
@@ -147,6 +147,14 @@ class Agent:
             return None
         body = exactly(self._keeper, int.from_bytes(head + rest, "big"))
         return None if body is None else (marshal.loads(body), descriptors)  # noqa: S302 - of the keeper
+
+
+def _limit(which: int, soft: int, hard: int) -> None:
+    """Set a resource limit, or what this machine allows if that is less: more is refused (getrlimit(2))."""
+    _, most = resource.getrlimit(which)
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(which, (soft, hard))
 
 
 def _signal_session(pid: int, number: int) -> None:
