@@ -1,5 +1,6 @@
 """Jails: what a program in one sees, reaches and uses up, and that nothing of it outlives the keeper."""
 
+import ctypes
 import os
 import random
 import resource
@@ -93,6 +94,42 @@ def test_a_program_has_no_right_of_its_keeper(work: Path) -> None:
         "    except OSError: pass\n",
     )
     assert (code, output.split()) == (0, ["0000000000000000", "0000000000000000", "1"])
+
+
+KEYS = """
+import ctypes, sys
+call = ctypes.CDLL(None, use_errno=True).syscall
+add, ask, control = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219)}[sys.argv[1]]
+name, user, session = sys.argv[2].encode(), -4, -3
+if sys.argv[3] == "plant":
+    print(*(call(add, b"user", name, b"value", 5, ring) > 0 for ring in (session, user)))
+else:
+    print(*(call(control, 10, ring, b"user", name, 0) > 0 for ring in (session, user)))
+    print(call(ask, b"user", name, None, 0) > 0, name.decode() in open("/proc/keys").read())
+"""
+
+
+def test_a_jail_has_no_key_of_its_keeper_and_leaves_none_to_the_next(work: Path) -> None:
+    name = f"conveyor-test-{random.getrandbits(64):x}"
+    words = [PYTHON, "-c", KEYS, os.uname().machine, name]
+
+    def in_jail_of_holder(what: str) -> list[str]:
+        with Jail(work.parent, writes=[work], user=USER) as jail:
+            program = jail.start([*words, what], VARIABLES, work)
+            output = program.output.read()
+            program.output.close()
+        return output.split()
+
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    add, control = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+    assert call(control, 1, None) > 0, "this thread has no keyring of its own"
+    assert call(add, b"user", name.encode(), b"value", 5, -3) > 0
+    held = subprocess.run([*words, "find"], capture_output=True, text=True, check=True).stdout.split()
+    assert held == ["True", "False", "True", "True"], "the key is found where no jail is"
+    assert in_jail_of_holder("find") == ["False", "False", "False", "False"]
+    call(control, 1, None)
+    assert in_jail_of_holder("plant") == ["False", "False"]
+    assert in_jail_of_holder("find") == ["False", "False", "False", "False"]
 
 
 def test_a_program_reaches_its_own_loopback_alone(work: Path) -> None:

@@ -44,6 +44,8 @@ _PATIENCE_SECONDS = 1.0
 _KILL, _PIPE = 9, 13
 """Numbers of signals, signal(7); the module of that name makes enumerations first."""
 _SET_DUMPABLE = 4
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_JOIN_SESSION_KEYRING = 1
 
 
 class Agent:
@@ -264,12 +266,16 @@ def _pump(source: _socket.socket, target: _socket.socket, done: _thread.LockType
 def close_to_others() -> None:
     """Keep the programs of the jail, which run as the same user, from tracing this one (prctl(2)).
 
-    They could speak to the keeper in its place. The module ``ctypes`` takes longer than all else here.
+    They could speak to the keeper in its place. And leave the keeper's keyring (keyctl(2)), which every
+    program inherits, for an empty one. The module ``ctypes`` takes longer than all else here.
     """
     import _ctypes
 
-    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type] # as ctypes does
-    _ctypes.call_cdeclfunction(prctl, (_SET_DUMPABLE, 0, 0, 0, 0))
+    here = _ctypes.dlopen(None, 0)  # type: ignore[arg-type] # as ctypes does
+    _ctypes.call_cdeclfunction(_ctypes.dlsym(here, "prctl"), (_SET_DUMPABLE, 0, 0, 0, 0))
+    keyctl = _KEYCTL.get(os.uname().machine)
+    if keyctl is not None:  # a kernel without keys refuses it, and has none to lose
+        _ctypes.call_cdeclfunction(_ctypes.dlsym(here, "syscall"), (keyctl, _JOIN_SESSION_KEYRING, None))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from conveyor.pipeline.jails.view import (
     identity_of,
     read_host,
     refuse_secrets,
+    without_keys,
 )
 from conveyor.project.foreign import RUN, note_if_killed
 from conveyor.settings import JobLimits
@@ -198,6 +199,7 @@ class Jail:
         listing = os.memfd_create("arguments")
         os.write(listing, b"".join(word.encode() + b"\0" for word in words))
         os.lseek(listing, 0, os.SEEK_SET)
+        keys = _filter_of_calls()
         telling, told = os.pipe()
         errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115
         python = os.path.realpath(sys.executable)
@@ -205,20 +207,21 @@ class Jail:
         for there, port, path in ((view.door, DOOR_PORT, DOOR), (view.hosts, HOSTS_PORT, HOSTS)):
             command += [str(port), path] if there is not None else []
         command = [*_become(view.user), *command]
+        barred = [word for one in keys for word in ("--seccomp", str(one))]
         try:
             child = subprocess.Popen(
-                ["bwrap", "--args", str(listing), "--info-fd", str(told), "--", *command],
+                ["bwrap", "--args", str(listing), "--info-fd", str(told), *barred, "--", *command],
                 env={"PATH": os.defpath, **self._marks}, cwd="/",
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                pass_fds=(listing, told, theirs.fileno()), start_new_session=True,
+                pass_fds=(listing, told, theirs.fileno(), *keys), start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as error:
             os.close(telling)
             raise MissingTool("bwrap is not installed", hint="install bubblewrap") from error
         finally:
             theirs.close()
-            os.close(listing)
-            os.close(told)
+            for one in (listing, told, *keys):
+                os.close(one)
         number, first = _first_process(telling)
         self._kill = partial(_kill, first)
         stack.callback(_end, child, first, ours)
@@ -327,6 +330,17 @@ def _view(
         home=scratch / "home", identity=scratch / "etc", door=door, hosts=hosts, user=user,
         shared_memory_bytes=min(SHARED_MEMORY_BYTES, memory_bytes),
     )  # fmt: skip
+
+
+def _filter_of_calls() -> list[int]:
+    """A descriptor of what keeps programs from the kernel's keys; none where the machine is not known."""
+    content = without_keys(os.uname().machine)
+    if content is None:
+        return []
+    found = os.memfd_create("filter")
+    os.write(found, content)
+    os.lseek(found, 0, os.SEEK_SET)
+    return [found]
 
 
 def _become(user: int | None) -> list[str]:

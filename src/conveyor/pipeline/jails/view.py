@@ -16,7 +16,9 @@ Sources: ``bwrap(1)`` 0.8, ``user_namespaces(7)``, ``setpriv(1)``.
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -96,6 +98,53 @@ class View:
     """Whether it shows the ``/proc`` of the worker's own container, where none of its own can be mounted."""
     shared_memory_bytes: int = SHARED_MEMORY_BYTES
     """The size of ``/dev/shm``."""
+
+
+_CALLS = {
+    "x86_64": ((0xC000003E, 248, 249, 250), (0x40000003, 286, 287, 288)),
+    "aarch64": ((0xC00000B7, 217, 218, 219), (0x40000028, 309, 310, 311)),
+}
+"""Machine → the ways in which its programs call the kernel: AUDIT_ARCH, add_key, request_key, keyctl."""
+
+
+def without_keys(machine: str) -> bytes | None:
+    """A filter of system calls that refuses the kernel's keys (``keyrings(7)``), as bubblewrap takes it.
+
+    No namespace parts them: what one run's user keeps there the next would find. A program may only leave
+    the keyring of its session for an empty one, which the agent does.
+
+    Args:
+        machine: as ``uname`` says it.
+
+    Returns:
+        A program of struct sock_filter (``seccomp(2)``); ``None`` for a machine that is not known here.
+    """
+    load, mask, same, answer = 0x20, 0x54, 0x15, 0x06
+    number, system, first, second = 0, 4, 16, 24  # where struct seccomp_data has them
+    blocks = _CALLS.get(machine)
+    if blocks is None:
+        return None
+    check = 2 + 6 * len(blocks)
+    refuse, allow = check + 7, check + 6
+    words: list[tuple[int, int, int, int]] = [(load, 0, 0, system)]
+
+    def jump(value: int, *, to: int, otherwise: int) -> None:
+        here = len(words) + 1
+        words.append((same, to - here, otherwise - here, value))
+
+    for kind, add_key, request_key, keyctl in blocks:
+        here = len(words)
+        jump(kind, to=here + 1, otherwise=here + 6)
+        words += [(load, 0, 0, number), (mask, 0, 0, 0xBFFFFFFF)]  # x32 sets that bit
+        jump(add_key, to=refuse, otherwise=here + 4)
+        jump(request_key, to=refuse, otherwise=here + 5)
+        jump(keyctl, to=check, otherwise=allow)
+    words.append((answer, 0, 0, 0x7FFF0000))
+    for at, value in ((first, 1), (second, 0), (second + 4, 0)):  # KEYCTL_JOIN_SESSION_KEYRING, no name
+        words.append((load, 0, 0, at))
+        jump(value, to=len(words) + 1, otherwise=refuse)
+    words += [(answer, 0, 0, 0x7FFF0000), (answer, 0, 0, 0x00050000 | errno.EPERM)]
+    return b"".join(struct.pack("=HBBI", *word) for word in words)
 
 
 def refuse_secrets(view: View, secrets: Iterable[Path]) -> None:
