@@ -139,6 +139,24 @@ def test_worker_vouches_for_folders_and_administrators_for_everything_else(tmp_p
         update_run(store, own, run.id, project="other")
 
 
+def test_folder_alone_does_not_say_that_it_is_a_project_with_a_repository(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    worker = make_worker(store)
+    add_repository(store, ADMIN, NewRepository("demo", URL))
+    run, own = begun(store, worker, "/srv/checkout")
+    with pytest.raises(Forbidden, match="a folder that is not registered for demo, which has a") as refused:
+        update_run(store, own, run.id, project="demo")
+    assert refused.value.hint == (
+        "say that it is meant: conveyor pipeline run --project demo; or ask an administrator: "
+        "conveyor store repository add demo /srv/checkout --local"
+    )
+    assert update_run(store, own, run.id, project="other").project == "other"
+    known = identity_of(store, worker.token)
+    named = create_run(store, known, NewRun("/srv/checkout", "v1.0", project="demo", claim=True))
+    own = identity_of(store, issue_run_token(store, known, named.id).secret)
+    assert update_run(store, own, named.id, project="demo").project == "demo"
+
+
 def test_worker_writes_the_public_url_of_the_store_and_not_how_it_reaches_it(tmp_path: Path) -> None:
     """Behind a proxy the worker may use an address that nobody else has."""
     store = replace(make_store(tmp_path), public_url="https://packages.example.org/store/")

@@ -29,7 +29,7 @@ from conveyor.pipeline.jails import limits
 from conveyor.pipeline.jails.door import MOST_CONNECTIONS, Door, is_open_to
 from conveyor.pipeline.jails.hosts import HostsDoor
 from conveyor.pipeline.jails.jail import Jail
-from conveyor.pipeline.jails.limits import control_group, exceeded, remove_left
+from conveyor.pipeline.jails.limits import control_group, disk_of, exceeded, remove_left
 from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
 from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
 from conveyor.project.foreign import Sight, run_foreign
@@ -759,6 +759,13 @@ def test_the_keeper_takes_plain_files_alone(tmp_path: Path) -> None:
         take_file(job, "large", tmp_path / "other", largest=99)
     with pytest.raises(FileNotFoundError):
         take_file(job, "deep/none", tmp_path / "other")
+
+
+def test_empty_files_and_folders_of_a_jail_count_as_disk(tmp_path: Path) -> None:
+    for name in range(10):
+        (tmp_path / f"file{name}").touch()
+    (tmp_path / "folder").mkdir()
+    assert disk_of([tmp_path]) >= 11 * 4096
 
 
 def test_the_keeper_takes_a_tree_without_its_links(tmp_path: Path) -> None:

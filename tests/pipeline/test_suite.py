@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sysconfig
 import tomllib
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.domain.releases.standing import Release, ReleaseFile
-from conveyor.errors import ProjectError
+from conveyor.errors import ProjectError, StepFailed
 from conveyor.pipeline.jails.wall import Bubblewrap
 from conveyor.pipeline.jobs.candidates import candidate_of
+from conveyor.pipeline.jobs.suite import LARGEST_PROOF_BYTES, REPORT, read_report
 from conveyor.pipeline.jobs.testing import earlier_success, environment_on, files_to_test
-from conveyor.project.foreign import Surroundings
+from conveyor.project.foreign import Completed, Surroundings
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.resolution import (
     EnvironmentLock,
@@ -191,3 +193,13 @@ def test_keys_of_a_lock_stay_keys_whatever_they_hold() -> None:
 def locked(*packages: LockedPackage) -> EnvironmentLock:
     """An environment of these packages."""
     return EnvironmentLock(packages, ">=3.11", "3.12.1", "linux-x86_64", "http://store.example/i/simple/")
+
+
+def test_proof_of_the_tests_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    done = Completed(0, "", 1.0)
+    proof = tmp_path / REPORT
+    proof.write_text(json.dumps({"origin": {}, "opened": ["x" * (LARGEST_PROOF_BYTES - 40)]}))
+    assert read_report(tmp_path, done)["origin"] == {}
+    proof.write_text(json.dumps({"origin": {}, "opened": ["x" * LARGEST_PROOF_BYTES]}))
+    with pytest.raises(StepFailed, match=r"report\.json, which the job wrote, is larger than 4 MB"):
+        read_report(tmp_path, done)

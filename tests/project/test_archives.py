@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.errors import ProjectError
 from conveyor.project.archives import unpack_sdist
 
@@ -67,3 +68,20 @@ def test_what_leads_out_or_is_no_file_is_refused(
     with pytest.raises(ProjectError, match=fault):
         unpack_sdist(packed(tmp_path, *members), tmp_path / "into")
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_archive_of_more_than_a_store_accepts_is_not_unpacked(tmp_path: Path) -> None:
+    members = [(f"demo-1.0/{name}", tarfile.REGTYPE, "x" * 100) for name in "abc"]
+    sdist = packed(tmp_path, *members)
+    for limits, fault in (
+        (ArchiveLimits(members=2), "has more than 2 members"),
+        (ArchiveLimits(expanded_bytes=299), "expands to more than 299 bytes"),
+        (ArchiveLimits(ratio=1, ratio_free_bytes=99), None),
+    ):
+        large = packed(tmp_path, ("demo-1.0/a", tarfile.REGTYPE, "x" * 10_000)) if fault is None else sdist
+        with pytest.raises(ProjectError, match=fault or "over 1 times its own"):
+            unpack_sdist(large, tmp_path / "into", limits=limits)
+        assert not (tmp_path / "into.part/demo-1.0/c").exists()
+        assert not (tmp_path / "into").exists()
+    unpack_sdist(packed(tmp_path, *members), tmp_path / "into", limits=ArchiveLimits(members=3))
+    assert len(list((tmp_path / "into").iterdir())) == 3

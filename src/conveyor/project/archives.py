@@ -23,6 +23,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from conveyor.domain.distributions.archives import ArchiveLimits
 from conveyor.domain.words.notation import sha256_of
 from conveyor.errors import ProjectError
 from conveyor.project.contents import LARGEST_SEARCHED_BYTES, secrets_in
@@ -47,6 +48,8 @@ _HINT_OF_LFS = (
     "builds of a checkout fetch none: commit the files themselves (git lfs untrack PATTERN, then "
     "git add --renormalize .)"
 )
+LIMITS = ArchiveLimits()
+"""What is unpacked of an archive at most: as much as a store accepts."""
 
 
 @dataclass(frozen=True)
@@ -176,16 +179,17 @@ def path_in_sdist(member: str) -> str:
     return str(PurePosixPath(*PurePosixPath(member).parts[1:]))
 
 
-def unpack_sdist(sdist: Path, into: Path) -> None:
+def unpack_sdist(sdist: Path, into: Path, *, limits: ArchiveLimits = LIMITS) -> None:
     """Unpack an sdist so that ``into`` is its top folder.
 
     Raises:
-        ProjectError: it has not exactly one top folder, or holds a member that leads out of it.
+        ProjectError: it has not exactly one top folder, or holds a member that leads out of it, or more than
+            a store would accept.
     """
     parent = into.parent / f"{into.name}.part"
     try:
         with tarfile.open(sdist) as archive:
-            unpack_tar(archive, parent)
+            unpack_tar(archive, parent, limits=limits, packed_bytes=sdist.stat().st_size)
     except (tarfile.TarError, OSError) as error:
         raise ProjectError(f"{sdist.name} cannot be unpacked: {error}") from error
     tops = list(parent.iterdir())
@@ -196,18 +200,33 @@ def unpack_sdist(sdist: Path, into: Path) -> None:
     parent.rmdir()
 
 
-def unpack_tar(archive: tarfile.TarFile, into: Path) -> None:
+def unpack_tar(
+    archive: tarfile.TarFile, into: Path, *, limits: ArchiveLimits = LIMITS, packed_bytes: int | None = None
+) -> None:
     """Unpack plain files, folders and links that stay inside; owners of members are not kept.
 
     As the filter "data" of ``tarfile`` does it (PEP 706), which Python 3.11.2, that of Debian 12, lacks.
 
+    Args:
+        archive: at its beginning.
+        into: the folder; made if it does not exist.
+        limits: those of the store's archives; what goes beyond is not unpacked.
+        packed_bytes: the size of the archive; ``None``: it was made here, so it may be small for its content.
+
     Raises:
-        ProjectError: a member leads out of the folder, or is a device or a pipe.
+        ProjectError: a member leads out of the folder, or is a device or a pipe; or there is too much.
         tarfile.TarError, OSError: the archive cannot be read, or a member not be written.
     """
     into.mkdir(parents=True, exist_ok=True)
     top = into.resolve()
-    for member in archive:
+    expanded = 0
+    for number, member in enumerate(archive, 1):
+        expanded += member.size if member.isfile() else 0
+        fault = limits.bomb_fault(expanded, expanded if packed_bytes is None else packed_bytes)
+        if number > limits.members:
+            fault = f"the archive has more than {limits.members:,} members"
+        if fault is not None:
+            raise ProjectError(f"it cannot be unpacked: {fault}")
         target = into / member.name
         linked = target.parent / member.linkname if member.issym() else into / member.linkname
         leads = [target.parent, *([linked] if member.issym() or member.islnk() else [])]

@@ -281,6 +281,12 @@ def projects_of(connection: Connection, url: str) -> dict[str, bool]:
     return {project: bool(is_local) for project, is_local in connection.execute(asked)}
 
 
+def has_repository(connection: Connection, project: str) -> bool:
+    """Whether any repository is registered for a project."""
+    asked = select(repositories.c.url).where(repositories.c.project == project).limit(1)
+    return connection.scalar(asked) is not None
+
+
 def insert_webhook(connection: Connection, webhook: Webhook, *, secret: str) -> None:
     """Write a new webhook."""
     values = {**values_of(webhook, index="index_name"), "secret": secret}

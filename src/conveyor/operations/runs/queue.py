@@ -535,7 +535,8 @@ def get_output(store: Store, identity: Identity, run_id: int, *, after: int = 0)
 def _may_release(connection: Connection, identity: Identity, run: Run, project: str | None) -> None:
     """Refuse a second project, and one that the repository is not registered for.
 
-    A folder that the worker itself named needs no registration, unless it has one for other projects.
+    A folder that the worker itself named needs no registration, unless it has one for other projects, or the
+    project has a repository: then the folder's own files must not be what says which project it is.
     """
     if project is None or project == run.project:
         return
@@ -551,6 +552,12 @@ def _may_release(connection: Connection, identity: Identity, run: Run, project: 
         raise Forbidden(
             f"run {run.id} is of a repository that is not registered for {project}",
             hint=f"ask an administrator: {command_to_register(run.repository, project)}",
+        )
+    if not registered and rows.has_repository(connection, project):
+        raise Forbidden(
+            f"run {run.id} is of a folder that is not registered for {project}, which has a repository",
+            hint=f"say that it is meant: conveyor pipeline run --project {project}; or ask an administrator: "
+            f"{command_to_register(run.repository, project)}",
         )
 
 

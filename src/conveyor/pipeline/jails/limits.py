@@ -307,6 +307,10 @@ def cpu_seconds_of(processes: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+SMALLEST_ENTRY_BYTES = 4096
+"""What each file and folder counts at least: an empty one takes an inode and its name, but no block."""
+
+
 def disk_of(folders: Iterable[Path], processes: Iterable[int] = ()) -> int:
     """What the files below folders take of the disk, and those that processes keep open without a name."""
     return sum(bytes_in(folder) for folder in folders) + _nameless(processes)
@@ -320,7 +324,7 @@ def _nameless(processes: Iterable[int]) -> int:
                 with suppress(OSError):
                     facts = entry.stat()
                     if not facts.st_nlink:
-                        found[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+                        found[facts.st_dev, facts.st_ino] = max(facts.st_blocks * 512, SMALLEST_ENTRY_BYTES)
     return sum(found.values())
 
 
@@ -331,7 +335,7 @@ def bytes_in(folder: Path) -> int:
         with suppress(OSError), os.scandir(left.pop()) as entries:
             for entry in entries:
                 with suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, SMALLEST_ENTRY_BYTES)
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)
     return total

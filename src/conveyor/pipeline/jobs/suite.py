@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from conveyor.project.interpreters import Interpreter
     from conveyor.project.resolution import EnvironmentLock
 
+LARGEST_PROOF_BYTES = 4 * 2**20
+"""Of a proof of ``origin.py``. It is read whole, and JSON takes up to 25 times its size in memory."""
 REPORT, JUNIT, ATTENDED = "report.json", "junit.xml", "attended"
 """What the tests leave in the folder of their results."""
 _USAGE_ERRORS = (3, 4)  # pytest's own failure, and words or settings that it does not know
@@ -424,7 +426,7 @@ def run_suite(
     counts, exit_code = told.ended()
     if exit_code is None:
         raise _untold(done)
-    found = _read_report(results, done) | {"counts": counts, "exit_code": exit_code}
+    found = read_report(results, done) | {"counts": counts, "exit_code": exit_code}
     with suppress(FileNotFoundError):
         take_file(results, JUNIT, place.report(f"{name} junit.xml"), largest=LARGEST_REPORT_BYTES)
     if exit_code in _USAGE_ERRORS:
@@ -467,10 +469,10 @@ def _untold(done: Completed) -> StepFailed:
     )  # fmt: skip
 
 
-def _read_report(results: Path, done: Completed) -> dict[str, Any]:
+def read_report(results: Path, done: Completed) -> dict[str, Any]:
     """What ``origin.py`` wrote; it shared its process with the tests, which may have written anything."""
     try:
-        with opened_plainly(results, REPORT, largest=LARGEST_REPORT_BYTES) as file:
+        with opened_plainly(results, REPORT, largest=LARGEST_PROOF_BYTES) as file:
             found = json.load(file)
         if "origin" in found:
             return dict(found)
@@ -568,5 +570,5 @@ def _report_of_command(
 
 def _proofs(results: Path) -> Iterator[dict[str, Any]]:
     for path in sorted((results / ATTENDED).glob("*.json")):
-        with opened_plainly(results, f"{ATTENDED}/{path.name}", largest=LARGEST_REPORT_BYTES) as file:
+        with opened_plainly(results, f"{ATTENDED}/{path.name}", largest=LARGEST_PROOF_BYTES) as file:
             yield json.load(file)
