@@ -147,7 +147,7 @@ def test_folder_alone_does_not_say_that_it_is_a_project_with_a_repository(tmp_pa
     with pytest.raises(Forbidden, match="a folder that is not registered for demo, which has a") as refused:
         update_run(store, own, run.id, project="demo")
     assert refused.value.hint == (
-        "say that it is meant: conveyor pipeline run --project demo; or ask an administrator: "
+        "start another that names it, with --project demo; or ask an administrator: "
         "conveyor store repository add demo /srv/checkout --local"
     )
     assert update_run(store, own, run.id, project="other").project == "other"

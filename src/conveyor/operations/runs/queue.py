@@ -556,7 +556,7 @@ def _may_release(connection: Connection, identity: Identity, run: Run, project: 
     if not registered and rows.has_repository(connection, project):
         raise Forbidden(
             f"run {run.id} is of a folder that is not registered for {project}, which has a repository",
-            hint=f"say that it is meant: conveyor pipeline run --project {project}; or ask an administrator: "
+            hint=f"start another that names it, with --project {project}; or ask an administrator: "
             f"{command_to_register(run.repository, project)}",
         )
 
