@@ -1,6 +1,7 @@
 """Jails: what a program in one sees, reaches and uses up, and that nothing of it outlives the keeper."""
 
 import ctypes
+import io
 import os
 import random
 import resource
@@ -33,7 +34,7 @@ from conveyor.pipeline.jails.limits import control_group, disk_of, exceeded, rem
 from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
 from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
 from conveyor.project.foreign import Sight, run_foreign
-from conveyor.project.taking import take_file, take_tree
+from conveyor.project.taking import put_file, take_file, take_tree
 from conveyor.project.uv import find_uv
 from conveyor.settings import JOB_SETTINGS, JobLimits, job_limits
 from distributions_made import make_wheel
@@ -766,6 +767,28 @@ def test_empty_files_and_folders_of_a_jail_count_as_disk(tmp_path: Path) -> None
         (tmp_path / f"file{name}").touch()
     (tmp_path / "folder").mkdir()
     assert disk_of([tmp_path]) >= 11 * 4096
+
+
+def test_the_keeper_writes_through_no_link(tmp_path: Path) -> None:
+    clone, outside = tmp_path / "clone", tmp_path / "outside"
+    (clone / "src").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "kept").write_text("as it was")
+    put_file(clone, "src/model/weights", io.BytesIO(b"a longer first one"))
+    put_file(clone, "src/model/weights", io.BytesIO(b"trained"))
+    assert (clone / "src" / "model" / "weights").read_text() == "trained"
+    (clone / "src" / "folder").symlink_to(outside)
+    (clone / "src" / "file").symlink_to(outside / "kept")
+    (clone / "src" / "dangling").symlink_to(outside / "new")
+    os.link(outside / "kept", clone / "src" / "twin")
+    os.mkfifo(clone / "src" / "pipe")
+    for path in (
+        *("src/folder/new", "src/folder/deep/new", "src/file", "src/dangling", "src/twin", "src/pipe"),
+        *("src/model", "src/model/weights/new", "src/../../outside/new", str(outside / "new"), ""),
+    ):
+        with pytest.raises(StepFailed):
+            put_file(clone, path, io.BytesIO(b"trained"))
+    assert {one.name: one.read_text() for one in outside.iterdir()} == {"kept": "as it was"}
 
 
 def test_the_keeper_takes_a_tree_without_its_links(tmp_path: Path) -> None:

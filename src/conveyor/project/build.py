@@ -42,6 +42,7 @@ from conveyor.project.model import read_manifest, read_payload
 from conveyor.project.previous import find_previous
 from conveyor.project.rooms import build_room
 from conveyor.project.settings import Project, answer_of, read_project
+from conveyor.project.taking import put_file
 from conveyor.project.trees import (
     project_of_tag,
     refuse_differences,
@@ -310,6 +311,5 @@ def _take_payload(project: Project, cloned: Project, tag: str, commit: str, out:
 
 def _copy_payload(project: Project, cloned: Project) -> None:
     for file in read_payload(project):
-        target = cloned.root / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(project.root / file.path, target)
+        with (project.root / file.path).open("rb") as trained:
+            put_file(cloned.root, file.path, trained)

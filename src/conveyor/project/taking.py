@@ -8,7 +8,7 @@ the look and the reading.
 
 A commit holds links as well. Those that lead out of the repository are refused before anything of a clone is
 read (``refuse_links_out``), and what the keeper itself reads of a checkout is a file of that repository
-(``own_file``).
+(``own_file``). What it writes into a folder where others put links goes through none of them (``put_file``).
 
 Sources: ``openat(2)`` (``O_NOFOLLOW``), ``path_resolution(7)``.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -119,6 +119,61 @@ def take_file(root: Path, path: str, target: Path, *, largest: int = LARGEST_BYT
     """Copy such a file to a place of the keeper's; raises as ``opened_plainly`` does."""
     with opened_plainly(root, path, largest=largest) as source, target.open("wb") as copy:
         shutil.copyfileobj(source, copy, 1024 * 1024)
+
+
+def put_file(root: Path, path: str, source: IO[bytes]) -> None:
+    """Write a file below a folder in which others could put links: none of them is followed.
+
+    Folders that are missing are made; a plain file that is there gets other bytes.
+
+    Args:
+        root: the folder, such as a clone; its own path is the keeper's, and trusted.
+        path: relative to ``root``.
+        source: what is written, from where it stands to its end.
+
+    Raises:
+        StepFailed: it would lie outside or behind a link, or something else than a plain file is there.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with _made_folder(root, PurePosixPath(path).parent, path) as folder:
+        try:  # a pipe without a reader must not block, and the path "" names no file
+            target = os.open(PurePosixPath(path).name, flags, 0o666, dir_fd=folder)
+        except OSError as error:
+            raise _not_put(path) from error
+    with os.fdopen(target, "wb") as file:
+        facts = os.fstat(target)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+            raise _not_put(path)
+        file.truncate()
+        shutil.copyfileobj(source, file, 1024 * 1024)
+
+
+@contextmanager
+def _made_folder(root: Path, below: PurePosixPath, path: str) -> Iterator[int]:
+    """The descriptor of a folder below ``root``, made if it is missing; ``path`` is what is told."""
+    if below.is_absolute() or ".." in PurePosixPath(path).parts:
+        raise StepFailed(f"{path} leads out of its folder")
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in below.parts:
+            try:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=at)
+                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            except OSError as error:
+                raise _not_put(path) from error
+            os.close(at)
+            at = inner
+        yield at
+    finally:
+        os.close(at)
+
+
+def _not_put(path: str) -> StepFailed:
+    return StepFailed(
+        f"{path} cannot be written: it, or a folder on its way, is a link or not what it should be",
+        hint="remove what stands in its place from the repository, then commit",
+    )
 
 
 def take_tree(

@@ -25,7 +25,7 @@ from conveyor.project.environment import Environment, make_environment, run_in
 from conveyor.project.git import ignored_files
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import PayloadFile, payload_stamps, read_manifest, read_payload
-from conveyor.project.taking import opened_plainly, take_file
+from conveyor.project.taking import opened_plainly, put_file
 from conveyor.settings import JOB_GRANTS
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def train(
         )
     if where is not None:
         for path in project.payload:
-            (project.root / path).parent.mkdir(parents=True, exist_ok=True)
-            take_file(where.root, path, project.root / path)
+            with opened_plainly(where.root, path) as trained:
+                put_file(project.root, path, trained)
     return TrainingResult(read_payload(project), read_manifest(project), done.seconds)
 
 

@@ -6,7 +6,6 @@ the same fact again.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from conveyor.project.build import build_distributions
 from conveyor.project.git import commit_time, run_git
 from conveyor.project.interpreters import python_of
 from conveyor.project.model import read_payload
+from conveyor.project.taking import put_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,9 +69,8 @@ def build(place: Workplace, worker: Keeper, source: Source, entry: str) -> Done[
     trained = read_payload(read_clone(place, source))
     clean = clone_into(place, source, "source") / source.folder
     for file in trained:
-        target = clean / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(checkout / file.path, target)
+        with (checkout / file.path).open("rb") as payload:
+            put_file(clean, file.path, payload)
     project = read_clone(place, source, "source")
     if read_payload(project) != trained:
         raise StepFailed("the payload changed while it was copied for the build")

@@ -20,6 +20,7 @@ from conveyor.errors import EquivalenceFailed, NotFound
 from conveyor.pipeline.engine.steps import Done
 from conveyor.project.archives import path_in_sdist, sha256_of_file
 from conveyor.project.model import read_manifest, read_payload
+from conveyor.project.taking import put_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +63,8 @@ def take(place: Workplace, worker: Keeper, project: Project, source: Source) -> 
             sha256_of_file(folder / sha256) == sha256 for sha256 in files.values()
         ):
             for path, sha256 in files.items():
-                _put(folder / sha256, project.root / path)
+                with (folder / sha256).open("rb") as kept:
+                    put_file(project.root, path, kept)
             return _taken(project, "an earlier run on this worker")
     for release in worker.client.releases.of_commit(project.name, source.commit):
         if _take_from(place, worker, project, release):
@@ -98,6 +100,7 @@ def unpack(sdist: Path, payload: Iterable[tuple[str, str]], checkout: Path) -> N
 
     Raises:
         EquivalenceFailed: the sdist lacks a file, or holds other bytes.
+        StepFailed: a link of the checkout stands in a file's way.
     """
     with tarfile.open(sdist) as archive:
         members = {path_in_sdist(one.name): one for one in archive.getmembers()}
@@ -105,20 +108,12 @@ def unpack(sdist: Path, payload: Iterable[tuple[str, str]], checkout: Path) -> N
             content = archive.extractfile(members[path]) if path in members else None
             if content is None:
                 raise EquivalenceFailed(f"{sdist.name} does not hold the trained file {path}")
-            target = checkout / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            found = sha256_of_file(target)
+            put_file(checkout, path, content)
+            found = sha256_of_file(checkout / path)
             if found != sha256:
                 raise EquivalenceFailed(
                     f"{path} in {sdist.name} has SHA-256 {found}, its build evidence names {sha256}"
                 )
-
-
-def _put(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
 
 
 def _folder(place: Workplace, source: Source) -> Path:
