@@ -34,7 +34,7 @@ from conveyor.pipeline.jails.limits import control_group, disk_of, exceeded, rem
 from conveyor.pipeline.jails.view import Host, View, arguments_of, refuse_secrets
 from conveyor.pipeline.jails.wall import FIRST_USER, Bubblewrap, hand_over, run_user
 from conveyor.project.foreign import Sight, run_foreign
-from conveyor.project.taking import put_file, take_file, take_tree
+from conveyor.project.taking import make_folder, put_file, take_file, take_tree
 from conveyor.project.uv import find_uv
 from conveyor.settings import JOB_SETTINGS, JobLimits, job_limits
 from distributions_made import make_wheel
@@ -789,6 +789,20 @@ def test_the_keeper_writes_through_no_link(tmp_path: Path) -> None:
         with pytest.raises(StepFailed):
             put_file(clone, path, io.BytesIO(b"trained"))
     assert {one.name: one.read_text() for one in outside.iterdir()} == {"kept": "as it was"}
+
+
+def test_the_keeper_makes_folders_through_no_link(tmp_path: Path) -> None:
+    suite, outside = tmp_path / "suite", tmp_path / "outside"
+    for one in (suite, outside):
+        one.mkdir()
+    for path in ("out/reports", "out/reports", "."):
+        make_folder(suite, path)
+    assert (suite / "out" / "reports").is_dir()
+    (suite / "linked").symlink_to(outside)
+    for path in ("linked", "linked/reports", "out/../../outside/reports", str(outside / "reports")):
+        with pytest.raises(StepFailed):
+            make_folder(suite, path)
+    assert not list(outside.iterdir())
 
 
 def test_the_keeper_takes_a_tree_without_its_links(tmp_path: Path) -> None:

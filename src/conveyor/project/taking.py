@@ -148,6 +148,12 @@ def put_file(root: Path, path: str, source: IO[bytes]) -> None:
         shutil.copyfileobj(source, file, 1024 * 1024)
 
 
+def make_folder(root: Path, path: str) -> None:
+    """Make a folder below one in which others could put links; raises as ``put_file`` does."""
+    with _made_folder(root, PurePosixPath(path), path):
+        pass
+
+
 @contextmanager
 def _made_folder(root: Path, below: PurePosixPath, path: str) -> Iterator[int]:
     """The descriptor of a folder below ``root``, made if it is missing; ``path`` is what is told."""

@@ -49,7 +49,7 @@ from conveyor.project.suites import (
     pytest_settings,
     requirements_of_tests,
 )
-from conveyor.project.taking import opened_plainly, refuse_links_out, take_file
+from conveyor.project.taking import make_folder, opened_plainly, refuse_links_out, take_file
 from conveyor.project.uv import PYLOCK
 
 if TYPE_CHECKING:
@@ -397,7 +397,7 @@ def run_suite(
     results.mkdir()
     if declared.command:
         _attend(environment, subject, results)
-        (suite.folder / str(declared.junit)).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(suite.folder, str(PurePosixPath(str(declared.junit)).parent))
         command = list(declared.command)
     else:
         command = _pytest_command(environment, subject, suite, results, watch=watch)
