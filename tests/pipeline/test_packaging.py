@@ -14,6 +14,7 @@ from conveyor.pipeline.engine.steps import Done
 from conveyor.pipeline.jobs import payloads
 from conveyor.pipeline.jobs.packaging import named_requirements, unless_known
 from conveyor.pipeline.jobs.sources import Source
+from conveyor.project.model import read_payload
 from conveyor.project.settings import read_project
 from distributions_made import Made, make_sdist, make_wheel
 from pipeline.projects import HATCHLING, MODEL, make_project
@@ -85,7 +86,26 @@ def test_store_that_cannot_hand_out_a_trained_file_is_no_reason_to_train_again(
     blob.chmod(0o600)
     blob.write_bytes(bytes(blob.stat().st_size))
     with pytest.raises(StoreUnreachable, match="came with other bytes"):
-        payloads.take(place, there.worker, project, there.source)
+        payloads.take(place, there.worker, project, there.source, "unstable")
+
+
+def test_what_was_trained_for_one_index_or_project_is_not_taken_for_another(
+    town: Town, tmp_path: Path
+) -> None:
+    root = make_project(tmp_path / "repository", name="metis", pyproject=HATCHLING + MODEL)
+    there = published(town, tmp_path, "metis")
+    place, project = Workplace(tmp_path / "place", cache=tmp_path / "cache"), read_project(root)
+    source = replace(there.source, commit="e" * 40, project="metis")
+    file = root / project.payload[0]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"weights")
+    payloads.keep(place, project, source, "team/hidden", read_payload(project))
+    file.unlink()
+    for other, entry in ((source, "unstable"), (replace(source, project="other"), "team/hidden")):
+        assert not payloads.take(place, there.worker, project, other, entry).value
+    assert not file.exists()
+    assert payloads.take(place, there.worker, project, source, "team/hidden").value
+    assert file.read_bytes() == b"weights"
 
 
 def test_requirements_at_an_address_are_not_fetched_ahead_by_the_worker_itself(tmp_path: Path) -> None:

@@ -136,13 +136,13 @@ def make_release(
     if candidate is None:
         project = read_clone(place, source)
         if project.train and not steps(
-            "look for payload", lambda: payloads.take(place, worker, project, source)
+            "look for payload", lambda: payloads.take(place, worker, project, source, entry)
         ):
             steps("workshop", lambda: make_workshop(place))
             if project.declared.datasets:
                 steps("data", lambda: bring_data(place, source))
             steps("environment", lambda: prepare(place, worker, source, entry))
-            steps("train", lambda: train_model(place, source))
+            steps("train", lambda: train_model(place, source, entry))
     else:
         steps("take payload", lambda: candidates.take_payload(place, source, candidate))
     built = steps("build", lambda: build(place, worker, source, entry))  # 5
@@ -162,7 +162,7 @@ def make_release(
         version = steps("publish", lambda: unless_known(publishing, worker, name, source, way))  # 8
     else:
         version = steps("publish", publishing)
-    payloads.forget(place, source)
+    payloads.forget(place, source, entry)
     return version
 
 
@@ -298,8 +298,8 @@ def bring_data(place: Workplace, source: Source) -> Done[None]:
     return Done(None, listed or "all of it is in the repository", {"data": digests})
 
 
-def train_model(place: Workplace, source: Source) -> Done[None]:
-    """Step 4: the payload, trained in the clone, and kept until it is published."""
+def train_model(place: Workplace, source: Source, entry: str) -> Done[None]:
+    """Step 4: the payload, trained in the clone, and kept until it is published in the index ``entry``."""
     project = read_clone(place, source)
     with place.log("train") as write:
         around = place.around(on_line=write).with_variables(named_version(project, source.version))
@@ -308,7 +308,7 @@ def train_model(place: Workplace, source: Source) -> Done[None]:
             where=replace(project, root=place.folder / WORKSHOP / source.folder),
             granted=place.grants.train_env, timeout_seconds=TRAINING_SECONDS,
         )  # fmt: skip
-    payloads.keep(place, project, source, result.payload)
+    payloads.keep(place, project, source, entry, result.payload)
     listed = ", ".join(f"{Path(file.path).name} {file.sha256[:12]}…" for file in result.payload)
     return Done(None, listed, {"payload": {file.path: file.sha256 for file in result.payload}})
 

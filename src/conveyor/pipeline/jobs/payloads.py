@@ -1,13 +1,15 @@
 """Trained files of earlier runs: a rerun of a commit never repeats its training.
 
 A training's files are kept on the worker until they are published; from then on the store has them. They are
-found again by their commit, and taken only with the digests that were noted when they were trained: in the
-notes beside them, or in the build evidence of a release. A tag on a commit that was trained before takes the
-same files, so that its candidate is what was seen.
+found again by their commit, project and entry index, and taken only with the digests that were noted when
+they were trained: in the notes beside them, or in the build evidence of a release. So a tag on a commit that
+was trained before takes the same files, and its candidate is what was seen; but a run into one index takes
+nothing that only readers of another may see.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -36,9 +38,11 @@ if TYPE_CHECKING:
 NOTES = "payload.json"
 
 
-def keep(place: Workplace, project: Project, source: Source, payload: Iterable[PayloadFile]) -> None:
-    """Keep trained files on this worker until they are published; the notes come last."""
-    folder = _folder(place, source)
+def keep(
+    place: Workplace, project: Project, source: Source, entry: str, payload: Iterable[PayloadFile]
+) -> None:
+    """Keep trained files on this worker until they are published in ``entry``; the notes come last."""
+    folder = _folder(place, source, entry)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = {one.path: one.sha256 for one in payload}
@@ -49,14 +53,17 @@ def keep(place: Workplace, project: Project, source: Source, payload: Iterable[P
     unfinished.replace(folder / NOTES)
 
 
-def forget(place: Workplace, source: Source) -> None:
+def forget(place: Workplace, source: Source, entry: str) -> None:
     """Remove what was kept: a release holds it now."""
-    shutil.rmtree(_folder(place, source), ignore_errors=True)
+    shutil.rmtree(_folder(place, source, entry), ignore_errors=True)
 
 
-def take(place: Workplace, worker: Keeper, project: Project, source: Source) -> Done[bool]:
-    """Put the files of an earlier training of this commit into the checkout; whether there were any."""
-    folder = _folder(place, source)
+def take(place: Workplace, worker: Keeper, project: Project, source: Source, entry: str) -> Done[bool]:
+    """Put the files of an earlier training of this commit into the checkout; whether there were any.
+
+    What runs of this worker trained is taken only if they, too, were to enter the index ``entry``.
+    """
+    folder = _folder(place, source, entry)
     with suppress(OSError, ValueError):
         files = json.loads((folder / NOTES).read_text(encoding="utf-8"))
         if set(files) == set(project.payload) and all(
@@ -116,6 +123,7 @@ def unpack(sdist: Path, payload: Iterable[tuple[str, str]], checkout: Path) -> N
                 )
 
 
-def _folder(place: Workplace, source: Source) -> Path:
+def _folder(place: Workplace, source: Source, entry: str) -> Path:
     # A commit may hold several projects, each in a folder of its own.
-    return place.cache / "payloads" / source.commit / source.folder.replace("/", "+")
+    named = hashlib.sha256(json.dumps([source.project, entry, source.folder]).encode()).hexdigest()
+    return place.cache / "payloads" / source.commit / named
