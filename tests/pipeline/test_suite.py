@@ -21,8 +21,10 @@ from conveyor.pipeline.jobs.testing import earlier_success, environment_on, file
 from conveyor.project.foreign import Completed, Surroundings
 from conveyor.project.interpreters import running_interpreter
 from conveyor.project.resolution import (
+    LARGEST_LOCK_BYTES,
     EnvironmentLock,
     LockedPackage,
+    _read_foreign,
     lock_requirements,
     made_anew,
 )
@@ -203,3 +205,26 @@ def test_proof_of_the_tests_that_is_too_large_is_refused_before_it_is_read(tmp_p
     proof.write_text(json.dumps({"origin": {}, "opened": ["x" * LARGEST_PROOF_BYTES]}))
     with pytest.raises(StepFailed, match=r"report\.json, which the job wrote, is larger than 4 MB"):
         read_report(tmp_path, done)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "packages = 3",
+        "packages = [1]",
+        f"x = {'[' * 5000}",
+        '[[packages]]\nname = "six"\nwheels = [{ name = "../six.whl" }]\n',
+        '[[packages]]\nname = "six"\narchive = { url = "a" }\nvcs = { url = "b" }\n',
+        '[[packages]]\nname = "six"\nversion = 1\nsdist = { url = "a", hashes = "b" }\n',
+        " " * (LARGEST_LOCK_BYTES + 1),
+    ],
+    ids=range(7),
+)
+def test_what_a_jail_wrote_in_place_of_a_lock_is_refused_with_one_clear_error(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "pylock.toml").write_text(text)
+    wall = Bubblewrap(tmp_path, store_url="http://store.example")
+    with pytest.raises((ProjectError, StepFailed)) as refused:
+        _read_foreign(tmp_path, running_interpreter(), Surroundings(), wall, [])
+    assert len(refused.value.message) < 400
