@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conveyor.cli.store.place import Place
 
 
-@click.command("approve", short_help="Sign a release as it is, for the gate qa-signature.")
+@click.command("approve")
 @click.argument("name")
 @click.argument("version")
 @click.option(

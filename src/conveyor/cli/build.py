@@ -18,7 +18,7 @@ from conveyor.project.git import repository_top
 from conveyor.project.settings import find_project, find_root
 
 
-@click.command(short_help="Build the sdist and the wheel of this project and check them.")
+@click.command()
 @of_project
 @click.option("--tag", help="The release to build, from a fresh clone that knows only this tag.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: dist/]")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conveyor.project.ci import CiHost
 
 
-@click.command("ci", short_help="Write the file of a CI host that packages and tests this project.")
+@click.command("ci")
 @click.argument("host", type=click.Choice(list(FILES)))
 @click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
 @click.option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group(short_help="Fetch, declare and check the data that training reads.")
+@click.group()
 def command() -> None:
     """Data that training reads and git does not hold, declared in pyproject.toml by SHA-256."""
 

@@ -35,9 +35,11 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in self._lazy_commands:
             return None
-        module, _, name = self._lazy_commands[cmd_name][0].partition(":")
+        place, line = self._lazy_commands[cmd_name]
+        module, _, name = place.partition(":")
         command = getattr(importlib.import_module(module), name or "command")
         assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a bug of ours
+        command.short_help = line
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

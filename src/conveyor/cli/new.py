@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conveyor.project.settings import ProjectKind
 
 
-@click.command(short_help="Make a new project: a package with tests, docs and a git repository.")
+@click.command()
 @click.argument("name")
 @click.option(
     "--kind", type=click.Choice(["package", "model"]), default="package", show_default=True,

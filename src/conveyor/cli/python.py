@@ -13,7 +13,7 @@ from conveyor.project.interpreters import judge_places, pythons_to_test_on
 from conveyor.project.settings import find_project
 
 
-@click.group(short_help="List the interpreters of this machine, and why each is used or not.")
+@click.group()
 def command() -> None:
     """The interpreters of this machine, found by path: on PATH, in pyenv, in uv, in the system."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MOST = 20
 
 
-@click.command(short_help="Decide the next version, write the changelog, tag and push.")
+@click.command()
 @click.argument("word", metavar="rc|patch|minor|major|final", type=click.Choice(get_args(Word)))
 @of_project
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")

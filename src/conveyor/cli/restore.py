@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conveyor.project.restore import Tool
 
 
-@click.command(short_help="Rebuild the environment in which a release passed its tests.")
+@click.command()
 @click.argument("release", metavar="NAME==VERSION")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--store", "url", metavar="URL", required=True, help="The store that has the release.")

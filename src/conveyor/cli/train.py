@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(short_help="Train the model of this project and write its payload.")
+@click.command()
 @of_project
 def command(folder: Path) -> None:
     """Run the training command that pyproject.toml declares, and list the files that it wrote.

@@ -29,7 +29,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _PINNED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*==\s*(?P<version>\S+)")
 
 
-@click.command(short_help="Prove a file or a release: tested, built from a commit, signed.")
+@click.command()
 @click.argument("what", metavar="FILE|NAME==VERSION")
 @click.option("--bundle", "bundle_file", type=_FILE, metavar="FILE", help="Verify offline, from this bundle.")
 @click.option("--store", "url", metavar="URL", help="Fetch the bundle from the store at this URL.")

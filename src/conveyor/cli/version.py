@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(short_help="Say what this tree would be called, and why.")
+@click.command()
 @click.option("--explain", is_flag=True, help="Give the reasons, on standard error.")
 @of_project
 def command(explain: bool, folder: Path) -> None:

@@ -115,7 +115,7 @@ def seen_by_worker(given: str) -> str:
     return str(Path(given).resolve()) if Path(given).exists() else given
 
 
-@click.command("run", short_help="Carry a commit or a tag as far as its evidence allows.")
+@click.command("run")
 @options("repo", "ref", "project", "index", "credentials", "store", "state", "engine", "json")
 def run(
     repository: str, ref: str, project: str | None, index: str | None, credentials: Path,
@@ -145,7 +145,7 @@ def run(
     return _render(outcome, as_json=as_json)
 
 
-@click.command("package", short_help="The packaging job alone, for a CI host.")
+@click.command("package")
 @options("repo", "ref", "project", "index", "identity", "store", "state", "json")
 @click.option(
     "--publish-to", "publish_to", metavar="URL",
@@ -190,7 +190,7 @@ def package(
     click.echo(json.dumps(facts) if as_json else f'{packaged.project} {packaged.version} is in "{where}"')
 
 
-@click.command("test", short_help="The testing job alone, for a CI host.")
+@click.command("test")
 @click.argument("project")
 @click.argument("version")
 @click.option("--to", help="The index it is to enter.  [default: the one that follows]")
@@ -248,7 +248,7 @@ def test(
     return WAITING if where.verdicts else 0
 
 
-@click.command("test-dependants", short_help="The tests of the releases that require a release, with it.")
+@click.command("test-dependants")
 @click.argument("project")
 @click.argument("version")
 @click.option("--to", required=True, metavar="INDEX", help="The index whose releases are tested with it.")

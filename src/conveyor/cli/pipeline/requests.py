@@ -38,7 +38,7 @@ def _of_runs(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command("runs", short_help="List the newest runs of a store, and how each ended.")
+@click.command("runs")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many, at most."
 )
@@ -59,7 +59,7 @@ def runs(limit: int, store_url: str, as_json: bool) -> None:
         click.echo("no run is here that you may see", err=True)
 
 
-@click.command("log", short_help="Show one run: its steps, its output, and why it failed.")
+@click.command("log")
 @click.argument("number", metavar="RUN", type=click.IntRange(1))
 @click.option(
     "--follow", is_flag=True,
@@ -169,7 +169,7 @@ def _order(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command("cancel", short_help="End a run that waits or is under way.")
+@click.command("cancel")
 @_order
 def cancel(number: int, reason: str | None, store_url: str) -> None:
     """End run RUN, whether it waits or is under way; its worker ends all that it has started.
@@ -183,7 +183,7 @@ def cancel(number: int, reason: str | None, store_url: str) -> None:
         click.echo(run_line(client.runs.cancel(number, reason)))
 
 
-@click.command("retry", short_help="Request a run that has ended once more.")
+@click.command("retry")
 @_order
 def retry(number: int, reason: str | None, store_url: str) -> None:
     """Request what run RUN was to do once more, as a new run; what it has done is not done again.

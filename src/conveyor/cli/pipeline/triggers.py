@@ -101,7 +101,7 @@ def install_hook(repository: Path, store_url: str, named: str | None, index: str
     click.echo(f"{write_hook(repository, words, token)} requests runs of what is pushed")
 
 
-@click.command("poll", short_help="Request runs of repositories that tell nobody of their pushes.")
+@click.command("poll")
 @click.option("--store", "store_url", envvar="CONVEYOR_URL", required=True, help="URL of the store.")
 @click.option(
     "--repo", "repositories", multiple=True, default=["."],

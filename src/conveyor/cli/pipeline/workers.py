@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 from conveyor.settings import job_grants, job_limits
 
 
-@click.command("worker", short_help="Claim the requested runs and carry them.")
+@click.command("worker")
 @options("credentials", "store", "state", "engine")
 @click.option(
     "--runs", "most", type=click.IntRange(1, 16), default=1, show_default=True,
