@@ -91,7 +91,7 @@ class Jail:
         self._secrets = tuple(secrets)
         self._shares_proc = shares_proc
         # Of bubblewrap itself: one whose keeper was killed while it started is found by them.
-        self._marks = {**(marks or {}), "CONVEYOR_JAILS": str(scratch)}
+        self._marks = {**(marks or {}), "_CONVEYOR_JAILS": str(scratch)}
         self._spent: str | None = None
         self._stack = ExitStack()
         self._told: dict[int, SimpleQueue[dict[str, Any]]] = {}
