@@ -43,7 +43,7 @@ def name_of(endpoint: Endpoint) -> str:
 def path_of(endpoint: Endpoint) -> str:
     """The endpoint's path with parameters that nothing has."""
     path = endpoint.path
-    for name in re.findall(r"\{([a-z_]+)\}", path):
+    for name in re.findall(r"\{([a-z0-9_]+)\}", path):
         path = path.replace(f"{{{name}}}", "999" if name in endpoint.in_path else "1.0")
     query = "&".join(f"{name}=x" for name in endpoint.required_query)
     return f"/api/v1{path}" + (f"?{query}" if query else "")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor.domain.words.records import Schema
     from conveyor.server.api.endpoints import Endpoint
 
-_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_PARAMETER = re.compile(r"\{([a-z0-9_]+)\}")
 _IN_PATH = {"project": ProjectName, "version": VersionNumber}
 _NO_CREDENTIALS: dict[str, list[str]] = {}
 
