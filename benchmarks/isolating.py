@@ -31,10 +31,7 @@ from conveyor.pipeline.jails.door import Door
 from conveyor.pipeline.jails.wall import Bubblewrap, means, run_user
 from conveyor.pipeline.jobs.suite import Subject, run_tests
 from distributions_made import core_metadata, make_sdist, make_wheel
-from pipeline.conftest import settled
-from pipeline.installed import offer_installed
-from running_stores import running_store, serve_environment
-from upstreams import running_upstream
+from pipeline.conftest import running_town
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,24 +58,21 @@ def measure() -> Iterator[Figure]:
     if found.kind != "jail":
         raise SystemExit(f"this machine cannot isolate: {found.lacking}")
     adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, running_upstream() as upstream:
+    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, running_town(Path(name)) as town:
         folder = Path(name)
-        offer_installed(upstream)
-        environment = serve_environment(PIP_INDEX_URL=upstream.url)
-        with running_store(folder / "store", environment=environment) as store:
-            _publish(settled(store, folder), folder / "files")
-            for project, what in (("tiny", "tiny package"), ("large", "100 MB of environment")):
-                taken: dict[str, list[Taken]] = {"jail": [], "bare": []}
-                for _ in range(1 + ROUNDS):
-                    for how, found_ in taken.items():
-                        found_.append(_job(store.url, folder / how, project, how))
-                ours, bare = (_median(one) for one in taken.values())
-                on = f"median of {ROUNDS}, {machine()}"
-                yield Figure(f"{what}, in a jail", "CPU s", ours.cpu_seconds, "bare", bare.cpu_seconds, on)
-                yield Figure(f"{what}, in a jail", "s", ours.seconds, "bare", bare.seconds, on)
-                cost = ours.cpu_seconds - bare.cpu_seconds
-                limit = 0.15 if project == "tiny" else 0.8
-                yield Figure(f"{what}, what the jail costs", "CPU s", cost, "target", limit, on)
+        _publish(town, folder / "files")
+        for project, what in (("tiny", "tiny package"), ("large", "100 MB of environment")):
+            taken: dict[str, list[Taken]] = {"jail": [], "bare": []}
+            for _ in range(1 + ROUNDS):
+                for how, found_ in taken.items():
+                    found_.append(_job(town.url, folder / how, project, how))
+            ours, bare = (_median(one) for one in taken.values())
+            on = f"median of {ROUNDS}, {machine()}"
+            yield Figure(f"{what}, in a jail", "CPU s", ours.cpu_seconds, "bare", bare.cpu_seconds, on)
+            yield Figure(f"{what}, in a jail", "s", ours.seconds, "bare", bare.seconds, on)
+            cost = ours.cpu_seconds - bare.cpu_seconds
+            limit = 0.15 if project == "tiny" else 0.8
+            yield Figure(f"{what}, what the jail costs", "CPU s", cost, "target", limit, on)
 
 
 def _median(taken: list[Taken]) -> Taken:

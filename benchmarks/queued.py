@@ -20,12 +20,9 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure, machine
 from benchmarks.load import cpu_seconds_of_trees
 from conveyor.domain.runs.repositories import NewRepository
-from pipeline.conftest import settled
-from pipeline.installed import offer_installed
+from pipeline.conftest import running_town
 from pipeline.projects import git, make_project
 from pipeline.test_torture import actions_on
-from running_stores import running_store, serve_environment
-from upstreams import running_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +45,7 @@ class Carried:
 
 def measure() -> Iterator[Figure]:
     """One worker after another number of them; first each number of workers carries one commit unmeasured."""
-    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, _town(Path(name)) as town:
+    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, running_town(Path(name)) as town:
         found = {number: _carried(town, Path(name), number) for number in COMMITS}
     alone = found[1]
     for number in (2, 4):
@@ -57,15 +54,6 @@ def measure() -> Iterator[Figure]:
         what = f"a queued commit, {number} workers"
         yield Figure(what, "s", found[number].seconds, baseline, alone.seconds, on)
         yield Figure(what, "CPU s", found[number].cpu_seconds, baseline, alone.cpu_seconds, on)
-
-
-@contextmanager
-def _town(folder: Path) -> Iterator[Town]:
-    with running_upstream() as upstream:
-        offer_installed(upstream)
-        environment = serve_environment(PIP_INDEX_URL=upstream.url)
-        with running_store(folder / "store", environment=environment) as store:
-            yield settled(store, folder)
 
 
 def _carried(town: Town, folder: Path, number: int) -> Carried:

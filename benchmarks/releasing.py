@@ -22,11 +22,8 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure, machine
 from benchmarks.load import adopt_orphans, children, cpu_seconds_of_orphans, cpu_seconds_of_trees
 from conveyor.project.uv import find_uv
-from pipeline.conftest import settled
-from pipeline.installed import offer_installed
+from pipeline.conftest import running_town
 from pipeline.projects import git, make_project
-from running_stores import running_store, serve_environment
-from upstreams import running_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +71,7 @@ class Taken:
 def measure() -> Iterator[Figure]:
     """The script, ``pipeline run`` and a running worker, in turn; then a run that has nothing to do."""
     adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, _town(Path(name)) as town:
+    with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as name, running_town(Path(name)) as town:
         folder = Path(name)
         ways: dict[str, list[Taken]] = {"script": [], "run": [], "worker": [], "again": []}
         with _worker(town) as worker:
@@ -101,15 +98,6 @@ def measure() -> Iterator[Figure]:
     what = "a run with nothing left to do"
     yield Figure(what, "CPU s", again.cpu_seconds, "the limit", 0.4, on)
     yield Figure(what, "s", again.seconds, "python -c pass", 0.012, on)
-
-
-@contextmanager
-def _town(folder: Path) -> Iterator[Town]:
-    with running_upstream() as upstream:
-        offer_installed(upstream)
-        environment = serve_environment(PIP_INDEX_URL=upstream.url)
-        with running_store(folder / "store", environment=environment) as store:
-            yield settled(store, folder)
 
 
 @contextmanager

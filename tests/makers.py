@@ -6,12 +6,14 @@ import atexit
 import shutil
 import sqlite3
 import tempfile
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -22,9 +24,12 @@ from conveyor.operations.care.opening import close_store, open_store
 from conveyor.settings import UpstreamSettings, store_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.operations.store.store import Store
     from conveyor.settings import StoreSettings
 
+R = TypeVar("R")
 ADMIN_PASSWORD = "correct horse battery staple"
 NO_UPSTREAM = UpstreamSettings("http://127.0.0.1:9/simple/", timeout_seconds=1.0)
 """Nothing answers there: a test that reaches upstream by accident fails at once."""
@@ -39,6 +44,22 @@ def make_settings(
         environment["CONVEYOR_DATABASE_URL"] = database_url
     settings = store_settings(folder, environment=environment)
     return replace(settings, upstream=upstream)
+
+
+def by_processes(count: int, settings: StoreSettings, store: Store, action: Callable[[Store], R]) -> list[R]:
+    """What each of several others gives that have the same store open, with its clock, and act at once."""
+    others = [replace(open_store(settings), clock=store.clock) for _ in range(count)]
+    together = threading.Barrier(count)
+
+    def act(other: Store) -> R:
+        together.wait()
+        return action(other)
+
+    with ThreadPoolExecutor(count) as threads:
+        given = list(threads.map(act, others))
+    for other in others:
+        close_store(other)
+    return given
 
 
 def copy_prepared_store(folder: Path, *, upstream: UpstreamSettings = NO_UPSTREAM) -> None:

@@ -16,7 +16,6 @@ from conveyor.domain.releases.decisions import NewOverride
 from conveyor.domain.releases.policy import NewPolicy
 from conveyor.domain.words.notation import utc_text
 from conveyor.errors import Forbidden, InvalidName
-from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import set_index
 from conveyor.operations.indexes.projects import set_project_status
 from conveyor.operations.people.signers import add_signer
@@ -29,7 +28,7 @@ from conveyor.operations.releases.promotions import judge_release, promote_relea
 from conveyor.operations.releases.standing import get_release
 from conveyor.operations.store.facts import list_events
 from distributions_made import make_wheel
-from makers import make_settings, make_store
+from makers import by_processes, make_settings, make_store
 from mirrors import Clock
 from releases_made import (
     ADMIN,
@@ -205,15 +204,7 @@ def test_setting_that_opens_a_gate_has_releases_judged_once_by_however_many_proc
     set_index(store, ADMIN, IndexSettings("testing", isolation="any"))
     assert where(store) == "unstable", "its gate is open, and nobody has looked yet"
     settings = make_settings(tmp_path / "store", database_url=database_url)
-    others = [replace(open_store(settings), clock=store.clock) for _ in range(3)]
-    judged: list[int] = []
-    looking = [threading.Thread(target=lambda one=one: judged.append(judge_due(one))) for one in others]
-    for thread in looking:
-        thread.start()
-    for thread in looking:
-        thread.join()
-    for one in others:
-        close_store(one)
+    judged = by_processes(3, settings, store, judge_due)
     assert sum(judged) == 1, "of the two only one has tests"
     assert [(one.actor, one.detail["cause"]) for one in promotions(store)] == [
         (STORE, 'settings of "testing"')
@@ -279,14 +270,7 @@ def test_end_of_an_override_is_told_once_and_moves_nothing_back(
     assert judge_due(store) == 0
     clock.pass_by(timedelta(hours=1))
     settings = make_settings(tmp_path / "store", database_url=database_url)
-    others = [replace(open_store(settings), clock=store.clock) for _ in range(3)]
-    looking = [threading.Thread(target=judge_due, args=[one]) for one in others]
-    for thread in looking:
-        thread.start()
-    for thread in looking:
-        thread.join()
-    for one in others:
-        close_store(one)
+    by_processes(3, settings, store, judge_due)
     (event,) = [one for one in list_events(store, ADMIN) if one.action == "end-override"]
     assert (event.actor, event.index, event.version, where(store)) == (STORE, "testing", "1.0", "testing")
     said = "it has no documentation, and takes none since it was promoted"

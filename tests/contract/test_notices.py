@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from conveyor.domain.indexes.definitions import NewIndex
 from conveyor.domain.notices.receivers import NewReceiver
 from conveyor.domain.people.access import Identity
 from conveyor.errors import Conflict, Forbidden, NotFound
-from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.definitions import create_index
 from conveyor.operations.notices.outbox import (
     LEASE_SECONDS,
@@ -40,7 +39,7 @@ from conveyor.operations.releases.withdrawals import unyank_release, yank_releas
 from conveyor.operations.runs.queue import cancel_run
 from conveyor.operations.store.facts import list_events
 from distributions_made import make_wheel
-from makers import make_settings, make_store
+from makers import by_processes, make_settings, make_store
 from mirrors import Clock
 from releases_made import (
     ADMIN,
@@ -257,21 +256,7 @@ def test_event_becomes_one_message_and_is_taken_once_by_however_many_processes(
     for number in range(MOST_AT_ONCE):
         publish(store, make_wheel("demo", f"{number}.0"))
     settings = make_settings(tmp_path / "store", database_url=database_url)
-    others = [replace(open_store(settings), clock=store.clock) for _ in range(4)]
-    together = threading.Barrier(len(others))
-    taken: list[TakenMessage] = []
-
-    def look(other: Store) -> None:
-        together.wait()
-        taken.extend(take(other))
-
-    looking = [threading.Thread(target=look, args=(one,)) for one in others]
-    for thread in looking:
-        thread.start()
-    for thread in looking:
-        thread.join()
-    for one in others:
-        close_store(one)
+    taken = chain.from_iterable(by_processes(4, settings, store, take))
     assert len(list_deliveries(store, ADMIN)) == MOST_AT_ONCE
     assert sorted(one.subject for one in taken) == [f"demo {number}.0" for number in range(MOST_AT_ONCE)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from conveyor.domain.indexes.mirror import UpstreamFile, UpstreamPage
 from conveyor.domain.runs.repositories import NewRepository
 from conveyor.domain.words.names import project_name
 from conveyor.errors import InvalidInput
-from conveyor.operations.care.opening import close_store, open_store
 from conveyor.operations.indexes.mirror import store_page
 from conveyor.operations.runs.queue import cancel_run, list_runs
 from conveyor.operations.runs.repositories import (
@@ -24,7 +22,7 @@ from conveyor.operations.runs.repositories import (
 )
 from conveyor.operations.store.facts import list_events
 from distributions_made import make_wheel
-from makers import make_settings, make_store
+from makers import by_processes, make_settings, make_store
 from mirrors import Clock
 from releases_made import ADMIN, REPOSITORY, hand_in, make_release, make_worker, predicate_of_tests, publish
 
@@ -86,21 +84,7 @@ def test_run_is_requested_once_by_however_many_processes(
     register(store, schedule="every 6h", on_release=("demo",))
     clock.pass_by(timedelta(hours=6))
     settings = make_settings(tmp_path / "store", database_url=database_url)
-    others = [replace(open_store(settings), clock=clock) for _ in range(4)]
-    together = threading.Barrier(len(others))
-    requested: list[int] = []
-
-    def look(other: Store) -> None:
-        together.wait()
-        requested.append(request_due_runs(other))
-
-    looking = [threading.Thread(target=look, args=(one,)) for one in others]
-    for thread in looking:
-        thread.start()
-    for thread in looking:
-        thread.join()
-    for one in others:
-        close_store(one)
+    requested = by_processes(4, settings, store, request_due_runs)
     assert sum(requested) == 1
     assert len(list_runs(store, ADMIN)) == 1
 

@@ -119,7 +119,13 @@ class Town:
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("town")
+    with running_town(tmp_path_factory.mktemp("town")) as town:
+        yield town
+
+
+@contextmanager
+def running_town(folder: Path) -> Iterator[Town]:
+    """A store on SQLite below a folder, whose upstream offers what is installed here."""
     with running_upstream() as upstream:
         offer_installed(upstream)
         environment = serve_environment(PIP_INDEX_URL=upstream.url)

@@ -30,6 +30,11 @@ def of_project(command: Callable[..., Result]) -> Callable[..., Result]:
     )(command)  # fmt: skip
 
 
+def seen_by_worker(given: str) -> str:
+    """The path of a repository as a worker elsewhere in the file system finds it; a URL as it is."""
+    return str(Path(given).resolve()) if Path(given).exists() else given
+
+
 @dataclass(frozen=True)
 class Filled(Generic[R]):
     """Fields of a record, taken from options: called with the command's own fields, it makes the record."""

@@ -36,6 +36,7 @@ from conveyor.errors import StorageFailed, UpstreamFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from ssl import SSLContext
 
     Progress = Callable[[int, int | None], None]
     """Called with (bytes that are here, all bytes or ``None`` where the server does not say)."""
@@ -180,21 +181,36 @@ _TIMEOUT = Timeout(connect=10, read=60)
 _RETRIES = Retry(total=5, connect=2, read=0, redirect=MOST_REDIRECTS, status=0)
 
 
+def pinned(
+    url: str, addresses: Sequence[str], *, timeout: Timeout, ssl_context: SSLContext | None = None
+) -> tuple[urllib3.PoolManager | urllib3.HTTPSConnectionPool, str, dict[str, str]]:
+    """How the server of a URL is asked at an address that was judged: a pool, the target, and more headers.
+
+    Another look at the name could give another address; the certificate must be that of the name still.
+
+    Args:
+        url: begins with https:// if there are addresses.
+        addresses: those of its host; none: the name is looked up as usual.
+        timeout: of the pool's requests.
+        ssl_context: says whose certificates count; ``None``: those that count by default.
+    """
+    if not addresses:
+        return urllib3.PoolManager(timeout=timeout, ssl_context=ssl_context), url, {}
+    parts = urlsplit(url)
+    pool = urllib3.HTTPSConnectionPool(
+        addresses[0], parts.port or 443, server_hostname=parts.hostname, assert_hostname=parts.hostname,
+        timeout=timeout, ssl_context=ssl_context,
+    )  # fmt: skip
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return pool, target, {"Host": parts.netloc.rpartition("@")[2]}
+
+
 def _asked(
     stack: ExitStack, url: str, headers: Mapping[str, str], addresses: Sequence[str]
 ) -> urllib3.BaseHTTPResponse:
     """The answer of one server, which a redirect is too; ``addresses``: where it is, if that was judged."""
-    pool: urllib3.PoolManager | urllib3.HTTPSConnectionPool
-    parts, target = urlsplit(url), url
-    if addresses:
-        pool = urllib3.HTTPSConnectionPool(
-            addresses[0], parts.port or 443, server_hostname=parts.hostname, assert_hostname=parts.hostname,
-            timeout=_TIMEOUT,
-        )  # fmt: skip
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {**headers, "Host": parts.netloc.rpartition("@")[2]}
-    else:
-        pool = urllib3.PoolManager(timeout=_TIMEOUT)
+    pool, target, named = pinned(url, addresses, timeout=_TIMEOUT)
+    headers = {**headers, **named}
     stack.enter_context(pool)
     return pool.request(
         "GET", target, headers=headers, preload_content=False, redirect=False, retries=_RETRIES

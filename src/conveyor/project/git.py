@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from conveyor.domain.words.notation import COMMIT_ID
 from conveyor.errors import MissingTool, ProjectError
 from conveyor.project.foreign import note_if_killed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # A hook or an outer git command sets these; they would turn every call here to that other repository.
 _OTHER_REPOSITORY = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX",
@@ -121,7 +121,7 @@ def resolve_commit(repository: Repository, ref: str) -> str:
             )
         return _resolve_remote(repository, ref)
     names = (f"refs/tags/{ref}", f"refs/heads/{ref}", f"refs/remotes/origin/{ref}", ref)
-    for name in (ref,) if ref == "HEAD" or _COMMIT.fullmatch(ref) else names:
+    for name in (ref,) if ref == "HEAD" or COMMIT_ID.fullmatch(ref) else names:
         arguments = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
         try:
             return run_git(arguments, folder=local).decode().strip()
@@ -466,7 +466,7 @@ def _resolve_remote(repository: Repository, ref: str) -> str:
     for name in names:
         if name in found:
             return found[name]
-    if _COMMIT.fullmatch(ref):
+    if COMMIT_ID.fullmatch(ref):
         return ref
     raise _unknown(repository, ref)
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from conveyor.cli.output import verdict_lines
+from conveyor.cli.output import seen_by_worker, verdict_lines
 from conveyor.domain.words.records import as_json as json_of
 from conveyor.errors import InvalidInput, PromotionRefused
 from conveyor.settings import job_grants, job_limits
@@ -108,11 +108,6 @@ def state_folder(given: Path | None) -> Path:
         return given.resolve()  # uv writes paths without "..", and files outside of the run are refused
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base).absolute() / "conveyor"
-
-
-def seen_by_worker(given: str) -> str:
-    """A path as a worker elsewhere in the file system finds it; a URL as it is."""
-    return str(Path(given).resolve()) if Path(given).exists() else given
 
 
 @click.command("run")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
-from conveyor.cli.pipeline.jobs import options, seen_by_worker, state_folder
+from conveyor.cli.output import seen_by_worker
+from conveyor.cli.pipeline.jobs import options, state_folder
 from conveyor.errors import ConveyorError, InvalidInput, StoreUnreachable
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def trigger(
     from conveyor.cli.store.place import given_token
     from conveyor.client.runs import log_command
     from conveyor.client.store import connect
-    from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes, request_run
+    from conveyor.pipeline.carrying.trigger import Push, look_closer, read_pushes
 
     if hook == (ref is not None):
         raise InvalidInput("a run needs one of --ref and --hook")
@@ -57,9 +58,7 @@ def trigger(
             click.echo(f"no run for {push.ref}: {push.reason}", err=True)
             continue
         try:
-            asked = request_run(
-                client, repository=place, ref=push.wanted, index=index, project=push.project or project
-            )
+            asked = client.runs.create(place, push.wanted, index=index, project=push.project or project)
         except ConveyorError as error:
             if not hook or isinstance(error, StoreUnreachable):
                 raise
@@ -126,14 +125,14 @@ def poll_repositories(
     """
     from conveyor.cli.store.place import given_token
     from conveyor.client.store import connect
-    from conveyor.pipeline.carrying.trigger import poll, request_run
+    from conveyor.pipeline.carrying.trigger import poll
 
     folder, client = state_folder(state), connect(store_url, token=given_token())
     while True:
         for place in map(seen_by_worker, repositories):
 
             def request(push: Push, place: str = place) -> None:
-                asked = request_run(client, repository=place, ref=push.wanted or "", index=index)
+                asked = client.runs.create(place, push.wanted or "", index=index)
                 click.echo(f"run {asked.id} is requested: {push.ref} of {place}")
 
             try:

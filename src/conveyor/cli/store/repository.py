@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.lazy import CONTEXT_SETTINGS
-from conveyor.cli.output import filling, show
+from conveyor.cli.output import filling, seen_by_worker, show
 from conveyor.cli.store.place import on_a_store
 from conveyor.domain.runs.repositories import NewRepository, Repository
 from conveyor.domain.runs.webhooks import GitHost, NewWebhook, Webhook
@@ -34,7 +34,7 @@ def add(asked: Filled[NewRepository], repository: str, place: Place) -> None:
 
     URL is the repository as a worker can reach it, without credentials.
     """
-    wanted = asked(url=_absolute(repository))
+    wanted = asked(url=seen_by_worker(repository))
     with place.client() as client:
         client.repositories.add(wanted)
     click.echo(f"runs of {wanted.url} may release {wanted.project}")
@@ -56,13 +56,8 @@ def list_all(as_json: bool, place: Place) -> None:
 def remove(project: str, repository: str, place: Place) -> None:
     """Stop runs of the repository URL from releasing PROJECT (administrators)."""
     with place.client() as client:
-        client.repositories.remove(project, _absolute(repository))
-    click.echo(f"runs of {_absolute(repository)} no longer release {project}")
-
-
-def _absolute(url: str) -> str:
-    """A path as a worker elsewhere in the file system finds it; a URL as it is."""
-    return str(Path(url).resolve()) if Path(url).exists() else url
+        client.repositories.remove(project, seen_by_worker(repository))
+    click.echo(f"runs of {seen_by_worker(repository)} no longer release {project}")
 
 
 @click.group("webhook", context_settings=CONTEXT_SETTINGS)
@@ -92,7 +87,7 @@ def add_webhook(
     """Let a git host tell of pushes to the registered repository URL, and print what to tell that host."""
     given = secret_file.read_text(encoding="utf-8").strip() if secret_file is not None else None
     with place.client() as client:
-        made = client.repositories.add_webhook(NewWebhook(_absolute(repository), host, index, given))
+        made = client.repositories.add_webhook(NewWebhook(seen_by_worker(repository), host, index, given))
     if as_json:
         click.echo(json.dumps(as_json_value(made), indent=2))
         return

@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from conveyor.domain.people import openpgp
 from conveyor.domain.people.keys import BEGIN, END, GIT_NAMESPACE, parse_signature
 from conveyor.domain.words.names import Version, version_or_none
+from conveyor.domain.words.notation import COMMIT_ID
 from conveyor.errors import InvalidInput, InvalidVersion
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 MAX_TAG_OBJECT_BYTES = 256 * 1024
 
 _ANY_BEGIN = re.compile(rb"^-----BEGIN (?:SSH SIGNATURE|PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE)-----", re.M)
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _TAGGER = re.compile(r"[^\n<>]*<[^\n<>]*> [0-9]+ [+-][0-9]{4}")
 _HEADERS = ("object", "type", "tag", "tagger")
 
@@ -296,7 +296,7 @@ def _headers(head: bytes) -> dict[str, str]:
         raise _refused(
             f"its headers are {', '.join(names)[:200]}; a tag has {', '.join(_HEADERS)}, each once"
         )
-    if not _COMMIT.fullmatch(values["object"]):
+    if not COMMIT_ID.fullmatch(values["object"]):
         faults.append("its header object is not the full id of a commit")
     if values["type"] != "commit":
         faults.append(f"it tags a {values['type'][:20]}, not a commit")

@@ -13,7 +13,6 @@ takes it over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -21,13 +20,12 @@ from urllib.parse import urlsplit
 
 from conveyor.domain.runs.repositories import Repository, holds_credentials
 from conveyor.domain.words.names import ProjectName, VersionNumber
-from conveyor.domain.words.notation import Commit, Moment, from_utc_text
+from conveyor.domain.words.notation import COMMIT_ID, Commit, Moment, from_utc_text
 from conveyor.domain.words.records import Count, Given, Named, Record, ShortText, Text
 from conveyor.errors import Conflict, Forbidden, InvalidInput
 
 AS_BUILT = "as-built"
 """The repository of a run that tests a release: the one that its build evidence names, or its sdist."""
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 RunState = Literal["requested", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["running", "succeeded", "failed", "skipped"]
@@ -262,7 +260,7 @@ def is_same_event(run: Run, asked: NewRun, *, index: str) -> bool:
     One that waits looks at its ref when it is claimed, and so sees what the later event is about. One that
     runs has looked already, which is the same only for a commit.
     """
-    waits = run.state == "requested" or (run.state == "running" and _COMMIT.fullmatch(run.ref) is not None)
+    waits = run.state == "requested" or (run.state == "running" and COMMIT_ID.fullmatch(run.ref) is not None)
     wanted = (asked.repository, asked.ref, asked.project, index)
     if asked.tests_again and run.tests_since is None:
         return False

@@ -26,6 +26,8 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """The payload type of an envelope (DSSE)."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""The full id of a commit, by SHA-1 or SHA-256."""
 LONGEST_REASON = 1000
 """Characters."""
 DEEPEST_JSON = 100
@@ -34,7 +36,7 @@ _MOST_NAMED_TWICE = 10
 """Keys that a message names."""
 
 Sha256 = Annotated[str, Given(), Matching(_SHA256.pattern, "is not a SHA-256 digest in hexadecimal")]
-Commit = Annotated[str, Given(), Matching("[0-9a-f]{40}|[0-9a-f]{64}", "is not the full id of a git commit")]
+Commit = Annotated[str, Given(), Matching(COMMIT_ID.pattern, "is not the full id of a git commit")]
 Moment = Annotated[str, Given(100), Described(format="date-time")]
 Reason = Annotated[str, Given(LONGEST_REASON)]
 _FOLDER = "--data DIR"

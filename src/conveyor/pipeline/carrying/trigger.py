@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from packaging.metadata import RawMetadata
 
-    from conveyor.client.store import StoreClient
-    from conveyor.domain.runs.states import Run
     from conveyor.project.settings import Asking
 
 
@@ -204,10 +202,3 @@ def _write_alone(path: Path, mode: int, text: str) -> None:
 
 _WRITTEN = "#!/bin/sh\n# Requests a run of each pushed release tag and branch; written by conveyor."
 POLLED = "polled"
-
-
-def request_run(
-    client: StoreClient, *, repository: str, ref: str, index: str | None = None, project: str | None = None
-) -> Run:
-    """Request a run into an index, or into the only one that it can enter; a worker claims it."""
-    return client.runs.create(repository, ref, index=index, project=project)

@@ -36,7 +36,9 @@ from urllib3.util import Timeout
 from conveyor.domain.runs.repositories import canonical_url, is_path, origin_of, scheme_of
 from conveyor.errors import ConveyorError, Forbidden, ProjectError
 from conveyor.pipeline.engine.keyring import find_credentials
-from conveyor.pipeline.engine.remotes import PORTS, authorization, public_addresses, remote
+from conveyor.pipeline.engine.remotes import authorization, public_addresses, remote
+from conveyor.project.archives import sha256_of_file
+from conveyor.project.downloads import pinned
 from conveyor.project.git import local_path, run_git, tracked_files
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ def _copy(wanted: set[Pointer], repository: Path, into: Path) -> dict[Pointer, s
             missing[one] = f"{repository} does not have it: git lfs fetch --all, there"
             continue
         shutil.copyfile(source, into / one.sha256)
-        if _digest(into / one.sha256) != one.sha256:
+        if sha256_of_file(into / one.sha256) != one.sha256:
             missing[one] = f"{repository} has other bytes under its digest"
     return missing
 
@@ -275,25 +277,18 @@ def _opened(
     Raises:
         Forbidden, ProjectError: it may not be asked, or does not answer.
     """
-    scheme, host, port = origin_of(url)
+    scheme, host, _ = origin_of(url)
     if scheme != "https" and not (server.is_local and scheme == "http"):
         raise ProjectError(f"{host} is not asked by {scheme}: files of Git LFS are fetched over https")
-    timeout = Timeout(connect=20.0, read=120.0)
+    timeout, trust = Timeout(connect=20.0, read=120.0), _trust()
     proxy = getproxies().get(scheme)
-    told: dict[str, Any] = {"timeout": timeout, "ssl_context": _trust()}
-    addresses = () if server.is_local else public_addresses(url)
-    pool: urllib3.PoolManager | urllib3.HTTPConnectionPool
+    pool: urllib3.PoolManager | urllib3.HTTPSConnectionPool
     if proxy is not None and not proxy_bypass(host):
-        pool, target = urllib3.ProxyManager(proxy, **told), url
-    elif addresses:  # pinned: another look at the name could give another address
-        pool = urllib3.HTTPSConnectionPool(
-            addresses[0], port or PORTS[scheme], server_hostname=host, assert_hostname=host, **told
-        )
-        parts = urlsplit(url)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        headers = {"Host": parts.netloc.rpartition("@")[2], **headers}
+        pool, target = urllib3.ProxyManager(proxy, timeout=timeout, ssl_context=trust), url
     else:
-        pool, target = urllib3.PoolManager(**told), url
+        addresses = () if server.is_local else public_addresses(url)
+        pool, target, named = pinned(url, addresses, timeout=timeout, ssl_context=trust)
+        headers = {**headers, **named}
     try:
         return pool.request(
             method, target, body=body, headers=dict(headers), preload_content=False, redirect=False,
@@ -335,11 +330,6 @@ def _have_git_compare(clone: Path, paths: Iterable[str]) -> None:
         "a", encoding="utf-8", errors="surrogateescape"
     ) as file:
         file.writelines(lines)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put(source: Path, target: Path) -> None:

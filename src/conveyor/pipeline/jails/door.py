@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingMixIn, UnixStreamServer
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
@@ -26,7 +27,6 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from urllib3.util import Timeout
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 CHUNK_BYTES = 256 * 1024
@@ -79,21 +79,14 @@ class Door:
     def __enter__(self) -> Self:
         self._server = _Server(str(self.path), _Handler)
         self._server.door = self
-        self.path.chmod(0o666)  # whoever sees the socket may use it; only the jail does
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
-        self._thread.start()
+        self._server.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.is_closing = True
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.end()
         self._pool.clear()
-        self.path.unlink(missing_ok=True)
 
     def ask(self, method: str, target: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse | None:
         """The store's answer; ``None`` if the door is not open to that path.
@@ -119,20 +112,33 @@ class Door:
 
 
 class BoundedServer(ThreadingMixIn, UnixStreamServer):
-    """A thread for each connection, and no more than so many; set ``is_closing`` before ``shutdown``."""
+    """A thread for each connection, and no more than so many."""
 
     daemon_threads = True
     request_queue_size = 256
-    is_closing = False
 
     def __init__(self, path: str, handler: type[BaseRequestHandler]) -> None:
+        self._is_closing = False
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__(path, handler)
+
+    def begin(self) -> None:
+        """Serve, on a thread of its own, until ``end``."""
+        # Whoever sees the socket may use it: only the jails do that it is shown to.
+        Path(str(self.server_address)).chmod(0o666)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def end(self) -> None:
+        """Serve no more, and remove the socket."""
+        self._is_closing = True
+        self.shutdown()
+        self.server_close()
+        Path(str(self.server_address)).unlink(missing_ok=True)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
         """Wait for a place; the next connections stay in the kernel's queue meanwhile."""
         while not self._places.acquire(timeout=0.05):
-            if self.is_closing:
+            if self._is_closing:
                 self.shutdown_request(request)
                 return
         try:

@@ -48,19 +48,13 @@ class HostsDoor:
     def __enter__(self) -> Self:
         self._server = _Proxy(str(self.path), _Tunnel)
         self._server.door = self
-        self.path.chmod(0o666)  # whoever sees the socket may use it; only jails of builds do
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        ).start()
+        self._server.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.is_closing = True
-        self._server.shutdown()
-        self._server.server_close()
-        self.path.unlink(missing_ok=True)
+        self._server.end()
 
     def connect(self, method: str, target: str) -> socket.socket:
         """A connection to a host that the policy names; what is asked for and refused is noted.

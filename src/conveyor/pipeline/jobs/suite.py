@@ -254,9 +254,10 @@ def checked_out(subject: Subject, beside: Path) -> Iterator[tuple[Path, tuple[st
             clone_tag(subject.repository, subject.tag, clone)
         else:
             clone_commit(subject.repository, subject.commit, clone)
-        refuse_links_out(clone)
-        if subject.complete is not None:
+        if subject.complete is not None:  # which looks at links first
             subject.complete(clone, str(subject.repository))
+        else:
+            refuse_links_out(clone)
         root = clone / subject.subfolder
         yield root, tracked_files(root)
 
